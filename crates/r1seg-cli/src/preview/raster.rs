@@ -1,0 +1,246 @@
+//! Cuts of a volume at the resolution of the screen.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use super::Scene;
+use super::view::{ScreenAxis, View};
+
+/// The arrays of a scene, all of the length that its shape says.
+pub(super) struct Field<'a> {
+    /// `[D, H, W]`.
+    pub(super) shape: [usize; 3],
+    /// No voxels if their number is not that of the shape.
+    volume: &'a [f32],
+    /// Likewise.
+    pub(super) labels: &'a [u8],
+    /// The intensity that is black.
+    black: f32,
+    /// Grey a unit of intensity.
+    contrast: f32,
+}
+
+/// A cut, `[height, width]` pixels.
+pub(super) struct Tile {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// In `0..=1`.
+    pub(super) grey: Vec<f32>,
+    pub(super) labels: Vec<u8>,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn new(scene: &Scene<'a>) -> Self {
+        let ([d, h, w], (low, high)) = (scene.shape, scene.window);
+        let voxels = d.checked_mul(h).and_then(|n| n.checked_mul(w)).unwrap_or(0);
+        let has_volume = voxels > 0 && scene.volume.len() == voxels;
+        let has_labels = has_volume && scene.labels.len() == voxels;
+        Self {
+            shape: if has_volume { scene.shape } else { [0; 3] },
+            volume: if has_volume { scene.volume } else { &[] },
+            labels: if has_labels { scene.labels } else { &[] },
+            black: low,
+            // A window without a width leaves black and white.
+            contrast: if low < high { 1.0 / (high - low) } else { f32::INFINITY },
+        }
+    }
+
+    /// The cut of `view` at voxel `index` of the axis that it is normal to, `[width, height]`
+    /// pixels large.
+    pub(super) fn cut(&self, view: &View, index: usize, [width, height]: [usize; 2]) -> Tile {
+        let offset = index * self.stride(view.through);
+        let (across, down) = (self.line(&view.across, width), self.line(&view.down, height));
+        let (mut grey, mut labels) = (Vec::new(), Vec::new());
+        grey.reserve_exact(width * height);
+
+        let mut row = vec![0.0; across.offsets.len()];
+        for taps in &down.taps {
+            row.fill(0.0);
+            for (weight, start) in taps.weights.iter().zip(&down.offsets[taps.first..]) {
+                for (sum, step) in row.iter_mut().zip(&across.offsets) {
+                    *sum += weight * self.grey(offset + start + step);
+                }
+            }
+            grey.extend(across.taps.iter().map(|taps| taps.apply(&row)));
+        }
+        if !self.labels.is_empty() {
+            labels.reserve_exact(width * height);
+            for rows in &down.cells {
+                for columns in &across.cells {
+                    let rows = &down.offsets[rows.clone()];
+                    labels.push(self.label(offset, rows, &across.offsets[columns.clone()]));
+                }
+            }
+        }
+        labels.resize(width * height, 0);
+        Tile { width, height, grey, labels }
+    }
+
+    /// Distance in memory of two voxels that are neighbors along an array axis.
+    fn stride(&self, axis: usize) -> usize {
+        self.shape[axis + 1..].iter().product()
+    }
+
+    fn line(&self, axis: &ScreenAxis, pixels: usize) -> Line {
+        let (count, stride) = (axis.count, self.stride(axis.axis));
+        Line {
+            offsets: (0..count).map(|position| axis.mirrored(position) * stride).collect(),
+            taps: (0..pixels).map(|pixel| Taps::new(pixel, pixels, count)).collect(),
+            cells: (0..pixels).map(|pixel| cell(pixel, pixels, count)).collect(),
+        }
+    }
+
+    /// The grey of a voxel in `0..=1`; what is not a number is black.
+    fn grey(&self, voxel: usize) -> f32 {
+        let grey = (self.volume[voxel] - self.black) * self.contrast;
+        if grey > 0.0 { grey.min(1.0) } else { 0.0 }
+    }
+
+    /// The label of a pixel that shows these voxels: the most frequent one, and background
+    /// only if there is no other, so that a mask of one voxel stays visible.
+    fn label(&self, offset: usize, rows: &[usize], columns: &[usize]) -> u8 {
+        if let ([row], [column]) = (rows, columns) {
+            return self.labels[offset + row + column];
+        }
+        let labels = || {
+            rows.iter().flat_map(move |row| {
+                columns.iter().map(move |column| self.labels[offset + row + column])
+            })
+        };
+        let first = labels().next().unwrap_or(0);
+        if labels().all(|label| label == first) {
+            return first;
+        }
+        let mut counts = [0_u32; 256];
+        labels().for_each(|label| counts[usize::from(label)] += 1);
+        counts[0] = 0;
+        labels().max_by_key(|label| (counts[usize::from(*label)], Reverse(*label))).unwrap_or(0)
+    }
+}
+
+/// How the voxels along an axis become pixels.
+struct Line {
+    /// Of the voxels in memory, in the order of the screen.
+    offsets: Vec<usize>,
+    /// What the grey of each pixel is made of.
+    taps: Vec<Taps>,
+    /// The voxels that each pixel covers.
+    cells: Vec<Range<usize>>,
+}
+
+/// A pixel's share of consecutive voxels.
+struct Taps {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+impl Taps {
+    /// Linear interpolation; where a pixel spans more than a voxel, its triangle is that much
+    /// wider, so that fine structures are averaged and not skipped.
+    fn new(pixel: usize, pixels: usize, count: usize) -> Self {
+        let voxels_per_pixel = count as f64 / pixels as f64;
+        let center = (pixel as f64 + 0.5) * voxels_per_pixel - 0.5;
+        let radius = voxels_per_pixel.max(1.0);
+        // A cast from float to integer saturates.
+        let first = (center - radius).ceil().max(0.0) as usize;
+        let last = ((center + radius).floor() as usize).min(count - 1);
+        let mut weights: Vec<f64> =
+            (first..=last).map(|i| (1.0 - (i as f64 - center).abs() / radius).max(0.0)).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        Self { first, weights: weights.into_iter().map(|weight| weight as f32).collect() }
+    }
+
+    fn apply(&self, line: &[f32]) -> f32 {
+        self.weights.iter().zip(&line[self.first..]).map(|(weight, grey)| weight * grey).sum()
+    }
+}
+
+/// The voxels whose centers lie in a pixel, or else the nearest one.
+fn cell(pixel: usize, pixels: usize, count: usize) -> Range<usize> {
+    let per_pixel = count as f64 / pixels as f64;
+    // The center of voxel `i` is at `i + 0.5`. A cast from float to integer saturates.
+    let voxel_from = |edge: usize| (edge as f64 * per_pixel - 0.5).ceil().max(0.0) as usize;
+    let (first, end) = (voxel_from(pixel).min(count - 1), voxel_from(pixel + 1).min(count));
+    if first < end {
+        return first..end;
+    }
+    let nearest = (((pixel as f64 + 0.5) * per_pixel) as usize).min(count - 1);
+    nearest..nearest + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preview::view::{Anatomy, Plane};
+
+    fn cut(volume: &[f32], labels: &[u8], shape: [usize; 3], size: [usize; 2]) -> Tile {
+        let names = &[];
+        let (axes, title, window) = (None, "", (0.0, 10.0));
+        let field = Field::new(&Scene { volume, shape, axes, labels, names, window, title });
+        field.cut(&Anatomy::new(axes).view(Plane::Axial, shape), 0, size)
+    }
+
+    #[test]
+    fn grey_between_voxels_is_interpolated_and_held_at_the_edges() {
+        let tile = cut(&[0.0, 10.0], &[0, 0], [1, 1, 2], [8, 1]);
+        let expected = [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0];
+        assert_eq!(tile.grey, expected);
+    }
+
+    #[test]
+    fn grey_of_shrunk_voxels_is_their_mean() {
+        let checkers: Vec<f32> = (0..64).map(|i| ((i / 8 + i) % 2) as f32 * 10.0).collect();
+        let tile = cut(&checkers, &[0; 64], [1, 8, 8], [2, 2]);
+        assert!(tile.grey.iter().all(|grey| (grey - 0.5).abs() < 0.01), "{:?}", tile.grey);
+    }
+
+    #[test]
+    fn grey_of_voxels_that_are_no_numbers_stays_within_the_window() {
+        let voxels = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 5.0];
+        let tile = cut(&voxels, &[0; 4], [1, 1, 4], [4, 1]);
+        assert_eq!(tile.grey, [0.0, 1.0, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn window_without_a_width_leaves_black_and_white() {
+        let names = &[];
+        for window in [(5.0, 5.0), (5.0, f32::NAN), (5.0, 1.0)] {
+            let (volume, labels, shape) = (&[4.0, 5.0, 6.0], &[0; 3], [1, 1, 3]);
+            let (axes, title) = (None, "");
+            let scene = Scene { volume, shape, axes, labels, names, window, title };
+            let view = Anatomy::new(None).view(Plane::Axial, shape);
+            assert_eq!(Field::new(&scene).cut(&view, 0, [3, 1]).grey, [0.0, 0.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn label_of_a_single_voxel_survives_any_shrinking() {
+        for at in 0..1000 {
+            let mut labels = [0; 1000];
+            labels[at] = 3;
+            let tile = cut(&[0.0; 1000], &labels, [1, 1, 1000], [37, 1]);
+            assert_eq!(tile.labels.iter().filter(|label| **label == 3).count(), 1, "voxel {at}");
+        }
+    }
+
+    #[test]
+    fn label_of_a_pixel_is_the_most_frequent_one_but_background() {
+        let tile = cut(&[0.0; 8], &[0, 0, 0, 7, 2, 2, 7, 0], [1, 1, 8], [2, 1]);
+        assert_eq!(tile.labels, [7, 2]);
+    }
+
+    #[test]
+    fn labels_are_not_interpolated_when_enlarged() {
+        let tile = cut(&[0.0; 2], &[0, 5], [1, 1, 2], [6, 1]);
+        assert_eq!(tile.labels, [0, 0, 0, 5, 5, 5]);
+    }
+
+    #[test]
+    fn cells_part_the_voxels_among_the_pixels() {
+        for (pixels, count) in [(1, 9), (7, 9), (9, 9), (37, 1000), (3, 512)] {
+            let covered: Vec<usize> = (0..pixels).flat_map(|p| cell(p, pixels, count)).collect();
+            assert_eq!(covered, (0..count).collect::<Vec<_>>(), "{count} on {pixels}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The sheet: what goes where.
+
+use std::ops::Range;
+
+use super::canvas::{Rect, Text};
+use super::census::Census;
+use super::legend;
+use super::palette::{BACKGROUND, EMPTY_PANEL, FAINT_TEXT, TEXT};
+use super::panel;
+use super::raster::Field;
+use super::view::{Anatomy, Plane};
+use super::{Picture, Scene};
+
+const WIDTH: usize = 1200;
+const HEIGHT: usize = 1090;
+const MARGIN: usize = 12;
+
+/// Between the top of a heading and what it is the heading of.
+const HEADING: usize = 22;
+const CUT: [usize; 2] = [392, 378];
+const CUTS_TOP: usize = 34;
+
+const MOSAIC_TOP: usize = CUTS_TOP + HEADING + CUT[1] + 8;
+const COLUMNS: usize = 4;
+const ROWS: usize = 3;
+const TILE: [usize; 2] = [212, 194];
+const GAP: usize = 6;
+
+const LEGEND_LEFT: usize = MARGIN + COLUMNS * (TILE[0] + GAP) + MARGIN;
+const FOOTER_TOP: usize = HEIGHT - 22;
+
+const PLAIN: Text = Text { color: TEXT, scale: 2, on_image: false };
+const FAINT: Text = Text { color: FAINT_TEXT, scale: 2, on_image: false };
+
+// Parts of the sheet do not overlap.
+const _: () = assert!(MOSAIC_TOP + HEADING + ROWS * (TILE[1] + GAP) <= FOOTER_TOP);
+const _: () = assert!(MARGIN + 3 * CUT[0] <= WIDTH);
+
+/// Draws all of it.
+pub(super) fn draw(scene: &Scene<'_>) -> Picture {
+    let field = Field::new(scene);
+    let anatomy = Anatomy::new(scene.axes);
+    let census = Census::new(field.shape, field.labels);
+    let mut picture = Picture::filled(WIDTH, HEIGHT, BACKGROUND);
+
+    let title = shortened(scene.title, PLAIN.characters_in(WIDTH - 2 * MARGIN));
+    picture.write(MARGIN, 10, &title, PLAIN);
+    for (i, plane) in Plane::ALL.into_iter().enumerate() {
+        let [width, height] = CUT;
+        let (x, y) = (MARGIN + i * width, CUTS_TOP + HEADING);
+        let heading = heading(&anatomy, &field, plane, census.center);
+        picture.write(x, CUTS_TOP, &heading, FAINT);
+        let area = Rect { x, y, width: width - MARGIN, height };
+        panel::draw_cut(
+            &mut picture,
+            area,
+            &field,
+            &anatomy.view(plane, field.shape),
+            census.center,
+        );
+    }
+    draw_mosaic(&mut picture, &field, &anatomy, &census);
+
+    let (x, y) = (LEGEND_LEFT, MOSAIC_TOP);
+    let area = Rect { x, y, width: WIDTH - MARGIN - x, height: FOOTER_TOP - MARGIN - y };
+    legend::draw(&mut picture, area, scene, &anatomy, &census.counts);
+    let notice = "research use only, not a medical device";
+    picture.write(
+        WIDTH.saturating_sub(PLAIN.width_of(notice.len())) / 2,
+        FOOTER_TOP,
+        notice,
+        PLAIN,
+    );
+    picture
+}
+
+/// For example `axial, slice 17 of 32`; slices count from one, in the order of the array.
+fn heading(anatomy: &Anatomy, field: &Field<'_>, plane: Plane, center: [usize; 3]) -> String {
+    let axis = anatomy.view(plane, field.shape).through;
+    let (slice, count) = (center[axis] + 1, field.shape[axis]);
+    if count == 0 {
+        return "no voxels".to_owned();
+    }
+    if anatomy.is_known {
+        format!("{}, slice {slice} of {count}", plane.name())
+    } else {
+        format!("slice {slice} of {count} along {}", ["D", "H", "W"][axis])
+    }
+}
+
+/// Axial slices over the extent of the mask, superior first.
+fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, census: &Census) {
+    let heading = match (census.extent[0].is_empty(), anatomy.is_known) {
+        (false, true) => "axial slices through the mask, superior first",
+        (true, true) => "axial slices, superior first",
+        (false, false) => "slices through the mask along D, last first",
+        (true, false) => "slices along D, last first",
+    };
+    picture.write(MARGIN, MOSAIC_TOP, heading, FAINT);
+
+    let view = anatomy.view(Plane::Axial, field.shape);
+    let downwards = anatomy.downwards(field.shape);
+    let extent = &census.extent[downwards.axis];
+    let mut slices = spread(extent, downwards.count, COLUMNS * ROWS);
+    if downwards.is_reversed {
+        slices.reverse();
+    }
+    for place in 0..COLUMNS * ROWS {
+        let [width, height] = TILE;
+        let x = MARGIN + place % COLUMNS * (width + GAP);
+        let y = MOSAIC_TOP + HEADING + place / COLUMNS * (height + GAP);
+        let area = Rect { x, y, width, height };
+        match slices.get(place) {
+            Some(slice) => panel::draw_tile(picture, area, field, &view, *slice),
+            None => picture.fill(area, EMPTY_PANEL),
+        }
+    }
+}
+
+/// At most `wanted` slices, ascending, evenly over an extent; it is widened within the
+/// volume's `count` slices if it has too few, and taken as the whole volume if it is empty.
+fn spread(extent: &Range<usize>, count: usize, wanted: usize) -> Vec<usize> {
+    let (mut start, mut end) =
+        if extent.is_empty() { (0, count) } else { (extent.start, extent.end) };
+    let wanted = wanted.min(count);
+    let missing = wanted.saturating_sub(end - start);
+    start = start.saturating_sub(missing / 2);
+    end = end.max((start + wanted).min(count));
+    start = start.min(end - wanted);
+    // The middles of as many equal parts.
+    (0..wanted).map(|i| start + (2 * i + 1) * (end - start) / (2 * wanted)).collect()
+}
+
+/// Text of at most so many characters; the middle is left out, since names that differ in
+/// `left` and `right` do so at an end.
+pub(super) fn shortened(text: &str, characters: usize) -> String {
+    const ELLIPSIS: &str = "...";
+    let count = text.chars().count();
+    if count <= characters {
+        return text.to_owned();
+    }
+    let kept = characters.saturating_sub(ELLIPSIS.len());
+    let tail = kept / 2;
+    let head: String = text.chars().take(kept - tail).collect();
+    let tail: String = text.chars().skip(count - tail).collect();
+    head + &ELLIPSIS[..characters.min(ELLIPSIS.len())] + &tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_takes_the_middles_of_equal_parts() {
+        assert_eq!(spread(&(0..24), 24, 12), (0..12).map(|i| 2 * i + 1).collect::<Vec<_>>());
+        assert_eq!(spread(&(100..220), 300, 12)[..3], [105, 115, 125]);
+    }
+
+    #[test]
+    fn spread_of_few_slices_takes_their_neighbors() {
+        assert_eq!(spread(&(10..12), 40, 4), [9, 10, 11, 12]);
+        assert_eq!(spread(&(0..1), 40, 4), [0, 1, 2, 3]);
+        assert_eq!(spread(&(39..40), 40, 4), [36, 37, 38, 39]);
+        assert_eq!(spread(&(1..2), 3, 4), [0, 1, 2]);
+    }
+
+    #[test]
+    fn spread_without_an_extent_takes_the_whole_volume() {
+        assert_eq!(spread(&(0..0), 8, 4), [1, 3, 5, 7]);
+        assert_eq!(spread(&(0..0), 0, 4), [0; 0]);
+    }
+
+    #[test]
+    fn shortened_text_keeps_both_ends() {
+        assert_eq!(shortened("brachiocephalic_vein_left", 15), "brachi...n_left");
+        assert_eq!(shortened("aorta", 5), "aorta");
+        assert_eq!(shortened("aorta", 2), "..");
+        assert_eq!(shortened("äöüäöü", 5), "ä...ü");
+    }
+}

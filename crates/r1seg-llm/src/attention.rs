@@ -1,0 +1,74 @@
+//! Causal self-attention with grouped key heads. Keys: `qkv_proj` or `q_proj`, `k_proj`, `v_proj`;
+//! `o_proj`.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_nn::{AttentionMask, Linear, attention};
+
+use crate::cache::KvCache;
+use crate::config::{AttentionBias, AttentionLayout, DecoderConfig};
+use crate::projection::stacked;
+use crate::rope::RotaryTables;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    qkv_proj: Linear,
+    o_proj: Linear,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    window: Option<usize>,
+}
+
+impl Attention {
+    pub(crate) fn new(config: &DecoderConfig, vb: &VarBuilder) -> Result<Self> {
+        let (hidden, heads, kv_heads) =
+            (config.hidden_size, config.num_attention_heads, config.num_key_value_heads);
+        let (q_dim, kv_dim) = (heads * config.head_dim, kv_heads * config.head_dim);
+        let (qkv_proj, bias) = match config.attention {
+            // HF splits the fused qkv by rows: q, then k, then v.
+            AttentionLayout::Fused => {
+                (stacked(hidden, &[("qkv_proj", q_dim + 2 * kv_dim)], false, vb)?, false)
+            }
+            AttentionLayout::Split { bias } => {
+                let parts = [("q_proj", q_dim), ("k_proj", kv_dim), ("v_proj", kv_dim)];
+                let qkv_proj = stacked(hidden, &parts, bias != AttentionBias::None, vb)?;
+                (qkv_proj, bias == AttentionBias::All)
+            }
+        };
+        Ok(Self {
+            qkv_proj,
+            o_proj: stacked(q_dim, &[("o_proj", hidden)], bias, vb)?,
+            heads,
+            kv_heads,
+            head_dim: config.head_dim,
+            window: config.sliding_window,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, L, hidden]`    - returns: the same
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &RotaryTables,
+        layer: usize,
+        cache: &mut KvCache,
+    ) -> Result<Tensor> {
+        let (b, l, _) = x.dims3()?;
+        let qkv = self.qkv_proj.forward(x)?;
+        let split = |first: usize, heads: usize| {
+            qkv.narrow(2, first * self.head_dim, heads * self.head_dim)?
+                .reshape((b, l, heads, self.head_dim))?
+                .transpose(1, 2) // [B, heads, L, head_dim]
+        };
+        let q = rotary.rotate(&split(0, self.heads)?)?;
+        let k = rotary.rotate(&split(self.heads, self.kv_heads)?)?;
+        let v = split(self.heads + self.kv_heads, self.kv_heads)?;
+        let mask = AttentionMask::Causal { past: cache.len(), window: self.window };
+        let (k, v) = cache.append(layer, &k, &v)?;
+        let scale = (self.head_dim as f64).powf(-0.5);
+        let out = attention(&q, &k, &v, scale, mask)?;
+        self.o_proj.forward(&out.transpose(1, 2)?.reshape((b, l, self.heads * self.head_dim))?)
+    }
+}

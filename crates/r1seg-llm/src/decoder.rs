@@ -1,0 +1,208 @@
+//! The decoder of the Llama family, without a tokenizer. Keys:
+//! `model.{embed_tokens,layers.N.{input_layernorm,self_attn,post_attention_layernorm,mlp},norm}`,
+//! `lm_head`. Port of `modeling_{phi3,llama,qwen2,mistral}.py`, transformers 4.46.3.
+
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use r1seg_nn::{Linear, RmsNorm, rms_norm};
+
+use crate::attention::Attention;
+use crate::cache::KvCache;
+use crate::config::DecoderConfig;
+use crate::mlp::Mlp;
+use crate::projection::stacked;
+use crate::rope::{RotaryEmbedding, RotaryTables};
+
+/// A decoder-only language model: embeddings in, hidden states out.
+///
+/// The weights are read-only and shared by any number of threads; what a run changes is in the
+/// [`KvCache`] that its caller owns.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    config: DecoderConfig,
+    activation_dtype: DType,
+    device: Device,
+    /// `[V, hidden]`
+    embed_tokens: Tensor,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    lm_head: Linear,
+    rotary: RotaryEmbedding,
+}
+
+/// What one pass through a [`Decoder`] reads.
+#[derive(Debug, Clone, Copy)]
+pub struct DecoderInput<'a> {
+    /// `[B, L, hidden]`: the embeddings of the positions that follow those in the cache.
+    pub inputs_embeds: &'a Tensor,
+    /// Length of the whole sequence that this pass is a part of, at least the filled positions
+    /// plus `L`. Longrope chooses its frequencies by it, as transformers does for a prompt that it
+    /// sees at once: a pass over the prefix of a known prompt is given the prompt's length. Keys
+    /// that are already cached keep the frequencies they were made with.
+    pub sequence_length: usize,
+}
+
+impl Decoder {
+    /// Loads the weights from the root of a checkpoint.
+    ///
+    /// The weights keep the dtype of `vb`. `activation` is the dtype of everything computed from
+    /// them: [`DType::F32`] on a CPU, the dtype of the weights on a GPU.
+    ///
+    /// # Errors
+    /// When the configuration does not [`validate`](DecoderConfig::validate), or a tensor is
+    /// missing or misshaped.
+    pub fn new(config: &DecoderConfig, vb: VarBuilder, activation: DType) -> Result<Self> {
+        config.validate().map_err(Error::wrap)?;
+        let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
+        let model = vb.pp("model");
+        let embed_tokens = model.pp("embed_tokens").get((vocabulary, hidden), "weight")?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| Layer::new(config, &model.pp("layers").pp(i)))
+            .collect::<Result<Vec<_>>>()?;
+        let lm_head = if config.tie_word_embeddings {
+            Linear::new(embed_tokens.clone(), None)?
+        } else {
+            stacked(hidden, &[("lm_head", vocabulary)], false, &vb)?
+        };
+        Ok(Self {
+            config: config.clone(),
+            activation_dtype: activation,
+            device: vb.device().clone(),
+            embed_tokens,
+            layers,
+            norm: rms_norm(hidden, config.rms_norm_eps, model.pp("norm"))?,
+            lm_head,
+            rotary: RotaryEmbedding::new(config),
+        })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The dtype of embeddings and hidden states.
+    pub fn activation_dtype(&self) -> DType {
+        self.activation_dtype
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// An empty cache with room for `capacity` positions.
+    pub fn new_cache(&self, capacity: usize) -> KvCache {
+        KvCache::new(self.layers.len(), capacity)
+    }
+
+    /// The embeddings of token ids.
+    ///
+    /// # Shapes
+    /// - `ids`: `L` of them    - returns: `[1, L, hidden]`, in the activation dtype
+    ///
+    /// # Errors
+    /// When there is no id or one is not in the vocabulary.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let vocabulary = self.config.vocab_size;
+        if ids.is_empty() {
+            bail!("there are no token ids to embed")
+        }
+        if let Some(id) = ids.iter().find(|id| usize::try_from(**id).is_ok_and(|i| i >= vocabulary))
+        {
+            bail!("token id {id} is outside the vocabulary of {vocabulary}")
+        }
+        let ids = Tensor::new(ids, &self.device)?;
+        self.embed_tokens.index_select(&ids, 0)?.to_dtype(self.activation_dtype)?.unsqueeze(0)
+    }
+
+    /// Runs the layers and the final norm, and fills the cache.
+    ///
+    /// # Shapes
+    /// - `input.inputs_embeds`: `[B, L, hidden]`
+    /// - returns: `[B, L, hidden]`, hidden states after the final norm, in the activation dtype
+    ///
+    /// # Errors
+    /// When the shapes do not fit, the cache is another decoder's or another batch's, or the
+    /// backend cannot run an operation. The cache is then as it was.
+    pub fn forward(&self, input: DecoderInput<'_>, cache: &mut KvCache) -> Result<Tensor> {
+        let (_, l, hidden) = input.inputs_embeds.dims3()?;
+        if hidden != self.config.hidden_size || l == 0 {
+            bail!(
+                "expected embeddings of shape [B, L > 0, {}], got {:?}",
+                self.config.hidden_size,
+                input.inputs_embeds.dims()
+            )
+        }
+        if cache.num_layers() != self.layers.len() {
+            bail!(
+                "a cache of {} layers was given to a decoder of {}",
+                cache.num_layers(),
+                self.layers.len()
+            )
+        }
+        let past = cache.len();
+        if input.sequence_length < past + l {
+            bail!(
+                "a sequence of {} tokens cannot hold {past} cached and {l} new positions",
+                input.sequence_length
+            )
+        }
+        let rotary = self.rotary.tables(past, l, input.sequence_length, &self.device)?;
+        let mut x = input.inputs_embeds.to_dtype(self.activation_dtype)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, &rotary, i, cache)?;
+        }
+        let hidden_states = self.norm.forward(&x)?;
+        cache.advance(l);
+        Ok(hidden_states)
+    }
+
+    /// The token logits of hidden states. Only rows that are needed should go through here: for
+    /// a prompt that is the last one.
+    ///
+    /// # Shapes
+    /// - `hidden_states`: `[.., hidden]`    - returns: `[.., V]`, in f32
+    ///
+    /// # Errors
+    /// When the width does not fit or the backend cannot run the operation.
+    pub fn logits(&self, hidden_states: &Tensor) -> Result<Tensor> {
+        self.lm_head.forward(hidden_states)?.to_dtype(DType::F32)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    input_layernorm: RmsNorm,
+    self_attn: Attention,
+    post_attention_layernorm: RmsNorm,
+    mlp: Mlp,
+}
+
+impl Layer {
+    fn new(config: &DecoderConfig, vb: &VarBuilder) -> Result<Self> {
+        let norm = |key: &str| rms_norm(config.hidden_size, config.rms_norm_eps, vb.pp(key));
+        Ok(Self {
+            input_layernorm: norm("input_layernorm")?,
+            self_attn: Attention::new(config, &vb.pp("self_attn"))?,
+            post_attention_layernorm: norm("post_attention_layernorm")?,
+            mlp: Mlp::new(config, &vb.pp("mlp"))?,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, L, hidden]`    - returns: the same
+    fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &RotaryTables,
+        layer: usize,
+        cache: &mut KvCache,
+    ) -> Result<Tensor> {
+        let attended =
+            self.self_attn.forward(&self.input_layernorm.forward(x)?, rotary, layer, cache)?;
+        let x = (x + attended)?;
+        let y = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
+        x + y
+    }
+}

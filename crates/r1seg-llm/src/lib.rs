@@ -1,0 +1,43 @@
+//! One decoder-only language model for Phi-3, Llama-3, Qwen2.5 and Mistral checkpoints.
+//!
+//! The families differ in how their checkpoints cut the projections (fused or split), in biases,
+//! in the scaling of the rotary frequencies and in a sliding window. All of that is data in a
+//! [`DecoderConfig`], so there is one [`Decoder`]:
+//!
+//! ```text
+//! inputs_embeds [B, L, hidden]          from Decoder::embed and the visual tokens
+//!   └ num_hidden_layers ×  x + attention(norm(x)),  x + mlp(norm(x))    KvCache, owned by the caller
+//!       └ norm → hidden states [B, L, hidden]                           what [SEG] is read from
+//!           └ Decoder::logits → token logits [.., V]                    only for the rows that need it
+//! ```
+//!
+//! - [`DecoderConfig::phi3`], [`llama`](DecoderConfig::llama), [`qwen2`](DecoderConfig::qwen2) and
+//!   [`mistral`](DecoderConfig::mistral) read a family's `config.json`; [`eos_token_ids`] reads
+//!   where an answer ends.
+//! - [`Decoder::generate`] answers a prompt: greedy or sampled ([`Sampling`]), streaming,
+//!   cancellable, with the hidden state that predicted each token.
+//!
+//! # Precision
+//!
+//! Rotary tables come from f64 and rotate in f32; norms and softmax run in f32 whatever the dtype.
+//! The weights keep the dtype of the `VarBuilder`; the activations have the dtype that
+//! [`Decoder::new`] is given (f32 on a CPU, where half-precision weights are widened exactly).
+
+mod attention;
+mod cache;
+mod config;
+mod decoder;
+mod generation;
+mod mlp;
+mod projection;
+mod rope;
+mod sampling;
+
+pub use cache::KvCache;
+pub use config::{
+    AttentionBias, AttentionLayout, ConfigError, DecoderConfig, Llama3Scaling, LongRopeScaling,
+    MlpLayout, RopeConfig, RopeScaling, eos_token_ids,
+};
+pub use decoder::{Decoder, DecoderInput};
+pub use generation::{FinishReason, Generated, GenerationOptions, Step};
+pub use sampling::{Sampled, Sampler, Sampling};

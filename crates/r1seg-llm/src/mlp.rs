@@ -1,0 +1,37 @@
+//! The gated MLP: `down(silu(gate(x)) * up(x))`. Keys: `gate_up_proj` or `gate_proj`, `up_proj`;
+//! `down_proj`.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_nn::{Linear, silu_mul};
+
+use crate::config::{DecoderConfig, MlpLayout};
+use crate::projection::stacked;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Mlp {
+    gate_up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl Mlp {
+    pub(crate) fn new(config: &DecoderConfig, vb: &VarBuilder) -> Result<Self> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let (gate_up_proj, bias) = match config.mlp {
+            MlpLayout::Fused => {
+                (stacked(hidden, &[("gate_up_proj", 2 * inner)], false, vb)?, false)
+            }
+            MlpLayout::Split { bias } => {
+                let parts = [("gate_proj", inner), ("up_proj", inner)];
+                (stacked(hidden, &parts, bias, vb)?, bias)
+            }
+        };
+        Ok(Self { gate_up_proj, down_proj: stacked(inner, &[("down_proj", hidden)], bias, vb)? })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, L, hidden]`    - returns: the same
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.down_proj.forward(&silu_mul(&self.gate_up_proj.forward(x)?)?)
+    }
+}

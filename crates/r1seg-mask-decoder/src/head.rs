@@ -1,0 +1,166 @@
+//! The prompt encoder and the mask decoder, and the refinement loop around them.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_nn::Probe;
+
+use crate::{MaskDecoder, MaskHeadConfig, PromptEncoder, Prompts};
+
+/// Output of one pass of the mask decoder.
+#[derive(Debug, Clone)]
+pub struct MaskPrediction {
+    /// Low-resolution logits of the single-mask output, `[B, 1, d, h, w]`.
+    pub logits: Tensor,
+    /// Predicted IoU of all mask outputs, `[B, 4]`: the single mask, then three for ambiguous
+    /// prompts.
+    pub iou: Tensor,
+}
+
+/// A promptable mask decoder.
+#[derive(Debug, Clone)]
+pub struct MaskHead {
+    prompt_encoder: PromptEncoder,
+    mask_decoder: MaskDecoder,
+    /// `[1, N, E]`, f32
+    image_pe: Tensor,
+    grid: [usize; 3],
+}
+
+impl MaskHead {
+    /// Loads from `vb`, the prefix that holds `prompt_encoder` and `mask_decoder`
+    /// (`model.vision_module` in R1Seg-3D).
+    ///
+    /// # Errors
+    /// When the configuration is inconsistent, or a tensor is missing or misshaped.
+    pub fn new(cfg: &MaskHeadConfig, vb: VarBuilder) -> Result<Self> {
+        cfg.validate().map_err(candle_core::Error::msg)?;
+        let prompt_encoder = PromptEncoder::new(cfg, vb.pp("prompt_encoder"))?;
+        Ok(Self {
+            image_pe: prompt_encoder.dense_position_encoding(cfg.grid)?,
+            mask_decoder: MaskDecoder::new(cfg, vb.pp("mask_decoder"))?,
+            prompt_encoder,
+            grid: cfg.grid,
+        })
+    }
+
+    /// One pass.
+    ///
+    /// # Shapes
+    /// - `image_embeddings`: `[B, N, E]`, patches depth-major
+    ///
+    /// # Errors
+    /// When a prompt is of a kind that the checkpoint has no weights for.
+    pub fn predict(
+        &self,
+        image_embeddings: &Tensor,
+        prompts: &Prompts<'_>,
+    ) -> Result<MaskPrediction> {
+        let embeddings = self.prompt_encoder.forward(prompts)?;
+        self.mask_decoder.forward(image_embeddings, &self.image_pe, &embeddings, prompts.text)
+    }
+
+    /// A first pass, then `num_clicks` more, each prompted with the raw logits of the one before.
+    ///
+    /// Shows to the probe: `seg.dense_pe_sample` (`[E, ..]`, every second cell of the position
+    /// encoding per axis), `seg.low_res_logits_K` (`[d, h, w]`), `seg.iou_multimask` (`[3]`).
+    ///
+    /// # Shapes
+    /// - `image_embeddings`: `[1, N, E]`    - returns: `[1, 1, d, h, w]`
+    ///
+    /// # Errors
+    /// When a prompt is of a kind that the checkpoint has no weights for.
+    pub fn refine(
+        &self,
+        image_embeddings: &Tensor,
+        prompts: &Prompts<'_>,
+        num_clicks: usize,
+        probe: &mut dyn Probe,
+    ) -> Result<Tensor> {
+        probe.record("seg.dense_pe_sample", &self.dense_pe_sample()?)?;
+        let first = self.predict(image_embeddings, prompts)?;
+        probe.record("seg.iou_multimask", &first.iou.narrow(1, 1, 3)?.squeeze(0)?)?;
+        let mut logits = first.logits;
+        probe.record("seg.low_res_logits_0", &logits.squeeze(0)?.squeeze(0)?)?;
+        for pass in 1..=num_clicks {
+            let prompts = Prompts { mask: Some(&logits), ..*prompts };
+            logits = self.predict(image_embeddings, &prompts)?.logits;
+            probe.record(
+                &format!("seg.low_res_logits_{pass}"),
+                &logits.squeeze(0)?.squeeze(0)?,
+            )?;
+        }
+        Ok(logits)
+    }
+
+    fn dense_pe_sample(&self) -> Result<Tensor> {
+        let (_, _, e) = self.image_pe.dims3()?;
+        let [d, h, w] = self.grid;
+        let mut pe = self.image_pe.squeeze(0)?.t()?.reshape((e, d, h, w))?;
+        for (axis, n) in [(1, d), (2, h), (3, w)] {
+            let even: Vec<u32> = (0..n as u32).step_by(2).collect();
+            pe = pe.contiguous()?.index_select(&Tensor::new(even, pe.device())?, axis)?;
+        }
+        Ok(pe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PointLabel, PromptKinds};
+    use candle_core::{DType, Device};
+    use candle_nn::VarMap;
+    use r1seg_nn::Recording;
+
+    fn head(prompts: PromptKinds) -> Result<MaskHead> {
+        let cfg = MaskHeadConfig {
+            embed_dim: 16,
+            image_size: [8, 32, 32],
+            grid: [2, 2, 2],
+            prompts,
+        };
+        MaskHead::new(&cfg, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))
+    }
+
+    #[test]
+    fn refinement_runs_one_pass_more_than_clicks() -> Result<()> {
+        let head = head(PromptKinds::Masks)?;
+        let image = Tensor::randn(0f32, 1., (1, 8, 16), &Device::Cpu)?;
+        let text = Tensor::randn(0f32, 1., (1, 16), &Device::Cpu)?;
+        let prompts = Prompts { text: Some(&text), ..Prompts::default() };
+        let mut probe = Recording::default();
+        let logits = head.refine(&image, &prompts, 2, &mut probe)?;
+        assert_eq!(logits.dims(), [1, 1, 8, 8, 8]);
+        let passes = probe.tensors.iter().filter(|(name, _)| name.contains("low_res")).count();
+        assert_eq!(passes, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn a_batch_row_equals_a_single_run() -> Result<()> {
+        let head = head(PromptKinds::Masks)?;
+        let image = Tensor::randn(0f32, 1., (2, 8, 16), &Device::Cpu)?;
+        let text = Tensor::randn(0f32, 1., (2, 16), &Device::Cpu)?;
+        let both = head.predict(&image, &Prompts { text: Some(&text), ..Prompts::default() })?;
+        let (image, text) = (image.narrow(0, 1, 1)?, text.narrow(0, 1, 1)?);
+        let one = head.predict(&image, &Prompts { text: Some(&text), ..Prompts::default() })?;
+        let gap = (both.logits.narrow(0, 1, 1)? - one.logits)?.abs()?.max_all()?;
+        assert!(gap.to_scalar::<f32>()? < 1e-5);
+        Ok(())
+    }
+
+    #[test]
+    fn points_and_boxes_need_weights_of_their_own() -> Result<()> {
+        let image = Tensor::randn(0f32, 1., (1, 8, 16), &Device::Cpu)?;
+        let points = [([1.0, 2.0, 3.0], PointLabel::Positive)];
+        let prompts = Prompts { points: &points, ..Prompts::default() };
+        let refused = head(PromptKinds::Masks)?.predict(&image, &prompts);
+        assert!(refused.is_err_and(|e| e.to_string().contains("points")));
+        let segvol = head(PromptKinds::PointsAndBoxes)?;
+        assert_eq!(segvol.predict(&image, &prompts)?.logits.dims(), [1, 1, 8, 8, 8]);
+        let bounding_box = Some([0., 0., 0., 4., 9., 9.]);
+        let prompts = Prompts { bounding_box, ..prompts };
+        assert_eq!(segvol.predict(&image, &prompts)?.logits.dims(), [1, 1, 8, 8, 8]);
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! The SegVol-style promptable 3D mask decoder.
+//!
+//! [`MaskHead`] joins a [`PromptEncoder`] (text, mask, points and boxes to prompt embeddings) and a
+//! [`MaskDecoder`] (two-way transformer, upscaling, hypernetwork and text similarity), and runs
+//! the refinement loop. One [`MaskHeadConfig`] covers R1Seg-3D (text and mask prompts), SegVol
+//! and M3D-LaMed (text, points and boxes).
+//!
+//! Letters of the shapes: see the legend in `r1seg_nn`; `d, h, w` is the grid of low-resolution
+//! masks, four times the patch grid.
+
+mod config;
+mod head;
+mod mask_decoder;
+mod position;
+mod prompt_encoder;
+mod two_way_transformer;
+
+pub use config::{MaskHeadConfig, PromptKinds};
+pub use head::{MaskHead, MaskPrediction};
+pub use mask_decoder::MaskDecoder;
+pub use position::PositionEncoding;
+pub use prompt_encoder::{PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
+pub use two_way_transformer::TwoWayTransformer;

@@ -1,0 +1,129 @@
+//! Image and prompt embeddings to low-resolution mask logits.
+//! Port of SegVol's `mask_decoder.py`. Keys: `transformer`, `iou_token`, `mask_tokens`,
+//! `output_upscaling.{0,1,3}`, `output_hypernetworks_mlps.0`, `iou_prediction_head`,
+//! `txt_align_upscaled_embedding`.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_nn::{
+    ConvTranspose3d, LayerNorm, Linear, conv_transpose3d, gelu_erf, layer_norm, linear,
+};
+
+use crate::head::MaskPrediction;
+use crate::{MaskHeadConfig, PromptEmbeddings, TwoWayTransformer};
+
+/// Three linear layers with a ReLU between them.
+#[derive(Debug, Clone)]
+struct Mlp([Linear; 3]);
+
+impl Mlp {
+    fn new(input: usize, hidden: usize, output: usize, vb: VarBuilder) -> Result<Self> {
+        let layers = vb.pp("layers");
+        Ok(Self([
+            linear(input, hidden, layers.pp(0))?,
+            linear(hidden, hidden, layers.pp(1))?,
+            linear(hidden, output, layers.pp(2))?,
+        ]))
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let [first, second, third] = &self.0;
+        third.forward(&second.forward(&first.forward(x)?.relu()?)?.relu()?)
+    }
+}
+
+/// Image and prompt embeddings to low-resolution mask logits.
+///
+/// Only the single-mask output is used by the published models, so only its hypernetwork is
+/// loaded; the three others of a checkpoint are never read.
+#[derive(Debug, Clone)]
+pub struct MaskDecoder {
+    transformer: TwoWayTransformer,
+    /// `[1, 1 + masks, E]`: the IoU token, then the mask tokens.
+    output_tokens: Tensor,
+    upscale0: ConvTranspose3d,
+    upscale_norm: LayerNorm,
+    upscale3: ConvTranspose3d,
+    hypernetwork: Mlp,
+    iou_prediction_head: Mlp,
+    txt_align: Linear,
+    grid: [usize; 3],
+}
+
+impl MaskDecoder {
+    /// Loads from `vb`, the prefix `mask_decoder`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshaped.
+    pub fn new(cfg: &MaskHeadConfig, vb: VarBuilder) -> Result<Self> {
+        let e = cfg.embed_dim;
+        let masks = MaskHeadConfig::NUM_MASK_TOKENS;
+        let iou_token = vb.pp("iou_token").get((1, e), "weight")?;
+        let mask_tokens = vb.pp("mask_tokens").get((masks, e), "weight")?;
+        let [d, h, w] = cfg.grid.map(|n| 2 * n);
+        let upscaling = vb.pp("output_upscaling");
+        Ok(Self {
+            transformer: TwoWayTransformer::new(e, vb.pp("transformer"))?,
+            output_tokens: Tensor::cat(&[iou_token, mask_tokens], 0)?.unsqueeze(0)?,
+            upscale0: conv_transpose3d(e, e / 4, [2; 3], upscaling.pp(0))?,
+            // One norm over the whole block, channels and space.
+            upscale_norm: layer_norm((e / 4, d, h, w), 1e-5, upscaling.pp(1))?,
+            upscale3: conv_transpose3d(e / 4, e / 8, [2; 3], upscaling.pp(3))?,
+            hypernetwork: Mlp::new(e, e, e / 8, vb.pp("output_hypernetworks_mlps").pp(0))?,
+            iou_prediction_head: Mlp::new(
+                e,
+                MaskHeadConfig::IOU_HIDDEN,
+                masks,
+                vb.pp("iou_prediction_head"),
+            )?,
+            txt_align: linear(e, e / 8, vb.pp("txt_align_upscaled_embedding"))?,
+            grid: cfg.grid,
+        })
+    }
+
+    /// # Shapes
+    /// - `image_embeddings`: `[B, N, E]`    - `image_pe`: `[1, N, E]`    - `text`: `[B, E]`
+    ///
+    /// # Errors
+    /// When the widths differ or the backend cannot run the operation.
+    pub fn forward(
+        &self,
+        image_embeddings: &Tensor,
+        image_pe: &Tensor,
+        prompts: &PromptEmbeddings,
+        text: Option<&Tensor>,
+    ) -> Result<MaskPrediction> {
+        let (b, _, e) = image_embeddings.dims3()?;
+        let dtype = image_embeddings.dtype();
+        let output_tokens = self.output_tokens.to_dtype(dtype)?;
+        let count = output_tokens.dim(1)?;
+        let output_tokens = output_tokens.expand((b, count, e))?.contiguous()?;
+        let tokens = match &prompts.sparse {
+            Some(sparse) => {
+                let sparse = sparse.to_dtype(dtype)?;
+                let sparse = sparse.expand((b, sparse.dim(1)?, e))?;
+                Tensor::cat(&[&output_tokens, &sparse], 1)?
+            }
+            None => output_tokens,
+        };
+        let src = image_embeddings.broadcast_add(&prompts.dense.to_dtype(dtype)?)?;
+        let (hs, src) = self.transformer.forward(&src, &image_pe.to_dtype(dtype)?, &tokens)?;
+
+        let [gd, gh, gw] = self.grid;
+        let src = src.transpose(1, 2)?.contiguous()?.reshape((b, e, gd, gh, gw))?;
+        let x = gelu_erf(&self.upscale_norm.forward(&self.upscale0.forward(&src)?)?)?;
+        let upscaled = gelu_erf(&self.upscale3.forward(&x)?)?;
+        let (_, c, d, h, w) = upscaled.dims5()?;
+        let upscaled = upscaled.reshape((b, c, d * h * w))?;
+
+        // Both products read the same map, and the text similarity is added to the mask.
+        let mut kernel = self.hypernetwork.forward(&hs.narrow(1, 1, 1)?)?;
+        if let Some(text) = text {
+            kernel = (kernel + self.txt_align.forward(text)?.unsqueeze(1)?)?;
+        }
+        Ok(MaskPrediction {
+            logits: kernel.matmul(&upscaled)?.reshape((b, 1, d, h, w))?,
+            iou: self.iou_prediction_head.forward(&hs.narrow(1, 0, 1)?.squeeze(1)?)?,
+        })
+    }
+}

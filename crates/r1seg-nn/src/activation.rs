@@ -1,0 +1,104 @@
+//! Activations as the published models compute them.
+
+use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::cpu::{self, Map, exp_nonpositive};
+
+/// `torch.nn.GELU()`: the exact form, with the error function.
+///
+/// # Errors
+/// When the backend cannot run the operation.
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return x.gelu_erf();
+    }
+    fn chunk(y: &mut [f32], x: &[f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = 0.5
+                * x
+                * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2));
+        }
+    }
+    x.contiguous()?.apply_op1_no_bwd(&Map { name: "gelu-erf", f: chunk })
+}
+
+/// The gated activation of the Llama family on a fused projection.
+///
+/// # Shapes
+/// - `gate_up`: `[.., 2 * F]`, the gate in the first half    - returns: `[.., F]`, `silu(gate) * up`
+///
+/// # Errors
+/// When the last dimension is odd or the backend cannot run the operation.
+pub fn silu_mul(gate_up: &Tensor) -> Result<Tensor> {
+    if gate_up.device().is_cpu() && gate_up.dtype() == DType::F32 {
+        return gate_up.contiguous()?.apply_op1_no_bwd(&SiluMul);
+    }
+    let halves = gate_up.chunk(2, D::Minus1)?;
+    halves[0].silu()? * &halves[1]
+}
+
+struct SiluMul;
+
+impl CustomOp1 for SiluMul {
+    fn name(&self) -> &'static str {
+        "silu-mul"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = cpu::f32_slice(storage, layout, self.name())?;
+        let mut dims = layout.dims().to_vec();
+        let Some(last) = dims.last_mut().filter(|last| last.is_multiple_of(2)) else {
+            candle_core::bail!("silu_mul needs an even last dimension, got {:?}", layout.dims())
+        };
+        *last /= 2;
+        let half = *last;
+        let mut y = vec![0f32; x.len() / 2];
+        let arch = pulp::Arch::new();
+        y.par_chunks_mut(half).zip(x.par_chunks(2 * half)).for_each(|(y, row)| {
+            let (gate, up) = row.split_at(half);
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
+                        // 1 / (1 + e^-g) without ever raising e to a positive power.
+                        let e = exp_nonpositive(-g.abs());
+                        let sigmoid = if g >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
+                        *y = g * sigmoid * u;
+                    }
+                },
+            )
+        });
+        Ok((CpuStorage::F32(y), Shape::from_dims(&dims)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn gelu_is_the_error_function_form() -> Result<()> {
+        // torch.nn.functional.gelu(torch.tensor([-3., -1., -.1, 0., .5, 2.]))
+        let x = Tensor::new(&[-3f32, -1., -0.1, 0., 0.5, 2.], &Device::Cpu)?;
+        let y = gelu_erf(&x)?.to_vec1::<f32>()?;
+        let expected = [-0.004_049_694, -0.158_655_26, -0.046_017_22, 0., 0.345_731_23, 1.954_499_8];
+        for (y, e) in y.iter().zip(expected) {
+            assert!((y - e).abs() < 2e-7, "{y} {e}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn silu_mul_equals_the_unfused_operations() -> Result<()> {
+        let x = Tensor::randn(0f32, 8., (3, 5, 62), &Device::Cpu)?;
+        let fused = silu_mul(&x)?;
+        let (gate, up) = (x.narrow(2, 0, 31)?, x.narrow(2, 31, 31)?);
+        let plain = (gate.silu()? * up)?;
+        let gap = (fused - &plain)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        let scale = plain.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(gap <= 1e-6 * scale, "{gap} of {scale}");
+        Ok(())
+    }
+}

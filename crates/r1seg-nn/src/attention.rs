@@ -1,0 +1,192 @@
+//! Scaled dot-product attention with an f32 softmax.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use crate::cpu::{SoftmaxRows, Visible};
+
+/// Scores that one pass may hold at once: bounds the memory of long sequences (64 MiB of f32).
+const MAX_SCORES: usize = 16 << 20;
+
+/// Which keys a query sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionMask {
+    /// All of them.
+    None,
+    /// Query `i` sits at position `past + i` and sees keys up to itself.
+    Causal {
+        /// Keys that precede the first query.
+        past: usize,
+        /// Only the last `window` keys up to the query itself, when set.
+        window: Option<usize>,
+    },
+}
+
+/// `softmax(scale * q kᵀ + mask) v`, the softmax in f32 whatever the dtype.
+///
+/// # Shapes
+/// - `q`: `[B, heads, Lq, dim]`    - `k`, `v`: `[B, kv_heads, Lk, dim]`, `heads % kv_heads == 0`
+/// - returns: `[B, heads, Lq, dim]`
+///
+/// Query head `h` reads key head `h / (heads / kv_heads)` (grouped-query attention).
+///
+/// # Errors
+/// When the shapes do not fit or the backend cannot run the operation.
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    scale: f64,
+    mask: AttentionMask,
+) -> Result<Tensor> {
+    let (b, heads, lq, dim) = q.dims4()?;
+    let (_, kv_heads, lk, _) = k.dims4()?;
+    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        candle_core::bail!("{heads} query heads cannot share {kv_heads} key heads")
+    }
+    let group = heads / kv_heads;
+    // Queries that share a key head become rows of one product: keys are never copied.
+    let q = q.contiguous()?.reshape((b, kv_heads, group * lq, dim))?;
+    let k_t = k.transpose(2, 3)?;
+    let step = (MAX_SCORES / (b * group * lq * lk).max(1)).clamp(1, kv_heads);
+    let mut outputs = Vec::with_capacity(kv_heads.div_ceil(step));
+    for first in (0..kv_heads).step_by(step) {
+        let n = step.min(kv_heads - first);
+        let (q, k_t, v) = if n == kv_heads {
+            (q.clone(), k_t.clone(), v.clone())
+        } else {
+            (q.narrow(1, first, n)?, k_t.narrow(1, first, n)?, v.narrow(1, first, n)?)
+        };
+        let scores = q.matmul(&k_t)?.reshape((b, n * group, lq, lk))?;
+        let weights = softmax(scores, scale, mask)?.reshape((b, n, group * lq, lk))?;
+        outputs.push(weights.matmul(&v.contiguous()?)?);
+    }
+    let out = if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(&outputs, 1)? };
+    out.reshape((b, heads, lq, dim))
+}
+
+/// # Shapes
+/// - `scores`: `[B, heads, Lq, Lk]`, unscaled    - returns: the same, rows that sum to one
+fn softmax(scores: Tensor, scale: f64, mask: AttentionMask) -> Result<Tensor> {
+    let (_, _, lq, lk) = scores.dims4()?;
+    if scores.device().is_cpu() && scores.dtype() == DType::F32 && scores.is_contiguous() {
+        let causal = match mask {
+            AttentionMask::None => None,
+            AttentionMask::Causal { past, window } => Some(Visible { queries: lq, past, window }),
+        };
+        scores.inplace_op1(&SoftmaxRows { scale: scale as f32, causal })?;
+        return Ok(scores);
+    }
+    let dtype = scores.dtype();
+    let scores = (scores.to_dtype(DType::F32)? * scale)?;
+    let scores = match mask {
+        AttentionMask::None => scores,
+        // A single query at the end of the cache sees everything that is in it.
+        AttentionMask::Causal { past, window: None } if lq == 1 && past + 1 == lk => scores,
+        AttentionMask::Causal { past, window } => {
+            scores.broadcast_add(&additive_mask(lq, lk, past, window, scores.device())?)?
+        }
+    };
+    let max = scores.max_keepdim(D::Minus1)?;
+    let exp = scores.broadcast_sub(&max)?.exp()?;
+    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.to_dtype(dtype)
+}
+
+fn additive_mask(
+    lq: usize,
+    lk: usize,
+    past: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Tensor> {
+    let mut mask = vec![f32::NEG_INFINITY; lq * lk];
+    for (i, row) in mask.chunks_exact_mut(lk).enumerate() {
+        let end = (past + i + 1).min(lk);
+        let start = window.map_or(0, |w| (past + i + 1).saturating_sub(w)).min(end);
+        row[start..end].fill(0.0);
+    }
+    Tensor::from_vec(mask, (lq, lk), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        scale: f64,
+        mask: AttentionMask,
+    ) -> Result<Tensor> {
+        let (_, heads, lq, _) = q.dims4()?;
+        let (_, kv_heads, lk, _) = k.dims4()?;
+        let index: Vec<u32> = (0..heads).map(|h| (h / (heads / kv_heads)) as u32).collect();
+        let index = Tensor::new(index, q.device())?;
+        let [q, k, v] = [q, k, v].map(|t| t.to_dtype(DType::F64));
+        let (k, v) = (k?.index_select(&index, 1)?, v?.index_select(&index, 1)?);
+        let mut scores = (q?.matmul(&k.transpose(2, 3)?)? * scale)?;
+        if let AttentionMask::Causal { past, window } = mask {
+            let m = additive_mask(lq, lk, past, window, q_device())?.to_dtype(DType::F64)?;
+            scores = scores.broadcast_add(&m)?;
+        }
+        let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+        exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.matmul(&v)
+    }
+
+    fn q_device() -> &'static Device {
+        &Device::Cpu
+    }
+
+    fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
+        (a.to_dtype(DType::F64)? - b)?.abs()?.max_all()?.to_scalar::<f64>()
+    }
+
+    #[test]
+    fn attention_equals_an_f64_reference() -> Result<()> {
+        let d = q_device();
+        for (heads, kv_heads, lq, lk, dim) in
+            [(4, 4, 7, 7, 16), (6, 2, 5, 9, 8), (8, 1, 1, 33, 24), (3, 3, 70, 70, 5)]
+        {
+            let q = Tensor::randn(0f32, 2., (2, heads, lq, dim), d)?;
+            let k = Tensor::randn(0f32, 2., (2, kv_heads, lk, dim), d)?;
+            let v = Tensor::randn(0f32, 2., (2, kv_heads, lk, dim), d)?;
+            for mask in [
+                AttentionMask::None,
+                AttentionMask::Causal { past: lk - lq, window: None },
+                AttentionMask::Causal { past: lk - lq, window: Some(3) },
+            ] {
+                let out = attention(&q, &k, &v, 0.3, mask)?;
+                let gap = gap(&out, &reference(&q, &k, &v, 0.3, mask)?)?;
+                assert!(gap < 5e-6, "{heads}/{kv_heads} {lq}x{lk} {mask:?}: {gap}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn attention_reads_a_cache_view_without_copying_it_wrongly() -> Result<()> {
+        let d = q_device();
+        let q = Tensor::randn(0f32, 1., (1, 4, 1, 8), d)?;
+        let store = Tensor::randn(0f32, 1., (1, 2, 64, 8), d)?;
+        let view = store.narrow(2, 0, 20)?;
+        let mask = AttentionMask::Causal { past: 19, window: None };
+        let a = attention(&q, &view, &view, 1.0, mask)?;
+        let b = attention(&q, &view.contiguous()?, &view.contiguous()?, 1.0, mask)?;
+        assert_eq!(a.flatten_all()?.to_vec1::<f32>()?, b.flatten_all()?.to_vec1::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn softmax_of_half_precision_scores_is_computed_in_f32() -> Result<()> {
+        let q = Tensor::randn(0f32, 1., (1, 1, 1, 16), q_device())?;
+        let k = Tensor::randn(0f32, 1., (1, 1, 600, 16), q_device())?;
+        let ones = Tensor::ones((1, 1, 600, 16), DType::BF16, q_device())?;
+        let [q, k] = [q, k].map(|t| t.to_dtype(DType::BF16));
+        let out = attention(&q?, &k?, &ones, 0.25, AttentionMask::None)?;
+        // Weights that were summed in bf16 would miss one by several percent.
+        for x in out.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()? {
+            assert!((x - 1.0).abs() < 0.01, "{x}");
+        }
+        Ok(())
+    }
+}

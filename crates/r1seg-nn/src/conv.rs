@@ -1,0 +1,264 @@
+//! 3D convolutions whose kernel equals their stride: a regrouping of voxels and one product.
+
+use candle_core::{DType, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+
+use crate::linear::Linear;
+
+/// Cuts a volume into patches, each flattened in the order `(pd, ph, pw, C)` of MONAI's
+/// "perceptron" patch embedding.
+///
+/// # Shapes
+/// - `x`: `[B, C, D, H, W]`    - returns: `[B, N, pd * ph * pw * C]`, patches depth-major
+///
+/// # Errors
+/// When a patch does not divide the volume.
+pub fn patchify(x: &Tensor, patch: [usize; 3]) -> Result<Tensor> {
+    let (b, _, _, _, _) = x.dims5()?;
+    let [pd, ph, pw] = patch;
+    let (blocks, [gd, gh, gw]) = blocks(x, patch)?;
+    let c = x.dim(1)?;
+    blocks.permute(vec![0, 2, 4, 6, 3, 5, 7, 1])?.reshape((b, gd * gh * gw, pd * ph * pw * c))
+}
+
+/// # Shapes
+/// - returns: `[B, C, gd, kd, gh, kh, gw, kw]` and the grid `[gd, gh, gw]`
+fn blocks(x: &Tensor, kernel: [usize; 3]) -> Result<(Tensor, [usize; 3])> {
+    let (b, c, d, h, w) = x.dims5()?;
+    let [kd, kh, kw] = kernel;
+    if kernel.contains(&0)
+        || !d.is_multiple_of(kd)
+        || !h.is_multiple_of(kh)
+        || !w.is_multiple_of(kw)
+    {
+        bail!("a grid of {d}x{h}x{w} cannot be cut into blocks of {kd}x{kh}x{kw}")
+    }
+    let grid = [d / kd, h / kh, w / kw];
+    let x = x.contiguous()?.reshape(vec![b, c, grid[0], kd, grid[1], kh, grid[2], kw])?;
+    Ok((x, grid))
+}
+
+/// A 3D convolution with kernel = stride and no padding (1x1x1 included).
+#[derive(Debug, Clone)]
+pub struct Conv3d {
+    linear: Linear,
+    kernel: [usize; 3],
+    out_channels: usize,
+}
+
+/// A [`Conv3d`] from the keys `weight` (`[out, in, kd, kh, kw]`) and `bias`.
+///
+/// # Errors
+/// When a tensor is missing or misshaped.
+pub fn conv3d(
+    in_channels: usize,
+    out_channels: usize,
+    kernel: [usize; 3],
+    vb: VarBuilder,
+) -> Result<Conv3d> {
+    let [kd, kh, kw] = kernel;
+    let weight = vb.get((out_channels, in_channels, kd, kh, kw), "weight")?;
+    Conv3d::new(weight, Some(vb.get(out_channels, "bias")?))
+}
+
+impl Conv3d {
+    /// # Shapes
+    /// - `weight`: `[out, in, kd, kh, kw]`    - `bias`: `[out]`
+    ///
+    /// # Errors
+    /// When the weight has another rank.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let (out_channels, c, kd, kh, kw) = weight.dims5()?;
+        let linear = Linear::new(weight.reshape((out_channels, c * kd * kh * kw))?, bias)?;
+        Ok(Self { linear, kernel: [kd, kh, kw], out_channels })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: `[B, out, D / kd, H / kh, W / kw]`
+    ///
+    /// # Errors
+    /// When the kernel does not divide the grid.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, c, _, _, _) = x.dims5()?;
+        let [kd, kh, kw] = self.kernel;
+        let (blocks, [gd, gh, gw]) = blocks(x, self.kernel)?;
+        let rows = blocks.permute(vec![0, 2, 4, 6, 1, 3, 5, 7])?;
+        let y = self.linear.forward(&rows.reshape((b, gd * gh * gw, c * kd * kh * kw))?)?;
+        y.transpose(1, 2)?.contiguous()?.reshape((b, self.out_channels, gd, gh, gw))
+    }
+}
+
+/// A 3D transposed convolution with kernel = stride and no padding.
+#[derive(Debug, Clone)]
+pub struct ConvTranspose3d {
+    /// `[out * kd * kh * kw, in]`
+    linear: Linear,
+    bias: Tensor,
+    kernel: [usize; 3],
+}
+
+/// A [`ConvTranspose3d`] from the keys `weight` (`[in, out, kd, kh, kw]`) and `bias`.
+///
+/// # Errors
+/// When a tensor is missing or misshaped.
+pub fn conv_transpose3d(
+    in_channels: usize,
+    out_channels: usize,
+    kernel: [usize; 3],
+    vb: VarBuilder,
+) -> Result<ConvTranspose3d> {
+    let [kd, kh, kw] = kernel;
+    let weight = vb.get((in_channels, out_channels, kd, kh, kw), "weight")?;
+    ConvTranspose3d::new(weight, vb.get(out_channels, "bias")?)
+}
+
+impl ConvTranspose3d {
+    /// # Shapes
+    /// - `weight`: `[in, out, kd, kh, kw]`    - `bias`: `[out]`
+    ///
+    /// # Errors
+    /// When the weight has another rank.
+    pub fn new(weight: Tensor, bias: Tensor) -> Result<Self> {
+        let (c, _, kd, kh, kw) = weight.dims5()?;
+        let flat = weight.reshape((c, weight.elem_count() / c.max(1)))?.t()?.contiguous()?;
+        let bias = bias.to_dtype(DType::F32)?;
+        Ok(Self { linear: Linear::new(flat, None)?, bias, kernel: [kd, kh, kw] })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: `[B, out, D * kd, H * kh, W * kw]`
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, c, d, h, w) = x.dims5()?;
+        let [kd, kh, kw] = self.kernel;
+        let out = self.bias.dim(0)?;
+        let rows = x.reshape((b, c, d * h * w))?.transpose(1, 2)?;
+        let y = self.linear.forward(&rows)?.reshape(vec![b, d, h, w, out, kd, kh, kw])?;
+        let y = y.permute(vec![0, 4, 1, 5, 2, 6, 3, 7])?;
+        let y = y.reshape((b, out, d * kd, h * kh, w * kw))?;
+        y.broadcast_add(&self.bias.to_dtype(y.dtype())?.reshape((1, out, 1, 1, 1))?)
+    }
+}
+
+/// Average pooling with kernel = stride = `kernel` on every axis; what does not fill a last
+/// block is left out, as in PyTorch.
+///
+/// # Shapes
+/// - `x`: `[B, C, D, H, W]`    - returns: `[B, C, D / kernel, H / kernel, W / kernel]`
+///
+/// # Errors
+/// When the kernel is zero or larger than an axis.
+pub fn avg_pool3d(x: &Tensor, kernel: usize) -> Result<Tensor> {
+    let (b, c, d, h, w) = x.dims5()?;
+    if kernel == 0 || [d, h, w].iter().any(|&n| n < kernel) {
+        bail!("a grid of {d}x{h}x{w} cannot be pooled by {kernel}")
+    }
+    let [gd, gh, gw] = [d, h, w].map(|n| n / kernel);
+    let x = x.narrow(2, 0, gd * kernel)?.narrow(3, 0, gh * kernel)?.narrow(4, 0, gw * kernel)?;
+    let (blocks, _) = blocks(&x, [kernel; 3])?;
+    let blocks = blocks.permute(vec![0, 1, 2, 4, 6, 3, 5, 7])?;
+    blocks.reshape((b, c, gd, gh, gw, kernel * kernel * kernel))?.mean(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn ramp(shape: &[usize]) -> Result<Tensor> {
+        let n: usize = shape.iter().product();
+        Tensor::arange(0f32, n as f32, &Device::Cpu)?.reshape(shape)
+    }
+
+    #[test]
+    fn patches_are_depth_major_and_their_features_run_over_width_first() -> Result<()> {
+        // einops: "b c (h p1)(w p2)(d p3) -> b (h w d)(p1 p2 p3 c)" on a 32x256x256 volume puts
+        // voxels 0..16 of row 0, then row 1, into token 0; token 1 starts at x = 16.
+        let x = ramp(&[1, 1, 8, 32, 48])?;
+        let tokens = patchify(&x, [4, 16, 16])?;
+        assert_eq!(tokens.dims(), [1, 2 * 2 * 3, 1024]);
+        let tokens = tokens.squeeze(0)?.to_vec2::<f32>()?;
+        assert_eq!(tokens[0][..3], [0., 1., 2.]);
+        assert_eq!(tokens[0][16], 48.0);
+        assert_eq!(tokens[0][256], 32. * 48.);
+        assert_eq!(tokens[1][0], 16.0);
+        assert_eq!(tokens[3][0], 16. * 48.);
+        assert_eq!(tokens[6][0], 4. * 32. * 48.);
+        Ok(())
+    }
+
+    #[test]
+    fn patches_keep_channels_last() -> Result<()> {
+        let x = ramp(&[1, 2, 2, 2, 2])?;
+        let token = patchify(&x, [2, 2, 2])?.flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(token[..4], [0., 8., 1., 9.]);
+        Ok(())
+    }
+
+    #[test]
+    fn conv_equals_its_definition() -> Result<()> {
+        let d = &Device::Cpu;
+        let x = Tensor::randn(0f32, 1., (2, 3, 4, 6, 4), d)?;
+        let weight = Tensor::randn(0f32, 1., (5, 3, 2, 3, 2), d)?;
+        let bias = Tensor::randn(0f32, 1., 5, d)?;
+        let y = Conv3d::new(weight.clone(), Some(bias.clone()))?.forward(&x)?;
+        assert_eq!(y.dims(), [2, 5, 2, 2, 2]);
+        let at = |t: &Tensor, i: &[usize]| -> Result<f32> {
+            let mut t = t.clone();
+            for &i in i {
+                t = t.get(i)?;
+            }
+            t.to_scalar()
+        };
+        for (n, o, gd, gh, gw) in [(0, 0, 0, 0, 0), (1, 4, 1, 0, 1), (0, 2, 0, 1, 1)] {
+            let mut sum = at(&bias, &[o])?;
+            for c in 0..3 {
+                for (i, j, k) in (0..12).map(|q| (q / 6, q / 2 % 3, q % 2)) {
+                    sum += at(&weight, &[o, c, i, j, k])?
+                        * at(&x, &[n, c, gd * 2 + i, gh * 3 + j, gw * 2 + k])?;
+                }
+            }
+            assert!((at(&y, &[n, o, gd, gh, gw])? - sum).abs() < 1e-5);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn transposed_conv_equals_its_definition() -> Result<()> {
+        let d = &Device::Cpu;
+        let x = Tensor::randn(0f32, 1., (1, 3, 2, 2, 3), d)?;
+        let weight = Tensor::randn(0f32, 1., (3, 4, 2, 2, 2), d)?;
+        let bias = Tensor::randn(0f32, 1., 4, d)?;
+        let y = ConvTranspose3d::new(weight.clone(), bias.clone())?.forward(&x)?;
+        assert_eq!(y.dims(), [1, 4, 4, 4, 6]);
+        let y = y.squeeze(0)?;
+        for (o, i, j, k) in [(0, 0, 0, 0), (3, 3, 2, 5), (1, 2, 1, 4)] {
+            let mut sum = bias.get(o)?.to_scalar::<f32>()?;
+            for c in 0..3 {
+                let input = x.get(0)?.get(c)?.get(i / 2)?.get(j / 2)?.get(k / 2)?;
+                let w = weight.get(c)?.get(o)?.get(i % 2)?.get(j % 2)?.get(k % 2)?;
+                sum += input.to_scalar::<f32>()? * w.to_scalar::<f32>()?;
+            }
+            assert!((y.get(o)?.get(i)?.get(j)?.get(k)?.to_scalar::<f32>()? - sum).abs() < 1e-5);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn pooling_averages_blocks_and_drops_the_rest() -> Result<()> {
+        let x = ramp(&[1, 1, 2, 2, 5])?;
+        let y = avg_pool3d(&x, 2)?.flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(y, [8.0, 10.0]);
+        assert!(avg_pool3d(&x, 3).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_patch_that_does_not_divide_the_volume_is_refused() -> Result<()> {
+        let error = patchify(&ramp(&[1, 1, 5, 4, 4])?, [2, 2, 2]);
+        assert!(error.is_err_and(|e| e.to_string().contains("5x4x4")));
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! The layers that candle lacks and every r1seg model shares.
+//!
+//! - 3D operators: [`patchify`], [`Conv3d`] and [`ConvTranspose3d`] with kernel = stride,
+//!   [`avg_pool3d`], [`trilinear`];
+//! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
+//!   over a whole `(C, D, H, W)` block), [`LayerNorm3d`], [`RmsNorm`];
+//! - [`Linear`], whose weights may stay in half precision while the activations are f32;
+//! - [`attention`] with an f32 softmax, and the exact activations [`gelu_erf`] and [`silu_mul`];
+//! - [`Probe`], through which a caller sees the intermediate tensors of a model.
+//!
+//! Everything runs on a CPU and on CUDA from the same code: where a CPU pass is faster than a
+//! chain of tensor operations it hides behind the same function.
+//!
+//! # Precision
+//!
+//! The dtype of the *input* decides the dtype of the computation; weights adapt to it. On a CPU
+//! the models run f32 activations over f32, bf16 or f16 weights, so that half-precision storage
+//! costs no accuracy beyond the rounding of the weights themselves.
+//!
+//! # Shape legend
+//!
+//! | letter | meaning |
+//! |---|---|
+//! | `B` | batch |
+//! | `C` | channels |
+//! | `D, H, W` | depth, height, width of a volume or grid, slowest first |
+//! | `N` | number of patches or image tokens |
+//! | `E` | width of the vision transformer and the mask decoder |
+//! | `L` | length of a token sequence |
+//! | `V` | vocabulary size |
+
+mod activation;
+mod attention;
+mod conv;
+mod cpu;
+mod linear;
+mod norm;
+mod probe;
+mod resize;
+
+pub use activation::{gelu_erf, silu_mul};
+pub use attention::{AttentionMask, attention};
+pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, patchify};
+pub use linear::{Linear, linear, linear_no_bias};
+pub use norm::{LayerNorm, LayerNorm3d, RmsNorm, layer_norm, layer_norm_3d, rms_norm};
+pub use probe::{NoProbe, Probe, Recording};
+pub use resize::trilinear;

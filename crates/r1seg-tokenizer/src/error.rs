@@ -1,0 +1,195 @@
+//! The crate's one error type.
+
+use std::path::PathBuf;
+
+/// Whose fault an [`Error`] is, so that a program can choose its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller asked for something that makes no sense (an empty question).
+    Usage,
+    /// A file could not be read.
+    Io,
+    /// The tokenizer's files are broken, hostile or of an unknown kind.
+    Model,
+}
+
+/// Everything that can go wrong between a tokenizer folder and token ids.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the folder exists but could not be read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file is larger than any real tokenizer.
+    #[error("`{file}` is larger than {limit} bytes")]
+    TooLarge {
+        /// The file's name.
+        file: &'static str,
+        /// The most bytes accepted.
+        limit: u64,
+    },
+    /// Neither `tokenizer.json` nor `tokenizer.model` was found.
+    #[error("found neither `tokenizer.json` nor `tokenizer.model`")]
+    NoVocabulary,
+    /// A JSON file does not parse, or lacks a field.
+    #[error("`{file}`: {message}")]
+    Json {
+        /// The file's name.
+        file: &'static str,
+        /// Where and why.
+        message: String,
+    },
+    /// `tokenizer.model` is not a SentencePiece model.
+    #[error("`tokenizer.model` at byte {offset}: {message}")]
+    SentencePiece {
+        /// Where in the file.
+        offset: usize,
+        /// What is wrong there.
+        message: &'static str,
+    },
+    /// The files are valid and ask for something this crate does not do.
+    #[error("`{file}`: {what} is not supported")]
+    Unsupported {
+        /// The file's name.
+        file: &'static str,
+        /// The feature.
+        what: String,
+    },
+    /// The `tokenizers` crate refused while doing `stage`.
+    #[error("`tokenizer.json` while {stage}: {message}")]
+    Tokenizer {
+        /// What was being done.
+        stage: &'static str,
+        /// What the `tokenizers` crate said.
+        message: String,
+    },
+    /// The `tokenizers` crate panicked while doing `stage`.
+    #[error("`tokenizer.json` made the tokenizers crate panic while {stage}")]
+    Panicked {
+        /// What was being done.
+        stage: &'static str,
+    },
+    /// Two files disagree about a token's id, or two tokens claim the same one.
+    #[error("token `{token}`: expected id {expected}, got {got}")]
+    IdConflict {
+        /// The token.
+        token: String,
+        /// The id that the files list.
+        expected: u32,
+        /// The id that the tokenizer gives.
+        got: u32,
+    },
+    /// A token that must be one id is cut into several.
+    #[error("token `{token}` (id {id}) is tokenized as {ids:?}")]
+    NotAtomic {
+        /// The token.
+        token: String,
+        /// Its id in the vocabulary.
+        id: u32,
+        /// What its text becomes.
+        ids: Vec<u32>,
+    },
+    /// The model's embedding table has no row for a token.
+    #[error("token `{token}` has id {id}, but the embedding table has {rows} rows")]
+    EmbeddingRows {
+        /// The token with the largest id.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the embedding table.
+        rows: usize,
+    },
+    /// The question is empty, or blank.
+    #[error("the question is empty")]
+    EmptyQuestion,
+    /// A trusted prompt part names a token that the vocabulary lacks.
+    #[error("`{token}` is not an added token of this tokenizer")]
+    UnknownToken {
+        /// The name.
+        token: String,
+    },
+    /// The image placeholders did not come out where the splice needs them.
+    #[error(
+        "expected {n_image_tokens} `<im_patch>` ids at position 0 or 1, got {found} at {start}, in a prompt of {len} ids"
+    )]
+    PromptLayout {
+        /// Placeholders asked for.
+        n_image_tokens: usize,
+        /// Placeholders found side by side.
+        found: usize,
+        /// Where the first one is.
+        start: usize,
+        /// Ids in the whole prompt.
+        len: usize,
+    },
+}
+
+impl Error {
+    /// A stable code for reports and documentation.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Io { .. } => "R-TOK-01",
+            Error::TooLarge { .. } => "R-TOK-02",
+            Error::NoVocabulary => "R-TOK-03",
+            Error::Json { .. } => "R-TOK-04",
+            Error::SentencePiece { .. } => "R-TOK-05",
+            Error::Unsupported { .. } => "R-TOK-06",
+            Error::Tokenizer { .. } => "R-TOK-07",
+            Error::Panicked { .. } => "R-TOK-08",
+            Error::IdConflict { .. } => "R-TOK-09",
+            Error::NotAtomic { .. } => "R-TOK-10",
+            Error::EmbeddingRows { .. } => "R-TOK-11",
+            Error::EmptyQuestion => "R-TOK-12",
+            Error::UnknownToken { .. } => "R-TOK-13",
+            Error::PromptLayout { .. } => "R-TOK-14",
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Io { .. } => ErrorKind::Io,
+            Error::EmptyQuestion => ErrorKind::Usage,
+            _ => ErrorKind::Model,
+        }
+    }
+
+    /// What the user can do about it, where something can be done.
+    #[must_use]
+    pub fn fix(&self) -> Option<&'static str> {
+        match self {
+            Error::Io { .. } => Some("check that the file exists and is readable"),
+            Error::TooLarge { .. } | Error::Panicked { .. } => {
+                Some("take the tokenizer files from the model's own publisher")
+            }
+            Error::NoVocabulary => Some(
+                "copy the tokenizer files next to the weights; a folder with vocab.json and merges.txt \
+                 needs tokenizer.json too: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+            ),
+            Error::Json { .. } | Error::SentencePiece { .. } | Error::Tokenizer { .. } => {
+                Some("copy the file again: it is damaged or cut short")
+            }
+            Error::Unsupported { .. } => Some(
+                "save the tokenizer as tokenizer.json with transformers' PreTrainedTokenizerFast",
+            ),
+            Error::IdConflict { .. } | Error::NotAtomic { .. } => Some(
+                "take all tokenizer files from the same checkpoint, as save_pretrained wrote them",
+            ),
+            Error::EmbeddingRows { .. } => {
+                Some("tokenizer and weights belong to different checkpoints: take both from one")
+            }
+            Error::EmptyQuestion => {
+                Some("ask something, for example --prompt \"Can you segment the liver?\"")
+            }
+            Error::UnknownToken { .. } | Error::PromptLayout { .. } => None,
+        }
+    }
+}

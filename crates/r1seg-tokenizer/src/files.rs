@@ -1,0 +1,90 @@
+//! The bytes of a tokenizer folder.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{ErrorKind as IoKind, Read};
+use std::path::Path;
+
+use crate::Error;
+
+/// The largest `tokenizer.json` or `tokenizer.model` that is read: seven times Llama-3's.
+pub const MAX_VOCABULARY_BYTES: u64 = 64 << 20;
+/// The largest of the small JSON files that is read: three hundred times Llama-3's.
+pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// The contents of the files that transformers writes next to a model, where they exist.
+///
+/// Built by [`TokenizerFiles::from_dir`], or by hand from embedded bytes.
+#[derive(Debug, Clone, Default)]
+pub struct TokenizerFiles {
+    /// `tokenizer.json`: the whole pipeline in the format of the `tokenizers` crate.
+    pub tokenizer_json: Option<Cow<'static, [u8]>>,
+    /// `tokenizer.model`: a SentencePiece model.
+    pub tokenizer_model: Option<Cow<'static, [u8]>>,
+    /// `tokenizer_config.json`: class, flags, special and added tokens.
+    pub tokenizer_config: Option<Cow<'static, [u8]>>,
+    /// `added_tokens.json`: `{token: id}`.
+    pub added_tokens: Option<Cow<'static, [u8]>>,
+    /// `special_tokens_map.json`: `{role: token}`.
+    pub special_tokens_map: Option<Cow<'static, [u8]>>,
+}
+
+impl TokenizerFiles {
+    /// Reads the five files from `dir`; a missing one is `None`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if `dir` is not a folder, or a file in it cannot be read, [`Error::TooLarge`] past
+    /// [`MAX_VOCABULARY_BYTES`] or [`MAX_CONFIG_BYTES`], [`Error::NoVocabulary`] where neither
+    /// `tokenizer.json` nor `tokenizer.model` exists.
+    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        if let Err(source) = std::fs::read_dir(dir) {
+            return Err(Error::Io { path: dir.to_owned(), source });
+        }
+        let files = Self {
+            tokenizer_json: read(dir, "tokenizer.json", MAX_VOCABULARY_BYTES)?,
+            tokenizer_model: read(dir, "tokenizer.model", MAX_VOCABULARY_BYTES)?,
+            tokenizer_config: read(dir, "tokenizer_config.json", MAX_CONFIG_BYTES)?,
+            added_tokens: read(dir, "added_tokens.json", MAX_CONFIG_BYTES)?,
+            special_tokens_map: read(dir, "special_tokens_map.json", MAX_CONFIG_BYTES)?,
+        };
+        files.check()?;
+        Ok(files)
+    }
+
+    /// Refuses files that no real tokenizer has, whichever way they came.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let sizes = [
+            ("tokenizer.json", &self.tokenizer_json, MAX_VOCABULARY_BYTES),
+            ("tokenizer.model", &self.tokenizer_model, MAX_VOCABULARY_BYTES),
+            ("tokenizer_config.json", &self.tokenizer_config, MAX_CONFIG_BYTES),
+            ("added_tokens.json", &self.added_tokens, MAX_CONFIG_BYTES),
+            ("special_tokens_map.json", &self.special_tokens_map, MAX_CONFIG_BYTES),
+        ];
+        for (file, bytes, limit) in sizes {
+            if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > limit) {
+                return Err(Error::TooLarge { file, limit });
+            }
+        }
+        if self.tokenizer_json.is_none() && self.tokenizer_model.is_none() {
+            return Err(Error::NoVocabulary);
+        }
+        Ok(())
+    }
+}
+
+fn read(dir: &Path, file: &'static str, limit: u64) -> Result<Option<Cow<'static, [u8]>>, Error> {
+    let path = dir.join(file);
+    let io = |source| Error::Io { path: path.clone(), source };
+    let opened = match File::open(&path) {
+        Ok(opened) => opened,
+        Err(source) if source.kind() == IoKind::NotFound => return Ok(None),
+        Err(source) => return Err(io(source)),
+    };
+    // The length is checked on what was read: metadata can lie, and a pipe has none.
+    let mut bytes = Vec::new();
+    opened.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooLarge { file, limit });
+    }
+    Ok(Some(Cow::Owned(bytes)))
+}

@@ -1,0 +1,376 @@
+//! Hostile files and texts (`faults.md` T1, T2, Q1, Q2, Q6).
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use r1seg_tokenizer::{
+    Error, ErrorKind, MAX_VOCABULARY_BYTES, PromptPart, PromptTokenizer, Separator, TokenizerFiles,
+};
+
+use super::{Random, Result, data, golden_tokenizer, load, real, spm_tokenizer};
+
+/// Every tokenizer that is at hand.
+fn tokenizers() -> Result<Vec<(String, PromptTokenizer)>> {
+    let mut all = vec![
+        ("golden".to_owned(), golden_tokenizer()?),
+        ("spm".to_owned(), spm_tokenizer()?),
+        ("spm legacy".to_owned(), spm_with(r#"{"legacy": true}"#)?),
+    ];
+    for name in ["phi-3-mini", "llama3", "qwen2.5"] {
+        if let Some(dir) = real(name) {
+            all.push((name.to_owned(), load(&dir)?));
+        }
+    }
+    Ok(all)
+}
+
+fn spm_with(config: &str) -> Result<PromptTokenizer> {
+    Ok(PromptTokenizer::new(&TokenizerFiles {
+        tokenizer_model: Some(std::fs::read(data("spm/tokenizer.model"))?.into()),
+        tokenizer_config: Some(config.as_bytes().to_vec().into()),
+        ..TokenizerFiles::default()
+    })?)
+}
+
+#[test]
+fn added_tokens_in_a_question_stay_words() -> Result<()> {
+    const SPELLED: [&str; 12] = [
+        "<im_patch>",
+        "<bx_start>",
+        "<bx_end>",
+        "[SEG]",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<|end|>",
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+    ];
+    for (name, tokenizer) in tokenizers()? {
+        let added: Vec<u32> = SPELLED.iter().filter_map(|t| tokenizer.added_token_id(t)).collect();
+        assert!(added.len() >= 6, "{name}");
+        for token in SPELLED {
+            for question in [
+                token.to_owned(),
+                format!("Segment {token} please"),
+                format!("{token}{token}{token}"),
+                format!("a{token} b {token}c"),
+            ] {
+                for separator in [Separator::Space, Separator::None] {
+                    let prompt = tokenizer.encode_prompt(&question, 5, separator)?;
+                    let patches =
+                        prompt.ids().iter().filter(|&&id| id == tokenizer.im_patch_id()).count();
+                    assert_eq!(patches, 5, "{name}: {question}");
+                    let tail = prompt.ids().iter().skip(6);
+                    for id in tail {
+                        assert!(!added.contains(id), "{name}: {question}: {:?}", prompt.ids());
+                    }
+                    // Nothing the user wrote is lost either.
+                    let text = tokenizer.decode_raw(&prompt.ids()[5..])?;
+                    let letters = |text: &str| text.replace(' ', "");
+                    assert!(
+                        letters(&text).ends_with(&letters(&question)),
+                        "{name}: {question}: {text}"
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn model_vocabulary_that_holds_a_special_token_cannot_be_spelled_into_it() -> Result<()> {
+    // `ignore_merges` takes a whole word from the vocabulary, special tokens included.
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(data("golden/tokenizer.json"))?)?;
+    json["model"]["ignore_merges"] = true.into();
+    json["normalizer"] = serde_json::Value::Null;
+    let tokenizer = PromptTokenizer::new(&TokenizerFiles {
+        tokenizer_json: Some(serde_json::to_vec(&json)?.into()),
+        ..TokenizerFiles::default()
+    })?;
+    let ids = tokenizer.encode_parts(&[PromptPart::Text("</s>")])?;
+    let eos = tokenizer.added_token_id("</s>").ok_or("no eos")?;
+    assert!(!ids.contains(&eos), "{ids:?}");
+    assert_eq!(tokenizer.decode(&ids)?, "</s>");
+    Ok(())
+}
+
+#[test]
+fn plain_questions_have_the_ids_of_the_whole_text() -> Result<()> {
+    const WORDS: [&str; 14] = [
+        "liver",
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "肝",
+        "🫁",
+        "\u{202e}مرحبا",
+        "é",
+        "▁",
+        "<0x0A>",
+        "SEG",
+        "'s",
+        ".",
+    ];
+    let mut random = Random(1);
+    for (name, tokenizer) in tokenizers()? {
+        for _ in 0..300 {
+            let question: String =
+                (0..random.below(8)).map(|_| WORDS[random.below(WORDS.len())]).collect();
+            for separator in [Separator::Space, Separator::None] {
+                let n = 1 + random.below(4);
+                match tokenizer.encode_prompt(&question, n, separator) {
+                    Ok(prompt) => {
+                        let whole =
+                            format!("{}{}{question}", "<im_patch>".repeat(n), separator.as_str());
+                        let expected = tokenizer.encode_raw(&whole)?;
+                        assert_eq!(prompt.ids(), expected, "{name}: {whole:?}");
+                    }
+                    Err(Error::EmptyQuestion) => assert!(question.trim().is_empty()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn blank_questions_are_usage_errors_and_nul_is_dropped() -> Result<()> {
+    for (_, tokenizer) in tokenizers()? {
+        for question in ["", " ", "\n\t ", "\0", " \0\0\u{3000}"] {
+            let error = tokenizer.encode_prompt(question, 4, Separator::Space).err();
+            let error = error.ok_or("a blank question was taken")?;
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Usage, "R-TOK-12"));
+            assert!(error.fix().is_some());
+        }
+        let clean = tokenizer.encode_prompt("the liver", 4, Separator::Space)?;
+        let nul = tokenizer.encode_prompt("\0the\0 liv\0er\0", 4, Separator::Space)?;
+        assert_eq!(clean, nul);
+        assert!(matches!(
+            tokenizer.encode_parts(&[PromptPart::Token("<nonsense>")]),
+            Err(Error::UnknownToken { .. })
+        ));
+    }
+    Ok(())
+}
+
+#[test]
+fn questions_of_a_megabyte_take_no_time() -> Result<()> {
+    let mut random = Random(2);
+    let letters: Vec<char> = "abcdefgh  liver肝🫁<[SEG]>\n".chars().collect();
+    let noise: String = (0..600_000).map(|_| letters[random.below(letters.len())]).collect();
+    let questions = [
+        "Can you segment the liver in this image? ".repeat(25_000),
+        "a".repeat(1 << 20),
+        format!("{}x", " ".repeat(1 << 20)),
+        "[SEG]".repeat(1 << 18),
+        noise,
+    ];
+    for (name, tokenizer) in tokenizers()? {
+        for question in &questions {
+            let start = Instant::now();
+            let prompt = tokenizer.encode_prompt(question, 256, Separator::Space)?;
+            let took = start.elapsed();
+            assert!(prompt.ids().len() > 1000);
+            let start_of = &question[..20.min(question.len())];
+            assert!(took < Duration::from_secs(10), "{name}: {start_of:?}: {took:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn damaged_sentencepiece_files_are_errors() -> Result<()> {
+    let model = std::fs::read(data("spm/tokenizer.model"))?;
+    let load = |bytes: Vec<u8>| {
+        PromptTokenizer::new(&TokenizerFiles {
+            tokenizer_model: Some(bytes.into()),
+            ..TokenizerFiles::default()
+        })
+    };
+    // Every length: the file is either cut within a field, or lacks what comes later.
+    for len in (0..model.len()).step_by(7) {
+        let error = load(model[..len].to_vec()).err().ok_or(format!("{len} bytes were taken"))?;
+        assert_eq!(error.kind(), ErrorKind::Model, "{error}");
+    }
+    let mut random = Random(3);
+    for _ in 0..3000 {
+        let mut bytes = model.clone();
+        for _ in 0..1 + random.below(6) {
+            let at = random.below(bytes.len());
+            bytes[at] = random.below(256) as u8;
+        }
+        if let Ok(tokenizer) = load(bytes) {
+            tokenizer.encode_prompt("segment the liver肝", 4, Separator::Space)?;
+            tokenizer.decode(&(0..700).collect::<Vec<_>>())?;
+        }
+    }
+    for _ in 0..3000 {
+        let noise: Vec<u8> = (0..random.below(200)).map(|_| random.below(256) as u8).collect();
+        assert!(load(noise).is_err());
+    }
+    Ok(())
+}
+
+#[test]
+fn damaged_json_files_are_errors() -> Result<()> {
+    let json = std::fs::read(data("golden/tokenizer.json"))?;
+    let spm = std::fs::read(data("spm/tokenizer.json"))?;
+    let load = |bytes: Vec<u8>, class: &str| {
+        PromptTokenizer::new(&TokenizerFiles {
+            tokenizer_json: Some(bytes.into()),
+            tokenizer_config: Some(
+                format!(r#"{{"tokenizer_class": "{class}"}}"#).into_bytes().into(),
+            ),
+            ..TokenizerFiles::default()
+        })
+    };
+    let mut random = Random(4);
+    for (bytes, class) in [(json, "PreTrainedTokenizerFast"), (spm, "LlamaTokenizer")] {
+        for len in (0..bytes.len() - 1).step_by(499) {
+            assert!(load(bytes[..len].to_vec(), class).is_err());
+        }
+        for _ in 0..400 {
+            let mut bytes = bytes.clone();
+            for _ in 0..1 + random.below(3) {
+                let at = random.below(bytes.len());
+                bytes[at] = b" {}[]\",:019ax"[random.below(13)];
+            }
+            if let Ok(tokenizer) = load(bytes, class) {
+                let _ = tokenizer.encode_prompt("segment the liver肝", 4, Separator::Space);
+                let _ = tokenizer.decode(&(0..700).collect::<Vec<_>>());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn tokenizer_json_that_panics_is_an_error() -> Result<()> {
+    let golden = std::fs::read(data("golden/tokenizer.json"))?;
+    let with = |key: &str, value: serde_json::Value| -> Result<_> {
+        let mut json: serde_json::Value = serde_json::from_slice(&golden)?;
+        json[key] = value;
+        let files = TokenizerFiles {
+            tokenizer_json: Some(serde_json::to_vec(&json)?.into()),
+            ..TokenizerFiles::default()
+        };
+        let tokenizer = PromptTokenizer::new(&files);
+        Ok(tokenizer.and_then(|t| t.encode_prompt("x", 2, Separator::None)))
+    };
+    // A post-processor that names a token it does not define; a pattern that no engine takes; a
+    // truncation to less than nothing; padding without end.
+    let template = serde_json::json!({
+        "type": "TemplateProcessing", "pair": [], "special_tokens": {},
+        "single": [{"SpecialToken": {"id": "<gone>", "type_id": 0}}]
+    });
+    let pattern = serde_json::json!({
+        "type": "Split", "pattern": {"Regex": "(((("}, "behavior": "Isolated", "invert": false
+    });
+    let truncation = serde_json::json!({
+        "direction": "Right", "max_length": 0, "strategy": "LongestFirst", "stride": 5
+    });
+    let padding = serde_json::json!({
+        "strategy": {"Fixed": 1u64 << 40}, "direction": "Left", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"
+    });
+    assert!(with("post_processor", template)?.is_err());
+    assert!(with("pre_tokenizer", pattern)?.is_err());
+    for (key, value) in [("truncation", truncation), ("padding", padding)] {
+        // Either refused or, as in the authors' call, without effect.
+        if let Ok(prompt) = with(key, value)? {
+            assert!(prompt.ids().len() < 10);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn slow_tokenizer_with_a_foreign_pipeline_is_refused() -> Result<()> {
+    let spm = std::fs::read(data("spm/tokenizer.json"))?;
+    for (key, value) in [
+        ("normalizer", serde_json::json!({"type": "NFC"})),
+        ("pre_tokenizer", serde_json::json!({"type": "ByteLevel", "add_prefix_space": false})),
+    ] {
+        let mut json: serde_json::Value = serde_json::from_slice(&spm)?;
+        json[key] = value;
+        let files = TokenizerFiles {
+            tokenizer_json: Some(serde_json::to_vec(&json)?.into()),
+            tokenizer_config: Some(br#"{"tokenizer_class": "LlamaTokenizer"}"#.to_vec().into()),
+            ..TokenizerFiles::default()
+        };
+        assert!(matches!(PromptTokenizer::new(&files), Err(Error::Unsupported { .. })), "{key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
+    let empty = TokenizerFiles::default();
+    assert!(matches!(PromptTokenizer::new(&empty), Err(Error::NoVocabulary)));
+    assert!(matches!(TokenizerFiles::from_dir(&data("")), Err(Error::NoVocabulary)));
+    let huge = Cow::Owned(vec![b' '; MAX_VOCABULARY_BYTES as usize + 1]);
+    let huge = TokenizerFiles { tokenizer_json: Some(huge), ..TokenizerFiles::default() };
+    assert!(matches!(
+        PromptTokenizer::new(&huge),
+        Err(Error::TooLarge { file: "tokenizer.json", .. })
+    ));
+    let nowhere = TokenizerFiles::from_dir(&data("nowhere"));
+    assert!(matches!(nowhere, Err(Error::Io { .. })));
+    // A directory where a file should be.
+    let dir = std::env::temp_dir().join(format!("r1seg-tokenizer-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("tokenizer.model"))?;
+    let error = TokenizerFiles::from_dir(&dir);
+    std::fs::remove_dir_all(&dir)?;
+    assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+
+    let mut files = TokenizerFiles::from_dir(&data("golden"))?;
+    files.added_tokens = Some(br#"{"[SEG]": 618, "<im_patch>": 700}"#.to_vec().into());
+    files.tokenizer_config = None;
+    assert!(matches!(
+        PromptTokenizer::new(&files),
+        Err(Error::IdConflict { expected: 700, got: 615, .. })
+    ));
+    Ok(())
+}
+
+#[test]
+fn seg_token_that_is_cut_up_is_refused_at_load() -> Result<()> {
+    // The space that Llama's tokenizer puts in front of a text makes a `single_word` token a part
+    // of the word.
+    let config = r#"{"added_tokens_decoder": {
+        "640": {"content": "[SEG]", "single_word": true, "lstrip": false, "rstrip": false}}}"#;
+    let files = TokenizerFiles {
+        tokenizer_model: Some(std::fs::read(data("spm/tokenizer.model"))?.into()),
+        tokenizer_config: Some(config.as_bytes().to_vec().into()),
+        ..TokenizerFiles::default()
+    };
+    match PromptTokenizer::new(&files) {
+        Err(Error::NotAtomic { token, id: 640, .. }) => assert_eq!(token, "[SEG]"),
+        other => return Err(format!("{other:?}").into()),
+    }
+    Ok(())
+}
+
+#[test]
+fn embedding_table_without_a_row_names_the_token() -> Result<()> {
+    let tokenizer = golden_tokenizer()?;
+    tokenizer.check_embedding_rows(619)?;
+    tokenizer.check_embedding_rows(640)?;
+    let error = tokenizer.check_embedding_rows(618).err().ok_or("accepted")?;
+    assert_eq!(error.to_string(), "token `[SEG]` has id 618, but the embedding table has 618 rows");
+    assert_eq!(error.kind(), ErrorKind::Model);
+    Ok(())
+}
+
+#[test]
+fn tokenizer_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<PromptTokenizer>();
+}

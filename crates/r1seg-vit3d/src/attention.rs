@@ -1,0 +1,46 @@
+//! MONAI's self-attention block. Keys: `qkv` (no bias), `out_proj`.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_nn::{AttentionMask, Linear, attention, linear, linear_no_bias};
+
+use crate::Vit3dConfig;
+
+/// Multi-head self-attention over all tokens.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    qkv: Linear,
+    out_proj: Linear,
+    num_heads: usize,
+}
+
+impl Attention {
+    /// Loads from `vb`, the prefix `blocks.N.attn` of a checkpoint.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshaped.
+    pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
+        let e = cfg.hidden_size;
+        Ok(Self {
+            qkv: linear_no_bias(e, 3 * e, vb.pp("qkv"))?,
+            out_proj: linear(e, e, vb.pp("out_proj"))?,
+            num_heads: cfg.num_heads,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, N, E]`    - returns: the same
+    ///
+    /// # Errors
+    /// When the backend cannot run the operation.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, n, e) = x.dims3()?;
+        let head_dim = e / self.num_heads;
+        // Rows of the fused weight: q, then k, then v, each head-major.
+        let qkv = self.qkv.forward(x)?.reshape((b, n, 3, self.num_heads, head_dim))?;
+        let qkv = qkv.permute((2, 0, 3, 1, 4))?.contiguous()?;
+        let scale = 1.0 / (head_dim as f64).sqrt();
+        let x = attention(&qkv.get(0)?, &qkv.get(1)?, &qkv.get(2)?, scale, AttentionMask::None)?;
+        self.out_proj.forward(&x.transpose(1, 2)?.reshape((b, n, e))?)
+    }
+}

@@ -1,0 +1,49 @@
+//! A pre-norm transformer block. Keys: `norm1`, `attn`, `norm2`, `mlp.linear1`, `mlp.linear2`.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_nn::{LayerNorm, Linear, gelu_erf, layer_norm, linear};
+
+use crate::{Attention, Vit3dConfig};
+
+/// torch.nn.LayerNorm's default; no config.json names it.
+pub(crate) const LAYER_NORM_EPS: f64 = 1e-5;
+
+/// `x + attn(norm1(x))`, then `x + mlp(norm2(x))`.
+#[derive(Debug, Clone)]
+pub struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    linear1: Linear,
+    linear2: Linear,
+}
+
+impl Block {
+    /// Loads from `vb`, the prefix `blocks.N` of a checkpoint.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshaped.
+    pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
+        let e = cfg.hidden_size;
+        let mlp = vb.pp("mlp");
+        Ok(Self {
+            norm1: layer_norm(e, LAYER_NORM_EPS, vb.pp("norm1"))?,
+            attn: Attention::new(cfg, vb.pp("attn"))?,
+            norm2: layer_norm(e, LAYER_NORM_EPS, vb.pp("norm2"))?,
+            linear1: linear(e, cfg.mlp_dim, mlp.pp("linear1"))?,
+            linear2: linear(cfg.mlp_dim, e, mlp.pp("linear2"))?,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, N, E]`    - returns: the same
+    ///
+    /// # Errors
+    /// When the backend cannot run the operation.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = (x + self.attn.forward(&self.norm1.forward(x)?)?)?;
+        let mlp = gelu_erf(&self.linear1.forward(&self.norm2.forward(&x)?)?)?;
+        &x + self.linear2.forward(&mlp)?
+    }
+}

@@ -1,0 +1,317 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::SourceKind;
+
+/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The input was read, and is not a volume that can be used (exit code 65).
+    BadData,
+    /// The input is missing or may not be read (66).
+    Missing,
+    /// The output exists already or cannot be created (73).
+    CannotCreate,
+    /// The storage failed while reading or writing (74).
+    Io,
+    /// Not enough memory at the moment (75).
+    Temporary,
+    /// An argument makes no sense; no file is at fault (2).
+    Usage,
+}
+
+/// Everything that can go wrong in this crate.
+///
+/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
+/// carry the rest. No text of a file header enters a message, since it may name a patient.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum Error {
+    #[error("no such file")]
+    NotFound { path: PathBuf },
+    #[error("cannot be read")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("is a directory; one volume file is needed")]
+    Directory { path: PathBuf },
+    #[error("is not a regular file (a pipe, socket or device)")]
+    NotAFile { path: PathBuf },
+    #[error("file is empty (0 bytes)")]
+    EmptyFile { path: PathBuf },
+    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz) or .npy is needed")]
+    UnknownFormat { path: PathBuf, looks_like: &'static str },
+    #[error(
+        "volume of {shape} {} is {voxels} voxels, {bytes} bytes; the limits are {max_voxels} \
+         voxels and {max_bytes} bytes",
+        axes(*kind)
+    )]
+    TooLarge {
+        path: PathBuf,
+        kind: SourceKind,
+        shape: String,
+        voxels: u128,
+        bytes: u128,
+        max_voxels: u64,
+        max_bytes: u64,
+    },
+    #[error("volume is {} voxels (D,H,W); at least {least} an axis are needed", join(shape))]
+    TooFewVoxels { path: PathBuf, shape: [usize; 3], least: usize },
+    #[error("none of the {voxels} voxels is a finite number")]
+    NoFiniteVoxel { path: PathBuf, voxels: usize },
+    #[error("reading failed after {got} bytes")]
+    ReadFailed { path: PathBuf, got: u64, source: io::Error },
+    #[error("not enough memory for {bytes} bytes of voxels")]
+    OutOfMemory { path: PathBuf, bytes: u64 },
+    #[error(
+        "{} ends early: header promises {promised} bytes, got {got}",
+        if *compressed { "compressed file" } else { "file" }
+    )]
+    EndsEarly { path: PathBuf, kind: SourceKind, compressed: bool, promised: u64, got: u64 },
+    #[error("compressed data is corrupt after {got} bytes: {reason}")]
+    CorruptGzip { path: PathBuf, kind: Option<SourceKind>, got: u64, reason: String },
+
+    #[error("NIfTI header is cut short: {expected} bytes are needed, got {got}")]
+    NiftiHeaderShort { path: PathBuf, expected: usize, got: usize },
+    #[error("NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?})")]
+    NiftiMagic { path: PathBuf, sizeof_hdr: usize, magic: [u8; 4] },
+    #[error("is the header of a .hdr/.img pair; only single-file NIfTI is read")]
+    NiftiPair { path: PathBuf },
+    #[error("dim[0] is {dim0}; 1..7 dimensions are possible")]
+    NiftiDim0 { path: PathBuf, dim0: i64 },
+    #[error("dim[{axis}] is {value}; at least 1 voxel is needed")]
+    NiftiDim { path: PathBuf, axis: usize, value: i64 },
+    #[error("volume has {} frames ({shape}); one 3D volume is needed", frames)]
+    NiftiFrames { path: PathBuf, shape: String, frames: u64 },
+    #[error("datatype {code} ({name}) is not one number a voxel")]
+    NiftiDatatype { path: PathBuf, code: i16, name: &'static str },
+    #[error("bitpix is {bitpix}, but datatype {code} has {expected} bits a voxel")]
+    NiftiBitpix { path: PathBuf, code: i16, bitpix: i16, expected: usize },
+    #[error("vox_offset is {offset}; {least} or more is needed, and no more than {most}")]
+    NiftiVoxOffset { path: PathBuf, offset: f64, least: u64, most: u64 },
+    #[error("the {transform} affine is not usable: {reason}")]
+    NiftiAffine { path: PathBuf, transform: &'static str, reason: String },
+
+    #[error("npy header is not readable: {reason}")]
+    NpyHeader { path: PathBuf, reason: &'static str },
+    #[error("npy header claims {length} bytes; at most {most} are read")]
+    NpyHeaderLength { path: PathBuf, length: u64, most: u64 },
+    #[error("npy format version {major}.{minor} is not known; 1.0, 2.0 and 3.0 are")]
+    NpyVersion { path: PathBuf, major: u8, minor: u8 },
+    #[error("array holds Python objects (a pickle); r1seg never loads pickles")]
+    NpyObject { path: PathBuf },
+    #[error("array dtype `{descr}` is not one number a voxel")]
+    NpyDtype { path: PathBuf, descr: String },
+    #[error("array is {shape}; one 3D volume (D,H,W) or 1xDxHxW is needed")]
+    NpyShape { path: PathBuf, shape: String },
+    #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
+    NpyTooLong { path: PathBuf, promised: u64, got: u64 },
+
+    #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
+    DataLength { shape: [usize; 3], expected: usize, got: usize },
+    #[error("the shape {} has an axis of 0", join(shape))]
+    EmptyShape { shape: [usize; 3] },
+    #[error("the shape is {}, expected {}", join(got), join(expected))]
+    ShapeMismatch { expected: [usize; 3], got: [usize; 3] },
+    #[error("spacing {spacing_mm:?} mm (D,H,W); finite numbers above 0 are needed")]
+    Spacing { spacing_mm: [f64; 3] },
+    #[error("the affine is not usable: {reason}")]
+    Affine { reason: &'static str },
+    #[error("the box {start:?}..{end:?} is empty or not inside the shape {}", join(shape))]
+    Region { start: [usize; 3], end: [usize; 3], shape: [usize; 3] },
+    #[error("`{text}` is not a preprocessing recipe")]
+    Recipe { text: String },
+    #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
+    Overlap { overlap: f64 },
+
+    #[error("exists already")]
+    Exists { path: PathBuf },
+    #[error("cannot be created")]
+    CannotCreate { path: PathBuf, source: io::Error },
+    #[error("is a directory, pipe or device; it is not replaced by a file")]
+    NotReplaceable { path: PathBuf },
+    #[error("the file name does not say the format; .nii.gz, .nii or .npy is needed")]
+    UnknownExtension { path: PathBuf },
+    #[error("writing failed")]
+    WriteFailed { path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// The stable code of this error, such as `R-NII-07`.
+    pub fn code(&self) -> &'static str {
+        use Error as E;
+        match self {
+            E::NotFound { .. } => "R-IN-01",
+            E::Unreadable { .. } => "R-IN-02",
+            E::Directory { .. } => "R-IN-03",
+            E::NotAFile { .. } => "R-IN-04",
+            E::EmptyFile { .. } => "R-IN-05",
+            E::UnknownFormat { .. } => "R-IN-06",
+            E::TooLarge { .. } => "R-IN-07",
+            E::TooFewVoxels { .. } => "R-IN-08",
+            E::NoFiniteVoxel { .. } => "R-IN-09",
+            E::ReadFailed { .. } => "R-IN-10",
+            E::OutOfMemory { .. } => "R-IN-11",
+            E::EndsEarly { kind: SourceKind::Npy, .. } => "R-NPY-06",
+            E::EndsEarly { .. } => "R-NII-07",
+            E::CorruptGzip { kind: Some(SourceKind::Npy), .. } => "R-NPY-08",
+            E::CorruptGzip { kind: Some(_), .. } => "R-NII-08",
+            E::CorruptGzip { kind: None, .. } => "R-IN-12",
+            E::NiftiHeaderShort { .. } => "R-NII-01",
+            E::NiftiMagic { .. } => "R-NII-02",
+            E::NiftiDim0 { .. } => "R-NII-03",
+            E::NiftiDim { .. } => "R-NII-04",
+            E::NiftiDatatype { .. } => "R-NII-05",
+            E::NiftiBitpix { .. } => "R-NII-06",
+            E::NiftiVoxOffset { .. } => "R-NII-09",
+            E::NiftiAffine { .. } => "R-NII-10",
+            E::NiftiFrames { .. } => "R-NII-11",
+            E::NiftiPair { .. } => "R-NII-12",
+            E::NpyHeader { .. } => "R-NPY-01",
+            E::NpyDtype { .. } => "R-NPY-02",
+            E::NpyShape { .. } => "R-NPY-03",
+            E::NpyHeaderLength { .. } => "R-NPY-04",
+            E::NpyTooLong { .. } => "R-NPY-05",
+            E::NpyVersion { .. } => "R-NPY-07",
+            E::NpyObject { .. } => "R-NPY-09",
+            E::DataLength { .. } => "R-GEO-01",
+            E::ShapeMismatch { .. } => "R-GEO-02",
+            E::Spacing { .. } => "R-GEO-03",
+            E::Region { .. } => "R-GEO-04",
+            E::Affine { .. } => "R-GEO-05",
+            E::EmptyShape { .. } => "R-GEO-06",
+            E::Recipe { .. } => "R-PRE-01",
+            E::Overlap { .. } => "R-PRE-02",
+            E::Exists { .. } => "R-OUT-01",
+            E::CannotCreate { .. } => "R-OUT-02",
+            E::NotReplaceable { .. } => "R-OUT-03",
+            E::UnknownExtension { .. } => "R-OUT-04",
+            E::WriteFailed { .. } => "R-OUT-05",
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        use Error as E;
+        match self {
+            E::NotFound { .. }
+            | E::Unreadable { .. }
+            | E::Directory { .. }
+            | E::NotAFile { .. } => ErrorKind::Missing,
+            E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
+            E::OutOfMemory { .. } => ErrorKind::Temporary,
+            E::Exists { .. }
+            | E::CannotCreate { .. }
+            | E::NotReplaceable { .. }
+            | E::UnknownExtension { .. } => ErrorKind::CannotCreate,
+            E::Spacing { .. }
+            | E::Affine { .. }
+            | E::Region { .. }
+            | E::Recipe { .. }
+            | E::Overlap { .. } => ErrorKind::Usage,
+            _ => ErrorKind::BadData,
+        }
+    }
+
+    /// The file at fault, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        use Error as E;
+        match self {
+            E::NotFound { path }
+            | E::Unreadable { path, .. }
+            | E::Directory { path }
+            | E::NotAFile { path }
+            | E::EmptyFile { path }
+            | E::UnknownFormat { path, .. }
+            | E::TooLarge { path, .. }
+            | E::TooFewVoxels { path, .. }
+            | E::NoFiniteVoxel { path, .. }
+            | E::ReadFailed { path, .. }
+            | E::OutOfMemory { path, .. }
+            | E::EndsEarly { path, .. }
+            | E::CorruptGzip { path, .. }
+            | E::NiftiHeaderShort { path, .. }
+            | E::NiftiMagic { path, .. }
+            | E::NiftiPair { path }
+            | E::NiftiDim0 { path, .. }
+            | E::NiftiDim { path, .. }
+            | E::NiftiFrames { path, .. }
+            | E::NiftiDatatype { path, .. }
+            | E::NiftiBitpix { path, .. }
+            | E::NiftiVoxOffset { path, .. }
+            | E::NiftiAffine { path, .. }
+            | E::NpyHeader { path, .. }
+            | E::NpyHeaderLength { path, .. }
+            | E::NpyVersion { path, .. }
+            | E::NpyObject { path }
+            | E::NpyDtype { path, .. }
+            | E::NpyShape { path, .. }
+            | E::NpyTooLong { path, .. }
+            | E::Exists { path }
+            | E::CannotCreate { path, .. }
+            | E::NotReplaceable { path }
+            | E::UnknownExtension { path }
+            | E::WriteFailed { path, .. } => Some(path),
+            E::DataLength { .. }
+            | E::ShapeMismatch { .. }
+            | E::EmptyShape { .. }
+            | E::Spacing { .. }
+            | E::Affine { .. }
+            | E::Region { .. }
+            | E::Recipe { .. }
+            | E::Overlap { .. } => None,
+        }
+    }
+
+    /// What to do about it, where something can be done.
+    pub fn fix(&self) -> Option<String> {
+        use Error as E;
+        let text = match self {
+            E::NotFound { .. } => "check the path",
+            E::Unreadable { .. } => "check the permissions of the file and of its folder",
+            E::Directory { .. } => "name one .nii, .nii.gz or .npy file in it",
+            E::NotAFile { .. } => "copy it to a file first",
+            E::EmptyFile { .. } | E::EndsEarly { .. } | E::CorruptGzip { .. } => "re-copy the file",
+            E::UnknownFormat { .. } => "convert it to NIfTI (.nii.gz)",
+            E::TooLarge { .. } => "crop or downsample it first",
+            E::TooFewVoxels { .. } => "a 3D volume is needed, not one slice",
+            E::OutOfMemory { .. } => "free memory, or crop the volume first",
+            E::NiftiHeaderShort { .. } | E::NiftiMagic { .. } => {
+                "re-copy the file, or export it to NIfTI again"
+            }
+            E::NiftiPair { .. } => "convert the pair to one .nii.gz file",
+            E::NiftiFrames { .. } => "extract the frame that you mean into its own file",
+            E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
+            E::NiftiAffine { .. } => "correct the header, since mm and mL depend on it",
+            E::NpyHeader { .. } | E::NpyVersion { .. } | E::NpyHeaderLength { .. } => {
+                "write it with numpy.save"
+            }
+            E::NpyObject { .. } => "save the plain array: numpy.save(f, a, allow_pickle=False)",
+            E::NpyDtype { .. } => "save it as a number type, such as float32",
+            E::NpyShape { .. } => "slice it to one volume",
+            E::NpyTooLong { .. } => "save one array a file",
+            E::Recipe { .. } => {
+                "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
+            }
+            E::Exists { .. } => "choose another name, or allow overwriting",
+            E::CannotCreate { .. } => "check that the folder exists and is writable",
+            E::NotReplaceable { .. } => "choose another name",
+            E::UnknownExtension { .. } => "end the name in .nii.gz, .nii or .npy",
+            E::WriteFailed { .. } => "check the space left on the device",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+fn axes(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Npy => "(D,H,W)",
+        _ => "(i,j,k)",
+    }
+}
+
+/// `32x256x256`.
+pub(crate) fn join<T: ToString>(shape: &[T]) -> String {
+    shape.iter().map(T::to_string).collect::<Vec<_>>().join("x")
+}

@@ -1,0 +1,183 @@
+use crate::Error;
+use crate::affine::{self, Affine};
+use crate::io::nifti::NiftiFields;
+
+/// Where a [`Geometry`]'s affine comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AffineSource {
+    /// The NIfTI sform rows.
+    Sform,
+    /// The NIfTI qform quaternion.
+    Qform,
+    /// A guess from the NIfTI voxel sizes alone, since neither sform nor qform is set.
+    Pixdim,
+    /// Given by the caller, not by the file.
+    Given,
+    /// There is no affine.
+    None,
+}
+
+impl AffineSource {
+    /// `sform`, `qform`, `pixdim`, `given` or `none`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sform => "sform",
+            Self::Qform => "qform",
+            Self::Pixdim => "pixdim",
+            Self::Given => "given",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The grid of a volume and its place in the world.
+///
+/// Axes are `[D, H, W]`, slowest first; D is the file's k, H its j and W its i. World coordinates
+/// are RAS+ millimetres. A geometry also keeps the NIfTI fields that a mask's header must repeat
+/// bit for bit, so that viewers lay the mask over its volume.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Geometry {
+    shape: [usize; 3],
+    affine: Option<Affine>,
+    source: AffineSource,
+    nifti: Option<NiftiFields>,
+    npy_leading_axis: bool,
+}
+
+impl Geometry {
+    /// A grid of `shape` (`[D, H, W]`) whose place in the world is not known.
+    pub fn without_affine(shape: [usize; 3]) -> Self {
+        Self {
+            shape,
+            affine: None,
+            source: AffineSource::None,
+            nifti: None,
+            npy_leading_axis: false,
+        }
+    }
+
+    /// A grid of `shape` with voxels of `spacing_mm` (both `[D, H, W]`), its first voxel at the
+    /// world origin, i to the right, j to the front, k upwards.
+    ///
+    /// # Errors
+    /// [`Error::Spacing`] if a spacing is not finite and positive.
+    pub fn with_spacing(shape: [usize; 3], spacing_mm: [f64; 3]) -> Result<Self, Error> {
+        if spacing_mm.iter().any(|mm| !(mm.is_finite() && 0.0 < *mm)) {
+            return Err(Error::Spacing { spacing_mm });
+        }
+        let [d, h, w] = spacing_mm;
+        let affine =
+            affine::from_rows([[w, 0.0, 0.0, 0.0], [0.0, h, 0.0, 0.0], [0.0, 0.0, d, 0.0]]);
+        Self::with_affine(shape, affine)
+    }
+
+    /// A grid of `shape` (`[D, H, W]`) with the given voxel index `(i, j, k, 1)` to RAS+ mm affine.
+    ///
+    /// # Errors
+    /// [`Error::Affine`] if it is singular or not finite.
+    pub fn with_affine(shape: [usize; 3], affine: Affine) -> Result<Self, Error> {
+        if let Some(reason) = affine::defect(&affine) {
+            return Err(Error::Affine { reason });
+        }
+        Ok(Self {
+            affine: Some(affine),
+            source: AffineSource::Given,
+            ..Self::without_affine(shape)
+        })
+    }
+
+    pub(crate) fn from_nifti(
+        shape: [usize; 3],
+        affine: Affine,
+        source: AffineSource,
+        fields: NiftiFields,
+    ) -> Self {
+        Self { shape, affine: Some(affine), source, nifti: Some(fields), npy_leading_axis: false }
+    }
+
+    pub(crate) fn from_npy(shape: [usize; 3], npy_leading_axis: bool) -> Self {
+        Self { npy_leading_axis, ..Self::without_affine(shape) }
+    }
+
+    /// `[D, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// D x H x W.
+    pub fn voxels(&self) -> usize {
+        self.shape.iter().fold(1, |n: usize, size| n.saturating_mul(*size))
+    }
+
+    /// Voxel index `(i, j, k, 1)` to RAS+ mm, where it is known.
+    pub fn affine(&self) -> Option<&Affine> {
+        self.affine.as_ref()
+    }
+
+    /// Where the affine comes from.
+    pub fn affine_source(&self) -> AffineSource {
+        self.source
+    }
+
+    /// Millimetres a voxel, `[D, H, W]`, where they are known.
+    pub fn spacing_mm(&self) -> Option<[f64; 3]> {
+        let [i, j, k] = affine::zooms(self.affine.as_ref()?);
+        Some([k, j, i])
+    }
+
+    /// Volume of a voxel in mm³: |det| of the affine, which also holds for a sheared grid.
+    pub fn voxel_volume_mm3(&self) -> Option<f64> {
+        Some(affine::determinant(self.affine.as_ref()?).abs())
+    }
+
+    /// Axis codes in file order i, j, k, such as `RAS`: the direction that each index grows to.
+    pub fn orientation(&self) -> Option<String> {
+        Some(affine::axis_codes(self.affine.as_ref()?).iter().collect())
+    }
+
+    /// World position in RAS+ mm of a voxel index `(i, j, k)`, which need not be whole.
+    pub fn world_mm(&self, ijk: [f64; 3]) -> Option<[f64; 3]> {
+        Some(affine::apply(self.affine.as_ref()?, ijk))
+    }
+
+    /// The NIfTI fields that the header of a mask repeats, if the volume came from NIfTI.
+    pub fn nifti(&self) -> Option<&NiftiFields> {
+        self.nifti.as_ref()
+    }
+
+    /// Whether the array was `1xDxHxW`; a mask of it is written the same way.
+    pub fn npy_leading_axis(&self) -> bool {
+        self.npy_leading_axis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spacing_is_dhw_and_ends_up_on_the_diagonal() {
+        let g = Geometry::with_spacing([4, 5, 6], [5.0, 0.8, 0.7]).unwrap();
+        assert_eq!(g.spacing_mm(), Some([5.0, 0.8, 0.7]));
+        assert_eq!(g.world_mm([1.0, 2.0, 3.0]), Some([0.7, 1.6, 15.0]));
+        assert!((g.voxel_volume_mm3().unwrap() - 2.8).abs() < 1e-12);
+        assert_eq!(g.orientation().as_deref(), Some("RAS"));
+        assert_eq!(g.voxels(), 120);
+    }
+
+    #[test]
+    fn spacing_of_zero_or_nan_is_refused() {
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = Geometry::with_spacing([4, 4, 4], [1.0, bad, 1.0]).unwrap_err();
+            assert_eq!(error.code(), "R-GEO-03");
+        }
+    }
+
+    #[test]
+    fn nothing_in_mm_is_made_up_without_an_affine() {
+        let g = Geometry::without_affine([4, 4, 4]);
+        assert_eq!((g.spacing_mm(), g.voxel_volume_mm3(), g.orientation()), (None, None, None));
+        assert_eq!(g.affine_source().as_str(), "none");
+    }
+}

@@ -1,0 +1,159 @@
+//! What the numbers of a volume mean, and how they are brought to `0..=1`.
+
+use rayon::prelude::*;
+
+use crate::selection;
+
+/// Voxels a task; fixed, so that sums do not depend on the number of threads.
+const CHUNK: usize = 1 << 16;
+/// What M3D clips the voxels above the mean to (`m3d_seg_data_preprocess.py`,
+/// `ForegroundNormalization`).
+const FOREGROUND_PERCENTILES: [f64; 2] = [0.05, 99.95];
+
+/// What the range of a volume's values looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IntensityRange {
+    /// One value only.
+    Constant,
+    /// `0..=1`: already normalised.
+    Unit,
+    /// `0..=255`: a picture, or CT that was windowed to one.
+    Byte,
+    /// Hounsfield units: air and tissue on both sides of water's 0.
+    Hu,
+    /// None of these; CT without its rescale intercept, for example.
+    Other,
+}
+
+impl IntensityRange {
+    /// `constant`, `unit`, `byte`, `hu` or `other`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Unit => "unit",
+            Self::Byte => "byte",
+            Self::Hu => "hu",
+            Self::Other => "other",
+        }
+    }
+
+    /// The verdict on values from `low` to `high`.
+    pub fn of(low: f32, high: f32) -> Self {
+        /// Interpolation may overshoot a unit range by rounding.
+        const ROUNDING: f32 = 1e-3;
+        // Lungs and air are below -300 HU, soft tissue and bone above 0; scanners store padding
+        // down to -8192, metal up to 32767.
+        match (low, high) {
+            _ if high <= low => Self::Constant,
+            _ if -ROUNDING <= low && high <= 1.0 + ROUNDING => Self::Unit,
+            _ if 0.0 <= low && high <= 255.0 => Self::Byte,
+            _ if (-8192.0..=-100.0).contains(&low) && (30.0..=32767.0).contains(&high) => Self::Hu,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Smallest and largest value; `None` without values.
+pub fn min_max(data: &[f32]) -> Option<(f32, f32)> {
+    let ends = |chunk: &[f32]| {
+        chunk
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
+    };
+    data.par_chunks(CHUNK).map(ends).reduce_with(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+/// Mean in f64; `None` without values.
+pub fn mean(data: &[f32]) -> Option<f64> {
+    let sums: Vec<f64> =
+        data.par_chunks(CHUNK).map(|chunk| chunk.iter().map(|v| f64::from(*v)).sum()).collect();
+    (!data.is_empty()).then(|| sums.iter().sum::<f64>() / data.len() as f64)
+}
+
+/// Percentiles (0..=100, clamped) with linear interpolation, as `numpy.percentile`; `None` without
+/// values.
+pub fn percentiles<const N: usize>(data: &[f32], percents: [f64; N]) -> Option<[f32; N]> {
+    selection::percentiles(data, |_| true, percents)
+}
+
+/// Percentiles 0.05 and 99.95 of the voxels above the mean, which M3D-Seg, SegVol and R1Seg clip
+/// to; both ends are the one value of a constant volume. `None` without values.
+pub fn foreground_percentiles(data: &[f32]) -> Option<(f32, f32)> {
+    let mean = mean(data)?;
+    match selection::percentiles(data, |v| mean < f64::from(v), FOREGROUND_PERCENTILES) {
+        Some([low, high]) => Some((low, high)),
+        None => min_max(data),
+    }
+}
+
+/// `(clip(v, low, high) - low) / (high - low)`, which is in `0..=1`; all 0 if `high <= low`.
+pub fn rescale(data: &mut [f32], low: f32, high: f32) {
+    if high <= low {
+        data.fill(0.0);
+        return;
+    }
+    let width = high - low;
+    data.par_chunks_mut(CHUNK).for_each(|chunk| {
+        for v in chunk {
+            *v = (v.clamp(low, high) - low) / width;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_get_their_names() {
+        for (low, high, range) in [
+            (-1024.0, -1024.0, IntensityRange::Constant),
+            (0.0, 1.0, IntensityRange::Unit),
+            (0.0, 255.0, IntensityRange::Byte),
+            (-1024.0, 3071.0, IntensityRange::Hu),
+            (-3024.0, 1381.0, IntensityRange::Hu),
+            (-1100.0, 1207.0, IntensityRange::Hu),
+            (0.0, 4095.0, IntensityRange::Other),
+            (-1.0, 1.0, IntensityRange::Other),
+            (-1e9, 1e9, IntensityRange::Other),
+        ] {
+            assert_eq!(IntensityRange::of(low, high), range, "{low}..{high}");
+        }
+    }
+
+    #[test]
+    fn percentiles_interpolate_linearly_as_numpy_does() {
+        // numpy.percentile([15, 20, 35, 40, 50], [0, 5, 40, 99.95, 100])
+        let values = [50.0, 15.0, 40.0, 20.0, 35.0];
+        let got = percentiles(&values, [0.0, 5.0, 40.0, 99.95, 100.0]).unwrap();
+        for (got, expected) in got.iter().zip([15.0, 16.0, 29.0, 49.98, 50.0]) {
+            assert!((got - expected).abs() < 1e-5, "{got} {expected}");
+        }
+        assert_eq!(percentiles(&[], [50.0]), None);
+    }
+
+    #[test]
+    fn foreground_is_what_lies_above_the_mean() {
+        // Mean 2.5; foreground 3, 4 and 5; numpy.percentile([3, 4, 5], [0.05, 99.95])
+        let (low, high) = foreground_percentiles(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        assert!((low - 3.001).abs() < 1e-6 && (high - 4.999).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_constant_volume_has_one_value_and_rescales_to_zero() {
+        let mut data = vec![-1024.0; 1000];
+        let (low, high) = foreground_percentiles(&data).unwrap();
+        assert_eq!((low, high), (-1024.0, -1024.0));
+        rescale(&mut data, low, high);
+        assert!(data.iter().all(|v| *v == 0.0));
+        assert_eq!(foreground_percentiles(&[]), None);
+    }
+
+    #[test]
+    fn rescale_clips_to_the_unit_range() {
+        let mut data = [-5.0, 0.0, 1.0, 4.0, 9.0];
+        rescale(&mut data, 0.0, 4.0);
+        assert_eq!(data, [0.0, 0.0, 0.25, 1.0, 1.0]);
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading volumes and writing masks.
+
+mod atomic;
+pub(crate) mod nifti;
+mod npy;
+mod scalar;
+mod source;
+mod voxels;
+mod write;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+pub use atomic::{Overwrite, write_atomically};
+pub use write::{MaskFormat, write_mask, write_mask_to};
+
+use crate::{Error, Volume, Warning};
+use source::Source;
+
+/// The file format that a volume was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SourceKind {
+    /// NIfTI-1, single file, compressed or not.
+    Nifti1,
+    /// NIfTI-2, single file, compressed or not.
+    Nifti2,
+    /// A numpy array.
+    Npy,
+}
+
+impl SourceKind {
+    /// `nifti-1`, `nifti-2` or `npy`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nifti1 => "nifti-1",
+            Self::Nifti2 => "nifti-2",
+            Self::Npy => "npy",
+        }
+    }
+}
+
+/// Limits of what is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// Most voxels of a volume; 2³⁰ by default.
+    pub max_voxels: u64,
+    /// Most bytes of stored voxels, after inflation; 4 GiB by default.
+    pub max_bytes: u64,
+    /// Fewest voxels along each axis; 4 by default, because less is a picture, not a volume.
+    pub min_axis: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { max_voxels: 1 << 30, max_bytes: 4 << 30, min_axis: 4 }
+    }
+}
+
+impl ReadOptions {
+    /// Sets the most voxels of a volume.
+    #[must_use]
+    pub fn with_max_voxels(mut self, max_voxels: u64) -> Self {
+        self.max_voxels = max_voxels;
+        self
+    }
+
+    /// Sets the most bytes of stored voxels, after inflation.
+    #[must_use]
+    pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets the fewest voxels along each axis; 1 reads anything that is not empty.
+    #[must_use]
+    pub fn with_min_axis(mut self, min_axis: usize) -> Self {
+        self.min_axis = min_axis;
+        self
+    }
+}
+
+/// A volume, and what is worth saying about the file it was in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The volume; all of its voxels are finite.
+    pub volume: Volume,
+    /// What was repaired or guessed.
+    pub warnings: Vec<Warning>,
+    /// The format of the file.
+    pub kind: SourceKind,
+}
+
+/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`) or `.npy`.
+///
+/// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
+/// any of the formats may be gzipped. Voxels keep the file order: nothing is transposed or
+/// reoriented.
+///
+/// # Errors
+/// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if there is no readable file,
+/// [`ErrorKind::BadData`](crate::ErrorKind::BadData) if it is not a usable volume,
+/// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
+pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
+    let path = path.as_ref();
+    let opening = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
+        _ => Error::Unreadable { path: path.to_owned(), source },
+    };
+    // Asked before opening, since opening a pipe would wait for a writer.
+    let metadata = fs::metadata(path).map_err(opening)?;
+    if metadata.is_dir() {
+        return Err(Error::Directory { path: path.to_owned() });
+    }
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    let file = File::open(path).map_err(opening)?;
+    read_source(Source::new(file, path, Some(metadata.len()))?, options)
+}
+
+/// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.
+///
+/// # Errors
+/// As [`read`], without those about opening a file.
+pub fn read_from(
+    reader: impl Read,
+    name: impl AsRef<Path>,
+    options: &ReadOptions,
+) -> Result<Loaded, Error> {
+    read_source(Source::new(reader, name.as_ref(), None)?, options)
+}
+
+fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
+    let path = source.path();
+    // 132 bytes reach the mark of a DICOM file, which deserves its own message.
+    let start = source.peek(132)?;
+    if start.starts_with(npy::MAGIC) {
+        return npy::read(source, options);
+    }
+    if let Some((version, endian)) = nifti::sniff(start) {
+        return nifti::read(source, version, endian, options);
+    }
+    if start.is_empty() {
+        return Err(source.no_data());
+    }
+    let looks_like = looks_like(start, &path);
+    Err(Error::UnknownFormat { path, looks_like })
+}
+
+/// A few words on a file that is not read, never the bytes themselves.
+fn looks_like(start: &[u8], path: &Path) -> &'static str {
+    match start {
+        [b'P', b'K', 3, 4, ..] => "it is a zip archive (.npz, .zip)",
+        [b'N', b'R', b'R', b'D', ..] => "it is NRRD",
+        [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
+        [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
+        [0x80, 2..=5, ..] => "it is a Python pickle",
+        _ if start.get(128..132) == Some(b"DICM") => "it is DICOM",
+        _ => match path.extension().and_then(|e| e.to_str()) {
+            Some("nii" | "gz") => "it has no NIfTI header",
+            Some("npy") => "it has no npy header",
+            _ => "its first bytes are not known",
+        },
+    }
+}

@@ -1,0 +1,83 @@
+use std::io::{self, Write};
+use std::path::Path;
+
+use flate2::{Compression, GzBuilder};
+
+use super::{Overwrite, nifti, npy, write_atomically};
+use crate::{Error, Mask};
+
+/// The file format of a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MaskFormat {
+    /// `.nii`.
+    Nifti,
+    /// `.nii.gz`.
+    NiftiGz,
+    /// `.npy`.
+    Npy,
+}
+
+impl MaskFormat {
+    /// The format that a file name stands for: `.nii.gz`, `.nii` or `.npy`, in any letter case.
+    ///
+    /// # Errors
+    /// [`Error::UnknownExtension`] for any other name.
+    pub fn from_path(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        [(".nii.gz", Self::NiftiGz), (".nii", Self::Nifti), (".npy", Self::Npy)]
+            .into_iter()
+            .find(|(extension, _)| name.ends_with(extension))
+            .map(|(_, format)| format)
+            .ok_or_else(|| Error::UnknownExtension { path: path.to_owned() })
+    }
+}
+
+/// Writes a mask in the format that the file name stands for, as a whole or not at all.
+///
+/// NIfTI: u8, the shape of the input, `scl_slope` 1, `scl_inter` 0, intent LABEL; `srow_*`, the
+/// quaternion, both codes, `pixdim` and `xyzt_units` are the input's, bit for bit. Free text and
+/// extensions are not copied, since they may name a patient. A NIfTI-2 input, or an axis beyond
+/// 32767, gives NIfTI-2. Equal masks give equal files, compressed or not.
+///
+/// npy: `|u1` in C order, `DxHxW`, or `1xDxHxW` if the input array was.
+///
+/// # Errors
+/// As [`write_atomically`], and [`Error::UnknownExtension`].
+pub fn write_mask(path: impl AsRef<Path>, mask: &Mask, overwrite: Overwrite) -> Result<(), Error> {
+    let format = MaskFormat::from_path(&path)?;
+    write_atomically(path, overwrite, |out| write_mask_to(out, mask, format))
+}
+
+/// Writes a mask to a stream, such as standard output.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_mask_to(mut out: impl Write, mask: &Mask, format: MaskFormat) -> io::Result<()> {
+    match format {
+        MaskFormat::Nifti => nifti::write_mask(&mut out, mask),
+        MaskFormat::Npy => npy::write_mask(&mut out, mask),
+        MaskFormat::NiftiGz => {
+            // No name and no time in the gzip header: the same mask is the same file.
+            let mut encoder = GzBuilder::new().mtime(0).write(out, Compression::default());
+            nifti::write_mask(&mut encoder, mask)?;
+            encoder.finish()?.flush()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_name_says_the_format() {
+        let format = |name: &str| MaskFormat::from_path(name).map_err(|e| e.code());
+        assert_eq!(format("out/mask.NII.gz"), Ok(MaskFormat::NiftiGz));
+        assert_eq!(format("mask.nii"), Ok(MaskFormat::Nifti));
+        assert_eq!(format("mask.npy"), Ok(MaskFormat::Npy));
+        assert_eq!(format("mask.gz"), Err("R-OUT-04"));
+        assert_eq!(format("mask"), Err("R-OUT-04"));
+    }
+}

@@ -1,0 +1,106 @@
+//! CT volumes with their geometry: NIfTI and npy I/O, intensity recipes, resampling.
+//!
+//! How a volume goes through r1seg, and which types hand it over:
+//!
+//! 1. [`read`] makes a [`Volume`] of a file: `f32` voxels and their [`Geometry`], in a [`Loaded`]
+//!    beside the [`Warning`]s about what was repaired or guessed.
+//! 2. A [`Recipe`] normalises and crops it; the [`Prepared`] grid is resized for the model.
+//! 3. Its [`Placement`] brings the model's mask logits back to the volume's grid.
+//! 4. A [`Mask`] joins them with the geometry of the volume; [`write_mask`] writes it so that it
+//!    lies on the volume in every viewer, [`mask_stats`] measures it.
+//!
+//! ```
+//! use r1seg_volume::{
+//!     Geometry, Mask, Overwrite, ReadOptions, Recipe, Volume, mask_stats, read, write_mask,
+//! };
+//!
+//! // A bright ball in dark air, voxels of 5 x 1 x 1 mm (D, H, W).
+//! let shape = [12, 40, 48];
+//! let ball = |n: usize| {
+//!     let [z, y, x] = [n / (40 * 48), n / 48 % 40, n % 48].map(|v| v as f32);
+//!     (5.0 * (z - 6.0)).hypot(y - 20.0).hypot(x - 24.0) < 12.0
+//! };
+//! let data = (0..12 * 40 * 48).map(|n| if ball(n) { 60.0 } else { -1000.0 }).collect();
+//! let volume = Volume::new(data, Geometry::with_spacing(shape, [5.0, 1.0, 1.0])?)?;
+//!
+//! // To the model: HU to 0..=1, cropped and resized.
+//! let (recipe, warning) = Recipe::auto(&volume);
+//! assert_eq!((recipe, warning), (Recipe::M3dSeg, None));
+//! let prepared = Recipe::Window { level: 40.0, width: 400.0 }.apply(&volume)?;
+//! let input = prepared.resize([8, 32, 32])?;
+//!
+//! // A model that finds whatever is bright; then back to the volume and into a file.
+//! let logits: Vec<f32> = input.iter().map(|v| v - 0.25).collect();
+//! let found = prepared.placement().mask_from_logits(&logits, [8, 32, 32])?;
+//! let mask = Mask::new(found, volume.geometry().clone())?;
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("mask.nii.gz");
+//! write_mask(&path, &mask, Overwrite::Refuse)?;
+//!
+//! let again = read(&path, &ReadOptions::default())?.volume;
+//! assert_eq!(again.geometry().affine(), volume.geometry().affine());
+//! let stats = mask_stats(&mask, 1, &volume)?;
+//! assert_eq!((stats.components, stats.touches_border), (1, false));
+//! let sphere_ml = 4.0 / 3.0 * std::f64::consts::PI * 12.0_f64.powi(3) / 1000.0;
+//! assert!((stats.volume_ml.unwrap_or(0.0) / sphere_ml - 1.0).abs() < 0.15);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Axes
+//!
+//! `[D, H, W]`, slowest first, is the order of every shape and array. A NIfTI voxel index
+//! `(i, j, k)` is `(W, H, D)`: the file order, `i` fastest, is C order of `[D, H, W]` as it stands,
+//! so that nothing is ever transposed or reoriented. World coordinates are RAS+ millimetres.
+//!
+//! # Warnings
+//!
+//! | code | meaning |
+//! |---|---|
+//! | `W-AFFINE` | sform and qform differ by more than 1e-3; the sform is used |
+//! | `W-AXES` | the last axis of an array looks like its slices |
+//! | `W-CONST` | no voxel stands out; the prepared volume is 0 everywhere |
+//! | `W-GEOM` | an array carries no spacing: nothing is known in mm or mL |
+//! | `W-GEOM-GUESS` | neither sform nor qform is set; position and sides are a guess |
+//! | `W-HU-01`, `W-HU-02` | values span 0..255, or a range unlike HU |
+//! | `W-NAN` | voxels were NaN or infinite and have been replaced |
+//! | `W-SHEAR` | the voxel axes are not at right angles |
+//! | `W-SLOPE` | the scaling in the header is not a number and is ignored |
+//! | `W-TRAILING` | the file goes on after the voxels |
+//! | `W-UNITS` | the header is in metres or micrometres; mm are given |
+//!
+//! # Deliberately absent
+//!
+//! Tensors, models and printing. Text of a file's header never reaches a message or a mask, since it
+//! may name a patient. Arrays of Python objects are never unpickled.
+
+mod affine;
+mod components;
+mod crop;
+mod error;
+mod geometry;
+pub mod intensity;
+mod io;
+mod placement;
+mod recipe;
+pub mod resample;
+mod selection;
+pub mod sliding;
+mod stats;
+mod volume;
+mod warning;
+
+pub use affine::Affine;
+pub use crop::{Padding, Region, crop, foreground_box, paste};
+pub use error::{Error, ErrorKind};
+pub use geometry::{AffineSource, Geometry};
+pub use intensity::IntensityRange;
+pub use io::nifti::{NiftiFields, NiftiVersion};
+pub use io::{
+    Loaded, MaskFormat, Overwrite, ReadOptions, SourceKind, read, read_from, write_atomically,
+    write_mask, write_mask_to,
+};
+pub use placement::Placement;
+pub use recipe::{Prepared, Recipe};
+pub use stats::{MaskStats, mask_stats};
+pub use volume::{Mask, Volume};
+pub use warning::Warning;

@@ -1,0 +1,278 @@
+//! The named ways from a volume to a model's input, and back.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::intensity::{self, IntensityRange};
+use crate::placement::Placement;
+use crate::{Error, Region, Volume, Warning, crop, foreground_box, resample};
+
+/// Percentiles of the whole volume that M3D-RefSeg clips to (`m3d_refseg_data_prepare.py`,
+/// `ScaleIntensityRangePercentilesd`).
+const REFSEG_PERCENTILES: [f64; 2] = [0.5, 99.5];
+
+/// A named preprocessing: normalisation to `0..=1`, then a crop to the voxels above 0.
+///
+/// No recipe resamples to a spacing or reorients: the models were trained on voxels as stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Recipe {
+    /// `none`: values are in `0..=1` already; neither normalised nor cropped.
+    None,
+    /// `m3d-seg`, also for SegVol and R1Seg: clipped to percentiles 0.05 and 99.95 of the voxels
+    /// above the mean.
+    M3dSeg,
+    /// `m3d-cap`: from the smallest to the largest value.
+    M3dCap,
+    /// `m3d-refseg`: clipped to percentiles 0.5 and 99.5 of the volume; H and W change places.
+    M3dRefSeg,
+    /// `window:LEVEL,WIDTH`: clipped to `LEVEL ± WIDTH / 2`, in the volume's units (HU).
+    Window {
+        /// Centre.
+        level: f32,
+        /// Width, above 0.
+        width: f32,
+    },
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::M3dSeg => f.write_str("m3d-seg"),
+            Self::M3dCap => f.write_str("m3d-cap"),
+            Self::M3dRefSeg => f.write_str("m3d-refseg"),
+            Self::Window { level, width } => write!(f, "window:{level},{width}"),
+        }
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let window = |text: &str| {
+            let (level, width) = text.split_once(',')?;
+            let level = level.trim().parse().ok().filter(|v: &f32| v.is_finite())?;
+            let width = width.trim().parse().ok().filter(|v: &f32| v.is_finite() && 0.0 < *v)?;
+            Some(Self::Window { level, width })
+        };
+        let recipe = match text {
+            "none" => Some(Self::None),
+            "m3d-seg" => Some(Self::M3dSeg),
+            "m3d-cap" => Some(Self::M3dCap),
+            "m3d-refseg" => Some(Self::M3dRefSeg),
+            _ => text.strip_prefix("window:").and_then(window),
+        };
+        recipe.ok_or_else(|| Error::Recipe { text: text.to_owned() })
+    }
+}
+
+impl Recipe {
+    /// The recipe that fits the volume's range of values, and a warning where the range is not that
+    /// of CT.
+    ///
+    /// `0..=1` gives [`Recipe::None`], HU [`Recipe::M3dSeg`], `0..=255` [`Recipe::M3dCap`], anything
+    /// else [`Recipe::M3dSeg`], whose result does not depend on an offset or a factor.
+    pub fn auto(volume: &Volume) -> (Self, Option<Warning>) {
+        let Some((low, high)) = intensity::min_max(volume.data()) else {
+            return (Self::None, None);
+        };
+        let unlike_hu = |code| {
+            let text = format!(
+                "values span {low}..{high}; CT in HU spans about -1024..3071: masks may be wrong"
+            );
+            Warning::new(code, text).with_fix("give the volume in HU")
+        };
+        match IntensityRange::of(low, high) {
+            IntensityRange::Unit => (Self::None, None),
+            IntensityRange::Hu | IntensityRange::Constant => (Self::M3dSeg, None),
+            IntensityRange::Byte => (Self::M3dCap, Some(unlike_hu("W-HU-01"))),
+            IntensityRange::Other => (Self::M3dSeg, Some(unlike_hu("W-HU-02"))),
+        }
+    }
+
+    /// Normalises and crops `volume`; the result is not resized yet.
+    ///
+    /// # Errors
+    /// None for a volume that was read; [`Error::EmptyShape`] for one without voxels.
+    pub fn apply(&self, volume: &Volume) -> Result<Prepared, Error> {
+        let shape = volume.shape();
+        let data = volume.data();
+        let ends = match self {
+            Self::M3dSeg => intensity::foreground_percentiles(data),
+            Self::M3dRefSeg => {
+                intensity::percentiles(data, REFSEG_PERCENTILES).map(|[low, high]| (low, high))
+            }
+            Self::None | Self::M3dCap => intensity::min_max(data),
+            Self::Window { level, width } => Some((level - width / 2.0, level + width / 2.0)),
+        };
+        let (low, high) = ends.ok_or(Error::EmptyShape { shape })?;
+
+        let mut warnings = Vec::new();
+        let foreground = match self {
+            Self::None => Some(Region::whole(shape)),
+            // What lies above `low` is what rescales to more than 0.
+            _ if low < high => foreground_box(data, shape, low)?,
+            _ => None,
+        };
+        if foreground.is_none() || high <= low {
+            let text = format!(
+                "no voxel stands out: all of them are {}, and become 0",
+                if low < high { format!("{low} or less") } else { format!("{low}") }
+            );
+            warnings.push(Warning::new("W-CONST", text));
+        }
+        let region = foreground.unwrap_or(Region::whole(shape));
+        let mut data = crop(data, shape, region)?;
+        if *self != Self::None {
+            intensity::rescale(&mut data, low, high);
+        }
+        let placement = Placement::new(shape, region, *self == Self::M3dRefSeg);
+        let data = placement.to_model_order(data);
+        Ok(Prepared { data, placement, warnings })
+    }
+}
+
+/// A normalised and cropped volume, and where it lies in the grid that it came from.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    data: Vec<f32>,
+    placement: Placement,
+    warnings: Vec<Warning>,
+}
+
+impl Prepared {
+    /// Values in `0..=1`, C order of [`Prepared::shape`].
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// Shape of the prepared grid: `[D, H, W]`, or `[D, W, H]` for [`Recipe::M3dRefSeg`].
+    pub fn shape(&self) -> [usize; 3] {
+        self.placement.shape()
+    }
+
+    /// The crop, in the grid of the volume.
+    pub fn crop(&self) -> Region {
+        self.placement.region()
+    }
+
+    /// The way back to the grid of the volume, which outlives the data.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    /// What was odd about the volume.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The prepared grid, interpolated trilinearly to the model's grid `to`, `[D, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::EmptyShape`] if `to` has an axis of 0.
+    pub fn resize(&self, to: [usize; 3]) -> Result<Vec<f32>, Error> {
+        resample::trilinear(&self.data, self.shape(), to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Geometry;
+
+    fn volume(shape: [usize; 3], value: impl Fn(usize) -> f32) -> Volume {
+        let geometry = Geometry::without_affine(shape);
+        Volume::new((0..geometry.voxels()).map(value).collect(), geometry).unwrap()
+    }
+
+    #[test]
+    fn names_are_parsed_and_printed() {
+        for name in
+            ["none", "m3d-seg", "m3d-cap", "m3d-refseg", "window:40,400", "window:-600,1500"]
+        {
+            assert_eq!(name.parse::<Recipe>().unwrap().to_string(), name);
+        }
+        for name in
+            ["", "M3D", "window:", "window:40", "window:40,0", "window:nan,1", "window:1,inf"]
+        {
+            let error = name.parse::<Recipe>().unwrap_err();
+            assert_eq!(error.to_string(), format!("`{name}` is not a preprocessing recipe"));
+        }
+    }
+
+    #[test]
+    fn auto_goes_by_the_range_of_values() {
+        let auto = |low: f32, high: f32| {
+            let (recipe, warning) =
+                Recipe::auto(&volume([4; 3], |n| if n % 2 == 0 { low } else { high }));
+            (recipe, warning.map(|w| w.code))
+        };
+        assert_eq!(auto(0.0, 1.0), (Recipe::None, None));
+        assert_eq!(auto(-1024.0, 3071.0), (Recipe::M3dSeg, None));
+        assert_eq!(auto(0.0, 255.0), (Recipe::M3dCap, Some("W-HU-01")));
+        assert_eq!(auto(0.0, 4095.0), (Recipe::M3dSeg, Some("W-HU-02")));
+        let (_, warning) = Recipe::auto(&volume([4; 3], |n| (n * 255 / 63) as f32));
+        assert_eq!(
+            warning.unwrap().text,
+            "values span 0..255; CT in HU spans about -1024..3071: masks may be wrong"
+        );
+    }
+
+    #[test]
+    fn none_leaves_a_normalised_volume_as_it_is() {
+        let v = volume([4, 5, 6], |n| n as f32 / 119.0);
+        let prepared = Recipe::None.apply(&v).unwrap();
+        assert_eq!((prepared.data(), prepared.crop()), (v.data(), Region::whole([4, 5, 6])));
+    }
+
+    #[test]
+    fn m3d_cap_is_min_max_and_crops_the_darkest_margin() {
+        let v = volume([4, 4, 4], |n| {
+            if n == 21 {
+                200.0
+            } else if n == 22 {
+                100.0
+            } else {
+                50.0
+            }
+        });
+        let prepared = Recipe::M3dCap.apply(&v).unwrap();
+        assert_eq!(prepared.crop(), Region { start: [1, 1, 1], end: [2, 2, 3] });
+        assert_eq!(prepared.data(), [1.0, 1.0 / 3.0]);
+    }
+
+    #[test]
+    fn a_window_clips_at_half_its_width_either_side() {
+        let v = volume([1, 1, 5], |n| [-1000.0, -160.0, 40.0, 240.0, 3000.0][n]);
+        let prepared = Recipe::Window { level: 40.0, width: 400.0 }.apply(&v).unwrap();
+        assert_eq!(prepared.crop().start, [0, 0, 2]);
+        assert_eq!(prepared.data(), [0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn m3d_refseg_swaps_the_in_plane_axes_there_and_back() {
+        // Column x of row y is 3x + y, the same in both slices.
+        let v = volume([2, 3, 4], |n| (n % 4 * 3 + n / 4 % 3) as f32);
+        let prepared = Recipe::M3dRefSeg.apply(&v).unwrap();
+        assert_eq!((prepared.crop(), prepared.shape()), (Region::whole([2, 3, 4]), [2, 4, 3]));
+        assert!(prepared.data()[..12].is_sorted() && prepared.data()[12..].is_sorted());
+
+        let logits: Vec<f32> = prepared.data().iter().map(|v| v - 0.6).collect();
+        let mask = prepared.placement().mask_from_logits(&logits, prepared.shape()).unwrap();
+        // 0.6 of 0..=11 lies between 6 and 7.
+        let expected: Vec<u8> = v.data().iter().map(|v| u8::from(6.6 < *v)).collect();
+        assert_eq!(mask, expected);
+    }
+
+    #[test]
+    fn a_constant_volume_becomes_zeros_with_a_warning() {
+        for recipe in [Recipe::M3dSeg, Recipe::M3dCap, Recipe::M3dRefSeg] {
+            let prepared = recipe.apply(&volume([4; 3], |_| -1024.0)).unwrap();
+            assert!(prepared.data().iter().all(|v| *v == 0.0));
+            assert_eq!(prepared.crop(), Region::whole([4; 3]));
+            assert_eq!(prepared.warnings()[0].code, "W-CONST");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Trilinear interpolation between grids, as `torch.nn.functional.interpolate(mode="trilinear",
+//! align_corners=False)` without anti-aliasing: voxel centres of both grids span the same extent.
+
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::crop::check_data;
+
+/// Interpolates `data` from a grid of shape `from` to one of shape `to` (both `[D, H, W]`).
+///
+/// All arithmetic is f32 in the order of torch's CPU kernel, along W, then H, then D.
+///
+/// ```
+/// let doubled = r1seg_volume::resample::trilinear(&[0.0, 1.0], [1, 1, 2], [1, 1, 4])?;
+/// assert_eq!(doubled, [0.0, 0.25, 0.75, 1.0]);
+/// # Ok::<(), r1seg_volume::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::DataLength`] if `data` has not one value a voxel; [`Error::EmptyShape`] if a shape has
+/// an axis of 0.
+pub fn trilinear(data: &[f32], from: [usize; 3], to: [usize; 3]) -> Result<Vec<f32>, Error> {
+    interpolate(data, from, to, |v| v)
+}
+
+/// [`trilinear`] and then `logit > 0`, without ever holding the interpolated volume: 1 where the
+/// logit is above 0, else 0 (also for NaN).
+///
+/// # Errors
+/// As [`trilinear`].
+pub fn trilinear_threshold(
+    logits: &[f32],
+    from: [usize; 3],
+    to: [usize; 3],
+) -> Result<Vec<u8>, Error> {
+    interpolate(logits, from, to, |v| u8::from(0.0 < v))
+}
+
+/// The two source cells of a target cell along one axis, and their weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Tap {
+    low: usize,
+    high: usize,
+    low_weight: f32,
+    high_weight: f32,
+}
+
+fn taps(from: usize, to: usize) -> Vec<Tap> {
+    let scale = from as f32 / to as f32;
+    let tap = |n: usize| {
+        if from == to {
+            return Tap { low: n, high: n, low_weight: 1.0, high_weight: 0.0 };
+        }
+        let position = (scale * (n as f32 + 0.5) - 0.5).max(0.0);
+        let low = (position as usize).min(from - 1);
+        let high = (low + 1).min(from - 1);
+        let high_weight = (position - low as f32).clamp(0.0, 1.0);
+        Tap { low, high, low_weight: 1.0 - high_weight, high_weight }
+    };
+    (0..to).map(tap).collect()
+}
+
+fn interpolate<T: Copy + Default + Send>(
+    data: &[f32],
+    from: [usize; 3],
+    to: [usize; 3],
+    map: impl Fn(f32) -> T + Sync,
+) -> Result<Vec<T>, Error> {
+    check_data(data, from)?;
+    for shape in [from, to] {
+        if shape.contains(&0) {
+            return Err(Error::EmptyShape { shape });
+        }
+    }
+    if from == to {
+        return Ok(data.iter().map(|v| map(*v)).collect());
+    }
+    let axes: [Vec<Tap>; 3] = std::array::from_fn(|n| taps(from[n], to[n]));
+    let plane = to[1] * to[2];
+    let mut out = vec![T::default(); to[0] * plane];
+    // Neighbouring planes share their sources, hence a few long tasks instead of many short ones.
+    let planes = to[0].div_ceil(rayon::current_num_threads() * 2).max(1);
+    out.par_chunks_mut(planes * plane).enumerate().for_each(|(task, out)| {
+        let mut sources = Planes::new(data, from, &axes[1], &axes[2]);
+        for (tap, out) in axes[0][task * planes..].iter().zip(out.chunks_exact_mut(plane)) {
+            let (low, high) = sources.get(tap.low, tap.high);
+            for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+                *out = map(low * tap.low_weight + high * tap.high_weight);
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// Source planes, interpolated along W and H; the last two are kept.
+struct Planes<'a> {
+    data: &'a [f32],
+    from: [usize; 3],
+    rows: &'a [Tap],
+    columns: &'a [Tap],
+    kept: [(Option<usize>, Vec<f32>); 2],
+    narrow: Vec<f32>,
+}
+
+impl<'a> Planes<'a> {
+    fn new(data: &'a [f32], from: [usize; 3], rows: &'a [Tap], columns: &'a [Tap]) -> Self {
+        Self {
+            data,
+            from,
+            rows,
+            columns,
+            kept: [(None, Vec::new()), (None, Vec::new())],
+            narrow: Vec::new(),
+        }
+    }
+
+    fn get(&mut self, low: usize, high: usize) -> (&[f32], &[f32]) {
+        // What was `high` for the plane before is `low` for this one.
+        if self.kept[1].0 == Some(low) {
+            self.kept.swap(0, 1);
+        }
+        for (n, z) in [low, high].into_iter().enumerate().take(1 + usize::from(low != high)) {
+            if self.kept[n].0 != Some(z) {
+                let mut plane = std::mem::take(&mut self.kept[n].1);
+                self.fill(z, &mut plane);
+                self.kept[n] = (Some(z), plane);
+            }
+        }
+        let second = usize::from(low != high);
+        (&self.kept[0].1, &self.kept[second].1)
+    }
+
+    fn fill(&mut self, z: usize, out: &mut Vec<f32>) {
+        let [_, h, w] = self.from;
+        let source = &self.data[z * h * w..(z + 1) * h * w];
+        self.narrow.clear();
+        for row in source.chunks_exact(w) {
+            let tap = |t: &Tap| row[t.low] * t.low_weight + row[t.high] * t.high_weight;
+            self.narrow.extend(self.columns.iter().map(tap));
+        }
+        let width = self.columns.len();
+        out.clear();
+        for tap in self.rows {
+            let row = |n: usize| &self.narrow[n * width..(n + 1) * width];
+            let blend = |(low, high)| low * tap.low_weight + high * tap.high_weight;
+            out.extend(row(tap.low).iter().zip(row(tap.high)).map(blend));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `((n * 7919) % 101) / 101 - 0.3` for each voxel n.
+    fn pattern(shape: [usize; 3]) -> Vec<f32> {
+        let voxels: usize = shape.iter().product();
+        (0..voxels).map(|n| ((n * 7919) % 101) as f32 / 101.0 - 0.3).collect()
+    }
+
+    #[test]
+    fn the_same_shape_is_the_same_data() {
+        let data = pattern([3, 4, 5]);
+        assert_eq!(trilinear(&data, [3, 4, 5], [3, 4, 5]).unwrap(), data);
+    }
+
+    #[test]
+    fn a_linear_ramp_stays_linear_and_clamps_at_its_ends() {
+        let ramp: Vec<f32> = (0..8).map(|n| n as f32).collect();
+        let out = trilinear(&ramp, [8, 1, 1], [4, 1, 1]).unwrap();
+        assert_eq!(out, [0.5, 2.5, 4.5, 6.5]);
+        let out = trilinear(&ramp, [1, 8, 1], [1, 16, 1]).unwrap();
+        assert_eq!(&out[..3], [0.0, 0.25, 0.75]);
+        assert_eq!(&out[14..], [6.75, 7.0]);
+    }
+
+    #[test]
+    fn interpolation_is_that_of_torch() {
+        // n = numpy.arange(210); a = ((n * 7919 % 101) / f4(101) - f4(0.3)).reshape(5, 6, 7)
+        // o = F.interpolate(torch.tensor(a)[None, None], size=to, mode="trilinear").ravel()
+        let data = pattern([5, 6, 7]);
+        for (to, sum, samples) in [
+            (
+                [9, 13, 8],
+                179.845_562,
+                [(0, -0.3), (187, 0.068_224_82), (374, 0.220_669_36), (748, 0.173_359_36)],
+            ),
+            (
+                [3, 4, 20],
+                44.460_930_1,
+                [(0, -0.073_102_33), (47, 0.064_273_91), (143, 0.340_841_6), (239, 0.398_019_8)],
+            ),
+        ] {
+            let out = trilinear(&data, [5, 6, 7], to).unwrap();
+            assert!((out.iter().map(|v| f64::from(*v)).sum::<f64>() - sum).abs() < 1e-5);
+            for (n, expected) in samples {
+                assert!((out[n] - expected).abs() < 1e-6, "{to:?} {n}: {}", out[n]);
+            }
+        }
+    }
+
+    #[test]
+    fn one_cell_fills_any_grid() {
+        assert_eq!(trilinear(&[2.5], [1, 1, 1], [2, 3, 2]).unwrap(), vec![2.5; 12]);
+    }
+
+    #[test]
+    fn the_threshold_is_that_of_the_interpolated_logits() {
+        let data = pattern([5, 6, 7]);
+        for to in [[9, 13, 8], [3, 4, 20], [31, 2, 7]] {
+            let logits = trilinear(&data, [5, 6, 7], to).unwrap();
+            let mask = trilinear_threshold(&data, [5, 6, 7], to).unwrap();
+            assert!(logits.iter().zip(&mask).all(|(l, m)| (0.0 < *l) == (*m == 1)));
+        }
+        assert_eq!(trilinear_threshold(&[0.0, f32::NAN], [1, 1, 2], [1, 1, 2]).unwrap(), [0, 0]);
+    }
+
+    #[test]
+    fn empty_shapes_and_wrong_lengths_are_refused() {
+        assert_eq!(trilinear(&[], [0, 1, 1], [1, 1, 1]).unwrap_err().code(), "R-GEO-06");
+        assert_eq!(trilinear(&[1.0], [1, 1, 1], [1, 0, 1]).unwrap_err().code(), "R-GEO-06");
+        assert_eq!(trilinear(&[1.0], [1, 1, 2], [1, 1, 1]).unwrap_err().code(), "R-GEO-01");
+    }
+}

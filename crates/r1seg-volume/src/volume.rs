@@ -1,0 +1,98 @@
+use crate::{Error, Geometry};
+
+/// A 3D scalar grid with its geometry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Volume {
+    data: Vec<f32>,
+    geometry: Geometry,
+}
+
+impl Volume {
+    /// A volume of `data` in `[D, H, W]` C order.
+    ///
+    /// # Errors
+    /// [`Error::DataLength`] if `data` has not one value a voxel.
+    pub fn new(data: Vec<f32>, geometry: Geometry) -> Result<Self, Error> {
+        check_length(data.len(), &geometry)?;
+        Ok(Self { data, geometry })
+    }
+
+    /// Intensities in `[D, H, W]` C order; HU for most CT.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The grid and its place in the world.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// `[D, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.geometry.shape()
+    }
+
+    /// The data and the geometry, without a copy.
+    pub fn into_parts(self) -> (Vec<f32>, Geometry) {
+        (self.data, self.geometry)
+    }
+}
+
+/// A label grid on the geometry of the volume that it was computed on: 0 is background.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mask {
+    data: Vec<u8>,
+    geometry: Geometry,
+}
+
+impl Mask {
+    /// A mask of `data` in `[D, H, W]` C order.
+    ///
+    /// # Errors
+    /// [`Error::DataLength`] if `data` has not one value a voxel.
+    pub fn new(data: Vec<u8>, geometry: Geometry) -> Result<Self, Error> {
+        check_length(data.len(), &geometry)?;
+        Ok(Self { data, geometry })
+    }
+
+    /// Labels in `[D, H, W]` C order.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The grid and its place in the world.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// `[D, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.geometry.shape()
+    }
+
+    /// The data and the geometry, without a copy.
+    pub fn into_parts(self) -> (Vec<u8>, Geometry) {
+        (self.data, self.geometry)
+    }
+}
+
+fn check_length(got: usize, geometry: &Geometry) -> Result<(), Error> {
+    let expected = geometry.voxels();
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::DataLength { shape: geometry.shape(), expected, got })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volume_and_mask_refuse_data_of_another_length() {
+        let g = Geometry::without_affine([2, 3, 4]);
+        let error = Volume::new(vec![0.0; 23], g.clone()).unwrap_err();
+        assert_eq!(error.to_string(), "data has 23 values, but the shape 2x3x4 has 24 voxels");
+        assert_eq!(Mask::new(vec![0; 25], g).unwrap_err().code(), "R-GEO-01");
+    }
+}

@@ -1,0 +1,37 @@
+use std::fmt;
+
+/// Something a person should know about a volume that was nevertheless read or prepared.
+///
+/// Warnings are data, so that a report can list them; the library prints nothing.
+/// The codes of this crate are listed in the crate documentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// A stable code such as `W-GEOM`.
+    pub code: &'static str,
+    /// What was found and what was done about it: lowercase, no trailing period, no header text.
+    pub text: String,
+    /// What to do about it, where something can be done.
+    pub fix: Option<&'static str>,
+}
+
+impl Warning {
+    /// A warning without a remedy.
+    pub fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), fix: None }
+    }
+
+    /// The same warning with a remedy.
+    #[must_use]
+    pub fn with_fix(mut self, fix: &'static str) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+}
+
+/// `warning[CODE]: text`, on one line, without the remedy.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "warning[{}]: {}", self.code, self.text)
+    }
+}

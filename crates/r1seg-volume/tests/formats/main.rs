@@ -1,0 +1,16 @@
+//! Reading and writing volumes through the public interface. One module a concern:
+//! `nifti` and `npy` hold what must be read and how, `hostile` what must be refused and how,
+//! `round_trip` what a written mask must repeat, `real` checks on real CT (see its first lines).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows these in tests, but does not see that helpers are of tests"
+)]
+
+mod builder;
+mod hostile;
+mod nifti;
+mod npy;
+mod real;
+mod round_trip;

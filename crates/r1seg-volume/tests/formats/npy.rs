@@ -1,0 +1,158 @@
+use half::f16;
+use r1seg_volume::{AffineSource, ReadOptions, SourceKind, read_from};
+
+use crate::builder::{gzip, load, npy, npy_with, warnings};
+
+fn bytes_of<const N: usize>(encode: impl Fn(u8) -> [u8; N], big: bool) -> Vec<u8> {
+    let voxel = |v| {
+        let mut bytes = encode(v);
+        if big {
+            bytes.reverse();
+        }
+        bytes
+    };
+    (0..80).flat_map(voxel).collect()
+}
+
+#[test]
+fn every_number_type_is_read_in_both_byte_orders() {
+    for (order, big) in [("<", false), (">", true)] {
+        for (name, data) in [
+            ("u1", bytes_of(|v| v.to_le_bytes(), big)),
+            ("i1", bytes_of(|v| (v as i8).to_le_bytes(), big)),
+            ("u2", bytes_of(|v| u16::from(v).to_le_bytes(), big)),
+            ("i2", bytes_of(|v| i16::from(v).to_le_bytes(), big)),
+            ("u4", bytes_of(|v| u32::from(v).to_le_bytes(), big)),
+            ("i4", bytes_of(|v| i32::from(v).to_le_bytes(), big)),
+            ("u8", bytes_of(|v| u64::from(v).to_le_bytes(), big)),
+            ("i8", bytes_of(|v| i64::from(v).to_le_bytes(), big)),
+            ("f2", bytes_of(|v| f16::from_f32(f32::from(v)).to_le_bytes(), big)),
+            ("f4", bytes_of(|v| f32::from(v).to_le_bytes(), big)),
+            ("f8", bytes_of(|v| f64::from(v).to_le_bytes(), big)),
+        ] {
+            let loaded =
+                load(&npy(&format!("{order}{name}"), "False", "(4, 4, 5)", &data)).unwrap();
+            let expected: Vec<f32> = (0..80_u8).map(f32::from).collect();
+            assert_eq!(loaded.volume.data(), expected, "{order}{name}");
+            assert_eq!((loaded.kind, loaded.volume.shape()), (SourceKind::Npy, [4, 4, 5]));
+        }
+    }
+    let loaded = load(&npy("|b1", "False", "(4, 4, 4)", &[1; 64])).unwrap();
+    assert_eq!(loaded.volume.data(), [1.0; 64]);
+}
+
+#[test]
+fn fortran_order_gives_the_same_volume() {
+    // numpy.asfortranarray(numpy.arange(120, dtype="u1").reshape(4, 5, 6))
+    let (d, h, w) = (4, 5, 6);
+    let mut fortran = Vec::new();
+    for x in 0..w {
+        for y in 0..h {
+            fortran.extend((0..d).map(|z| ((z * h + y) * w + x) as u8));
+        }
+    }
+    let c: Vec<u8> = (0..120).collect();
+    let c = load(&npy("|u1", "False", "(4, 5, 6)", &c)).unwrap().volume;
+    assert_eq!(load(&npy("|u1", "True", "(4, 5, 6)", &fortran)).unwrap().volume, c);
+    let leading = load(&npy("|u1", "True", "(1, 4, 5, 6)", &fortran)).unwrap().volume;
+    assert_eq!(leading.data(), c.data());
+}
+
+#[test]
+fn a_leading_axis_of_one_is_taken_off_and_remembered() {
+    let loaded = load(&npy("|u1", "False", "(1, 4, 5, 6)", &[1; 120])).unwrap();
+    assert_eq!(loaded.volume.shape(), [4, 5, 6]);
+    assert!(loaded.volume.geometry().npy_leading_axis());
+}
+
+#[test]
+fn an_array_has_no_spacing_and_says_so() {
+    let loaded = load(&npy("|u1", "False", "(4, 5, 6)", &[1; 120])).unwrap();
+    let geometry = loaded.volume.geometry();
+    assert_eq!((geometry.affine(), geometry.affine_source()), (None, AffineSource::None));
+    assert_eq!(loaded.warnings[0].code, "W-GEOM");
+}
+
+#[test]
+fn an_array_with_its_slices_last_gets_a_warning() {
+    assert_eq!(warnings(&npy("|u1", "False", "(8, 8, 4)", &[1; 256])), ["W-GEOM", "W-AXES"]);
+    assert_eq!(warnings(&npy("|u1", "False", "(4, 8, 8)", &[1; 256])), ["W-GEOM"]);
+}
+
+#[test]
+fn gzipped_arrays_and_versions_two_and_three_are_read() {
+    let one = npy("|u1", "False", "(4, 4, 4)", &[7; 64]);
+    let mut two = one.clone();
+    two[6] = 2;
+    two.splice(10..10, [0, 0]);
+    let mut three = two.clone();
+    three[6] = 3;
+    for bytes in [gzip(&one), two, three] {
+        assert_eq!(load(&bytes).unwrap().volume.data(), [7.0; 64]);
+    }
+}
+
+#[test]
+fn nan_is_replaced_by_the_minimum() {
+    let voxel = |n: u8| if n == 9 { f32::NAN } else { f32::from(n) - 3.0 };
+    let data: Vec<u8> = (0..64).flat_map(|n| voxel(n).to_le_bytes()).collect();
+    let loaded = load(&npy("<f4", "False", "(4, 4, 4)", &data)).unwrap();
+    assert_eq!(loaded.volume.data()[9], -3.0);
+    assert_eq!(
+        loaded.warnings[1].to_string(),
+        "warning[W-NAN]: 1 NaN and 0 infinite of 64 voxels: replaced by the smallest finite value \
+         -3 (+infinity by the largest, 60)"
+    );
+}
+
+#[test]
+fn small_arrays_are_read_where_the_options_allow_them() {
+    // M3D saves the mask of an absent organ so.
+    let bytes = npy("|b1", "False", "(1, 1, 1, 1)", &[0]);
+    assert_eq!(load(&bytes).unwrap_err().code(), "R-IN-08");
+    let options = ReadOptions::default().with_min_axis(1);
+    let loaded = read_from(bytes.as_slice(), "x", &options).unwrap();
+    assert_eq!(loaded.volume.shape(), [1, 1, 1]);
+}
+
+#[test]
+fn arrays_that_are_no_volume_are_refused_with_their_shape() {
+    for (shape, text) in [
+        ("(4, 512, 512, 96)", "4x512x512x96"),
+        ("(512, 512)", "512x512"),
+        ("(7,)", "7"),
+        ("()", "a single number"),
+        ("(1, 1, 4, 4, 4)", "1x1x4x4x4"),
+    ] {
+        let error = load(&npy("<f4", "False", shape, &[])).unwrap_err();
+        let expected = format!("array is {text}; one 3D volume (D,H,W) or 1xDxHxW is needed");
+        assert_eq!((error.to_string(), error.code()), (expected, "R-NPY-03"));
+    }
+}
+
+#[test]
+fn types_that_are_not_one_number_are_refused() {
+    for descr in ["|O", "O", "|O8"] {
+        let error = load(&npy(descr, "False", "(4, 4, 4)", &[0x80; 64])).unwrap_err();
+        assert_eq!(error.code(), "R-NPY-09");
+        assert!(error.to_string().contains("never loads pickles"));
+    }
+    for descr in ["<c8", "<U3", "|S1", "|V2", "<M8[s]", "<f16", ""] {
+        let error = load(&npy(descr, "False", "(4, 4, 4)", &[0; 64])).unwrap_err();
+        let expected = format!("array dtype `{descr}` is not one number a voxel");
+        assert_eq!((error.to_string(), error.code()), (expected, "R-NPY-02"));
+    }
+    let structured = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4, 4, 4)}";
+    assert_eq!(load(&npy_with(structured, &[0; 256])).unwrap_err().code(), "R-NPY-02");
+}
+
+#[test]
+fn data_that_is_shorter_or_longer_than_the_shape_is_refused() {
+    for pack in [|b: &[u8]| b.to_vec(), |b: &[u8]| gzip(b)] {
+        let short = load(&pack(&npy("<i2", "False", "(4, 4, 4)", &[0; 127]))).unwrap_err();
+        assert_eq!(short.code(), "R-NPY-06");
+        assert!(short.to_string().contains("ends early"), "{short}");
+        let long = load(&pack(&npy("<i2", "False", "(4, 4, 4)", &[0; 129]))).unwrap_err();
+        assert_eq!(long.code(), "R-NPY-05");
+    }
+}

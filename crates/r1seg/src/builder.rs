@@ -1,0 +1,66 @@
+//! How a model is loaded.
+
+use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, R1SegModel};
+
+/// Loads an [`R1SegModel`] with chosen device and dtype.
+///
+/// ```no_run
+/// use r1seg::{CheckpointSource, DeviceChoice, DtypeChoice, R1SegModel};
+///
+/// let source = CheckpointSource::Folder("R1Seg-3D-Phi-3-4B".into());
+/// let model = R1SegModel::builder(source)
+///     .device(DeviceChoice::Cpu)
+///     .dtype(DtypeChoice::BF16)
+///     .build()?;
+/// # Ok::<(), r1seg::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct R1SegModelBuilder {
+    source: CheckpointSource,
+    device: DeviceChoice,
+    dtype: DtypeChoice,
+    num_clicks: Option<usize>,
+}
+
+impl R1SegModelBuilder {
+    pub(crate) fn new(source: CheckpointSource) -> Self {
+        Self {
+            source,
+            device: DeviceChoice::default(),
+            dtype: DtypeChoice::default(),
+            num_clicks: None,
+        }
+    }
+
+    /// Sets where to compute.
+    #[must_use]
+    pub fn device(mut self, device: DeviceChoice) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Sets the dtype of the weights.
+    #[must_use]
+    pub fn dtype(mut self, dtype: DtypeChoice) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Sets the refinement passes of the mask decoder; without it `config.json` decides.
+    #[must_use]
+    pub fn num_clicks(mut self, num_clicks: usize) -> Self {
+        self.num_clicks = Some(num_clicks);
+        self
+    }
+
+    /// Loads the checkpoint.
+    ///
+    /// # Errors
+    /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, unknown or does not fit
+    /// another ([`Error::Weights`] names every tensor at fault), of kind
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there.
+    pub fn build(self) -> Result<R1SegModel, Error> {
+        let device = self.device.open()?;
+        R1SegModel::open(&self.source, device, self.dtype, self.num_clicks)
+    }
+}

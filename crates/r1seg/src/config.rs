@@ -1,0 +1,257 @@
+//! `config.json` of a checkpoint to the configurations of its parts.
+
+use r1seg_llm::{DecoderConfig, eos_token_ids};
+use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
+use r1seg_vit3d::Vit3dConfig;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{CheckpointSource, Error};
+
+/// The fields of R1Seg-3D in `config.json`; those of the language model are read by `r1seg-llm`.
+///
+/// The depth of the vision transformer is in no published config.json: the defaults are those of
+/// the authors' `R1Seg3DSAM_Config`.
+#[derive(Debug, Clone, Deserialize)]
+struct Fields {
+    #[serde(default = "default_img_size")]
+    img_size: [usize; 3],
+    #[serde(default = "default_patch_size")]
+    patch_size: [usize; 3],
+    #[serde(default = "one")]
+    image_channel: usize,
+    mm_hidden_size: usize,
+    #[serde(default = "default_mlp_dim")]
+    mlp_dim: usize,
+    #[serde(default = "twelve")]
+    num_layers: usize,
+    #[serde(default = "twelve")]
+    num_heads: usize,
+    #[serde(default)]
+    num_clicks: usize,
+    #[serde(default = "default_projector")]
+    mm_projector_type: String,
+    #[serde(default = "default_layer_type")]
+    proj_layer_type: String,
+    #[serde(default = "two")]
+    proj_layer_num: usize,
+    #[serde(default = "default_pooling")]
+    proj_pooling_type: String,
+    #[serde(default = "two")]
+    proj_pooling_size: usize,
+    seg_token_id: Option<u32>,
+}
+
+fn default_img_size() -> [usize; 3] {
+    [32, 256, 256]
+}
+fn default_patch_size() -> [usize; 3] {
+    [4, 16, 16]
+}
+fn default_mlp_dim() -> usize {
+    3072
+}
+fn default_projector() -> String {
+    "spp".to_string()
+}
+fn default_layer_type() -> String {
+    "mlp".to_string()
+}
+fn default_pooling() -> String {
+    "spatial".to_string()
+}
+fn one() -> usize {
+    1
+}
+fn two() -> usize {
+    2
+}
+fn twelve() -> usize {
+    12
+}
+
+/// The largest volume axis, width or count that a config.json may ask for: far beyond any
+/// published model, and small enough that products of a few of them do not overflow.
+const MAX_SIZE: usize = 1 << 16;
+
+/// Everything that a checkpoint's `config.json` decides.
+#[derive(Debug, Clone)]
+pub struct ModelConfig {
+    /// `model_type`, as published.
+    pub model_type: String,
+    /// The vision transformer.
+    pub vit: Vit3dConfig,
+    /// Image embeddings to visual tokens.
+    pub mm_projector: MmProjectorConfig,
+    /// The mask decoder.
+    pub mask_head: MaskHeadConfig,
+    /// The language model.
+    pub decoder: DecoderConfig,
+    /// Passes of the mask decoder after the first.
+    pub num_clicks: usize,
+    /// Id of `[SEG]`, where the config names it.
+    pub seg_token_id: Option<u32>,
+    /// Ids that end an answer.
+    pub eos_token_ids: Vec<u32>,
+}
+
+impl ModelConfig {
+    /// Reads `config.json` and `generation_config.json` of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`], [`Error::Config`] naming the field, or [`Error::UnsupportedModel`].
+    pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
+        let path = source.path();
+        let json = |name: &str| -> Result<Option<Value>, Error> {
+            let Some(bytes) = source.read(name)? else { return Ok(None) };
+            serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Config {
+                path: path.clone(),
+                message: format!("{name} is not valid JSON: {e}"),
+            })
+        };
+        let config = json("config.json")?.ok_or_else(|| Error::MissingFile {
+            path: path.clone(),
+            file: "config.json".to_string(),
+        })?;
+        let generation = json("generation_config.json")?;
+        let decoder = decoder_config(&config, source)?;
+        let wrong = |message: String| Error::Config { path: path.clone(), message };
+        let fields: Fields =
+            serde_json::from_value(config.clone()).map_err(|e| wrong(e.to_string()))?;
+        Self::from_fields(&config, fields, decoder, generation.as_ref()).map_err(wrong)
+    }
+
+    fn from_fields(
+        config: &Value,
+        fields: Fields,
+        decoder: DecoderConfig,
+        generation: Option<&Value>,
+    ) -> Result<Self, String> {
+        check_ranges(&fields)?;
+        let vit = Vit3dConfig {
+            image_size: fields.img_size,
+            patch_size: fields.patch_size,
+            in_channels: fields.image_channel,
+            hidden_size: fields.mm_hidden_size,
+            mlp_dim: fields.mlp_dim,
+            num_layers: fields.num_layers,
+            num_heads: fields.num_heads,
+            cls_token: false,
+        };
+        vit.validate()?;
+        let mm_projector = MmProjectorConfig {
+            projector_type: match fields.mm_projector_type.as_str() {
+                "spp" => ProjectorType::SpatialPooling,
+                "linear" => ProjectorType::Linear,
+                "identity" => ProjectorType::Identity,
+                other => {
+                    return Err(format!(
+                        "mm_projector_type is `{other}`, expected spp, linear or identity"
+                    ));
+                }
+            },
+            layer_type: match fields.proj_layer_type.as_str() {
+                "mlp" => LayerType::Mlp,
+                "linear" => LayerType::Linear,
+                other => {
+                    return Err(format!("proj_layer_type is `{other}`, expected mlp or linear"));
+                }
+            },
+            layer_num: fields.proj_layer_num,
+            pooling_type: match fields.proj_pooling_type.as_str() {
+                "spatial" => PoolingType::Spatial,
+                "sequence" => PoolingType::Sequence,
+                other => {
+                    return Err(format!(
+                        "proj_pooling_type is `{other}`, expected spatial or sequence"
+                    ));
+                }
+            },
+            pooling_size: fields.proj_pooling_size,
+            grid: vit.grid(),
+            in_dim: fields.mm_hidden_size,
+            out_dim: decoder.hidden_size,
+        };
+        mm_projector.validate()?;
+        let mask_head = MaskHeadConfig {
+            embed_dim: fields.mm_hidden_size,
+            image_size: fields.img_size,
+            grid: vit.grid(),
+            prompts: PromptKinds::Masks,
+        };
+        mask_head.validate()?;
+        Ok(Self {
+            model_type: config["model_type"].as_str().unwrap_or_default().to_string(),
+            eos_token_ids: eos_token_ids(config, generation).map_err(|e| e.to_string())?,
+            vit,
+            mm_projector,
+            mask_head,
+            decoder,
+            num_clicks: fields.num_clicks,
+            seg_token_id: fields.seg_token_id,
+        })
+    }
+}
+
+fn check_ranges(fields: &Fields) -> Result<(), String> {
+    let [d, h, w] = fields.img_size;
+    let sizes = [
+        ("img_size", d.max(h).max(w)),
+        ("patch_size", fields.patch_size.into_iter().max().unwrap_or(0)),
+        ("mm_hidden_size", fields.mm_hidden_size),
+        ("mlp_dim", fields.mlp_dim),
+        ("num_layers", fields.num_layers),
+        ("num_heads", fields.num_heads),
+        ("proj_pooling_size", fields.proj_pooling_size),
+    ];
+    for (name, value) in sizes {
+        if value == 0 || value > MAX_SIZE {
+            return Err(format!("{name} is {value}, expected 1 to {MAX_SIZE}"));
+        }
+    }
+    if d.saturating_mul(h).saturating_mul(w) > 1 << 30 {
+        return Err(format!("img_size {:?} is more than 2^30 voxels", fields.img_size));
+    }
+    if fields.image_channel != 1 {
+        return Err(format!("image_channel is {}, expected 1", fields.image_channel));
+    }
+    if fields.num_clicks > 64 {
+        return Err(format!("num_clicks is {}, expected 0 to 64", fields.num_clicks));
+    }
+    Ok(())
+}
+
+/// The language model's part, by `model_type`. `architectures` and `auto_map` are never used: they
+/// are wrong in checkpoints that were merged locally.
+fn decoder_config(config: &Value, source: &CheckpointSource) -> Result<DecoderConfig, Error> {
+    let path = source.path();
+    let model_type = config["model_type"].as_str().unwrap_or_default();
+    let unsupported = |hint: &str| Error::UnsupportedModel {
+        path: path.clone(),
+        model_type: model_type.to_string(),
+        hint: hint.to_string(),
+    };
+    let adapter = match model_type {
+        "lamed_phi3_cross" => DecoderConfig::phi3,
+        "lamed_llama" => DecoderConfig::llama,
+        "lamed_Qwen2" => DecoderConfig::qwen2,
+        "llava_mistral" => DecoderConfig::mistral,
+        "lamed_phi3" => return Err(unsupported(": this is M3D-LaMed, not R1Seg-3D")),
+        "" => {
+            return Err(Error::Config {
+                path,
+                message: "model_type is missing".to_string(),
+            });
+        }
+        _ => return Err(unsupported("")),
+    };
+    // M3D-LaMed shares a model_type with R1Seg-3D, LLaVA another; this field tells them apart.
+    let given = |key: &str| config.get(key).is_some_and(|v| !v.is_null());
+    if !given("vision_module") {
+        let m3d = given("vision_tower") || given("segmentation_module");
+        let hint = if m3d { " with vision_tower: this is M3D-LaMed" } else { " without vision_module" };
+        return Err(unsupported(hint));
+    }
+    adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })
+}

@@ -1,0 +1,213 @@
+//! The one error type of the facade.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::LoadReport;
+
+/// What kind of failure an [`Error`] is, so that a program can choose its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument makes no sense; no file is at fault.
+    Usage,
+    /// The input was read and cannot be used.
+    BadData,
+    /// The input is missing or may not be read.
+    Missing,
+    /// The requested device is not there.
+    Device,
+    /// The output exists already or cannot be created.
+    CannotCreate,
+    /// The storage failed while reading or writing.
+    Io,
+    /// Not enough memory at the moment.
+    Temporary,
+    /// The model, its configuration or its tokenizer is broken or unknown.
+    Model,
+    /// The caller cancelled.
+    Cancelled,
+    /// A fault of r1seg itself.
+    Internal,
+}
+
+/// Everything that can go wrong.
+///
+/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and
+/// [`Error::fix`] carry the rest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum Error {
+    /// Reading, preparing or writing a volume or mask.
+    #[error(transparent)]
+    Volume(#[from] r1seg_volume::Error),
+    /// The tokenizer, or the question.
+    #[error(transparent)]
+    Tokenizer(#[from] r1seg_tokenizer::Error),
+    #[error("no such model folder")]
+    ModelNotFound { path: PathBuf },
+    #[error("`{name}` is no local folder and no model that r1seg knows")]
+    UnknownModel { name: String },
+    #[error("`{file}` is missing from the model folder")]
+    MissingFile { path: PathBuf, file: String },
+    #[error("cannot be read: {source}")]
+    ModelIo { path: PathBuf, source: std::io::Error },
+    #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
+    Pickle { path: PathBuf, file: String },
+    #[error("config.json: {message}")]
+    Config { path: PathBuf, message: String },
+    #[error("model_type `{model_type}` is not supported{hint}")]
+    UnsupportedModel { path: PathBuf, model_type: String, hint: String },
+    #[error("{file}: {message}")]
+    Safetensors { path: PathBuf, file: String, message: String },
+    #[error("the weights do not fit the configuration: {0}", report.summary())]
+    Weights { path: PathBuf, report: LoadReport },
+    #[error("device `{device}` is not available: {reason}")]
+    DeviceUnavailable { device: String, reason: String },
+    #[error("`{value}` is no {what}; {expected}")]
+    BadChoice { what: &'static str, value: String, expected: &'static str },
+    #[error(
+        "the prompt is {prompt} tokens, {images} of them the image; the model reads fewer than \
+         {limit}"
+    )]
+    PromptTooLong { prompt: usize, images: usize, limit: usize },
+    #[error("the question is empty")]
+    EmptyQuestion,
+    #[error("{what}: {message}")]
+    InvalidOption { what: &'static str, message: String },
+    #[error("cancelled")]
+    Cancelled,
+    #[error("out of memory while computing: {0}")]
+    OutOfMemory(String),
+    /// An operation of the tensor library failed.
+    #[error("computation failed: {0}")]
+    Compute(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        let text = error.to_string();
+        if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
+            Self::OutOfMemory(text)
+        } else {
+            Self::Compute(error)
+        }
+    }
+}
+
+impl Error {
+    /// The stable code of this error, such as `R-WGT-04`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Volume(e) => e.code(),
+            Self::Tokenizer(e) => e.code(),
+            Self::ModelNotFound { .. } => "R-MDL-01",
+            Self::UnknownModel { .. } => "R-MDL-02",
+            Self::MissingFile { .. } => "R-MDL-03",
+            Self::ModelIo { .. } => "R-MDL-04",
+            Self::UnsupportedModel { .. } => "R-MDL-05",
+            Self::Config { .. } => "R-CFG-01",
+            Self::Safetensors { .. } => "R-WGT-01",
+            Self::Pickle { .. } => "R-WGT-02",
+            Self::Weights { .. } => "R-WGT-03",
+            Self::DeviceUnavailable { .. } => "R-DEV-01",
+            Self::BadChoice { .. } => "R-ARG-01",
+            Self::InvalidOption { .. } => "R-ARG-02",
+            Self::EmptyQuestion => "R-PRM-01",
+            Self::PromptTooLong { .. } => "R-PRM-02",
+            Self::Cancelled => "R-RUN-01",
+            Self::OutOfMemory(_) => "R-MEM-01",
+            Self::Compute(_) => "R-RUN-02",
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        use r1seg_tokenizer::ErrorKind as TokenizerKind;
+        use r1seg_volume::ErrorKind as VolumeKind;
+        match self {
+            Self::Volume(e) => match e.kind() {
+                VolumeKind::BadData => ErrorKind::BadData,
+                VolumeKind::Missing => ErrorKind::Missing,
+                VolumeKind::CannotCreate => ErrorKind::CannotCreate,
+                VolumeKind::Io => ErrorKind::Io,
+                VolumeKind::Temporary => ErrorKind::Temporary,
+                VolumeKind::Usage => ErrorKind::Usage,
+                _ => ErrorKind::BadData,
+            },
+            Self::Tokenizer(e) => match e.kind() {
+                TokenizerKind::Usage => ErrorKind::Usage,
+                TokenizerKind::Io => ErrorKind::Missing,
+                _ => ErrorKind::Model,
+            },
+            Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
+            Self::MissingFile { .. }
+            | Self::Pickle { .. }
+            | Self::Config { .. }
+            | Self::UnsupportedModel { .. }
+            | Self::Safetensors { .. }
+            | Self::Weights { .. } => ErrorKind::Model,
+            Self::DeviceUnavailable { .. } => ErrorKind::Device,
+            Self::BadChoice { .. }
+            | Self::InvalidOption { .. }
+            | Self::UnknownModel { .. }
+            | Self::EmptyQuestion => ErrorKind::Usage,
+            Self::PromptTooLong { .. } => ErrorKind::BadData,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::OutOfMemory(_) => ErrorKind::Temporary,
+            Self::Compute(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The file or folder at fault, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Volume(e) => e.path(),
+            Self::ModelNotFound { path }
+            | Self::MissingFile { path, .. }
+            | Self::ModelIo { path, .. }
+            | Self::Pickle { path, .. }
+            | Self::Config { path, .. }
+            | Self::UnsupportedModel { path, .. }
+            | Self::Safetensors { path, .. }
+            | Self::Weights { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// What to do about it, where something can be done.
+    pub fn fix(&self) -> Option<String> {
+        let text = match self {
+            Self::Volume(e) => return e.fix(),
+            Self::Tokenizer(e) => return e.fix().map(str::to_string),
+            Self::ModelNotFound { .. } => "check the path, or use `demo` for the embedded model",
+            Self::UnknownModel { .. } => {
+                "use `demo` (the embedded phantom model), or the folder of a downloaded \
+                 checkpoint, such as ./R1Seg-3D-Phi-3-4B"
+            }
+            Self::MissingFile { .. } => {
+                "copy the whole checkpoint folder: config.json, the tokenizer files and \
+                 model.safetensors (or all shards with their index)"
+            }
+            Self::ModelIo { .. } => "check the permissions of the file and of its folder",
+            Self::Pickle { .. } => {
+                "save the checkpoint as safetensors: model.save_pretrained(DIR, \
+                 safe_serialization=True)"
+            }
+            Self::Config { .. } => "take config.json from the publisher of the weights",
+            Self::UnsupportedModel { .. } => {
+                "R1Seg-3D checkpoints are of type lamed_phi3_cross, lamed_llama, lamed_Qwen2 or \
+                 llava_mistral, with a vision_module"
+            }
+            Self::Safetensors { .. } => "copy the file again: it is damaged or cut short",
+            Self::Weights { .. } => "take config.json and weights from the same checkpoint",
+            Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
+            Self::PromptTooLong { .. } => "shorten the question",
+            Self::EmptyQuestion => "ask something, such as \"Can you segment the liver?\"",
+            Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
+            Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
+            _ => return None,
+        };
+        Some(text.to_string())
+    }
+}

@@ -1,0 +1,69 @@
+//! 3D CT reasoning segmentation: a CT and a question in plain words in, an answer and a 3D mask
+//! that lies exactly on the CT out.
+//!
+//! | to | use |
+//! |---|---|
+//! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::builder`] |
+//! | read a CT | [`volume::read`] |
+//! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
+//! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
+//! | write the mask | [`volume::write_mask`] |
+//! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
+//!
+//! ```
+//! use r1seg::phantom::Phantom;
+//! use r1seg::volume::{Geometry, Volume};
+//! use r1seg::R1SegModel;
+//!
+//! # fn main() -> Result<(), r1seg::Error> {
+//! let model = R1SegModel::demo()?;
+//! let phantom = Phantom::draw(7);
+//! let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
+//!
+//! let study = model.encode(&volume)?;
+//! let answer = study.ask("Can you segment the liver in this image?")?;
+//! assert!(answer.text.contains("[SEG]"));
+//! let mask = answer.mask.expect("the answer says [SEG]");
+//! assert_eq!(mask.shape(), volume.shape());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here prints, exits or panics on input; long stages are `tracing` spans. r1seg is for
+//! research: it is not a medical device.
+
+mod error;
+mod options;
+mod config;
+mod checkpoint;
+mod builder;
+mod model;
+mod encoded;
+mod answer;
+mod trace;
+
+/// Volumes, masks and their files: the crate `r1seg-volume`.
+pub mod volume {
+    pub use r1seg_volume::*;
+}
+
+/// Synthetic phantoms, which the demonstration model knows: the crate `r1seg-phantom`.
+pub mod phantom {
+    pub use r1seg_phantom::*;
+}
+
+pub use answer::{
+    Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
+};
+pub use builder::R1SegModelBuilder;
+pub use checkpoint::{CheckpointSource, LoadReport};
+pub use config::ModelConfig;
+pub use encoded::{EncodedVolume, Event};
+pub use error::{Error, ErrorKind};
+pub use model::R1SegModel;
+pub use options::{
+    AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe,
+    Sampling, Separator,
+};
+pub use r1seg_tokenizer::sanitize_terminal;
+pub use trace::Trace;

@@ -1,0 +1,370 @@
+//! R1Seg-3D: one vision transformer for language and mask, joined by a language model.
+//!
+//! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945).
+//! Keys: `model.vision_module.{image_encoder,prompt_encoder,mask_decoder}`, `model.mm_projector`,
+//! `model.seg_projector`, and the language model's.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use r1seg_llm::{
+    Decoder, DecoderInput, Generated, GenerationOptions, KvCache, RopeScaling, Sampling,
+};
+use r1seg_mask_decoder::{MaskHead, Prompts};
+use r1seg_nn::{Probe, trilinear};
+use r1seg_projector::{MmProjector, SegProjector};
+use r1seg_tokenizer::{Prompt, PromptTokenizer};
+use r1seg_vit3d::Vit3d;
+use r1seg_volume::Volume;
+
+use crate::builder::R1SegModelBuilder;
+use crate::checkpoint::{LoadReport, SharedWeights, never_used};
+use crate::{
+    AskOptions, CheckpointSource, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
+};
+
+/// A loaded R1Seg-3D checkpoint.
+///
+/// Weights are read-only: one model serves any number of volumes and threads at once. The files
+/// of a checkpoint must not change while it loads.
+#[derive(Debug)]
+pub struct R1SegModel {
+    config: ModelConfig,
+    tokenizer: PromptTokenizer,
+    vision: Vit3d,
+    mm_projector: MmProjector,
+    seg_projector: SegProjector,
+    mask_head: MaskHead,
+    decoder: Decoder,
+    device: Device,
+    dtype: DType,
+    report: LoadReport,
+    load_time: Duration,
+}
+
+impl R1SegModel {
+    /// Loads a checkpoint folder with automatic device and dtype.
+    ///
+    /// # Errors
+    /// As [`R1SegModelBuilder::build`].
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder(CheckpointSource::Folder(folder.as_ref().to_path_buf())).build()
+    }
+
+    /// The embedded demonstration model, which knows only synthetic phantoms.
+    ///
+    /// # Errors
+    /// As [`R1SegModelBuilder::build`].
+    pub fn demo() -> Result<Self, Error> {
+        Self::builder(CheckpointSource::demo()).build()
+    }
+
+    /// Chooses device and dtype before loading.
+    pub fn builder(source: CheckpointSource) -> R1SegModelBuilder {
+        R1SegModelBuilder::new(source)
+    }
+
+    pub(crate) fn open(
+        source: &CheckpointSource,
+        device: Device,
+        dtype: crate::DtypeChoice,
+        num_clicks: Option<usize>,
+    ) -> Result<Self, Error> {
+        let start = Instant::now();
+        let mut config = ModelConfig::read(source)?;
+        config.num_clicks = num_clicks.unwrap_or(config.num_clicks);
+        let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
+        let weights = Arc::new(source.open_weights()?);
+        // Training resizes the embedding table to the tokenizer; the weights know, config.json
+        // may not.
+        if let Some(&[rows, _]) = weights.shape("model.embed_tokens.weight") {
+            config.decoder.vocab_size = rows;
+        }
+        tokenizer.check_embedding_rows(config.decoder.vocab_size)?;
+        let seg = tokenizer.seg_token_id();
+        if let Some(id) = config.seg_token_id.filter(|&id| id != seg) {
+            return Err(Error::Config {
+                path: source.path(),
+                message: format!("seg_token_id is {id}, but the tokenizer's [SEG] is {seg}"),
+            });
+        }
+
+        let dtype = dtype.resolve(&device, weights.dominant_dtype());
+        let activation = if device.is_cpu() { DType::F32 } else { dtype };
+        let backend: Box<dyn candle_nn::var_builder::SimpleBackend> =
+            Box::new(SharedWeights(weights.clone()));
+        let vb = VarBuilder::from_backend(backend, dtype, device.clone());
+        let model = vb.pp("model");
+        let vision_module = model.pp("vision_module");
+        let (hidden, embed) = (config.decoder.hidden_size, config.vit.hidden_size);
+        let vision = Vit3d::new(&config.vit, vision_module.pp("image_encoder"))?;
+        let mm_projector = MmProjector::new(&config.mm_projector, model.pp("mm_projector"))?;
+        let seg_projector = SegProjector::new(hidden, embed, model.pp("seg_projector"))?;
+        let mask_head = MaskHead::new(&config.mask_head, vision_module)?;
+        let decoder = Decoder::new(&config.decoder, vb.clone(), activation)?;
+        let report = weights.report(never_used);
+        if !report.is_clean() {
+            return Err(Error::Weights { path: source.path(), report });
+        }
+        Ok(Self {
+            config,
+            tokenizer,
+            vision,
+            mm_projector,
+            seg_projector,
+            mask_head,
+            decoder,
+            device,
+            dtype,
+            report,
+            load_time: start.elapsed(),
+        })
+    }
+
+    /// What the checkpoint's `config.json` decided.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The checkpoint's tokenizer.
+    pub fn tokenizer(&self) -> &PromptTokenizer {
+        &self.tokenizer
+    }
+
+    /// What loading did with every tensor of the checkpoint.
+    pub fn load_report(&self) -> &LoadReport {
+        &self.report
+    }
+
+    /// Time from opening the checkpoint to a usable model.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// Where it computes, such as `cpu` or `cuda:0`.
+    pub fn device_name(&self) -> String {
+        match self.device.location() {
+            candle_core::DeviceLocation::Cpu => "cpu".to_string(),
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
+    }
+
+    /// The dtype in which the weights are kept, such as `bf16`.
+    pub fn dtype_name(&self) -> &'static str {
+        self.dtype.as_str()
+    }
+
+    /// Reads a volume once, for any number of questions.
+    ///
+    /// # Errors
+    /// As [`R1SegModel::encode_with`].
+    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume<'_>, Error> {
+        self.encode_with(volume, &EncodeOptions::default())
+    }
+
+    /// Reads a volume once, for any number of questions.
+    ///
+    /// # Errors
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    pub fn encode_with(
+        &self,
+        volume: &Volume,
+        options: &EncodeOptions,
+    ) -> Result<EncodedVolume<'_>, Error> {
+        EncodedVolume::new(self, volume, options)
+    }
+
+    /// The token ids of a question, as the model reads them.
+    ///
+    /// # Errors
+    /// [`Error::EmptyQuestion`], or [`Error::PromptTooLong`] with the numbers.
+    pub fn prompt(&self, question: &str, separator: Separator) -> Result<Prompt, Error> {
+        if question.chars().all(|c| c.is_whitespace() || c == '\0') {
+            return Err(Error::EmptyQuestion);
+        }
+        let images = self.config.mm_projector.num_tokens();
+        let prompt = self.tokenizer.encode_prompt(question, images, separator)?;
+        let limit = self.config.decoder.max_position_embeddings;
+        if prompt.ids().len() >= limit {
+            let prompt = prompt.ids().len();
+            return Err(Error::PromptTooLong { prompt, images, limit });
+        }
+        Ok(prompt)
+    }
+
+    /// Runs the vision transformer and the projector.
+    ///
+    /// # Shapes
+    /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
+    pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
+        let [d, h, w] = self.config.vit.image_size;
+        let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
+        let volume =
+            volume.to_device(&self.device)?.to_dtype(self.decoder.activation_dtype())?;
+        let start = Instant::now();
+        let image_embeddings = self.vision.forward(&volume, probe)?;
+        self.device.synchronize()?;
+        let vit = start.elapsed();
+        probe.record("vit.features", &image_embeddings)?;
+        let start = Instant::now();
+        let visual_tokens = self.mm_projector.forward(&image_embeddings)?;
+        self.device.synchronize()?;
+        let projector = start.elapsed();
+        probe.record("projector.features", &visual_tokens)?;
+        Ok(View { image_embeddings, visual_tokens, prefix: Mutex::new(None), vit, projector })
+    }
+
+    /// Answers one prompt about one view.
+    pub(crate) fn answer(
+        &self,
+        view: &View,
+        prompt: &Prompt,
+        options: &AskOptions,
+        keep_logits: bool,
+        on_token: &mut dyn FnMut(u32),
+    ) -> Result<(Generated, Duration), Error> {
+        let start = Instant::now();
+        let (mut cache, fed) = self.image_prefix(view, prompt)?;
+        let prefix = start.elapsed();
+        let rest = match prompt.tail() {
+            // A question of one token that the image overwrites: its last visual token is fed
+            // again, to predict from.
+            [] => {
+                let last = view.visual_tokens.dim(1)? - 1;
+                cache.truncate(fed - 1);
+                view.visual_tokens.narrow(1, last, 1)?
+            }
+            tail => self.decoder.embed(tail)?,
+        };
+        let room = self.config.decoder.max_position_embeddings - prompt.ids().len();
+        let options = GenerationOptions {
+            max_new_tokens: options.max_new_tokens.min(room),
+            eos_token_ids: match options.forced_tokens {
+                // A benchmark's tokens are said to the last.
+                Some(_) => Vec::new(),
+                None => self.config.eos_token_ids.clone(),
+            },
+            sampling: options.sampling.clone(),
+            forced: options.forced_tokens.clone().unwrap_or_default(),
+            keep_logits,
+            cancel: Some(options.cancel.flag()),
+        };
+        let generated =
+            self.decoder.generate(&rest, &mut cache, &options, &mut |step| on_token(step.id))?;
+        Ok((generated, prefix))
+    }
+
+    /// A cache that holds `[E0, V..]`, computed once per view and longrope regime.
+    fn image_prefix(&self, view: &View, prompt: &Prompt) -> Result<(KvCache, usize), Error> {
+        let total = prompt.ids().len();
+        let long = match &self.config.decoder.rope.scaling {
+            RopeScaling::LongRope(scaling) => total > scaling.original_max_position_embeddings,
+            _ => false,
+        };
+        let key = (prompt.head(), long);
+        let mut prefix = view.prefix.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, cache)) = prefix.as_ref().filter(|(k, _)| *k == key) {
+            return Ok((cache.fork(), cache.len()));
+        }
+        let head = self.decoder.embed(&[prompt.head()])?;
+        let inputs_embeds = Tensor::cat(&[&head, &view.visual_tokens], 1)?;
+        let mut cache = self.decoder.new_cache(inputs_embeds.dim(1)?);
+        let input = DecoderInput { inputs_embeds: &inputs_embeds, sequence_length: total };
+        self.decoder.forward(input, &mut cache)?;
+        self.device.synchronize()?;
+        let fork = cache.fork();
+        let len = cache.len();
+        *prefix = Some((key, cache));
+        Ok((fork, len))
+    }
+
+    /// The mask logits of an answer, on the model's grid.
+    ///
+    /// # Shapes
+    /// - `hidden_states`: `[hidden]` each, of the positions that predicted `[SEG]`
+    /// - returns: `D * H * W` logits
+    pub(crate) fn segment(
+        &self,
+        view: &View,
+        hidden_states: &[&Tensor],
+        probe: &mut dyn Probe,
+    ) -> Result<Vec<f32>, Error> {
+        // Several [SEG] share one mask: the authors average before they project.
+        let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
+        let hidden = hidden.to_dtype(self.decoder.activation_dtype())?;
+        let text = self.seg_projector.forward(&hidden)?;
+        probe.record("seg.prompt_embedding", &text)?;
+        let prompts = Prompts { text: Some(&text), ..Prompts::default() };
+        let low_res = self.mask_head.refine(
+            &view.image_embeddings,
+            &prompts,
+            self.config.num_clicks,
+            probe,
+        )?;
+        let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
+        Ok(logits.flatten_all()?.to_vec1::<f32>()?)
+    }
+}
+
+/// What the model has seen of a volume, or of one window of it.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// `[1, N, E]`
+    image_embeddings: Tensor,
+    /// `[1, n, hidden]`
+    visual_tokens: Tensor,
+    /// The keys and values of the image, once a question was asked. The key is what they depend
+    /// on beside the image: the token in front of it, and longrope's regime.
+    prefix: Mutex<Option<((u32, bool), KvCache)>>,
+    pub(crate) vit: Duration,
+    pub(crate) projector: Duration,
+}
+
+impl View {
+    /// Forgets the keys and values of the image, which are by far its largest part.
+    pub(crate) fn drop_prefix(&self) {
+        *self.prefix.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Which of an answer's tokens prompt the mask.
+pub(crate) fn seg_positions(token_ids: &[u32], seg: u32, first_seg: bool) -> Vec<usize> {
+    // The authors' `generate` compares tokens 1.. with [SEG], so that one in front is ignored.
+    let first = usize::from(!first_seg);
+    (first..token_ids.len()).filter(|&k| token_ids[k] == seg).collect()
+}
+
+/// The window's seed, so that windows draw independently and reproducibly.
+pub(crate) fn seeded(sampling: &Sampling, window: u64) -> Sampling {
+    match sampling.clone() {
+        Sampling::Random { temperature, top_k, top_p, seed } => {
+            let seed = seed.wrapping_add(window);
+            Sampling::Random { temperature, top_k, top_p, seed }
+        }
+        greedy => greedy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leading_seg_counts_only_on_request() {
+        assert_eq!(seg_positions(&[7, 1, 7, 7], 7, false), [2, 3]);
+        assert_eq!(seg_positions(&[7, 1, 7, 7], 7, true), [0, 2, 3]);
+        assert!(seg_positions(&[7], 7, false).is_empty());
+        assert!(seg_positions(&[], 7, false).is_empty());
+    }
+
+    #[test]
+    fn a_model_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<R1SegModel>();
+        shared::<EncodedVolume<'_>>();
+    }
+}

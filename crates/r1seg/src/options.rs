@@ -1,0 +1,322 @@
+//! What a caller chooses at run time.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device};
+pub use r1seg_llm::Sampling;
+pub use r1seg_tokenizer::Separator;
+pub use r1seg_volume::Recipe;
+
+use crate::Error;
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The first CUDA device if there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA device by number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| Error::BadChoice {
+                    what: "device",
+                    value: text.to_string(),
+                    expected: "use auto, cpu, cuda or cuda:N",
+                }),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// # Errors
+    /// [`Error::DeviceUnavailable`] when a CUDA device was asked for by name and is not there.
+    pub(crate) fn open(self) -> Result<Device, Error> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            // Whether the build has CUDA says nothing about the machine: only opening does.
+            Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+            Self::Cuda(n) => Device::new_cuda(n).map_err(|e| Error::DeviceUnavailable {
+                device: self.to_string(),
+                reason: if cfg!(feature = "cuda") {
+                    e.to_string()
+                } else {
+                    "this r1seg was built without CUDA".to_string()
+                },
+            }),
+        }
+    }
+}
+
+/// In which dtype the weights are kept.
+///
+/// On a CPU activations are always f32; on CUDA they have the dtype of the weights, with softmax,
+/// norms and position tables in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DtypeChoice {
+    /// bf16 on CUDA; on a CPU the checkpoint's own dtype, which loses nothing.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    BF16,
+    /// 16-bit IEEE floats.
+    F16,
+}
+
+impl FromStr for DtypeChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::BF16),
+            "f16" => Ok(Self::F16),
+            _ => Err(Error::BadChoice {
+                what: "dtype",
+                value: text.to_string(),
+                expected: "use auto, f32, bf16 or f16",
+            }),
+        }
+    }
+}
+
+impl DtypeChoice {
+    pub(crate) fn resolve(self, device: &Device, checkpoint: Option<DType>) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::BF16 => DType::BF16,
+            Self::F16 => DType::F16,
+            Self::Auto if device.is_cuda() => DType::BF16,
+            Self::Auto => checkpoint.unwrap_or(DType::F32),
+        }
+    }
+}
+
+/// How a volume of any size meets a model of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The whole volume is resized to the model's grid: one pass.
+    #[default]
+    Resize,
+    /// The model's grid slides over the volume with an overlap of one half, and logits are
+    /// averaged: the authors' evaluation. One answer per window.
+    Sliding,
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "resize" => Ok(Self::Resize),
+            "sliding" => Ok(Self::Sliding),
+            _ => Err(Error::BadChoice {
+                what: "mode",
+                value: text.to_string(),
+                expected: "use resize or sliding",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resize => "resize",
+            Self::Sliding => "sliding",
+        })
+    }
+}
+
+/// How a volume is brought to the intensities that a model was trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Preprocess {
+    /// Chosen by the range of the intensities, and stated.
+    #[default]
+    Auto,
+    /// A recipe by name.
+    Recipe(Recipe),
+}
+
+impl FromStr for Preprocess {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => Ok(Self::Recipe(text.parse()?)),
+        }
+    }
+}
+
+/// How [`R1SegModel::encode_with`](crate::R1SegModel::encode_with) reads a volume.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct EncodeOptions {
+    /// Intensities.
+    pub preprocess: Preprocess,
+    /// Geometry.
+    pub mode: Mode,
+    /// Whether the stages' tensors are kept for [`Answer::trace`](crate::Answer::trace).
+    pub trace: bool,
+}
+
+impl EncodeOptions {
+    /// Sets the intensity recipe.
+    #[must_use]
+    pub fn with_preprocess(mut self, preprocess: Preprocess) -> Self {
+        self.preprocess = preprocess;
+        self
+    }
+
+    /// Sets how the volume meets the model's grid.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Keeps the tensors of every stage.
+    #[must_use]
+    pub fn with_trace(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+}
+
+/// Stops an answer between two tokens, from another thread or a signal handler.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks the answer to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+}
+
+/// How a question is asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AskOptions {
+    /// What stands between the image and the question: a space, as trained and evaluated, or
+    /// nothing, as in the published quickstart.
+    pub separator: Separator,
+    /// The longest answer, in tokens.
+    pub max_new_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// An answer that *begins* with `[SEG]` yields a mask too. The authors' code looks only at
+    /// later tokens, although the model was trained on the position that this option uses.
+    pub first_seg: bool,
+    /// In sliding mode, windows without `[SEG]` abstain; in the authors' evaluation they veto.
+    pub abstain: bool,
+    /// Stops the answer early.
+    pub cancel: CancelToken,
+    /// Says these tokens whatever the model predicts, for benchmarks of random weights.
+    pub forced_tokens: Option<Vec<u32>>,
+}
+
+impl Default for AskOptions {
+    fn default() -> Self {
+        Self {
+            separator: Separator::Space,
+            max_new_tokens: 256,
+            sampling: Sampling::Greedy,
+            first_seg: false,
+            abstain: false,
+            cancel: CancelToken::default(),
+            forced_tokens: None,
+        }
+    }
+}
+
+impl AskOptions {
+    /// Sets what stands between the image and the question.
+    #[must_use]
+    pub fn with_separator(mut self, separator: Separator) -> Self {
+        self.separator = separator;
+        self
+    }
+
+    /// Sets the longest answer, in tokens.
+    #[must_use]
+    pub fn with_max_new_tokens(mut self, max_new_tokens: usize) -> Self {
+        self.max_new_tokens = max_new_tokens;
+        self
+    }
+
+    /// Sets how tokens are chosen.
+    #[must_use]
+    pub fn with_sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Lets an answer that begins with `[SEG]` yield a mask.
+    #[must_use]
+    pub fn with_first_seg(mut self, first_seg: bool) -> Self {
+        self.first_seg = first_seg;
+        self
+    }
+
+    /// Lets windows without `[SEG]` abstain.
+    #[must_use]
+    pub fn with_abstain(mut self, abstain: bool) -> Self {
+        self.abstain = abstain;
+        self
+    }
+
+    /// Lets `cancel` stop the answer.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Says these tokens whatever the model predicts.
+    #[must_use]
+    pub fn with_forced_tokens(mut self, tokens: Vec<u32>) -> Self {
+        self.forced_tokens = Some(tokens);
+        self
+    }
+}

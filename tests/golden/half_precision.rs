@@ -1,0 +1,56 @@
+//! The same cases with half-precision weights: same tokens where the reference's margin allows,
+//! and masks that agree.
+
+use candle_core::Tensor;
+use r1seg::DtypeChoice;
+
+use crate::case::{Expected, R1SEG_CASES, ask, dice, encode, load, unpack_bits, volume};
+
+/// A token whose logit leads by less than this may fall to its runner-up when numbers are rounded
+/// to 8 bits: a few units in the last place of bf16 at the magnitude of these logits.
+const MARGIN: f32 = 0.25;
+
+fn margin(step: &Tensor) -> f32 {
+    let mut logits = step.to_vec1::<f32>().unwrap();
+    logits.sort_by(|a, b| b.total_cmp(a));
+    logits[0] - logits[1]
+}
+
+fn check(case: &str, dtype: DtypeChoice) {
+    let model = load(case, dtype);
+    let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
+    for n in 0..5 {
+        let what = format!("{case} case {n}");
+        let expected = Expected::read(&format!("{case}/golden/case{n}"));
+        let answer = ask(&study, &expected.prompt);
+        let steps = &expected.tensors["llm.step_logits"];
+        let mut same = true;
+        for (k, id) in expected.ids("output_ids").into_iter().enumerate() {
+            if answer.token_ids.get(k).map(|&id| i64::from(id)) != Some(id) {
+                let margin = margin(&steps.get(k).unwrap());
+                assert!(margin < MARGIN, "{what}: token {k} differs, margin {margin}");
+                same = false;
+                break;
+            }
+        }
+        if same && let Some(mask) = &answer.mask {
+            let got: Vec<bool> = mask.data().iter().map(|&v| v == 1).collect();
+            let dice = dice(&got, &unpack_bits(&expected.tensors["mask.packed"]));
+            assert!(dice >= 0.99, "{what}: Dice {dice}");
+        }
+    }
+}
+
+#[test]
+fn r1seg_bf16_says_the_same_and_masks_agree() {
+    for case in R1SEG_CASES {
+        check(case, DtypeChoice::BF16);
+    }
+}
+
+#[test]
+fn r1seg_f16_says_the_same_and_masks_agree() {
+    for case in R1SEG_CASES {
+        check(case, DtypeChoice::F16);
+    }
+}

@@ -1,0 +1,263 @@
+//! Dependencies point downward only, and every crate is built, linted and tested.
+
+use crate::{Result, assert_none, read, root};
+
+/// Every crate with the crates of this workspace that it may depend on, top down.
+///
+/// ARCHITECTURE.md draws this. A new crate must be put into both.
+const CRATES: &[(&str, &[&str])] = &[
+    ("r1seg-cli", &["r1seg"]),
+    (
+        "r1seg",
+        &[
+            "r1seg-volume",
+            "r1seg-tokenizer",
+            "r1seg-vit3d",
+            "r1seg-projector",
+            "r1seg-llm",
+            "r1seg-mask-decoder",
+            "r1seg-phantom",
+            "r1seg-nn",
+        ],
+    ),
+    ("r1seg-volume", &[]),
+    ("r1seg-tokenizer", &[]),
+    ("r1seg-phantom", &[]),
+    ("r1seg-vit3d", &["r1seg-nn"]),
+    ("r1seg-projector", &["r1seg-nn"]),
+    ("r1seg-llm", &["r1seg-nn"]),
+    ("r1seg-mask-decoder", &["r1seg-nn"]),
+    ("r1seg-nn", &["r1seg-kernels"]),
+    ("r1seg-kernels", &[]),
+];
+
+/// Crates that know no tensors.
+const WITHOUT_CANDLE: &[&str] =
+    &["r1seg-volume", "r1seg-tokenizer", "r1seg-phantom", "r1seg-kernels"];
+
+/// Crates that are parts of a model.
+const MODEL_CRATES: &[&str] =
+    &["r1seg-vit3d", "r1seg-projector", "r1seg-llm", "r1seg-mask-decoder"];
+
+/// What a part of a model may use. Nothing here opens a file, prints or picks a device.
+const MODEL_DEPENDENCIES: &[&str] = &[
+    "candle-core",
+    "candle-nn",
+    "half",
+    "rand",
+    "rand_chacha",
+    "rayon",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "tracing",
+];
+
+struct Manifest {
+    path: String,
+    /// (section, line), without comments and blank lines.
+    lines: Vec<(String, String)>,
+}
+
+struct Dependency {
+    name: String,
+    is_dev: bool,
+}
+
+impl Manifest {
+    fn read(path: &str) -> Result<Manifest> {
+        let (mut section, mut lines) = (String::new(), Vec::new());
+        for line in read(path)?.lines() {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // A header stands alone; `[` also opens nested arrays.
+            if line.starts_with('[') && line.ends_with(']') && !line.contains(',') {
+                section = line.trim_matches(['[', ']']).to_owned();
+            }
+            lines.push((section.clone(), line.to_owned()));
+        }
+        Ok(Manifest { path: path.to_owned(), lines })
+    }
+
+    fn has(&self, section: &str, line: &str) -> bool {
+        self.lines.iter().any(|(s, l)| s == section && l == line)
+    }
+
+    /// The string at `key`, for example `version = "0.1.0"`.
+    fn string(&self, section: &str, key: &str) -> Option<&str> {
+        let value = self.lines.iter().filter(|(s, _)| s == section).find_map(|(_, line)| {
+            let (found, value) = line.split_once('=')?;
+            (found.trim() == key).then_some(value.trim())
+        })?;
+        value.strip_prefix('"')?.strip_suffix('"')
+    }
+
+    /// The strings of a `key = [` that spans lines.
+    fn list(&self, section: &str, key: &str) -> Vec<&str> {
+        let opening = format!("{key} = [");
+        self.lines
+            .iter()
+            .skip_while(|(s, line)| s != section || *line != opening)
+            .skip(1)
+            .take_while(|(_, line)| line != "]")
+            .map(|(_, line)| line.trim_matches(['"', ',']))
+            .collect()
+    }
+
+    /// Every crate under any `[...dependencies]`, by its own name.
+    fn dependencies(&self) -> Vec<Dependency> {
+        let of_line = |(section, line): &(String, String)| {
+            let (before, after) = section.split_once("dependencies")?;
+            if before == "workspace." {
+                return None;
+            }
+            let is_dev = before.ends_with("dev-");
+            let name = if let Some(name) = after.strip_prefix('.') {
+                line.starts_with('[').then_some(name)?
+            } else {
+                let (key, value) = line.split_once('=')?;
+                let package = value.split_once("package = \"").and_then(|(_, p)| p.split_once('"'));
+                package.map_or(key.split('.').next()?, |(name, _)| name)
+            };
+            Some(Dependency { name: name.trim().to_owned(), is_dev })
+        };
+        self.lines.iter().filter_map(of_line).collect()
+    }
+}
+
+/// All members with their manifests; the root package is the last.
+fn packages() -> Result<Vec<(String, Manifest)>> {
+    let root = Manifest::read("Cargo.toml")?;
+    let mut packages = Vec::new();
+    for member in root.list("workspace", "members") {
+        packages.push(Manifest::read(&format!("{member}/Cargo.toml"))?);
+    }
+    packages.push(root);
+    packages
+        .into_iter()
+        .map(|manifest| match manifest.string("package", "name") {
+            Some(name) => Ok((name.to_owned(), manifest)),
+            None => Err(format!("{}: no package name", manifest.path).into()),
+        })
+        .collect()
+}
+
+#[test]
+fn crates_depend_only_on_crates_below() -> Result<()> {
+    let mut violations = Vec::new();
+    for (name, manifest) in packages()? {
+        let Some((_, below)) = CRATES.iter().find(|(known, _)| *known == name) else {
+            violations.push(format!("`{name}` is missing in CRATES of this test"));
+            continue;
+        };
+        for Dependency { name: used, .. } in manifest.dependencies() {
+            if used.starts_with("r1seg") && !below.contains(&used.as_str()) {
+                violations.push(format!("`{name}` uses `{used}`"));
+            }
+        }
+    }
+    assert_none("a crate of the workspace uses only the crates below it", &violations);
+    Ok(())
+}
+
+#[test]
+fn volume_tokenizer_and_phantom_know_no_tensors() -> Result<()> {
+    let mut violations = Vec::new();
+    for (name, manifest) in packages()? {
+        for Dependency { name: used, .. } in manifest.dependencies() {
+            if WITHOUT_CANDLE.contains(&name.as_str()) && used.starts_with("candle") {
+                violations.push(format!("`{name}` uses `{used}`"));
+            }
+        }
+    }
+    assert_none("these crates are usable without candle", &violations);
+    Ok(())
+}
+
+#[test]
+fn model_crates_use_tensors_and_nothing_else() -> Result<()> {
+    let mut violations = Vec::new();
+    for (name, manifest) in packages()? {
+        for Dependency { name: used, is_dev } in manifest.dependencies() {
+            let allowed = MODEL_DEPENDENCIES.contains(&used.as_str()) || used == "r1seg-nn";
+            if MODEL_CRATES.contains(&name.as_str()) && !is_dev && !allowed {
+                violations.push(format!("`{name}` uses `{used}`"));
+            }
+        }
+    }
+    assert_none("the parts of a model compute; the facade reads files", &violations);
+    Ok(())
+}
+
+#[test]
+fn anyhow_is_for_the_command_line_only() -> Result<()> {
+    let uses_anyhow =
+        |manifest: &Manifest| manifest.dependencies().iter().any(|used| used.name == "anyhow");
+    let violations: Vec<_> = packages()?
+        .into_iter()
+        .filter(|(name, manifest)| name != "r1seg-cli" && uses_anyhow(manifest))
+        .map(|(name, _)| name)
+        .collect();
+    assert_none("a library has typed errors", &violations);
+    Ok(())
+}
+
+#[test]
+fn every_crate_takes_lints_and_versions_from_the_workspace() -> Result<()> {
+    let mut violations = Vec::new();
+    for (_, manifest) in packages()? {
+        if !manifest.has("lints", "workspace = true") {
+            violations.push(format!("{}: no `[lints] workspace = true`", manifest.path));
+        }
+        for key in ["version", "edition", "rust-version", "license", "repository"] {
+            if !manifest.has("package", &format!("{key}.workspace = true")) {
+                violations.push(format!("{}: no `{key}.workspace = true`", manifest.path));
+            }
+        }
+        // Otherwise libtest answers the flags that are meant for criterion.
+        if !["lib", "bin"].iter().any(|target| manifest.has(target, "bench = false")) {
+            violations.push(format!("{}: no `bench = false`", manifest.path));
+        }
+    }
+    assert_none("a manifest says only what is its own", &violations);
+    Ok(())
+}
+
+#[test]
+fn every_crate_is_a_member_and_a_default_member() -> Result<()> {
+    let manifest = Manifest::read("Cargo.toml")?;
+    let members = manifest.list("workspace", "members");
+    let default_members = manifest.list("workspace", "default-members");
+    assert_eq!(default_members.first(), Some(&"."), "the root package comes first");
+    assert_eq!(members, default_members[1..], "`cargo test` at the root must run every crate");
+
+    let mut violations = Vec::new();
+    for entry in std::fs::read_dir(root().join("crates"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let path = format!("crates/{name}");
+        let is_crate = root().join(&path).join("Cargo.toml").is_file();
+        if is_crate && !members.contains(&path.as_str()) {
+            violations.push(path);
+        }
+    }
+    assert_none("a folder with a manifest is a member", &violations);
+    Ok(())
+}
+
+#[test]
+fn workspace_dependencies_have_the_version_of_the_workspace() -> Result<()> {
+    let manifest = Manifest::read("Cargo.toml")?;
+    let version = manifest.string("workspace.package", "version").ok_or("no version")?;
+    let expected = format!("version = \"{version}\"");
+    let violations: Vec<_> = manifest
+        .lines
+        .iter()
+        .filter(|(section, line)| section == "workspace.dependencies" && line.contains("path ="))
+        .filter(|(_, line)| !line.contains(&expected))
+        .map(|(_, line)| line)
+        .collect();
+    assert_none("crates of the workspace are released together", &violations);
+    Ok(())
+}

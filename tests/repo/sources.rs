@@ -1,0 +1,97 @@
+//! Length of files, and the few places of `unsafe` and of printing.
+
+use crate::{Result, assert_none, tracked_texts};
+
+const MAX_LINES: usize = 600;
+
+/// The lines that ship, with their numbers: neither comments nor unit tests.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    // House style puts `mod tests` last.
+    let end = text.find("\n#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    text[..end].lines().enumerate().map(|(index, line)| {
+        let code = if line.trim_start().starts_with("//") { "" } else { line };
+        (index + 1, code.split(" // ").next().unwrap_or_default())
+    })
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(start, _)| {
+        let after = line[start + word.len()..].chars().next();
+        let before = line[..start].chars().next_back();
+        !before.is_some_and(is_part_of_word) && !after.is_some_and(is_part_of_word)
+    })
+}
+
+fn is_program_or_test(path: &str) -> bool {
+    let folders = ["crates/r1seg-cli/", "examples/", "tests/", "benches/"];
+    folders.iter().any(|folder| path.starts_with(folder))
+        || folders[1..].iter().any(|folder| path.contains(&format!("/{folder}")))
+        // Its output is read by cargo.
+        || path.ends_with("/build.rs")
+}
+
+#[test]
+fn source_files_stay_short() -> Result<()> {
+    let mut violations = Vec::new();
+    for (path, text) in tracked_texts("rs")? {
+        let lines = text.lines().count();
+        if lines > MAX_LINES {
+            violations.push(format!("{path}: {lines} lines"));
+        }
+    }
+    assert_none(&format!("a file has at most {MAX_LINES} lines"), &violations);
+    Ok(())
+}
+
+#[test]
+fn libraries_neither_print_nor_exit() -> Result<()> {
+    let mut violations = Vec::new();
+    for (path, text) in tracked_texts("rs")? {
+        if is_program_or_test(&path) {
+            continue;
+        }
+        for (number, line) in code_lines(&text) {
+            for macro_name in ["println", "print", "eprintln", "eprint", "dbg"] {
+                if has_word(line, macro_name) && line.contains(&format!("{macro_name}!")) {
+                    violations.push(format!("{path}:{number}: `{macro_name}!`"));
+                }
+            }
+            if line.contains("process::exit") || line.contains("process::abort") {
+                violations.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert_none("only the command line prints and ends the process", &violations);
+    Ok(())
+}
+
+#[test]
+fn unsafe_code_is_in_its_two_places() -> Result<()> {
+    let keyword = concat!("un", "safe");
+    let mut violations = Vec::new();
+    for (path, text) in tracked_texts("rs")? {
+        // The memory map of weight files, and the CPU kernels.
+        if path.starts_with("crates/r1seg/src/checkpoint")
+            || path.starts_with("crates/r1seg-kernels/")
+        {
+            continue;
+        }
+        for (number, line) in code_lines(&text) {
+            if has_word(line, keyword) {
+                violations.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert_none("a reviewer knows where to look for undefined behavior", &violations);
+    Ok(())
+}
+
+#[test]
+fn code_lines_are_those_that_ship() {
+    let text = "//! doc\nfn a() {} // why\n\n#[cfg(test)]\nmod tests {}\n";
+    let code: Vec<_> = code_lines(text).filter(|(_, line)| !line.is_empty()).collect();
+    assert_eq!(code, [(2, "fn a() {}")]);
+
+    assert!(has_word("eprint!()", "eprint") && !has_word("eprint!()", "print"));
+}
