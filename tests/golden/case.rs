@@ -13,16 +13,16 @@ use r1seg::{
 /// Every stage's largest deviation, in units of the reference's largest magnitude. The recorded
 /// checkpoints were loaded back within 7e-7 by their makers; a correct f32 implementation in
 /// another order of summation stays far below this.
-pub const F32_TOLERANCE: f32 = 1e-4;
+pub(crate) const F32_TOLERANCE: f32 = 1e-4;
 
-pub const R1SEG_CASES: [&str; 7] =
+pub(crate) const R1SEG_CASES: [&str; 7] =
     ["phi3", "phi3-clicks", "phi3-longrope", "llama3", "llama31", "qwen2", "mistral"];
 
-pub fn data(path: &str) -> PathBuf {
+pub(crate) fn data(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
 }
 
-pub fn load(case: &str, dtype: DtypeChoice) -> R1SegModel {
+pub(crate) fn load(case: &str, dtype: DtypeChoice) -> R1SegModel {
     R1SegModel::builder(CheckpointSource::Folder(data(case)))
         .device(device())
         .dtype(dtype)
@@ -31,39 +31,39 @@ pub fn load(case: &str, dtype: DtypeChoice) -> R1SegModel {
 }
 
 /// The CPU, or the device that `R1SEG_TEST_DEVICE` names: the same cases prove CUDA.
-pub fn device() -> DeviceChoice {
+pub(crate) fn device() -> DeviceChoice {
     match std::env::var("R1SEG_TEST_DEVICE") {
         Ok(device) => device.parse().unwrap(),
         Err(_) => DeviceChoice::Cpu,
     }
 }
 
-pub fn volume(path: &str) -> Volume {
+pub(crate) fn volume(path: &str) -> Volume {
     // Recorded volumes of the small models have fewer voxels an axis than any CT.
     read(data(path), &ReadOptions::default()).unwrap().volume
 }
 
 /// The volume as the recorded model's own input, with every stage kept.
-pub fn encode<'m>(model: &'m R1SegModel, volume: &Volume) -> EncodedVolume<'m> {
+pub(crate) fn encode<'m>(model: &'m R1SegModel, volume: &Volume) -> EncodedVolume<'m> {
     let options =
         EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_trace();
     model.encode_with(volume, &options).unwrap()
 }
 
 /// Recorded prompts follow the image tokens directly.
-pub fn ask(study: &EncodedVolume<'_>, prompt: &str) -> Answer {
+pub(crate) fn ask(study: &EncodedVolume<'_>, prompt: &str) -> Answer {
     let options = AskOptions::default().with_separator(Separator::None);
     study.ask_with(prompt, &options, &mut |_| {}).unwrap()
 }
 
-pub struct Expected {
-    pub tensors: HashMap<String, Tensor>,
-    pub prompt: String,
-    pub text: String,
+pub(crate) struct Expected {
+    pub(crate) tensors: HashMap<String, Tensor>,
+    pub(crate) prompt: String,
+    pub(crate) text: String,
 }
 
 impl Expected {
-    pub fn read(stem: &str) -> Self {
+    pub(crate) fn read(stem: &str) -> Self {
         let tensors = data(&format!("{stem}.expected.safetensors"));
         let json = std::fs::read(data(&format!("{stem}.json"))).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -75,13 +75,13 @@ impl Expected {
         }
     }
 
-    pub fn ids(&self, name: &str) -> Vec<i64> {
+    pub(crate) fn ids(&self, name: &str) -> Vec<i64> {
         self.tensors[name].to_vec1().unwrap()
     }
 }
 
 /// Largest deviation over the reference's largest magnitude.
-pub fn deviation(got: &Tensor, reference: &Tensor) -> f32 {
+pub(crate) fn deviation(got: &Tensor, reference: &Tensor) -> f32 {
     let flat = |t: &Tensor| t.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
     let (got, reference) = (flat(got), flat(reference));
     assert_eq!(got.dims(), reference.dims());
@@ -89,23 +89,23 @@ pub fn deviation(got: &Tensor, reference: &Tensor) -> f32 {
     max((got - &reference).unwrap()) / max(reference).max(f32::MIN_POSITIVE)
 }
 
-pub fn unpack_bits(packed: &Tensor) -> Vec<bool> {
+pub(crate) fn unpack_bits(packed: &Tensor) -> Vec<bool> {
     let bytes = packed.flatten_all().unwrap().to_vec1::<u8>().unwrap();
     bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
 }
 
-pub fn dice(a: &[bool], b: &[bool]) -> f64 {
+pub(crate) fn dice(a: &[bool], b: &[bool]) -> f64 {
     let both = a.iter().zip(b).filter(|(a, b)| **a && **b).count();
     let sum = a.iter().filter(|v| **v).count() + b.iter().filter(|v| **v).count();
     if sum == 0 { 1.0 } else { 2.0 * both as f64 / sum as f64 }
 }
 
-pub fn logits(trace: &Trace) -> Vec<f32> {
+pub(crate) fn logits(trace: &Trace) -> Vec<f32> {
     trace.get("mask.logits").unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Masks are identical except where the logit is within the tolerance of the threshold.
-pub fn assert_same_mask(expected: &[bool], logits: &[f32], what: &str) {
+pub(crate) fn assert_same_mask(expected: &[bool], logits: &[f32], what: &str) {
     let largest = logits.iter().fold(0f32, |m, v| m.max(v.abs()));
     assert_eq!(expected.len(), logits.len());
     for (i, (&expected, &logit)) in expected.iter().zip(logits).enumerate() {

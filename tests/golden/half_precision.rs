@@ -2,9 +2,11 @@
 //! and masks that agree.
 
 use candle_core::Tensor;
-use r1seg::DtypeChoice;
+use r1seg::{CheckpointSource, DtypeChoice, R1SegModel};
 
-use crate::case::{Expected, R1SEG_CASES, ask, dice, encode, load, unpack_bits, volume};
+use crate::case::{
+    Expected, R1SEG_CASES, ask, data, device, dice, encode, unpack_bits, volume,
+};
 
 /// A token whose logit leads by less than this may fall to its runner-up when numbers are rounded
 /// to 8 bits: a few units in the last place of bf16 at the magnitude of these logits.
@@ -16,8 +18,13 @@ fn margin(step: &Tensor) -> f32 {
     logits[0] - logits[1]
 }
 
-fn check(case: &str, dtype: DtypeChoice) {
-    let model = load(case, dtype);
+fn check(case: &str, dtype: DtypeChoice, compute: DtypeChoice) {
+    let model = R1SegModel::builder(CheckpointSource::Folder(data(case)))
+        .device(device())
+        .dtype(dtype)
+        .compute(compute)
+        .build()
+        .unwrap();
     let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
     for n in 0..5 {
         let what = format!("{case} case {n}");
@@ -42,15 +49,23 @@ fn check(case: &str, dtype: DtypeChoice) {
 }
 
 #[test]
-fn r1seg_bf16_says_the_same_and_masks_agree() {
+fn r1seg_bf16_weights_say_the_same_and_masks_agree() {
     for case in R1SEG_CASES {
-        check(case, DtypeChoice::BF16);
+        check(case, DtypeChoice::BF16, DtypeChoice::Auto);
     }
 }
 
 #[test]
-fn r1seg_f16_says_the_same_and_masks_agree() {
+fn r1seg_f16_weights_say_the_same_and_masks_agree() {
     for case in R1SEG_CASES {
-        check(case, DtypeChoice::F16);
+        check(case, DtypeChoice::F16, DtypeChoice::Auto);
+    }
+}
+
+/// What CUDA computes: activations in half precision, softmax, norms and rotary tables in f32.
+#[test]
+fn r1seg_bf16_activations_say_the_same_and_masks_agree() {
+    for case in R1SEG_CASES {
+        check(case, DtypeChoice::BF16, DtypeChoice::BF16);
     }
 }

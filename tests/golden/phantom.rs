@@ -1,8 +1,8 @@
 //! The embedded demonstration model, at the published geometry of 32x256x256 voxels.
 
-use r1seg::R1SegModel;
 use r1seg::phantom::{Organ, Phantom};
 use r1seg::volume::{Geometry, Volume};
+use r1seg::{CheckpointSource, DtypeChoice, R1SegModel};
 
 use crate::case::{
     Expected, F32_TOLERANCE, ask, assert_same_mask, data, deviation, device, encode, logits,
@@ -10,7 +10,8 @@ use crate::case::{
 };
 
 fn demo() -> R1SegModel {
-    R1SegModel::builder(r1seg::CheckpointSource::demo()).device(device()).build().unwrap()
+    let source = CheckpointSource::demo();
+    R1SegModel::builder(source).device(device()).dtype(DtypeChoice::F32).build().unwrap()
 }
 
 #[test]

@@ -86,8 +86,11 @@ fn grouped_heads_equal_repeated_heads() {
         .iter()
         .map(|(key, weight)| {
             let is_kv = key.contains("k_proj") || key.contains("v_proj");
-            let weight =
-                if is_kv { repeat_heads(weight, grouped.head_dim, times).unwrap() } else { weight.clone() };
+            let weight = if is_kv {
+                repeat_heads(weight, grouped.head_dim, times).unwrap()
+            } else {
+                weight.clone()
+            };
             (key.clone(), weight)
         })
         .collect();

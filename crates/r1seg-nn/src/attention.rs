@@ -51,14 +51,19 @@ pub fn attention(
     let mut outputs = Vec::with_capacity(kv_heads.div_ceil(step));
     for first in (0..kv_heads).step_by(step) {
         let n = step.min(kv_heads - first);
-        let (q, k_t, v) = if n == kv_heads {
-            (q.clone(), k_t.clone(), v.clone())
-        } else {
-            (q.narrow(1, first, n)?, k_t.narrow(1, first, n)?, v.narrow(1, first, n)?)
+        let part = |t: &Tensor| -> Result<Tensor> {
+            // A view of a cache goes into the product as it is; only parts of a larger batch have
+            // strides that a product cannot read.
+            match (n == kv_heads, b) {
+                (true, _) => Ok(t.clone()),
+                (false, 1) => t.narrow(1, first, n),
+                (false, _) => t.narrow(1, first, n)?.contiguous(),
+            }
         };
+        let (q, k_t, v) = (part(&q)?, part(&k_t)?, part(v)?);
         let scores = q.matmul(&k_t)?.reshape((b, n * group, lq, lk))?;
         let weights = softmax(scores, scale, mask)?.reshape((b, n, group * lq, lk))?;
-        outputs.push(weights.matmul(&v.contiguous()?)?);
+        outputs.push(weights.matmul(&v)?);
     }
     let out = if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(&outputs, 1)? };
     out.reshape((b, heads, lq, dim))
@@ -173,6 +178,19 @@ mod tests {
         let a = attention(&q, &view, &view, 1.0, mask)?;
         let b = attention(&q, &view.contiguous()?, &view.contiguous()?, 1.0, mask)?;
         assert_eq!(a.flatten_all()?.to_vec1::<f32>()?, b.flatten_all()?.to_vec1::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn long_sequences_are_computed_in_parts_with_the_same_result() -> Result<()> {
+        let (b, heads, kv_heads, l) = (2, 4, 2, 1500);
+        assert!(b * heads * l * l > MAX_SCORES);
+        let q = Tensor::randn(0f32, 1., (b, heads, l, 8), q_device())?;
+        let k = Tensor::randn(0f32, 1., (b, kv_heads, l, 8), q_device())?;
+        let v = Tensor::randn(0f32, 1., (b, kv_heads, l, 8), q_device())?;
+        let mask = AttentionMask::Causal { past: 0, window: None };
+        let out = attention(&q, &k, &v, 0.35, mask)?;
+        assert!(gap(&out, &reference(&q, &k, &v, 0.35, mask)?)? < 5e-6);
         Ok(())
     }
 

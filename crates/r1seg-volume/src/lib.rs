@@ -97,7 +97,7 @@ pub use intensity::IntensityRange;
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     Loaded, MaskFormat, Overwrite, ReadOptions, SourceKind, read, read_from, write_atomically,
-    write_mask, write_mask_to,
+    write_mask, write_mask_to, write_volume,
 };
 pub use placement::Placement;
 pub use recipe::{Prepared, Recipe};

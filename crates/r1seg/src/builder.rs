@@ -19,6 +19,7 @@ pub struct R1SegModelBuilder {
     source: CheckpointSource,
     device: DeviceChoice,
     dtype: DtypeChoice,
+    compute: DtypeChoice,
     num_clicks: Option<usize>,
 }
 
@@ -28,6 +29,7 @@ impl R1SegModelBuilder {
             source,
             device: DeviceChoice::default(),
             dtype: DtypeChoice::default(),
+            compute: DtypeChoice::default(),
             num_clicks: None,
         }
     }
@@ -46,6 +48,14 @@ impl R1SegModelBuilder {
         self
     }
 
+    /// Sets the dtype of the activations; without it f32 on a CPU and the weights' dtype on CUDA.
+    /// Half precision on a CPU is slow: it shows there what CUDA would compute.
+    #[must_use]
+    pub fn compute(mut self, compute: DtypeChoice) -> Self {
+        self.compute = compute;
+        self
+    }
+
     /// Sets the refinement passes of the mask decoder; without it `config.json` decides.
     #[must_use]
     pub fn num_clicks(mut self, num_clicks: usize) -> Self {
@@ -61,6 +71,6 @@ impl R1SegModelBuilder {
     /// [`Device`](crate::ErrorKind::Device) when the device is not there.
     pub fn build(self) -> Result<R1SegModel, Error> {
         let device = self.device.open()?;
-        R1SegModel::open(&self.source, device, self.dtype, self.num_clicks)
+        R1SegModel::open(&self.source, device, self.dtype, self.compute, self.num_clicks)
     }
 }

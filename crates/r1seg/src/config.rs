@@ -255,3 +255,98 @@ fn decoder_config(config: &Value, source: &CheckpointSource) -> Result<DecoderCo
     }
     adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn phi3() -> Value {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/phi3/config.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn read(config: &Value) -> Result<ModelConfig, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        ModelConfig::read(&CheckpointSource::Folder(folder.path().to_path_buf()))
+    }
+
+    #[test]
+    fn a_published_config_is_read() {
+        let config = read(&phi3()).unwrap();
+        assert_eq!(config.vit.grid(), [4, 4, 4]);
+        assert_eq!(config.mm_projector.num_tokens(), 8);
+        assert_eq!(config.mask_head.low_res_size(), [16, 16, 16]);
+        assert_eq!((config.seg_token_id, config.eos_token_ids), (Some(618), vec![2]));
+    }
+
+    #[test]
+    fn absent_fields_have_the_authors_defaults() {
+        let mut config = phi3();
+        for key in ["num_layers", "num_heads", "mlp_dim", "num_clicks", "img_size", "patch_size"] {
+            config.as_object_mut().unwrap().remove(key);
+        }
+        let config = read(&config).unwrap();
+        assert_eq!((config.vit.num_layers, config.vit.num_heads), (12, 12));
+        assert_eq!((config.vit.mlp_dim, config.num_clicks), (3072, 0));
+        assert_eq!(config.vit.image_size, [32, 256, 256]);
+        assert_eq!(config.mm_projector.num_tokens(), 256);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (key, value) in [
+            ("img_size", json!([16, 60, 64])),
+            ("img_size", json!([1_u64 << 40, 64, 64])),
+            ("patch_size", json!([0, 16, 16])),
+            ("num_heads", json!(5)),
+            ("num_layers", json!(1_000_000_000)),
+            ("mm_hidden_size", json!(-48)),
+            ("mm_hidden_size", json!(40)),
+            ("num_clicks", json!(1000)),
+            ("image_channel", json!(3)),
+            ("mm_projector_type", json!("mamba")),
+            ("proj_layer_type", json!("kan")),
+            ("proj_pooling_type", json!("max")),
+            ("proj_pooling_size", json!(9)),
+            ("num_hidden_layers", json!(1_000_000_000)),
+            ("num_attention_heads", json!(7)),
+            ("rope_theta", json!(-1.0)),
+            ("eos_token_id", json!("</s>")),
+        ] {
+            let mut config = phi3();
+            config[key] = value.clone();
+            let error = read(&config).unwrap_err();
+            assert_eq!(error.code(), "R-CFG-01", "{key} = {value}: {error}");
+        }
+        let mut config = phi3();
+        config.as_object_mut().unwrap().remove("mm_hidden_size");
+        assert!(read(&config).unwrap_err().to_string().contains("mm_hidden_size"));
+    }
+
+    #[test]
+    fn other_models_are_recognised_and_refused() {
+        let refused = |edit: &dyn Fn(&mut Value)| {
+            let mut config = phi3();
+            edit(&mut config);
+            let error = read(&config).unwrap_err();
+            assert_eq!(error.code(), "R-MDL-05", "{error}");
+            error.to_string()
+        };
+        assert!(refused(&|c| c["model_type"] = json!("lamed_phi3")).contains("M3D-LaMed"));
+        let m3d = refused(&|c| {
+            c["model_type"] = json!("lamed_llama");
+            c["vision_module"] = Value::Null;
+            c["vision_tower"] = json!("vit3d");
+        });
+        assert!(m3d.contains("M3D-LaMed"), "{m3d}");
+        let llava = refused(&|c| {
+            c["model_type"] = json!("llava_mistral");
+            c.as_object_mut().unwrap().remove("vision_module");
+        });
+        assert!(llava.contains("without vision_module"), "{llava}");
+        assert!(refused(&|c| c["model_type"] = json!("gpt2")).contains("`gpt2`"));
+    }
+}

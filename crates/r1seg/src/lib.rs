@@ -67,3 +67,8 @@ pub use options::{
 };
 pub use r1seg_tokenizer::sanitize_terminal;
 pub use trace::Trace;
+
+/// The README's library example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -23,7 +23,7 @@ use r1seg_volume::Volume;
 use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, SharedWeights, never_used};
 use crate::{
-    AskOptions, CheckpointSource, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
+    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
 };
 
 /// A loaded R1Seg-3D checkpoint.
@@ -70,9 +70,11 @@ impl R1SegModel {
     pub(crate) fn open(
         source: &CheckpointSource,
         device: Device,
-        dtype: crate::DtypeChoice,
+        dtype: DtypeChoice,
+        compute: DtypeChoice,
         num_clicks: Option<usize>,
     ) -> Result<Self, Error> {
+        let _span = tracing::info_span!("load").entered();
         let start = Instant::now();
         let mut config = ModelConfig::read(source)?;
         config.num_clicks = num_clicks.unwrap_or(config.num_clicks);
@@ -93,7 +95,8 @@ impl R1SegModel {
         }
 
         let dtype = dtype.resolve(&device, weights.dominant_dtype());
-        let activation = if device.is_cpu() { DType::F32 } else { dtype };
+        let activation =
+            compute.resolve(&device, Some(if device.is_cpu() { DType::F32 } else { dtype }));
         let backend: Box<dyn candle_nn::var_builder::SimpleBackend> =
             Box::new(SharedWeights(weights.clone()));
         let vb = VarBuilder::from_backend(backend, dtype, device.clone());
@@ -205,11 +208,14 @@ impl R1SegModel {
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume =
             volume.to_device(&self.device)?.to_dtype(self.decoder.activation_dtype())?;
+        let span = tracing::info_span!("vit").entered();
         let start = Instant::now();
         let image_embeddings = self.vision.forward(&volume, probe)?;
         self.device.synchronize()?;
         let vit = start.elapsed();
+        drop(span);
         probe.record("vit.features", &image_embeddings)?;
+        let _span = tracing::info_span!("projector").entered();
         let start = Instant::now();
         let visual_tokens = self.mm_projector.forward(&image_embeddings)?;
         self.device.synchronize()?;
@@ -227,6 +233,7 @@ impl R1SegModel {
         keep_logits: bool,
         on_token: &mut dyn FnMut(u32),
     ) -> Result<(Generated, Duration), Error> {
+        let _span = tracing::info_span!("answer", prompt_tokens = prompt.ids().len()).entered();
         let start = Instant::now();
         let (mut cache, fed) = self.image_prefix(view, prompt)?;
         let prefix = start.elapsed();
@@ -293,6 +300,7 @@ impl R1SegModel {
         hidden_states: &[&Tensor],
         probe: &mut dyn Probe,
     ) -> Result<Vec<f32>, Error> {
+        let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
         let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
         let hidden = hidden.to_dtype(self.decoder.activation_dtype())?;

@@ -111,13 +111,14 @@ impl FromStr for DtypeChoice {
 }
 
 impl DtypeChoice {
-    pub(crate) fn resolve(self, device: &Device, checkpoint: Option<DType>) -> DType {
+    /// The dtype that `Auto` stands for is `native` on a CPU, where it is exact, and bf16 on CUDA.
+    pub(crate) fn resolve(self, device: &Device, native: Option<DType>) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::BF16 => DType::BF16,
             Self::F16 => DType::F16,
             Self::Auto if device.is_cuda() => DType::BF16,
-            Self::Auto => checkpoint.unwrap_or(DType::F32),
+            Self::Auto => native.unwrap_or(DType::F32),
         }
     }
 }

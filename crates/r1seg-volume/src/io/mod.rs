@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use atomic::{Overwrite, write_atomically};
-pub use write::{MaskFormat, write_mask, write_mask_to};
+pub use write::{MaskFormat, write_mask, write_mask_to, write_volume};
 
 use crate::{Error, Volume, Warning};
 use source::Source;

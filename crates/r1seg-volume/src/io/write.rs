@@ -4,9 +4,9 @@ use std::path::Path;
 use flate2::{Compression, GzBuilder};
 
 use super::{Overwrite, nifti, npy, write_atomically};
-use crate::{Error, Mask};
+use crate::{Error, Mask, Volume};
 
-/// The file format of a mask.
+/// The file format of a mask or volume that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MaskFormat {
@@ -58,18 +58,57 @@ pub fn write_mask_to(mut out: impl Write, mask: &Mask, format: MaskFormat) -> io
     match format {
         MaskFormat::Nifti => nifti::write_mask(&mut out, mask),
         MaskFormat::Npy => npy::write_mask(&mut out, mask),
-        MaskFormat::NiftiGz => {
-            // No name and no time in the gzip header: the same mask is the same file.
-            let mut encoder = GzBuilder::new().mtime(0).write(out, Compression::default());
-            nifti::write_mask(&mut encoder, mask)?;
-            encoder.finish()?.flush()
-        }
+        MaskFormat::NiftiGz => gzip(out, |out| nifti::write_mask(out, mask)),
     }
+}
+
+/// Writes a volume, as f32, in the format that the file name stands for: what [`write_mask`] does
+/// for masks, with the same header and the same promises.
+///
+/// # Errors
+/// As [`write_atomically`], and [`Error::UnknownExtension`].
+pub fn write_volume(
+    path: impl AsRef<Path>,
+    volume: &Volume,
+    overwrite: Overwrite,
+) -> Result<(), Error> {
+    let format = MaskFormat::from_path(&path)?;
+    write_atomically(path, overwrite, |out| match format {
+        MaskFormat::Nifti => nifti::write_volume(out, volume),
+        MaskFormat::Npy => npy::write_volume(out, volume),
+        MaskFormat::NiftiGz => gzip(out, |out| nifti::write_volume(out, volume)),
+    })
+}
+
+/// No name and no time in the gzip header: equal contents are equal files.
+fn gzip(out: impl Write, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut encoder = GzBuilder::new().mtime(0).write(out, Compression::default());
+    write(&mut encoder)?;
+    encoder.finish()?.flush()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_written_volume_reads_back_as_it_was() {
+        let affine =
+            [[-1.5, 0.0, 0.0, 9.0], [0.0, -2.0, 0.0, 8.0], [0.0, 0.0, 3.0, -7.0], [0.0, 0.0, 0.0, 1.0]];
+        let geometry = crate::Geometry::with_affine([4, 5, 6], affine).unwrap();
+        let data = (0..120).map(|v| v as f32 / 7.0).collect();
+        let volume = Volume::new(data, geometry).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["v.nii.gz", "v.nii", "v.npy"] {
+            let path = folder.path().join(name);
+            write_volume(&path, &volume, Overwrite::Refuse).unwrap();
+            let read = super::super::read(&path, &super::super::ReadOptions::default()).unwrap();
+            assert_eq!(read.volume.data(), volume.data());
+            if name != "v.npy" {
+                assert_eq!(read.volume.geometry().affine(), Some(&affine));
+            }
+        }
+    }
 
     #[test]
     fn the_file_name_says_the_format() {

@@ -7,4 +7,4 @@ mod write;
 pub(super) use header::sniff;
 pub use header::{NiftiFields, NiftiVersion};
 pub(super) use read::read;
-pub(super) use write::write_mask;
+pub(super) use write::{write_mask, write_volume};

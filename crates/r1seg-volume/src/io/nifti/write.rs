@@ -1,12 +1,19 @@
 use std::io::{self, Write};
 
 use super::header::{NiftiFields, NiftiVersion};
-use crate::{Geometry, Mask};
+use crate::{Geometry, Mask, Volume};
 
-/// `NIFTI_INTENT_LABEL`.
-const INTENT_LABEL: i16 = 1002;
-/// `DT_UINT8`.
-const UINT8: i16 = 2;
+/// How voxels are stored, and what they mean.
+struct Encoding {
+    intent: i16,
+    datatype: i16,
+    bitpix: i16,
+}
+
+/// `NIFTI_INTENT_LABEL`, `DT_UINT8`.
+const LABELS: Encoding = Encoding { intent: 1002, datatype: 2, bitpix: 8 };
+/// `NIFTI_INTENT_NONE`, `DT_FLOAT32`.
+const INTENSITIES: Encoding = Encoding { intent: 0, datatype: 16, bitpix: 32 };
 /// `NIFTI_XFORM_SCANNER_ANAT`.
 const SCANNER_ANAT: i32 = 1;
 /// `NIFTI_UNITS_MM`.
@@ -14,22 +21,38 @@ const MM: i32 = 2;
 
 /// Writes a mask as uncompressed single-file NIfTI, little-endian.
 pub(in crate::io) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
-    let fields = match mask.geometry().nifti() {
+    write_header(out, mask.geometry(), &LABELS)?;
+    out.write_all(mask.data())
+}
+
+/// Writes a volume as uncompressed single-file NIfTI, f32 little-endian.
+pub(in crate::io) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
+    write_header(out, volume.geometry(), &INTENSITIES)?;
+    let mut bytes = Vec::new();
+    for chunk in volume.data().chunks(16 * 1024) {
+        bytes.clear();
+        bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes()));
+        out.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+fn write_header(out: &mut dyn Write, geometry: &Geometry, encoding: &Encoding) -> io::Result<()> {
+    let fields = match geometry.nifti() {
         Some(fields) => fields.clone(),
-        None => fields_for(mask.geometry()),
+        None => fields_for(geometry),
     };
-    let [d, h, w] = mask.shape();
+    let [d, h, w] = geometry.shape();
     let sizes = [w, h, d];
     let small = sizes.iter().all(|size| i16::try_from(*size).is_ok());
     let header = if fields.version == NiftiVersion::One && small {
-        header_1(&fields, sizes)
+        header_1(&fields, sizes, encoding)
     } else {
-        header_2(&fields, sizes)
+        header_2(&fields, sizes, encoding)
     };
     out.write_all(&header)?;
     // Four zero bytes say that there are no extensions.
-    out.write_all(&[0; 4])?;
-    out.write_all(mask.data())
+    out.write_all(&[0; 4])
 }
 
 /// Fields for a volume that did not come from NIfTI.
@@ -85,7 +108,7 @@ fn dim(fields: &NiftiFields, sizes: [usize; 3]) -> [i64; 8] {
     dim
 }
 
-fn header_1(fields: &NiftiFields, sizes: [usize; 3]) -> Vec<u8> {
+fn header_1(fields: &NiftiFields, sizes: [usize; 3], encoding: &Encoding) -> Vec<u8> {
     let mut b = Bytes([0; 348]);
     b.put(0, &348_i32.to_le_bytes());
     // `regular`: readers of the Analyze format look for it.
@@ -93,9 +116,9 @@ fn header_1(fields: &NiftiFields, sizes: [usize; 3]) -> Vec<u8> {
     for (n, size) in dim(fields, sizes).into_iter().enumerate() {
         b.put(40 + 2 * n, &(size as i16).to_le_bytes());
     }
-    b.put(68, &INTENT_LABEL.to_le_bytes());
-    b.put(70, &UINT8.to_le_bytes());
-    b.put(72, &8_i16.to_le_bytes());
+    b.put(68, &encoding.intent.to_le_bytes());
+    b.put(70, &encoding.datatype.to_le_bytes());
+    b.put(72, &encoding.bitpix.to_le_bytes());
     b.f32s(76, &fields.pixdim);
     b.f32s(108, &[352.0, /* scl_slope */ 1.0, /* scl_inter */ 0.0]);
     b.put(123, &fields.xyzt_units.to_le_bytes()[..1]);
@@ -108,12 +131,12 @@ fn header_1(fields: &NiftiFields, sizes: [usize; 3]) -> Vec<u8> {
     b.0.to_vec()
 }
 
-fn header_2(fields: &NiftiFields, sizes: [usize; 3]) -> Vec<u8> {
+fn header_2(fields: &NiftiFields, sizes: [usize; 3], encoding: &Encoding) -> Vec<u8> {
     let mut b = Bytes([0; 540]);
     b.put(0, &540_i32.to_le_bytes());
     b.put(4, b"n+2\0\r\n\x1a\n");
-    b.put(12, &UINT8.to_le_bytes());
-    b.put(14, &8_i16.to_le_bytes());
+    b.put(12, &encoding.datatype.to_le_bytes());
+    b.put(14, &encoding.bitpix.to_le_bytes());
     for (n, size) in dim(fields, sizes).into_iter().enumerate() {
         b.put(16 + 8 * n, &size.to_le_bytes());
     }
@@ -126,6 +149,6 @@ fn header_2(fields: &NiftiFields, sizes: [usize; 3]) -> Vec<u8> {
     b.f64s(376, &fields.qoffset);
     b.f64s(400, fields.srow.as_flattened());
     b.put(500, &fields.xyzt_units.to_le_bytes());
-    b.put(504, &i32::from(INTENT_LABEL).to_le_bytes());
+    b.put(504, &i32::from(encoding.intent).to_le_bytes());
     b.0.to_vec()
 }

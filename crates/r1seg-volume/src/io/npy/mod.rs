@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use ndarray::ArrayView;
-use ndarray_npy::WriteNpyExt;
+use ndarray_npy::{WritableElement, WriteNpyExt};
 
 use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
@@ -93,10 +93,23 @@ fn c_order(data: &[f32], [d, h, w]: [usize; 3]) -> Vec<f32> {
 
 /// Writes a mask as `|u1` in C order, `DxHxW` or, if the input was, `1xDxHxW`.
 pub(super) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
-    let [d, h, w] = mask.shape();
-    let leading: &[usize] = if mask.geometry().npy_leading_axis() { &[1] } else { &[] };
+    write(out, mask.data(), mask.geometry())
+}
+
+/// Writes a volume as `<f4` in C order, in the shape that a mask of it has.
+pub(super) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
+    write(out, volume.data(), volume.geometry())
+}
+
+fn write<T: WritableElement>(
+    out: &mut dyn Write,
+    data: &[T],
+    geometry: &Geometry,
+) -> io::Result<()> {
+    let [d, h, w] = geometry.shape();
+    let leading: &[usize] = if geometry.npy_leading_axis() { &[1] } else { &[] };
     let shape = [leading, &[d, h, w]].concat();
-    let array = ArrayView::from_shape(shape, mask.data()).map_err(io::Error::other)?;
+    let array = ArrayView::from_shape(shape, data).map_err(io::Error::other)?;
     array.write_npy(out).map_err(|e| match e {
         ndarray_npy::WriteNpyError::Io(e) => e,
         e => io::Error::other(e),

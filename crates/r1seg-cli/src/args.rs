@@ -1,0 +1,169 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use r1seg::{DeviceChoice, DtypeChoice, Mode, Preprocess};
+
+/// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
+///
+/// For research use only: not a medical device.
+#[derive(Debug, Parser)]
+#[command(name = "r1seg", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer a question about a volume, and segment what it asks for.
+    Infer(Box<InferArgs>),
+    /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
+    Demo(DemoArgs),
+    /// Time every stage of a model.
+    Bench(BenchArgs),
+}
+
+/// Which model, and where it computes.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A checkpoint folder, or `demo` for the embedded model that knows only phantoms.
+    #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|demo")]
+    pub(crate) model: Option<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: DeviceChoice,
+    /// How weights are kept: auto, f32, bf16 or f16. `auto` is bf16 on CUDA and the checkpoint's
+    /// own dtype on a CPU, where numbers are computed in f32 either way.
+    #[arg(long, default_value = "auto", value_name = "DTYPE")]
+    pub(crate) dtype: DtypeChoice,
+    /// Refinement passes of the mask decoder [default: as config.json says].
+    #[arg(long, value_name = "N")]
+    pub(crate) num_clicks: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SeparatorArg {
+    /// As trained and evaluated.
+    Space,
+    /// As in the authors' quickstart.
+    None,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("outputs").multiple(true))]
+pub(crate) struct InferArgs {
+    /// The volume: .nii, .nii.gz or .npy (D x H x W or 1 x D x H x W).
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) image: PathBuf,
+    /// The question; `@FILE` reads it from a file, `-` from standard input.
+    #[arg(short, long, value_name = "TEXT|@FILE|-")]
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Folder for mask, report and preview [default: a new folder named after the image].
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace files that exist already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print the report as one JSON object instead of the answer.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw no preview.png.
+    #[arg(long)]
+    pub(crate) no_preview: bool,
+    /// Fail with exit code 3 when there is no mask.
+    #[arg(long)]
+    pub(crate) require_mask: bool,
+    /// How the volume meets the model's grid: `resize` in one pass, or `sliding` windows with one
+    /// answer each, as in the authors' evaluation.
+    #[arg(long, default_value = "resize", value_name = "resize|sliding")]
+    pub(crate) mode: Mode,
+    /// In sliding mode, windows without [SEG] abstain instead of vetoing.
+    #[arg(long)]
+    pub(crate) abstain: bool,
+    /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
+    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
+    #[arg(long, default_value = "auto", value_name = "RECIPE", allow_hyphen_values = true)]
+    pub(crate) preprocess: Preprocess,
+    /// What stands between the image and the question.
+    #[arg(long, default_value = "space", value_enum)]
+    pub(crate) separator: SeparatorArg,
+    /// Let an answer that begins with [SEG] yield a mask, which the authors' code ignores.
+    #[arg(long)]
+    pub(crate) first_seg: bool,
+    /// Longest answer, in tokens.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub(crate) max_new_tokens: usize,
+    /// 0 takes the most likely token; more draws at random.
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub(crate) temperature: f64,
+    /// Draw among the N most likely tokens; 0 for all of them.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) top_k: usize,
+    /// Draw among the most likely tokens that together reach this probability.
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub(crate) top_p: f64,
+    /// Names the sequence of random draws.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Write the tensors of every stage to a safetensors file, to compare implementations.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Say less: no progress, no notice, no summary.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Which phantom to draw.
+    #[arg(long, default_value_t = 7, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Folder for phantom, mask, report and picture.
+    #[arg(short, long, default_value = "r1seg-demo", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Keep an existing folder's files, and fail if one is in the way.
+    #[arg(long)]
+    pub(crate) no_clobber: bool,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: DeviceChoice,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum BenchFormat {
+    /// A table in Markdown.
+    Md,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Tokens of the answer, which are forced: random weights never say [SEG].
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub(crate) tokens: usize,
+    /// The step at which [SEG] is said, from 1 [default: the last but one].
+    #[arg(long, value_name = "K")]
+    pub(crate) seg_step: Option<usize>,
+    /// The question.
+    #[arg(long, default_value = "Can you segment the liver in this image?", value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Tokens of the prompt in all, the image's included; the question is cut or repeated to fit.
+    #[arg(long, value_name = "N")]
+    pub(crate) prompt_tokens: Option<usize>,
+    /// Volumes to run; medians are shown.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) runs: usize,
+    /// Form of the result.
+    #[arg(short, long, default_value = "md", value_enum)]
+    pub(crate) output: BenchFormat,
+}

@@ -1,0 +1,148 @@
+//! `r1seg demo`: proves an installation, offline, against a known truth.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
+use r1seg::volume::{Geometry, Mask, Overwrite, Volume, write_mask, write_volume};
+use r1seg::{CheckpointSource, R1SegModel};
+
+use crate::args::DemoArgs;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::report::{self, MaskReport, Origin};
+use crate::study;
+
+/// mm along D, H, W: about the size of a trunk.
+const SPACING_MM: [f64; 3] = [10.0, 1.5, 1.5];
+
+const MASK: &str = "mask.nii.gz";
+const TRUTH: &str = "truth.nii.gz";
+const PHANTOM: &str = "phantom.nii.gz";
+const PICTURE: &str = "preview.png";
+const REPORT: &str = "report.json";
+
+pub(crate) fn run(args: &DemoArgs) -> Result<Exit> {
+    let start = Instant::now();
+    let overwrite = if args.no_clobber { Overwrite::Refuse } else { Overwrite::Replace };
+    let output =
+        Output::open(args.out.clone(), overwrite, &[MASK, TRUTH, PHANTOM, PICTURE, REPORT])?;
+    let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
+    study::announce(&model, "demo (knows only synthetic phantoms)", args.device);
+
+    let phantom = Phantom::draw(args.seed);
+    let volume = Volume::new(phantom.volume.clone(), geometry(phantom.shape)?)?;
+    let progress = Progress::new(false);
+    progress.stage("looking at the phantom");
+    let study = model.encode(&volume)?;
+    progress.clear();
+
+    let mut labels = vec![0u8; phantom.truth.len()];
+    let mut masks = Vec::new();
+    let mut stdout = std::io::stdout().lock();
+    if !args.json {
+        writeln!(stdout, "phantom {}: 32x256x256 voxels, six organs\n", args.seed)?;
+    }
+    let caption = study.ask(CAPTION_QUESTION)?;
+    if !args.json {
+        writeln!(stdout, "Q: {CAPTION_QUESTION}\nA: {}\n", caption.text)?;
+    }
+    let mut last = None;
+    for (n, organ) in Organ::ALL.into_iter().enumerate() {
+        // Each organ is asked for in another of the ways that the model was taught.
+        let questions = organ.questions();
+        let question = &questions[n % questions.len()];
+        let answer = study.ask(question)?;
+        let organ_report = segmented(&phantom, &volume, organ, answer.mask.as_ref(), &mut labels)?;
+        if !args.json {
+            let dice = organ_report.dice.unwrap_or(0.0);
+            let ml = organ_report.volume_ml.unwrap_or(0.0);
+            writeln!(stdout, "Q: {question}\nA: {}", answer.text)?;
+            writeln!(stdout, "   {}: {ml:.0} mL, Dice {dice:.3} against the truth\n", organ.name())?;
+        }
+        masks.push(organ_report);
+        last = Some((question.clone(), answer));
+    }
+    let mean =
+        masks.iter().filter_map(|m| m.dice).sum::<f64>() / Organ::ALL.len() as f64;
+
+    write(&output, &phantom, &volume, &labels)?;
+    if let Some((question, answer)) = last {
+        let path = output.path(PHANTOM);
+        let origin = Origin { path: &path, kind: "phantom", io: Duration::ZERO };
+        let geometry = volume.geometry();
+        let mut report =
+            report::new(&model, "demo", &origin, &study, geometry, &question, &answer);
+        report.masks = masks;
+        report.timings_ms.total = start.elapsed().as_secs_f64() * 1e3;
+        output.write(REPORT, report.to_json()?.as_bytes())?;
+        if args.json {
+            stdout.write_all(report.to_json()?.as_bytes())?;
+        }
+    }
+    if !args.json {
+        writeln!(stdout, "mean Dice {mean:.3}")?;
+    }
+    eprintln!(
+        "r1seg: mask {} | picture {} | {:.1} s",
+        output.path(MASK).display(),
+        output.path(PICTURE).display(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(Exit::Answered)
+}
+
+/// The phantom lies as a CT does: W runs to the left, H to the back, D to the head.
+fn geometry(shape: [usize; 3]) -> Result<Geometry> {
+    let [d, h, w] = SPACING_MM;
+    let affine = [
+        [-w, 0.0, 0.0, w * (shape[2] as f64 - 1.0) / 2.0],
+        [0.0, -h, 0.0, h * (shape[1] as f64 - 1.0) / 2.0],
+        [0.0, 0.0, d, 0.0],
+        [0.0, 0.0, 0.0, 1.0],
+    ];
+    Ok(Geometry::with_affine(shape, affine)?)
+}
+
+/// Adds an organ's mask to the labels and measures it.
+fn segmented(
+    phantom: &Phantom,
+    volume: &Volume,
+    organ: Organ,
+    mask: Option<&Mask>,
+    labels: &mut [u8],
+) -> Result<MaskReport> {
+    let empty;
+    let mask = match mask {
+        Some(mask) => mask,
+        None => {
+            empty = Mask::new(vec![0; labels.len()], volume.geometry().clone())?;
+            &empty
+        }
+    };
+    for (label, _) in labels.iter_mut().zip(mask.data()).filter(|(_, v)| **v == 1) {
+        *label = organ.label();
+    }
+    Ok(MaskReport {
+        label: organ.label(),
+        name: Some(organ.name().to_string()),
+        dice: Some(phantom.dice(mask.data(), organ).unwrap_or(0.0)),
+        ..report::mask(mask, volume, MASK)?
+    })
+}
+
+fn write(output: &Output, phantom: &Phantom, volume: &Volume, labels: &[u8]) -> Result<()> {
+    let geometry = volume.geometry();
+    let mask = Mask::new(labels.to_vec(), geometry.clone())?;
+    write_mask(output.path(MASK), &mask, output.overwrite())?;
+    let truth = Mask::new(phantom.truth.clone(), geometry.clone())?;
+    write_mask(output.path(TRUTH), &truth, output.overwrite())?;
+    write_volume(output.path(PHANTOM), volume, output.overwrite())?;
+    let names = Organ::ALL.map(|organ| organ.name().to_string());
+    let title = format!("phantom {}: what the demo model found", phantom.seed);
+    let picture = study::picture(volume, labels, &names, &title);
+    output.write(PICTURE, &study::png(&picture)?)?;
+    Ok(())
+}

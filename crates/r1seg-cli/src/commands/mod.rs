@@ -1,0 +1,5 @@
+//! A file per subcommand.
+
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod infer;

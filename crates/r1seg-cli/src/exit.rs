@@ -1,0 +1,154 @@
+//! Exit codes and how errors look.
+
+use std::process::ExitCode;
+
+use r1seg::{Error, ErrorKind};
+
+/// The documented exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Answered; a mask may be absent.
+    Answered,
+    /// A mask was required and none was produced.
+    NoMask,
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Answered => 0,
+            Self::NoMask => 3,
+        }
+    }
+}
+
+/// A fault of r1seg itself.
+const INTERNAL: u8 = 70;
+
+fn error_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Usage => 2,
+        ErrorKind::BadData => 65,
+        ErrorKind::Missing => 66,
+        ErrorKind::Device => 69,
+        ErrorKind::CannotCreate => 73,
+        ErrorKind::Io => 74,
+        ErrorKind::Temporary => 75,
+        ErrorKind::Model => 78,
+        ErrorKind::Cancelled => 130,
+        _ => INTERNAL,
+    }
+}
+
+/// An error of the command line that no library knows.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    pub(crate) code: &'static str,
+    pub(crate) kind: ErrorKind,
+    pub(crate) what: String,
+    pub(crate) path: Option<std::path::PathBuf>,
+    pub(crate) fix: Option<String>,
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for CliError {}
+
+impl CliError {
+    pub(crate) fn usage(what: impl Into<String>, fix: impl Into<String>) -> anyhow::Error {
+        Self {
+            code: "R-ARG-03",
+            kind: ErrorKind::Usage,
+            what: what.into(),
+            path: None,
+            fix: Some(fix.into()),
+        }
+        .into()
+    }
+}
+
+/// Runs a command; turns its errors, and a panic, into a message and an exit code.
+pub(crate) fn guard(run: impl FnOnce() -> anyhow::Result<Exit> + std::panic::UnwindSafe) -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!(
+            "error[R-BUG-01]: r1seg failed unexpectedly: {info}\n  fix: please report this with \
+             the command that you ran"
+        );
+    }));
+    match std::panic::catch_unwind(run) {
+        Ok(Ok(exit)) => ExitCode::from(exit.code()),
+        Ok(Err(error)) => ExitCode::from(explain(&error)),
+        Err(_) => ExitCode::from(INTERNAL),
+    }
+}
+
+/// Prints `error[CODE]: what`, `-->` where, `fix`, and says the exit code.
+fn explain(error: &anyhow::Error) -> u8 {
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        // The reader of our output went away, as `head` does: nothing is wrong.
+        if io.kind() == std::io::ErrorKind::BrokenPipe {
+            return 0;
+        }
+        eprintln!("error[R-IO-01]: {io}");
+        return error_code(ErrorKind::Io);
+    }
+    if let Some(e) = error.downcast_ref::<Error>() {
+        show(e.code(), &chain(e), e.path(), e.fix().as_deref());
+        return error_code(e.kind());
+    }
+    if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {
+        // The same error in the facade's terms, so that the codes are mapped in one place.
+        show(e.code(), &chain(e), e.path(), e.fix().as_deref());
+        return volume_code(e.kind());
+    }
+    if let Some(e) = error.downcast_ref::<CliError>() {
+        show(e.code, &e.what, e.path.as_deref(), e.fix.as_deref());
+        return error_code(e.kind);
+    }
+    eprintln!("error[R-BUG-02]: {error:#}");
+    INTERNAL
+}
+
+fn volume_code(kind: r1seg::volume::ErrorKind) -> u8 {
+    use r1seg::volume::ErrorKind as Volume;
+    error_code(match kind {
+        Volume::BadData => ErrorKind::BadData,
+        Volume::Missing => ErrorKind::Missing,
+        Volume::CannotCreate => ErrorKind::CannotCreate,
+        Volume::Io => ErrorKind::Io,
+        Volume::Temporary => ErrorKind::Temporary,
+        Volume::Usage => ErrorKind::Usage,
+        _ => ErrorKind::Internal,
+    })
+}
+
+/// What is wrong and, after colons, why.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn show(code: &str, what: &str, path: Option<&std::path::Path>, fix: Option<&str>) {
+    let what = r1seg::sanitize_terminal(what);
+    eprintln!("error[{code}]: {what}");
+    if let Some(path) = path {
+        let path = path.display().to_string();
+        eprintln!("  --> {}", r1seg::sanitize_terminal(&path));
+    }
+    if let Some(fix) = fix {
+        eprintln!("  fix: {fix}");
+    }
+}

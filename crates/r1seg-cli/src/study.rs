@@ -1,0 +1,122 @@
+//! What `infer` and `demo` share: opening a model, and drawing what was found.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use r1seg::volume::{Mask, Volume, Warning};
+use r1seg::{CheckpointSource, DeviceChoice, Error, R1SegModel};
+
+use crate::args::ModelArgs;
+use crate::exit::CliError;
+use crate::preview::{Picture, Scene, render};
+
+/// `demo` by name, or a folder.
+pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, String)> {
+    let Some(name) = args.model.as_deref().filter(|name| !name.is_empty()) else {
+        return Err(CliError::usage(
+            "no model was named, and there is no default one",
+            "--model DIR with a local R1Seg-3D checkpoint folder (config.json, tokenizer files, \
+             safetensors), or --model demo for the embedded model that knows only synthetic \
+             phantoms; R1SEG_MODEL sets it once and for all",
+        ));
+    };
+    if name == "demo" {
+        return Ok((CheckpointSource::demo(), name.to_string()));
+    }
+    let path = PathBuf::from(name);
+    if path.is_dir() {
+        let label = path.file_name().map_or(name.into(), |n| n.to_string_lossy().into_owned());
+        return Ok((CheckpointSource::Folder(path), label));
+    }
+    let looks_like_a_path = name.starts_with(['.', '/', '~']) || path.exists();
+    Err(if looks_like_a_path {
+        Error::ModelNotFound { path }.into()
+    } else {
+        Error::UnknownModel { name: name.to_string() }.into()
+    })
+}
+
+pub(crate) fn load(source: CheckpointSource, args: &ModelArgs) -> Result<R1SegModel> {
+    let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
+    if let Some(num_clicks) = args.num_clicks {
+        builder = builder.num_clicks(num_clicks);
+    }
+    Ok(builder.build()?)
+}
+
+/// The first line on stderr: notice, device, dtype and model.
+pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
+    let computed = match (model.device_name().as_str(), model.dtype_name()) {
+        ("cpu", "f32") => "f32".to_string(),
+        ("cpu", dtype) => format!("{dtype} weights, computed in f32"),
+        (_, dtype) => dtype.to_string(),
+    };
+    eprintln!(
+        "r1seg: research use only, not a medical device. device={} ({computed}), model {}",
+        model.device_name(),
+        r1seg::sanitize_terminal(name),
+    );
+    if asked == DeviceChoice::Auto && cfg!(feature = "cuda") && model.device_name() == "cpu" {
+        warn(&Warning::new("W-DEV", "no CUDA device could be opened: computing on the CPU"));
+    }
+}
+
+pub(crate) fn warn(warning: &Warning) {
+    let fix = warning.fix.map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+    eprintln!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
+}
+
+/// Draws a volume and its labels, with the intensities that show most.
+pub(crate) fn picture(
+    volume: &Volume,
+    labels: &[u8],
+    names: &[String],
+    title: &str,
+) -> Picture {
+    let axes = volume.geometry().affine().map(|a| {
+        // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
+        [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
+    });
+    render(&Scene {
+        volume: volume.data(),
+        shape: volume.shape(),
+        axes,
+        labels,
+        names,
+        window: grey_range(volume),
+        title,
+    })
+}
+
+/// The usual soft-tissue window for HU, else the whole range.
+fn grey_range(volume: &Volume) -> (f32, f32) {
+    use r1seg::volume::intensity::{IntensityRange, min_max};
+    match min_max(volume.data()) {
+        Some((low, high)) if IntensityRange::of(low, high) == IntensityRange::Hu => {
+            (-160.0, 240.0)
+        }
+        Some((low, high)) if low < high => (low, high),
+        Some((low, _)) => (low, low + 1.0),
+        None => (0.0, 1.0),
+    }
+}
+
+/// Bytes of a picture as PNG.
+pub(crate) fn png(picture: &Picture) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    picture.write_png(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Millilitres in words.
+pub(crate) fn millilitres(mask: &Mask, volume: &Volume) -> Result<String> {
+    let stats = r1seg::volume::mask_stats(mask, 1, volume)?;
+    let parts = match stats.components {
+        1 => "1 component".to_string(),
+        n => format!("{n} components"),
+    };
+    Ok(match stats.volume_ml {
+        Some(ml) => format!("{ml:.1} mL ({parts})"),
+        None => format!("{} voxels ({parts})", stats.voxels),
+    })
+}
