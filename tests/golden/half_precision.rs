@@ -4,9 +4,7 @@
 use candle_core::Tensor;
 use r1seg::{CheckpointSource, DtypeChoice, R1SegModel};
 
-use crate::case::{
-    Expected, R1SEG_CASES, ask, data, device, dice, encode, unpack_bits, volume,
-};
+use crate::case::{Expected, R1SEG_CASES, ask, data, device, dice, encode, unpack_bits, volume};
 
 /// A token whose logit leads by less than this may fall to its runner-up when numbers are rounded
 /// to 8 bits: a few units in the last place of bf16 at the magnitude of these logits.

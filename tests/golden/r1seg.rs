@@ -124,8 +124,7 @@ fn two_seg_tokens_share_one_mask_and_a_leading_one_is_ignored_by_default() {
     let prompt = Expected::read("phi3/golden/case4").prompt;
     let ignored = ask(&study, &prompt);
     assert!(ignored.text.starts_with("[SEG]") && ignored.mask.is_none());
-    let options =
-        AskOptions::default().with_separator(Separator::None).with_first_seg(true);
+    let options = AskOptions::default().with_separator(Separator::None).with_first_seg(true);
     let used = study.ask_with(&prompt, &options, &mut |_| {}).unwrap();
     assert_eq!(used.seg[0].position, 0);
     assert_eq!(used.status(), MaskStatus::Found);

@@ -1,8 +1,6 @@
 //! The authors' sliding-window evaluation.
 
-use r1seg::{
-    AskOptions, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe, Separator,
-};
+use r1seg::{AskOptions, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe, Separator};
 
 use crate::case::{
     Expected, F32_TOLERANCE, assert_same_mask, deviation, load, logits, unpack_bits, volume,
@@ -58,8 +56,7 @@ fn windows_without_seg_veto_or_abstain() {
     let study = model.encode_with(&volume, &options).unwrap();
     let caption = Expected::read("phi3/golden/case2").prompt;
     for abstain in [false, true] {
-        let options =
-            AskOptions::default().with_separator(Separator::None).with_abstain(abstain);
+        let options = AskOptions::default().with_separator(Separator::None).with_abstain(abstain);
         let answer = study.ask_with(&caption, &options, &mut |_| {}).unwrap();
         assert!(answer.windows.iter().all(|w| w.seg.is_empty()));
         assert!(answer.mask.is_none());

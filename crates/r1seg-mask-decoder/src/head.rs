@@ -84,10 +84,7 @@ impl MaskHead {
         for pass in 1..=num_clicks {
             let prompts = Prompts { mask: Some(&logits), ..*prompts };
             logits = self.predict(image_embeddings, &prompts)?.logits;
-            probe.record(
-                &format!("seg.low_res_logits_{pass}"),
-                &logits.squeeze(0)?.squeeze(0)?,
-            )?;
+            probe.record(&format!("seg.low_res_logits_{pass}"), &logits.squeeze(0)?.squeeze(0)?)?;
         }
         Ok(logits)
     }
@@ -113,12 +110,8 @@ mod tests {
     use r1seg_nn::Recording;
 
     fn head(prompts: PromptKinds) -> Result<MaskHead> {
-        let cfg = MaskHeadConfig {
-            embed_dim: 16,
-            image_size: [8, 32, 32],
-            grid: [2, 2, 2],
-            prompts,
-        };
+        let cfg =
+            MaskHeadConfig { embed_dim: 16, image_size: [8, 32, 32], grid: [2, 2, 2], prompts };
         MaskHead::new(&cfg, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))
     }
 

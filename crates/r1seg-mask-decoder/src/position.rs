@@ -58,9 +58,9 @@ impl PositionEncoding {
     /// When the backend cannot run the operation.
     pub fn points(&self, coords: &[[f32; 3]], image_size: [usize; 3]) -> Result<Tensor> {
         let [d, h, w] = image_size.map(|n| n as f32);
-        let coords = coords.iter().flat_map(|&[c0, c1, c2]| {
-            [(c0 + 0.5) / h, (c1 + 0.5) / d, (c2 + 0.5) / w]
-        });
+        let coords = coords
+            .iter()
+            .flat_map(|&[c0, c1, c2]| [(c0 + 0.5) / h, (c1 + 0.5) / d, (c2 + 0.5) / w]);
         self.encode(coords.collect(), self.gaussian.device())
     }
 

@@ -72,21 +72,13 @@ impl Layer {
         Ok(Self {
             self_attn: Attention::new(e, 1, vb.pp("self_attn"))?,
             norm1: norm("norm1")?,
-            cross_attn_token_to_image: Attention::new(
-                e,
-                down,
-                vb.pp("cross_attn_token_to_image"),
-            )?,
+            cross_attn_token_to_image: Attention::new(e, down, vb.pp("cross_attn_token_to_image"))?,
             norm2: norm("norm2")?,
             lin1: linear(e, MaskHeadConfig::MLP_DIM, mlp.pp("lin1"))?,
             lin2: linear(MaskHeadConfig::MLP_DIM, e, mlp.pp("lin2"))?,
             norm3: norm("norm3")?,
             norm4: norm("norm4")?,
-            cross_attn_image_to_token: Attention::new(
-                e,
-                down,
-                vb.pp("cross_attn_image_to_token"),
-            )?,
+            cross_attn_image_to_token: Attention::new(e, down, vb.pp("cross_attn_image_to_token"))?,
             first,
         })
     }

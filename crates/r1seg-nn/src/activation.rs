@@ -83,7 +83,8 @@ mod tests {
         // torch.nn.functional.gelu(torch.tensor([-3., -1., -.1, 0., .5, 2.]))
         let x = Tensor::new(&[-3f32, -1., -0.1, 0., 0.5, 2.], &Device::Cpu)?;
         let y = gelu_erf(&x)?.to_vec1::<f32>()?;
-        let expected = [-0.004_049_694, -0.158_655_26, -0.046_017_22, 0., 0.345_731_23, 1.954_499_8];
+        let expected =
+            [-0.004_049_694, -0.158_655_26, -0.046_017_22, 0., 0.345_731_23, 1.954_499_8];
         for (y, e) in y.iter().zip(expected) {
             assert!((y - e).abs() < 2e-7, "{y} {e}");
         }

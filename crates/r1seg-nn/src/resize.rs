@@ -92,8 +92,7 @@ mod tests {
 
     #[test]
     fn trilinear_equals_direct_evaluation_with_both_corner_rules() -> Result<()> {
-        for (from, to) in
-            [([4, 5, 6], [8, 20, 9]), ([7, 3, 5], [3, 3, 2]), ([2, 2, 2], [1, 4, 4])]
+        for (from, to) in [([4, 5, 6], [8, 20, 9]), ([7, 3, 5], [3, 3, 2]), ([2, 2, 2], [1, 4, 4])]
         {
             let x = Tensor::randn(0f32, 1., (1, 1, from[0], from[1], from[2]), &Device::Cpu)?;
             let flat = x.flatten_all()?.to_vec1::<f32>()?;

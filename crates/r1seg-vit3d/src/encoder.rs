@@ -26,8 +26,7 @@ impl Vit3d {
     pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let e = cfg.hidden_size;
-        let cls_token =
-            if cfg.cls_token { Some(vb.get((1, 1, e), "cls_token")?) } else { None };
+        let cls_token = if cfg.cls_token { Some(vb.get((1, 1, e), "cls_token")?) } else { None };
         let blocks = vb.pp("blocks");
         Ok(Self {
             patch_embedding: PatchEmbedding::new(cfg, vb.pp("patch_embedding"))?,

@@ -267,16 +267,12 @@ impl LoadReport {
             .iter()
             .map(|(key, expected, found)| format!("{key}: expected {expected}, got {found}"))
             .collect();
-        [
-            ("missing", &self.missing),
-            ("unexpected", &self.unexpected),
-            ("misshaped", &misshaped),
-        ]
-        .iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(what, names)| list(what, names))
-        .collect::<Vec<_>>()
-        .join("; ")
+        [("missing", &self.missing), ("unexpected", &self.unexpected), ("misshaped", &misshaped)]
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| list(what, names))
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 }
 
@@ -451,12 +447,7 @@ fn float_dtype(dtype: Dtype) -> Option<DType> {
 }
 
 /// Copies little-endian floats out of a shard, converting on all cores.
-fn convert(
-    bytes: &[u8],
-    from: Dtype,
-    to: DType,
-    shape: &[usize],
-) -> candle_core::Result<Tensor> {
+fn convert(bytes: &[u8], from: Dtype, to: DType, shape: &[usize]) -> candle_core::Result<Tensor> {
     use half::{bf16, f16};
 
     fn map<T: Copy + Default + Send + Sync, const N: usize>(
@@ -477,8 +468,12 @@ fn convert(
     macro_rules! to {
         ($read:expr) => {
             match to {
-                DType::BF16 => Tensor::from_vec(map(bytes, |b| bf16::from_f32($read(b))), shape, device),
-                DType::F16 => Tensor::from_vec(map(bytes, |b| f16::from_f32($read(b))), shape, device),
+                DType::BF16 => {
+                    Tensor::from_vec(map(bytes, |b| bf16::from_f32($read(b))), shape, device)
+                }
+                DType::F16 => {
+                    Tensor::from_vec(map(bytes, |b| f16::from_f32($read(b))), shape, device)
+                }
                 DType::F32 => Tensor::from_vec(map(bytes, $read), shape, device),
                 other => candle_core::bail!("weights cannot be kept as {other:?}"),
             }
@@ -486,7 +481,9 @@ fn convert(
     }
     match (from, to) {
         // Exact copies, without a detour through f32.
-        (Dtype::BF16, DType::BF16) => Tensor::from_vec(map(bytes, bf16::from_le_bytes), shape, device),
+        (Dtype::BF16, DType::BF16) => {
+            Tensor::from_vec(map(bytes, bf16::from_le_bytes), shape, device)
+        }
         (Dtype::F16, DType::F16) => Tensor::from_vec(map(bytes, f16::from_le_bytes), shape, device),
         (Dtype::F32, _) => to!(f32::from_le_bytes),
         (Dtype::BF16, _) => to!(|b| bf16::from_le_bytes(b).to_f32()),

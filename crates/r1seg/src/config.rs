@@ -239,10 +239,7 @@ fn decoder_config(config: &Value, source: &CheckpointSource) -> Result<DecoderCo
         "llava_mistral" => DecoderConfig::mistral,
         "lamed_phi3" => return Err(unsupported(": this is M3D-LaMed, not R1Seg-3D")),
         "" => {
-            return Err(Error::Config {
-                path,
-                message: "model_type is missing".to_string(),
-            });
+            return Err(Error::Config { path, message: "model_type is missing".to_string() });
         }
         _ => return Err(unsupported("")),
     };
@@ -250,7 +247,8 @@ fn decoder_config(config: &Value, source: &CheckpointSource) -> Result<DecoderCo
     let given = |key: &str| config.get(key).is_some_and(|v| !v.is_null());
     if !given("vision_module") {
         let m3d = given("vision_tower") || given("segmentation_module");
-        let hint = if m3d { " with vision_tower: this is M3D-LaMed" } else { " without vision_module" };
+        let hint =
+            if m3d { " with vision_tower: this is M3D-LaMed" } else { " without vision_module" };
         return Err(unsupported(hint));
     }
     adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })

@@ -189,10 +189,10 @@ impl<'m> EncodedVolume<'m> {
         options: &AskOptions,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Answer, Error> {
-        options.sampling.validate().map_err(|e| Error::InvalidOption {
-            what: "sampling",
-            message: e.to_string(),
-        })?;
+        options
+            .sampling
+            .validate()
+            .map_err(|e| Error::InvalidOption { what: "sampling", message: e.to_string() })?;
         if options.max_new_tokens == 0 {
             return Err(Error::InvalidOption {
                 what: "max_new_tokens",
@@ -286,10 +286,8 @@ impl<'m> EncodedVolume<'m> {
                     seen.get_or_init(|| view)
                 }
             };
-            let options = AskOptions {
-                sampling: seeded(&options.sampling, index as u64),
-                ..options.clone()
-            };
+            let options =
+                AskOptions { sampling: seeded(&options.sampling, index as u64), ..options.clone() };
             let said = self.say(view, prompt, &options, false, None)?;
             view.drop_prefix();
             timings.prefill += said.prefix + said.generated.prefill;
@@ -450,11 +448,7 @@ struct Said {
     prefix: Duration,
 }
 
-fn trace_mask(
-    trace: &mut Trace,
-    logits: Option<&[f32]>,
-    shape: [usize; 3],
-) -> Result<(), Error> {
+fn trace_mask(trace: &mut Trace, logits: Option<&[f32]>, shape: [usize; 3]) -> Result<(), Error> {
     trace.insert_bytes("mask.empty", vec![u8::from(logits.is_none())])?;
     let constant;
     let logits = match logits {
@@ -466,8 +460,7 @@ fn trace_mask(
     };
     trace.insert_bytes("mask.packed", pack_bits(logits.iter().map(|&v| v > 0.0)))?;
     let [d, h, w] = shape;
-    let tensor =
-        candle_core::Tensor::from_slice(logits, (d, h, w), &candle_core::Device::Cpu)?;
+    let tensor = candle_core::Tensor::from_slice(logits, (d, h, w), &candle_core::Device::Cpu)?;
     trace.insert("mask.logits", tensor);
     Ok(())
 }

@@ -32,14 +32,14 @@
 //! Nothing here prints, exits or panics on input; long stages are `tracing` spans. r1seg is for
 //! research: it is not a medical device.
 
-mod error;
-mod options;
-mod config;
-mod checkpoint;
-mod builder;
-mod model;
-mod encoded;
 mod answer;
+mod builder;
+mod checkpoint;
+mod config;
+mod encoded;
+mod error;
+mod model;
+mod options;
 mod trace;
 
 /// Volumes, masks and their files: the crate `r1seg-volume`.

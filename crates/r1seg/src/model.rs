@@ -23,7 +23,8 @@ use r1seg_volume::Volume;
 use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, SharedWeights, never_used};
 use crate::{
-    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
+    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
+    Separator,
 };
 
 /// A loaded R1Seg-3D checkpoint.
@@ -206,8 +207,7 @@ impl R1SegModel {
     pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
         let [d, h, w] = self.config.vit.image_size;
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let volume =
-            volume.to_device(&self.device)?.to_dtype(self.decoder.activation_dtype())?;
+        let volume = volume.to_device(&self.device)?.to_dtype(self.decoder.activation_dtype())?;
         let span = tracing::info_span!("vit").entered();
         let start = Instant::now();
         let image_embeddings = self.vision.forward(&volume, probe)?;

@@ -32,15 +32,15 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|n| n.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| Error::BadChoice {
-                    what: "device",
-                    value: text.to_string(),
-                    expected: "use auto, cpu, cuda or cuda:N",
-                }),
+            _ => {
+                text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Self::Cuda).ok_or_else(
+                    || Error::BadChoice {
+                        what: "device",
+                        value: text.to_string(),
+                        expected: "use auto, cpu, cuda or cuda:N",
+                    },
+                )
+            }
         }
     }
 }
