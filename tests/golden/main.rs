@@ -2,6 +2,8 @@
 //!
 //! `tests/data/README.md` says how the cases were recorded and what their tensors are.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
+
 mod case;
 mod half_precision;
 mod phantom;

@@ -1,15 +1,16 @@
 //! The command line as typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice, Mode, Preprocess};
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
 ///
 /// For research use only: not a medical device.
 #[derive(Debug, Parser)]
-#[command(name = "r1seg", version, max_term_width = 100)]
+#[command(name = "r1seg", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,7 +31,7 @@ pub(crate) enum Command {
 pub(crate) struct ModelArgs {
     /// A checkpoint folder, or `demo` for the embedded model that knows only phantoms.
     #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|demo")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
@@ -43,6 +44,29 @@ pub(crate) struct ModelArgs {
     pub(crate) num_clicks: Option<usize>,
 }
 
+/// With the choices in the message, which clap shows without the rest of the error.
+fn preprocess(text: &str) -> Result<Preprocess, String> {
+    text.parse().map_err(|e: r1seg::Error| match e.fix() {
+        Some(fix) => format!("{e}; {fix}"),
+        None => e.to_string(),
+    })
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    answered, with or without a mask
+  2    arguments make no sense, or no model was named
+  3    --require-mask, and there is none
+  65   the volume or the question cannot be used
+  66   the volume or the model folder is missing
+  69   the device is not there
+  70   a fault of r1seg
+  73   the output exists already or cannot be created
+  74   reading or writing failed
+  75   out of memory
+  78   the model, its configuration or its tokenizer cannot be used
+  130  stopped by Ctrl-C or by termination; nothing is left half-written";
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum SeparatorArg {
     /// As trained and evaluated.
@@ -52,7 +76,6 @@ pub(crate) enum SeparatorArg {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("outputs").multiple(true))]
 pub(crate) struct InferArgs {
     /// The volume: .nii, .nii.gz or .npy (D x H x W or 1 x D x H x W).
     #[arg(short, long, value_name = "PATH")]
@@ -86,7 +109,13 @@ pub(crate) struct InferArgs {
     pub(crate) abstain: bool,
     /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
     /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
-    #[arg(long, default_value = "auto", value_name = "RECIPE", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "RECIPE",
+        allow_hyphen_values = true,
+        value_parser = preprocess
+    )]
     pub(crate) preprocess: Preprocess,
     /// What stands between the image and the question.
     #[arg(long, default_value = "space", value_enum)]
@@ -98,13 +127,13 @@ pub(crate) struct InferArgs {
     #[arg(long, default_value_t = 256, value_name = "N")]
     pub(crate) max_new_tokens: usize,
     /// 0 takes the most likely token; more draws at random.
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: f64,
     /// Draw among the N most likely tokens; 0 for all of them.
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) top_k: usize,
     /// Draw among the most likely tokens that together reach this probability.
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: f64,
     /// Names the sequence of random draws.
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -112,7 +141,7 @@ pub(crate) struct InferArgs {
     /// Write the tensors of every stage to a safetensors file, to compare implementations.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
-    /// Say less: no progress, no notice, no summary.
+    /// Say nothing but errors on stderr; warnings are in the report.
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }
@@ -125,9 +154,9 @@ pub(crate) struct DemoArgs {
     /// Folder for phantom, mask, report and picture.
     #[arg(short, long, default_value = "r1seg-demo", value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Keep an existing folder's files, and fail if one is in the way.
+    /// Replace files of anything but an earlier demo, too.
     #[arg(long)]
-    pub(crate) no_clobber: bool,
+    pub(crate) force: bool,
     /// Print the report as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,8 +1,22 @@
 //! Exit codes and how errors look.
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use r1seg::{Error, ErrorKind};
+
+/// Prints a line on stderr. That nobody reads it is no reason to fail, nor to panic as `eprintln`.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        $crate::exit::line(format_args!($($arg)*))
+    };
+}
+pub(crate) use say;
+
+pub(crate) fn line(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
 
 /// The documented exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +38,8 @@ impl Exit {
 
 /// A fault of r1seg itself.
 const INTERNAL: u8 = 70;
+/// Stopped by a signal.
+pub(crate) const CANCELLED: u8 = 130;
 
 fn error_code(kind: ErrorKind) -> u8 {
     match kind {
@@ -35,7 +51,7 @@ fn error_code(kind: ErrorKind) -> u8 {
         ErrorKind::Io => 74,
         ErrorKind::Temporary => 75,
         ErrorKind::Model => 78,
-        ErrorKind::Cancelled => 130,
+        ErrorKind::Cancelled => CANCELLED,
         _ => INTERNAL,
     }
 }
@@ -72,28 +88,34 @@ impl CliError {
 }
 
 /// Runs a command; turns its errors, and a panic, into a message and an exit code.
-pub(crate) fn guard(run: impl FnOnce() -> anyhow::Result<Exit> + std::panic::UnwindSafe) -> ExitCode {
-    std::panic::set_hook(Box::new(|info| {
-        eprintln!(
-            "error[R-BUG-01]: r1seg failed unexpectedly: {info}\n  fix: please report this with \
-             the command that you ran"
-        );
-    }));
+pub(crate) fn guard(
+    run: impl FnOnce() -> anyhow::Result<Exit> + std::panic::UnwindSafe,
+) -> ExitCode {
+    // Kept, not printed: libraries catch panics of others, and those become ordinary errors.
+    static PANIC: Mutex<Option<String>> = Mutex::new(None);
+    let panic = || PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+    std::panic::set_hook(Box::new(move |info| *panic() = Some(info.to_string())));
     match std::panic::catch_unwind(run) {
         Ok(Ok(exit)) => ExitCode::from(exit.code()),
         Ok(Err(error)) => ExitCode::from(explain(&error)),
-        Err(_) => ExitCode::from(INTERNAL),
+        Err(_) => {
+            let text = panic().take().unwrap_or_default();
+            let what = format!("r1seg failed unexpectedly: {text}");
+            let fix = "please report this with the command that you ran";
+            show("R-BUG-01", &what, None, Some(fix));
+            ExitCode::from(INTERNAL)
+        }
     }
 }
 
 /// Prints `error[CODE]: what`, `-->` where, `fix`, and says the exit code.
-fn explain(error: &anyhow::Error) -> u8 {
+pub(crate) fn explain(error: &anyhow::Error) -> u8 {
     if let Some(io) = error.downcast_ref::<std::io::Error>() {
         // The reader of our output went away, as `head` does: nothing is wrong.
         if io.kind() == std::io::ErrorKind::BrokenPipe {
             return 0;
         }
-        eprintln!("error[R-IO-01]: {io}");
+        show("R-IO-01", &io.to_string(), None, None);
         return error_code(ErrorKind::Io);
     }
     if let Some(e) = error.downcast_ref::<Error>() {
@@ -109,7 +131,7 @@ fn explain(error: &anyhow::Error) -> u8 {
         show(e.code, &e.what, e.path.as_deref(), e.fix.as_deref());
         return error_code(e.kind);
     }
-    eprintln!("error[R-BUG-02]: {error:#}");
+    show("R-BUG-02", &format!("{error:#}"), None, None);
     INTERNAL
 }
 
@@ -142,13 +164,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn show(code: &str, what: &str, path: Option<&std::path::Path>, fix: Option<&str>) {
-    let what = r1seg::sanitize_terminal(what);
-    eprintln!("error[{code}]: {what}");
+    // One write, so that nothing comes between the lines.
+    let mut text = format!("error[{code}]: {}", r1seg::sanitize_terminal(what));
     if let Some(path) = path {
         let path = path.display().to_string();
-        eprintln!("  --> {}", r1seg::sanitize_terminal(&path));
+        text.push_str(&format!("\n  --> {}", r1seg::sanitize_terminal(&path)));
     }
     if let Some(fix) = fix {
-        eprintln!("  fix: {fix}");
+        text.push_str(&format!("\n  fix: {fix}"));
     }
+    say!("{text}");
 }

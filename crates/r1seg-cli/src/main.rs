@@ -3,11 +3,10 @@
 //! stdout carries results only: the answer, or one JSON object with `--json`. Everything else
 //! goes to stderr.
 
-#![allow(clippy::print_stderr, reason = "a command line talks on stderr")]
-
 mod args;
 mod commands;
 mod exit;
+mod interrupt;
 mod output;
 mod preview;
 mod progress;
@@ -23,8 +22,8 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     exit::guard(|| match cli.command {
-        Command::Infer(args) => commands::infer::run(&args),
-        Command::Demo(args) => commands::demo::run(&args),
-        Command::Bench(args) => commands::bench::run(&args),
+        Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
+        Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
+        Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
     })
 }

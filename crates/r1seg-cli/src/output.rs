@@ -1,68 +1,165 @@
 //! The folder that results go to.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::ErrorKind;
-use r1seg::volume::{Overwrite, write_atomically};
+use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
+use tempfile::TempDir;
 
 use crate::exit::CliError;
+use crate::interrupt::Writing;
 
-/// A folder for results. Files are written whole or not at all; what exists already is replaced
-/// only on request.
+/// A folder for results, checked before anything is computed.
 pub(crate) struct Output {
     folder: PathBuf,
     overwrite: Overwrite,
 }
 
 impl Output {
-    /// Checks, before anything is computed, that `files` can be written.
+    /// Checks that `files` can be written to `folder`, which need not exist yet.
     pub(crate) fn open(folder: PathBuf, overwrite: Overwrite, files: &[&str]) -> Result<Self> {
-        let error = |code, what: String, path: &Path, fix: &str| CliError {
-            code,
-            kind: ErrorKind::CannotCreate,
-            what,
-            path: Some(path.to_path_buf()),
-            fix: Some(fix.to_string()),
-        };
-        if overwrite == Overwrite::Refuse {
-            for file in files {
-                let path = folder.join(file);
-                if path.exists() {
-                    let fix = "choose another --out, or --force to replace it";
-                    return Err(error("R-OUT-01", "output exists already".into(), &path, fix).into());
+        for path in files.iter().map(|file| folder.join(file)) {
+            match path.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => {
+                    return Err(r1seg::volume::Error::NotReplaceable { path }.into());
                 }
+                Ok(_) if overwrite == Overwrite::Refuse => return Err(exists(path)),
+                _ => {}
             }
         }
-        std::fs::create_dir_all(&folder).map_err(|e| {
-            let fix = "choose an --out folder that you may write to";
-            error("R-OUT-02", format!("cannot create the output folder: {e}"), &folder, fix)
+        // Only trying tells whether one may write there.
+        let existing = folder.ancestors().find(|f| f.as_os_str().is_empty() || f.exists());
+        let existing = match existing {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        if !existing.is_dir() {
+            let what = format!("`{}` is a file, not a folder", existing.display());
+            return Err(cannot_create(what, &folder));
+        }
+        let probe = staging(existing).map_err(|e| {
+            cannot_create(format!("cannot write to the output folder: {}", e.kind()), &folder)
         })?;
+        drop(probe);
         Ok(Self { folder, overwrite })
     }
 
+    /// Where a file will be.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
     }
 
-    pub(crate) fn overwrite(&self) -> Overwrite {
-        self.overwrite
+    /// Begins to write results.
+    pub(crate) fn stage(&self) -> Result<Stage<'_>> {
+        let writing = Writing::begin();
+        let missing =
+            self.folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
+        let created = missing.map(Path::to_path_buf).collect();
+        let error = |e: io::Error| {
+            cannot_create(format!("cannot create the output folder: {}", e.kind()), &self.folder)
+        };
+        fs::create_dir_all(&self.folder).map_err(error)?;
+        let folder = staging(&self.folder).map_err(error)?;
+        Ok(Stage { output: self, created, folder, files: Vec::new(), _writing: writing })
+    }
+}
+
+/// Results on their way: all of them get to their places, or none.
+pub(crate) struct Stage<'a> {
+    output: &'a Output,
+    /// Folders that were made for the results, the deepest first.
+    created: Vec<PathBuf>,
+    folder: TempDir,
+    files: Vec<String>,
+    _writing: Writing,
+}
+
+impl Stage<'_> {
+    pub(crate) fn write(&mut self, file: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.add(file);
+        Ok(write_atomically(path, Overwrite::Refuse, |out| out.write_all(bytes))?)
     }
 
-    /// Removes a file that an earlier run left and this one does not produce, so that a folder
-    /// never shows one run's mask beside another run's report.
-    pub(crate) fn remove_stale(&self, file: &str) {
-        if self.overwrite == Overwrite::Replace {
-            // Usually there is none.
-            let _ = std::fs::remove_file(self.path(file));
+    pub(crate) fn write_mask(&mut self, file: &str, mask: &Mask) -> Result<()> {
+        Ok(write_mask(self.add(file), mask, Overwrite::Refuse)?)
+    }
+
+    pub(crate) fn write_volume(&mut self, file: &str, volume: &Volume) -> Result<()> {
+        Ok(write_volume(self.add(file), volume, Overwrite::Refuse)?)
+    }
+
+    fn add(&mut self, file: &str) -> PathBuf {
+        self.files.push(file.to_string());
+        self.folder.path().join(file)
+    }
+
+    /// Moves everything to its place. Files named `stale` that an earlier run left and this one
+    /// did not write are removed when replacing, so that a folder never shows one run's mask
+    /// beside another run's report.
+    pub(crate) fn commit(mut self, stale: &[&str]) -> Result<()> {
+        for file in &self.files {
+            let path = self.output.path(file);
+            if self.output.overwrite == Overwrite::Refuse && path.symlink_metadata().is_ok() {
+                return Err(exists(path));
+            }
+        }
+        if self.output.overwrite == Overwrite::Replace {
+            for file in stale.iter().filter(|s| !self.files.iter().any(|f| f == *s)) {
+                // Usually there is none.
+                let _ = fs::remove_file(self.output.path(file));
+            }
+        }
+        for file in &self.files {
+            let path = self.output.path(file);
+            fs::rename(self.folder.path().join(file), &path)
+                .map_err(|source| r1seg::volume::Error::CannotCreate { path, source })?;
+        }
+        self.created.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        if self.created.is_empty() {
+            return;
+        }
+        // After a failure; folders with something in them stay.
+        let _ = fs::remove_dir_all(self.folder.path());
+        for folder in &self.created {
+            let _ = fs::remove_dir(folder);
         }
     }
+}
 
-    pub(crate) fn write(&self, file: &str, bytes: &[u8]) -> Result<PathBuf> {
-        let path = self.path(file);
-        write_atomically(&path, self.overwrite, |out| out.write_all(bytes))?;
-        Ok(path)
+/// A folder inside `folder`, so that finished files need only a new name.
+fn staging(folder: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(".r1seg-").suffix(".part").tempdir_in(folder)
+}
+
+fn exists(path: PathBuf) -> anyhow::Error {
+    CliError {
+        code: "R-OUT-01",
+        kind: ErrorKind::CannotCreate,
+        what: "the output exists already".to_string(),
+        path: Some(path),
+        fix: Some("choose another --out, or --force to replace it".to_string()),
     }
+    .into()
+}
+
+fn cannot_create(what: String, path: &Path) -> anyhow::Error {
+    CliError {
+        code: "R-OUT-02",
+        kind: ErrorKind::CannotCreate,
+        what,
+        path: Some(path.to_path_buf()),
+        fix: Some("choose an --out folder that you may write to".to_string()),
+    }
+    .into()
 }
 
 /// `ct_0042` for `/data/ct_0042.nii.gz`.

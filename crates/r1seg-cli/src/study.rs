@@ -1,18 +1,19 @@
 //! What `infer` and `demo` share: opening a model, and drawing what was found.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{Mask, Volume, Warning};
-use r1seg::{CheckpointSource, DeviceChoice, Error, R1SegModel};
+use r1seg::{CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel};
 
 use crate::args::ModelArgs;
-use crate::exit::CliError;
+use crate::exit::{CliError, say};
 use crate::preview::{Picture, Scene, render};
 
 /// `demo` by name, or a folder.
 pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, String)> {
-    let Some(name) = args.model.as_deref().filter(|name| !name.is_empty()) else {
+    // An empty variable is as good as none.
+    let Some(path) = args.model.as_deref().filter(|path| !path.is_empty()).map(Path::new) else {
         return Err(CliError::usage(
             "no model was named, and there is no default one",
             "--model DIR with a local R1Seg-3D checkpoint folder (config.json, tokenizer files, \
@@ -20,20 +21,41 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, String)> {
              phantoms; R1SEG_MODEL sets it once and for all",
         ));
     };
-    if name == "demo" {
-        return Ok((CheckpointSource::demo(), name.to_string()));
+    if is_demo(args) {
+        return Ok((CheckpointSource::demo(), "demo".to_string()));
     }
-    let path = PathBuf::from(name);
     if path.is_dir() {
-        let label = path.file_name().map_or(name.into(), |n| n.to_string_lossy().into_owned());
-        return Ok((CheckpointSource::Folder(path), label));
+        // `.` and `models/..` have no name of their own.
+        let full = path.canonicalize().ok();
+        let name = full.as_deref().unwrap_or(path).file_name().unwrap_or(path.as_os_str());
+        let name = name.to_string_lossy().into_owned();
+        return Ok((CheckpointSource::Folder(path.to_path_buf()), name));
     }
-    let looks_like_a_path = name.starts_with(['.', '/', '~']) || path.exists();
+    if path.exists() {
+        return Err(CliError {
+            code: "R-MDL-01",
+            kind: ErrorKind::Missing,
+            what: "is a file; a model is the whole checkpoint folder".to_string(),
+            path: Some(path.to_path_buf()),
+            fix: Some("name the folder that it lies in".to_string()),
+        }
+        .into());
+    }
+    let looks_like_a_path = path.is_absolute()
+        || path.components().count() > 2
+        || path.starts_with(".")
+        || path.starts_with("..")
+        || path.starts_with("~");
     Err(if looks_like_a_path {
-        Error::ModelNotFound { path }.into()
+        Error::ModelNotFound { path: path.to_path_buf() }.into()
     } else {
-        Error::UnknownModel { name: name.to_string() }.into()
+        Error::UnknownModel { name: path.display().to_string() }.into()
     })
+}
+
+/// Whether the embedded model was named.
+pub(crate) fn is_demo(args: &ModelArgs) -> bool {
+    args.model.as_deref().is_some_and(|model| model == "demo")
 }
 
 pub(crate) fn load(source: CheckpointSource, args: &ModelArgs) -> Result<R1SegModel> {
@@ -51,7 +73,7 @@ pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
         ("cpu", dtype) => format!("{dtype} weights, computed in f32"),
         (_, dtype) => dtype.to_string(),
     };
-    eprintln!(
+    say!(
         "r1seg: research use only, not a medical device. device={} ({computed}), model {}",
         model.device_name(),
         r1seg::sanitize_terminal(name),
@@ -63,16 +85,11 @@ pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
 
 pub(crate) fn warn(warning: &Warning) {
     let fix = warning.fix.map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-    eprintln!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
+    say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
 }
 
 /// Draws a volume and its labels, with the intensities that show most.
-pub(crate) fn picture(
-    volume: &Volume,
-    labels: &[u8],
-    names: &[String],
-    title: &str,
-) -> Picture {
+pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &str) -> Picture {
     let axes = volume.geometry().affine().map(|a| {
         // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
@@ -92,9 +109,7 @@ pub(crate) fn picture(
 fn grey_range(volume: &Volume) -> (f32, f32) {
     use r1seg::volume::intensity::{IntensityRange, min_max};
     match min_max(volume.data()) {
-        Some((low, high)) if IntensityRange::of(low, high) == IntensityRange::Hu => {
-            (-160.0, 240.0)
-        }
+        Some((low, high)) if IntensityRange::of(low, high) == IntensityRange::Hu => (-160.0, 240.0),
         Some((low, high)) if low < high => (low, high),
         Some((low, _)) => (low, low + 1.0),
         None => (0.0, 1.0),

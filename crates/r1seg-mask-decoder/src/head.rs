@@ -76,7 +76,9 @@ impl MaskHead {
         num_clicks: usize,
         probe: &mut dyn Probe,
     ) -> Result<Tensor> {
-        probe.record("seg.dense_pe_sample", &self.dense_pe_sample()?)?;
+        if probe.is_listening() {
+            probe.record("seg.dense_pe_sample", &self.dense_pe_sample()?)?;
+        }
         let first = self.predict(image_embeddings, prompts)?;
         probe.record("seg.iou_multimask", &first.iou.narrow(1, 1, 3)?.squeeze(0)?)?;
         let mut logits = first.logits;

@@ -1,9 +1,8 @@
 //! Activations as the published models compute them.
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use crate::cpu::{self, Map, exp_nonpositive};
+use crate::cpu;
 
 /// `torch.nn.GELU()`: the exact form, with the error function.
 ///
@@ -13,14 +12,22 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return x.gelu_erf();
     }
-    fn chunk(y: &mut [f32], x: &[f32]) {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = 0.5
-                * x
-                * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2));
-        }
+    x.contiguous()?.apply_op1_no_bwd(&GeluErf)
+}
+
+struct GeluErf;
+
+impl CustomOp1 for GeluErf {
+    fn name(&self) -> &'static str {
+        "gelu-erf"
     }
-    x.contiguous()?.apply_op1_no_bwd(&Map { name: "gelu-erf", f: chunk })
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = cpu::f32_slice(storage, layout, self.name())?;
+        let mut y = vec![0f32; x.len()];
+        r1seg_kernels::gelu_erf(x, &mut y);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
 }
 
 /// The gated activation of the Llama family on a fused projection.
@@ -54,21 +61,7 @@ impl CustomOp1 for SiluMul {
         *last /= 2;
         let half = *last;
         let mut y = vec![0f32; x.len() / 2];
-        let arch = pulp::Arch::new();
-        y.par_chunks_mut(half).zip(x.par_chunks(2 * half)).for_each(|(y, row)| {
-            let (gate, up) = row.split_at(half);
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-                        // 1 / (1 + e^-g) without ever raising e to a positive power.
-                        let e = exp_nonpositive(-g.abs());
-                        let sigmoid = if g >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
-                        *y = g * sigmoid * u;
-                    }
-                },
-            )
-        });
+        r1seg_kernels::silu_mul(x, half, &mut y);
         Ok((CpuStorage::F32(y), Shape::from_dims(&dims)))
     }
 }

@@ -1,10 +1,10 @@
 //! Scaled dot-product attention with an f32 softmax.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
+use r1seg_kernels::{AttentionArgs, Mask};
 
-use crate::cpu::{SoftmaxRows, Visible};
-
-/// Scores that one pass may hold at once: bounds the memory of long sequences (64 MiB of f32).
+/// Scores that one pass may hold at once where they are materialised: bounds the memory of long
+/// sequences (64 MiB of f32).
 const MAX_SCORES: usize = 16 << 20;
 
 /// Which keys a query sees.
@@ -43,6 +43,13 @@ pub fn attention(
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         candle_core::bail!("{heads} query heads cannot share {kv_heads} key heads")
     }
+    if q.device().is_cpu() && q.dtype() == DType::F32 {
+        return q.contiguous()?.apply_op3_no_bwd(
+            &rows_in_place(k)?,
+            &rows_in_place(v)?,
+            &BlockedAttention { scale: scale as f32, mask },
+        );
+    }
     let group = heads / kv_heads;
     // Queries that share a key head become rows of one product: keys are never copied.
     let q = q.contiguous()?.reshape((b, kv_heads, group * lq, dim))?;
@@ -69,18 +76,70 @@ pub fn attention(
     out.reshape((b, heads, lq, dim))
 }
 
+/// A view whose heads are contiguous matrices, wherever they lie, is read in place (the KV cache
+/// has room behind each head); any other is copied.
+fn rows_in_place(x: &Tensor) -> Result<Tensor> {
+    let dim = x.dim(3)?;
+    match x.stride() {
+        [_, _, row, 1] if *row == dim => Ok(x.clone()),
+        _ => x.contiguous(),
+    }
+}
+
+/// The CPU's path in f32: no scores in memory, keys and values read where they are.
+struct BlockedAttention {
+    scale: f32,
+    mask: AttentionMask,
+}
+
+impl CustomOp3 for BlockedAttention {
+    fn name(&self) -> &'static str {
+        "blocked-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (batch, heads, lq, dim) = q_layout.shape().dims4()?;
+        let (_, kv_heads, lk, _) = k_layout.shape().dims4()?;
+        let q = crate::cpu::f32_slice(q, q_layout, self.name())?;
+        let (k, v) = (k.as_slice::<f32>()?, v.as_slice::<f32>()?);
+        let mut out = vec![0f32; q.len()];
+        let size = heads * lq * dim;
+        for b in 0..batch {
+            r1seg_kernels::attention(AttentionArgs {
+                q: &q[b * size..][..size],
+                k: &k[k_layout.start_offset() + b * k_layout.stride()[0]..],
+                v: &v[v_layout.start_offset() + b * v_layout.stride()[0]..],
+                out: &mut out[b * size..][..size],
+                heads,
+                kv_heads,
+                lq,
+                lk,
+                dim,
+                k_head_stride: k_layout.stride()[1],
+                v_head_stride: v_layout.stride()[1],
+                scale: self.scale,
+                mask: match self.mask {
+                    AttentionMask::None => Mask::None,
+                    AttentionMask::Causal { past, window } => Mask::Causal { past, window },
+                },
+            });
+        }
+        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
 /// # Shapes
 /// - `scores`: `[B, heads, Lq, Lk]`, unscaled    - returns: the same, rows that sum to one
 fn softmax(scores: Tensor, scale: f64, mask: AttentionMask) -> Result<Tensor> {
     let (_, _, lq, lk) = scores.dims4()?;
-    if scores.device().is_cpu() && scores.dtype() == DType::F32 && scores.is_contiguous() {
-        let causal = match mask {
-            AttentionMask::None => None,
-            AttentionMask::Causal { past, window } => Some(Visible { queries: lq, past, window }),
-        };
-        scores.inplace_op1(&SoftmaxRows { scale: scale as f32, causal })?;
-        return Ok(scores);
-    }
     let dtype = scores.dtype();
     let scores = (scores.to_dtype(DType::F32)? * scale)?;
     let scores = match mask {
@@ -191,6 +250,11 @@ mod tests {
         let mask = AttentionMask::Causal { past: 0, window: None };
         let out = attention(&q, &k, &v, 0.35, mask)?;
         assert!(gap(&out, &reference(&q, &k, &v, 0.35, mask)?)? < 5e-6);
+        // f64 takes the path that materialises the scores, as a GPU does.
+        let [q, k, v] = [q, k, v].map(|t| t.to_dtype(DType::F64));
+        let (q, k, v) = (q?, k?, v?);
+        let parts = attention(&q, &k, &v, 0.35, mask)?;
+        assert!(gap(&parts, &reference(&q, &k, &v, 0.35, mask)?)? < 5e-6);
         Ok(())
     }
 

@@ -9,6 +9,11 @@ pub trait Probe {
     /// # Errors
     /// What the implementation could not do with the tensor.
     fn record(&mut self, name: &str, tensor: &Tensor) -> Result<()>;
+
+    /// Whether a stage that is computed for the record alone is worth computing.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }
 
 /// Looks at nothing.
@@ -18,6 +23,10 @@ pub struct NoProbe;
 impl Probe for NoProbe {
     fn record(&mut self, _name: &str, _tensor: &Tensor) -> Result<()> {
         Ok(())
+    }
+
+    fn is_listening(&self) -> bool {
+        false
     }
 }
 

@@ -74,6 +74,8 @@ fn twelve() -> usize {
 /// The largest volume axis, width or count that a config.json may ask for: far beyond any
 /// published model, and small enough that products of a few of them do not overflow.
 const MAX_SIZE: usize = 1 << 16;
+/// The most refinement passes: each costs as much as the mask itself.
+pub(crate) const MAX_NUM_CLICKS: usize = 64;
 
 /// Everything that a checkpoint's `config.json` decides.
 #[derive(Debug, Clone)]
@@ -216,8 +218,8 @@ fn check_ranges(fields: &Fields) -> Result<(), String> {
     if fields.image_channel != 1 {
         return Err(format!("image_channel is {}, expected 1", fields.image_channel));
     }
-    if fields.num_clicks > 64 {
-        return Err(format!("num_clicks is {}, expected 0 to 64", fields.num_clicks));
+    if fields.num_clicks > MAX_NUM_CLICKS {
+        return Err(format!("num_clicks is {}, expected 0 to {MAX_NUM_CLICKS}", fields.num_clicks));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use r1seg_llm::Generated;
 use r1seg_nn::{NoProbe, Probe};
 use r1seg_tokenizer::{Prompt, parse_boxes};
+use r1seg_volume::intensity::min_max;
 use r1seg_volume::sliding::{Blend, windows};
 use r1seg_volume::{Geometry, Mask, Padding, Placement, Recipe, Region, Volume, Warning, crop};
 
@@ -89,6 +90,12 @@ impl<'m> EncodedVolume<'m> {
                 recipe
             }
         };
+        if recipe == Recipe::None
+            && let Some((low, high)) = min_max(volume.data()).filter(|(l, h)| *l < 0.0 || 1.0 < *h)
+        {
+            let text = format!("values span {low}..{high}, but recipe `none` expects 0..1");
+            warnings.push(Warning::new("W-RANGE", text).with_fix("use --preprocess auto"));
+        }
         let prepared = recipe.apply(volume)?;
         warnings.extend(prepared.warnings().iter().cloned());
         let grid = model.config().vit.image_size;
@@ -181,8 +188,8 @@ impl<'m> EncodedVolume<'m> {
     /// Asks a question, with options, and tells about the progress.
     ///
     /// # Errors
-    /// [`Error::EmptyQuestion`], [`Error::PromptTooLong`], [`Error::InvalidOption`],
-    /// [`Error::Cancelled`], or when the computation fails.
+    /// [`Error::Tokenizer`] for an empty question, [`Error::PromptTooLong`],
+    /// [`Error::InvalidOption`], [`Error::Cancelled`], or when the computation fails.
     pub fn ask_with(
         &self,
         question: &str,

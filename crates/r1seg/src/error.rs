@@ -61,7 +61,7 @@ pub enum Error {
     #[error("{file}: {message}")]
     Safetensors { path: PathBuf, file: String, message: String },
     #[error("the weights do not fit the configuration: {0}", report.summary())]
-    Weights { path: PathBuf, report: LoadReport },
+    Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
     DeviceUnavailable { device: String, reason: String },
     #[error("`{value}` is no {what}; {expected}")]
@@ -71,8 +71,6 @@ pub enum Error {
          {limit}"
     )]
     PromptTooLong { prompt: usize, images: usize, limit: usize },
-    #[error("the question is empty")]
-    EmptyQuestion,
     #[error("{what}: {message}")]
     InvalidOption { what: &'static str, message: String },
     #[error("cancelled")]
@@ -113,8 +111,7 @@ impl Error {
             Self::DeviceUnavailable { .. } => "R-DEV-01",
             Self::BadChoice { .. } => "R-ARG-01",
             Self::InvalidOption { .. } => "R-ARG-02",
-            Self::EmptyQuestion => "R-PRM-01",
-            Self::PromptTooLong { .. } => "R-PRM-02",
+            Self::PromptTooLong { .. } => "R-PRM-01",
             Self::Cancelled => "R-RUN-01",
             Self::OutOfMemory(_) => "R-MEM-01",
             Self::Compute(_) => "R-RUN-02",
@@ -150,8 +147,7 @@ impl Error {
             Self::DeviceUnavailable { .. } => ErrorKind::Device,
             Self::BadChoice { .. }
             | Self::InvalidOption { .. }
-            | Self::UnknownModel { .. }
-            | Self::EmptyQuestion => ErrorKind::Usage,
+            | Self::UnknownModel { .. } => ErrorKind::Usage,
             Self::PromptTooLong { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::OutOfMemory(_) => ErrorKind::Temporary,
@@ -203,7 +199,6 @@ impl Error {
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::PromptTooLong { .. } => "shorten the question",
-            Self::EmptyQuestion => "ask something, such as \"Can you segment the liver?\"",
             Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,

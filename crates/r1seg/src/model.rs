@@ -22,6 +22,7 @@ use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, SharedWeights, never_used};
+use crate::config::MAX_NUM_CLICKS;
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
     Separator,
@@ -79,6 +80,12 @@ impl R1SegModel {
         let start = Instant::now();
         let mut config = ModelConfig::read(source)?;
         config.num_clicks = num_clicks.unwrap_or(config.num_clicks);
+        if config.num_clicks > MAX_NUM_CLICKS {
+            return Err(Error::InvalidOption {
+                what: "num_clicks",
+                message: format!("{} passes, expected 0 to {MAX_NUM_CLICKS}", config.num_clicks),
+            });
+        }
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
         let weights = Arc::new(source.open_weights()?);
         // Training resizes the embedding table to the tokenizer; the weights know, config.json
@@ -111,7 +118,8 @@ impl R1SegModel {
         let decoder = Decoder::new(&config.decoder, vb.clone(), activation)?;
         let report = weights.report(never_used);
         if !report.is_clean() {
-            return Err(Error::Weights { path: source.path(), report });
+            let (path, report) = (source.path(), Box::new(report));
+            return Err(Error::Weights { path, report });
         }
         Ok(Self {
             config,
@@ -185,11 +193,8 @@ impl R1SegModel {
     /// The token ids of a question, as the model reads them.
     ///
     /// # Errors
-    /// [`Error::EmptyQuestion`], or [`Error::PromptTooLong`] with the numbers.
+    /// [`Error::Tokenizer`] for an empty question, or [`Error::PromptTooLong`] with the numbers.
     pub fn prompt(&self, question: &str, separator: Separator) -> Result<Prompt, Error> {
-        if question.chars().all(|c| c.is_whitespace() || c == '\0') {
-            return Err(Error::EmptyQuestion);
-        }
         let images = self.config.mm_projector.num_tokens();
         let prompt = self.tokenizer.encode_prompt(question, images, separator)?;
         let limit = self.config.decoder.max_position_embeddings;

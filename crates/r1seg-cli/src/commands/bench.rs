@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use r1seg::volume::{Geometry, Volume};
-use r1seg::{AskOptions, EncodeOptions, Preprocess, R1SegModel, Recipe, Separator, Timings};
+use r1seg::{
+    AskOptions, CancelToken, EncodeOptions, Preprocess, R1SegModel, Recipe, Separator, Timings,
+};
 use serde::Serialize;
 
 use crate::args::{BenchArgs, BenchFormat};
@@ -37,7 +39,7 @@ struct Bench {
     peak_rss_gib: Option<f64>,
 }
 
-pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
+pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     if args.tokens < 2 || args.runs == 0 {
         return Err(CliError::usage(
             "a benchmark needs at least 2 tokens and 1 run",
@@ -57,13 +59,21 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit> {
     study::announce(&model, &name, args.model.device);
 
     let question = question(&model, args)?;
+    let room = room(&model) - model.prompt(&question, Separator::None)?.ids().len();
+    if args.tokens > room {
+        return Err(CliError::usage(
+            format!("--tokens is {}; the model has room for {room} after this prompt", args.tokens),
+            "ask for fewer tokens",
+        ));
+    }
     let seg = model.tokenizer().seg_token_id();
     let mut forced = vec![0u32; args.tokens];
     forced[step - 1] = seg;
     let ask = AskOptions::default()
         .with_separator(Separator::None)
         .with_max_new_tokens(args.tokens)
-        .with_forced_tokens(forced);
+        .with_forced_tokens(forced)
+        .with_cancel(cancel);
     let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
 
     let mut first = Vec::new();
@@ -141,12 +151,22 @@ fn markdown(b: &Bench) -> String {
     text
 }
 
+/// Tokens that the model takes, prompt and answer together.
+fn room(model: &R1SegModel) -> usize {
+    model.config().decoder.max_position_embeddings
+}
+
 /// The question, cut or repeated until the prompt has the asked number of tokens.
 fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
     let Some(wanted) = args.prompt_tokens else { return Ok(args.prompt.clone()) };
-    let len = |text: &str| -> Result<usize> {
-        Ok(model.prompt(text, Separator::None)?.ids().len())
-    };
+    if wanted >= room(model) {
+        return Err(CliError::usage(
+            format!("--prompt-tokens is {wanted}; the model reads fewer than {}", room(model)),
+            "ask for a shorter prompt",
+        ));
+    }
+    let len =
+        |text: &str| -> Result<usize> { Ok(model.prompt(text, Separator::None)?.ids().len()) };
     let words = args.prompt.repeat(wanted / args.prompt.len().max(1) + 1);
     for end in words.char_indices().map(|(i, c)| i + c.len_utf8()) {
         if len(&words[..end]).is_ok_and(|n| n >= wanted) {
@@ -155,7 +175,7 @@ fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
     }
     Err(CliError::usage(
         format!("no question makes a prompt of {wanted} tokens"),
-        "the image alone takes 256; leave --prompt-tokens out",
+        "another --prompt may be cut into such tokens; or leave --prompt-tokens out",
     ))
 }
 

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
-use r1seg::volume::{Geometry, Mask, Overwrite, Volume, write_mask, write_volume};
-use r1seg::{CheckpointSource, R1SegModel};
+use r1seg::volume::{Geometry, Mask, Overwrite, Volume};
+use r1seg::{AskOptions, CancelToken, CheckpointSource, R1SegModel};
 
 use crate::args::DemoArgs;
-use crate::exit::Exit;
-use crate::output::Output;
+use crate::exit::{Exit, say};
+use crate::output::{Output, Stage};
 use crate::progress::Progress;
 use crate::report::{self, MaskReport, Origin};
 use crate::study;
 
-/// mm along D, H, W: about the size of a trunk.
-const SPACING_MM: [f64; 3] = [10.0, 1.5, 1.5];
+/// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
+const SPACING_MM: [f64; 3] = [8.0, 1.3, 1.3];
 
 const MASK: &str = "mask.nii.gz";
 const TRUTH: &str = "truth.nii.gz";
@@ -24,9 +24,11 @@ const PHANTOM: &str = "phantom.nii.gz";
 const PICTURE: &str = "preview.png";
 const REPORT: &str = "report.json";
 
-pub(crate) fn run(args: &DemoArgs) -> Result<Exit> {
+pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let start = Instant::now();
-    let overwrite = if args.no_clobber { Overwrite::Refuse } else { Overwrite::Replace };
+    // A folder without a truth is not an earlier demo's: its masks are somebody's work.
+    let replace = args.force || args.out.join(TRUTH).exists();
+    let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
     let output =
         Output::open(args.out.clone(), overwrite, &[MASK, TRUTH, PHANTOM, PICTURE, REPORT])?;
     let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
@@ -45,7 +47,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit> {
     if !args.json {
         writeln!(stdout, "phantom {}: 32x256x256 voxels, six organs\n", args.seed)?;
     }
-    let caption = study.ask(CAPTION_QUESTION)?;
+    let options = AskOptions::default().with_cancel(cancel);
+    let caption = study.ask_with(CAPTION_QUESTION, &options, &mut |_| {})?;
     if !args.json {
         writeln!(stdout, "Q: {CAPTION_QUESTION}\nA: {}\n", caption.text)?;
     }
@@ -54,38 +57,43 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit> {
         // Each organ is asked for in another of the ways that the model was taught.
         let questions = organ.questions();
         let question = &questions[n % questions.len()];
-        let answer = study.ask(question)?;
+        let answer = study.ask_with(question, &options, &mut |_| {})?;
         let organ_report = segmented(&phantom, &volume, organ, answer.mask.as_ref(), &mut labels)?;
         if !args.json {
             let dice = organ_report.dice.unwrap_or(0.0);
             let ml = organ_report.volume_ml.unwrap_or(0.0);
             writeln!(stdout, "Q: {question}\nA: {}", answer.text)?;
-            writeln!(stdout, "   {}: {ml:.0} mL, Dice {dice:.3} against the truth\n", organ.name())?;
+            writeln!(
+                stdout,
+                "   {}: {ml:.0} mL, Dice {dice:.3} against the truth\n",
+                organ.name()
+            )?;
         }
         masks.push(organ_report);
         last = Some((question.clone(), answer));
     }
-    let mean =
-        masks.iter().filter_map(|m| m.dice).sum::<f64>() / Organ::ALL.len() as f64;
+    let mean = masks.iter().filter_map(|m| m.dice).sum::<f64>() / Organ::ALL.len() as f64;
 
-    write(&output, &phantom, &volume, &labels)?;
+    let mut stage = output.stage()?;
+    write(&mut stage, &phantom, &volume, &labels)?;
     if let Some((question, answer)) = last {
         let path = output.path(PHANTOM);
         let origin = Origin { path: &path, kind: "phantom", io: Duration::ZERO };
         let geometry = volume.geometry();
-        let mut report =
-            report::new(&model, "demo", &origin, &study, geometry, &question, &answer);
+        let mut report = report::new(&model, "demo", &origin, &study, geometry, &question, &answer);
         report.masks = masks;
         report.timings_ms.total = start.elapsed().as_secs_f64() * 1e3;
-        output.write(REPORT, report.to_json()?.as_bytes())?;
+        let json = report.to_json()?;
+        stage.write(REPORT, json.as_bytes())?;
+        stage.commit(&[])?;
         if args.json {
-            stdout.write_all(report.to_json()?.as_bytes())?;
+            stdout.write_all(json.as_bytes())?;
         }
     }
     if !args.json {
         writeln!(stdout, "mean Dice {mean:.3}")?;
     }
-    eprintln!(
+    say!(
         "r1seg: mask {} | picture {} | {:.1} s",
         output.path(MASK).display(),
         output.path(PICTURE).display(),
@@ -133,16 +141,15 @@ fn segmented(
     })
 }
 
-fn write(output: &Output, phantom: &Phantom, volume: &Volume, labels: &[u8]) -> Result<()> {
+fn write(stage: &mut Stage<'_>, phantom: &Phantom, volume: &Volume, labels: &[u8]) -> Result<()> {
     let geometry = volume.geometry();
     let mask = Mask::new(labels.to_vec(), geometry.clone())?;
-    write_mask(output.path(MASK), &mask, output.overwrite())?;
+    stage.write_mask(MASK, &mask)?;
     let truth = Mask::new(phantom.truth.clone(), geometry.clone())?;
-    write_mask(output.path(TRUTH), &truth, output.overwrite())?;
-    write_volume(output.path(PHANTOM), volume, output.overwrite())?;
+    stage.write_mask(TRUTH, &truth)?;
+    stage.write_volume(PHANTOM, volume)?;
     let names = Organ::ALL.map(|organ| organ.name().to_string());
     let title = format!("phantom {}: what the demo model found", phantom.seed);
     let picture = study::picture(volume, labels, &names, &title);
-    output.write(PICTURE, &study::png(&picture)?)?;
-    Ok(())
+    stage.write(PICTURE, &study::png(&picture)?)
 }

@@ -1,0 +1,89 @@
+//! The other two commands.
+
+use std::fs;
+
+use r1seg::volume::{ReadOptions, read};
+use serde_json::Value;
+
+use crate::{Desk, data};
+
+#[test]
+fn the_demo_finds_the_organs_of_its_phantom_twice_alike() {
+    let desk = Desk::new();
+    let run = desk.run(["demo"]);
+    let dice: Vec<f64> = run
+        .succeeds()
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_once("Dice ")?.1.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(dice.len(), 7, "{}", run.stdout);
+    let mean = dice[6];
+    assert!(run.stdout.ends_with(&format!("\nmean Dice {mean:.3}\n")), "{}", run.stdout);
+    assert!(mean > 0.9, "{mean}");
+    let files = ["mask.nii.gz", "phantom.nii.gz", "preview.png", "report.json", "truth.nii.gz"];
+    assert_eq!(desk.names("r1seg-demo"), files);
+
+    let mask = fs::read(desk.path("r1seg-demo/mask.nii.gz")).unwrap();
+    let labels = read(desk.path("r1seg-demo/mask.nii.gz"), &ReadOptions::default()).unwrap();
+    let spacing = labels.volume.geometry().spacing_mm().unwrap();
+    assert!(spacing.iter().zip([8.0, 1.3, 1.3]).all(|(a, b)| (a - b).abs() < 1e-6));
+    let report: Value =
+        serde_json::from_slice(&fs::read(desk.path("r1seg-demo/report.json")).unwrap()).unwrap();
+    assert_eq!(report["masks"].as_array().unwrap().len(), 6);
+    // In litres as in people.
+    let liver = report["masks"][0]["volume_ml"].as_f64().unwrap();
+    assert!((1000.0..2500.0).contains(&liver), "{liver}");
+
+    // An earlier demo's files are replaced, by the same ones.
+    let run = desk.run(["demo", "--json"]);
+    let printed: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    assert_eq!(printed["masks"], report["masks"]);
+    assert_eq!(fs::read(desk.path("r1seg-demo/mask.nii.gz")).unwrap(), mask);
+}
+
+#[test]
+fn the_demo_does_not_replace_anything_but_a_demo() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("study")).unwrap();
+    fs::write(desk.path("study/mask.nii.gz"), "mine").unwrap();
+    desk.run(["demo", "--out", "study"]).fails(73, "R-OUT-01").says("--force");
+    assert_eq!(fs::read_to_string(desk.path("study/mask.nii.gz")).unwrap(), "mine");
+}
+
+#[test]
+fn a_benchmark_times_every_stage() {
+    let desk = Desk::new();
+    let model = data("phi3");
+    let model = model.to_str().unwrap();
+    let run = desk.run(["bench", "--model", model, "--runs", "2"]);
+    for stage in ["load", "vision transformer", "projector", "prefill", "decode", "mask"] {
+        assert!(run.succeeds().stdout.contains(&format!("\n| {stage}")), "{}", run.stdout);
+    }
+    let run = desk.run(["bench", "-m", model, "-o", "json", "--tokens", "5", "--seg-step", "3"]);
+    let bench: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    assert_eq!((&bench["model"], &bench["generated_tokens"]), (&"phi3".into(), &5.into()));
+    assert!(bench["mask_s"].as_f64().unwrap() > 0.0, "{bench}");
+    desk.is_empty_but_for(&[]);
+}
+
+#[test]
+fn a_benchmark_beyond_the_model_is_refused() {
+    let desk = Desk::new();
+    let model = data("phi3");
+    for options in [
+        "--tokens 1",
+        "--tokens 4096",
+        "--tokens 18446744073709551615",
+        "--runs 0",
+        "--tokens 4 --seg-step 5",
+        "--prompt-tokens 4096",
+        "--prompt-tokens 18446744073709551615",
+        "--num-clicks 1000000",
+    ] {
+        let mut command = desk.command();
+        command.arg("bench").arg("-m").arg(&model).args(options.split_whitespace());
+        let run = crate::finish(&mut command);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{options}: {run:#?}");
+    }
+}

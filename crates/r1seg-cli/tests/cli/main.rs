@@ -1,0 +1,191 @@
+//! The command line as its users see it: streams, files and exit codes of the built program.
+//!
+//! - `infer`: what a question gives, on stdout, on stderr and in the folder.
+//! - `input_faults`, `model_faults`, `usage`: what goes wrong is said, by exit code and message.
+//! - `output`: nothing is replaced, half-written or left behind.
+//! - `demo_and_bench`: the other two commands.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test helper may fail"
+)]
+
+mod demo_and_bench;
+mod infer;
+mod input_faults;
+mod model_faults;
+mod output;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A file of the recorded cases.
+fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    /// The run failed with this exit code and error code, printed nothing on stdout and did not
+    /// panic.
+    #[track_caller]
+    fn fails(&self, exit: i32, error: &str) -> &Self {
+        assert_eq!(self.code, Some(exit), "{self:#?}");
+        assert!(self.stderr.contains(&format!("error[{error}]: ")), "{self:#?}");
+        assert!(self.stdout.is_empty() && !self.stderr.contains("panicked"), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    fn says(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "`{text}` is not in {self:#?}");
+        self
+    }
+
+    #[track_caller]
+    fn succeeds(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self
+    }
+}
+
+/// A folder of its own, in which the program runs.
+struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_r1seg"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        // The tester's own settings are none of the program's business here.
+        command.env_remove("R1SEG_MODEL").env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+        command
+    }
+
+    fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Run {
+        finish(self.command().args(args))
+    }
+
+    /// `infer` with the small model and volume and the question that it segments, changed by
+    /// options that come after.
+    fn infer(&self, options: &str) -> Run {
+        let volume = data("phi3/golden/volume.npy");
+        self.infer_volume(&volume, options)
+    }
+
+    fn infer_volume(&self, volume: &Path, options: &str) -> Run {
+        self.ask(&data("phi3"), volume, &prompt("phi3/golden/case0"), options)
+    }
+
+    /// `infer` with a checkpoint folder.
+    fn infer_with(&self, model: &Path) -> Run {
+        self.ask(model, &data("phi3/golden/volume.npy"), &prompt("phi3/golden/case0"), "")
+    }
+
+    fn ask(&self, model: &Path, volume: &Path, prompt: &str, options: &str) -> Run {
+        let mut command = self.command();
+        command.arg("infer").arg("--model").arg(model).arg("--image").arg(volume);
+        command.args(["--prompt", prompt, "--separator", "none"]);
+        if !options.contains("--out") {
+            command.args(["--out", "out"]);
+        }
+        // A build with CUDA says the same, on the same device.
+        if !options.contains("--device") {
+            command.args(["--device", "cpu"]);
+        }
+        finish(command.args(options.split_whitespace()))
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("out/report.json")).unwrap()).unwrap()
+    }
+
+    /// Names of all that lies in a folder, sorted; hidden files too.
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(folder)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A failed run leaves nothing behind.
+    #[track_caller]
+    fn is_empty_but_for(&self, files: &[&str]) {
+        assert_eq!(self.names("."), files);
+    }
+}
+
+fn finish(command: &mut Command) -> Run {
+    let output = command.output().unwrap();
+    Run {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The recorded question of a case.
+fn prompt(case: &str) -> String {
+    let json = fs::read(data(&format!("{case}.json"))).unwrap();
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    json["prompt"].as_str().unwrap().to_string()
+}
+
+/// A tensor of a safetensors file: dtype, shape and bytes.
+#[derive(Debug, Clone, PartialEq)]
+struct RawTensor {
+    dtype: safetensors::Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+type RawTensors = BTreeMap<String, RawTensor>;
+
+fn read_tensors(path: &Path) -> RawTensors {
+    let bytes = fs::read(path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors
+        .iter()
+        .map(|(name, view)| {
+            let tensor = RawTensor {
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                bytes: view.data().to_vec(),
+            };
+            (name.to_string(), tensor)
+        })
+        .collect()
+}
+
+fn write_tensors(path: &Path, tensors: &RawTensors) {
+    let views = tensors.iter().map(|(name, t)| {
+        let view = safetensors::tensor::TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
+        (name.as_str(), view.unwrap())
+    });
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}

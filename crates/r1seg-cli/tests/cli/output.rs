@@ -1,0 +1,179 @@
+//! Nothing is replaced, half-written or left behind.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::{Desk, data, prompt};
+
+#[test]
+fn existing_files_are_refused_before_anything_is_computed_and_replaced_on_request() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("out")).unwrap();
+    fs::write(desk.path("out/report.json"), "mine").unwrap();
+    let run = desk.infer("");
+    // Not even the model was loaded.
+    run.fails(73, "R-OUT-01").says("report.json").says("--force");
+    assert!(!run.stderr.contains("research use"), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(desk.path("out/report.json")).unwrap(), "mine");
+    assert_eq!(desk.names("out"), ["report.json"]);
+
+    desk.infer("--force").succeeds();
+    assert_eq!(desk.report()["status"], "found");
+    assert_eq!(desk.names("out").len(), 4);
+}
+
+#[test]
+fn a_folder_with_other_files_is_used_and_they_stay() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("out")).unwrap();
+    fs::write(desk.path("out/notes.txt"), "mine").unwrap();
+    desk.infer("").succeeds();
+    assert_eq!(desk.names("out").len(), 5);
+}
+
+#[test]
+fn a_replaced_run_leaves_no_mask_beside_a_report_without_one() {
+    let desk = Desk::new();
+    desk.infer("").succeeds();
+    fs::write(desk.path("out/mask.nii.gz"), "of a run on the original").unwrap();
+    let question = prompt("phi3/golden/case2");
+    let volume = data("phi3/golden/volume.npy");
+    desk.ask(&data("phi3"), &volume, &question, "--force --no-preview").succeeds();
+    assert_eq!(desk.names("out"), ["answer.txt", "report.json"]);
+}
+
+#[test]
+fn a_file_in_the_way_of_the_folder_is_refused() {
+    let desk = Desk::new();
+    fs::write(desk.path("file"), "").unwrap();
+    desk.infer("--out file").fails(73, "R-OUT-02").says("not a folder");
+    desk.infer("--out file/deeper").fails(73, "R-OUT-02");
+    fs::create_dir_all(desk.path("dir/mask.npy")).unwrap();
+    desk.infer("--out dir --force").fails(73, "R-OUT-03");
+    assert_eq!(desk.names("dir"), ["mask.npy"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
+    let desk = Desk::new();
+    // Not even an administrator creates files here.
+    let run = desk.infer("--out /proc/r1seg");
+    run.fails(73, "R-OUT-02").says("fix: choose an --out");
+    assert!(!run.stderr.contains("research use"), "{}", run.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::new();
+    fs::create_dir(desk.path("ro")).unwrap();
+    fs::set_permissions(desk.path("ro"), fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(desk.path("ro/probe"), "").is_ok() {
+        eprintln!("skipped: an administrator may write everywhere");
+        return;
+    }
+    desk.infer("--out ro").fails(73, "R-OUT-02");
+    desk.infer("--out ro/new").fails(73, "R-OUT-02");
+}
+
+#[test]
+fn the_input_is_never_replaced() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("out")).unwrap();
+    let image = desk.path("out/mask.npy");
+    fs::copy(data("phi3/golden/volume.npy"), &image).unwrap();
+    let before = fs::read(&image).unwrap();
+    for options in ["", "--force", "--out other --force --trace out/mask.npy"] {
+        desk.infer_volume(&image, options).fails(73, "R-OUT-06").says("mask.npy");
+    }
+    let dotted: PathBuf = desk.path("out/../out/mask.npy");
+    desk.infer_volume(&dotted, "--force").fails(73, "R-OUT-06");
+    assert_eq!(fs::read(&image).unwrap(), before);
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_refused_before_anything_is_computed() {
+    let desk = Desk::new();
+    fs::write(desk.path("t.safetensors"), "mine").unwrap();
+    desk.infer("--trace t.safetensors").fails(73, "R-OUT-01").says("--force");
+    desk.infer("--trace no/t.safetensors").fails(73, "R-OUT-02");
+    desk.infer("--trace .").fails(73, "R-OUT-03");
+    desk.is_empty_but_for(&["t.safetensors"]);
+}
+
+#[test]
+fn nested_folders_are_created() {
+    let desk = Desk::new();
+    desk.infer("--out a/b/c").succeeds();
+    assert_eq!(desk.names("a/b/c").len(), 4);
+}
+
+#[cfg(target_os = "linux")]
+mod interrupted {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use crate::{Desk, data};
+
+    fn signal(child: &Child, name: &str) {
+        let pid = child.id().to_string();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits until the program has a handler for SIGINT.
+    fn wait_for_handler(child: &Child) {
+        let status = format!("/proc/{}/status", child.id());
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            let text = std::fs::read_to_string(&status).unwrap();
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            if u64::from_str_radix(caught.trim(), 16).unwrap() & 0b10 != 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no handler for SIGINT");
+    }
+
+    #[test]
+    fn while_it_waits_for_a_question_it_stops_within_a_second() {
+        let desk = Desk::new();
+        let mut command = desk.command();
+        command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
+        command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        // Open until the end: waiting for the program would close it.
+        let _stdin = child.stdin.take();
+        wait_for_handler(&child);
+        let start = Instant::now();
+        signal(&child, "INT");
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        desk.is_empty_but_for(&[]);
+    }
+
+    #[test]
+    fn in_the_middle_of_an_answer_nothing_is_left() {
+        for name in ["INT", "TERM"] {
+            let desk = Desk::new();
+            let mut command = desk.command();
+            command.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut line = String::new();
+            // Said before the first of seven questions is asked.
+            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            assert!(line.starts_with("phantom 7"), "{line}");
+            signal(&child, name);
+            let output = child.wait_with_output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(130), "{stderr}");
+            assert!(stderr.contains("error[R-RUN-01]: cancelled"), "{stderr}");
+            desk.is_empty_but_for(&[]);
+        }
+    }
+}

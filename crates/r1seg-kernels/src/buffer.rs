@@ -1,0 +1,70 @@
+//! Memory on cache-line boundaries, so that no vector load straddles two lines.
+
+use std::cell::RefCell;
+
+/// f32 (or words of two bf16) per cache line.
+const LINE: usize = 16;
+
+/// Larger scratch buffers are returned to the allocator (64 MiB).
+const KEPT_LINES: usize = 1 << 20;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+/// A fixed-size, aligned array of 32-bit words.
+#[derive(Clone)]
+pub(crate) struct Buffer(Vec<Line>);
+
+impl Buffer {
+    /// At least `len` words of zero.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Self(vec![Line([0.0; LINE]); len.div_ceil(LINE)])
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        // SAFETY: a `Line` is exactly `LINE` f32 without padding.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE) }
+    }
+}
+
+thread_local! {
+    /// A stack, because work stealing may start one kernel inside another on the same thread.
+    static SPARE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` on `len` words of scratch memory with arbitrary contents. Buffers are kept per thread:
+/// fresh memory for every call would cost a page fault per 4 KiB.
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let spare = SPARE.with_borrow_mut(Vec::pop).unwrap_or(Buffer(Vec::new()));
+    let mut buffer = if spare.0.len() * LINE >= len { spare } else { Buffer::zeroed(len) };
+    let result = f(&mut buffer.as_mut_slice()[..len]);
+    if buffer.0.len() <= KEPT_LINES {
+        SPARE.with_borrow_mut(|spare| spare.push(buffer));
+    }
+    result
+}
+
+/// A pointer that several tasks write through, each to its own elements.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedMut(*mut f32);
+
+// SAFETY: the users of the pointer write disjoint elements and outlive no borrow.
+unsafe impl Send for SharedMut {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMut {}
+
+impl SharedMut {
+    pub(crate) fn new(slice: &mut [f32]) -> Self {
+        Self(slice.as_mut_ptr())
+    }
+
+    pub(crate) fn get(self) -> *mut f32 {
+        self.0
+    }
+}

@@ -1,0 +1,48 @@
+//! CPU kernels below the tensors: what a model spends its time on, at the speed of the machine.
+//!
+//! - [`PackedLinear`]: `y = x Wᵀ + b` with bf16 or f32 weights, packed once when they are loaded;
+//! - [`attention`]: dense, causal or windowed, with grouped heads and a cache read in place;
+//! - [`gelu_erf`] and [`silu_mul`]: exact activations in one pass.
+//!
+//! Everything takes plain row-major slices, runs on rayon's current pool and may be called from
+//! several threads at once. The instructions ([`Isa`]) are chosen at run time: AVX512-BF16,
+//! AVX-512 or AVX2 with FMA on x86-64, and plain Rust anywhere.
+//!
+//! ```
+//! use r1seg_kernels::PackedLinear;
+//!
+//! // [2, 3] weights, and one row of three activations.
+//! let linear = PackedLinear::from_f32(&[1.0, 0.0, 2.0, 0.0, 3.0, 0.0], 2, 3);
+//! let mut y = [0.0; 2];
+//! linear.forward(&[1.0, 2.0, 3.0], 1, Some(&[0.5, 0.5]), &mut y);
+//! assert_eq!(y, [7.5, 6.5]);
+//! ```
+//!
+//! # How it is built
+//!
+//! A kernel is written once over the vectors of `simd` and compiled for each instruction set.
+//! Every matrix product, attention's two included, is made of one register tile (`tile`). The
+//! `reference` module has each kernel again in f64, one number at a time, for the tests.
+
+#![allow(
+    unsafe_code,
+    reason = "vector instructions and disjoint writes need it; nothing else does"
+)]
+
+mod attention;
+mod buffer;
+mod elementwise;
+mod isa;
+mod linear;
+mod pack;
+#[cfg(test)]
+mod reference;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub use attention::{AttentionArgs, Mask, attention};
+pub use elementwise::{gelu_erf, silu_mul};
+pub use isa::Isa;
+pub use linear::{PackedLinear, WeightType};

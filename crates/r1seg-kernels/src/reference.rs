@@ -1,0 +1,74 @@
+//! The kernels again, one number at a time and in f64: what the tests compare with.
+
+use crate::attention::AttentionArgs;
+
+/// # Shapes
+/// - `x`: `[m, k]`    - `weight`: `[n, k]`    - `bias`: `[n]`    - returns: `[m, n]`, and per
+///   element the sum of the products' magnitudes, by which rounding errors are measured
+pub(crate) fn linear(
+    x: &[f64],
+    weight: &[f64],
+    bias: Option<&[f32]>,
+    (m, k, n): (usize, usize, usize),
+) -> (Vec<f64>, Vec<f64>) {
+    let mut y = Vec::with_capacity(m * n);
+    let mut size = Vec::with_capacity(m * n);
+    for i in 0..m {
+        for j in 0..n {
+            let bias = bias.map_or(0.0, |bias| f64::from(bias[j]));
+            let products = x[i * k..][..k].iter().zip(&weight[j * k..][..k]).map(|(x, w)| x * w);
+            y.push(bias + products.clone().sum::<f64>());
+            size.push(bias.abs() + products.map(f64::abs).sum::<f64>());
+        }
+    }
+    (y, size)
+}
+
+/// # Shapes
+/// - returns: `[heads, lq, dim]`
+pub(crate) fn attention(args: &AttentionArgs<'_>) -> Vec<f64> {
+    let AttentionArgs { q, k, v, heads, kv_heads, lq, lk, dim, scale, mask, .. } = *args;
+    let mut out = vec![0f64; heads * lq * dim];
+    for (row, out) in out.chunks_exact_mut(dim).enumerate() {
+        let (head, i) = (row / lq, row % lq);
+        let k = &k[head / (heads / kv_heads) * args.k_head_stride..];
+        let v = &v[head / (heads / kv_heads) * args.v_head_stride..];
+        let q = &q[row * dim..][..dim];
+        let seen = mask.visible(i, lk);
+        let score = |j: usize| {
+            let k = &k[j * dim..][..dim];
+            let dot: f64 = q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+            dot * f64::from(scale)
+        };
+        let largest = seen.clone().map(score).fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = seen.clone().map(|j| (score(j) - largest).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for (j, weight) in seen.zip(weights) {
+            for (out, v) in out.iter_mut().zip(&v[j * dim..][..dim]) {
+                *out += weight / total * f64::from(*v);
+            }
+        }
+    }
+    out
+}
+
+/// `x Φ(x)`, the distribution from a series near zero and a continued fraction far out.
+pub(crate) fn gelu_erf(x: f64) -> f64 {
+    let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    let size = x.abs();
+    let tail = if size < 3.0 {
+        let (mut term, mut sum) = (size, size);
+        for n in 1..200 {
+            term *= size * size / (2.0 * f64::from(n) + 1.0);
+            sum += term;
+        }
+        0.5 - density * sum
+    } else {
+        density / (size + (1..=200).rev().fold(0.0, |f, n| f64::from(n) / (size + f)))
+    };
+    x * if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+pub(crate) fn silu_mul(gate: f64, up: f64) -> f64 {
+    gate / (1.0 + (-gate).exp()) * up
+}
