@@ -36,7 +36,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
     /// How weights are kept: auto, f32, bf16 or f16. `auto` is bf16 on CUDA and the checkpoint's
-    /// own dtype on a CPU, where numbers are computed in f32 either way.
+    /// own dtype on a CPU. On a CPU sums are f32 always; f32 is exact and takes twice the memory.
     #[arg(long, default_value = "auto", value_name = "DTYPE")]
     pub(crate) dtype: DtypeChoice,
     /// Refinement passes of the mask decoder [default: as config.json says].

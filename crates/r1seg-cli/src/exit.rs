@@ -123,9 +123,8 @@ pub(crate) fn explain(error: &anyhow::Error) -> u8 {
         return error_code(e.kind());
     }
     if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {
-        // The same error in the facade's terms, so that the codes are mapped in one place.
         show(e.code(), &chain(e), e.path(), e.fix().as_deref());
-        return volume_code(e.kind());
+        return error_code(e.kind().into());
     }
     if let Some(e) = error.downcast_ref::<CliError>() {
         show(e.code, &e.what, e.path.as_deref(), e.fix.as_deref());
@@ -133,19 +132,6 @@ pub(crate) fn explain(error: &anyhow::Error) -> u8 {
     }
     show("R-BUG-02", &format!("{error:#}"), None, None);
     INTERNAL
-}
-
-fn volume_code(kind: r1seg::volume::ErrorKind) -> u8 {
-    use r1seg::volume::ErrorKind as Volume;
-    error_code(match kind {
-        Volume::BadData => ErrorKind::BadData,
-        Volume::Missing => ErrorKind::Missing,
-        Volume::CannotCreate => ErrorKind::CannotCreate,
-        Volume::Io => ErrorKind::Io,
-        Volume::Temporary => ErrorKind::Temporary,
-        Volume::Usage => ErrorKind::Usage,
-        _ => ErrorKind::Internal,
-    })
 }
 
 /// What is wrong and, after colons, why.

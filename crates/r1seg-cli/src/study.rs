@@ -70,6 +70,7 @@ pub(crate) fn load(source: CheckpointSource, args: &ModelArgs) -> Result<R1SegMo
 pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
     let computed = match (model.device_name().as_str(), model.dtype_name()) {
         ("cpu", "f32") => "f32".to_string(),
+        ("cpu", "bf16") => "bf16 weights and products, f32 sums".to_string(),
         ("cpu", dtype) => format!("{dtype} weights, computed in f32"),
         (_, dtype) => dtype.to_string(),
     };

@@ -450,18 +450,11 @@ fn float_dtype(dtype: Dtype) -> Option<DType> {
 fn convert(bytes: &[u8], from: Dtype, to: DType, shape: &[usize]) -> candle_core::Result<Tensor> {
     use half::{bf16, f16};
 
-    fn map<T: Copy + Default + Send + Sync, const N: usize>(
-        bytes: &[u8],
-        f: impl Fn([u8; N]) -> T + Sync,
-    ) -> Vec<T> {
-        const CHUNK: usize = 256 * 1024;
-        let mut out = vec![T::default(); bytes.len() / N];
-        out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N)).for_each(|(out, bytes)| {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-                *out = f(*bytes);
-            }
-        });
-        out
+    // Collecting writes each number once; a vector of zeros to fill would touch it twice.
+    fn map<T: Send, const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> T + Sync) -> Vec<T> {
+        const GRAIN: usize = 64 * 1024;
+        let (numbers, _) = bytes.as_chunks::<N>();
+        numbers.par_iter().with_min_len(GRAIN).map(|number| f(*number)).collect()
     }
 
     let device = &Device::Cpu;

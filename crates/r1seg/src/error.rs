@@ -30,6 +30,20 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl From<r1seg_volume::ErrorKind> for ErrorKind {
+    fn from(kind: r1seg_volume::ErrorKind) -> Self {
+        use r1seg_volume::ErrorKind as Volume;
+        match kind {
+            Volume::Missing => Self::Missing,
+            Volume::CannotCreate => Self::CannotCreate,
+            Volume::Io => Self::Io,
+            Volume::Temporary => Self::Temporary,
+            Volume::Usage => Self::Usage,
+            _ => Self::BadData,
+        }
+    }
+}
+
 /// Everything that can go wrong.
 ///
 /// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and
@@ -121,17 +135,8 @@ impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         use r1seg_tokenizer::ErrorKind as TokenizerKind;
-        use r1seg_volume::ErrorKind as VolumeKind;
         match self {
-            Self::Volume(e) => match e.kind() {
-                VolumeKind::BadData => ErrorKind::BadData,
-                VolumeKind::Missing => ErrorKind::Missing,
-                VolumeKind::CannotCreate => ErrorKind::CannotCreate,
-                VolumeKind::Io => ErrorKind::Io,
-                VolumeKind::Temporary => ErrorKind::Temporary,
-                VolumeKind::Usage => ErrorKind::Usage,
-                _ => ErrorKind::BadData,
-            },
+            Self::Volume(e) => e.kind().into(),
             Self::Tokenizer(e) => match e.kind() {
                 TokenizerKind::Usage => ErrorKind::Usage,
                 TokenizerKind::Io => ErrorKind::Missing,
@@ -145,9 +150,9 @@ impl Error {
             | Self::Safetensors { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } => ErrorKind::Device,
-            Self::BadChoice { .. }
-            | Self::InvalidOption { .. }
-            | Self::UnknownModel { .. } => ErrorKind::Usage,
+            Self::BadChoice { .. } | Self::InvalidOption { .. } | Self::UnknownModel { .. } => {
+                ErrorKind::Usage
+            }
             Self::PromptTooLong { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::OutOfMemory(_) => ErrorKind::Temporary,

@@ -77,11 +77,12 @@ impl DeviceChoice {
 
 /// In which dtype the weights are kept.
 ///
-/// On a CPU activations are always f32; on CUDA they have the dtype of the weights, with softmax,
-/// norms and position tables in f32.
+/// On a CPU activations are f32, and only matrix products with bf16 weights may round them (see
+/// `r1seg_nn::Linear`); on CUDA they have the dtype of the weights. Softmax, norms and position
+/// tables are f32 everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DtypeChoice {
-    /// bf16 on CUDA; on a CPU the checkpoint's own dtype, which loses nothing.
+    /// bf16 on CUDA; on a CPU the checkpoint's own dtype.
     #[default]
     Auto,
     /// 32-bit floats.

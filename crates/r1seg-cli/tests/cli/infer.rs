@@ -207,7 +207,7 @@ fn the_first_line_on_stderr_names_device_dtype_model_and_the_notice_once() {
     );
     assert_eq!(run.stderr.matches("research use only").count(), 1);
     let run = desk.infer("--force --dtype bf16");
-    run.succeeds().says("device=cpu (bf16 weights, computed in f32)");
+    run.succeeds().says("device=cpu (bf16 weights and products, f32 sums)");
 }
 
 #[test]

@@ -93,8 +93,12 @@ mod tests {
 
     #[test]
     fn a_written_volume_reads_back_as_it_was() {
-        let affine =
-            [[-1.5, 0.0, 0.0, 9.0], [0.0, -2.0, 0.0, 8.0], [0.0, 0.0, 3.0, -7.0], [0.0, 0.0, 0.0, 1.0]];
+        let affine = [
+            [-1.5, 0.0, 0.0, 9.0],
+            [0.0, -2.0, 0.0, 8.0],
+            [0.0, 0.0, 3.0, -7.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
         let geometry = crate::Geometry::with_affine([4, 5, 6], affine).unwrap();
         let data = (0..120).map(|v| v as f32 / 7.0).collect();
         let volume = Volume::new(data, geometry).unwrap();
