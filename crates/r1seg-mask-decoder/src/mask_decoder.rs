@@ -5,12 +5,13 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use r1seg_nn::{
-    ConvTranspose3d, LayerNorm, Linear, conv_transpose3d, gelu_erf, layer_norm, linear,
-};
+use r1seg_nn::{ConvTranspose3d, LayerNorm, Linear, conv_transpose3d, gelu_erf, linear};
 
 use crate::head::MaskPrediction;
 use crate::{MaskHeadConfig, PromptEmbeddings, TwoWayTransformer};
+
+/// torch.nn.LayerNorm's default.
+const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// Three linear layers with a ReLU between them.
 #[derive(Debug, Clone)]
@@ -60,14 +61,12 @@ impl MaskDecoder {
         let masks = MaskHeadConfig::NUM_MASK_TOKENS;
         let iou_token = vb.pp("iou_token").get((1, e), "weight")?;
         let mask_tokens = vb.pp("mask_tokens").get((masks, e), "weight")?;
-        let [d, h, w] = cfg.grid.map(|n| 2 * n);
         let upscaling = vb.pp("output_upscaling");
         Ok(Self {
             transformer: TwoWayTransformer::new(e, vb.pp("transformer"))?,
             output_tokens: Tensor::cat(&[iou_token, mask_tokens], 0)?.unsqueeze(0)?,
             upscale0: conv_transpose3d(e, e / 4, [2; 3], upscaling.pp(0))?,
-            // One norm over the whole block, channels and space.
-            upscale_norm: layer_norm((e / 4, d, h, w), 1e-5, upscaling.pp(1))?,
+            upscale_norm: block_norm(e / 4, cfg.grid, upscaling.pp(1))?,
             upscale3: conv_transpose3d(e / 4, e / 8, [2; 3], upscaling.pp(3))?,
             hypernetwork: Mlp::new(e, e, e / 8, vb.pp("output_hypernetworks_mlps").pp(0))?,
             iou_prediction_head: Mlp::new(
@@ -109,21 +108,35 @@ impl MaskDecoder {
         let src = image_embeddings.broadcast_add(&prompts.dense.to_dtype(dtype)?)?;
         let (hs, src) = self.transformer.forward(&src, &image_pe.to_dtype(dtype)?, &tokens)?;
 
-        let [gd, gh, gw] = self.grid;
-        let src = src.transpose(1, 2)?.contiguous()?.reshape((b, e, gd, gh, gw))?;
-        let x = gelu_erf(&self.upscale_norm.forward(&self.upscale0.forward(&src)?)?)?;
-        let upscaled = gelu_erf(&self.upscale3.forward(&x)?)?;
-        let (_, c, d, h, w) = upscaled.dims5()?;
-        let upscaled = upscaled.reshape((b, c, d * h * w))?;
+        // Each cell's eight children follow it, channels last, twice: only the logits, one number a
+        // voxel, are put in the order of the grid.
+        let x = self.upscale_norm.forward(&self.upscale0.forward_blocks(&src)?)?;
+        let upscaled = gelu_erf(&self.upscale3.forward_blocks(&gelu_erf(&x)?)?)?;
 
         // Both products read the same map, and the text similarity is added to the mask.
         let mut kernel = self.hypernetwork.forward(&hs.narrow(1, 1, 1)?)?;
         if let Some(text) = text {
             kernel = (kernel + self.txt_align.forward(text)?.unsqueeze(1)?)?;
         }
+        let [gd, gh, gw] = self.grid;
+        let logits = kernel.matmul(&upscaled.transpose(1, 2)?)?;
+        let logits = logits.reshape(vec![b, gd, gh, gw, 2, 2, 2, 2, 2, 2])?;
+        let logits = logits.permute(vec![0, 1, 4, 7, 2, 5, 8, 3, 6, 9])?;
         Ok(MaskPrediction {
-            logits: kernel.matmul(&upscaled)?.reshape((b, 1, d, h, w))?,
+            logits: logits.reshape((b, 1, 4 * gd, 4 * gh, 4 * gw))?,
             iou: self.iou_prediction_head.forward(&hs.narrow(1, 0, 1)?.squeeze(1)?)?,
         })
     }
+}
+
+/// One norm over the whole block, channels and space, with its weights in the order in which
+/// [`ConvTranspose3d::forward_blocks`] leaves the voxels: cells, their children, channels.
+fn block_norm(channels: usize, grid: [usize; 3], vb: VarBuilder) -> Result<LayerNorm> {
+    let [d, h, w] = grid;
+    let reordered = |name: &str| {
+        let x = vb.get((channels, 2 * d, 2 * h, 2 * w), name)?;
+        let x = x.reshape(vec![channels, d, 2, h, 2, w, 2])?;
+        x.permute(vec![1, 3, 5, 2, 4, 6, 0])?.reshape((8 * d * h * w, channels))
+    };
+    LayerNorm::new(reordered("weight")?, reordered("bias")?, LAYER_NORM_EPS)
 }

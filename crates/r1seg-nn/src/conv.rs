@@ -1,6 +1,6 @@
 //! 3D convolutions whose kernel equals their stride: a regrouping of voxels and one product.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use crate::linear::Linear;
@@ -91,9 +91,9 @@ impl Conv3d {
 /// A 3D transposed convolution with kernel = stride and no padding.
 #[derive(Debug, Clone)]
 pub struct ConvTranspose3d {
-    /// `[out * kd * kh * kw, in]`
+    /// `[kd * kh * kw * out, in]`
     linear: Linear,
-    bias: Tensor,
+    out_channels: usize,
     kernel: [usize; 3],
 }
 
@@ -119,10 +119,26 @@ impl ConvTranspose3d {
     /// # Errors
     /// When the weight has another rank.
     pub fn new(weight: Tensor, bias: Tensor) -> Result<Self> {
-        let (c, _, kd, kh, kw) = weight.dims5()?;
-        let flat = weight.reshape((c, weight.elem_count() / c.max(1)))?.t()?.contiguous()?;
-        let bias = bias.to_dtype(DType::F32)?;
-        Ok(Self { linear: Linear::new(flat, None)?, bias, kernel: [kd, kh, kw] })
+        let (c, out_channels, kd, kh, kw) = weight.dims5()?;
+        let size = kd * kh * kw;
+        // Channels last, so that what follows a block of voxels never has to regroup it.
+        let weight = weight.reshape((c, out_channels, size))?.permute((2, 1, 0))?;
+        let weight = weight.contiguous()?.reshape((size * out_channels, c))?;
+        let bias = bias.unsqueeze(0)?.repeat((size, 1))?.flatten_all()?;
+        Ok(Self { linear: Linear::new(weight, Some(bias))?, out_channels, kernel: [kd, kh, kw] })
+    }
+
+    /// The voxels that each input voxel becomes, one after the other: nothing is regrouped.
+    ///
+    /// # Shapes
+    /// - `rows`: `[B, L, C]`    - returns: `[B, L * kd * kh * kw, out]`
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's.
+    pub fn forward_blocks(&self, rows: &Tensor) -> Result<Tensor> {
+        let (b, l, _) = rows.dims3()?;
+        let size: usize = self.kernel.iter().product();
+        self.linear.forward(rows)?.reshape((b, l * size, self.out_channels))
     }
 
     /// # Shapes
@@ -133,12 +149,10 @@ impl ConvTranspose3d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, d, h, w) = x.dims5()?;
         let [kd, kh, kw] = self.kernel;
-        let out = self.bias.dim(0)?;
-        let rows = x.reshape((b, c, d * h * w))?.transpose(1, 2)?;
-        let y = self.linear.forward(&rows)?.reshape(vec![b, d, h, w, out, kd, kh, kw])?;
-        let y = y.permute(vec![0, 4, 1, 5, 2, 6, 3, 7])?;
-        let y = y.reshape((b, out, d * kd, h * kh, w * kw))?;
-        y.broadcast_add(&self.bias.to_dtype(y.dtype())?.reshape((1, out, 1, 1, 1))?)
+        let out = self.out_channels;
+        let y = self.forward_blocks(&x.reshape((b, c, d * h * w))?.transpose(1, 2)?)?;
+        let y = y.reshape(vec![b, d, h, w, kd, kh, kw, out])?;
+        y.permute(vec![0, 7, 1, 4, 2, 5, 3, 6])?.reshape((b, out, d * kd, h * kh, w * kw))
     }
 }
 
