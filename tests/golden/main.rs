@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
 
 mod case;
+mod checkpoint;
 mod half_precision;
 mod phantom;
 mod r1seg;

@@ -1,0 +1,176 @@
+//! Model folders: which files they hold ([`CheckpointSource`]), their weights, tensor by tensor
+//! (`weights`), and what became of each ([`LoadReport`]).
+//!
+//! Nothing else opens weight files or knows odd keys.
+
+mod report;
+mod weights;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use r1seg_tokenizer::TokenizerFiles;
+
+use crate::Error;
+use weights::{Bytes, Shard};
+
+pub use report::LoadReport;
+pub(crate) use weights::{SharedWeights, Weights};
+
+/// The largest config file that is read.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// More shards than any published model has.
+const MAX_SHARDS: usize = 4096;
+
+/// Where a checkpoint in the published layout lives.
+#[derive(Debug, Clone)]
+pub enum CheckpointSource {
+    /// A folder with `config.json`, tokenizer files and safetensors.
+    Folder(PathBuf),
+    /// The same files, in the program itself.
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
+impl CheckpointSource {
+    /// The embedded demonstration model, which knows only synthetic phantoms.
+    pub fn demo() -> Self {
+        Self::Embedded(r1seg_phantom::checkpoint_files())
+    }
+
+    /// A path for messages.
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Self::Folder(path) => path.clone(),
+            Self::Embedded(_) => PathBuf::from("demo"),
+        }
+    }
+
+    /// A small file, if it exists.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
+        match self {
+            Self::Embedded(files) => {
+                Ok(files.iter().find(|(n, _)| *n == name).map(|(_, b)| Cow::Borrowed(*b)))
+            }
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                match std::fs::metadata(&path) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                    Err(source) => return Err(Error::ModelIo { path, source }),
+                    Ok(m) if m.len() > MAX_CONFIG_BYTES => {
+                        let message = format!("{name} is {} bytes long", m.len());
+                        return Err(Error::Config { path, message });
+                    }
+                    Ok(_) => {}
+                }
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(source) => Err(Error::ModelIo { path, source }),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tokenizer_files(&self) -> Result<TokenizerFiles, Error> {
+        match self {
+            Self::Folder(folder) => Ok(TokenizerFiles::from_dir(folder)?),
+            Self::Embedded(_) => Ok(TokenizerFiles {
+                tokenizer_json: self.read("tokenizer.json")?,
+                tokenizer_model: self.read("tokenizer.model")?,
+                tokenizer_config: self.read("tokenizer_config.json")?,
+                added_tokens: self.read("added_tokens.json")?,
+                special_tokens_map: self.read("special_tokens_map.json")?,
+            }),
+        }
+    }
+
+    /// Opens the weights without reading them.
+    pub(crate) fn open_weights(&self) -> Result<Weights, Error> {
+        let shards = match self {
+            Self::Embedded(files) => {
+                let (name, bytes) = files
+                    .iter()
+                    .find(|(name, _)| *name == "model.safetensors")
+                    .ok_or_else(|| self.missing("model.safetensors"))?;
+                vec![Shard::new((*name).to_string(), Bytes::Static(bytes), &self.path())?]
+            }
+            Self::Folder(folder) => {
+                let names = shard_names(folder, self)?;
+                names
+                    .into_iter()
+                    .map(|name| {
+                        let bytes = Bytes::map(&folder.join(&name))?;
+                        Shard::new(name, bytes, folder)
+                    })
+                    .collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        Weights::new(shards, self.path())
+    }
+
+    fn missing(&self, file: &str) -> Error {
+        Error::MissingFile { path: self.path(), file: file.to_string() }
+    }
+}
+
+/// The shards of a folder, by `model.safetensors.index.json` where there is one.
+fn shard_names(folder: &Path, source: &CheckpointSource) -> Result<Vec<String>, Error> {
+    const INDEX: &str = "model.safetensors.index.json";
+    if folder.join("model.safetensors").is_file() {
+        return Ok(vec!["model.safetensors".to_string()]);
+    }
+    let Some(index) = source.read(INDEX)? else {
+        for name in ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin"] {
+            if folder.join(name).exists() {
+                let path = folder.to_path_buf();
+                return Err(Error::Pickle { path, file: name.to_string() });
+            }
+        }
+        return Err(source.missing("model.safetensors"));
+    };
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let broken = |message: String| Error::Safetensors {
+        path: folder.to_path_buf(),
+        file: INDEX.to_string(),
+        message,
+    };
+    let index: Index = serde_json::from_slice(&index).map_err(|e| broken(e.to_string()))?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    if names.is_empty() || names.len() > MAX_SHARDS {
+        return Err(broken(format!("it names {} shards", names.len())));
+    }
+    for name in &names {
+        // An index is a stranger's file: it may not point outside its folder.
+        let plain = Path::new(name).file_name().is_some_and(|f| f == name.as_str());
+        if !plain {
+            return Err(broken(format!("`{name}` is not a plain file name")));
+        }
+        if !folder.join(name).is_file() {
+            return Err(source.missing(name));
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// Tensors that published R1Seg-3D checkpoints carry and the authors' code never reads at
+/// inference: they are tolerated by name, everything else is accounted for.
+pub(crate) fn never_used(name: &str) -> bool {
+    let Some(name) = name.strip_prefix("model.vision_module.") else {
+        // Buffers that old versions of transformers saved, and a head that is tied.
+        return name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight";
+    };
+    // The contrastive heads of the pretraining.
+    name.starts_with("mm_vision_proj.")
+        || name.starts_with("mm_language_proj.")
+        || name == "logit_scale"
+        // Only the single-mask output is used.
+        || ["1", "2", "3"]
+            .iter()
+            .any(|n| name.starts_with(&format!("mask_decoder.output_hypernetworks_mlps.{n}.")))
+        // MONAI 1.4 and later create these in every block, for a mode that is off.
+        || name.contains(".norm_cross_attn.")
+        || name.contains(".cross_attn.")
+}
