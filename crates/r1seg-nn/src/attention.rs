@@ -1,25 +1,12 @@
 //! Scaled dot-product attention with an f32 softmax.
 
 use candle_core::{CpuStorage, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
-use r1seg_kernels::{AttentionArgs, Mask};
+use r1seg_kernels::AttentionArgs;
+pub use r1seg_kernels::Mask as AttentionMask;
 
 /// Scores that one pass may hold at once where they are materialised: bounds the memory of long
 /// sequences (64 MiB of f32).
 const MAX_SCORES: usize = 16 << 20;
-
-/// Which keys a query sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttentionMask {
-    /// All of them.
-    None,
-    /// Query `i` sits at position `past + i` and sees keys up to itself.
-    Causal {
-        /// Keys that precede the first query.
-        past: usize,
-        /// Only the last `window` keys up to the query itself, when set.
-        window: Option<usize>,
-    },
-}
 
 /// `softmax(scale * q kᵀ + mask) v`, the softmax in f32 whatever the dtype.
 ///
@@ -126,10 +113,7 @@ impl CustomOp3 for BlockedAttention {
                 k_head_stride: k_layout.stride()[1],
                 v_head_stride: v_layout.stride()[1],
                 scale: self.scale,
-                mask: match self.mask {
-                    AttentionMask::None => Mask::None,
-                    AttentionMask::Causal { past, window } => Mask::Causal { past, window },
-                },
+                mask: self.mask,
             });
         }
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))

@@ -64,4 +64,4 @@ pub use files::{MAX_CONFIG_BYTES, MAX_VOCABULARY_BYTES, TokenizerFiles};
 pub use prompt::{Prompt, PromptPart, Separator};
 pub use stream::StreamDecoder;
 pub use terminal::sanitize_terminal;
-pub use tokenizer::{PromptTokenizer, TokenizerKind};
+pub use tokenizer::{PromptTokenizer, TokenizerKind, check_question};

@@ -45,6 +45,17 @@ macro_rules! either {
     };
 }
 
+/// Whether a question has words in it; it needs no tokenizer.
+///
+/// # Errors
+/// [`Error::EmptyQuestion`] for an empty or blank one.
+pub fn check_question(question: &str) -> Result<(), Error> {
+    if question.chars().all(|c| c.is_whitespace() || c == '\0') {
+        return Err(Error::EmptyQuestion);
+    }
+    Ok(())
+}
+
 impl PromptTokenizer {
     /// Builds the tokenizer that the files describe.
     ///
@@ -196,7 +207,7 @@ impl PromptTokenizer {
         separator: Separator,
     ) -> Result<Prompt, Error> {
         let is_blank = |part: &PromptPart<'_>| match part {
-            PromptPart::Text(text) => text.chars().all(|c| c.is_whitespace() || c == '\0'),
+            PromptPart::Text(text) => check_question(text).is_err(),
             PromptPart::Token(_) => false,
         };
         if question.iter().all(is_blank) {

@@ -60,7 +60,7 @@ pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;
 pub use encoded::{EncodedVolume, Event};
 pub use error::{Error, ErrorKind};
-pub use model::R1SegModel;
+pub use model::{R1SegModel, check_question};
 pub use options::{
     AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe,
     Sampling, Separator,

@@ -323,6 +323,14 @@ impl R1SegModel {
     }
 }
 
+/// Whether a question has words in it, which can be asked before a model is loaded.
+///
+/// # Errors
+/// [`Error::Tokenizer`] for an empty or blank one.
+pub fn check_question(question: &str) -> Result<(), Error> {
+    Ok(r1seg_tokenizer::check_question(question)?)
+}
+
 /// What the model has seen of a volume, or of one window of it.
 #[derive(Debug)]
 pub(crate) struct View {

@@ -26,16 +26,7 @@ const FILES: [&str; 5] = ["mask.nii.gz", "mask.npy", "preview.png", "answer.txt"
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let prompt = prompt(&args.prompt)?;
-    if prompt.chars().all(|c| c.is_whitespace() || c == '\0') {
-        return Err(CliError {
-            code: "R-TOK-12",
-            kind: ErrorKind::Usage,
-            what: "the question is empty".to_string(),
-            path: None,
-            fix: Some("ask something, such as --prompt \"Can you segment the liver?\"".to_string()),
-        }
-        .into());
-    }
+    r1seg::check_question(&prompt)?;
     let (source, model_name) = study::source(&args.model)?;
     let ask = ask_options(args, cancel)?;
 
