@@ -19,7 +19,7 @@ fn phantom() -> Volume {
 fn encode(c: &mut Criterion) {
     let (model, volume) = (common::demo(), phantom());
     let mut group = common::group(c, "encode");
-    group.throughput(Throughput::Elements(volume.data().len() as u64));
+    group.throughput(Throughput::Elements(volume.voxels().len() as u64));
     group.bench_function("demo", |b| b.iter(|| model.encode(&volume).unwrap()));
     group.finish();
 }

@@ -27,7 +27,8 @@ fn study() -> (Volume, Mask) {
     let phantom = Phantom::draw_sized(7, SHAPE);
     let geometry = Geometry::with_spacing(SHAPE, SPACING_MM).unwrap();
     let mask = Mask::new(phantom.mask(Organ::Liver), geometry.clone()).unwrap();
-    let hu = phantom.volume.iter().map(|v| (v * 1400.0 - 1000.0).round()).collect();
+    let hu: Vec<i16> =
+        phantom.volume.iter().map(|v| (v * 1400.0 - 1000.0).round() as i16).collect();
     (Volume::new(hu, geometry).unwrap(), mask)
 }
 

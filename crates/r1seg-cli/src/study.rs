@@ -96,7 +96,7 @@ pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
     });
     render(&Scene {
-        volume: volume.data(),
+        volume: &volume.voxels().to_f32(),
         shape: volume.shape(),
         axes,
         labels,
@@ -109,7 +109,7 @@ pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &
 /// The usual soft-tissue window for HU, else the whole range.
 fn grey_range(volume: &Volume) -> (f32, f32) {
     use r1seg::volume::intensity::{IntensityRange, min_max};
-    match min_max(volume.data()) {
+    match min_max(volume.voxels()) {
         Some((low, high)) if IntensityRange::of(low, high) == IntensityRange::Hu => (-160.0, 240.0),
         Some((low, high)) if low < high => (low, high),
         Some((low, _)) => (low, low + 1.0),

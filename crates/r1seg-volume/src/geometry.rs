@@ -12,6 +12,10 @@ pub enum AffineSource {
     Qform,
     /// A guess from the NIfTI voxel sizes alone, since neither sform nor qform is set.
     Pixdim,
+    /// Position, orientation and spacing of DICOM slices.
+    Dicom,
+    /// Space directions and origin of NRRD.
+    Nrrd,
     /// Given by the caller, not by the file.
     Given,
     /// There is no affine.
@@ -19,12 +23,14 @@ pub enum AffineSource {
 }
 
 impl AffineSource {
-    /// `sform`, `qform`, `pixdim`, `given` or `none`.
+    /// `sform`, `qform`, `pixdim`, `dicom`, `nrrd`, `given` or `none`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sform => "sform",
             Self::Qform => "qform",
             Self::Pixdim => "pixdim",
+            Self::Dicom => "dicom",
+            Self::Nrrd => "nrrd",
             Self::Given => "given",
             Self::None => "none",
         }
@@ -94,6 +100,11 @@ impl Geometry {
         fields: NiftiFields,
     ) -> Self {
         Self { shape, affine: Some(affine), source, nifti: Some(fields), npy_leading_axis: false }
+    }
+
+    /// The same geometry, whose affine comes from `source`.
+    pub(crate) fn with_source(self, source: AffineSource) -> Self {
+        Self { source, ..self }
     }
 
     pub(crate) fn from_npy(shape: [usize; 3], npy_leading_axis: bool) -> Self {

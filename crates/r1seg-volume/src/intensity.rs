@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::selection;
+use crate::{Voxels, selection};
 
 /// Voxels a task; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 16;
@@ -55,17 +55,18 @@ impl IntensityRange {
 }
 
 /// Smallest and largest value; `None` without values.
-pub fn min_max(data: &[f32]) -> Option<(f32, f32)> {
+pub fn min_max(voxels: &Voxels) -> Option<(f32, f32)> {
     let ends = |chunk: &[f32]| {
         chunk
             .iter()
             .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
     };
-    data.par_chunks(CHUNK).map(ends).reduce_with(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    voxels.to_f32().par_chunks(CHUNK).map(ends).reduce_with(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 /// Mean in f64; `None` without values.
-pub fn mean(data: &[f32]) -> Option<f64> {
+pub fn mean(voxels: &Voxels) -> Option<f64> {
+    let data = voxels.to_f32();
     let sums: Vec<f64> =
         data.par_chunks(CHUNK).map(|chunk| chunk.iter().map(|v| f64::from(*v)).sum()).collect();
     (!data.is_empty()).then(|| sums.iter().sum::<f64>() / data.len() as f64)
@@ -73,17 +74,18 @@ pub fn mean(data: &[f32]) -> Option<f64> {
 
 /// Percentiles (0..=100, clamped) with linear interpolation, as `numpy.percentile`; `None` without
 /// values.
-pub fn percentiles<const N: usize>(data: &[f32], percents: [f64; N]) -> Option<[f32; N]> {
-    selection::percentiles(data, |_| true, percents)
+pub fn percentiles<const N: usize>(voxels: &Voxels, percents: [f64; N]) -> Option<[f32; N]> {
+    selection::percentiles(&voxels.to_f32(), |_| true, percents)
 }
 
 /// Percentiles 0.05 and 99.95 of the voxels above the mean, which M3D-Seg, SegVol and R1Seg clip
 /// to; both ends are the one value of a constant volume. `None` without values.
-pub fn foreground_percentiles(data: &[f32]) -> Option<(f32, f32)> {
-    let mean = mean(data)?;
-    match selection::percentiles(data, |v| mean < f64::from(v), FOREGROUND_PERCENTILES) {
+pub fn foreground_percentiles(voxels: &Voxels) -> Option<(f32, f32)> {
+    let mean = mean(voxels)?;
+    match selection::percentiles(&voxels.to_f32(), |v| mean < f64::from(v), FOREGROUND_PERCENTILES)
+    {
         Some([low, high]) => Some((low, high)),
-        None => min_max(data),
+        None => min_max(voxels),
     }
 }
 
@@ -125,29 +127,29 @@ mod tests {
     #[test]
     fn percentiles_interpolate_linearly_as_numpy_does() {
         // numpy.percentile([15, 20, 35, 40, 50], [0, 5, 40, 99.95, 100])
-        let values = [50.0, 15.0, 40.0, 20.0, 35.0];
+        let values = vec![50.0_f32, 15.0, 40.0, 20.0, 35.0].into();
         let got = percentiles(&values, [0.0, 5.0, 40.0, 99.95, 100.0]).unwrap();
         for (got, expected) in got.iter().zip([15.0, 16.0, 29.0, 49.98, 50.0]) {
             assert!((got - expected).abs() < 1e-5, "{got} {expected}");
         }
-        assert_eq!(percentiles(&[], [50.0]), None);
+        assert_eq!(percentiles(&Vec::<f32>::new().into(), [50.0]), None);
     }
 
     #[test]
     fn foreground_is_what_lies_above_the_mean() {
         // Mean 2.5; foreground 3, 4 and 5; numpy.percentile([3, 4, 5], [0.05, 99.95])
-        let (low, high) = foreground_percentiles(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let (low, high) = foreground_percentiles(&vec![0_i16, 1, 2, 3, 4, 5].into()).unwrap();
         assert!((low - 3.001).abs() < 1e-6 && (high - 4.999).abs() < 1e-6);
     }
 
     #[test]
     fn a_constant_volume_has_one_value_and_rescales_to_zero() {
-        let mut data = vec![-1024.0; 1000];
-        let (low, high) = foreground_percentiles(&data).unwrap();
+        let mut data = vec![-1024.0_f32; 1000];
+        let (low, high) = foreground_percentiles(&data.clone().into()).unwrap();
         assert_eq!((low, high), (-1024.0, -1024.0));
         rescale(&mut data, low, high);
         assert!(data.iter().all(|v| *v == 0.0));
-        assert_eq!(foreground_percentiles(&[]), None);
+        assert_eq!(foreground_percentiles(&Vec::<f32>::new().into()), None);
     }
 
     #[test]

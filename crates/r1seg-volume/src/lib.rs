@@ -20,7 +20,7 @@
 //!     let [z, y, x] = [n / (40 * 48), n / 48 % 40, n % 48].map(|v| v as f32);
 //!     (5.0 * (z - 6.0)).hypot(y - 20.0).hypot(x - 24.0) < 12.0
 //! };
-//! let data = (0..12 * 40 * 48).map(|n| if ball(n) { 60.0 } else { -1000.0 }).collect();
+//! let data: Vec<i16> = (0..12 * 40 * 48).map(|n| if ball(n) { 60 } else { -1000 }).collect();
 //! let volume = Volume::new(data, Geometry::with_spacing(shape, [5.0, 1.0, 1.0])?)?;
 //!
 //! // To the model: HU to 0..=1, cropped and resized.
@@ -87,6 +87,7 @@ mod selection;
 pub mod sliding;
 mod stats;
 mod volume;
+mod voxels;
 mod warning;
 
 pub use affine::Affine;
@@ -96,11 +97,12 @@ pub use geometry::{AffineSource, Geometry};
 pub use intensity::IntensityRange;
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
-    Loaded, MaskFormat, Overwrite, ReadOptions, SourceKind, read, read_from, write_atomically,
-    write_mask, write_mask_to, write_volume,
+    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, SourceKind, read, read_from,
+    write_atomically, write_mask, write_mask_to, write_volume,
 };
 pub use placement::Placement;
 pub use recipe::{Prepared, Recipe};
 pub use stats::{MaskStats, mask_stats};
 pub use volume::{Mask, Volume};
+pub use voxels::{Scale, Voxels};
 pub use warning::Warning;

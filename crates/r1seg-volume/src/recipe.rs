@@ -75,7 +75,7 @@ impl Recipe {
     /// `0..=1` gives [`Recipe::None`], HU [`Recipe::M3dSeg`], `0..=255` [`Recipe::M3dCap`], anything
     /// else [`Recipe::M3dSeg`], whose result does not depend on an offset or a factor.
     pub fn auto(volume: &Volume) -> (Self, Option<Warning>) {
-        let Some((low, high)) = intensity::min_max(volume.data()) else {
+        let Some((low, high)) = intensity::min_max(volume.voxels()) else {
             return (Self::None, None);
         };
         let unlike_hu = |code| {
@@ -98,7 +98,7 @@ impl Recipe {
     /// None for a volume that was read; [`Error::EmptyShape`] for one without voxels.
     pub fn apply(&self, volume: &Volume) -> Result<Prepared, Error> {
         let shape = volume.shape();
-        let data = volume.data();
+        let data = volume.voxels();
         let ends = match self {
             Self::M3dSeg => intensity::foreground_percentiles(data),
             Self::M3dRefSeg => {
@@ -113,7 +113,7 @@ impl Recipe {
         let foreground = match self {
             Self::None => Some(Region::whole(shape)),
             // What lies above `low` is what rescales to more than 0.
-            _ if low < high => foreground_box(data, shape, low)?,
+            _ if low < high => foreground_box(&data.to_f32(), shape, low)?,
             _ => None,
         };
         if foreground.is_none() || high <= low {
@@ -124,7 +124,7 @@ impl Recipe {
             warnings.push(Warning::new("W-CONST", text));
         }
         let region = foreground.unwrap_or(Region::whole(shape));
-        let mut data = crop(data, shape, region)?;
+        let mut data = crop(&data.to_f32(), shape, region)?;
         if *self != Self::None {
             intensity::rescale(&mut data, low, high);
         }
@@ -184,7 +184,7 @@ mod tests {
 
     fn volume(shape: [usize; 3], value: impl Fn(usize) -> f32) -> Volume {
         let geometry = Geometry::without_affine(shape);
-        Volume::new((0..geometry.voxels()).map(value).collect(), geometry).unwrap()
+        Volume::new((0..geometry.voxels()).map(value).collect::<Vec<_>>(), geometry).unwrap()
     }
 
     #[test]
@@ -224,7 +224,10 @@ mod tests {
     fn none_leaves_a_normalised_volume_as_it_is() {
         let v = volume([4, 5, 6], |n| n as f32 / 119.0);
         let prepared = Recipe::None.apply(&v).unwrap();
-        assert_eq!((prepared.data(), prepared.crop()), (v.data(), Region::whole([4, 5, 6])));
+        assert_eq!(
+            (prepared.data(), prepared.crop()),
+            (&*v.voxels().to_f32(), Region::whole([4, 5, 6]))
+        );
     }
 
     #[test]
@@ -262,7 +265,7 @@ mod tests {
         let logits: Vec<f32> = prepared.data().iter().map(|v| v - 0.6).collect();
         let mask = prepared.placement().mask_from_logits(&logits, prepared.shape()).unwrap();
         // 0.6 of 0..=11 lies between 6 and 7.
-        let expected: Vec<u8> = v.data().iter().map(|v| u8::from(6.6 < *v)).collect();
+        let expected: Vec<u8> = v.voxels().to_f32().iter().map(|v| u8::from(6.6 < *v)).collect();
         assert_eq!(mask, expected);
     }
 

@@ -40,12 +40,12 @@ pub fn mask_stats(mask: &Mask, label: u8, volume: &Volume) -> Result<MaskStats, 
     let mut index_sums = [0.0; 3];
     let mut intensity_sum = 0.0;
     let (mut least, mut most) = ([usize::MAX; 3], [0; 3]);
+    let mut intensities = Vec::new();
 
     for z in 0..d {
         for y in 0..h {
             let first = (z * h + y) * w;
             let row = &mask.data()[first..first + w];
-            let intensities = &volume.data()[first..first + w];
             let mut x = 0;
             while let Some(skip) = row[x..].iter().position(|v| *v == label) {
                 let start = x + skip;
@@ -56,7 +56,9 @@ pub fn mask_stats(mask: &Mask, label: u8, volume: &Volume) -> Result<MaskStats, 
                 index_sums[0] += run as f64 * (start + x - 1) as f64 / 2.0;
                 index_sums[1] += (run * y) as f64;
                 index_sums[2] += (run * z) as f64;
-                intensity_sum += intensities[start..x].iter().map(|v| f64::from(*v)).sum::<f64>();
+                intensities.clear();
+                volume.voxels().append_to(first + start..first + x, &mut intensities);
+                intensity_sum += intensities.iter().map(|v| f64::from(*v)).sum::<f64>();
                 for (axis, (low, high)) in [(start, x - 1), (y, y), (z, z)].into_iter().enumerate()
                 {
                     least[axis] = least[axis].min(low);
@@ -98,7 +100,7 @@ mod tests {
         for [z, y, x] in voxels {
             data[(z * shape[1] + y) * shape[2] + x] = 2;
         }
-        let intensities = (0..geometry.voxels()).map(|n| n as f32).collect();
+        let intensities: Vec<f32> = (0..geometry.voxels()).map(|n| n as f32).collect();
         let volume = Volume::new(intensities, geometry.clone()).unwrap();
         mask_stats(&Mask::new(data, geometry).unwrap(), 2, &volume).unwrap()
     }

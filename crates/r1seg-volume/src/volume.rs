@@ -1,25 +1,26 @@
-use crate::{Error, Geometry};
+use crate::{Error, Geometry, Voxels};
 
 /// A 3D scalar grid with its geometry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Volume {
-    data: Vec<f32>,
+    voxels: Voxels,
     geometry: Geometry,
 }
 
 impl Volume {
-    /// A volume of `data` in `[D, H, W]` C order.
+    /// A volume of intensities in `[D, H, W]` C order: `Vec<f32>`, `Vec<i16>` or [`Voxels`].
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `data` has not one value a voxel.
-    pub fn new(data: Vec<f32>, geometry: Geometry) -> Result<Self, Error> {
-        check_length(data.len(), &geometry)?;
-        Ok(Self { data, geometry })
+    /// [`Error::DataLength`] if there is not one value a voxel.
+    pub fn new(voxels: impl Into<Voxels>, geometry: Geometry) -> Result<Self, Error> {
+        let voxels = voxels.into();
+        check_length(voxels.len(), &geometry)?;
+        Ok(Self { voxels, geometry })
     }
 
     /// Intensities in `[D, H, W]` C order; HU for most CT.
-    pub fn data(&self) -> &[f32] {
-        &self.data
+    pub fn voxels(&self) -> &Voxels {
+        &self.voxels
     }
 
     /// The grid and its place in the world.
@@ -32,9 +33,9 @@ impl Volume {
         self.geometry.shape()
     }
 
-    /// The data and the geometry, without a copy.
-    pub fn into_parts(self) -> (Vec<f32>, Geometry) {
-        (self.data, self.geometry)
+    /// The voxels and the geometry, without a copy.
+    pub fn into_parts(self) -> (Voxels, Geometry) {
+        (self.voxels, self.geometry)
     }
 }
 
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn volume_and_mask_refuse_data_of_another_length() {
         let g = Geometry::without_affine([2, 3, 4]);
-        let error = Volume::new(vec![0.0; 23], g.clone()).unwrap_err();
+        let error = Volume::new(vec![0.0_f32; 23], g.clone()).unwrap_err();
         assert_eq!(error.to_string(), "data has 23 values, but the shape 2x3x4 has 24 voxels");
         assert_eq!(Mask::new(vec![0; 25], g).unwrap_err().code(), "R-GEO-01");
     }

@@ -91,7 +91,8 @@ impl<'m> EncodedVolume<'m> {
             }
         };
         if recipe == Recipe::None
-            && let Some((low, high)) = min_max(volume.data()).filter(|(l, h)| *l < 0.0 || 1.0 < *h)
+            && let Some((low, high)) =
+                min_max(volume.voxels()).filter(|(l, h)| *l < 0.0 || 1.0 < *h)
         {
             let text = format!("values span {low}..{high}, but recipe `none` expects 0..1");
             warnings.push(Warning::new("W-RANGE", text).with_fix("use --preprocess auto"));

@@ -182,7 +182,7 @@ fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
 /// Voxels in 0..1 without a pattern.
 fn noise(shape: [usize; 3], seed: u64) -> Result<Volume> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let voxels = (0..shape.iter().product::<usize>())
+    let voxels: Vec<f32> = (0..shape.iter().product::<usize>())
         .map(|_| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -208,9 +208,9 @@ mod tests {
     #[test]
     fn noise_is_spread_over_the_unit_range() -> Result<()> {
         let volume = noise([4, 16, 16], 3)?;
-        let mean = volume.data().iter().sum::<f32>() / volume.data().len() as f32;
+        let mean = volume.voxels().iter().sum::<f32>() / volume.voxels().len() as f32;
         assert!((mean - 0.5).abs() < 0.05, "{mean}");
-        assert!(volume.data().iter().all(|v| (0.0..1.0).contains(v)));
+        assert!(volume.voxels().iter().all(|v| (0.0..1.0).contains(&v)));
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ fn mask_and_trace_equal_the_recorded_ones() {
     let mask = read(desk.path("out/mask.npy"), &ReadOptions::default()).unwrap().volume;
     let packed = &expected["mask.packed"].bytes;
     let bit = |n: usize| f32::from(packed[n / 8] >> (7 - n % 8) & 1);
-    assert!(mask.data().iter().enumerate().all(|(n, &voxel)| voxel == bit(n)));
+    assert!(mask.voxels().iter().enumerate().all(|(n, voxel)| voxel == bit(n)));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn oblique(desk: &Desk) -> (std::path::PathBuf, [[f64; 4]; 4]) {
         [0.0, 0.0, 0.0, 1.0],
     ];
     let geometry = Geometry::with_affine(recorded.shape(), affine).unwrap();
-    let volume = Volume::new(recorded.data().to_vec(), geometry).unwrap();
+    let volume = Volume::new(recorded.into_parts().0, geometry).unwrap();
     let path = desk.path("ct.nii.gz");
     write_volume(&path, &volume, Overwrite::Refuse).unwrap();
     (path, affine)
@@ -165,7 +165,7 @@ fn a_mask_lies_on_its_oblique_nifti_bit_for_bit() {
     assert_eq!(mask.shape(), image.shape());
     assert_eq!(mask.geometry().affine(), Some(&affine));
     assert_eq!(mask.geometry().affine_source(), AffineSource::Sform);
-    let voxels = mask.data().iter().filter(|&&v| v == 1.0).count();
+    let voxels = mask.voxels().iter().filter(|v| *v == 1.0).count();
     assert_eq!(voxels, 4661);
 
     let report = &desk.report()["masks"][0];

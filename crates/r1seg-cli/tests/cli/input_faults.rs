@@ -118,7 +118,7 @@ fn a_volume_without_a_number_is_refused_and_some_nan_are_repaired() {
 
 fn nifti(desk: &Desk, name: &str) -> std::path::PathBuf {
     let geometry = Geometry::with_spacing([16, 64, 64], [5.0, 1.0, 1.0]).unwrap();
-    let data = (0..16 * 64 * 64).map(|n| (n * 7919 % 1000) as f32 / 1000.0).collect();
+    let data: Vec<f32> = (0..16 * 64 * 64).map(|n| (n * 7919 % 1000) as f32 / 1000.0).collect();
     let volume = Volume::new(data, geometry).unwrap();
     write_volume(desk.path(name), &volume, Overwrite::Refuse).unwrap();
     desk.path(name)

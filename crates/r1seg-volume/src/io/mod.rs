@@ -10,7 +10,7 @@ mod write;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use atomic::{Overwrite, write_atomically};
 pub use write::{MaskFormat, write_mask, write_mask_to, write_volume};
@@ -28,21 +28,30 @@ pub enum SourceKind {
     Nifti2,
     /// A numpy array.
     Npy,
+    /// One array of a numpy archive.
+    Npz,
+    /// A DICOM series.
+    Dicom,
+    /// NRRD, with the voxels inside or beside it.
+    Nrrd,
 }
 
 impl SourceKind {
-    /// `nifti-1`, `nifti-2` or `npy`.
+    /// `nifti-1`, `nifti-2`, `npy`, `npz`, `dicom` or `nrrd`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nifti1 => "nifti-1",
             Self::Nifti2 => "nifti-2",
             Self::Npy => "npy",
+            Self::Npz => "npz",
+            Self::Dicom => "dicom",
+            Self::Nrrd => "nrrd",
         }
     }
 }
 
-/// Limits of what is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which volume is read where a file holds several, what is known beyond the file, and limits.
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ReadOptions {
     /// Most voxels of a volume; 2³⁰ by default.
@@ -51,11 +60,49 @@ pub struct ReadOptions {
     pub max_bytes: u64,
     /// Fewest voxels along each axis; 4 by default, because less is a picture, not a volume.
     pub min_axis: usize,
+    /// Which frame of a 4D NIfTI file, from 0.
+    pub frame: Option<usize>,
+    /// Which array of an `.npz` file.
+    pub key: Option<String>,
+    /// How the axes of an array lie, where that is not `[D, H, W]`.
+    pub axes: Option<ArrayAxes>,
+    /// Millimetres a voxel, `[D, H, W]`, for a file that does not say or says nonsense.
+    pub spacing_mm: Option<[f64; 3]>,
+    /// A volume of the same shape whose geometry is taken instead of the file's own.
+    pub affine_from: Option<PathBuf>,
+    /// Which DICOM series, by its number in the list or the start of its hashed UID.
+    pub series: Option<String>,
+    /// Reads a DICOM series with missing or unequal slices, resampled to equal distances.
+    pub allow_gaps: bool,
+    /// Reads DICOM that is not CT.
+    pub allow_modality: bool,
+}
+
+/// How the axes of a bare array lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArrayAxes {
+    /// Slices, rows, columns: `[D, H, W]`, as SimpleITK gives them.
+    Zyx,
+    /// Columns, rows, slices: as nibabel gives them.
+    Xyz,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { max_voxels: 1 << 30, max_bytes: 4 << 30, min_axis: 4 }
+        Self {
+            max_voxels: 1 << 30,
+            max_bytes: 4 << 30,
+            min_axis: 4,
+            frame: None,
+            key: None,
+            axes: None,
+            spacing_mm: None,
+            affine_from: None,
+            series: None,
+            allow_gaps: false,
+            allow_modality: false,
+        }
     }
 }
 
@@ -78,6 +125,62 @@ impl ReadOptions {
     #[must_use]
     pub fn with_min_axis(mut self, min_axis: usize) -> Self {
         self.min_axis = min_axis;
+        self
+    }
+
+    /// Chooses a frame of a 4D NIfTI file, from 0.
+    #[must_use]
+    pub fn with_frame(mut self, frame: usize) -> Self {
+        self.frame = Some(frame);
+        self
+    }
+
+    /// Chooses an array of an `.npz` file.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Says how the axes of an array lie.
+    #[must_use]
+    pub fn with_axes(mut self, axes: ArrayAxes) -> Self {
+        self.axes = Some(axes);
+        self
+    }
+
+    /// Says how large a voxel is, mm along `[D, H, W]`.
+    #[must_use]
+    pub fn with_spacing_mm(mut self, spacing_mm: [f64; 3]) -> Self {
+        self.spacing_mm = Some(spacing_mm);
+        self
+    }
+
+    /// Takes the geometry of another volume of the same shape.
+    #[must_use]
+    pub fn with_affine_from(mut self, path: impl Into<PathBuf>) -> Self {
+        self.affine_from = Some(path.into());
+        self
+    }
+
+    /// Chooses a DICOM series.
+    #[must_use]
+    pub fn with_series(mut self, series: impl Into<String>) -> Self {
+        self.series = Some(series.into());
+        self
+    }
+
+    /// Reads a DICOM series with missing or unequal slices.
+    #[must_use]
+    pub fn with_allow_gaps(mut self, allow_gaps: bool) -> Self {
+        self.allow_gaps = allow_gaps;
+        self
+    }
+
+    /// Reads DICOM that is not CT.
+    #[must_use]
+    pub fn with_allow_modality(mut self, allow_modality: bool) -> Self {
+        self.allow_modality = allow_modality;
         self
     }
 }

@@ -100,14 +100,14 @@ mod tests {
             [0.0, 0.0, 0.0, 1.0],
         ];
         let geometry = crate::Geometry::with_affine([4, 5, 6], affine).unwrap();
-        let data = (0..120).map(|v| v as f32 / 7.0).collect();
+        let data: Vec<f32> = (0..120).map(|v| v as f32 / 7.0).collect();
         let volume = Volume::new(data, geometry).unwrap();
         let folder = tempfile::tempdir().unwrap();
         for name in ["v.nii.gz", "v.nii", "v.npy"] {
             let path = folder.path().join(name);
             write_volume(&path, &volume, Overwrite::Refuse).unwrap();
             let read = super::super::read(&path, &super::super::ReadOptions::default()).unwrap();
-            assert_eq!(read.volume.data(), volume.data());
+            assert_eq!(read.volume.voxels().to_f32(), volume.voxels().to_f32());
             if name != "v.npy" {
                 assert_eq!(read.volume.geometry().affine(), Some(&affine));
             }

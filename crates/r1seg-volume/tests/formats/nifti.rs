@@ -9,7 +9,7 @@ const QUARTER_TURN: [f64; 3] = [0.0, 0.0, std::f64::consts::FRAC_1_SQRT_2];
 fn voxels_are_in_d_h_w_order_with_i_fastest() {
     let volume = load(&Nifti::new([4, 5, 6]).counting()).unwrap().volume;
     assert_eq!(volume.shape(), [6, 5, 4]);
-    let at = |k: usize, j: usize, i: usize| volume.data()[(k * 5 + j) * 4 + i];
+    let at = |k: usize, j: usize, i: usize| volume.voxels().to_f32()[(k * 5 + j) * 4 + i];
     assert_eq!((at(0, 0, 3), at(0, 1, 0), at(1, 0, 0), at(5, 4, 3)), (3.0, 4.0, 20.0, 119.0));
 }
 
@@ -133,7 +133,7 @@ fn every_number_type_is_read_in_both_byte_orders_and_both_versions() {
                 };
                 let loaded = load(&n.file(&(0..80).flat_map(voxel).collect::<Vec<_>>())).unwrap();
                 let expected: Vec<f32> = (0..80_u8).map(f32::from).collect();
-                assert_eq!(loaded.volume.data(), expected, "{datatype} big {big}");
+                assert_eq!(*loaded.volume.voxels().to_f32(), expected, "{datatype} big {big}");
                 let kind = if n.version == 1 { SourceKind::Nifti1 } else { SourceKind::Nifti2 };
                 assert_eq!(loaded.kind, kind);
             }
@@ -145,7 +145,7 @@ fn every_number_type_is_read_in_both_byte_orders_and_both_versions() {
 fn slope_and_intercept_are_applied() {
     let n = Nifti { scale: [2.0, -1024.0], ..Nifti::new([4, 4, 4]) };
     let loaded = load(&n.counting()).unwrap();
-    assert_eq!(&loaded.volume.data()[..3], [-1024.0, -1022.0, -1020.0]);
+    assert_eq!(&loaded.volume.voxels().to_f32()[..3], [-1024.0, -1022.0, -1020.0]);
     assert_eq!(loaded.warnings.len(), 0);
 }
 
@@ -157,11 +157,11 @@ fn a_slope_of_zero_or_nan_leaves_the_values() {
         ([f64::INFINITY, 0.0], &["W-SLOPE"]),
     ] {
         let bytes = Nifti { scale, ..Nifti::new([4, 4, 4]) }.counting();
-        assert_eq!(&load(&bytes).unwrap().volume.data()[..3], [0.0, 1.0, 2.0]);
+        assert_eq!(&load(&bytes).unwrap().volume.voxels().to_f32()[..3], [0.0, 1.0, 2.0]);
         assert_eq!(warnings(&bytes), codes);
     }
     let bytes = Nifti { scale: [2.0, f64::NAN], ..Nifti::new([4, 4, 4]) }.counting();
-    assert_eq!(&load(&bytes).unwrap().volume.data()[..3], [0.0, 2.0, 4.0]);
+    assert_eq!(&load(&bytes).unwrap().volume.voxels().to_f32()[..3], [0.0, 2.0, 4.0]);
     assert_eq!(warnings(&bytes), ["W-SLOPE"]);
 }
 
@@ -185,10 +185,10 @@ fn more_frames_are_refused_with_their_number() {
 fn extensions_are_passed_over() {
     for n in [Nifti::new([4, 4, 4]), Nifti::new([4, 4, 4]).version_2()] {
         let n = Nifti { vox_offset: 1024.0, ..n };
-        assert_eq!(load(&n.counting()).unwrap().volume.data()[63], 63.0);
+        assert_eq!(load(&n.counting()).unwrap().volume.voxels().to_f32()[63], 63.0);
     }
     let n = Nifti { vox_offset: 0.0, ..Nifti::new([4, 4, 4]) };
-    assert_eq!(load(&n.counting()).unwrap().volume.data()[63], 63.0);
+    assert_eq!(load(&n.counting()).unwrap().volume.voxels().to_f32()[63], 63.0);
 }
 
 #[test]
@@ -215,5 +215,5 @@ fn numbers_beyond_f32_are_counted_as_infinite() {
     let voxel = |v: u32| if v == 3 { 1e300 } else { f64::from(v) };
     let bytes = n.file(&(0..64).flat_map(|v| voxel(v).to_le_bytes()).collect::<Vec<_>>());
     let loaded = load(&bytes).unwrap();
-    assert_eq!((loaded.volume.data()[3], loaded.warnings[0].code), (63.0, "W-NAN"));
+    assert_eq!((loaded.volume.voxels().to_f32()[3], loaded.warnings[0].code), (63.0, "W-NAN"));
 }

@@ -33,12 +33,12 @@ fn every_number_type_is_read_in_both_byte_orders() {
             let loaded =
                 load(&npy(&format!("{order}{name}"), "False", "(4, 4, 5)", &data)).unwrap();
             let expected: Vec<f32> = (0..80_u8).map(f32::from).collect();
-            assert_eq!(loaded.volume.data(), expected, "{order}{name}");
+            assert_eq!(*loaded.volume.voxels().to_f32(), expected, "{order}{name}");
             assert_eq!((loaded.kind, loaded.volume.shape()), (SourceKind::Npy, [4, 4, 5]));
         }
     }
     let loaded = load(&npy("|b1", "False", "(4, 4, 4)", &[1; 64])).unwrap();
-    assert_eq!(loaded.volume.data(), [1.0; 64]);
+    assert_eq!(*loaded.volume.voxels().to_f32(), [1.0; 64]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn fortran_order_gives_the_same_volume() {
     let c = load(&npy("|u1", "False", "(4, 5, 6)", &c)).unwrap().volume;
     assert_eq!(load(&npy("|u1", "True", "(4, 5, 6)", &fortran)).unwrap().volume, c);
     let leading = load(&npy("|u1", "True", "(1, 4, 5, 6)", &fortran)).unwrap().volume;
-    assert_eq!(leading.data(), c.data());
+    assert_eq!(leading.voxels().to_f32(), c.voxels().to_f32());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn gzipped_arrays_and_versions_two_and_three_are_read() {
     let mut three = two.clone();
     three[6] = 3;
     for bytes in [gzip(&one), two, three] {
-        assert_eq!(load(&bytes).unwrap().volume.data(), [7.0; 64]);
+        assert_eq!(*load(&bytes).unwrap().volume.voxels().to_f32(), [7.0; 64]);
     }
 }
 
@@ -97,7 +97,7 @@ fn nan_is_replaced_by_the_minimum() {
     let voxel = |n: u8| if n == 9 { f32::NAN } else { f32::from(n) - 3.0 };
     let data: Vec<u8> = (0..64).flat_map(|n| voxel(n).to_le_bytes()).collect();
     let loaded = load(&npy("<f4", "False", "(4, 4, 4)", &data)).unwrap();
-    assert_eq!(loaded.volume.data()[9], -3.0);
+    assert_eq!(loaded.volume.voxels().to_f32()[9], -3.0);
     assert_eq!(
         loaded.warnings[1].to_string(),
         "warning[W-NAN]: 1 NaN and 0 infinite of 64 voxels: replaced by the smallest finite value \

@@ -29,7 +29,7 @@ pub(in crate::io) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<
 pub(in crate::io) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
     write_header(out, volume.geometry(), &INTENSITIES)?;
     let mut bytes = Vec::new();
-    for chunk in volume.data().chunks(16 * 1024) {
+    for chunk in volume.voxels().to_f32().chunks(16 * 1024) {
         bytes.clear();
         bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes()));
         out.write_all(&bytes)?;

@@ -98,7 +98,7 @@ pub(super) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
 
 /// Writes a volume as `<f4` in C order, in the shape that a mask of it has.
 pub(super) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
-    write(out, volume.data(), volume.geometry())
+    write(out, &volume.voxels().to_f32(), volume.geometry())
 }
 
 fn write<T: WritableElement>(
