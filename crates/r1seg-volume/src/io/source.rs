@@ -1,6 +1,6 @@
 //! Bytes of a file, inflated if they are gzip, with the file named in every error.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
@@ -65,7 +65,17 @@ impl<'a> Source<'a> {
         } else {
             Stream::Plain(reader)
         };
-        Ok(Self {
+        Ok(Self::of(stream, path, stored))
+    }
+
+    /// Bare voxels, which are taken as they are even if their first bytes are those of gzip.
+    pub(super) fn plain(reader: impl Read + 'a, path: &Path, stored: Option<u64>) -> Self {
+        let reader = Box::new(BufReader::with_capacity(1 << 16, reader));
+        Self::of(Stream::Plain(reader), path, stored)
+    }
+
+    fn of(stream: Stream<'a>, path: &Path, stored: Option<u64>) -> Self {
+        Self {
             stream,
             path: path.to_owned(),
             kind: None,
@@ -74,7 +84,28 @@ impl<'a> Source<'a> {
             peeked: Vec::new(),
             peeked_at: 0,
             broken_off: false,
-        })
+        }
+    }
+
+    /// Everything that has not been handed out yet, inflated.
+    pub(super) fn inflate(mut self) -> Self {
+        let peeked = Cursor::new(self.peeked.split_off(self.peeked_at));
+        let rest: Box<dyn BufRead + 'a> = match self.stream {
+            Stream::Plain(reader) => Box::new(peeked.chain(reader)),
+            Stream::Gzip(members) => Box::new(peeked.chain(BufReader::new(members))),
+        };
+        let stream = Stream::Gzip(GzipMembers::new(rest));
+        Self { kind: self.kind, ..Self::of(stream, &self.path, self.stored) }
+    }
+
+    /// Whether it is a file, which can have others beside it.
+    pub(super) fn is_file(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Bytes that are still to be handed out, where a plain file's length tells.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.stored.filter(|_| !self.compressed()).map(|stored| stored.saturating_sub(self.got))
     }
 
     pub(super) fn path(&self) -> PathBuf {

@@ -13,7 +13,7 @@ use ndarray_npy::{WritableElement, WriteNpyExt};
 
 use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
-use super::{Loaded, ReadOptions, SourceKind, voxels};
+use super::{Loaded, ReadOptions, SourceKind, findings, voxels};
 use crate::error::join;
 use crate::{Error, Geometry, Mask, Volume, Warning};
 use header::Header;
@@ -41,13 +41,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     if header.fortran_order {
         data = c_order(&data, shape);
     }
-    let mut warnings = vec![
-        Warning::new(
-            "W-GEOM",
-            "a npy array carries no spacing: sizes in mm and volumes in mL are not known",
-        )
-        .with_fix("use the NIfTI file that the array was made from"),
-    ];
+    let mut warnings = vec![findings::no_spacing("a npy array")];
     if let [d, h, w] = shape
         && d == h
         && w < h
