@@ -143,6 +143,8 @@ pub enum Error {
     #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
     Overlap { overlap: f64 },
 
+    #[error("a segmentation of {got} segments; at least 1 and at most {most} fit")]
+    Segments { got: usize, most: usize },
     #[error("exists already")]
     Exists { path: PathBuf },
     #[error("cannot be created")]
@@ -217,6 +219,7 @@ impl Error {
             E::NotReplaceable { .. } => "R-OUT-03",
             E::UnknownExtension { .. } => "R-OUT-04",
             E::WriteFailed { .. } => "R-OUT-05",
+            E::Segments { .. } => "R-OUT-06",
         }
     }
 
@@ -239,7 +242,8 @@ impl Error {
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
-            | E::Overlap { .. } => ErrorKind::Usage,
+            | E::Overlap { .. }
+            | E::Segments { .. } => ErrorKind::Usage,
             _ => ErrorKind::BadData,
         }
     }
@@ -299,7 +303,8 @@ impl Error {
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
-            | E::Overlap { .. } => None,
+            | E::Overlap { .. }
+            | E::Segments { .. } => None,
         }
     }
 

@@ -7,7 +7,8 @@
 //! 2. A [`Recipe`] normalises and crops it; the [`Prepared`] grid is resized for the model.
 //! 3. Its [`Placement`] brings the model's mask logits back to the volume's grid.
 //! 4. A [`Mask`] joins them with the geometry of the volume; [`write_mask`] writes it so that it
-//!    lies on the volume in every viewer, [`mask_stats`] measures it.
+//!    lies on the volume in every viewer, [`mask_stats`] measures it. [`write_segmentation`] writes
+//!    several, with names and colours, for 3D Slicer.
 //!
 //! ```
 //! use r1seg_volume::{
@@ -97,8 +98,9 @@ pub use geometry::{AffineSource, Geometry};
 pub use intensity::IntensityRange;
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
-    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, SourceKind, read, read_from,
-    write_atomically, write_mask, write_mask_to, write_volume,
+    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind, read,
+    read_from, write_atomically, write_mask, write_mask_to, write_segmentation,
+    write_segmentation_to, write_volume,
 };
 pub use placement::Placement;
 pub use recipe::{Prepared, Recipe};

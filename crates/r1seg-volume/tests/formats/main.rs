@@ -1,6 +1,6 @@
 //! Reading and writing volumes through the public interface. One module a concern:
 //! `nifti`, `npy` and `nrrd` hold what must be read and how, `hostile` what must be refused and how,
-//! `round_trip` what a written mask must repeat, `real` checks on real CT (see its first lines).
+//! `round_trip` and `segmentation` what a written mask must repeat, `real` checks on real CT (see its first lines).
 
 #![allow(
     clippy::unwrap_used,
@@ -15,3 +15,4 @@ mod npy;
 mod nrrd;
 mod real;
 mod round_trip;
+mod segmentation;

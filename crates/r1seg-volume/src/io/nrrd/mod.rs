@@ -4,7 +4,9 @@
 //! `[D, H, W]` as it stands.
 
 mod header;
+mod segmentation;
 mod text;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,7 @@ use super::{Loaded, ReadOptions, SourceKind, findings, open, voxels};
 use crate::error::join;
 use crate::{AffineSource, Error, Geometry, Volume, Warning, affine};
 use header::{ByteSkip, Encoding, Header, Space};
+pub use segmentation::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 
 pub(super) const MAGIC: &[u8] = b"NRRD000";
 const KIND: SourceKind = SourceKind::Nrrd;
