@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 
-use super::scalar::Decoder;
+use super::scalar::{Decoded, Decoder};
 use super::{ReadOptions, SourceKind};
-use crate::Error;
 use crate::error::join;
+use crate::{Error, Voxels};
 
 const BUFFER: usize = 1 << 20;
 /// Deflate cannot shrink data further than this (zlib technical details: 1032:1).
@@ -212,7 +212,7 @@ impl<'a> Source<'a> {
         kind: SourceKind,
         count: usize,
         decoder: &Decoder,
-    ) -> Result<Vec<f32>, Error> {
+    ) -> Result<Voxels, Error> {
         let size = decoder.scalar.size();
         let bytes = count as u64 * size as u64;
         let promised = self.got + bytes;
@@ -224,9 +224,9 @@ impl<'a> Source<'a> {
             None => BUFFER as u64,
         };
         let plausible = count.min(usize::try_from(bound / size as u64 + 1).unwrap_or(count));
-        let mut voxels: Vec<f32> = Vec::new();
+        let mut voxels = Decoded::new(decoder.scalar);
         let no_memory = |path: PathBuf| Error::OutOfMemory { path, bytes: count as u64 * 4 };
-        voxels.try_reserve_exact(plausible).map_err(|_| no_memory(self.path()))?;
+        voxels.reserve(plausible).map_err(|_| no_memory(self.path()))?;
 
         let mut buffer = vec![0; BUFFER];
         let mut left = count;
@@ -238,11 +238,13 @@ impl<'a> Source<'a> {
                 let (path, got) = (self.path(), self.got);
                 return Err(Error::EndsEarly { path, kind, compressed, promised, got });
             }
-            voxels.try_reserve(part / size).map_err(|_| no_memory(self.path()))?;
-            decoder.decode(&buffer[..part], &mut voxels);
             left -= part / size;
+            // Within `plausible` there is room; behind it, a vector grows by its own rule.
+            voxels
+                .push(decoder, &buffer[..part], plausible.saturating_sub(count - left))
+                .map_err(|_| no_memory(self.path()))?;
         }
-        Ok(voxels)
+        Ok(voxels.into_voxels(decoder))
     }
 
     /// Looks behind the last needed byte, which also makes gzip check its checksum.

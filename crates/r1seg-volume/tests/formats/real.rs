@@ -194,11 +194,11 @@ fn in_ras(volume: &Volume) -> Vec<u32> {
         strides[axis] * if reversed { sizes[axis] - 1 - n } else { n }
     };
     let size = |world: usize| sizes[axes[world].0];
-    let mut out = Vec::with_capacity(volume.voxels().len());
+    let voxels = volume.voxels().to_f32();
+    let mut out = Vec::with_capacity(voxels.len());
     for z in 0..size(2) {
         for y in 0..size(1) {
-            let voxel =
-                |x| volume.voxels().to_f32()[step(0, x) + step(1, y) + step(2, z)].to_bits();
+            let voxel = |x| voxels[step(0, x) + step(1, y) + step(2, z)].to_bits();
             out.extend((0..size(0)).map(voxel));
         }
     }
@@ -268,7 +268,8 @@ fn m3d_refseg_is_what_monai_makes_of_the_same_ct() {
     // x = ScaleIntensityRangePercentiles(0.5, 99.5, 0, 1, clip=True)(x)
     // x = Resize([32, 256, 256], mode="bilinear")(CropForeground()(x))[0]
     let Some(ct) = data("ct/totalseg/example_ct.nii.gz") else { return };
-    let prepared = Recipe::M3dRefSeg.apply(&load(ct).volume).unwrap();
+    let volume = load(ct).volume;
+    let prepared = Recipe::M3dRefSeg.apply(&volume).unwrap();
     assert_eq!(prepared.shape(), [112, 122, 101]);
     let ours = prepared.resize([32, 256, 256]).unwrap();
     assert!((intensity::mean(&ours.clone().into()).unwrap() - 0.454_759_39).abs() < 1e-7);

@@ -46,9 +46,9 @@ pub(in crate::io) fn read(
     source.expect_stored(kind, offset + count as u64 * scalar.size() as u64)?;
     source.skip(offset - expected as u64)?;
     let decoder = Decoder { scalar, endian, scale };
-    let mut data = source.voxels(kind, count, &decoder)?;
+    let data = source.voxels(kind, count, &decoder)?;
     warnings.extend(findings::rest(&source.rest()?));
-    voxels::make_finite(path(), &mut data, &mut warnings)?;
+    let data = voxels::make_finite(path(), data, &mut warnings)?;
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
 }
 

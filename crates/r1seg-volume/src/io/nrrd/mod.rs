@@ -51,7 +51,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     }
 
     let mut decoder = Decoder { scalar: header.scalar, endian: header.endian, scale: None };
-    let (mut data, rest) = if header.encoding == Encoding::Text {
+    let (data, rest) = if header.encoding == Encoding::Text {
         let (bytes, more) = text::stored_bytes(&mut source, count, header.scalar, options)?;
         decoder.endian = Endian::Little;
         let data = Source::plain(bytes.as_slice(), &path, None).voxels(KIND, count, &decoder)?;
@@ -60,7 +60,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
         (source.voxels(KIND, count, &decoder)?, source.rest()?)
     };
     warnings.extend(findings::rest(&rest));
-    voxels::make_finite(path, &mut data, &mut warnings)?;
+    let data = voxels::make_finite(path, data, &mut warnings)?;
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND })
 }
 
