@@ -73,10 +73,15 @@ pub enum Error {
 
     #[error("NIfTI header is cut short: {expected} bytes are needed, got {got}")]
     NiftiHeaderShort { path: PathBuf, expected: usize, got: usize },
-    #[error("NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?})")]
+    #[error(
+        "NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?}): it is Analyze \
+         7.5, or damaged"
+    )]
     NiftiMagic { path: PathBuf, sizeof_hdr: usize, magic: [u8; 4] },
-    #[error("is the header of a .hdr/.img pair; only single-file NIfTI is read")]
+    #[error("is the header of a .hdr/.img pair; a stream does not have the other file")]
     NiftiPair { path: PathBuf },
+    #[error("is one half of a .hdr/.img pair; the other half, {}, is not beside it", .partner.display())]
+    NiftiMissingHalf { path: PathBuf, partner: PathBuf },
     #[error("dim[0] is {dim0}; 1..7 dimensions are possible")]
     NiftiDim0 { path: PathBuf, dim0: i64 },
     #[error("dim[{axis}] is {value}; at least 1 voxel is needed")]
@@ -190,6 +195,7 @@ impl Error {
             E::NiftiAffine { .. } => "R-NII-10",
             E::NiftiFrames { .. } => "R-NII-11",
             E::NiftiPair { .. } => "R-NII-12",
+            E::NiftiMissingHalf { .. } => "R-NII-13",
             E::NpyHeader { .. } => "R-NPY-01",
             E::NpyDtype { .. } => "R-NPY-02",
             E::NpyShape { .. } => "R-NPY-03",
@@ -231,6 +237,7 @@ impl Error {
             | E::Unreadable { .. }
             | E::Directory { .. }
             | E::NotAFile { .. }
+            | E::NiftiMissingHalf { .. }
             | E::NrrdDataMissing { .. } => ErrorKind::Missing,
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
@@ -268,6 +275,7 @@ impl Error {
             | E::NiftiHeaderShort { path, .. }
             | E::NiftiMagic { path, .. }
             | E::NiftiPair { path }
+            | E::NiftiMissingHalf { path, .. }
             | E::NiftiDim0 { path, .. }
             | E::NiftiDim { path, .. }
             | E::NiftiFrames { path, .. }
@@ -321,10 +329,12 @@ impl Error {
             E::TooLarge { .. } => "crop or downsample it first",
             E::TooFewVoxels { .. } => "a 3D volume is needed, not one slice",
             E::OutOfMemory { .. } => "free memory, or crop the volume first",
-            E::NiftiHeaderShort { .. } | E::NiftiMagic { .. } => {
-                "re-copy the file, or export it to NIfTI again"
+            E::NiftiHeaderShort { .. } => "re-copy the file, or export it to NIfTI again",
+            E::NiftiMagic { .. } => {
+                "export it to NIfTI again, since Analyze does not say which side is left"
             }
-            E::NiftiPair { .. } => "convert the pair to one .nii.gz file",
+            E::NiftiPair { .. } => "name the file, or convert the pair to one .nii.gz file",
+            E::NiftiMissingHalf { .. } => "copy both halves to one folder, under one name",
             E::NiftiFrames { .. } => "extract the frame that you mean into its own file",
             E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
             E::NiftiAffine { .. } => "correct the header, since mm and mL depend on it",

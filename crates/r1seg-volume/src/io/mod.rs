@@ -25,9 +25,9 @@ use source::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// NIfTI-1, single file, compressed or not.
+    /// NIfTI-1, single file or `.hdr`/`.img` pair, compressed or not.
     Nifti1,
-    /// NIfTI-2, single file, compressed or not.
+    /// NIfTI-2, single file or `.hdr`/`.img` pair, compressed or not.
     Nifti2,
     /// A numpy array.
     Npy,
@@ -204,7 +204,8 @@ pub struct Loaded {
 /// `.npy`.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
-/// any of the formats may be gzipped. Voxels keep the file order: nothing is transposed or
+/// any of the formats may be gzipped. Of a `.hdr`/`.img` pair, either file may be named; the other
+/// one lies beside it. Voxels keep the file order: nothing is transposed or
 /// reoriented.
 ///
 /// # Errors
@@ -213,8 +214,13 @@ pub struct Loaded {
 /// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
+    let header = nifti::header_of(path);
+    let path = header.as_deref().unwrap_or(path);
     let (file, length) = open(path, path)?;
-    read_source(Source::new(file, path, Some(length))?, options)
+    read_source(Source::new(file, path, Some(length))?, options).map_err(|e| match e {
+        Error::UnknownFormat { .. } => nifti::without_header(path).unwrap_or(e),
+        e => e,
+    })
 }
 
 /// A regular file and its length; errors name `named`.

@@ -170,12 +170,9 @@ fn voxel_offsets_into_or_before_the_header_are_refused() {
 }
 
 #[test]
-fn headers_of_other_kinds_are_told_apart() {
-    let pair = Nifti { magic: b"ni1\0", ..Nifti::new([4, 4, 4]) };
-    assert_eq!(code(&pair.header()), "R-NII-12");
-    let analyze = Nifti { magic: b"\0\0\0\0", ..Nifti::new([4, 4, 4]) };
-    assert_eq!(code(&analyze.header()), "R-NII-02");
-    let error = load(&pair.header()[..200]).unwrap_err();
+fn a_header_that_is_cut_short_says_so() {
+    let header = Nifti::new([4, 4, 4]).header();
+    let error = load(&header[..200]).unwrap_err();
     assert_eq!(error.to_string(), "NIfTI header is cut short: 348 bytes are needed, got 200");
 }
 

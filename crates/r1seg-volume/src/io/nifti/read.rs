@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::header::{Header, NiftiFields, NiftiVersion};
+use super::pair;
 use crate::affine::{self, Affine};
 use crate::error::join;
 use crate::io::scalar::{Decoder, Endian};
@@ -42,9 +43,13 @@ pub(in crate::io) fn read(
     let geometry = geometry(&header, shape, path, &mut warnings)?;
 
     let offset = vox_offset(&header, path)?;
+    if header.pair {
+        source = pair::image_of(&source)?;
+        source.set_kind(kind);
+    }
     let count = geometry.voxels();
     source.expect_stored(kind, offset + count as u64 * scalar.size() as u64)?;
-    source.skip(offset - expected as u64)?;
+    source.skip(offset - source.got())?;
     let decoder = Decoder { scalar, endian, scale };
     let data = source.voxels(kind, count, &decoder)?;
     warnings.extend(findings::rest(&source.rest()?));
@@ -80,7 +85,7 @@ fn shape(
 
 /// Offset of the first voxel. nibabel, too, takes 0 for "right behind the header".
 fn vox_offset(header: &Header, path: impl Fn() -> PathBuf) -> Result<u64, Error> {
-    let least = header.fields.version.least_vox_offset();
+    let least = if header.pair { 0 } else { header.fields.version.least_vox_offset() };
     let most = least + MAX_EXTENSIONS;
     let offset = header.vox_offset;
     if offset == 0.0 {
