@@ -61,6 +61,8 @@ pub enum Error {
     NoFiniteVoxel { path: PathBuf, voxels: usize },
     #[error("reading failed after {got} bytes")]
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
+    #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
+    FrameRange { path: PathBuf, frame: u64, frames: u64 },
     #[error("not enough memory for {bytes} bytes of voxels")]
     OutOfMemory { path: PathBuf, bytes: u64 },
     #[error(
@@ -108,7 +110,7 @@ pub enum Error {
     #[error("array dtype `{descr}` is not one number a voxel")]
     NpyDtype { path: PathBuf, descr: String },
     #[error("array is {shape}; one 3D volume (D,H,W) or 1xDxHxW is needed")]
-    NpyShape { path: PathBuf, shape: String },
+    NpyShape { path: PathBuf, shape: String, frames: u64 },
     #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
     NpyTooLong { path: PathBuf, promised: u64, got: u64 },
 
@@ -178,6 +180,7 @@ impl Error {
             E::NoFiniteVoxel { .. } => "R-IN-09",
             E::ReadFailed { .. } => "R-IN-10",
             E::OutOfMemory { .. } => "R-IN-11",
+            E::FrameRange { .. } => "R-IN-13",
             E::EndsEarly { kind: SourceKind::Npy, .. } => "R-NPY-06",
             E::EndsEarly { kind: SourceKind::Nrrd, .. } => "R-NRD-07",
             E::EndsEarly { .. } => "R-NII-07",
@@ -245,7 +248,8 @@ impl Error {
             | E::CannotCreate { .. }
             | E::NotReplaceable { .. }
             | E::UnknownExtension { .. } => ErrorKind::CannotCreate,
-            E::Spacing { .. }
+            E::FrameRange { .. }
+            | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
@@ -269,6 +273,7 @@ impl Error {
             | E::TooFewVoxels { path, .. }
             | E::NoFiniteVoxel { path, .. }
             | E::ReadFailed { path, .. }
+            | E::FrameRange { path, .. }
             | E::OutOfMemory { path, .. }
             | E::EndsEarly { path, .. }
             | E::CorruptGzip { path, .. }
@@ -335,7 +340,13 @@ impl Error {
             }
             E::NiftiPair { .. } => "name the file, or convert the pair to one .nii.gz file",
             E::NiftiMissingHalf { .. } => "copy both halves to one folder, under one name",
-            E::NiftiFrames { .. } => "extract the frame that you mean into its own file",
+            E::NiftiFrames { frames, .. } => {
+                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            }
+            E::FrameRange { frames: 1, .. } => "leave --frame out",
+            E::FrameRange { frames, .. } => {
+                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            }
             E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
             E::NiftiAffine { .. } => "correct the header, since mm and mL depend on it",
             E::NpyHeader { .. } | E::NpyVersion { .. } | E::NpyHeaderLength { .. } => {
@@ -343,7 +354,10 @@ impl Error {
             }
             E::NpyObject { .. } => "save the plain array: numpy.save(f, a, allow_pickle=False)",
             E::NpyDtype { .. } => "save it as a number type, such as float32",
-            E::NpyShape { .. } => "slice it to one volume",
+            E::NpyShape { frames: 2.., .. } => {
+                return Some("choose one volume along its first axis: --frame 0".to_owned());
+            }
+            E::NpyShape { .. } => "save it as one volume",
             E::NpyTooLong { .. } => "save one array a file",
             E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {
                 "export it again as NRRD or NIfTI"
@@ -370,7 +384,7 @@ impl Error {
 
 fn axes(kind: SourceKind) -> &'static str {
     match kind {
-        SourceKind::Npy => "(D,H,W)",
+        SourceKind::Npy | SourceKind::Npz => "(D,H,W)",
         _ => "(i,j,k)",
     }
 }

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod findings;
+mod frames;
 pub(crate) mod nifti;
 mod npy;
 mod nrrd;
@@ -63,7 +64,8 @@ pub struct ReadOptions {
     pub max_bytes: u64,
     /// Fewest voxels along each axis; 4 by default, because less is a picture, not a volume.
     pub min_axis: usize,
-    /// Which frame of a 4D NIfTI file, from 0.
+    /// Which frame of a NIfTI file with more than three axes, or along the first axis of a 4D array,
+    /// from 0.
     pub frame: Option<usize>,
     /// Which array of an `.npz` file.
     pub key: Option<String>,
@@ -82,10 +84,11 @@ pub struct ReadOptions {
 }
 
 /// How the axes of a bare array lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ArrayAxes {
     /// Slices, rows, columns: `[D, H, W]`, as SimpleITK gives them.
+    #[default]
     Zyx,
     /// Columns, rows, slices: as nibabel gives them.
     Xyz,
@@ -131,7 +134,7 @@ impl ReadOptions {
         self
     }
 
-    /// Chooses a frame of a 4D NIfTI file, from 0.
+    /// Chooses a frame of a file that holds several, from 0.
     #[must_use]
     pub fn with_frame(mut self, frame: usize) -> Self {
         self.frame = Some(frame);
@@ -259,7 +262,7 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
     // 132 bytes reach the mark of a DICOM file, which deserves its own message.
     let start = source.peek(132)?;
     if start.starts_with(npy::MAGIC) {
-        return npy::read(source, options);
+        return npy::read(source, SourceKind::Npy, options);
     }
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);

@@ -184,7 +184,7 @@ impl<'a> Source<'a> {
 
     /// Passes over `count` bytes, or as many as there are.
     pub(super) fn skip(&mut self, count: u64) -> Result<(), Error> {
-        let mut scratch = [0; 4096];
+        let mut scratch = [0; 1 << 14];
         let mut left = count;
         while 0 < left {
             let part = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
@@ -192,6 +192,17 @@ impl<'a> Source<'a> {
                 break;
             }
             left -= part as u64;
+        }
+        Ok(())
+    }
+
+    /// Passes over `count` bytes, all of which the header promises.
+    pub(super) fn skip_exactly(&mut self, kind: SourceKind, count: u64) -> Result<(), Error> {
+        let promised = self.got.saturating_add(count);
+        self.skip(count)?;
+        if self.got < promised {
+            let (path, compressed, got) = (self.path(), self.compressed(), self.got);
+            return Err(Error::EndsEarly { path, kind, compressed, promised, got });
         }
         Ok(())
     }
