@@ -39,7 +39,9 @@ pub enum Error {
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
-    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD or .npy is needed")]
+    #[error(
+        "format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD, .npy or .npz is needed"
+    )]
     UnknownFormat { path: PathBuf, looks_like: &'static str },
     #[error(
         "volume of {shape} {} is {voxels} voxels, {bytes} bytes; the limits are {max_voxels} \
@@ -63,6 +65,8 @@ pub enum Error {
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
     #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
     FrameRange { path: PathBuf, frame: u64, frames: u64 },
+    #[error("is a stream of more than {most} bytes, which has to be kept whole to be read")]
+    StreamTooLong { path: PathBuf, most: u64 },
     #[error("not enough memory for {bytes} bytes of voxels")]
     OutOfMemory { path: PathBuf, bytes: u64 },
     #[error(
@@ -133,6 +137,15 @@ pub enum Error {
     #[error("the text with the voxels ends early: header promises {promised} numbers, got {got}")]
     NrrdTextShort { path: PathBuf, promised: usize, got: usize },
 
+    #[error("zip archive is damaged, or packed in a way other than stored and deflated")]
+    NpzArchive { path: PathBuf },
+    #[error("{}: {names}", if *asked {
+        format!("no array has that name; there are {count}")
+    } else {
+        format!("archive holds {count} arrays; one is needed")
+    })]
+    NpzKey { path: PathBuf, asked: bool, count: usize, names: String },
+
     #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
     DataLength { shape: [usize; 3], expected: usize, got: usize },
     #[error("the shape {} has an axis of 0", join(shape))]
@@ -181,10 +194,11 @@ impl Error {
             E::ReadFailed { .. } => "R-IN-10",
             E::OutOfMemory { .. } => "R-IN-11",
             E::FrameRange { .. } => "R-IN-13",
-            E::EndsEarly { kind: SourceKind::Npy, .. } => "R-NPY-06",
+            E::StreamTooLong { .. } => "R-IN-14",
+            E::EndsEarly { kind: SourceKind::Npy | SourceKind::Npz, .. } => "R-NPY-06",
             E::EndsEarly { kind: SourceKind::Nrrd, .. } => "R-NRD-07",
             E::EndsEarly { .. } => "R-NII-07",
-            E::CorruptGzip { kind: Some(SourceKind::Npy), .. } => "R-NPY-08",
+            E::CorruptGzip { kind: Some(SourceKind::Npy | SourceKind::Npz), .. } => "R-NPY-08",
             E::CorruptGzip { kind: Some(SourceKind::Nrrd), .. } => "R-NRD-08",
             E::CorruptGzip { kind: Some(_), .. } => "R-NII-08",
             E::CorruptGzip { kind: None, .. } => "R-IN-12",
@@ -206,6 +220,8 @@ impl Error {
             E::NpyTooLong { .. } => "R-NPY-05",
             E::NpyVersion { .. } => "R-NPY-07",
             E::NpyObject { .. } => "R-NPY-09",
+            E::NpzArchive { .. } => "R-NPZ-01",
+            E::NpzKey { .. } => "R-NPZ-02",
             E::NrrdHeader { .. } => "R-NRD-01",
             E::NrrdBlock { .. } => "R-NRD-02",
             E::NrrdShape { .. } => "R-NRD-03",
@@ -274,6 +290,7 @@ impl Error {
             | E::NoFiniteVoxel { path, .. }
             | E::ReadFailed { path, .. }
             | E::FrameRange { path, .. }
+            | E::StreamTooLong { path, .. }
             | E::OutOfMemory { path, .. }
             | E::EndsEarly { path, .. }
             | E::CorruptGzip { path, .. }
@@ -295,6 +312,8 @@ impl Error {
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
             | E::NpyTooLong { path, .. }
+            | E::NpzArchive { path }
+            | E::NpzKey { path, .. }
             | E::NrrdHeader { path, .. }
             | E::NrrdBlock { path }
             | E::NrrdEncoding { path, .. }
@@ -359,6 +378,9 @@ impl Error {
             }
             E::NpyShape { .. } => "save it as one volume",
             E::NpyTooLong { .. } => "save one array a file",
+            E::NpzArchive { .. } => "re-copy the file, or write it with numpy.savez_compressed",
+            E::NpzKey { .. } => "choose one of them: --key NAME",
+            E::StreamTooLong { .. } => "name the file instead",
             E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {
                 "export it again as NRRD or NIfTI"
             }

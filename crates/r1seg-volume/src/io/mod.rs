@@ -5,6 +5,7 @@ mod findings;
 mod frames;
 pub(crate) mod nifti;
 mod npy;
+mod npz;
 mod nrrd;
 mod scalar;
 mod source;
@@ -141,7 +142,7 @@ impl ReadOptions {
         self
     }
 
-    /// Chooses an array of an `.npz` file.
+    /// Chooses an array of an `.npz` file, by the name that `numpy.savez` was given.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
@@ -203,8 +204,8 @@ pub struct Loaded {
     pub kind: SourceKind,
 }
 
-/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`) or
-/// `.npy`.
+/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),
+/// `.npy` or `.npz`.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
 /// any of the formats may be gzipped. Of a `.hdr`/`.img` pair, either file may be named; the other
@@ -267,6 +268,9 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);
     }
+    if start.starts_with(npz::MAGIC) {
+        return npz::read(source, options);
+    }
     if start.starts_with(nrrd::MAGIC) {
         return nrrd::read(source, options);
     }
@@ -280,7 +284,7 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
 /// A few words on a file that is not read, never the bytes themselves.
 fn looks_like(start: &[u8], path: &Path) -> &'static str {
     match start {
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive (.npz, .zip)",
+        [b'P', b'K', 5, 6, ..] => "it is an empty zip archive",
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
         [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
         [0x80, 2..=5, ..] => "it is a Python pickle",

@@ -31,7 +31,7 @@ fn what_cannot_be_opened_is_named() {
 fn other_formats_are_told_apart() {
     let dicom = [vec![0; 128], b"DICM".to_vec()].concat();
     for (bytes, text) in [
-        (b"PK\x03\x04rest".to_vec(), "it is a zip archive (.npz, .zip)"),
+        (b"PK\x05\x06rest".to_vec(), "it is an empty zip archive"),
         (dicom, "it is DICOM"),
         (b"\x80\x04\x95".to_vec(), "it is a Python pickle"),
         (b"hello".to_vec(), "its first bytes are not known"),
@@ -39,7 +39,9 @@ fn other_formats_are_told_apart() {
         let error = load(&bytes).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("format not recognised: {text}; NIfTI (.nii, .nii.gz), NRRD or .npy is needed")
+            format!(
+                "format not recognised: {text}; NIfTI (.nii, .nii.gz), NRRD, .npy or .npz is needed"
+            )
         );
     }
     assert_eq!(code(&gzip(b"")), "R-IN-12");
