@@ -1,6 +1,7 @@
 //! Reading and writing volumes through the public interface. One module a concern:
 //! `nifti` and `npy` hold what must be read and how, `hostile` what must be refused and how,
-//! `round_trip` what a written mask must repeat, `real` checks on real CT (see its first lines).
+//! `round_trip` what a written mask must repeat, `world` where it lies, `real` checks on real CT (see
+//! its first lines).
 
 #![allow(
     clippy::unwrap_used,
@@ -14,3 +15,4 @@ mod nifti;
 mod npy;
 mod real;
 mod round_trip;
+mod world;
