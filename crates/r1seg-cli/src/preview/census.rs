@@ -81,7 +81,10 @@ fn center_of(label: u8, shape: [usize; 3], labels: &[u8]) -> [usize; 3] {
 }
 
 /// The rows along W, with their `d` and `h`.
-fn rows(shape: [usize; 3], labels: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
+pub(super) fn rows(
+    shape: [usize; 3],
+    labels: &[u8],
+) -> impl Iterator<Item = (usize, usize, &[u8])> {
     let [_, h_count, w_count] = shape;
     let rows = labels.chunks_exact(w_count.max(1)).enumerate();
     rows.map(move |(i, row)| (i / h_count.max(1), i % h_count.max(1), row))

@@ -72,6 +72,13 @@ impl Anatomy {
         Some(Self { axes: matched, tilt_degrees, is_known: true })
     }
 
+    /// The steps of a voxel along D, H and W; of unknown geometry all 1.
+    pub(super) fn steps_mm(&self) -> [f64; 3] {
+        let mut steps_mm = [1.0; 3];
+        self.axes.iter().for_each(|axis| steps_mm[axis.axis] = axis.step_mm);
+        steps_mm
+    }
+
     /// The array's axis from superior to inferior.
     pub(super) fn downwards(&self, shape: [usize; 3]) -> ScreenAxis {
         self.screen_axis(2, shape)
