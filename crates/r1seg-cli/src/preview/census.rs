@@ -49,6 +49,11 @@ impl Census {
         };
         Self { counts, center, extent: seen.map(|seen| extent_of(&seen)) }
     }
+
+    /// Whether no voxel has a label.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
 }
 
 /// The centroid of a label's voxels; on an axis where the cut through it would show next to
@@ -125,6 +130,7 @@ mod tests {
         let census = Census::new(SHAPE, &labels);
         assert_eq!((census.counts[9], census.counts[2]), (63, 1));
         assert_eq!(census.center, [2, 3, 6]);
+        assert!(!census.is_empty());
         assert_eq!(census.extent, [1..5, 2..6, 3..20]);
     }
 
@@ -141,6 +147,6 @@ mod tests {
         let census = Census::new(SHAPE, &labels(|_, _, _| 0));
         assert_eq!(census.center, [2, 3, 10]);
         assert!(census.extent.iter().all(Range::is_empty));
-        assert_eq!(census.counts.iter().sum::<u64>(), 0);
+        assert!(census.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use super::raster::Tile;
 const NUMBER: Text = Text { color: TEXT, scale: 1, on_image: true };
 
 /// Masks that cover less than one in so many pixels of a cut are bracketed.
-const SMALL_SHARE: usize = 400;
+const SMALL_SHARE: usize = 1000;
 /// Of the largest pieces; more would hide the image.
 const MAX_BRACKETS: usize = 6;
 /// Between a piece and its brackets.

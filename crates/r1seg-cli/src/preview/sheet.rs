@@ -40,7 +40,10 @@ const _: () = assert!(MARGIN + 3 * CUT[0] <= WIDTH);
 pub(super) fn draw(scene: &Scene<'_>) -> Picture {
     let mut field = Field::new(scene);
     let anatomy = Anatomy::new(scene.axes);
-    let census = Census::new(field.shape, field.labels);
+    let mut census = Census::new(field.shape, field.labels);
+    if census.is_empty() {
+        census.center = anatomy.middle(field.shape);
+    }
     field.window = Window::choose(&field, &census, anatomy.steps_mm());
     let is_numbered = census.counts.iter().filter(|count| **count > 0).count() > PLAIN_COLORS;
     let mut picture = Picture::filled(WIDTH, HEIGHT, BACKGROUND);
@@ -99,10 +102,14 @@ fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, cens
     let view = anatomy.view(Plane::Axial, field.shape);
     let downwards = anatomy.downwards(field.shape);
     let extent = &census.extent[downwards.axis];
+    let mut slices = spread(extent, downwards.count, MAX_TILES);
+    if downwards.is_reversed {
+        slices.reverse();
+    }
     let mask = match extent.len() {
         0 => "",
-        1..MAX_TILES => " through and next to the mask",
-        MAX_TILES.. => " through the mask",
+        slices_with_mask if slices_with_mask < slices.len() => " through and next to the mask",
+        _ => " through the mask",
     };
     let heading = match anatomy.is_known {
         true => format!("axial slices{mask}, superior first"),
@@ -110,10 +117,6 @@ fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, cens
     };
     picture.write(MARGIN, MOSAIC_TOP, &heading, FAINT);
 
-    let mut slices = spread(extent, downwards.count, MAX_TILES);
-    if downwards.is_reversed {
-        slices.reverse();
-    }
     let columns = columns(&view, slices.len());
     let [width, height] = tile_size(columns, slices.len());
     for (place, slice) in slices.into_iter().enumerate() {
