@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::SourceKind;
+use crate::{DicomFault, SourceKind};
 
 /// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +33,13 @@ pub enum Error {
     NotFound { path: PathBuf },
     #[error("cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("is a directory; one volume file is needed")]
-    Directory { path: PathBuf },
+    #[error("is a folder without a DICOM image ({files} files in it)")]
+    Directory { path: PathBuf, files: usize },
     #[error("is not a regular file (a pipe, socket or device)")]
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
-    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz) or .npy is needed")]
+    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), DICOM or .npy is needed")]
     UnknownFormat { path: PathBuf, looks_like: &'static str },
     #[error(
         "volume of {shape} {} is {voxels} voxels, {bytes} bytes; the limits are {max_voxels} \
@@ -106,6 +106,9 @@ pub enum Error {
     NpyShape { path: PathBuf, shape: String },
     #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
     NpyTooLong { path: PathBuf, promised: u64, got: u64 },
+
+    #[error("{fault}")]
+    Dicom { path: PathBuf, fault: DicomFault },
 
     #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
     DataLength { shape: [usize; 3], expected: usize, got: usize },
@@ -174,6 +177,7 @@ impl Error {
             E::NpyTooLong { .. } => "R-NPY-05",
             E::NpyVersion { .. } => "R-NPY-07",
             E::NpyObject { .. } => "R-NPY-09",
+            E::Dicom { fault, .. } => fault.code(),
             E::DataLength { .. } => "R-GEO-01",
             E::ShapeMismatch { .. } => "R-GEO-02",
             E::Spacing { .. } => "R-GEO-03",
@@ -194,16 +198,14 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         use Error as E;
         match self {
-            E::NotFound { .. }
-            | E::Unreadable { .. }
-            | E::Directory { .. }
-            | E::NotAFile { .. } => ErrorKind::Missing,
+            E::NotFound { .. } | E::Unreadable { .. } | E::NotAFile { .. } => ErrorKind::Missing,
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
             E::Exists { .. }
             | E::CannotCreate { .. }
             | E::NotReplaceable { .. }
             | E::UnknownExtension { .. } => ErrorKind::CannotCreate,
+            E::Dicom { fault, .. } => fault.kind(),
             E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
@@ -219,7 +221,7 @@ impl Error {
         match self {
             E::NotFound { path }
             | E::Unreadable { path, .. }
-            | E::Directory { path }
+            | E::Directory { path, .. }
             | E::NotAFile { path }
             | E::EmptyFile { path }
             | E::UnknownFormat { path, .. }
@@ -247,6 +249,7 @@ impl Error {
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
             | E::NpyTooLong { path, .. }
+            | E::Dicom { path, .. }
             | E::Exists { path }
             | E::CannotCreate { path, .. }
             | E::NotReplaceable { path }
@@ -269,7 +272,7 @@ impl Error {
         let text = match self {
             E::NotFound { .. } => "check the path",
             E::Unreadable { .. } => "check the permissions of the file and of its folder",
-            E::Directory { .. } => "name one .nii, .nii.gz or .npy file in it",
+            E::Directory { .. } => "name the folder of a CT series, or one .nii.gz or .npy file",
             E::NotAFile { .. } => "copy it to a file first",
             E::EmptyFile { .. } | E::EndsEarly { .. } | E::CorruptGzip { .. } => "re-copy the file",
             E::UnknownFormat { .. } => "convert it to NIfTI (.nii.gz)",
@@ -289,6 +292,7 @@ impl Error {
             E::NpyObject { .. } => "save the plain array: numpy.save(f, a, allow_pickle=False)",
             E::NpyDtype { .. } => "save it as a number type, such as float32",
             E::NpyShape { .. } => "slice it to one volume",
+            E::Dicom { fault, .. } => return fault.fix().map(str::to_owned),
             E::NpyTooLong { .. } => "save one array a file",
             E::Recipe { .. } => {
                 "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"

@@ -1,6 +1,8 @@
 //! Reading volumes and writing masks.
 
+mod archive;
 mod atomic;
+pub(crate) mod dicom;
 pub(crate) mod nifti;
 mod npy;
 mod scalar;
@@ -197,11 +199,19 @@ pub struct Loaded {
     pub kind: SourceKind,
 }
 
-/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`) or `.npy`.
+/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), `.npy`, or DICOM: a folder, a
+/// zip archive or one multi-frame file.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
 /// any of the formats may be gzipped. Voxels keep the file order: nothing is transposed or
 /// reoriented.
+///
+/// A DICOM folder is searched with the folders in it; files that are hidden, not DICOM, or not
+/// images are passed over. Slices are sorted by position, along the normal of their planes. Where
+/// there are several series, [`ReadOptions::series`] chooses; [`list_series`](crate::list_series)
+/// shows them. Voxels outside of the scanner's field of view (`PixelPaddingValue`) are read as
+/// -1024 HU, where their own value lies outside of -1024..=3071 HU: values such as -3024 would
+/// widen the range that intensities are normalised by, and other readers keep them.
 ///
 /// # Errors
 /// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if there is no readable file,
@@ -209,6 +219,18 @@ pub struct Loaded {
 /// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
+    match open(path)? {
+        Opened::Folder => dicom::read_folder(path, options),
+        Opened::File(source) => read_source(source, Some(path), options),
+    }
+}
+
+enum Opened {
+    Folder,
+    File(Source<'static>),
+}
+
+fn open(path: &Path) -> Result<Opened, Error> {
     let opening = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
         _ => Error::Unreadable { path: path.to_owned(), source },
@@ -216,16 +238,18 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Err
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(opening)?;
     if metadata.is_dir() {
-        return Err(Error::Directory { path: path.to_owned() });
+        return Ok(Opened::Folder);
     }
     if !metadata.is_file() {
         return Err(Error::NotAFile { path: path.to_owned() });
     }
     let file = File::open(path).map_err(opening)?;
-    read_source(Source::new(file, path, Some(metadata.len()))?, options)
+    Ok(Opened::File(Source::new(file, path, Some(metadata.len()))?))
 }
 
 /// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.
+///
+/// Of DICOM, one multi-frame file can be a stream.
 ///
 /// # Errors
 /// As [`read`], without those about opening a file.
@@ -234,18 +258,33 @@ pub fn read_from(
     name: impl AsRef<Path>,
     options: &ReadOptions,
 ) -> Result<Loaded, Error> {
-    read_source(Source::new(reader, name.as_ref(), None)?, options)
+    read_source(Source::new(reader, name.as_ref(), None)?, None, options)
 }
 
-fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
+/// `file` is where the source can be opened again, if it is a file.
+fn read_source(
+    mut source: Source<'_>,
+    file: Option<&Path>,
+    options: &ReadOptions,
+) -> Result<Loaded, Error> {
     let path = source.path();
-    // 132 bytes reach the mark of a DICOM file, which deserves its own message.
+    let file = file.filter(|_| !source.compressed());
+    // 132 bytes reach the mark of a DICOM file.
     let start = source.peek(132)?;
     if start.starts_with(npy::MAGIC) {
         return npy::read(source, options);
     }
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);
+    }
+    if dicom::is_dicom(start) {
+        return match file {
+            Some(file) => dicom::read_file(file, options),
+            None => dicom::read_stream(source, options),
+        };
+    }
+    if let Some(file) = file.filter(|_| archive::is_zip(start)) {
+        return archive::read(file, options);
     }
     if start.is_empty() {
         return Err(source.no_data());
@@ -257,12 +296,11 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
 /// A few words on a file that is not read, never the bytes themselves.
 fn looks_like(start: &[u8], path: &Path) -> &'static str {
     match start {
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive (.npz, .zip)",
+        [b'P', b'K', 3, 4, ..] => "it is a zip archive in a stream",
         [b'N', b'R', b'R', b'D', ..] => "it is NRRD",
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
         [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
         [0x80, 2..=5, ..] => "it is a Python pickle",
-        _ if start.get(128..132) == Some(b"DICM") => "it is DICOM",
         _ => match path.extension().and_then(|e| e.to_str()) {
             Some("nii" | "gz") => "it has no NIfTI header",
             Some("npy") => "it has no npy header",

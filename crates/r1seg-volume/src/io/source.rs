@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 
+use super::dicom::DicomFault;
 use super::scalar::Decoder;
 use super::{ReadOptions, SourceKind};
 use crate::Error;
@@ -90,7 +91,7 @@ impl<'a> Source<'a> {
         self.got
     }
 
-    fn compressed(&self) -> bool {
+    pub(super) fn compressed(&self) -> bool {
         matches!(self.stream, Stream::Gzip(_))
     }
 
@@ -163,6 +164,27 @@ impl<'a> Source<'a> {
             left -= part as u64;
         }
         Ok(())
+    }
+
+    /// All bytes, of which there may be `most`; memory grows with what is really there.
+    pub(super) fn read_all(&mut self, most: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            let old = bytes.len();
+            if most < old as u64 {
+                let what = "bytes of the stream";
+                let fault = DicomFault::TooMany { what, count: old as u64, most };
+                return Err(Error::Dicom { path: self.path(), fault });
+            }
+            let no_memory = |_| Error::OutOfMemory { path: self.path.clone(), bytes: old as u64 };
+            bytes.try_reserve(BUFFER).map_err(no_memory)?;
+            bytes.resize(old + BUFFER, 0);
+            let got = self.fill(&mut bytes[old..])?;
+            bytes.truncate(old + got);
+            if got < BUFFER {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// Checks a plain file's length before anything is allocated for its voxels.

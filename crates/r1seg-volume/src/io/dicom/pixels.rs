@@ -1,0 +1,469 @@
+//! Stored pixels to HU.
+
+use std::io::Read;
+
+use rayon::prelude::*;
+
+use super::codec::{self, Size};
+use super::dataset::{Encoding, ITEM, Input, SEQUENCE_END, storage};
+use super::fault::DicomFault;
+use super::geometry::{Grid, Mix, Slice};
+use super::header::{self, Endian, Header, Syntax};
+use super::series::Series;
+use super::store::Store;
+use crate::io::voxels::make_finite;
+use crate::{Error, ReadOptions, Scale, Voxels, Warning};
+
+/// What lies outside of the scanner's field of view is given the HU of air.
+const AIR: f32 = -1024.0;
+/// HU of tissue, as 12 bits hold them; a padding value among them cannot be told from tissue.
+const TISSUE: std::ops::RangeInclusive<f64> = -1024.0..=3071.0;
+
+/// How a stored number is to be understood.
+#[derive(Clone)]
+pub(super) struct Format {
+    syntax: Syntax,
+    size: Size,
+    bytes_per_pixel: usize,
+    /// Shifts that leave the stored bits alone, at the bottom.
+    left: u32,
+    right: u32,
+    signed: bool,
+    /// The sum of the smallest and the largest number, for MONOCHROME1.
+    inverted: Option<i32>,
+    /// Stored numbers that stand for no measurement, from and to.
+    padding: Option<[i32; 2]>,
+}
+
+impl Format {
+    pub(super) fn of(h: &Header) -> Result<Self, DicomFault> {
+        if let Syntax::Other(uid) = &h.syntax {
+            return Err(DicomFault::TransferSyntax { uid: uid.clone() });
+        }
+        if h.samples_per_pixel != 1 {
+            return Err(DicomFault::NotGrey("it has several samples a pixel"));
+        }
+        let inverted = match h.photometric.as_str() {
+            "MONOCHROME1" => true,
+            "MONOCHROME2" => false,
+            "PALETTECOLOR" => return Err(DicomFault::NotGrey("it has a colour palette")),
+            _ => return Err(DicomFault::NotGrey("PhotometricInterpretation is not MONOCHROME")),
+        };
+        if h.modality_lut {
+            return Err(DicomFault::Layout("a table gives the HU (ModalityLUTSequence)"));
+        }
+        let allocated = u32::from(h.bits_allocated);
+        if allocated != 8 && allocated != 16 {
+            return Err(DicomFault::Layout("BitsAllocated is neither 8 nor 16"));
+        }
+        let stored = h.bits_stored.map_or(allocated, u32::from);
+        let high_bit = h.high_bit.map_or(stored.wrapping_sub(1), u32::from);
+        if !(1..=allocated).contains(&stored) || !(stored - 1..allocated).contains(&high_bit) {
+            return Err(DicomFault::Layout("BitsStored and HighBit contradict BitsAllocated"));
+        }
+        let mut format = Self {
+            syntax: h.syntax.clone(),
+            size: (h.rows, h.columns),
+            bytes_per_pixel: if allocated == 8 { 1 } else { 2 },
+            left: 15 - high_bit,
+            right: 16 - stored,
+            signed: h.signed,
+            inverted: None,
+            padding: None,
+        };
+        format.padding = h.padding.filter(|_| h.modality.as_deref() == Some("CT")).map(|from| {
+            // The value may use more bits than pixels do: it is only extended.
+            let number = |v: u16| if h.signed { i32::from(v.cast_signed()) } else { i32::from(v) };
+            let (a, b) = (number(from), number(h.padding_limit.unwrap_or(from)));
+            [a.min(b), a.max(b)]
+        });
+        if inverted {
+            format.inverted = Some(if h.signed { -1 } else { (1 << stored) - 1 });
+        }
+        Ok(format)
+    }
+
+    fn pixels(&self) -> usize {
+        usize::from(self.size.0) * usize::from(self.size.1)
+    }
+
+    fn number(&self, raw: u16) -> i32 {
+        let top = raw << self.left;
+        if self.signed {
+            i32::from(top.cast_signed() >> self.right)
+        } else {
+            i32::from(top >> self.right)
+        }
+    }
+}
+
+/// A kind of voxel that stored numbers are converted to.
+trait Voxel: Copy + Send + Default {
+    const AIR: Self;
+    /// `None` if it does not fit.
+    fn of(intensity: f64) -> Option<Self>;
+}
+
+impl Voxel for f32 {
+    const AIR: Self = AIR;
+    fn of(intensity: f64) -> Option<Self> {
+        Some(intensity as f32)
+    }
+}
+
+impl Voxel for i16 {
+    const AIR: Self = -1024;
+    fn of(intensity: f64) -> Option<Self> {
+        let fits = (f64::from(Self::MIN)..=f64::from(Self::MAX)).contains(&intensity);
+        fits.then_some(intensity as Self)
+    }
+}
+
+enum Stop {
+    /// A number does not fit the kind of voxel.
+    TooLarge,
+    Error(Error),
+}
+
+/// Reads the voxels of `grid`, `[D, H, W]`.
+pub(super) fn read(
+    store: &Store,
+    series: &Series,
+    grid: &Grid,
+    options: &ReadOptions,
+    warnings: &mut Vec<Warning>,
+) -> Result<Voxels, Error> {
+    let formats: Vec<Format> = series
+        .images
+        .iter()
+        .map(|image| Format::of(&image.header).map_err(|f| fault(store, image.file, f)))
+        .collect::<Result<_, _>>()?;
+    let source = Pixels { store, series, formats: &formats, grid, most: options.max_bytes };
+    let whole = |s: &Slice| s.scale.slope.fract() == 0.0 && s.scale.inter.fract() == 0.0;
+    let first = grid.slices.first().map_or(Scale::IDENTITY, |s| s.scale);
+    let one_scale = grid.slices.iter().all(|s| s.scale == first);
+    let padded = formats.iter().any(|f| f.padding.is_some());
+
+    let read = if grid.mixes.is_some() {
+        None
+    } else if grid.slices.iter().all(whole) {
+        source.fill::<i16>(|slice| slice.scale)?.map(|(v, n)| (Voxels::from(v), n))
+    } else if one_scale && !padded {
+        let stored = source.fill::<i16>(|_| Scale::IDENTITY)?;
+        stored.map(|(stored, n)| (Voxels::I16 { stored, scale: first }, n))
+    } else {
+        None
+    };
+    let (voxels, padding) = match read {
+        Some(read) => read,
+        None => {
+            let Some((mut data, n)) = source.fill::<f32>(|slice| slice.scale)? else {
+                return Err(Error::OutOfMemory { path: store.path.clone(), bytes: 0 });
+            };
+            make_finite(store.path.clone(), &mut data, warnings)?;
+            if let Some(mixes) = &grid.mixes {
+                data = mix(store, &data, mixes, source.plane())?;
+            }
+            (Voxels::from(data), n)
+        }
+    };
+    if 0 < padding {
+        let all = source.plane() * grid.slices.len();
+        let text = format!(
+            "{padding} of {all} voxels are padding beyond the field of view (PixelPaddingValue): \
+             they are read as {AIR} HU"
+        );
+        warnings.push(Warning::new("W-PADDING", text));
+    }
+    if formats.iter().any(|f| f.inverted.is_some()) {
+        let text = "pixels are stored inverted (MONOCHROME1): the range of stored numbers is \
+                    turned around before RescaleSlope and RescaleIntercept";
+        warnings
+            .push(Warning::new("W-INVERTED", text).with_fix("check in a viewer that air is dark"));
+    }
+    Ok(voxels)
+}
+
+fn fault(store: &Store, file: usize, fault: DicomFault) -> Error {
+    Error::Dicom { path: store.name(file), fault }
+}
+
+/// Interpolates planes of `plane` voxels.
+fn mix(store: &Store, data: &[f32], mixes: &[Mix], plane: usize) -> Result<Vec<f32>, Error> {
+    let mut out: Vec<f32> = reserve(store, mixes.len().saturating_mul(plane))?;
+    for (low, share) in mixes {
+        let pair = data.get(low * plane..).unwrap_or_default();
+        let (a, b) = pair.split_at(plane.min(pair.len()));
+        out.extend(a.iter().zip(b).map(|(a, b)| a + (b - a) * share));
+    }
+    Ok(out)
+}
+
+fn reserve<T>(store: &Store, count: usize) -> Result<Vec<T>, Error> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(count).map_err(|_| Error::OutOfMemory {
+        path: store.path.clone(),
+        bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
+    })?;
+    Ok(data)
+}
+
+/// Where pixels come from.
+struct Pixels<'a> {
+    store: &'a Store,
+    series: &'a Series,
+    formats: &'a [Format],
+    grid: &'a Grid,
+    most: u64,
+}
+
+/// The part of the volume that one frame fills.
+struct Target<'a, T> {
+    frame: usize,
+    scale: Scale,
+    voxels: &'a mut [T],
+}
+
+impl Pixels<'_> {
+    fn plane(&self) -> usize {
+        self.formats.first().map_or(0, Format::pixels)
+    }
+
+    /// All slices, and how many voxels are padding; `None` if a number does not fit `T`.
+    fn fill<T: Voxel>(
+        &self,
+        scale: impl Fn(&Slice) -> Scale,
+    ) -> Result<Option<(Vec<T>, u64)>, Error> {
+        let count = self.plane().saturating_mul(self.grid.slices.len());
+        let mut data: Vec<T> = reserve(self.store, count)?;
+        data.resize(count, T::default());
+        let mut files: Vec<Vec<Target<'_, T>>> =
+            self.series.images.iter().map(|_| Vec::new()).collect();
+        for (voxels, slice) in data.chunks_mut(self.plane().max(1)).zip(&self.grid.slices) {
+            let target = Target { frame: slice.frame, scale: scale(slice), voxels };
+            if let Some(targets) = files.get_mut(slice.image) {
+                targets.push(target);
+            }
+        }
+        let images = self.series.images.par_iter().zip(self.formats).zip(files);
+        let padding = images
+            .filter(|(_, targets)| !targets.is_empty())
+            .map(|((image, format), mut targets)| {
+                targets.sort_by_key(|target| target.frame);
+                self.store
+                    .with(image.file, |reader| {
+                        self.fill_file(&image.header, reader, format, targets)
+                    })
+                    .map_err(Stop::Error)?
+                    .map_err(|stop| match stop {
+                        FileStop::TooLarge => Stop::TooLarge,
+                        FileStop::Fault(f) => Stop::Error(fault(self.store, image.file, f)),
+                    })
+            })
+            .try_reduce(|| 0, |a, b| Ok(a + b));
+        match padding {
+            Ok(padding) => Ok(Some((data, padding))),
+            Err(Stop::TooLarge) => Ok(None),
+            Err(Stop::Error(e)) => Err(e),
+        }
+    }
+
+    /// `targets` are in the order of frames.
+    fn fill_file<T: Voxel>(
+        &self,
+        seen: &Header,
+        mut reader: Box<dyn Read + '_>,
+        format: &Format,
+        targets: Vec<Target<'_, T>>,
+    ) -> Result<u64, FileStop> {
+        Input::new(&mut reader).skip(132)?;
+        let mut opened = header::open(reader, self.most).map_err(|broken| broken.fault)?;
+        let h = &opened.header;
+        let same = (h.rows, h.columns, &h.syntax) == (seen.rows, seen.columns, &seen.syntax);
+        let Some(pixels) = h.pixels.filter(|_| same) else {
+            return Err(DicomFault::Malformed("the file has changed while it was read").into());
+        };
+        match (format.syntax.clone(), pixels.length) {
+            (Syntax::Native(_) | Syntax::Deflated, Some(length)) => {
+                let endian = if format.syntax == Syntax::Native(Endian::Big) {
+                    Endian::Big
+                } else {
+                    Endian::Little
+                };
+                native(&mut opened.rest, length, endian, format, targets)
+            }
+            (Syntax::Native(_) | Syntax::Deflated, None) => {
+                Err(DicomFault::Malformed("uncompressed pixels have no length").into())
+            }
+            (_, Some(_)) => Err(DicomFault::Malformed("compressed pixels are no fragments").into()),
+            (_, None) => self.encapsulated(&mut opened.rest, h.frames()?, format, targets),
+        }
+    }
+
+    fn encapsulated<T: Voxel>(
+        &self,
+        reader: &mut dyn Read,
+        frames: usize,
+        format: &Format,
+        targets: Vec<Target<'_, T>>,
+    ) -> Result<u64, FileStop> {
+        let fragments = Fragments::read(reader, self.most)?;
+        targets
+            .into_par_iter()
+            .map(|target| {
+                let data = fragments.frame(target.frame, frames)?;
+                let pixels =
+                    codec::decode(&format.syntax, &data, format.size, format.bytes_per_pixel)?;
+                convert(pixels.into_iter(), format, target)
+            })
+            .try_reduce(|| 0, |a, b| Ok(a + b))
+    }
+}
+
+enum FileStop {
+    TooLarge,
+    Fault(DicomFault),
+}
+
+impl From<DicomFault> for FileStop {
+    fn from(fault: DicomFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+fn native<T: Voxel>(
+    reader: &mut dyn Read,
+    length: u32,
+    endian: Endian,
+    format: &Format,
+    targets: Vec<Target<'_, T>>,
+) -> Result<u64, FileStop> {
+    let frame_bytes = format.pixels() * format.bytes_per_pixel;
+    let (mut at, mut padding) = (0_u64, 0);
+    let mut bytes = vec![0; frame_bytes];
+    for target in targets {
+        let start = target.frame as u64 * frame_bytes as u64;
+        let expected = start + frame_bytes as u64;
+        let short = |got: u64| DicomFault::PixelsShort { expected, got };
+        if u64::from(length) < expected {
+            return Err(short(length.into()).into());
+        }
+        let mut input = Input::new(reader);
+        input.skip(start - at).map_err(|_| short(at))?;
+        input.fill(&mut bytes).map_err(|f| match f {
+            DicomFault::EndsEarly { at } => short(start + at.saturating_sub(start)),
+            f => f,
+        })?;
+        at = expected;
+        padding += match (format.bytes_per_pixel, endian) {
+            (1, _) => convert(bytes.iter().map(|b| u16::from(*b)), format, target)?,
+            (_, Endian::Little) => {
+                let words = bytes.as_chunks::<2>().0;
+                convert(words.iter().map(|w| u16::from_le_bytes(*w)), format, target)?
+            }
+            (_, Endian::Big) => {
+                let words = bytes.as_chunks::<2>().0;
+                convert(words.iter().map(|w| u16::from_be_bytes(*w)), format, target)?
+            }
+        };
+    }
+    Ok(padding)
+}
+
+/// Writes the intensities of one frame; returns how many are padding.
+fn convert<T: Voxel>(
+    raw: impl Iterator<Item = u16>,
+    format: &Format,
+    target: Target<'_, T>,
+) -> Result<u64, FileStop> {
+    let Scale { slope, inter } = target.scale;
+    let intensity = |stored: i32| f64::from(stored) * slope + inter;
+    let mut padding = 0;
+    for (voxel, raw) in target.voxels.iter_mut().zip(raw) {
+        let stored = format.number(raw);
+        if let Some([from, to]) = format.padding
+            && (from..=to).contains(&stored)
+            && !TISSUE.contains(&intensity(stored))
+        {
+            *voxel = T::AIR;
+            padding += 1;
+            continue;
+        }
+        let stored = format.inverted.map_or(stored, |sum| sum - stored);
+        *voxel = T::of(intensity(stored)).ok_or(FileStop::TooLarge)?;
+    }
+    Ok(padding)
+}
+
+/// Encapsulated pixels (PS3.5 annex A.4): an offset table, then fragments.
+struct Fragments {
+    offsets: Vec<u64>,
+    /// Position behind the offset table, and bytes.
+    parts: Vec<(u64, Vec<u8>)>,
+}
+
+impl Fragments {
+    fn read(reader: &mut dyn Read, most: u64) -> Result<Self, DicomFault> {
+        const EXPLICIT: Encoding = Encoding { implicit_vr: false, big_endian: false };
+        let mut table: Option<Vec<u8>> = None;
+        let (mut parts, mut at) = (Vec::new(), 0);
+        loop {
+            let mut input = Input::new(reader);
+            let tag = match input.tag(EXPLICIT)? {
+                Some(tag) => tag,
+                // Some writers leave the delimiter out.
+                None => break,
+            };
+            let length = u64::from(input.u32(EXPLICIT)?);
+            if tag == SEQUENCE_END {
+                break;
+            }
+            if tag != ITEM {
+                return Err(DicomFault::Malformed("compressed pixels are no fragments"));
+            }
+            if most < at + length {
+                let what = "bytes of compressed pixels";
+                return Err(DicomFault::TooMany { what, count: at + length, most });
+            }
+            let mut bytes = Vec::new();
+            let part = (&mut *reader).take(length).read_to_end(&mut bytes);
+            part.map_err(|e| storage(&e))?;
+            let got = bytes.len() as u64;
+            if got < length {
+                return Err(DicomFault::PixelsShort { expected: at + length, got: at + got });
+            }
+            if table.is_none() {
+                table = Some(bytes);
+            } else {
+                parts.push((at, bytes));
+                at += length + 8;
+            }
+        }
+        let table = table.unwrap_or_default();
+        let offset = |raw: &[u8; 4]| u64::from(u32::from_le_bytes(*raw));
+        let offsets = table.as_chunks::<4>().0.iter().map(offset).collect();
+        Ok(Self { offsets, parts })
+    }
+
+    /// The bytes of frame `n` of `frames`.
+    fn frame(&self, n: usize, frames: usize) -> Result<Vec<u8>, DicomFault> {
+        let in_parts = |(from, to): (u64, u64)| {
+            let parts = self.parts.iter().filter(|(at, _)| (from..to).contains(at));
+            parts.flat_map(|(_, bytes)| bytes.iter().copied()).collect::<Vec<u8>>()
+        };
+        let data = if frames == 1 {
+            in_parts((0, u64::MAX))
+        } else if self.parts.len() == frames {
+            self.parts.get(n).map(|(_, bytes)| bytes.clone()).unwrap_or_default()
+        } else if self.offsets.len() == frames {
+            let from = self.offsets.get(n).copied().unwrap_or(u64::MAX);
+            in_parts((from, self.offsets.get(n + 1).copied().unwrap_or(u64::MAX)))
+        } else {
+            return Err(DicomFault::Layout("nothing tells the fragments of its frames apart"));
+        };
+        if data.is_empty() {
+            return Err(DicomFault::PixelsShort { expected: 1, got: 0 });
+        }
+        Ok(data)
+    }
+}
