@@ -9,4 +9,9 @@
     reason = "clippy.toml allows these in tests, but does not see that helpers are of tests"
 )]
 
+mod builder;
+mod geometry;
+mod hostile;
+mod pixels;
 mod real;
+mod series;

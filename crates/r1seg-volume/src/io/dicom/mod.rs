@@ -130,8 +130,9 @@ fn plan(series: &Series, store: &Store, options: &ReadOptions) -> Result<Plan, E
         }
         Format::of(&image.header).map_err(|fault| at(image.file, fault))?;
     }
-    let slices = series.images.iter().map(|image| image.header.frames().unwrap_or(1));
-    if let ([image], 1) = (series.images.as_slice(), slices.sum()) {
+    if let [image] = series.images.as_slice()
+        && image.header.frames().map_err(|fault| at(image.file, fault))? == 1
+    {
         let shape = [1, image.header.rows.into(), image.header.columns.into()];
         check_axes(store.path.clone(), shape, options)?;
     }

@@ -1,6 +1,6 @@
 //! Stored pixels to HU.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use rayon::prelude::*;
 
@@ -14,6 +14,8 @@ use super::store::Store;
 use crate::io::voxels::make_finite;
 use crate::{Error, ReadOptions, Scale, Voxels, Warning};
 
+/// Most pixels of a compressed slice: a few bytes of codestream may claim any number.
+const MOST_COMPRESSED: usize = 1 << 24;
 /// What lies outside of the scanner's field of view is given the HU of air.
 const AIR: f32 = -1024.0;
 /// HU of tissue, as 12 bits hold them; a padding value among them cannot be told from tissue.
@@ -235,8 +237,9 @@ impl Pixels<'_> {
         scale: impl Fn(&Slice) -> Scale,
     ) -> Result<Option<(Vec<T>, u64)>, Error> {
         let count = self.plane().saturating_mul(self.grid.slices.len());
-        let mut data: Vec<T> = reserve(self.store, count)?;
-        data.resize(count, T::default());
+        drop(reserve::<T>(self.store, count)?);
+        // Zeroed by the system, and not touched before there are pixels for it.
+        let mut data = vec![T::default(); count];
         let mut files: Vec<Vec<Target<'_, T>>> =
             self.series.images.iter().map(|_| Vec::new()).collect();
         for (voxels, slice) in data.chunks_mut(self.plane().max(1)).zip(&self.grid.slices) {
@@ -283,7 +286,7 @@ impl Pixels<'_> {
         let Some(pixels) = h.pixels.filter(|_| same) else {
             return Err(DicomFault::Malformed("the file has changed while it was read").into());
         };
-        match (format.syntax.clone(), pixels.length) {
+        let padding = match (format.syntax.clone(), pixels.length) {
             (Syntax::Native(_) | Syntax::Deflated, Some(length)) => {
                 let endian = if format.syntax == Syntax::Native(Endian::Big) {
                     Endian::Big
@@ -297,7 +300,11 @@ impl Pixels<'_> {
             }
             (_, Some(_)) => Err(DicomFault::Malformed("compressed pixels are no fragments").into()),
             (_, None) => self.encapsulated(&mut opened.rest, h.frames()?, format, targets),
+        }?;
+        if self.store.has_checksums() && io::copy(&mut opened.rest, &mut io::sink()).is_err() {
+            return Err(DicomFault::Zip("data of a member is corrupt").into());
         }
+        Ok(padding)
     }
 
     fn encapsulated<T: Voxel>(
@@ -307,6 +314,10 @@ impl Pixels<'_> {
         format: &Format,
         targets: Vec<Target<'_, T>>,
     ) -> Result<u64, FileStop> {
+        if MOST_COMPRESSED < format.pixels() {
+            let (what, count) = ("pixels of a compressed slice", format.pixels() as u64);
+            return Err(DicomFault::TooMany { what, count, most: MOST_COMPRESSED as u64 }.into());
+        }
         let fragments = Fragments::read(reader, self.most)?;
         targets
             .into_par_iter()

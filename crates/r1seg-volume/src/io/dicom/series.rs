@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::dataset::storage;
 use super::fault::DicomFault;
 use super::header::{self, Header};
 use super::store::Store;
@@ -124,7 +125,7 @@ pub(super) fn scan(store: &Store, options: &ReadOptions) -> Result<Found, Error>
     }
     let mut warnings = Vec::new();
     if 0 < lost {
-        let text = format!("{lost} DICOM files are broken and belong to no series: left out");
+        let text = format!("{lost} files are broken and belong to no series: left out");
         warnings.push(Warning::new("W-SKIPPED", text).with_fix("export or copy them again"));
     }
     Ok(Found { series: series.into_values().collect(), warnings })
@@ -132,8 +133,13 @@ pub(super) fn scan(store: &Store, options: &ReadOptions) -> Result<Found, Error>
 
 fn scan_file<'a>(n: usize, mut reader: Box<dyn Read + 'a>, options: &ReadOptions) -> Scanned {
     let mut start = [0; 132];
-    if reader.read_exact(&mut start).is_err() || !header::is_dicom(&start) {
-        return Scanned::Other;
+    match reader.read_exact(&mut start) {
+        Ok(()) if header::is_dicom(&start) => {}
+        Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
+            let broken = header::Broken { series_uid: String::new(), fault: storage(&e) };
+            return Scanned::Broken(n, Box::new(broken));
+        }
+        _ => return Scanned::Other,
     }
     match header::open(reader, options.max_bytes) {
         Ok(opened) if opened.header.is_image() => {

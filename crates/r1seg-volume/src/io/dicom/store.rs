@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::fault::DicomFault;
 use super::header::MOST_SLICES;
@@ -53,6 +53,11 @@ impl Store {
         }
     }
 
+    /// Whether files end in a checksum, which reading to their end verifies.
+    pub(super) fn has_checksums(&self) -> bool {
+        matches!(self.files, Files::Members(..))
+    }
+
     /// Opens file `n` for `read`.
     pub(super) fn with<T>(
         &self,
@@ -70,8 +75,9 @@ impl Store {
                 let mut archive = archive.clone();
                 let number = members.get(n).copied().unwrap_or(usize::MAX);
                 let member = archive.by_index(number).map_err(|e| self.fault(zip_fault(&e)))?;
-                let size = member.size();
-                Ok(read(Box::new(BufReader::new(member.take(size)))))
+                // One byte more than claimed: reading to the end checks the checksum.
+                let most = member.size().saturating_add(1);
+                Ok(read(Box::new(BufReader::new(member.take(most)))))
             }
             Files::Memory(bytes) => Ok(read(Box::new(Cursor::new(bytes)))),
         }
@@ -147,12 +153,18 @@ impl Store {
         for n in 0..archive.len() {
             let member = archive.by_index_raw(n).map_err(|e| fault(zip_fault(&e)))?;
             let name = member.name_raw();
-            let base = name.rsplit(|b| *b == b'/').next().unwrap_or_default();
+            let base = name.rsplit(|b| b"/\\".contains(b)).next().unwrap_or_default();
             if member.is_dir() || base.starts_with(b".") || name.starts_with(b"__MACOSX/") {
                 continue;
             }
             if member.encrypted() {
                 return Err(fault(DicomFault::Zip("a member is encrypted")));
+            }
+            if !matches!(
+                member.compression(),
+                CompressionMethod::Stored | CompressionMethod::Deflated
+            ) {
+                return Err(fault(DicomFault::Zip("it uses a compression that is not read")));
             }
             let (size, packed) = (member.size(), member.compressed_size());
             if packed.saturating_mul(DEFLATE_LIMIT).saturating_add(64) < size {
