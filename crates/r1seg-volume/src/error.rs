@@ -198,7 +198,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         use Error as E;
         match self {
-            E::NotFound { .. } | E::Unreadable { .. } | E::NotAFile { .. } => ErrorKind::Missing,
+            E::NotFound { .. }
+            | E::Directory { .. }
+            | E::Unreadable { .. }
+            | E::NotAFile { .. } => ErrorKind::Missing,
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
             E::Exists { .. }

@@ -220,17 +220,13 @@ pub struct Loaded {
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
     match open(path)? {
-        Opened::Folder => dicom::read_folder(path, options),
-        Opened::File(source) => read_source(source, Some(path), options),
+        None => dicom::read_folder(path, options),
+        Some(source) => read_source(source, Some(path), options),
     }
 }
 
-enum Opened {
-    Folder,
-    File(Source<'static>),
-}
-
-fn open(path: &Path) -> Result<Opened, Error> {
+/// The bytes of a file; `None` for a folder.
+fn open(path: &Path) -> Result<Option<Source<'static>>, Error> {
     let opening = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
         _ => Error::Unreadable { path: path.to_owned(), source },
@@ -238,13 +234,13 @@ fn open(path: &Path) -> Result<Opened, Error> {
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(opening)?;
     if metadata.is_dir() {
-        return Ok(Opened::Folder);
+        return Ok(None);
     }
     if !metadata.is_file() {
         return Err(Error::NotAFile { path: path.to_owned() });
     }
     let file = File::open(path).map_err(opening)?;
-    Ok(Opened::File(Source::new(file, path, Some(metadata.len()))?))
+    Source::new(file, path, Some(metadata.len())).map(Some)
 }
 
 /// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.

@@ -123,6 +123,14 @@ impl Dcm {
         self.set((0x7fe0, 0x10), "OW", Value::Words(words.to_vec()))
     }
 
+    /// The stored numbers, if they are not compressed.
+    pub(crate) fn stored(&self) -> Vec<u16> {
+        match self.elements.get(&(0x7fe0, 0x10)) {
+            Some((_, Value::Words(words))) => words.clone(),
+            _ => panic!(),
+        }
+    }
+
     /// Compressed pixels, behind an empty offset table.
     pub(crate) fn fragments(&mut self, syntax: &'static str, parts: &[Vec<u8>]) -> &mut Self {
         self.syntax = syntax;

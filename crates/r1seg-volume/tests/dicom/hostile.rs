@@ -258,7 +258,7 @@ fn d8_mutated_files_neither_panic_nor_hang() {
         file.syntax = syntax;
         seeds.push(file.file());
     }
-    for (syntax, data) in crate::pixels::codestreams() {
+    for (syntax, data) in crate::encoders::codestreams() {
         let mut file = Dcm::slice(1);
         file.bits(16, 16, true).fragments(syntax, &[data]);
         seeds.push(file.file());

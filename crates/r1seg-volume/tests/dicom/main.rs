@@ -5,11 +5,13 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     reason = "clippy.toml allows these in tests, but does not see that helpers are of tests"
 )]
 
 mod builder;
+mod encoders;
 mod geometry;
 mod hostile;
 mod pixels;

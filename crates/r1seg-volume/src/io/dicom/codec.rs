@@ -66,10 +66,11 @@ fn rle(
         let end = if segment < bytes_per_pixel { word(segment + 1) } else { Some(data.len()) };
         let bytes = data.get(start..end.ok_or(CORRUPT)?).ok_or(CORRUPT)?;
         let mut out = pixels.iter_mut();
-        let mut put = |byte: u8| match out.next() {
-            Some(pixel) => *pixel = *pixel << 8 | u16::from(byte),
-            // Rows of odd length are padded.
-            None => {}
+        // Rows of odd length are padded: bytes behind the last pixel are none.
+        let mut put = |byte: u8| {
+            if let Some(pixel) = out.next() {
+                *pixel = *pixel << 8 | u16::from(byte);
+            }
         };
         let mut bytes = bytes.iter();
         while let Some(control) = bytes.next() {

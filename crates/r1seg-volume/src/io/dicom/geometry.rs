@@ -131,7 +131,7 @@ fn slices(
         for frame in 0..h.frames()? {
             let plane = h.plane(frame);
             let own = Common::of(&plane)?;
-            common.get_or_insert_with(|| Common { ..own }).check(&own)?;
+            common.get_or_insert(Common { ..own }).check(&own)?;
             let missing = DicomFault::Missing { attribute: "ImagePositionPatient" };
             let position = plane.position.ok_or(missing)?;
             let inter = plane.inter.unwrap_or(0.0);

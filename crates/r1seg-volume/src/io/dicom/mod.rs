@@ -7,7 +7,8 @@
 //! - `dataset`, `header`: elements of a file; the attributes that are read
 //! - `series`: which files belong together, and which are meant
 //! - `geometry`: order of slices, gaps, tilt, the affine
-//! - `pixels`, `codec`: stored numbers to HU
+//! - `pixels`, `fragments`, `codec`: the stored numbers of all slices
+//! - `format`: stored numbers to HU
 //!
 //! Why an own walk over the elements, and not dicom-rs: dicom-object 0.10 allocates by the length
 //! that a file claims, calls itself for every sequence inside a sequence, refuses a file for any
@@ -17,6 +18,8 @@
 mod codec;
 mod dataset;
 mod fault;
+mod format;
+mod fragments;
 mod geometry;
 mod header;
 mod pixels;
@@ -25,11 +28,12 @@ mod store;
 
 use std::path::Path;
 
+use super::archive;
 use super::source::{Source, check_size};
 use super::voxels::check_axes;
 use super::{Loaded, ReadOptions, SourceKind};
 use crate::{AffineSource, Error, Geometry, Volume, Warning};
-use pixels::Format;
+use format::Format;
 use series::{Found, Series};
 use store::Store;
 
@@ -75,14 +79,11 @@ pub fn list_series(
 ) -> Result<Vec<SeriesSummary>, Error> {
     let path = path.as_ref();
     let store = match super::open(path)? {
-        super::Opened::Folder => Store::folder(path)?,
-        super::Opened::File(mut source) => {
-            if super::archive::is_zip(source.peek(132)?) {
-                Store::archive(path, options)?
-            } else {
-                Store::file(path)
-            }
-        }
+        None => Store::folder(path)?,
+        Some(mut source) => match archive::is_zip(source.peek(4)?) {
+            true => Store::archive(path, options)?,
+            false => Store::file(path),
+        },
     };
     Ok(summaries(&series::scan(&store, options)?.series, &store, options))
 }

@@ -1,12 +1,14 @@
-//! Stored pixels to HU.
+//! The pixels of all slices, read in parallel, straight into the volume.
 
 use std::io::{self, Read};
 
 use rayon::prelude::*;
 
-use super::codec::{self, Size};
-use super::dataset::{Encoding, ITEM, Input, SEQUENCE_END, storage};
+use super::codec;
+use super::dataset::Input;
 use super::fault::DicomFault;
+use super::format::{AIR, FileStop, Format, Target, Voxel, convert};
+use super::fragments::Fragments;
 use super::geometry::{Grid, Mix, Slice};
 use super::header::{self, Endian, Header, Syntax};
 use super::series::Series;
@@ -16,111 +18,6 @@ use crate::{Error, ReadOptions, Scale, Voxels, Warning};
 
 /// Most pixels of a compressed slice: a few bytes of codestream may claim any number.
 const MOST_COMPRESSED: usize = 1 << 24;
-/// What lies outside of the scanner's field of view is given the HU of air.
-const AIR: f32 = -1024.0;
-/// HU of tissue, as 12 bits hold them; a padding value among them cannot be told from tissue.
-const TISSUE: std::ops::RangeInclusive<f64> = -1024.0..=3071.0;
-
-/// How a stored number is to be understood.
-#[derive(Clone)]
-pub(super) struct Format {
-    syntax: Syntax,
-    size: Size,
-    bytes_per_pixel: usize,
-    /// Shifts that leave the stored bits alone, at the bottom.
-    left: u32,
-    right: u32,
-    signed: bool,
-    /// The sum of the smallest and the largest number, for MONOCHROME1.
-    inverted: Option<i32>,
-    /// Stored numbers that stand for no measurement, from and to.
-    padding: Option<[i32; 2]>,
-}
-
-impl Format {
-    pub(super) fn of(h: &Header) -> Result<Self, DicomFault> {
-        if let Syntax::Other(uid) = &h.syntax {
-            return Err(DicomFault::TransferSyntax { uid: uid.clone() });
-        }
-        if h.samples_per_pixel != 1 {
-            return Err(DicomFault::NotGrey("it has several samples a pixel"));
-        }
-        let inverted = match h.photometric.as_str() {
-            "MONOCHROME1" => true,
-            "MONOCHROME2" => false,
-            "PALETTECOLOR" => return Err(DicomFault::NotGrey("it has a colour palette")),
-            _ => return Err(DicomFault::NotGrey("PhotometricInterpretation is not MONOCHROME")),
-        };
-        if h.modality_lut {
-            return Err(DicomFault::Layout("a table gives the HU (ModalityLUTSequence)"));
-        }
-        let allocated = u32::from(h.bits_allocated);
-        if allocated != 8 && allocated != 16 {
-            return Err(DicomFault::Layout("BitsAllocated is neither 8 nor 16"));
-        }
-        let stored = h.bits_stored.map_or(allocated, u32::from);
-        let high_bit = h.high_bit.map_or(stored.wrapping_sub(1), u32::from);
-        if !(1..=allocated).contains(&stored) || !(stored - 1..allocated).contains(&high_bit) {
-            return Err(DicomFault::Layout("BitsStored and HighBit contradict BitsAllocated"));
-        }
-        let mut format = Self {
-            syntax: h.syntax.clone(),
-            size: (h.rows, h.columns),
-            bytes_per_pixel: if allocated == 8 { 1 } else { 2 },
-            left: 15 - high_bit,
-            right: 16 - stored,
-            signed: h.signed,
-            inverted: None,
-            padding: None,
-        };
-        format.padding = h.padding.filter(|_| h.modality.as_deref() == Some("CT")).map(|from| {
-            // The value may use more bits than pixels do: it is only extended.
-            let number = |v: u16| if h.signed { i32::from(v.cast_signed()) } else { i32::from(v) };
-            let (a, b) = (number(from), number(h.padding_limit.unwrap_or(from)));
-            [a.min(b), a.max(b)]
-        });
-        if inverted {
-            format.inverted = Some(if h.signed { -1 } else { (1 << stored) - 1 });
-        }
-        Ok(format)
-    }
-
-    fn pixels(&self) -> usize {
-        usize::from(self.size.0) * usize::from(self.size.1)
-    }
-
-    fn number(&self, raw: u16) -> i32 {
-        let top = raw << self.left;
-        if self.signed {
-            i32::from(top.cast_signed() >> self.right)
-        } else {
-            i32::from(top >> self.right)
-        }
-    }
-}
-
-/// A kind of voxel that stored numbers are converted to.
-trait Voxel: Copy + Send + Default {
-    const AIR: Self;
-    /// `None` if it does not fit.
-    fn of(intensity: f64) -> Option<Self>;
-}
-
-impl Voxel for f32 {
-    const AIR: Self = AIR;
-    fn of(intensity: f64) -> Option<Self> {
-        Some(intensity as f32)
-    }
-}
-
-impl Voxel for i16 {
-    const AIR: Self = -1024;
-    fn of(intensity: f64) -> Option<Self> {
-        let fits = (f64::from(Self::MIN)..=f64::from(Self::MAX)).contains(&intensity);
-        fits.then_some(intensity as Self)
-    }
-}
-
 enum Stop {
     /// A number does not fit the kind of voxel.
     TooLarge,
@@ -217,13 +114,6 @@ struct Pixels<'a> {
     formats: &'a [Format],
     grid: &'a Grid,
     most: u64,
-}
-
-/// The part of the volume that one frame fills.
-struct Target<'a, T> {
-    frame: usize,
-    scale: Scale,
-    voxels: &'a mut [T],
 }
 
 impl Pixels<'_> {
@@ -331,17 +221,6 @@ impl Pixels<'_> {
     }
 }
 
-enum FileStop {
-    TooLarge,
-    Fault(DicomFault),
-}
-
-impl From<DicomFault> for FileStop {
-    fn from(fault: DicomFault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
 fn native<T: Voxel>(
     reader: &mut dyn Read,
     length: u32,
@@ -379,102 +258,4 @@ fn native<T: Voxel>(
         };
     }
     Ok(padding)
-}
-
-/// Writes the intensities of one frame; returns how many are padding.
-fn convert<T: Voxel>(
-    raw: impl Iterator<Item = u16>,
-    format: &Format,
-    target: Target<'_, T>,
-) -> Result<u64, FileStop> {
-    let Scale { slope, inter } = target.scale;
-    let intensity = |stored: i32| f64::from(stored) * slope + inter;
-    let mut padding = 0;
-    for (voxel, raw) in target.voxels.iter_mut().zip(raw) {
-        let stored = format.number(raw);
-        if let Some([from, to]) = format.padding
-            && (from..=to).contains(&stored)
-            && !TISSUE.contains(&intensity(stored))
-        {
-            *voxel = T::AIR;
-            padding += 1;
-            continue;
-        }
-        let stored = format.inverted.map_or(stored, |sum| sum - stored);
-        *voxel = T::of(intensity(stored)).ok_or(FileStop::TooLarge)?;
-    }
-    Ok(padding)
-}
-
-/// Encapsulated pixels (PS3.5 annex A.4): an offset table, then fragments.
-struct Fragments {
-    offsets: Vec<u64>,
-    /// Position behind the offset table, and bytes.
-    parts: Vec<(u64, Vec<u8>)>,
-}
-
-impl Fragments {
-    fn read(reader: &mut dyn Read, most: u64) -> Result<Self, DicomFault> {
-        const EXPLICIT: Encoding = Encoding { implicit_vr: false, big_endian: false };
-        let mut table: Option<Vec<u8>> = None;
-        let (mut parts, mut at) = (Vec::new(), 0);
-        loop {
-            let mut input = Input::new(reader);
-            let tag = match input.tag(EXPLICIT)? {
-                Some(tag) => tag,
-                // Some writers leave the delimiter out.
-                None => break,
-            };
-            let length = u64::from(input.u32(EXPLICIT)?);
-            if tag == SEQUENCE_END {
-                break;
-            }
-            if tag != ITEM {
-                return Err(DicomFault::Malformed("compressed pixels are no fragments"));
-            }
-            if most < at + length {
-                let what = "bytes of compressed pixels";
-                return Err(DicomFault::TooMany { what, count: at + length, most });
-            }
-            let mut bytes = Vec::new();
-            let part = (&mut *reader).take(length).read_to_end(&mut bytes);
-            part.map_err(|e| storage(&e))?;
-            let got = bytes.len() as u64;
-            if got < length {
-                return Err(DicomFault::PixelsShort { expected: at + length, got: at + got });
-            }
-            if table.is_none() {
-                table = Some(bytes);
-            } else {
-                parts.push((at, bytes));
-                at += length + 8;
-            }
-        }
-        let table = table.unwrap_or_default();
-        let offset = |raw: &[u8; 4]| u64::from(u32::from_le_bytes(*raw));
-        let offsets = table.as_chunks::<4>().0.iter().map(offset).collect();
-        Ok(Self { offsets, parts })
-    }
-
-    /// The bytes of frame `n` of `frames`.
-    fn frame(&self, n: usize, frames: usize) -> Result<Vec<u8>, DicomFault> {
-        let in_parts = |(from, to): (u64, u64)| {
-            let parts = self.parts.iter().filter(|(at, _)| (from..to).contains(at));
-            parts.flat_map(|(_, bytes)| bytes.iter().copied()).collect::<Vec<u8>>()
-        };
-        let data = if frames == 1 {
-            in_parts((0, u64::MAX))
-        } else if self.parts.len() == frames {
-            self.parts.get(n).map(|(_, bytes)| bytes.clone()).unwrap_or_default()
-        } else if self.offsets.len() == frames {
-            let from = self.offsets.get(n).copied().unwrap_or(u64::MAX);
-            in_parts((from, self.offsets.get(n + 1).copied().unwrap_or(u64::MAX)))
-        } else {
-            return Err(DicomFault::Layout("nothing tells the fragments of its frames apart"));
-        };
-        if data.is_empty() {
-            return Err(DicomFault::PixelsShort { expected: 1, got: 0 });
-        }
-        Ok(data)
-    }
 }

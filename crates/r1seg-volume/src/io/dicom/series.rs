@@ -78,7 +78,7 @@ pub(super) struct Found {
 }
 
 enum Scanned {
-    Image(Image),
+    Image(Box<Image>),
     Broken(usize, Box<header::Broken>),
     Other,
 }
@@ -98,7 +98,7 @@ pub(super) fn scan(store: &Store, options: &ReadOptions) -> Result<Found, Error>
                 let (id, is_localizer) = (hash(&image.header.series_uid), image.header.localizer);
                 let empty = |id| Series { id, is_localizer, images: vec![], broken: vec![] };
                 let series = series.entry((id.clone(), is_localizer)).or_insert_with(|| empty(id));
-                series.images.push(image);
+                series.images.push(*image);
             }
             Scanned::Broken(n, broken) => unplaced.push((n, broken)),
             Scanned::Other => {}
@@ -143,7 +143,7 @@ fn scan_file<'a>(n: usize, mut reader: Box<dyn Read + 'a>, options: &ReadOptions
     }
     match header::open(reader, options.max_bytes) {
         Ok(opened) if opened.header.is_image() => {
-            Scanned::Image(Image { file: n, header: opened.header })
+            Scanned::Image(Box::new(Image { file: n, header: opened.header }))
         }
         Ok(_) => Scanned::Other,
         Err(broken) => Scanned::Broken(n, broken),
