@@ -307,3 +307,15 @@ fn codec_errors_name_the_codec() {
         assert_eq!(error.code(), "R-DCM-12");
     }
 }
+
+#[test]
+fn codestreams_that_are_cut_short_are_errors() {
+    for (syntax, data) in crate::encoders::codestreams() {
+        for cut in [2, data.len() / 8, data.len() / 4] {
+            let mut files = series(5);
+            files[2].fragments(syntax, &[data[..data.len() - cut - 2].to_vec()]);
+            let error = load_with(&files, &ReadOptions::default()).unwrap_err();
+            assert_eq!(error.code(), "R-DCM-12", "{syntax} {cut}");
+        }
+    }
+}

@@ -151,7 +151,8 @@ fn jpeg_2000(data: &[u8], (rows, columns): Size, _: usize) -> Result<Vec<u16>, &
     if 16 < bits {
         return Err("it has more than 16 bits a pixel");
     }
-    let settings = jpeg2000::DecodeSettings::default();
+    // Not strict would mean that pixels which are not there come out as something.
+    let settings = jpeg2000::DecodeSettings { strict: true, ..Default::default() };
     let image = jpeg2000::Image::new(&codestream, &settings).map_err(|_| CORRUPT)?;
     let bitmap = image.decode_native().map_err(|_| CORRUPT)?;
     let shift = if signed { 1_u16 << (bits - 1) } else { 0 };
