@@ -20,6 +20,8 @@ mod view;
 
 use std::io::{self, Write};
 
+pub(crate) use palette::color_of as label_color;
+
 /// What there is to draw.
 pub(crate) struct Scene<'a> {
     /// The voxels, `[D, H, W]` in C order. Drawn as no voxels if their number is not that of
