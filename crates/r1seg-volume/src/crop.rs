@@ -1,6 +1,8 @@
 //! Cutting boxes out of `[D, H, W]` grids and putting them back.
 
-use crate::Error;
+use rayon::prelude::*;
+
+use crate::{Error, Voxels};
 
 /// A box of voxels: `start` inclusive, `end` exclusive, both `[D, H, W]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,14 @@ impl Region {
     /// `[D, H, W]` of the box.
     pub fn shape(&self) -> [usize; 3] {
         std::array::from_fn(|n| self.end[n].saturating_sub(self.start[n]))
+    }
+
+    /// The smallest box that holds both.
+    fn union(self, other: Self) -> Self {
+        Self {
+            start: std::array::from_fn(|n| self.start[n].min(other.start[n])),
+            end: std::array::from_fn(|n| self.end[n].max(other.end[n])),
+        }
     }
 
     pub(crate) fn check(&self, shape: [usize; 3]) -> Result<(), Error> {
@@ -61,29 +71,66 @@ pub(crate) fn check_data<T>(data: &[T], shape: [usize; 3]) -> Result<(), Error> 
 /// `None` if there are none.
 ///
 /// # Errors
-/// [`Error::DataLength`] if `data` has not one value a voxel.
+/// [`Error::DataLength`] if there is not one value a voxel.
 pub fn foreground_box(
-    data: &[f32],
+    voxels: &Voxels,
     shape: [usize; 3],
     above: f32,
 ) -> Result<Option<Region>, Error> {
+    match voxels {
+        Voxels::F32(data) => box_of(data, shape, |v| above < *v),
+        Voxels::I16 { stored, scale } => {
+            // Intensities grow or fall with the stored number, so that one comparison of whole
+            // numbers is enough.
+            let numbers = || i16::MIN..=i16::MAX;
+            let is_above = |v: &i16| above < scale.apply(*v);
+            let Some(least) = numbers().find(is_above) else { return Ok(None) };
+            if scale.slope < 0.0 {
+                let most = numbers().rev().find(is_above).unwrap_or(least);
+                return box_of(stored, shape, |v| *v <= most);
+            }
+            box_of(stored, shape, |v| least <= *v)
+        }
+    }
+}
+
+fn box_of<T: Sync>(
+    data: &[T],
+    shape: [usize; 3],
+    inside: impl Fn(&T) -> bool + Sync,
+) -> Result<Option<Region>, Error> {
     check_data(data, shape)?;
     let [_, h, w] = shape;
-    let mut region = Region { start: [usize::MAX; 3], end: [0; 3] };
+    let none = Region { start: [usize::MAX; 3], end: [0; 3] };
     if data.is_empty() {
         return Ok(None);
     }
-    for (n, row) in data.chunks_exact(w).enumerate() {
-        let Some(first) = row.iter().position(|v| above < *v) else { continue };
-        let last = row.iter().rposition(|v| above < *v).unwrap_or(first);
-        for (axis, (low, high)) in
-            [(n / h, n / h), (n % h, n % h), (first, last)].iter().enumerate()
-        {
-            region.start[axis] = region.start[axis].min(*low);
-            region.end[axis] = region.end[axis].max(high + 1);
+    let of_slice = |(z, slice): (usize, &[T])| {
+        let mut found = none;
+        for (y, row) in slice.chunks_exact(w).enumerate() {
+            // Only what lies outside of the columns known already can widen them.
+            let (known, end) = (found.start[2].min(w), found.end[2]);
+            let first = row[..known].iter().position(&inside);
+            let last = row[end..].iter().rposition(&inside).map(|x| end + x);
+            let hit = first.is_some()
+                || last.is_some()
+                || (known < end && row[known..end].iter().any(&inside));
+            if hit {
+                let x = first.unwrap_or(known).min(last.unwrap_or(known));
+                found = found.union(Region {
+                    start: [z, y, x],
+                    end: [
+                        z + 1,
+                        y + 1,
+                        last.map_or(end, |x| x + 1).max(first.map_or(0, |x| x + 1)),
+                    ],
+                });
+            }
         }
-    }
-    Ok((region.end != [0; 3]).then_some(region))
+        found
+    };
+    let found = data.par_chunks(h * w).enumerate().map(of_slice).reduce(|| none, Region::union);
+    Ok((found.end != [0; 3]).then_some(found))
 }
 
 /// The voxels of `region`, out of a grid of `shape`.
@@ -158,22 +205,51 @@ impl Padding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Scale;
 
     #[test]
     fn foreground_box_is_tight_and_end_exclusive() {
         let shape = [4, 5, 6];
-        let mut data = vec![0.0; 120];
+        let mut data = vec![0.0_f32; 120];
         data[(5 + 2) * 6 + 3] = 0.5;
         data[(3 * 5 + 4) * 6 + 1] = 1e-30;
-        let region = foreground_box(&data, shape, 0.0).unwrap().unwrap();
+        let region = foreground_box(&data.into(), shape, 0.0).unwrap().unwrap();
         assert_eq!(region, Region { start: [1, 2, 1], end: [4, 5, 4] });
         assert_eq!(region.shape(), [3, 3, 3]);
     }
 
     #[test]
     fn no_foreground_gives_no_box() {
-        assert_eq!(foreground_box(&[0.0; 8], [2, 2, 2], 0.0).unwrap(), None);
-        assert_eq!(foreground_box(&[], [0, 2, 2], 0.0).unwrap(), None);
+        let dark = |voxels: usize| Voxels::from(vec![0.0_f32; voxels]);
+        assert_eq!(foreground_box(&dark(8), [2, 2, 2], 0.0).unwrap(), None);
+        assert_eq!(foreground_box(&dark(0), [0, 2, 2], 0.0).unwrap(), None);
+        let constant = Voxels::from(vec![-1024_i16; 8]);
+        assert_eq!(foreground_box(&constant, [2, 2, 2], 40_000.0).unwrap(), None);
+    }
+
+    #[test]
+    fn the_box_of_whole_numbers_is_that_of_their_intensities() {
+        let shape = [5, 9, 11];
+        for seed in 1..40_usize {
+            let far = |n: usize| (n * 7919 * seed + seed) % 97 < 2;
+            let stored: Vec<i16> = (0..495).map(|n| if far(n) { 300 } else { -7 }).collect();
+            for (slope, inter) in [(1.0, 0.0), (-1.0, 0.0), (0.25, -3.0), (0.0, 1.0)] {
+                let kept = Voxels::I16 { stored: stored.clone(), scale: Scale { slope, inter } };
+                let values = kept.to_f32().into_owned();
+                for above in [-50.0, 0.0, 5.0] {
+                    let naive = values.iter().enumerate().filter(|(_, v)| above < **v).fold(
+                        None,
+                        |found: Option<Region>, (n, _)| {
+                            let one = Region::at([n / 99, n / 11 % 9, n % 11], [1; 3]);
+                            Some(found.map_or(one, |f| f.union(one)))
+                        },
+                    );
+                    assert_eq!(foreground_box(&kept, shape, above).unwrap(), naive);
+                    let values = values.clone().into();
+                    assert_eq!(foreground_box(&values, shape, above).unwrap(), naive);
+                }
+            }
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub enum Error {
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
-    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz) or .npy is needed")]
+    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD or .npy is needed")]
     UnknownFormat { path: PathBuf, looks_like: &'static str },
     #[error(
         "volume of {shape} {} is {voxels} voxels, {bytes} bytes; the limits are {max_voxels} \
@@ -107,6 +107,25 @@ pub enum Error {
     #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
     NpyTooLong { path: PathBuf, promised: u64, got: u64 },
 
+    #[error("NRRD header is not readable: {reason}")]
+    NrrdHeader { path: PathBuf, reason: &'static str },
+    #[error("the voxels are blocks of bytes, not one number each")]
+    NrrdBlock { path: PathBuf },
+    #[error("the voxels are in {name} encoding; raw, gzip and ascii are read")]
+    NrrdEncoding { path: PathBuf, name: &'static str },
+    #[error("array is {shape} (fastest axis first); one 3D volume is needed")]
+    NrrdShape { path: PathBuf, shape: String },
+    #[error("the space directions are not usable: {reason}")]
+    NrrdAffine { path: PathBuf, reason: &'static str },
+    #[error("{reason}")]
+    NrrdDataFile { path: PathBuf, reason: &'static str },
+    #[error("the file that holds the voxels, which the header names, is not beside it")]
+    NrrdDataMissing { path: PathBuf },
+    #[error("the text with the voxels is not readable: {reason}")]
+    NrrdText { path: PathBuf, reason: &'static str },
+    #[error("the text with the voxels ends early: header promises {promised} numbers, got {got}")]
+    NrrdTextShort { path: PathBuf, promised: usize, got: usize },
+
     #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
     DataLength { shape: [usize; 3], expected: usize, got: usize },
     #[error("the shape {} has an axis of 0", join(shape))]
@@ -124,6 +143,8 @@ pub enum Error {
     #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
     Overlap { overlap: f64 },
 
+    #[error("a segmentation of {got} segments; at least 1 and at most {most} fit")]
+    Segments { got: usize, most: usize },
     #[error("exists already")]
     Exists { path: PathBuf },
     #[error("cannot be created")]
@@ -153,8 +174,10 @@ impl Error {
             E::ReadFailed { .. } => "R-IN-10",
             E::OutOfMemory { .. } => "R-IN-11",
             E::EndsEarly { kind: SourceKind::Npy, .. } => "R-NPY-06",
+            E::EndsEarly { kind: SourceKind::Nrrd, .. } => "R-NRD-07",
             E::EndsEarly { .. } => "R-NII-07",
             E::CorruptGzip { kind: Some(SourceKind::Npy), .. } => "R-NPY-08",
+            E::CorruptGzip { kind: Some(SourceKind::Nrrd), .. } => "R-NRD-08",
             E::CorruptGzip { kind: Some(_), .. } => "R-NII-08",
             E::CorruptGzip { kind: None, .. } => "R-IN-12",
             E::NiftiHeaderShort { .. } => "R-NII-01",
@@ -174,6 +197,15 @@ impl Error {
             E::NpyTooLong { .. } => "R-NPY-05",
             E::NpyVersion { .. } => "R-NPY-07",
             E::NpyObject { .. } => "R-NPY-09",
+            E::NrrdHeader { .. } => "R-NRD-01",
+            E::NrrdBlock { .. } => "R-NRD-02",
+            E::NrrdShape { .. } => "R-NRD-03",
+            E::NrrdEncoding { .. } => "R-NRD-04",
+            E::NrrdDataFile { .. } => "R-NRD-05",
+            E::NrrdDataMissing { .. } => "R-NRD-06",
+            E::NrrdText { .. } => "R-NRD-09",
+            E::NrrdTextShort { .. } => "R-NRD-10",
+            E::NrrdAffine { .. } => "R-NRD-11",
             E::DataLength { .. } => "R-GEO-01",
             E::ShapeMismatch { .. } => "R-GEO-02",
             E::Spacing { .. } => "R-GEO-03",
@@ -187,6 +219,7 @@ impl Error {
             E::NotReplaceable { .. } => "R-OUT-03",
             E::UnknownExtension { .. } => "R-OUT-04",
             E::WriteFailed { .. } => "R-OUT-05",
+            E::Segments { .. } => "R-OUT-06",
         }
     }
 
@@ -197,7 +230,8 @@ impl Error {
             E::NotFound { .. }
             | E::Unreadable { .. }
             | E::Directory { .. }
-            | E::NotAFile { .. } => ErrorKind::Missing,
+            | E::NotAFile { .. }
+            | E::NrrdDataMissing { .. } => ErrorKind::Missing,
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
             E::Exists { .. }
@@ -208,7 +242,8 @@ impl Error {
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
-            | E::Overlap { .. } => ErrorKind::Usage,
+            | E::Overlap { .. }
+            | E::Segments { .. } => ErrorKind::Usage,
             _ => ErrorKind::BadData,
         }
     }
@@ -247,6 +282,15 @@ impl Error {
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
             | E::NpyTooLong { path, .. }
+            | E::NrrdHeader { path, .. }
+            | E::NrrdBlock { path }
+            | E::NrrdEncoding { path, .. }
+            | E::NrrdShape { path, .. }
+            | E::NrrdAffine { path, .. }
+            | E::NrrdDataFile { path, .. }
+            | E::NrrdDataMissing { path }
+            | E::NrrdText { path, .. }
+            | E::NrrdTextShort { path, .. }
             | E::Exists { path }
             | E::CannotCreate { path, .. }
             | E::NotReplaceable { path }
@@ -259,7 +303,8 @@ impl Error {
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
-            | E::Overlap { .. } => None,
+            | E::Overlap { .. }
+            | E::Segments { .. } => None,
         }
     }
 
@@ -290,6 +335,15 @@ impl Error {
             E::NpyDtype { .. } => "save it as a number type, such as float32",
             E::NpyShape { .. } => "slice it to one volume",
             E::NpyTooLong { .. } => "save one array a file",
+            E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {
+                "export it again as NRRD or NIfTI"
+            }
+            E::NrrdBlock { .. } => "export the volume as grey values, such as int16 HU",
+            E::NrrdEncoding { .. } => "save it with gzip compression, or as NIfTI (.nii.gz)",
+            E::NrrdShape { .. } => "save the one volume that you mean into its own file",
+            E::NrrdAffine { .. } => "correct the header, since mm and mL depend on it",
+            E::NrrdDataFile { .. } => "save it as one .nrrd file",
+            E::NrrdDataMissing { .. } => "copy both files to one folder, under their names",
             E::Recipe { .. } => {
                 "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
             }

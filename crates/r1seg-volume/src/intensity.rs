@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::{Voxels, selection};
+use crate::Voxels;
+use crate::selection::{self, Histogram};
 
 /// Voxels a task; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 16;
@@ -56,17 +57,36 @@ impl IntensityRange {
 
 /// Smallest and largest value; `None` without values.
 pub fn min_max(voxels: &Voxels) -> Option<(f32, f32)> {
-    let ends = |chunk: &[f32]| {
-        chunk
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
-    };
-    voxels.to_f32().par_chunks(CHUNK).map(ends).reduce_with(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    match voxels {
+        Voxels::F32(data) => ends(data, (f32::INFINITY, f32::NEG_INFINITY), f32::min, f32::max),
+        Voxels::I16 { stored, scale } => {
+            let (low, high) = ends(stored, (i16::MAX, i16::MIN), i16::min, i16::max)?;
+            let (low, high) = (scale.apply(low), scale.apply(high));
+            Some((low.min(high), low.max(high)))
+        }
+    }
+}
+
+fn ends<T: Copy + Send + Sync>(
+    data: &[T],
+    none: (T, T),
+    min: impl Fn(T, T) -> T + Sync,
+    max: impl Fn(T, T) -> T + Sync,
+) -> Option<(T, T)> {
+    data.par_chunks(CHUNK)
+        .map(|chunk| chunk.iter().fold(none, |(low, high), v| (min(low, *v), max(high, *v))))
+        .reduce_with(|a, b| (min(a.0, b.0), max(a.1, b.1)))
 }
 
 /// Mean in f64; `None` without values.
 pub fn mean(voxels: &Voxels) -> Option<f64> {
-    let data = voxels.to_f32();
+    match voxels {
+        Voxels::F32(data) => mean_f32(data),
+        Voxels::I16 { stored, scale } => Histogram::new(stored, *scale).mean(),
+    }
+}
+
+fn mean_f32(data: &[f32]) -> Option<f64> {
     let sums: Vec<f64> =
         data.par_chunks(CHUNK).map(|chunk| chunk.iter().map(|v| f64::from(*v)).sum()).collect();
     (!data.is_empty()).then(|| sums.iter().sum::<f64>() / data.len() as f64)
@@ -75,32 +95,55 @@ pub fn mean(voxels: &Voxels) -> Option<f64> {
 /// Percentiles (0..=100, clamped) with linear interpolation, as `numpy.percentile`; `None` without
 /// values.
 pub fn percentiles<const N: usize>(voxels: &Voxels, percents: [f64; N]) -> Option<[f32; N]> {
-    selection::percentiles(&voxels.to_f32(), |_| true, percents)
+    match voxels {
+        Voxels::F32(data) => selection::percentiles(data, |_| true, percents),
+        Voxels::I16 { stored, scale } => {
+            Histogram::new(stored, *scale).percentiles(|_| true, percents)
+        }
+    }
 }
 
 /// Percentiles 0.05 and 99.95 of the voxels above the mean, which M3D-Seg, SegVol and R1Seg clip
 /// to; both ends are the one value of a constant volume. `None` without values.
 pub fn foreground_percentiles(voxels: &Voxels) -> Option<(f32, f32)> {
-    let mean = mean(voxels)?;
-    match selection::percentiles(&voxels.to_f32(), |v| mean < f64::from(v), FOREGROUND_PERCENTILES)
-    {
+    let percents = FOREGROUND_PERCENTILES;
+    let ends = match voxels {
+        Voxels::F32(data) => {
+            let mean = mean_f32(data)?;
+            selection::percentiles(data, |v| mean < f64::from(v), percents)
+        }
+        Voxels::I16 { stored, scale } => {
+            let histogram = Histogram::new(stored, *scale);
+            let mean = histogram.mean()?;
+            histogram.percentiles(|v| mean < f64::from(v), percents)
+        }
+    };
+    match ends {
         Some([low, high]) => Some((low, high)),
         None => min_max(voxels),
     }
 }
 
 /// `(clip(v, low, high) - low) / (high - low)`, which is in `0..=1`; all 0 if `high <= low`.
-pub fn rescale(data: &mut [f32], low: f32, high: f32) {
-    if high <= low {
-        data.fill(0.0);
-        return;
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rescale {
+    low: f32,
+    high: f32,
+}
+
+impl Rescale {
+    /// Brings `low..=high` to `0..=1`.
+    pub fn new(low: f32, high: f32) -> Self {
+        Self { low, high }
     }
-    let width = high - low;
-    data.par_chunks_mut(CHUNK).for_each(|chunk| {
-        for v in chunk {
-            *v = (v.clamp(low, high) - low) / width;
+
+    /// The rescaled value.
+    pub fn apply(&self, v: f32) -> f32 {
+        if self.high <= self.low {
+            return 0.0;
         }
-    });
+        (v.clamp(self.low, self.high) - self.low) / (self.high - self.low)
+    }
 }
 
 #[cfg(test)]
@@ -144,18 +187,28 @@ mod tests {
 
     #[test]
     fn a_constant_volume_has_one_value_and_rescales_to_zero() {
-        let mut data = vec![-1024.0_f32; 1000];
-        let (low, high) = foreground_percentiles(&data.clone().into()).unwrap();
+        let data = vec![-1024.0_f32; 1000];
+        let (low, high) = foreground_percentiles(&data.into()).unwrap();
         assert_eq!((low, high), (-1024.0, -1024.0));
-        rescale(&mut data, low, high);
-        assert!(data.iter().all(|v| *v == 0.0));
+        assert_eq!(Rescale::new(low, high).apply(-1024.0), 0.0);
         assert_eq!(foreground_percentiles(&Vec::<f32>::new().into()), None);
     }
 
     #[test]
     fn rescale_clips_to_the_unit_range() {
-        let mut data = [-5.0, 0.0, 1.0, 4.0, 9.0];
-        rescale(&mut data, 0.0, 4.0);
-        assert_eq!(data, [0.0, 0.0, 0.25, 1.0, 1.0]);
+        let rescaled = [-5.0, 0.0, 1.0, 4.0, 9.0].map(|v| Rescale::new(0.0, 4.0).apply(v));
+        assert_eq!(rescaled, [0.0, 0.0, 0.25, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn whole_numbers_and_their_f32_have_the_same_statistics() {
+        let stored: Vec<i16> = (0..100_000_u32).map(|n| (n * 7919 % 4096) as i16 - 1024).collect();
+        let scale = crate::Scale { slope: -2.0, inter: 5.5 };
+        let values: Voxels = stored.iter().map(|v| scale.apply(*v)).collect::<Vec<_>>().into();
+        let kept = Voxels::I16 { stored, scale };
+        assert_eq!(min_max(&kept), min_max(&values));
+        assert_eq!(mean(&kept), mean(&values));
+        assert_eq!(percentiles(&kept, [0.5, 99.5]), percentiles(&values, [0.5, 99.5]));
+        assert_eq!(foreground_percentiles(&kept), foreground_percentiles(&values));
     }
 }

@@ -1,7 +1,7 @@
 //! The way from a model's grid back to the grid of the volume.
 
 use crate::resample::trilinear_threshold;
-use crate::{Error, Geometry, Region, paste};
+use crate::{Error, Geometry, Region, Voxels, paste};
 
 /// Where a prepared grid lies in the volume that it was cut from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +61,19 @@ impl Placement {
         Some(std::array::from_fn(|n| spacing[n] * crop[n] as f64 / to[n] as f64))
     }
 
-    pub(crate) fn to_model_order(self, data: Vec<f32>) -> Vec<f32> {
-        if self.swapped { transpose(&data, self.region.shape()) } else { data }
+    /// Appends the row at slice `z` and height `y` of the prepared grid.
+    pub(crate) fn append_row(&self, voxels: &Voxels, z: usize, y: usize, out: &mut Vec<f32>) {
+        let [_, h, w] = self.volume_shape;
+        let [depth, row, column] = self.region.start;
+        let slice = (depth + z) * h * w;
+        let [_, height, width] = self.region.shape();
+        if self.swapped {
+            let first = slice + row * w + column + y;
+            out.extend((0..height).filter_map(|n| voxels.get(first + n * w)));
+        } else {
+            let first = slice + (row + y) * w + column;
+            voxels.append_to(first..first + width, out);
+        }
     }
 }
 

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::intensity::{self, IntensityRange};
+use rayon::prelude::*;
+
+use crate::intensity::{self, IntensityRange, Rescale};
 use crate::placement::Placement;
-use crate::{Error, Region, Volume, Warning, crop, foreground_box, resample};
+use crate::resample::Rows;
+use crate::{Error, Padding, Region, Volume, Voxels, Warning, foreground_box, resample};
 
 /// Percentiles of the whole volume that M3D-RefSeg clips to (`m3d_refseg_data_prepare.py`,
 /// `ScaleIntensityRangePercentilesd`).
@@ -92,19 +95,19 @@ impl Recipe {
         }
     }
 
-    /// Normalises and crops `volume`; the result is not resized yet.
+    /// Finds how `volume` is normalised and cropped; nothing is copied until it is used.
     ///
     /// # Errors
     /// None for a volume that was read; [`Error::EmptyShape`] for one without voxels.
-    pub fn apply(&self, volume: &Volume) -> Result<Prepared, Error> {
+    pub fn apply<'a>(&self, volume: &'a Volume) -> Result<Prepared<'a>, Error> {
         let shape = volume.shape();
-        let data = volume.voxels();
+        let voxels = volume.voxels();
         let ends = match self {
-            Self::M3dSeg => intensity::foreground_percentiles(data),
+            Self::M3dSeg => intensity::foreground_percentiles(voxels),
             Self::M3dRefSeg => {
-                intensity::percentiles(data, REFSEG_PERCENTILES).map(|[low, high]| (low, high))
+                intensity::percentiles(voxels, REFSEG_PERCENTILES).map(|[low, high]| (low, high))
             }
-            Self::None | Self::M3dCap => intensity::min_max(data),
+            Self::None | Self::M3dCap => intensity::min_max(voxels),
             Self::Window { level, width } => Some((level - width / 2.0, level + width / 2.0)),
         };
         let (low, high) = ends.ok_or(Error::EmptyShape { shape })?;
@@ -113,7 +116,7 @@ impl Recipe {
         let foreground = match self {
             Self::None => Some(Region::whole(shape)),
             // What lies above `low` is what rescales to more than 0.
-            _ if low < high => foreground_box(&data.to_f32(), shape, low)?,
+            _ if low < high => foreground_box(voxels, shape, low)?,
             _ => None,
         };
         if foreground.is_none() || high <= low {
@@ -124,28 +127,58 @@ impl Recipe {
             warnings.push(Warning::new("W-CONST", text));
         }
         let region = foreground.unwrap_or(Region::whole(shape));
-        let mut data = crop(&data.to_f32(), shape, region)?;
-        if *self != Self::None {
-            intensity::rescale(&mut data, low, high);
-        }
-        let placement = Placement::new(shape, region, *self == Self::M3dRefSeg);
-        let data = placement.to_model_order(data);
-        Ok(Prepared { data, placement, warnings })
+        Ok(Prepared {
+            voxels,
+            rescale: (*self != Self::None).then(|| Rescale::new(low, high)),
+            placement: Placement::new(shape, region, *self == Self::M3dRefSeg),
+            warnings,
+        })
     }
 }
 
 /// A normalised and cropped volume, and where it lies in the grid that it came from.
 #[derive(Debug, Clone)]
-pub struct Prepared {
-    data: Vec<f32>,
+pub struct Prepared<'a> {
+    voxels: &'a Voxels,
+    rescale: Option<Rescale>,
     placement: Placement,
     warnings: Vec<Warning>,
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// Values in `0..=1`, C order of [`Prepared::shape`].
-    pub fn data(&self) -> &[f32] {
-        &self.data
+    pub fn to_f32(&self) -> Vec<f32> {
+        let [d, h, w] = self.shape();
+        let mut out = vec![0.0; d * h * w];
+        self.copy_to(&mut out, [h, w], [0; 3]);
+        out
+    }
+
+    /// The same in the middle of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Region`] if `padding` is not one of [`Prepared::shape`].
+    pub fn padded(&self, padding: &Padding) -> Result<Vec<f32>, Error> {
+        let Padding { shape, inner } = *padding;
+        inner.check(shape)?;
+        if inner.shape() != self.shape() {
+            return Err(Error::ShapeMismatch { expected: self.shape(), got: inner.shape() });
+        }
+        let mut out = vec![0.0; shape.iter().product()];
+        self.copy_to(&mut out, [shape[1], shape[2]], inner.start);
+        Ok(out)
+    }
+
+    /// Writes all values into a grid with slices of `[h, w]`, from voxel `start` on.
+    fn copy_to(&self, out: &mut [f32], [h, w]: [usize; 2], start: [usize; 3]) {
+        let [depth, height, width] = self.shape();
+        let slices = out.par_chunks_mut(h * w).skip(start[0]).take(depth);
+        slices.enumerate().for_each(|(z, slice)| {
+            let mut scratch = Vec::new();
+            for (y, out) in slice.chunks_mut(w).skip(start[1]).take(height).enumerate() {
+                out[start[2]..][..width].copy_from_slice(self.row(z, y, &mut scratch));
+            }
+        });
     }
 
     /// Shape of the prepared grid: `[D, H, W]`, or `[D, W, H]` for [`Recipe::M3dRefSeg`].
@@ -173,7 +206,22 @@ impl Prepared {
     /// # Errors
     /// [`Error::EmptyShape`] if `to` has an axis of 0.
     pub fn resize(&self, to: [usize; 3]) -> Result<Vec<f32>, Error> {
-        resample::trilinear(&self.data, self.shape(), to)
+        resample::interpolate(self, to, |v| v)
+    }
+}
+
+impl resample::Rows for Prepared<'_> {
+    fn shape(&self) -> [usize; 3] {
+        self.placement.shape()
+    }
+
+    fn row<'a>(&'a self, z: usize, y: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        scratch.clear();
+        self.placement.append_row(self.voxels, z, y, scratch);
+        if let Some(rescale) = self.rescale {
+            scratch.iter_mut().for_each(|v| *v = rescale.apply(*v));
+        }
+        scratch
     }
 }
 
@@ -184,7 +232,8 @@ mod tests {
 
     fn volume(shape: [usize; 3], value: impl Fn(usize) -> f32) -> Volume {
         let geometry = Geometry::without_affine(shape);
-        Volume::new((0..geometry.voxels()).map(value).collect::<Vec<_>>(), geometry).unwrap()
+        let values: Vec<f32> = (0..geometry.voxels()).map(value).collect();
+        Volume::new(values, geometry).unwrap()
     }
 
     #[test]
@@ -225,9 +274,20 @@ mod tests {
         let v = volume([4, 5, 6], |n| n as f32 / 119.0);
         let prepared = Recipe::None.apply(&v).unwrap();
         assert_eq!(
-            (prepared.data(), prepared.crop()),
-            (&*v.voxels().to_f32(), Region::whole([4, 5, 6]))
+            (prepared.to_f32(), prepared.crop()),
+            (v.voxels().to_f32().into_owned(), Region::whole([4, 5, 6]))
         );
+    }
+
+    #[test]
+    fn padded_values_lie_in_the_middle_of_zeros() {
+        let v = volume([2, 3, 4], |n| n as f32);
+        let prepared = Recipe::Window { level: 12.0, width: 24.0 }.apply(&v).unwrap();
+        let padding = Padding::to_at_least(prepared.shape(), [3, 6, 5]);
+        let padded = prepared.padded(&padding).unwrap();
+        assert_eq!(padded, padding.pad(&prepared.to_f32()).unwrap());
+        let other = Padding::to_at_least([3, 3, 3], [4, 4, 4]);
+        assert_eq!(prepared.padded(&other).unwrap_err().code(), "R-GEO-02");
     }
 
     #[test]
@@ -243,7 +303,7 @@ mod tests {
         });
         let prepared = Recipe::M3dCap.apply(&v).unwrap();
         assert_eq!(prepared.crop(), Region { start: [1, 1, 1], end: [2, 2, 3] });
-        assert_eq!(prepared.data(), [1.0, 1.0 / 3.0]);
+        assert_eq!(prepared.to_f32(), [1.0, 1.0 / 3.0]);
     }
 
     #[test]
@@ -251,7 +311,7 @@ mod tests {
         let v = volume([1, 1, 5], |n| [-1000.0, -160.0, 40.0, 240.0, 3000.0][n]);
         let prepared = Recipe::Window { level: 40.0, width: 400.0 }.apply(&v).unwrap();
         assert_eq!(prepared.crop().start, [0, 0, 2]);
-        assert_eq!(prepared.data(), [0.5, 1.0, 1.0]);
+        assert_eq!(prepared.to_f32(), [0.5, 1.0, 1.0]);
     }
 
     #[test]
@@ -260,9 +320,9 @@ mod tests {
         let v = volume([2, 3, 4], |n| (n % 4 * 3 + n / 4 % 3) as f32);
         let prepared = Recipe::M3dRefSeg.apply(&v).unwrap();
         assert_eq!((prepared.crop(), prepared.shape()), (Region::whole([2, 3, 4]), [2, 4, 3]));
-        assert!(prepared.data()[..12].is_sorted() && prepared.data()[12..].is_sorted());
+        assert!(prepared.to_f32()[..12].is_sorted() && prepared.to_f32()[12..].is_sorted());
 
-        let logits: Vec<f32> = prepared.data().iter().map(|v| v - 0.6).collect();
+        let logits: Vec<f32> = prepared.to_f32().iter().map(|v| v - 0.6).collect();
         let mask = prepared.placement().mask_from_logits(&logits, prepared.shape()).unwrap();
         // 0.6 of 0..=11 lies between 6 and 7.
         let expected: Vec<u8> = v.voxels().to_f32().iter().map(|v| u8::from(6.6 < *v)).collect();
@@ -272,8 +332,9 @@ mod tests {
     #[test]
     fn a_constant_volume_becomes_zeros_with_a_warning() {
         for recipe in [Recipe::M3dSeg, Recipe::M3dCap, Recipe::M3dRefSeg] {
-            let prepared = recipe.apply(&volume([4; 3], |_| -1024.0)).unwrap();
-            assert!(prepared.data().iter().all(|v| *v == 0.0));
+            let v = volume([4; 3], |_| -1024.0);
+            let prepared = recipe.apply(&v).unwrap();
+            assert!(prepared.to_f32().iter().all(|v| *v == 0.0));
             assert_eq!(prepared.crop(), Region::whole([4; 3]));
             assert_eq!(prepared.warnings()[0].code, "W-CONST");
         }

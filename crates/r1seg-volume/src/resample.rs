@@ -20,7 +20,8 @@ use crate::crop::check_data;
 /// [`Error::DataLength`] if `data` has not one value a voxel; [`Error::EmptyShape`] if a shape has
 /// an axis of 0.
 pub fn trilinear(data: &[f32], from: [usize; 3], to: [usize; 3]) -> Result<Vec<f32>, Error> {
-    interpolate(data, from, to, |v| v)
+    check_data(data, from)?;
+    interpolate(&Dense { data, shape: from }, to, |v| v)
 }
 
 /// [`trilinear`] and then `logit > 0`, without ever holding the interpolated volume: 1 where the
@@ -33,7 +34,33 @@ pub fn trilinear_threshold(
     from: [usize; 3],
     to: [usize; 3],
 ) -> Result<Vec<u8>, Error> {
-    interpolate(logits, from, to, |v| u8::from(0.0 < v))
+    check_data(logits, from)?;
+    interpolate(&Dense { data: logits, shape: from }, to, |v| u8::from(0.0 < v))
+}
+
+/// A grid whose rows are made when they are needed.
+pub(crate) trait Rows: Sync {
+    /// `[D, H, W]`.
+    fn shape(&self) -> [usize; 3];
+
+    /// The row at slice `z` and height `y`, which may be put into `scratch`.
+    fn row<'a>(&'a self, z: usize, y: usize, scratch: &'a mut Vec<f32>) -> &'a [f32];
+}
+
+struct Dense<'a> {
+    data: &'a [f32],
+    shape: [usize; 3],
+}
+
+impl Rows for Dense<'_> {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn row<'a>(&'a self, z: usize, y: usize, _: &'a mut Vec<f32>) -> &'a [f32] {
+        let [_, h, w] = self.shape;
+        &self.data[(z * h + y) * w..][..w]
+    }
 }
 
 /// The two source cells of a target cell along one axis, and their weights.
@@ -60,20 +87,19 @@ fn taps(from: usize, to: usize) -> Vec<Tap> {
     (0..to).map(tap).collect()
 }
 
-fn interpolate<T: Copy + Default + Send>(
-    data: &[f32],
-    from: [usize; 3],
+pub(crate) fn interpolate<T: Copy + Default + Send>(
+    source: &impl Rows,
     to: [usize; 3],
     map: impl Fn(f32) -> T + Sync,
 ) -> Result<Vec<T>, Error> {
-    check_data(data, from)?;
+    let from = source.shape();
     for shape in [from, to] {
         if shape.contains(&0) {
             return Err(Error::EmptyShape { shape });
         }
     }
     if from == to {
-        return Ok(data.iter().map(|v| map(*v)).collect());
+        return Ok(copy(source, map));
     }
     let axes: [Vec<Tap>; 3] = std::array::from_fn(|n| taps(from[n], to[n]));
     let plane = to[1] * to[2];
@@ -81,7 +107,7 @@ fn interpolate<T: Copy + Default + Send>(
     // Neighbouring planes share their sources, hence a few long tasks instead of many short ones.
     let planes = to[0].div_ceil(rayon::current_num_threads() * 2).max(1);
     out.par_chunks_mut(planes * plane).enumerate().for_each(|(task, out)| {
-        let mut sources = Planes::new(data, from, &axes[1], &axes[2]);
+        let mut sources = Planes::new(source, &axes[1], &axes[2]);
         for (tap, out) in axes[0][task * planes..].iter().zip(out.chunks_exact_mut(plane)) {
             let (low, high) = sources.get(tap.low, tap.high);
             for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
@@ -92,58 +118,78 @@ fn interpolate<T: Copy + Default + Send>(
     Ok(out)
 }
 
+fn copy<T: Copy + Default + Send>(source: &impl Rows, map: impl Fn(f32) -> T + Sync) -> Vec<T> {
+    let [d, h, w] = source.shape();
+    let mut out = vec![T::default(); d * h * w];
+    out.par_chunks_mut(h * w).enumerate().for_each(|(z, out)| {
+        let mut scratch = Vec::new();
+        for (y, out) in out.chunks_exact_mut(w).enumerate() {
+            let row = source.row(z, y, &mut scratch);
+            out.iter_mut().zip(row).for_each(|(out, v)| *out = map(*v));
+        }
+    });
+    out
+}
+
 /// Source planes, interpolated along W and H; the last two are kept.
-struct Planes<'a> {
-    data: &'a [f32],
-    from: [usize; 3],
+struct Planes<'a, R> {
+    source: &'a R,
     rows: &'a [Tap],
     columns: &'a [Tap],
     kept: [(Option<usize>, Vec<f32>); 2],
-    narrow: Vec<f32>,
+    narrow: [(Option<usize>, Vec<f32>); 2],
+    scratch: Vec<f32>,
 }
 
-impl<'a> Planes<'a> {
-    fn new(data: &'a [f32], from: [usize; 3], rows: &'a [Tap], columns: &'a [Tap]) -> Self {
-        Self {
-            data,
-            from,
-            rows,
-            columns,
-            kept: [(None, Vec::new()), (None, Vec::new())],
-            narrow: Vec::new(),
-        }
+impl<'a, R: Rows> Planes<'a, R> {
+    fn new(source: &'a R, rows: &'a [Tap], columns: &'a [Tap]) -> Self {
+        let none = || [(None, Vec::new()), (None, Vec::new())];
+        Self { source, rows, columns, kept: none(), narrow: none(), scratch: Vec::new() }
     }
 
     fn get(&mut self, low: usize, high: usize) -> (&[f32], &[f32]) {
-        // What was `high` for the plane before is `low` for this one.
-        if self.kept[1].0 == Some(low) {
-            self.kept.swap(0, 1);
-        }
-        for (n, z) in [low, high].into_iter().enumerate().take(1 + usize::from(low != high)) {
-            if self.kept[n].0 != Some(z) {
-                let mut plane = std::mem::take(&mut self.kept[n].1);
-                self.fill(z, &mut plane);
-                self.kept[n] = (Some(z), plane);
-            }
-        }
-        let second = usize::from(low != high);
-        (&self.kept[0].1, &self.kept[second].1)
+        let mut kept = std::mem::take(&mut self.kept);
+        keep_two(&mut kept, low, high, |z, plane| self.fill(z, plane));
+        self.kept = kept;
+        (&self.kept[0].1, &self.kept[usize::from(low != high)].1)
     }
 
     fn fill(&mut self, z: usize, out: &mut Vec<f32>) {
-        let [_, h, w] = self.from;
-        let source = &self.data[z * h * w..(z + 1) * h * w];
-        self.narrow.clear();
-        for row in source.chunks_exact(w) {
-            let tap = |t: &Tap| row[t.low] * t.low_weight + row[t.high] * t.high_weight;
-            self.narrow.extend(self.columns.iter().map(tap));
+        let Self { source, rows, columns, narrow, scratch, .. } = self;
+        for row in narrow.iter_mut() {
+            row.0 = None;
         }
-        let width = self.columns.len();
         out.clear();
-        for tap in self.rows {
-            let row = |n: usize| &self.narrow[n * width..(n + 1) * width];
+        for tap in *rows {
+            keep_two(narrow, tap.low, tap.high, |y, narrow| {
+                let row = source.row(z, y, scratch);
+                let blend = |t: &Tap| row[t.low] * t.low_weight + row[t.high] * t.high_weight;
+                narrow.clear();
+                narrow.extend(columns.iter().map(blend));
+            });
+            let (low, high) = (&narrow[0].1, &narrow[usize::from(tap.low != tap.high)].1);
             let blend = |(low, high)| low * tap.low_weight + high * tap.high_weight;
-            out.extend(row(tap.low).iter().zip(row(tap.high)).map(blend));
+            out.extend(low.iter().zip(high).map(blend));
+        }
+    }
+}
+
+/// Makes `low` the first of two kept lines and `high`, if it is another, the second; `fill` makes
+/// those that are not there yet.
+fn keep_two(
+    kept: &mut [(Option<usize>, Vec<f32>); 2],
+    low: usize,
+    high: usize,
+    mut fill: impl FnMut(usize, &mut Vec<f32>),
+) {
+    // What was `high` for the line before is often `low` for this one.
+    if kept[1].0 == Some(low) {
+        kept.swap(0, 1);
+    }
+    for (n, wanted) in [low, high].into_iter().enumerate().take(1 + usize::from(low != high)) {
+        if kept[n].0 != Some(wanted) {
+            fill(wanted, &mut kept[n].1);
+            kept[n].0 = Some(wanted);
         }
     }
 }

@@ -110,8 +110,7 @@ impl<'m> EncodedVolume<'m> {
                         format!("the volume of {shape:?} voxels was resized to {grid:?}"),
                     ));
                 }
-                let voxels =
-                    if shape == grid { prepared.data().to_vec() } else { prepared.resize(grid)? };
+                let voxels = prepared.resize(grid)?;
                 let preprocess = start.elapsed();
                 let view = match &mut trace {
                     Some(trace) => model.see(voxels, trace)?,
@@ -122,7 +121,7 @@ impl<'m> EncodedVolume<'m> {
             Mode::Sliding => {
                 let padding = Padding::to_at_least(shape, grid);
                 let windows = windows(padding.shape, grid, OVERLAP)?;
-                let voxels = padding.pad(prepared.data())?;
+                let voxels = prepared.padded(&padding)?;
                 let windows = windows.into_iter().map(|w| (w, OnceLock::new())).collect();
                 (Views::Sliding { voxels, padding, windows }, start.elapsed())
             }

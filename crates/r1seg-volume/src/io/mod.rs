@@ -1,8 +1,10 @@
 //! Reading volumes and writing masks.
 
 mod atomic;
+mod findings;
 pub(crate) mod nifti;
 mod npy;
+mod nrrd;
 mod scalar;
 mod source;
 mod voxels;
@@ -13,6 +15,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use atomic::{Overwrite, write_atomically};
+pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 pub use write::{MaskFormat, write_mask, write_mask_to, write_volume};
 
 use crate::{Error, Volume, Warning};
@@ -197,7 +200,8 @@ pub struct Loaded {
     pub kind: SourceKind,
 }
 
-/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`) or `.npy`.
+/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`) or
+/// `.npy`.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
 /// any of the formats may be gzipped. Voxels keep the file order: nothing is transposed or
@@ -209,20 +213,27 @@ pub struct Loaded {
 /// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
+    let (file, length) = open(path, path)?;
+    read_source(Source::new(file, path, Some(length))?, options)
+}
+
+/// A regular file and its length; errors name `named`.
+fn open(path: &Path, named: &Path) -> Result<(File, u64), Error> {
+    let named = named.to_owned();
     let opening = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
-        _ => Error::Unreadable { path: path.to_owned(), source },
+        io::ErrorKind::NotFound => Error::NotFound { path: named.clone() },
+        _ => Error::Unreadable { path: named.clone(), source },
     };
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(opening)?;
     if metadata.is_dir() {
-        return Err(Error::Directory { path: path.to_owned() });
+        return Err(Error::Directory { path: named });
     }
     if !metadata.is_file() {
-        return Err(Error::NotAFile { path: path.to_owned() });
+        return Err(Error::NotAFile { path: named });
     }
     let file = File::open(path).map_err(opening)?;
-    read_source(Source::new(file, path, Some(metadata.len()))?, options)
+    Ok((file, metadata.len()))
 }
 
 /// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.
@@ -247,6 +258,9 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);
     }
+    if start.starts_with(nrrd::MAGIC) {
+        return nrrd::read(source, options);
+    }
     if start.is_empty() {
         return Err(source.no_data());
     }
@@ -258,7 +272,6 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
 fn looks_like(start: &[u8], path: &Path) -> &'static str {
     match start {
         [b'P', b'K', 3, 4, ..] => "it is a zip archive (.npz, .zip)",
-        [b'N', b'R', b'R', b'D', ..] => "it is NRRD",
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
         [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
         [0x80, 2..=5, ..] => "it is a Python pickle",

@@ -1,14 +1,14 @@
 //! Bytes of a file, inflated if they are gzip, with the file named in every error.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 
-use super::scalar::Decoder;
+use super::scalar::{Decoded, Decoder};
 use super::{ReadOptions, SourceKind};
-use crate::Error;
 use crate::error::join;
+use crate::{Error, Voxels};
 
 const BUFFER: usize = 1 << 20;
 /// Deflate cannot shrink data further than this (zlib technical details: 1032:1).
@@ -65,7 +65,17 @@ impl<'a> Source<'a> {
         } else {
             Stream::Plain(reader)
         };
-        Ok(Self {
+        Ok(Self::of(stream, path, stored))
+    }
+
+    /// Bare voxels, which are taken as they are even if their first bytes are those of gzip.
+    pub(super) fn plain(reader: impl Read + 'a, path: &Path, stored: Option<u64>) -> Self {
+        let reader = Box::new(BufReader::with_capacity(1 << 16, reader));
+        Self::of(Stream::Plain(reader), path, stored)
+    }
+
+    fn of(stream: Stream<'a>, path: &Path, stored: Option<u64>) -> Self {
+        Self {
             stream,
             path: path.to_owned(),
             kind: None,
@@ -74,7 +84,28 @@ impl<'a> Source<'a> {
             peeked: Vec::new(),
             peeked_at: 0,
             broken_off: false,
-        })
+        }
+    }
+
+    /// Everything that has not been handed out yet, inflated.
+    pub(super) fn inflate(mut self) -> Self {
+        let peeked = Cursor::new(self.peeked.split_off(self.peeked_at));
+        let rest: Box<dyn BufRead + 'a> = match self.stream {
+            Stream::Plain(reader) => Box::new(peeked.chain(reader)),
+            Stream::Gzip(members) => Box::new(peeked.chain(BufReader::new(members))),
+        };
+        let stream = Stream::Gzip(GzipMembers::new(rest));
+        Self { kind: self.kind, ..Self::of(stream, &self.path, self.stored) }
+    }
+
+    /// Whether it is a file, which can have others beside it.
+    pub(super) fn is_file(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Bytes that are still to be handed out, where a plain file's length tells.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.stored.filter(|_| !self.compressed()).map(|stored| stored.saturating_sub(self.got))
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -181,7 +212,7 @@ impl<'a> Source<'a> {
         kind: SourceKind,
         count: usize,
         decoder: &Decoder,
-    ) -> Result<Vec<f32>, Error> {
+    ) -> Result<Voxels, Error> {
         let size = decoder.scalar.size();
         let bytes = count as u64 * size as u64;
         let promised = self.got + bytes;
@@ -193,9 +224,9 @@ impl<'a> Source<'a> {
             None => BUFFER as u64,
         };
         let plausible = count.min(usize::try_from(bound / size as u64 + 1).unwrap_or(count));
-        let mut voxels: Vec<f32> = Vec::new();
+        let mut voxels = Decoded::new(decoder.scalar);
         let no_memory = |path: PathBuf| Error::OutOfMemory { path, bytes: count as u64 * 4 };
-        voxels.try_reserve_exact(plausible).map_err(|_| no_memory(self.path()))?;
+        voxels.reserve(plausible).map_err(|_| no_memory(self.path()))?;
 
         let mut buffer = vec![0; BUFFER];
         let mut left = count;
@@ -207,11 +238,13 @@ impl<'a> Source<'a> {
                 let (path, got) = (self.path(), self.got);
                 return Err(Error::EndsEarly { path, kind, compressed, promised, got });
             }
-            voxels.try_reserve(part / size).map_err(|_| no_memory(self.path()))?;
-            decoder.decode(&buffer[..part], &mut voxels);
             left -= part / size;
+            // Within `plausible` there is room; behind it, a vector grows by its own rule.
+            voxels
+                .push(decoder, &buffer[..part], plausible.saturating_sub(count - left))
+                .map_err(|_| no_memory(self.path()))?;
         }
-        Ok(voxels)
+        Ok(voxels.into_voxels(decoder))
     }
 
     /// Looks behind the last needed byte, which also makes gzip check its checksum.

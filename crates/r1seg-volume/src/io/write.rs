@@ -81,7 +81,10 @@ pub fn write_volume(
 }
 
 /// No name and no time in the gzip header: equal contents are equal files.
-fn gzip(out: impl Write, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn gzip(
+    out: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let mut encoder = GzBuilder::new().mtime(0).write(out, Compression::default());
     write(&mut encoder)?;
     encoder.finish()?.flush()

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use r1seg_volume::{ErrorKind, ReadOptions, read};
 
-use crate::builder::{Nifti, code, gzip, load, npy, npy_with, warnings};
+use crate::builder::{Nifti, code, gzip, load, npy, npy_with, nrrd, warnings};
 
 fn open(path: impl AsRef<Path>) -> (&'static str, ErrorKind) {
     let error = read(path, &ReadOptions::default()).unwrap_err();
@@ -32,7 +32,6 @@ fn other_formats_are_told_apart() {
     let dicom = [vec![0; 128], b"DICM".to_vec()].concat();
     for (bytes, text) in [
         (b"PK\x03\x04rest".to_vec(), "it is a zip archive (.npz, .zip)"),
-        (b"NRRD0004\n".to_vec(), "it is NRRD"),
         (dicom, "it is DICOM"),
         (b"\x80\x04\x95".to_vec(), "it is a Python pickle"),
         (b"hello".to_vec(), "its first bytes are not known"),
@@ -40,7 +39,7 @@ fn other_formats_are_told_apart() {
         let error = load(&bytes).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("format not recognised: {text}; NIfTI (.nii, .nii.gz) or .npy is needed")
+            format!("format not recognised: {text}; NIfTI (.nii, .nii.gz), NRRD or .npy is needed")
         );
     }
     assert_eq!(code(&gzip(b"")), "R-IN-12");
@@ -188,6 +187,8 @@ fn a_file_cut_anywhere_is_an_error() {
         gzip(&Nifti::new([4, 4, 5]).version_2().counting()),
         npy("<i2", "False", "(4, 4, 5)", &[3; 160]),
         gzip(&npy("<i2", "False", "(4, 4, 5)", &[3; 160])),
+        nrrd(&["type: uchar", "encoding: raw"], &[3; 120]),
+        nrrd(&["type: uchar", "encoding: gzip"], &gzip(&[3; 120])),
     ] {
         assert!(load(&file).is_ok());
         for length in 0..file.len() {
@@ -215,6 +216,9 @@ fn no_single_byte_can_cause_a_panic_or_a_long_read() {
         Nifti::new([4, 4, 5]).version_2().counting(),
         npy("<i2", "False", "(4, 4, 5)", &[3; 160]),
         gzip(&npy("<i2", "False", "(4, 4, 5)", &[3; 160])),
+        nrrd(&["type: uchar", "encoding: raw"], &[3; 120]),
+        nrrd(&["type: uchar", "encoding: gzip"], &gzip(&[3; 120])),
+        nrrd(&["type: uchar", "encoding: ascii"], &b"1 2 3 4 5 6 ".repeat(20)),
     ];
     for file in files {
         for at in 0..file.len() {

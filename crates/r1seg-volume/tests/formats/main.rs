@@ -1,6 +1,6 @@
 //! Reading and writing volumes through the public interface. One module a concern:
-//! `nifti` and `npy` hold what must be read and how, `hostile` what must be refused and how,
-//! `round_trip` what a written mask must repeat, `real` checks on real CT (see its first lines).
+//! `nifti`, `npy` and `nrrd` hold what must be read and how, `hostile` what must be refused and how,
+//! `round_trip` and `segmentation` what a written mask must repeat, `real` checks on real CT (see its first lines).
 
 #![allow(
     clippy::unwrap_used,
@@ -12,5 +12,7 @@ mod builder;
 mod hostile;
 mod nifti;
 mod npy;
+mod nrrd;
 mod real;
 mod round_trip;
+mod segmentation;

@@ -124,6 +124,61 @@ fn files_of_other_programs_are_read_as_nibabel_reads_them() {
     }
 }
 
+#[test]
+fn nrrd_labels_are_read_as_simpleitk_reads_them() {
+    // Sum, first labelled voxel [k, j, i] and origin in LPS: SimpleITK 2.5.7.
+    type Case = (&'static str, [usize; 3], f64, [usize; 3], [f64; 3], [f64; 3]);
+    let far = [-235.2, -226.8, -128.69];
+    let near = [-235.199997, -226.800003, -128.690002];
+    let small = [46.464900970458984, 5.018809795379638, -177.75000000000006];
+    let (ct, sparse) = ([0.810547, 0.810547, 1.0], [0.6999999999999998, 0.6999999999999998, 2.5]);
+    let grid = [3, 512, 512];
+    let cases: [Case; 11] = [
+        ("heart_seg", grid, 124_347.0, [0, 211, 371], far, ct),
+        ("liver_seg", grid, 107_098.0, [0, 145, 254], far, ct),
+        ("liver_spine_gapped_seg", grid, 169_293.0, [0, 145, 254], near, ct),
+        ("liver_spine_seg", grid, 131_976.0, [0, 145, 254], near, ct),
+        ("partial_overlaps-1", grid, 59_939.0, [0, 313, 317], near, ct),
+        ("partial_overlaps-2", grid, 23_776.0, [1, 197, 265], near, ct),
+        ("partial_overlaps-3", grid, 32_229.0, [0, 255, 156], near, ct),
+        ("sparse_labelmap_noppv_seg", [3, 38, 24], 630.0, [0, 0, 12], small, sparse),
+        ("sparse_labelmap_ppv5_seg", [3, 38, 24], 5_190.0, [0, 0, 12], small, sparse),
+        ("spine_seg", grid, 24_878.0, [0, 339, 251], far, ct),
+        ("spine_seg_label5", grid, 62_195.0, [0, 339, 251], far, ct),
+    ];
+    for (name, shape, sum, first, origin, spacing) in cases {
+        let Some(path) = data(&format!("dicom/dcmqi_seg/{name}.nrrd")) else { return };
+        let loaded = load(path);
+        assert_eq!((loaded.kind, loaded.warnings.len()), (SourceKind::Nrrd, 0), "{name}");
+        let volume = loaded.volume;
+        assert_eq!(volume.shape(), shape, "{name}");
+        assert_eq!(volume.voxels().iter().map(f64::from).sum::<f64>(), sum, "{name}");
+        let found = volume.voxels().iter().position(|v| 0.0 < v).unwrap();
+        let [_, h, w] = shape;
+        assert_eq!([found / (h * w), found / w % h, found % w], first, "{name}");
+        let at = |ijk| volume.geometry().world_mm(ijk).unwrap();
+        let [x, y, z] = at([0.0; 3]);
+        assert_eq!([-x, -y, z], origin, "{name}");
+        let [far_x, far_y, far_z] = at([1.0; 3]);
+        for (step, mm) in [x - far_x, y - far_y, far_z - z].into_iter().zip(spacing) {
+            assert!((step - mm).abs() < 1e-12, "{name} {step} {mm}");
+        }
+    }
+}
+
+#[test]
+fn nrrd_and_nifti_of_one_segmentation_are_the_same_volume() {
+    let Some(nrrd) = data("dicom/dcmqi_seg/liver_spine_seg.nrrd") else { return };
+    let Some(nifti) = data("dicom/dcmqi_ct3slice_liver_spine_seg.nii.gz") else { return };
+    let (nrrd, nifti) = (load(nrrd).volume, load(nifti).volume);
+    assert_eq!(nrrd.voxels(), nifti.voxels());
+    let rows = |v: &Volume| v.geometry().affine().unwrap()[..3].as_flattened().to_vec();
+    // The NIfTI header holds f32.
+    for (a, b) in rows(&nrrd).into_iter().zip(rows(&nifti)) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+}
+
 /// The voxels with i running to the right, j to the front and k upwards.
 fn in_ras(volume: &Volume) -> Vec<u32> {
     let [d, h, w] = volume.shape();
@@ -139,11 +194,11 @@ fn in_ras(volume: &Volume) -> Vec<u32> {
         strides[axis] * if reversed { sizes[axis] - 1 - n } else { n }
     };
     let size = |world: usize| sizes[axes[world].0];
-    let mut out = Vec::with_capacity(volume.voxels().len());
+    let voxels = volume.voxels().to_f32();
+    let mut out = Vec::with_capacity(voxels.len());
     for z in 0..size(2) {
         for y in 0..size(1) {
-            let voxel =
-                |x| volume.voxels().to_f32()[step(0, x) + step(1, y) + step(2, z)].to_bits();
+            let voxel = |x| voxels[step(0, x) + step(1, y) + step(2, z)].to_bits();
             out.extend((0..size(0)).map(voxel));
         }
     }
@@ -213,7 +268,8 @@ fn m3d_refseg_is_what_monai_makes_of_the_same_ct() {
     // x = ScaleIntensityRangePercentiles(0.5, 99.5, 0, 1, clip=True)(x)
     // x = Resize([32, 256, 256], mode="bilinear")(CropForeground()(x))[0]
     let Some(ct) = data("ct/totalseg/example_ct.nii.gz") else { return };
-    let prepared = Recipe::M3dRefSeg.apply(&load(ct).volume).unwrap();
+    let volume = load(ct).volume;
+    let prepared = Recipe::M3dRefSeg.apply(&volume).unwrap();
     assert_eq!(prepared.shape(), [112, 122, 101]);
     let ours = prepared.resize([32, 256, 256]).unwrap();
     assert!((intensity::mean(&ours.clone().into()).unwrap() - 0.454_759_39).abs() < 1e-7);

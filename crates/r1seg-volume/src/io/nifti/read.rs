@@ -4,16 +4,14 @@ use super::header::{Header, NiftiFields, NiftiVersion};
 use crate::affine::{self, Affine};
 use crate::error::join;
 use crate::io::scalar::{Decoder, Endian};
-use crate::io::source::{Rest, Source, check_size};
-use crate::io::{Loaded, ReadOptions, voxels};
+use crate::io::source::{Source, check_size};
+use crate::io::{Loaded, ReadOptions, findings, voxels};
 use crate::{AffineSource, Error, Geometry, Volume, Warning};
 
 /// Most bytes of header extensions that are passed over on the way to the voxels.
 const MAX_EXTENSIONS: u64 = 256 << 20;
 /// Two affines that agree this well (mm) are the same.
 const AFFINE_TOLERANCE: f64 = 1e-3;
-/// Axes whose cosine stays below this are at right angles, for all that f32 headers can say.
-const SHEAR_TOLERANCE: f64 = 1e-4;
 /// The largest code of `nifti1.h` and its successors (`NIFTI_XFORM_TEMPLATE_OTHER`).
 const LAST_XFORM_CODE: i32 = 5;
 
@@ -48,19 +46,9 @@ pub(in crate::io) fn read(
     source.expect_stored(kind, offset + count as u64 * scalar.size() as u64)?;
     source.skip(offset - expected as u64)?;
     let decoder = Decoder { scalar, endian, scale };
-    let mut data = source.voxels(kind, count, &decoder)?;
-    match source.rest()? {
-        Rest::Nothing => {}
-        Rest::MoreData => warnings.push(Warning::new(
-            "W-TRAILING",
-            "the file goes on after the last voxel that its header declares: the rest is ignored",
-        )),
-        Rest::Garbage => warnings.push(Warning::new(
-            "W-TRAILING",
-            "there are bytes behind the compressed data: they are ignored",
-        )),
-    }
-    voxels::make_finite(path(), &mut data, &mut warnings)?;
+    let data = source.voxels(kind, count, &decoder)?;
+    warnings.extend(findings::rest(&source.rest()?));
+    let data = voxels::make_finite(path(), data, &mut warnings)?;
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
 }
 
@@ -160,14 +148,7 @@ fn geometry(
     if source == AffineSource::Sform && is_set(fields.qform_code) {
         compare(&affine, qform, warnings);
     }
-    let shear = affine::shear(&affine);
-    if SHEAR_TOLERANCE < shear {
-        let text = format!(
-            "the voxel axes are not at right angles (cosine up to {shear:.4}): ITK-based viewers \
-             may refuse the volume and its mask"
-        );
-        warnings.push(Warning::new("W-SHEAR", text));
-    }
+    warnings.extend(findings::shear(&affine));
     let affine = in_mm(affine, fields, warnings);
     Ok(Geometry::from_nifti(shape, affine, source, fields.clone()))
 }

@@ -3,6 +3,9 @@ use std::io::{self, Write};
 use super::header::{NiftiFields, NiftiVersion};
 use crate::{Geometry, Mask, Volume};
 
+/// Voxels that are written at a time.
+const CHUNK: usize = 1 << 14;
+
 /// How voxels are stored, and what they mean.
 struct Encoding {
     intent: i16,
@@ -29,9 +32,12 @@ pub(in crate::io) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<
 pub(in crate::io) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
     write_header(out, volume.geometry(), &INTENSITIES)?;
     let mut bytes = Vec::new();
-    for chunk in volume.voxels().to_f32().chunks(16 * 1024) {
-        bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes()));
+    let mut values = Vec::new();
+    let voxels = volume.voxels();
+    for first in (0..voxels.len()).step_by(CHUNK) {
+        (values.clear(), bytes.clear());
+        voxels.append_to(first..voxels.len().min(first + CHUNK), &mut values);
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         out.write_all(&bytes)?;
     }
     Ok(())

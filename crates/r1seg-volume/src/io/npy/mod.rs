@@ -13,9 +13,9 @@ use ndarray_npy::{WritableElement, WriteNpyExt};
 
 use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
-use super::{Loaded, ReadOptions, SourceKind, voxels};
+use super::{Loaded, ReadOptions, SourceKind, findings, voxels};
 use crate::error::join;
-use crate::{Error, Geometry, Mask, Volume, Warning};
+use crate::{Error, Geometry, Mask, Volume, Voxels, Warning};
 use header::Header;
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -39,15 +39,12 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
         return Err(Error::NpyTooLong { path: path(), promised, got: source.got() });
     }
     if header.fortran_order {
-        data = c_order(&data, shape);
+        data = match data {
+            Voxels::I16 { stored, scale } => Voxels::I16 { stored: c_order(&stored, shape), scale },
+            Voxels::F32(data) => c_order(&data, shape).into(),
+        };
     }
-    let mut warnings = vec![
-        Warning::new(
-            "W-GEOM",
-            "a npy array carries no spacing: sizes in mm and volumes in mL are not known",
-        )
-        .with_fix("use the NIfTI file that the array was made from"),
-    ];
+    let mut warnings = vec![findings::no_spacing("a npy array")];
     if let [d, h, w] = shape
         && d == h
         && w < h
@@ -60,7 +57,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
             Warning::new("W-AXES", text).with_fix("transpose it to slices, rows, columns first"),
         );
     }
-    voxels::make_finite(path(), &mut data, &mut warnings)?;
+    let data = voxels::make_finite(path(), data, &mut warnings)?;
     let geometry = Geometry::from_npy(shape, leading_axis);
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND })
 }
@@ -81,7 +78,7 @@ fn shape(sizes: &[u64], path: impl Fn() -> PathBuf) -> Result<([usize; 3], bool)
 }
 
 /// Reorders an array whose first axis runs fastest.
-fn c_order(data: &[f32], [d, h, w]: [usize; 3]) -> Vec<f32> {
+fn c_order<T: Copy>(data: &[T], [d, h, w]: [usize; 3]) -> Vec<T> {
     let mut out = Vec::with_capacity(data.len());
     for z in 0..d {
         for y in 0..h {
