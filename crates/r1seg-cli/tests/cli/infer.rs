@@ -11,11 +11,14 @@ use crate::{Desk, data, finish, prompt, read_tensors};
 const ANSWER: &str = "Sure, it is[SEG].";
 
 #[test]
-fn stdout_is_the_answer_and_the_folder_holds_four_files() {
+fn stdout_is_the_answer_and_the_folder_holds_five_files() {
     let desk = Desk::new();
     let run = desk.infer("");
     assert_eq!(run.succeeds().stdout, format!("{ANSWER}\n"));
-    assert_eq!(desk.names("out"), ["answer.txt", "mask.npy", "preview.png", "report.json"]);
+    assert_eq!(
+        desk.names("out"),
+        ["answer.txt", "labels.json", "mask.npy", "preview.png", "report.json"]
+    );
     assert_eq!(fs::read_to_string(desk.path("out/answer.txt")).unwrap(), format!("{ANSWER}\n"));
     assert!(fs::read(desk.path("out/preview.png")).unwrap().starts_with(b"\x89PNG"));
 }
@@ -27,7 +30,7 @@ fn the_folder_is_named_after_the_image_unless_told() {
     command.args(["infer", "-p", "Can you segment the liver in this image?", "-m"]);
     command.arg(data("phi3")).arg("-i").arg(data("phi3/golden/volume.npy")).arg("--no-preview");
     finish(&mut command).succeeds();
-    assert_eq!(desk.names("volume").len(), 3);
+    assert_eq!(desk.names("volume").len(), 4);
 }
 
 #[test]
@@ -158,7 +161,10 @@ fn a_mask_lies_on_its_oblique_nifti_bit_for_bit() {
     let desk = Desk::new();
     let (image, affine) = oblique(&desk);
     desk.infer_volume(&image, "--preprocess none").succeeds().says(" mL (");
-    assert_eq!(desk.names("out"), ["answer.txt", "mask.nii.gz", "preview.png", "report.json"]);
+    assert_eq!(
+        desk.names("out"),
+        ["answer.txt", "labels.json", "mask.nii.gz", "mask.seg.nrrd", "preview.png", "report.json"]
+    );
 
     let mask = read(desk.path("out/mask.nii.gz"), &ReadOptions::default()).unwrap().volume;
     let image = read(&image, &ReadOptions::default()).unwrap().volume;
@@ -307,6 +313,6 @@ fn a_reader_that_leaves_early_is_no_fault_and_files_are_written() {
         }
         let status = command.status().unwrap();
         assert_eq!(status.code(), Some(0), "{options}");
-        assert_eq!(desk.names("out").len(), 4, "{options}");
+        assert_eq!(desk.names("out").len(), 5, "{options}");
     }
 }

@@ -19,7 +19,7 @@ fn existing_files_are_refused_before_anything_is_computed_and_replaced_on_reques
 
     desk.infer("--force").succeeds();
     assert_eq!(desk.report()["status"], "found");
-    assert_eq!(desk.names("out").len(), 4);
+    assert_eq!(desk.names("out").len(), 5);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_folder_with_other_files_is_used_and_they_stay() {
     fs::create_dir(desk.path("out")).unwrap();
     fs::write(desk.path("out/notes.txt"), "mine").unwrap();
     desk.infer("").succeeds();
-    assert_eq!(desk.names("out").len(), 5);
+    assert_eq!(desk.names("out").len(), 6);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
     let desk = Desk::new();
     // Not even an administrator creates files here.
     let run = desk.infer("--out /proc/r1seg");
-    run.fails(73, "R-OUT-02").says("fix: choose an --out");
+    run.fails(73, "R-OUT-02").says("fix: choose a folder");
     assert!(!run.stderr.contains("research use"), "{}", run.stderr);
 }
 
@@ -107,7 +107,7 @@ fn a_trace_that_cannot_be_written_is_refused_before_anything_is_computed() {
 fn nested_folders_are_created() {
     let desk = Desk::new();
     desk.infer("--out a/b/c").succeeds();
-    assert_eq!(desk.names("a/b/c").len(), 4);
+    assert_eq!(desk.names("a/b/c").len(), 5);
 }
 
 #[cfg(target_os = "linux")]
