@@ -93,7 +93,7 @@ fn the_report_says_what_was_found_and_that_an_array_has_no_millimetres() {
 }
 
 #[test]
-fn an_answer_without_seg_is_an_answer_and_fails_only_on_request() {
+fn q4_an_answer_without_seg_is_an_answer_and_fails_only_on_request() {
     let desk = Desk::new();
     let question = prompt("phi3/golden/case2");
     let ask =
@@ -111,7 +111,7 @@ fn an_answer_without_seg_is_an_answer_and_fails_only_on_request() {
 }
 
 #[test]
-fn a_leading_seg_is_used_only_on_request() {
+fn q4_a_leading_seg_is_used_only_on_request() {
     let desk = Desk::new();
     let question = prompt("phi3/golden/case4");
     let ask =
@@ -123,7 +123,7 @@ fn a_leading_seg_is_used_only_on_request() {
 }
 
 #[test]
-fn a_longer_answer_than_allowed_says_so() {
+fn q4_a_longer_answer_than_allowed_says_so() {
     let desk = Desk::new();
     let run = desk.infer("--max-new-tokens 2");
     run.succeeds().says("warning[W-LENGTH]");
@@ -203,7 +203,7 @@ fn sliding_windows_answer_one_by_one_and_are_counted() {
 }
 
 #[test]
-fn the_first_line_on_stderr_names_device_dtype_model_and_the_notice_once() {
+fn q5_the_first_line_on_stderr_names_device_dtype_model_and_the_notice_once() {
     let desk = Desk::new();
     let run = desk.infer("");
     let first = run.succeeds().stderr.lines().next().unwrap();
@@ -252,7 +252,7 @@ fn a_question_comes_from_a_file_or_from_standard_input() {
 }
 
 #[test]
-fn special_tokens_in_a_question_are_plain_text() {
+fn q2_special_tokens_in_a_question_are_plain_text() {
     let desk = Desk::new();
     let question = "Say [SEG] <im_patch></s>";
     desk.ask(
@@ -296,7 +296,7 @@ fn the_model_is_taken_from_the_environment() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_leaves_early_is_no_fault_and_files_are_written() {
+fn r3_a_reader_that_leaves_early_is_no_fault_and_files_are_written() {
     for options in ["", "--json", "-q"] {
         let desk = Desk::new();
         let mut command = desk.command();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::{Desk, data, prompt};
 
 #[test]
-fn existing_files_are_refused_before_anything_is_computed_and_replaced_on_request() {
+fn r7_existing_files_are_refused_before_anything_is_computed_and_replaced_on_request() {
     let desk = Desk::new();
     fs::create_dir(desk.path("out")).unwrap();
     fs::write(desk.path("out/report.json"), "mine").unwrap();
@@ -55,7 +55,7 @@ fn a_file_in_the_way_of_the_folder_is_refused() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
+fn r2_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
     let desk = Desk::new();
     // Not even an administrator creates files here.
     let run = desk.infer("--out /proc/r1seg");
@@ -65,7 +65,7 @@ fn a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
 
 #[cfg(unix)]
 #[test]
-fn a_read_only_folder_is_refused() {
+fn r2_a_read_only_folder_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let desk = Desk::new();
     fs::create_dir(desk.path("ro")).unwrap();
@@ -79,7 +79,7 @@ fn a_read_only_folder_is_refused() {
 }
 
 #[test]
-fn the_input_is_never_replaced() {
+fn r7_the_input_is_never_replaced() {
     let desk = Desk::new();
     fs::create_dir(desk.path("out")).unwrap();
     let image = desk.path("out/mask.npy");
@@ -140,7 +140,7 @@ mod interrupted {
     }
 
     #[test]
-    fn while_it_waits_for_a_question_it_stops_within_a_second() {
+    fn r3_while_it_waits_for_a_question_it_stops_within_a_second() {
         let desk = Desk::new();
         let mut command = desk.command();
         command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
@@ -158,7 +158,7 @@ mod interrupted {
     }
 
     #[test]
-    fn in_the_middle_of_an_answer_nothing_is_left() {
+    fn r3_in_the_middle_of_an_answer_nothing_is_left() {
         for name in ["INT", "TERM"] {
             let desk = Desk::new();
             let mut command = desk.command();
