@@ -8,7 +8,7 @@ const WORDS: usize = 64;
 const MASK_MAPS: u64 = 3;
 
 /// Bytes to keep weights of `weights` bytes on a CPU and to answer a short question with them,
-/// all activations in f32. Full-size checkpoints were measured at 99% of it.
+/// all activations in f32. A full-size Phi-3 checkpoint in bf16 was measured at 99% of it.
 pub(crate) fn needed(config: &ModelConfig, weights: u64) -> u64 {
     let floats = |sizes: &[usize]| sizes.iter().fold(4_u64, |n, s| n.saturating_mul(*s as u64));
     let (vit, llm) = (&config.vit, &config.decoder);
