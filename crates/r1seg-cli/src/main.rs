@@ -6,7 +6,9 @@
 mod args;
 mod commands;
 mod exit;
+mod input;
 mod interrupt;
+mod memory;
 mod output;
 mod preview;
 mod progress;
