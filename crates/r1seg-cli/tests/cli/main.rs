@@ -1,5 +1,6 @@
 //! The command line as its users see it: streams, files and exit codes of the built program.
 //!
+//! - `inspect`: what a volume is said to be.
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder.
 //! - `input_faults`, `model_faults`, `usage`: what goes wrong is said, by exit code and message.
 //! - `output`: nothing is replaced, half-written or left behind.
@@ -15,6 +16,7 @@
 mod demo_and_bench;
 mod infer;
 mod input_faults;
+mod inspect;
 mod model_faults;
 mod output;
 mod usage;
