@@ -1,11 +1,10 @@
 //! Files that results go to: checked before anything is computed, then written all or none.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::ErrorKind;
 use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
 use tempfile::TempDir;
 
@@ -49,7 +48,7 @@ impl Output {
             if !parent.is_dir() {
                 return Err(CliError {
                     code: "R-OUT-02",
-                    kind: ErrorKind::CannotCreate,
+                    kind: r1seg::ErrorKind::CannotCreate,
                     what: "the folder of this file does not exist".to_string(),
                     path: Some(path.clone()),
                     fix: Some("create the folder first".to_string()),
@@ -75,7 +74,10 @@ impl Output {
                 Err(r1seg::volume::Error::NotReplaceable { path: path.to_path_buf() }.into())
             }
             Ok(_) if self.overwrite == Overwrite::Refuse => Err(self.exists(path)),
-            _ => Ok(()),
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+            // A name that is too long, for example.
+            Err(e) => Err(cannot_create(format!("cannot be created: {}", e.kind()), path)),
         }
     }
 
@@ -87,7 +89,7 @@ impl Output {
         };
         CliError {
             code: "R-OUT-01",
-            kind: ErrorKind::CannotCreate,
+            kind: r1seg::ErrorKind::CannotCreate,
             what: "the output exists already".to_string(),
             path: Some(path.to_path_buf()),
             fix: Some(fix.to_string()),
@@ -245,7 +247,7 @@ fn probe(folder: &Path, target: &Path) -> Result<()> {
 fn cannot_create(what: String, path: &Path) -> anyhow::Error {
     CliError {
         code: "R-OUT-02",
-        kind: ErrorKind::CannotCreate,
+        kind: r1seg::ErrorKind::CannotCreate,
         what,
         path: Some(path.to_path_buf()),
         fix: Some("choose a folder that you may write to".to_string()),

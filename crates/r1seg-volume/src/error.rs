@@ -39,7 +39,9 @@ pub enum Error {
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
-    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD or .npy is needed")]
+    #[error(
+        "format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD, .npy or .npz is needed"
+    )]
     UnknownFormat { path: PathBuf, looks_like: &'static str },
     #[error(
         "volume of {shape} {} is {voxels} voxels, {bytes} bytes; the limits are {max_voxels} \
@@ -61,6 +63,10 @@ pub enum Error {
     NoFiniteVoxel { path: PathBuf, voxels: usize },
     #[error("reading failed after {got} bytes")]
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
+    #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
+    FrameRange { path: PathBuf, frame: u64, frames: u64 },
+    #[error("is a stream of more than {most} bytes, which has to be kept whole to be read")]
+    StreamTooLong { path: PathBuf, most: u64 },
     #[error("not enough memory for {bytes} bytes of voxels")]
     OutOfMemory { path: PathBuf, bytes: u64 },
     #[error(
@@ -73,10 +79,15 @@ pub enum Error {
 
     #[error("NIfTI header is cut short: {expected} bytes are needed, got {got}")]
     NiftiHeaderShort { path: PathBuf, expected: usize, got: usize },
-    #[error("NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?})")]
+    #[error(
+        "NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?}): it is Analyze \
+         7.5, or damaged"
+    )]
     NiftiMagic { path: PathBuf, sizeof_hdr: usize, magic: [u8; 4] },
-    #[error("is the header of a .hdr/.img pair; only single-file NIfTI is read")]
+    #[error("is the header of a .hdr/.img pair; a stream does not have the other file")]
     NiftiPair { path: PathBuf },
+    #[error("is one half of a .hdr/.img pair; the other half, {}, is not beside it", .partner.display())]
+    NiftiMissingHalf { path: PathBuf, partner: PathBuf },
     #[error("dim[0] is {dim0}; 1..7 dimensions are possible")]
     NiftiDim0 { path: PathBuf, dim0: i64 },
     #[error("dim[{axis}] is {value}; at least 1 voxel is needed")]
@@ -103,7 +114,7 @@ pub enum Error {
     #[error("array dtype `{descr}` is not one number a voxel")]
     NpyDtype { path: PathBuf, descr: String },
     #[error("array is {shape}; one 3D volume (D,H,W) or 1xDxHxW is needed")]
-    NpyShape { path: PathBuf, shape: String },
+    NpyShape { path: PathBuf, shape: String, frames: u64 },
     #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
     NpyTooLong { path: PathBuf, promised: u64, got: u64 },
 
@@ -125,6 +136,15 @@ pub enum Error {
     NrrdText { path: PathBuf, reason: &'static str },
     #[error("the text with the voxels ends early: header promises {promised} numbers, got {got}")]
     NrrdTextShort { path: PathBuf, promised: usize, got: usize },
+
+    #[error("zip archive is damaged, or packed in a way other than stored and deflated")]
+    NpzArchive { path: PathBuf },
+    #[error("{}: {names}", if *asked {
+        format!("no array has that name; there are {count}")
+    } else {
+        format!("archive holds {count} arrays; one is needed")
+    })]
+    NpzKey { path: PathBuf, asked: bool, count: usize, names: String },
 
     #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
     DataLength { shape: [usize; 3], expected: usize, got: usize },
@@ -173,10 +193,12 @@ impl Error {
             E::NoFiniteVoxel { .. } => "R-IN-09",
             E::ReadFailed { .. } => "R-IN-10",
             E::OutOfMemory { .. } => "R-IN-11",
-            E::EndsEarly { kind: SourceKind::Npy, .. } => "R-NPY-06",
+            E::FrameRange { .. } => "R-IN-13",
+            E::StreamTooLong { .. } => "R-IN-14",
+            E::EndsEarly { kind: SourceKind::Npy | SourceKind::Npz, .. } => "R-NPY-06",
             E::EndsEarly { kind: SourceKind::Nrrd, .. } => "R-NRD-07",
             E::EndsEarly { .. } => "R-NII-07",
-            E::CorruptGzip { kind: Some(SourceKind::Npy), .. } => "R-NPY-08",
+            E::CorruptGzip { kind: Some(SourceKind::Npy | SourceKind::Npz), .. } => "R-NPY-08",
             E::CorruptGzip { kind: Some(SourceKind::Nrrd), .. } => "R-NRD-08",
             E::CorruptGzip { kind: Some(_), .. } => "R-NII-08",
             E::CorruptGzip { kind: None, .. } => "R-IN-12",
@@ -190,6 +212,7 @@ impl Error {
             E::NiftiAffine { .. } => "R-NII-10",
             E::NiftiFrames { .. } => "R-NII-11",
             E::NiftiPair { .. } => "R-NII-12",
+            E::NiftiMissingHalf { .. } => "R-NII-13",
             E::NpyHeader { .. } => "R-NPY-01",
             E::NpyDtype { .. } => "R-NPY-02",
             E::NpyShape { .. } => "R-NPY-03",
@@ -197,6 +220,8 @@ impl Error {
             E::NpyTooLong { .. } => "R-NPY-05",
             E::NpyVersion { .. } => "R-NPY-07",
             E::NpyObject { .. } => "R-NPY-09",
+            E::NpzArchive { .. } => "R-NPZ-01",
+            E::NpzKey { .. } => "R-NPZ-02",
             E::NrrdHeader { .. } => "R-NRD-01",
             E::NrrdBlock { .. } => "R-NRD-02",
             E::NrrdShape { .. } => "R-NRD-03",
@@ -231,6 +256,7 @@ impl Error {
             | E::Unreadable { .. }
             | E::Directory { .. }
             | E::NotAFile { .. }
+            | E::NiftiMissingHalf { .. }
             | E::NrrdDataMissing { .. } => ErrorKind::Missing,
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
@@ -238,7 +264,8 @@ impl Error {
             | E::CannotCreate { .. }
             | E::NotReplaceable { .. }
             | E::UnknownExtension { .. } => ErrorKind::CannotCreate,
-            E::Spacing { .. }
+            E::FrameRange { .. }
+            | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
@@ -262,12 +289,15 @@ impl Error {
             | E::TooFewVoxels { path, .. }
             | E::NoFiniteVoxel { path, .. }
             | E::ReadFailed { path, .. }
+            | E::FrameRange { path, .. }
+            | E::StreamTooLong { path, .. }
             | E::OutOfMemory { path, .. }
             | E::EndsEarly { path, .. }
             | E::CorruptGzip { path, .. }
             | E::NiftiHeaderShort { path, .. }
             | E::NiftiMagic { path, .. }
             | E::NiftiPair { path }
+            | E::NiftiMissingHalf { path, .. }
             | E::NiftiDim0 { path, .. }
             | E::NiftiDim { path, .. }
             | E::NiftiFrames { path, .. }
@@ -282,6 +312,8 @@ impl Error {
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
             | E::NpyTooLong { path, .. }
+            | E::NpzArchive { path }
+            | E::NpzKey { path, .. }
             | E::NrrdHeader { path, .. }
             | E::NrrdBlock { path }
             | E::NrrdEncoding { path, .. }
@@ -321,11 +353,19 @@ impl Error {
             E::TooLarge { .. } => "crop or downsample it first",
             E::TooFewVoxels { .. } => "a 3D volume is needed, not one slice",
             E::OutOfMemory { .. } => "free memory, or crop the volume first",
-            E::NiftiHeaderShort { .. } | E::NiftiMagic { .. } => {
-                "re-copy the file, or export it to NIfTI again"
+            E::NiftiHeaderShort { .. } => "re-copy the file, or export it to NIfTI again",
+            E::NiftiMagic { .. } => {
+                "export it to NIfTI again, since Analyze does not say which side is left"
             }
-            E::NiftiPair { .. } => "convert the pair to one .nii.gz file",
-            E::NiftiFrames { .. } => "extract the frame that you mean into its own file",
+            E::NiftiPair { .. } => "name the file, or convert the pair to one .nii.gz file",
+            E::NiftiMissingHalf { .. } => "copy both halves to one folder, under one name",
+            E::NiftiFrames { frames, .. } => {
+                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            }
+            E::FrameRange { frames: 1, .. } => "leave --frame out",
+            E::FrameRange { frames, .. } => {
+                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            }
             E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
             E::NiftiAffine { .. } => "correct the header, since mm and mL depend on it",
             E::NpyHeader { .. } | E::NpyVersion { .. } | E::NpyHeaderLength { .. } => {
@@ -333,8 +373,14 @@ impl Error {
             }
             E::NpyObject { .. } => "save the plain array: numpy.save(f, a, allow_pickle=False)",
             E::NpyDtype { .. } => "save it as a number type, such as float32",
-            E::NpyShape { .. } => "slice it to one volume",
+            E::NpyShape { frames: 2.., .. } => {
+                return Some("choose one volume along its first axis: --frame 0".to_owned());
+            }
+            E::NpyShape { .. } => "save it as one volume",
             E::NpyTooLong { .. } => "save one array a file",
+            E::NpzArchive { .. } => "re-copy the file, or write it with numpy.savez_compressed",
+            E::NpzKey { .. } => "choose one of them: --key NAME",
+            E::StreamTooLong { .. } => "name the file instead",
             E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {
                 "export it again as NRRD or NIfTI"
             }
@@ -360,7 +406,7 @@ impl Error {
 
 fn axes(kind: SourceKind) -> &'static str {
     match kind {
-        SourceKind::Npy => "(D,H,W)",
+        SourceKind::Npy | SourceKind::Npz => "(D,H,W)",
         _ => "(i,j,k)",
     }
 }

@@ -50,10 +50,12 @@ pub(crate) struct OutputArgs {
     /// one, named after the image].
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Write the mask to this file; its ending says the format: .nii.gz, .nii or .npy. `-` writes
-    /// .nii.gz to standard output, and the answer to standard error.
+    /// Write the mask to this file; its ending says the format: .nii.gz, .nii, .npy, or .seg.nrrd
+    /// for 3D Slicer. `-` writes .nii.gz to standard output, and the answer to standard error.
     ///
-    /// With --mask, --preview or --report and without --out, only the named files are written.
+    /// With --mask, --preview or --report and without --out, only the named files are written. Where
+    /// the masks of several prompts overlap, each gets a file of its own: mask_1.nii.gz and so on;
+    /// a .seg.nrrd file holds them all.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) mask: Option<PathBuf>,
     /// Write the picture (PNG) to this file.

@@ -97,7 +97,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         model: name.id,
         device: model.device_name(),
         dtype: model.dtype_name(),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: rayon::current_num_threads(),
         prompt_tokens,
         generated_tokens,
         runs: args.runs,

@@ -104,7 +104,7 @@ fn arguments_out_of_range_are_refused_before_anything_is_read() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_said_to_be_missing() {
+fn r4_a_device_that_is_not_there_is_said_to_be_missing() {
     let desk = Desk::new();
     // No machine has so many.
     desk.infer("--device cuda:99").fails(69, "R-DEV-01").says("--device cpu");

@@ -2,8 +2,10 @@
 
 mod atomic;
 mod findings;
+mod frames;
 pub(crate) mod nifti;
 mod npy;
+mod npz;
 mod nrrd;
 mod scalar;
 mod source;
@@ -25,9 +27,9 @@ use source::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// NIfTI-1, single file, compressed or not.
+    /// NIfTI-1, single file or `.hdr`/`.img` pair, compressed or not.
     Nifti1,
-    /// NIfTI-2, single file, compressed or not.
+    /// NIfTI-2, single file or `.hdr`/`.img` pair, compressed or not.
     Nifti2,
     /// A numpy array.
     Npy,
@@ -63,7 +65,8 @@ pub struct ReadOptions {
     pub max_bytes: u64,
     /// Fewest voxels along each axis; 4 by default, because less is a picture, not a volume.
     pub min_axis: usize,
-    /// Which frame of a 4D NIfTI file, from 0.
+    /// Which frame of a NIfTI file with more than three axes, or along the first axis of a 4D array,
+    /// from 0.
     pub frame: Option<usize>,
     /// Which array of an `.npz` file.
     pub key: Option<String>,
@@ -82,10 +85,11 @@ pub struct ReadOptions {
 }
 
 /// How the axes of a bare array lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ArrayAxes {
     /// Slices, rows, columns: `[D, H, W]`, as SimpleITK gives them.
+    #[default]
     Zyx,
     /// Columns, rows, slices: as nibabel gives them.
     Xyz,
@@ -131,14 +135,14 @@ impl ReadOptions {
         self
     }
 
-    /// Chooses a frame of a 4D NIfTI file, from 0.
+    /// Chooses a frame of a file that holds several, from 0.
     #[must_use]
     pub fn with_frame(mut self, frame: usize) -> Self {
         self.frame = Some(frame);
         self
     }
 
-    /// Chooses an array of an `.npz` file.
+    /// Chooses an array of an `.npz` file, by the name that `numpy.savez` was given.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
@@ -200,11 +204,12 @@ pub struct Loaded {
     pub kind: SourceKind,
 }
 
-/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`) or
-/// `.npy`.
+/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),
+/// `.npy` or `.npz`.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
-/// any of the formats may be gzipped. Voxels keep the file order: nothing is transposed or
+/// any of the formats may be gzipped. Of a `.hdr`/`.img` pair, either file may be named; the other
+/// one lies beside it. Voxels keep the file order: nothing is transposed or
 /// reoriented.
 ///
 /// # Errors
@@ -213,8 +218,13 @@ pub struct Loaded {
 /// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
+    let header = nifti::header_of(path);
+    let path = header.as_deref().unwrap_or(path);
     let (file, length) = open(path, path)?;
-    read_source(Source::new(file, path, Some(length))?, options)
+    read_source(Source::new(file, path, Some(length))?, options).map_err(|e| match e {
+        Error::UnknownFormat { .. } => nifti::without_header(path).unwrap_or(e),
+        e => e,
+    })
 }
 
 /// A regular file and its length; errors name `named`.
@@ -253,10 +263,13 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
     // 132 bytes reach the mark of a DICOM file, which deserves its own message.
     let start = source.peek(132)?;
     if start.starts_with(npy::MAGIC) {
-        return npy::read(source, options);
+        return npy::read(source, SourceKind::Npy, options);
     }
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);
+    }
+    if start.starts_with(npz::MAGIC) {
+        return npz::read(source, options);
     }
     if start.starts_with(nrrd::MAGIC) {
         return nrrd::read(source, options);
@@ -271,7 +284,7 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
 /// A few words on a file that is not read, never the bytes themselves.
 fn looks_like(start: &[u8], path: &Path) -> &'static str {
     match start {
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive (.npz, .zip)",
+        [b'P', b'K', 5, 6, ..] => "it is an empty zip archive",
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
         [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
         [0x80, 2..=5, ..] => "it is a Python pickle",

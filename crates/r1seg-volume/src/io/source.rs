@@ -27,6 +27,8 @@ pub(super) struct Source<'a> {
     peeked_at: usize,
     /// The compressed data broke off.
     broken_off: bool,
+    /// The stream comes out of an archive.
+    packed: bool,
 }
 
 enum Stream<'a> {
@@ -74,6 +76,11 @@ impl<'a> Source<'a> {
         Self::of(Stream::Plain(reader), path, stored)
     }
 
+    /// What a reader has inflated already; that it ends too early or is corrupt is its data's fault.
+    pub(super) fn inflated(reader: impl Read + 'a, path: &Path) -> Self {
+        Self { packed: true, ..Self::plain(reader, path, None) }
+    }
+
     fn of(stream: Stream<'a>, path: &Path, stored: Option<u64>) -> Self {
         Self {
             stream,
@@ -84,6 +91,7 @@ impl<'a> Source<'a> {
             peeked: Vec::new(),
             peeked_at: 0,
             broken_off: false,
+            packed: false,
         }
     }
 
@@ -122,7 +130,7 @@ impl<'a> Source<'a> {
     }
 
     fn compressed(&self) -> bool {
-        matches!(self.stream, Stream::Gzip(_))
+        self.packed || matches!(self.stream, Stream::Gzip(_))
     }
 
     /// The first bytes, at most `count`, which stay to be read. To be called before any reading.
@@ -184,7 +192,7 @@ impl<'a> Source<'a> {
 
     /// Passes over `count` bytes, or as many as there are.
     pub(super) fn skip(&mut self, count: u64) -> Result<(), Error> {
-        let mut scratch = [0; 4096];
+        let mut scratch = [0; 1 << 14];
         let mut left = count;
         while 0 < left {
             let part = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
@@ -192,6 +200,36 @@ impl<'a> Source<'a> {
                 break;
             }
             left -= part as u64;
+        }
+        Ok(())
+    }
+
+    /// All bytes, if there are not more than `most`; memory grows with what is really there.
+    pub(super) fn all(&mut self, most: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            let filled = bytes.len();
+            if most < filled as u64 {
+                return Err(Error::StreamTooLong { path: self.path(), most });
+            }
+            let no_memory = |_| Error::OutOfMemory { path: self.path(), bytes: filled as u64 };
+            bytes.try_reserve(BUFFER).map_err(no_memory)?;
+            bytes.resize(filled + BUFFER, 0);
+            let got = self.fill(&mut bytes[filled..])?;
+            bytes.truncate(filled + got);
+            if got < BUFFER {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Passes over `count` bytes, all of which the header promises.
+    pub(super) fn skip_exactly(&mut self, kind: SourceKind, count: u64) -> Result<(), Error> {
+        let promised = self.got.saturating_add(count);
+        self.skip(count)?;
+        if self.got < promised {
+            let (path, compressed, got) = (self.path(), self.compressed(), self.got);
+            return Err(Error::EndsEarly { path, kind, compressed, promised, got });
         }
         Ok(())
     }

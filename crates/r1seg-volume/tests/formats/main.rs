@@ -1,5 +1,5 @@
 //! Reading and writing volumes through the public interface. One module a concern:
-//! `nifti`, `npy` and `nrrd` hold what must be read and how, `hostile` what must be refused and how,
+//! `nifti`, `pairs`, `frames`, `npy`, `npz` and `nrrd` hold what must be read and how, `hostile` what must be refused and how,
 //! `round_trip` and `segmentation` what a written mask must repeat, `real` checks on real CT (see its first lines).
 
 #![allow(
@@ -9,10 +9,13 @@
 )]
 
 mod builder;
+mod frames;
 mod hostile;
 mod nifti;
 mod npy;
+mod npz;
 mod nrrd;
+mod pairs;
 mod real;
 mod round_trip;
 mod segmentation;

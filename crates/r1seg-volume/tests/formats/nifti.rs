@@ -166,22 +166,6 @@ fn a_slope_of_zero_or_nan_leaves_the_values() {
 }
 
 #[test]
-fn one_frame_in_more_dimensions_is_a_volume() {
-    let mut n = Nifti::new([4, 5, 6]);
-    n.dim[0] = 5;
-    assert_eq!(load(&n.counting()).unwrap().volume.shape(), [6, 5, 4]);
-}
-
-#[test]
-fn more_frames_are_refused_with_their_number() {
-    let mut n = Nifti::new([4, 5, 6]);
-    (n.dim[0], n.dim[4], n.dim[5]) = (5, 3, 2);
-    let error = load(&n.counting()).unwrap_err();
-    assert_eq!(error.to_string(), "volume has 6 frames (4x5x6x3x2); one 3D volume is needed");
-    assert_eq!(error.code(), "R-NII-11");
-}
-
-#[test]
 fn extensions_are_passed_over() {
     for n in [Nifti::new([4, 4, 4]), Nifti::new([4, 4, 4]).version_2()] {
         let n = Nifti { vox_offset: 1024.0, ..n };

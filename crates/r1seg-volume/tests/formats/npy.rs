@@ -1,5 +1,7 @@
 use half::f16;
-use r1seg_volume::{AffineSource, ReadOptions, SourceKind, read_from};
+use r1seg_volume::{
+    AffineSource, ArrayAxes, Mask, MaskFormat, ReadOptions, SourceKind, read_from, write_mask_to,
+};
 
 use crate::builder::{gzip, load, npy, npy_with, warnings};
 
@@ -73,8 +75,56 @@ fn an_array_has_no_spacing_and_says_so() {
     assert_eq!(loaded.warnings[0].code, "W-GEOM");
 }
 
+/// The shape and the values of a `|u1` array that was written, by the order that its header says.
+fn array(bytes: &[u8]) -> (String, Vec<u8>) {
+    let text = String::from_utf8_lossy(&bytes[10..128]).into_owned();
+    let data = bytes[128..].to_vec();
+    (text.trim_end().to_owned(), data)
+}
+
 #[test]
-fn an_array_with_its_slices_last_gets_a_warning() {
+fn p5_an_array_of_x_y_z_is_turned_and_its_mask_is_turned_back() {
+    // numpy.arange(120, dtype="u1").reshape(6, 5, 4): axes x, y, z.
+    let c: Vec<u8> = (0..120).collect();
+    let at = |n: usize| [n % 6, n / 6 % 5, n / 30];
+    let turned: Vec<u8> = (0..120).map(at).map(|[x, y, z]| c[(x * 5 + y) * 4 + z]).collect();
+    let options = ReadOptions::default().with_axes(ArrayAxes::Xyz);
+    for (order, shape, data) in
+        [("False", "(6, 5, 4)", &c), ("True", "(6, 5, 4)", &turned), ("False", "(1, 6, 5, 4)", &c)]
+    {
+        let file = npy("|u1", order, shape, data);
+        let loaded = read_from(file.as_slice(), "x", &options).unwrap();
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        let volume = loaded.volume;
+        let expected: Vec<f32> = turned.iter().map(|v| f32::from(*v)).collect();
+        assert_eq!((volume.shape(), &*volume.voxels().to_f32()), ([4, 5, 6], &*expected));
+        assert_eq!(volume.geometry().npy_axes(), ArrayAxes::Xyz);
+
+        let mask = Mask::new(turned.clone(), volume.geometry().clone()).unwrap();
+        let mut bytes = Vec::new();
+        write_mask_to(&mut bytes, &mask, MaskFormat::Npy).unwrap();
+        let (header, data) = array(&bytes);
+        assert!(header.contains(&format!("'shape': {shape}")), "{header}");
+        assert!(header.contains("'fortran_order': True"), "{header}");
+        assert_eq!(data, turned);
+        let back = read_from(bytes.as_slice(), "x", &options).unwrap().volume;
+        assert_eq!((back.voxels(), back.geometry()), (volume.voxels(), volume.geometry()));
+    }
+}
+
+#[test]
+fn p5_an_array_with_its_slices_last_gets_a_warning() {
+    let bytes = npy("|u1", "False", "(256, 256, 32)", &[1; 256 * 256 * 32]);
+    let warning = load(&bytes).unwrap().warnings.remove(1);
+    assert_eq!(
+        (warning.code, warning.fix),
+        ("W-AXES", Some("--axes xyz if it is (--axes zyx if not)"))
+    );
+    for axes in [ArrayAxes::Zyx, ArrayAxes::Xyz] {
+        let options = ReadOptions::default().with_axes(axes);
+        assert_eq!(read_from(bytes.as_slice(), "x", &options).unwrap().warnings.len(), 1);
+    }
+
     assert_eq!(warnings(&npy("|u1", "False", "(8, 8, 4)", &[1; 256])), ["W-GEOM", "W-AXES"]);
     assert_eq!(warnings(&npy("|u1", "False", "(4, 8, 8)", &[1; 256])), ["W-GEOM"]);
 }

@@ -206,6 +206,30 @@ fn in_ras(volume: &Volume) -> Vec<u32> {
 }
 
 #[test]
+fn pairs_are_read_as_nibabel_reads_them() {
+    for (name, shape, mean, range, row) in [
+        ("nifti-rs/minimal.hdr", [10, 64, 64], 31.5, (0.0, 63.0), [-3.0, 0.0, 0.0, 94.5]),
+        ("nifti-rs/minimal.img.gz", [10, 64, 64], 31.5, (0.0, 63.0), [-3.0, 0.0, 0.0, 94.5]),
+        // Its image file is compressed only.
+        ("nifti-rs/minimal2.hdr", [10, 64, 64], 31.5, (0.0, 63.0), [-3.0, 0.0, 0.0, 94.5]),
+        (
+            "nifti-reader-js/air.hdr.gz",
+            [64, 67, 79],
+            33.64839542537876,
+            (0.0, 92.55389),
+            [0.0, 0.0, 2.3852322101593018, -75.76253509521484],
+        ),
+    ] {
+        let Some(path) = data(&format!("nifti_edge/{name}")) else { return };
+        let volume = load(path).volume;
+        assert_eq!(volume.shape(), shape, "{name}");
+        assert_eq!(volume.geometry().affine().unwrap()[0], row, "{name}");
+        assert_eq!(intensity::min_max(volume.voxels()), Some(range), "{name}");
+        assert!((intensity::mean(volume.voxels()).unwrap() - mean).abs() < 1e-9, "{name}");
+    }
+}
+
+#[test]
 fn all_48_orientations_are_one_volume() {
     let Some(folder) = data("nifti_edge/orientations48") else { return };
     let mut volumes = HashSet::new();

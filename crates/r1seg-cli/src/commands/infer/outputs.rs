@@ -12,13 +12,14 @@ use crate::exit::CliError;
 use crate::input::{Input, is_stdin};
 use crate::output::{Output, parent};
 
+const SEGMENTATION: &str = "mask.seg.nrrd";
 const LABELS: &str = "labels.json";
 const PREVIEW: &str = "preview.png";
 const ANSWER: &str = "answer.txt";
 const REPORT: &str = "report.json";
 
 /// All that an earlier run may have left in a folder, besides masks with numbers.
-const FILES: [&str; 6] = ["mask.nii.gz", "mask.npy", LABELS, PREVIEW, ANSWER, REPORT];
+const FILES: [&str; 7] = ["mask.nii.gz", "mask.npy", SEGMENTATION, LABELS, PREVIEW, ANSWER, REPORT];
 
 /// Endings that do not belong to the name of a study.
 const ENDINGS: [&str; 15] = [
@@ -45,6 +46,8 @@ pub(super) struct Outputs {
     folder: Option<PathBuf>,
     /// The same masks in several formats, the most telling first.
     pub(super) masks: Vec<PathBuf>,
+    /// The same for 3D Slicer, with names and colors, however masks overlap.
+    pub(super) segmentation: Option<PathBuf>,
     pub(super) mask_to_stdout: bool,
     pub(super) labels: Option<PathBuf>,
     pub(super) preview: Option<PathBuf>,
@@ -87,7 +90,9 @@ pub(super) fn check_args(args: &InferArgs) -> Result<()> {
         }
     }
     if let Some(path) = out.mask.as_deref().filter(|path| !is_stdin(path)) {
-        MaskFormat::from_path(path)?;
+        if !is_segmentation(path) {
+            MaskFormat::from_path(path)?;
+        }
     }
     if let Some(path) = &out.preview
         && !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
@@ -116,12 +121,18 @@ impl Outputs {
         };
         let in_folder = |name: &str| folder.as_ref().map(|folder| folder.join(name));
         let masks = match &out.mask {
-            Some(path) if is_stdin(path) => Vec::new(),
+            Some(path) if is_stdin(path) || is_segmentation(path) => Vec::new(),
             Some(path) => vec![path.clone()],
             None => mask_names(input).iter().filter_map(|name| in_folder(name)).collect(),
         };
+        let segmentation = match &out.mask {
+            Some(path) => Some(path.clone()).filter(|path| is_segmentation(path)),
+            // Without mm there is nothing to lay it over.
+            None => in_folder(SEGMENTATION).filter(|_| has_affine(input)),
+        };
         let outputs = Self {
             masks,
+            segmentation,
             mask_to_stdout: out.mask.as_deref().is_some_and(is_stdin),
             labels: in_folder(LABELS),
             preview: out.preview.clone().or_else(|| in_folder(PREVIEW).filter(|_| !out.no_preview)),
@@ -155,7 +166,14 @@ impl Outputs {
             let numbers = 1..=self.prompts;
             files.extend(numbers.flat_map(|k| self.masks.iter().map(move |m| numbered(m, k))));
         }
-        let single = [&self.labels, &self.preview, &self.answer, &self.report, &self.trace];
+        let single = [
+            &self.segmentation,
+            &self.labels,
+            &self.preview,
+            &self.answer,
+            &self.report,
+            &self.trace,
+        ];
         files.extend(single.into_iter().flatten().cloned());
         files
     }
@@ -198,11 +216,20 @@ impl Outputs {
 
 /// Masks of a folder: for an array an array, which says nothing in mm, and more where mm are known.
 fn mask_names(input: &Input) -> &'static [&'static str] {
-    match (input.is_array, input.volume.geometry().affine().is_some()) {
+    match (input.is_array, has_affine(input)) {
         (true, false) => &["mask.npy"],
         (true, true) => &["mask.nii.gz", "mask.npy"],
         (false, _) => &["mask.nii.gz"],
     }
+}
+
+fn has_affine(input: &Input) -> bool {
+    input.volume.geometry().affine().is_some()
+}
+
+/// `.seg.nrrd`, or `.nrrd`, which is the same format.
+fn is_segmentation(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("nrrd"))
 }
 
 fn check_distinct(files: &[PathBuf]) -> Result<()> {

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::volume::{Mask, MaskFormat, Overwrite, Warning, write_mask_to};
+use r1seg::volume::{
+    Mask, MaskFormat, Overwrite, Segment, Segmentation, Warning, write_mask_to, write_segmentation,
+};
 use r1seg::{Answer, ErrorKind};
 use serde::Serialize;
 
@@ -159,7 +161,26 @@ impl Results<'_> {
                 stage.write_mask(&path, &found.labelled()?)?;
             }
         }
+        if let Some(path) = &self.outputs.segmentation {
+            let segments = self.segments(together);
+            let segmentation = Segmentation::new(together.labels.geometry(), segments)?;
+            write_segmentation(stage.add(path)?, &segmentation, Overwrite::Refuse)?;
+        }
         Ok(())
+    }
+
+    /// A segment a prompt, since segments are labelled by their number; some may be empty.
+    fn segments<'a>(&'a self, together: &'a Together) -> Vec<Segment<'a>> {
+        let numbered = (1..=u8::MAX).zip(self.answers);
+        numbered
+            .map(|(label, (prompt, answer))| {
+                let (name, color) = (one_line(prompt), label_color(label));
+                match &answer.mask {
+                    Some(mask) => Segment::new(name, color, mask.data()),
+                    None => Segment::of_label(name, color, together.labels.data(), label),
+                }
+            })
+            .collect()
     }
 
     /// What the report calls the file of a mask.
@@ -167,12 +188,12 @@ impl Results<'_> {
         if self.outputs.mask_to_stdout {
             return Some("-".to_string());
         }
-        let path = self.outputs.masks.first()?;
-        Some(if apart {
-            self.outputs.name(&numbered(path, label.into()))
-        } else {
-            self.outputs.name(path)
-        })
+        let path = match (self.outputs.masks.first(), &self.outputs.segmentation) {
+            (Some(path), _) if apart => &numbered(path, label.into()),
+            (Some(path), _) | (None, Some(path)) => path,
+            (None, None) => return None,
+        };
+        Some(self.outputs.name(path))
     }
 
     fn picture(&self, found: &[Found<'_>], labels: &Mask) -> Result<Vec<u8>> {
@@ -238,7 +259,7 @@ impl Results<'_> {
 
     /// `mask out/mask.nii.gz`, or the first and the last of several.
     fn mask_files(&self, report: &Report) -> Option<String> {
-        let path = self.outputs.masks.first()?;
+        let path = self.outputs.masks.first().or(self.outputs.segmentation.as_ref())?;
         let name = |mask: &report::MaskReport| {
             let name = mask.path.as_ref()?;
             let file = std::path::Path::new(name).file_name()?;
@@ -283,9 +304,13 @@ fn why_no_mask(answer: &Answer) -> &'static str {
 
 /// A question as a title.
 fn short(prompt: &str) -> String {
-    let line: String = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = one_line(prompt);
     match line.char_indices().nth(60) {
         Some((cut, _)) => format!("{}..", &line[..cut]),
         None => line,
     }
+}
+
+fn one_line(prompt: &str) -> String {
+    prompt.split_whitespace().collect::<Vec<_>>().join(" ")
 }

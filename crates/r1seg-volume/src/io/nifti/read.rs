@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
 use super::header::{Header, NiftiFields, NiftiVersion};
+use super::pair;
 use crate::affine::{self, Affine};
 use crate::error::join;
+use crate::io::frames::{self, Frame};
 use crate::io::scalar::{Decoder, Endian};
 use crate::io::source::{Source, check_size};
 use crate::io::{Loaded, ReadOptions, findings, voxels};
@@ -32,33 +34,38 @@ pub(in crate::io) fn read(
     if got < expected {
         return Err(Error::NiftiHeaderShort { path: path(), expected, got });
     }
-    let header = Header::parse(&bytes[..expected], version, endian, path)?;
+    let mut header = Header::parse(&bytes[..expected], version, endian, path)?;
     let mut warnings = Vec::new();
 
     let scalar = header.scalar(path)?;
-    let shape = shape(&header, path, scalar.size(), options)?;
+    let (shape, frame) = shape(&mut header, path, scalar.size(), options)?;
     voxels::check_axes(path(), shape, options)?;
     let scale = scale(&header, &mut warnings);
     let geometry = geometry(&header, shape, path, &mut warnings)?;
 
     let offset = vox_offset(&header, path)?;
+    if header.pair {
+        source = pair::image_of(&source)?;
+        source.set_kind(kind);
+    }
     let count = geometry.voxels();
-    source.expect_stored(kind, offset + count as u64 * scalar.size() as u64)?;
-    source.skip(offset - expected as u64)?;
+    source.skip(offset - source.got())?;
+    frame.skip_to(&mut source, kind)?;
     let decoder = Decoder { scalar, endian, scale };
     let data = source.voxels(kind, count, &decoder)?;
+    frame.skip_rest(&mut source, kind)?;
     warnings.extend(findings::rest(&source.rest()?));
     let data = voxels::make_finite(path(), data, &mut warnings)?;
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
 }
 
-/// `[D, H, W]` of a header with one frame.
+/// `[D, H, W]`, and the frame that is read. All axes behind the third count frames.
 fn shape(
-    header: &Header,
+    header: &mut Header,
     path: impl Fn() -> PathBuf,
     voxel_bytes: usize,
     options: &ReadOptions,
-) -> Result<[usize; 3], Error> {
+) -> Result<([usize; 3], Frame), Error> {
     let mut sizes = [1_u64; 7];
     for (n, size) in sizes.iter_mut().enumerate().take(header.fields.ndim) {
         let value = header.dim[n + 1];
@@ -69,18 +76,24 @@ fn shape(
     }
     let frames = sizes[3..].iter().fold(1_u64, |n, size| n.saturating_mul(*size));
     let sizes = &sizes[..header.fields.ndim.max(3)];
-    check_size(&path(), header.fields.version.kind(), sizes, voxel_bytes, options)?;
-    if frames != 1 {
+    let kind = header.fields.version.kind();
+    let voxels = check_size(&path(), kind, &sizes[..3], voxel_bytes, options)? as u64;
+    let Some(index) = frames::chosen(&path(), frames, options)? else {
         return Err(Error::NiftiFrames { path: path(), shape: join(sizes), frames });
+    };
+    let frame = Frame::new(&path(), kind, index, [voxels, frames], voxel_bytes, options)?;
+    if frames != 1 {
+        // The mask of one frame is a volume of three dimensions.
+        header.fields.ndim = 3;
     }
     // `check_size` has shown that the product, hence each size, fits.
     let size = |n: usize| usize::try_from(sizes[n]).unwrap_or(usize::MAX);
-    Ok([size(2), size(1), size(0)])
+    Ok(([size(2), size(1), size(0)], frame))
 }
 
 /// Offset of the first voxel. nibabel, too, takes 0 for "right behind the header".
 fn vox_offset(header: &Header, path: impl Fn() -> PathBuf) -> Result<u64, Error> {
-    let least = header.fields.version.least_vox_offset();
+    let least = if header.pair { 0 } else { header.fields.version.least_vox_offset() };
     let most = least + MAX_EXTENSIONS;
     let offset = header.vox_offset;
     if offset == 0.0 {

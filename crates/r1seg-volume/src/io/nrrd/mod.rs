@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::scalar::{Decoder, Endian};
 use super::source::{Rest, Source, check_size};
-use super::{Loaded, ReadOptions, SourceKind, findings, open, voxels};
+use super::{Loaded, ReadOptions, SourceKind, findings, frames, open, voxels};
 use crate::error::join;
 use crate::{AffineSource, Error, Geometry, Volume, Warning, affine};
 use header::{ByteSkip, Encoding, Header, Space};
@@ -77,6 +77,7 @@ fn place(
     let header = Header::read(source)?;
     let size = header.scalar.size();
     check_size(&path, KIND, &header.sizes, size, options)?;
+    frames::chosen(&path, 1, options)?;
     let axes = axes(&header)
         .ok_or_else(|| Error::NrrdShape { path: path.clone(), shape: join(&header.sizes) })?;
     // `check_size` has shown that the product, hence each size, fits.
