@@ -154,6 +154,17 @@ pub enum Error {
     ShapeMismatch { expected: [usize; 3], got: [usize; 3] },
     #[error("spacing {spacing_mm:?} mm (D,H,W); finite numbers above 0 are needed")]
     Spacing { spacing_mm: [f64; 3] },
+    #[error("a spacing is given, and a volume to take the geometry from; one of them is needed")]
+    SpacingAndAffine,
+    #[error("the file has a geometry of its own: {own:?} mm a voxel (D,H,W), not {given:?}")]
+    SpacingContradicts { path: PathBuf, own: [f64; 3], given: [f64; 3] },
+    #[error(
+        "volume is {} voxels (D,H,W), but {}, whose geometry it is to take, is {}",
+        join(expected), from.display(), join(got)
+    )]
+    AffineFromShape { path: PathBuf, from: PathBuf, expected: [usize; 3], got: [usize; 3] },
+    #[error("has no geometry that another volume could take")]
+    AffineFromNone { path: PathBuf },
     #[error("the affine is not usable: {reason}")]
     Affine { reason: &'static str },
     #[error("the box {start:?}..{end:?} is empty or not inside the shape {}", join(shape))]
@@ -237,6 +248,10 @@ impl Error {
             E::Region { .. } => "R-GEO-04",
             E::Affine { .. } => "R-GEO-05",
             E::EmptyShape { .. } => "R-GEO-06",
+            E::SpacingAndAffine => "R-GEO-07",
+            E::SpacingContradicts { .. } => "R-GEO-08",
+            E::AffineFromShape { .. } => "R-GEO-09",
+            E::AffineFromNone { .. } => "R-GEO-10",
             E::Recipe { .. } => "R-PRE-01",
             E::Overlap { .. } => "R-PRE-02",
             E::Exists { .. } => "R-OUT-01",
@@ -265,6 +280,10 @@ impl Error {
             | E::NotReplaceable { .. }
             | E::UnknownExtension { .. } => ErrorKind::CannotCreate,
             E::FrameRange { .. }
+            | E::SpacingAndAffine
+            | E::SpacingContradicts { .. }
+            | E::AffineFromShape { .. }
+            | E::AffineFromNone { .. }
             | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
@@ -312,6 +331,9 @@ impl Error {
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
             | E::NpyTooLong { path, .. }
+            | E::SpacingContradicts { path, .. }
+            | E::AffineFromShape { path, .. }
+            | E::AffineFromNone { path }
             | E::NpzArchive { path }
             | E::NpzKey { path, .. }
             | E::NrrdHeader { path, .. }
@@ -331,6 +353,7 @@ impl Error {
             E::DataLength { .. }
             | E::ShapeMismatch { .. }
             | E::EmptyShape { .. }
+            | E::SpacingAndAffine
             | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
@@ -367,7 +390,9 @@ impl Error {
                 return Some(format!("choose one of them: --frame 0..{}", frames - 1));
             }
             E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
-            E::NiftiAffine { .. } => "correct the header, since mm and mL depend on it",
+            E::NiftiAffine { .. } | E::NrrdAffine { .. } => {
+                "give the true one: --spacing Z,Y,X in mm, or --affine-from another volume"
+            }
             E::NpyHeader { .. } | E::NpyVersion { .. } | E::NpyHeaderLength { .. } => {
                 "write it with numpy.save"
             }
@@ -387,7 +412,11 @@ impl Error {
             E::NrrdBlock { .. } => "export the volume as grey values, such as int16 HU",
             E::NrrdEncoding { .. } => "save it with gzip compression, or as NIfTI (.nii.gz)",
             E::NrrdShape { .. } => "save the one volume that you mean into its own file",
-            E::NrrdAffine { .. } => "correct the header, since mm and mL depend on it",
+            E::SpacingAndAffine => "leave --spacing or --affine-from out",
+            E::SpacingContradicts { .. } => "leave --spacing out",
+            E::AffineFromShape { .. } | E::AffineFromNone { .. } => {
+                "name the volume that this one was made from, on the same grid"
+            }
             E::NrrdDataFile { .. } => "save it as one .nrrd file",
             E::NrrdDataMissing { .. } => "copy both files to one folder, under their names",
             E::Recipe { .. } => {

@@ -110,6 +110,12 @@ impl Geometry {
         Self { affine: Some(affine), source, nifti: Some(fields), ..Self::without_affine(shape) }
     }
 
+    /// The same grid at the place of `given`, which the caller knows.
+    pub(crate) fn placed_as(self, given: &Self) -> Self {
+        let (affine, nifti) = (given.affine, given.nifti.clone());
+        Self { affine, nifti, source: AffineSource::Given, ..self }
+    }
+
     /// The same geometry, whose affine comes from `source`.
     pub(crate) fn with_source(self, source: AffineSource) -> Self {
         Self { source, ..self }

@@ -61,6 +61,7 @@
 //! | `W-AXES` | the last axis of an array looks like its slices |
 //! | `W-CONST` | no voxel stands out; the prepared volume is 0 everywhere |
 //! | `W-GEOM` | the file carries no spacing: nothing is known in mm or mL |
+//! | `W-GEOM-GIVEN` | the header's geometry is unusable; the given one is used |
 //! | `W-GEOM-GUESS` | the header does not place the volume; position and sides are a guess |
 //! | `W-HU-01`, `W-HU-02` | values span 0..255, or a range unlike HU |
 //! | `W-NAN` | voxels were NaN or infinite and have been replaced |

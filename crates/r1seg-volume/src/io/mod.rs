@@ -7,6 +7,7 @@ pub(crate) mod nifti;
 mod npy;
 mod npz;
 mod nrrd;
+mod overrides;
 mod scalar;
 mod source;
 mod voxels;
@@ -209,22 +210,29 @@ pub struct Loaded {
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
 /// any of the formats may be gzipped. Of a `.hdr`/`.img` pair, either file may be named; the other
-/// one lies beside it. Voxels keep the file order: nothing is transposed or
-/// reoriented.
+/// one lies beside it. Voxels keep the file order: nothing is reoriented, and only an array that is
+/// not `[D, H, W]` is transposed.
+///
+/// A file that has no geometry, or an unusable one, takes that of [`ReadOptions::spacing_mm`]. Any
+/// file takes that of [`ReadOptions::affine_from`], with the NIfTI fields that its masks repeat.
 ///
 /// # Errors
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the options contradict the file,
 /// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if there is no readable file,
 /// [`ErrorKind::BadData`](crate::ErrorKind::BadData) if it is not a usable volume,
 /// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
+    overrides::check(options)?;
     let header = nifti::header_of(path);
     let path = header.as_deref().unwrap_or(path);
     let (file, length) = open(path, path)?;
-    read_source(Source::new(file, path, Some(length))?, options).map_err(|e| match e {
+    let loaded = read_source(Source::new(file, path, Some(length))?, options);
+    let loaded = loaded.map_err(|e| match e {
         Error::UnknownFormat { .. } => nifti::without_header(path).unwrap_or(e),
         e => e,
-    })
+    })?;
+    overrides::apply(loaded, path, options)
 }
 
 /// A regular file and its length; errors name `named`.
@@ -255,7 +263,9 @@ pub fn read_from(
     name: impl AsRef<Path>,
     options: &ReadOptions,
 ) -> Result<Loaded, Error> {
-    read_source(Source::new(reader, name.as_ref(), None)?, options)
+    overrides::check(options)?;
+    let loaded = read_source(Source::new(reader, name.as_ref(), None)?, options)?;
+    overrides::apply(loaded, name.as_ref(), options)
 }
 
 fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {

@@ -1,5 +1,6 @@
 //! Reading and writing volumes through the public interface. One module a concern:
-//! `nifti`, `pairs`, `frames`, `npy`, `npz` and `nrrd` hold what must be read and how, `hostile` what must be refused and how,
+//! `nifti`, `pairs`, `frames`, `npy`, `npz` and `nrrd` hold what must be read and how, `overrides` what the
+//! caller may say beyond the file, `hostile` what must be refused and how,
 //! `round_trip` and `segmentation` what a written mask must repeat, `real` checks on real CT (see its first lines).
 
 #![allow(
@@ -15,6 +16,7 @@ mod nifti;
 mod npy;
 mod npz;
 mod nrrd;
+mod overrides;
 mod pairs;
 mod real;
 mod round_trip;

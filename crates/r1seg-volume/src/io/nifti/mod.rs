@@ -8,5 +8,5 @@ mod write;
 pub(super) use header::sniff;
 pub use header::{NiftiFields, NiftiVersion};
 pub(super) use pair::{header_of, without_header};
-pub(super) use read::read;
+pub(super) use read::{geometry, read};
 pub(super) use write::{write_mask, write_volume};

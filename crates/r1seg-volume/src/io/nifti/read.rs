@@ -5,9 +5,9 @@ use super::pair;
 use crate::affine::{self, Affine};
 use crate::error::join;
 use crate::io::frames::{self, Frame};
-use crate::io::scalar::{Decoder, Endian};
+use crate::io::scalar::{Decoder, Endian, Scalar};
 use crate::io::source::{Source, check_size};
-use crate::io::{Loaded, ReadOptions, findings, voxels};
+use crate::io::{Loaded, ReadOptions, findings, overrides, voxels};
 use crate::{AffineSource, Error, Geometry, Volume, Warning};
 
 /// Most bytes of header extensions that are passed over on the way to the voxels.
@@ -25,9 +25,54 @@ pub(in crate::io) fn read(
     options: &ReadOptions,
 ) -> Result<Loaded, Error> {
     let path = source.path();
-    let path = || path.clone();
     let kind = version.kind();
-    source.set_kind(kind);
+    let Grid { header, scalar, frame, geometry, mut warnings } =
+        grid(&mut source, version, endian, options)?;
+    let scale = scale(&header, &mut warnings);
+    let offset = vox_offset(&header, || path.clone())?;
+    if header.pair {
+        source = pair::image_of(&source)?;
+        source.set_kind(kind);
+    }
+    source.skip(offset - source.got())?;
+    frame.skip_to(&mut source, kind)?;
+    let decoder = Decoder { scalar, endian, scale };
+    let data = source.voxels(kind, geometry.voxels(), &decoder)?;
+    frame.skip_rest(&mut source, kind)?;
+    warnings.extend(findings::rest(&source.rest()?));
+    let data = voxels::make_finite(path, data, &mut warnings)?;
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
+}
+
+/// Only the geometry, with the warnings about it.
+pub(in crate::io) fn geometry(
+    mut source: Source<'_>,
+    version: NiftiVersion,
+    endian: Endian,
+    options: &ReadOptions,
+) -> Result<(Geometry, Vec<Warning>), Error> {
+    let grid = grid(&mut source, version, endian, options)?;
+    Ok((grid.geometry, grid.warnings))
+}
+
+/// What a header says, before any voxel is read.
+struct Grid {
+    header: Header,
+    scalar: Scalar,
+    frame: Frame,
+    geometry: Geometry,
+    warnings: Vec<Warning>,
+}
+
+fn grid(
+    source: &mut Source<'_>,
+    version: NiftiVersion,
+    endian: Endian,
+    options: &ReadOptions,
+) -> Result<Grid, Error> {
+    let path = source.path();
+    let path = || path.clone();
+    source.set_kind(version.kind());
     let expected = version.header_length();
     let mut bytes = [0; 540];
     let got = source.fill(&mut bytes[..expected])?;
@@ -40,23 +85,16 @@ pub(in crate::io) fn read(
     let scalar = header.scalar(path)?;
     let (shape, frame) = shape(&mut header, path, scalar.size(), options)?;
     voxels::check_axes(path(), shape, options)?;
-    let scale = scale(&header, &mut warnings);
-    let geometry = geometry(&header, shape, path, &mut warnings)?;
-
-    let offset = vox_offset(&header, path)?;
-    if header.pair {
-        source = pair::image_of(&source)?;
-        source.set_kind(kind);
-    }
-    let count = geometry.voxels();
-    source.skip(offset - source.got())?;
-    frame.skip_to(&mut source, kind)?;
-    let decoder = Decoder { scalar, endian, scale };
-    let data = source.voxels(kind, count, &decoder)?;
-    frame.skip_rest(&mut source, kind)?;
-    warnings.extend(findings::rest(&source.rest()?));
-    let data = voxels::make_finite(path(), data, &mut warnings)?;
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
+    let geometry = match place(&header, shape, path, &mut warnings) {
+        Err(Error::NiftiAffine { transform, reason, .. })
+            if overrides::replace_geometry(options) =>
+        {
+            warnings.push(overrides::replaced(transform, &reason));
+            Geometry::without_affine(shape)
+        }
+        geometry => geometry?,
+    };
+    Ok(Grid { header, scalar, frame, geometry, warnings })
 }
 
 /// `[D, H, W]`, and the frame that is read. All axes behind the third count frames.
@@ -125,7 +163,7 @@ fn scale(header: &Header, warnings: &mut Vec<Warning>) -> Option<(f64, f64)> {
 }
 
 /// The affine by nibabel's rule: sform if its code is set, else qform, else the voxel sizes.
-fn geometry(
+fn place(
     header: &Header,
     shape: [usize; 3],
     path: impl Fn() -> PathBuf,

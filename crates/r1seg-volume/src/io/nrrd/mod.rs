@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::scalar::{Decoder, Endian};
 use super::source::{Rest, Source, check_size};
-use super::{Loaded, ReadOptions, SourceKind, findings, frames, open, voxels};
+use super::{Loaded, ReadOptions, SourceKind, findings, frames, open, overrides, voxels};
 use crate::error::join;
 use crate::{AffineSource, Error, Geometry, Volume, Warning, affine};
 use header::{ByteSkip, Encoding, Header, Space};
@@ -24,7 +24,7 @@ const KIND: SourceKind = SourceKind::Nrrd;
 /// Reads a volume from the start of `source`, which begins with [`MAGIC`].
 pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = source.path();
-    let (header, geometry, mut warnings) = place(&mut source, options)?;
+    let (header, geometry, mut warnings) = grid(&mut source, options)?;
     let count = geometry.voxels();
     if let Some(name) = &header.data_file {
         source = detached(&source, name)?;
@@ -64,11 +64,20 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND })
 }
 
+/// Only the geometry, with the warnings about it.
+pub(super) fn geometry(
+    mut source: Source<'_>,
+    options: &ReadOptions,
+) -> Result<(Geometry, Vec<Warning>), Error> {
+    let (_, geometry, warnings) = grid(&mut source, options)?;
+    Ok((geometry, warnings))
+}
+
 /// Most bytes and most lines that are passed over on the way to the voxels.
 const MAX_SKIP: u64 = 256 << 20;
 
 /// The header, the grid and its place, before any voxel is read.
-fn place(
+fn grid(
     source: &mut Source<'_>,
     options: &ReadOptions,
 ) -> Result<(Header, Geometry, Vec<Warning>), Error> {
@@ -84,7 +93,13 @@ fn place(
     let [w, h, d] = axes.map(|n| usize::try_from(header.sizes[n]).unwrap_or(usize::MAX));
     voxels::check_axes(path.clone(), [d, h, w], options)?;
     let mut warnings = Vec::new();
-    let geometry = geometry(&header, axes, [d, h, w], &path, &mut warnings)?;
+    let geometry = match place(&header, axes, [d, h, w], &path, &mut warnings) {
+        Err(Error::NrrdAffine { reason, .. }) if overrides::replace_geometry(options) => {
+            warnings.push(overrides::replaced("space directions", reason));
+            Geometry::without_affine([d, h, w])
+        }
+        geometry => geometry?,
+    };
     Ok((header, geometry, warnings))
 }
 
@@ -106,7 +121,7 @@ fn axes(header: &Header) -> Option<[usize; 3]> {
     axes.try_into().ok().filter(|_| single)
 }
 
-fn geometry(
+fn place(
     header: &Header,
     axes: [usize; 3],
     shape: [usize; 3],
