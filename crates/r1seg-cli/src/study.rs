@@ -10,7 +10,6 @@ use crate::args::ModelArgs;
 use crate::exit::{CliError, say};
 use crate::memory;
 use crate::preview::{Picture, Scene, render};
-use crate::report;
 
 /// What reports call a model.
 pub(crate) struct ModelName {
@@ -127,38 +126,14 @@ pub(crate) fn warn(warning: &Warning) {
     say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
 }
 
-/// Draws a volume and its labels, with the intensities that show most.
-/// `range` is the volume's smallest and largest intensity.
-pub(crate) fn picture(
-    volume: &Volume,
-    range: Option<(f32, f32)>,
-    labels: &[u8],
-    names: &[String],
-    title: &str,
-) -> Picture {
+/// Draws a volume and its labels.
+pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &str) -> Picture {
     let axes = volume.geometry().affine().map(|a| {
         // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
     });
-    render(&Scene {
-        volume: &volume.voxels().to_f32(),
-        shape: volume.shape(),
-        axes,
-        labels,
-        names,
-        window: grey_range(range),
-        title,
-    })
-}
-
-/// The usual soft-tissue window for HU, else the whole range.
-fn grey_range(range: Option<(f32, f32)>) -> (f32, f32) {
-    match range {
-        Some(_) if report::is_hu(range) => (-160.0, 240.0),
-        Some((low, high)) if low < high => (low, high),
-        Some((low, _)) => (low, low + 1.0),
-        None => (0.0, 1.0),
-    }
+    let (volume, shape) = (volume.voxels(), volume.shape());
+    render(&Scene { volume, shape, axes, labels, names, title })
 }
 
 /// Bytes of a picture as PNG.

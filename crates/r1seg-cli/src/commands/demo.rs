@@ -95,7 +95,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
 
     let saving = Instant::now();
     let mut stage = output.stage()?;
-    write(&mut stage, &path, &phantom, &volume, range, &labels)?;
+    write(&mut stage, &path, &phantom, &volume, &labels)?;
     report.timings_ms.save = ms(saving.elapsed());
     report.timings_ms.total = ms(start.elapsed());
     let json = report.to_json()?;
@@ -160,7 +160,6 @@ fn write(
     path: &impl Fn(&str) -> PathBuf,
     phantom: &Phantom,
     volume: &Volume,
-    range: Option<(f32, f32)>,
     labels: &[u8],
 ) -> Result<()> {
     let geometry = volume.geometry();
@@ -171,6 +170,6 @@ fn write(
     stage.write_volume(&path(PHANTOM), volume)?;
     let names = Organ::ALL.map(|organ| organ.name().to_string());
     let title = format!("phantom {}: what the demo model found", phantom.seed);
-    let picture = study::picture(volume, range, labels, &names, &title);
+    let picture = study::picture(volume, labels, &names, &title);
     stage.write(&path(PICTURE), &study::png(&picture)?)
 }

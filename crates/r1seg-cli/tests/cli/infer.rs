@@ -6,6 +6,7 @@ use std::process::Stdio;
 use r1seg::volume::{AffineSource, Geometry, Overwrite, ReadOptions, Volume, read, write_volume};
 use serde_json::Value;
 
+use crate::input_faults::npy_of;
 use crate::{Desk, data, finish, prompt, read_tensors};
 
 const ANSWER: &str = "Sure, it is[SEG].";
@@ -120,6 +121,56 @@ fn q4_a_leading_seg_is_used_only_on_request() {
     assert_eq!(desk.report()["status"], "not_found");
     ask("--first-seg --force").succeeds();
     assert_eq!(desk.report()["status"], "found");
+}
+
+#[test]
+fn q4_several_seg_tokens_share_one_mask() {
+    let desk = Desk::new();
+    let question = prompt("phi3/golden/case1");
+    desk.ask(&data("phi3"), &data("phi3/golden/volume.npy"), &question, "").succeeds();
+    let report = desk.report();
+    assert_eq!(report["seg_token"]["count"], 2);
+    assert_eq!(report["masks"].as_array().unwrap().len(), 1);
+    assert_eq!(report["masks"][0]["voxels"], 4990);
+}
+
+#[test]
+fn q4_a_mask_without_a_voxel_is_called_empty_and_is_no_mask_that_is_required() {
+    let desk = Desk::new();
+    let zeros = npy_of("<f4", "(16, 64, 64)", &[0; 4 * 16 * 64 * 64]);
+    fs::write(desk.path("zeros.npy"), zeros).unwrap();
+    let ask = |options| {
+        let question = prompt("phi3-clicks/golden/case0");
+        desk.ask(&data("phi3-clicks"), &desk.path("zeros.npy"), &question, options)
+    };
+    ask("--preprocess none").succeeds().says("warning[W-EMPTY]").says("0 voxels (0 components)");
+    let report = desk.report();
+    assert_eq!(
+        (&report["status"], &report["masks"][0]["voxels"]),
+        (&"empty_mask".into(), &0.into())
+    );
+    assert_eq!(report["masks"][0]["mean_intensity"], Value::Null);
+    assert_eq!(ask("--preprocess none --require-mask --force").code, Some(3));
+}
+
+#[test]
+fn q5_a_question_for_advice_is_answered_under_the_notice() {
+    let desk = Desk::new();
+    let question = "Which treatment do you recommend?";
+    let run = desk.ask(&data("phi3"), &data("phi3/golden/volume.npy"), question, "");
+    run.succeeds().says("research use only, not a medical device");
+    assert_eq!(desk.report()["research_use_only"], true);
+}
+
+#[test]
+fn q6_terminal_control_in_a_question_reaches_no_terminal() {
+    let desk = Desk::new();
+    let question = "Can you segment\x1b[31m the liver\x1b]0;title\x07 in this image?";
+    let mut command = desk.infer_command(&data("phi3/golden/volume.npy"), "");
+    let run = finish(command.args(["-p", question]));
+    let clean = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
+    assert!(clean(&run.succeeds().stdout) && clean(&run.stderr), "{run:?}");
+    assert_eq!(desk.report()["answers"][1]["prompt"], question);
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn npy(header: &str, bytes: &[u8]) -> Vec<u8> {
     file
 }
 
-fn npy_of(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn npy_of(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
     npy(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"), bytes)
 }
 
@@ -67,7 +67,7 @@ fn n18_an_empty_file_is_no_volume() {
 #[test]
 fn something_else_is_no_volume() {
     infer_bytes("ct.nii", b"hello, this is a letter").fails(65, "R-IN-06");
-    infer_bytes("ct.npz", b"PK\x03\x04 an archive").fails(65, "R-IN-06").says("zip archive");
+    infer_bytes("ct.npz", b"PK\x03\x04 an archive").fails(65, "R-NPZ-01").says("damaged");
 }
 
 #[test]
@@ -192,4 +192,17 @@ fn q6_emoji_and_other_scripts_are_questions() {
         command.arg("-m").arg(data("phi3")).arg("-i").arg(data("phi3/golden/volume.npy"));
         finish(&mut command).succeeds();
     }
+}
+
+#[test]
+fn q1_a_question_of_ten_megabytes_is_refused_with_numbers_and_nul_is_stripped() {
+    let desk = Desk::new();
+    fs::write(desk.path("q.txt"), "liver ".repeat(10_000_000 / 6)).unwrap();
+    let image = data("phi3/golden/volume.npy");
+    let ask = |prompt: &str| desk.ask(&data("phi3"), &image, prompt, "--no-preview");
+    ask("@q.txt").fails(65, "R-PRM-01").says("fewer than 4096");
+    fs::write(desk.path("q.txt"), "Can you segment\0 the liver in this image?\0\n").unwrap();
+    assert_eq!(ask("@q.txt").succeeds().stdout, "Sure, it is[SEG].\n");
+    fs::write(desk.path("q.txt"), "\0\0\n").unwrap();
+    ask("@q.txt").fails(2, "R-TOK-12");
 }

@@ -3,6 +3,7 @@
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
 //! - `inspect`: what a volume is said to be.
+//! - `volume_options`: which volume of a file is meant.
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
@@ -29,6 +30,7 @@ mod output;
 mod prompts;
 mod schema;
 mod usage;
+mod volume_options;
 
 use std::collections::BTreeMap;
 use std::fs;

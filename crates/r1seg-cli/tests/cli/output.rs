@@ -158,6 +158,25 @@ mod interrupted {
     }
 
     #[test]
+    fn r3_a_second_signal_ends_the_process_at_once() {
+        let desk = Desk::new();
+        let mut command = desk.command();
+        command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
+        command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let _stdin = child.stdin.take();
+        wait_for_handler(&child);
+        let pid = child.id();
+        let both = format!("kill -INT {pid}; sleep 0.1; kill -INT {pid}");
+        assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        // It did not take the time to explain itself.
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        desk.is_empty_but_for(&[]);
+    }
+
+    #[test]
     fn r3_in_the_middle_of_an_answer_nothing_is_left() {
         for name in ["INT", "TERM"] {
             let desk = Desk::new();

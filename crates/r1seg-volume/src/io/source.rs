@@ -33,7 +33,7 @@ pub(super) struct Source<'a> {
 
 enum Stream<'a> {
     Plain(Box<dyn BufRead + 'a>),
-    Gzip(GzipMembers<Box<dyn BufRead + 'a>>),
+    Gzip(Box<GzipMembers<Box<dyn BufRead + 'a>>>),
 }
 
 /// What follows the last byte that was needed.
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
             return Err(Error::EmptyFile { path: path.to_owned() });
         }
         let stream = if start.starts_with(&[0x1f, 0x8b]) {
-            Stream::Gzip(GzipMembers::new(reader))
+            Stream::Gzip(Box::new(GzipMembers::new(reader)))
         } else {
             Stream::Plain(reader)
         };
@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
             Stream::Plain(reader) => Box::new(peeked.chain(reader)),
             Stream::Gzip(members) => Box::new(peeked.chain(BufReader::new(members))),
         };
-        let stream = Stream::Gzip(GzipMembers::new(rest));
+        let stream = Stream::Gzip(Box::new(GzipMembers::new(rest)));
         Self { kind: self.kind, ..Self::of(stream, &self.path, self.stored) }
     }
 

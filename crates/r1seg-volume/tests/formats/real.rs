@@ -9,7 +9,7 @@ use r1seg_volume::{
 };
 
 /// The path of a data file, or `None` with a line that says so.
-fn data(name: &str) -> Option<PathBuf> {
+pub(crate) fn data(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("R1SEG_DATA") else {
         eprintln!("skipped: R1SEG_DATA is not set, so that {name} cannot be read");
         return None;

@@ -89,10 +89,8 @@ pub(super) fn check_args(args: &InferArgs) -> Result<()> {
             ));
         }
     }
-    if let Some(path) = out.mask.as_deref().filter(|path| !is_stdin(path)) {
-        if !is_segmentation(path) {
-            MaskFormat::from_path(path)?;
-        }
+    if let Some(path) = out.mask.as_deref().filter(|p| !is_stdin(p) && !is_segmentation(p)) {
+        MaskFormat::from_path(path)?;
     }
     if let Some(path) = &out.preview
         && !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))

@@ -209,8 +209,7 @@ impl Results<'_> {
             names.extend(self.answers.iter().map(|(prompt, _)| short(prompt)));
         }
         let labels = if found.is_empty() { &[][..] } else { labels.data() };
-        let (volume, range) = (&self.input.volume, self.input.range);
-        Ok(study::png(&study::picture(volume, range, labels, &names, &title))?)
+        Ok(study::png(&study::picture(&self.input.volume, labels, &names, &title))?)
     }
 
     fn answer_text(&self) -> String {
