@@ -1,4 +1,4 @@
-//! CT volumes with their geometry: NIfTI, NRRD and npy I/O, intensity recipes, resampling.
+//! CT volumes with their geometry: NIfTI, NRRD and numpy I/O, intensity recipes, resampling.
 //!
 //! How a volume goes through r1seg, and which types hand it over:
 //!
@@ -47,11 +47,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Formats
+//!
+//! | format | files | read | written |
+//! |---|---|---|---|
+//! | NIfTI-1, NIfTI-2 | `.nii`, `.nii.gz`, `.hdr` + `.img` | one frame of any | masks, volumes |
+//! | NRRD | `.nrrd`, `.nhdr` + data file | raw, gzip, ascii | [`write_segmentation`] |
+//! | numpy | `.npy`, `.npz` | any number type, order and version | masks, volumes (`.npy`) |
+//!
+//! [`ReadOptions`] says which volume is meant, and what is known beyond the file.
+//!
 //! # Axes
 //!
 //! `[D, H, W]`, slowest first, is the order of every shape and array. A NIfTI voxel index
 //! `(i, j, k)` is `(W, H, D)`: the file order, `i` fastest, is C order of `[D, H, W]` as it stands,
-//! so that nothing is ever transposed or reoriented. World coordinates are RAS+ millimetres.
+//! so that nothing is reoriented. Arrays that lie otherwise are transposed, and their masks back.
+//! World coordinates are RAS+ millimetres.
 //!
 //! # Warnings
 //!
