@@ -9,7 +9,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::volume::{Loaded, Overwrite, intensity, read, read_from};
+use r1seg::volume::{Loaded, Overwrite, read, read_from};
 use r1seg::{CancelToken, ErrorKind};
 
 use crate::args::InspectArgs;
@@ -24,7 +24,6 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     let loaded = load(args)?;
     let origin = Origin::new(&args.image);
     let volume = &loaded.volume;
-    let range = intensity::min_max(volume.voxels());
     let (findings, warnings) = Findings::new(&origin, &loaded)?;
     let text = if args.json {
         serde_json::to_string_pretty(&findings)? + "\n"
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
         r1seg::sanitize_terminal(&text::render(&findings, &warnings)).into_owned()
     };
     if let (Some(output), Some(path)) = (&output, &args.preview) {
-        let picture = study::picture(volume, range, &[], &[], &text::title(&findings));
+        let picture = study::picture(volume, &[], &[], &text::title(&findings));
         if cancel.is_cancelled() {
             return Err(r1seg::Error::Cancelled.into());
         }
