@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::is_gzip;
 use super::sample::{self, Tissue};
-use crate::input::is_stdin;
+use crate::input::{is_stdin, is_whole};
 use crate::report::WarningReport;
 
 /// Raised when a field changes its meaning or goes away.
@@ -107,7 +107,7 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn new(path: &Path) -> Self {
-        let file = path.metadata().ok().filter(|meta| meta.is_file() && !is_stdin(path));
+        let file = path.metadata().ok().filter(|_| !is_stdin(path) && is_whole(path));
         Self {
             path: path.display().to_string(),
             compressed: file.as_ref().and_then(|_| is_gzip(path).ok()),

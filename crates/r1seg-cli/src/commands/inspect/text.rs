@@ -39,13 +39,6 @@ pub(super) fn render(findings: &Findings, warnings: &[Warning]) -> String {
     text + &verdict(findings, warnings) + "\n"
 }
 
-/// For the picture: nothing of the name of the file, which may be a patient's.
-pub(super) fn title(findings: &Findings) -> String {
-    let input = &findings.input;
-    let spacing = input.spacing_mm.map(|mm| format!(", {} mm", ijk(mm)));
-    format!("{}{}", ijk(input.shape.map(|n| n as f64)), spacing.unwrap_or_default())
-}
-
 fn geometry(lines: &mut Lines, input: &Input) {
     let size = input.bytes.map(|bytes| format!(", {}", megabytes(bytes))).unwrap_or_default();
     let gzip = if input.compressed == Some(true) { ", gzip" } else { "" };
@@ -108,7 +101,8 @@ fn intensities(lines: &mut Lines, findings: &Findings) {
     }
 }
 
-fn looks_like(findings: &Findings) -> String {
+/// In a few words, without the name of the file, which may be a patient's.
+pub(super) fn looks_like(findings: &Findings) -> String {
     match (findings.intensities.labels, findings.input.intensity_verdict) {
         (Some(labels), _) => format!("a mask or label map of {labels} values, not a CT"),
         (_, Some("hu")) => "CT in Hounsfield units".to_string(),
@@ -226,7 +220,8 @@ fn join(numbers: [f64; 3]) -> String {
 
 fn megabytes(bytes: u64) -> String {
     match bytes {
-        0..1_000_000 => format!("{} kB", number(bytes as f64 / 1e3)),
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{} kB", number(bytes as f64 / 1e3)),
         _ => format!("{} MB", number(bytes as f64 / 1e6)),
     }
 }
