@@ -6,6 +6,7 @@ use std::process::Stdio;
 use r1seg::volume::{Geometry, Overwrite, Volume, write_volume};
 use serde_json::Value;
 
+use crate::schema::assert_keeps_to;
 use crate::usage::snapshot;
 use crate::{Desk, Run, data, finish};
 
@@ -49,8 +50,11 @@ fn inspect(desk: &Desk, args: &str) -> Run {
     finish(desk.command().arg("inspect").args(args.split_whitespace()))
 }
 
+#[track_caller]
 fn json(run: &Run) -> Value {
-    serde_json::from_str(&run.succeeds().stdout).unwrap()
+    let found = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    assert_keeps_to("inspect", &found);
+    found
 }
 
 fn last_line(run: &Run) -> &str {
@@ -305,7 +309,7 @@ fn real_files_are_judged_without_a_panic() {
             match run.code {
                 Some(0) => {
                     let found: Value = serde_json::from_str(&run.stdout).unwrap();
-                    assert_eq!(found["schema_version"], 1, "{}", path.display());
+                    assert_keeps_to("inspect", &found);
                     usable += 1;
                 }
                 code => assert_eq!(code, Some(65), "{}: {run:#?}", path.display()),
