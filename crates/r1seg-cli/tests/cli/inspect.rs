@@ -158,6 +158,19 @@ fn n16_a_constant_volume_is_nothing_to_see() {
 }
 
 #[test]
+fn a_voxel_that_no_scanner_makes_is_doubted() {
+    let desk = Desk::new();
+    let metres = LPS.map(|row| row.map(|v| v / 1000.0));
+    nifti(&desk, "metres.nii", metres, body);
+    let run = inspect(&desk, "metres.nii");
+    assert_eq!(last_line(&run), "OK, with 1 warning: CT in Hounsfield units");
+    assert!(
+        run.stdout.contains("\nwarning[W-SPACING]: a voxel of 7.813e-4 x 7.813e-4 x 0.005 mm "),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn an_array_has_no_millimetres_until_they_are_given() {
     let desk = Desk::new();
     fs::copy(data("phi3/golden/volume.npy"), desk.path("a.npy")).unwrap();

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::is_gzip;
 use super::sample::{self, Tissue};
+use super::text::ijk;
 use crate::input::{is_stdin, is_whole};
 use crate::report::WarningReport;
 
@@ -20,6 +21,8 @@ const SCHEMA_VERSION: u32 = 1;
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
 /// Overlap of the sliding windows of `infer`.
 const OVERLAP: f64 = 0.5;
+/// Distances of voxels in CT, in mm; others are slips of the header, such as metres.
+const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
 const DOUBTS: [&str; 5] = ["W-AXES", "W-CONST", "W-HU-01", "W-HU-02", "W-LABELS"];
 
@@ -128,13 +131,18 @@ impl Findings {
         let percentiles = intensity::percentiles(voxels, [0.5, 50.0, 99.5]);
 
         let mut warnings = loaded.warnings.clone();
+        let spacing = geometry.spacing_mm();
+        if let Some(mm) = spacing.filter(|mm| mm.iter().any(|mm| !PLAUSIBLE_MM.contains(mm))) {
+            let text = format!("a voxel of {} mm is unlike CT", ijk(mm));
+            let fix = "check the header: all sizes in mm and mL depend on it";
+            warnings.push(Warning::new("W-SPACING", text).with_fix(fix));
+        }
         let (recipe, warning) = Recipe::auto(volume);
         let labels = sample::labels(volume);
         warnings.extend(labels.map(looks_like_labels).or(warning));
         let prepared = recipe.apply(volume)?;
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();
-        let spacing = geometry.spacing_mm();
         let shape = volume.shape();
 
         let findings = Self {

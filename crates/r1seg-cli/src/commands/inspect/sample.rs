@@ -54,9 +54,9 @@ pub(super) fn labels(volume: &Volume) -> Option<usize> {
     let mut labels = HashSet::new();
     let (mut pairs, mut same) = (0_usize, 0_usize);
     for row in rows(volume) {
-        let mut last = 0.0;
+        let mut last = None;
         for value in row {
-            if value != last {
+            if last != Some(value) {
                 if value < 0.0 || value.fract() != 0.0 {
                     return None;
                 }
@@ -65,14 +65,14 @@ pub(super) fn labels(volume: &Volume) -> Option<usize> {
                     return None;
                 }
             }
-            if last != 0.0 || value != 0.0 {
+            // Background is alike in pictures, too.
+            if let Some(last) = last.filter(|last| *last != 0.0 || value != 0.0) {
                 pairs += 1;
                 same += usize::from(last == value);
             }
-            last = value;
+            last = Some(value);
         }
     }
-    labels.insert(0.0_f32.to_bits());
     (2 <= labels.len() && SAME_LABEL <= same as f64 / pairs as f64).then_some(labels.len())
 }
 
@@ -100,6 +100,7 @@ mod tests {
             volume(|n| noise(n) / 250.0),
             volume(|n| -noise(n / 10)),
             volume(|_| 0.0),
+            volume(|_| 7.0),
             volume(|n| (n / 20) as f32),
         ] {
             assert_eq!(labels(&not_labels), None);

@@ -210,7 +210,7 @@ fn directions(codes: &str) -> String {
 }
 
 /// `[D, H, W]` in file order.
-fn ijk([d, h, w]: [f64; 3]) -> String {
+pub(super) fn ijk([d, h, w]: [f64; 3]) -> String {
     join([w, h, d])
 }
 
