@@ -199,7 +199,7 @@ impl Findings {
 
 fn looks_like_labels(labels: usize) -> Warning {
     let text = format!(
-        "the voxels are {labels} whole numbers in blocks: this looks like a mask or label map, \
+        "the voxels are {labels} different whole numbers: this looks like a mask or label map, \
          not a CT"
     );
     Warning::new("W-LABELS", text).with_fix("name the CT that the mask belongs to")

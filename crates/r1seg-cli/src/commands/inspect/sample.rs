@@ -9,8 +9,8 @@ use serde::Serialize;
 const VOXELS: usize = 1 << 21;
 /// A label map has no more labels than this, as far as it is told from a picture.
 const MAX_LABELS: usize = 256;
-/// How often a voxel of a label has a neighbour of the same label. Structures of a few voxels
-/// have it this often; noise makes it rare in anything that was measured.
+/// How many neighbours that are no background are of one label; noise makes it rare in anything
+/// that was measured.
 const SAME_LABEL: f64 = 0.7;
 
 /// Fractions of the voxels of a CT by their Hounsfield units, which add up to 1.
@@ -48,8 +48,8 @@ pub(super) fn tissue(volume: &Volume) -> Option<Tissue> {
     (0 < all).then_some(Tissue { air_and_lung, soft_tissue, dense })
 }
 
-/// The number of labels, background included, if a volume is a mask or label map: few whole
-/// numbers from 0, in blocks.
+/// The number of labels, background included, if a volume is a mask or label map: two whole numbers
+/// from 0, or few in blocks.
 pub(super) fn labels(volume: &Volume) -> Option<usize> {
     let mut labels = HashSet::new();
     let (mut pairs, mut same) = (0_usize, 0_usize);
@@ -66,14 +66,19 @@ pub(super) fn labels(volume: &Volume) -> Option<usize> {
                 }
             }
             // Background is alike in pictures, too.
-            if let Some(last) = last.filter(|last| *last != 0.0 || value != 0.0) {
+            if let Some(last) = last.filter(|last| *last != 0.0 && value != 0.0) {
                 pairs += 1;
                 same += usize::from(last == value);
             }
             last = Some(value);
         }
     }
-    (2 <= labels.len() && SAME_LABEL <= same as f64 / pairs as f64).then_some(labels.len())
+    let in_blocks = SAME_LABEL <= same as f64 / pairs as f64;
+    match labels.len() {
+        0 | 1 => None,
+        2 => Some(2),
+        n => in_blocks.then_some(n),
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +94,9 @@ mod tests {
     #[test]
     fn blocks_of_few_whole_numbers_are_labels() {
         assert_eq!(labels(&volume(|n| (n / 10 % 4) as f32)), Some(4));
-        assert_eq!(labels(&volume(|n| f32::from(n % 40 < 20))), Some(2));
+        assert_eq!(labels(&volume(|n| f32::from(n % 40 == 20))), Some(2));
+        // Thin structures.
+        assert_eq!(labels(&volume(|n| [0.0, 1.0, 1.0, 0.0, 2.0, 2.0][n % 6])), Some(3));
     }
 
     #[test]
