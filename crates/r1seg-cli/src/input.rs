@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use r1seg::volume::{ReadOptions, Volume, Warning, intensity, read, read_from};
+use r1seg::volume::{ReadOptions, SourceKind, Volume, Warning, intensity, read, read_from};
 use sha2::{Digest, Sha256};
 
 /// A volume that was read, and where from.
@@ -61,7 +61,7 @@ impl Input {
             path: path.to_path_buf(),
             range: intensity::min_max(loaded.volume.voxels()),
             kind: loaded.kind.as_str(),
-            is_array: loaded.kind.as_str().starts_with("np"),
+            is_array: matches!(loaded.kind, SourceKind::Npy | SourceKind::Npz),
             volume: loaded.volume,
             warnings: loaded.warnings,
             io,

@@ -136,21 +136,43 @@ struct Staged {
 
 impl Stage<'_> {
     pub(crate) fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let part = self.add(path)?;
-        Ok(write_atomically(part, Overwrite::Refuse, |out| out.write_all(bytes))?)
+        let write = |out: &mut dyn io::Write| out.write_all(bytes);
+        self.write_with(path, |part| write_atomically(part, Overwrite::Refuse, write))
     }
 
     /// The format is told by the name.
     pub(crate) fn write_mask(&mut self, path: &Path, mask: &Mask) -> Result<()> {
-        Ok(write_mask(self.add(path)?, mask, Overwrite::Refuse)?)
+        self.write_with(path, |part| write_mask(part, mask, Overwrite::Refuse))
     }
 
     pub(crate) fn write_volume(&mut self, path: &Path, volume: &Volume) -> Result<()> {
-        Ok(write_volume(self.add(path)?, volume, Overwrite::Refuse)?)
+        self.write_with(path, |part| write_volume(part, volume, Overwrite::Refuse))
     }
 
-    /// Where to write what is to become the file at `path`.
-    pub(crate) fn add(&mut self, path: &Path) -> Result<PathBuf> {
+    /// Lets `write` write what is to become the file at `path`, to the path that it is given.
+    pub(crate) fn write_with<F: Into<r1seg::Error>>(
+        &mut self,
+        path: &Path,
+        write: impl FnOnce(&Path) -> Result<(), F>,
+    ) -> Result<()> {
+        use r1seg::volume::Error as E;
+        let part = self.add(path)?;
+        write(&part).map_err(|error| {
+            // The file that a person asked for, not the one that is gone again.
+            let path = path.to_path_buf();
+            match error.into() {
+                r1seg::Error::Volume(E::WriteFailed { source, .. }) => {
+                    E::WriteFailed { path, source }.into()
+                }
+                r1seg::Error::Volume(E::CannotCreate { source, .. }) => {
+                    E::CannotCreate { path, source }.into()
+                }
+                other => anyhow::Error::from(other),
+            }
+        })
+    }
+
+    fn add(&mut self, path: &Path) -> Result<PathBuf> {
         let parent = parent(path);
         let folder = match self.folders.iter().find(|(of, _)| of == parent) {
             Some((_, folder)) => folder.path().to_path_buf(),

@@ -89,7 +89,7 @@ pub enum Error {
     InvalidOption { what: &'static str, message: String },
     #[error("cancelled")]
     Cancelled,
-    #[error("needs about {} of memory, and {} are left", gib(*needed), gib(*limit))]
+    #[error("needs about {} of memory, and {} are left", size(*needed), size(*limit))]
     NotEnoughMemory { path: PathBuf, needed: u64, limit: u64 },
     #[error("out of memory while computing: {0}")]
     OutOfMemory(String),
@@ -220,6 +220,10 @@ impl Error {
     }
 }
 
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
+fn size(bytes: u64) -> String {
+    const MIB: f64 = 1048576.0;
+    match bytes as f64 / MIB {
+        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.1} GiB", mib / 1024.0),
+    }
 }

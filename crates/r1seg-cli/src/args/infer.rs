@@ -12,7 +12,8 @@ use crate::exit::CliError;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct InferArgs {
-    /// The CT: a .nii, .nii.gz or .npy file (slices first), or `-` to read one from standard input.
+    /// The CT: NIfTI (.nii, .nii.gz, or .hdr beside .img), NRRD (.nrrd, .nhdr) or a numpy array
+    /// (.npy, .npz; slices first). `-` reads a file from standard input.
     #[arg(short, long, value_name = "PATH|-")]
     pub(crate) image: PathBuf,
     /// The question, in words. May be given several times: the volume is then looked at once, and

@@ -44,7 +44,7 @@ fn the_ending_of_the_mask_says_its_format() {
         assert!(fs::read(desk.path(name)).unwrap().starts_with(start), "{name}");
     }
     for name in ["m.png", "m", "m.gz"] {
-        desk.run_infer(&image, &format!("--mask {name}")).fails(73, "R-OUT-04");
+        desk.run_infer(&image, &format!("--mask {name}")).fails(73, "R-OUT-04").says(".seg.nrrd");
     }
     desk.run_infer(&image, "--preview p.jpg").fails(73, "R-OUT-04").says(".png");
 }

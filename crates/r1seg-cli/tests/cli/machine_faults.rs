@@ -63,6 +63,7 @@ fn r2_a_disk_that_is_full_leaves_nothing_half_written() {
         let run = finish(&mut command);
         assert_eq!(run.code, Some(74), "{run:#?}");
         run.says("error[R-OUT-05]: writing failed").says("fix: check the space left");
+        assert!(!run.stderr.contains(".part"), "{run:#?}");
         desk.is_empty_but_for(&["ct.nii.gz"]);
     }
 }

@@ -63,11 +63,11 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         encode = encode.with_trace();
     }
     let study = model.encode_with(&input.volume, &encode)?;
-    let to = match () {
-        () if args.output.json => To::Nowhere,
-        () if outputs.mask_to_stdout && quiet => To::Nowhere,
-        () if outputs.mask_to_stdout => To::Stderr,
-        () => To::Stdout,
+    let to = match outputs.mask_to_stdout {
+        _ if args.output.json => To::Nowhere,
+        true if quiet => To::Nowhere,
+        true => To::Stderr,
+        false => To::Stdout,
     };
     let mut printer = Printer::new(to, prompts.len());
     let answers = ask_all(&study, prompts, &options, quiet, progress, &mut printer)?;

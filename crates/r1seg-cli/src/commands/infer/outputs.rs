@@ -67,6 +67,12 @@ pub(super) fn check_args(args: &InferArgs) -> Result<()> {
             "give the question as text or with @FILE",
         ));
     }
+    if is_stdin(&args.image) && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return Err(CliError::usage(
+            "--image - reads a file from standard input, and that is the terminal",
+            "send a file: r1seg infer -i - ... < ct.nii.gz",
+        ));
+    }
     if mask_to_stdout && out.json {
         return Err(CliError::usage(
             "--mask - and --json both write to standard output",
@@ -90,21 +96,30 @@ pub(super) fn check_args(args: &InferArgs) -> Result<()> {
         }
     }
     if let Some(path) = out.mask.as_deref().filter(|p| !is_stdin(p) && !is_segmentation(p)) {
-        MaskFormat::from_path(path)?;
+        MaskFormat::from_path(path).map_err(|_| {
+            wrong_ending(path, "the file name does not say the format", MASK_ENDINGS)
+        })?;
     }
     if let Some(path) = &out.preview
         && !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
     {
-        return Err(CliError {
-            code: "R-OUT-04",
-            kind: ErrorKind::CannotCreate,
-            what: "the preview is a PNG picture, and the file name says otherwise".to_string(),
-            path: Some(path.clone()),
-            fix: Some("end the name in .png".to_string()),
-        }
-        .into());
+        let what = "the preview is a PNG picture, and the file name says otherwise";
+        return Err(wrong_ending(path, what, "end the name in .png"));
     }
     Ok(())
+}
+
+const MASK_ENDINGS: &str = "end the name in .nii.gz, .nii, .npy or .seg.nrrd";
+
+fn wrong_ending(path: &Path, what: &str, fix: &str) -> anyhow::Error {
+    CliError {
+        code: "R-OUT-04",
+        kind: ErrorKind::CannotCreate,
+        what: what.to_string(),
+        path: Some(path.to_path_buf()),
+        fix: Some(fix.to_string()),
+    }
+    .into()
 }
 
 impl Outputs {
@@ -331,6 +346,19 @@ mod tests {
         ] {
             assert_eq!(default_folder(Path::new(image)).unwrap(), Path::new(folder));
         }
+    }
+
+    #[test]
+    fn results_on_a_folder_go_neither_into_it_nor_under_its_name_beside_it() {
+        let desk = tempfile::tempdir().unwrap();
+        let series = desk.path().join("series.v1");
+        std::fs::create_dir(&series).unwrap();
+        assert_eq!(default_folder(&series).unwrap(), Path::new("series.v1"));
+        // The folder of this crate, where tests run, and one in it.
+        let error = default_folder(Path::new(".")).unwrap_err();
+        assert_eq!(error.downcast_ref::<CliError>().unwrap().code, "R-OUT-06");
+        assert_eq!(default_folder(Path::new("src")).unwrap(), Path::new("src-r1seg"));
+        assert_eq!(default_folder(Path::new("src/args")).unwrap(), Path::new("args"));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Results<'_> {
         let found = self.found();
         let together = Together::new(&found, self.input.volume.geometry())?;
         if together.overlap > 0 {
-            warnings.push(overlap(together.overlap));
+            warnings.push(self.overlap(together.overlap));
             if self.outputs.mask_to_stdout {
                 return Err(CliError {
                     code: "R-OUT-07",
@@ -118,7 +118,7 @@ impl Results<'_> {
             stage.write(path, self.answer_text().as_bytes())?;
         }
         if let (Some(path), Some(trace)) = (&self.outputs.trace, &self.answers[0].1.trace) {
-            trace.write(&stage.add(path)?, Overwrite::Refuse)?;
+            stage.write_with(path, |part| trace.write(part, Overwrite::Refuse))?;
         }
         report.warnings = warnings.iter().map(WarningReport::from).collect();
         report.timings_ms.save = ms(saving.elapsed());
@@ -164,7 +164,9 @@ impl Results<'_> {
         if let Some(path) = &self.outputs.segmentation {
             let segments = self.segments(together);
             let segmentation = Segmentation::new(together.labels.geometry(), segments)?;
-            write_segmentation(stage.add(path)?, &segmentation, Overwrite::Refuse)?;
+            stage.write_with(path, |part| {
+                write_segmentation(part, &segmentation, Overwrite::Refuse)
+            })?;
         }
         Ok(())
     }
@@ -194,6 +196,17 @@ impl Results<'_> {
             (None, None) => return None,
         };
         Some(self.outputs.name(path))
+    }
+
+    fn overlap(&self, voxels: usize) -> Warning {
+        let mut text = format!("masks of several prompts overlap in {voxels} voxels");
+        if !self.outputs.masks.is_empty() {
+            text.push_str("; each has a file of its own");
+        }
+        if self.outputs.preview.is_some() {
+            text.push_str("; the preview shows the later one");
+        }
+        Warning::new("W-OVERLAP", text)
     }
 
     fn picture(&self, found: &[Found<'_>], labels: &Mask) -> Result<Vec<u8>> {
@@ -282,14 +295,6 @@ fn labels(report: &Report) -> BTreeMap<u8, Label<'_>> {
             (mask.label, Label { name, color: label_color(mask.label), file })
         })
         .collect()
-}
-
-fn overlap(voxels: usize) -> Warning {
-    let text = format!(
-        "masks of several prompts overlap in {voxels} voxels: each has a file of its own, and the \
-         preview shows the later one"
-    );
-    Warning::new("W-OVERLAP", text)
 }
 
 /// In words, since the reader of a terminal does not see the tokens.
