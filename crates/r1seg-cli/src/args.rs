@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod infer;
+mod inspect;
 mod volume;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
 pub(crate) use infer::InferArgs;
+pub(crate) use inspect::InspectArgs;
 pub(crate) use volume::VolumeArgs;
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
@@ -26,6 +28,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a question about a volume, and segment what it asks for.
     Infer(Box<InferArgs>),
+    /// Look at a volume without a model: geometry, intensities, what the model will see of it, and
+    /// whether anything must be fixed first.
+    Inspect(Box<InspectArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
     /// Time every stage of a model.
@@ -53,7 +58,7 @@ pub(crate) struct ModelArgs {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    answered, with or without a mask
+  0    answered, with or without a mask; or inspected
   2    arguments make no sense, or no model was named
   3    --require-mask, and a prompt got none
   65   the volume or the question cannot be used

@@ -82,7 +82,7 @@ impl Input {
 
 /// Whether all voxels are in the one file: not so in a folder, nor where a header has its voxels
 /// beside it.
-fn is_whole(path: &Path) -> bool {
+pub(crate) fn is_whole(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     !path.is_dir() && ![".hdr", ".img", ".nhdr"].iter().any(|e| name.ends_with(e))

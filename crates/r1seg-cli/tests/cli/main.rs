@@ -2,6 +2,7 @@
 //!
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
+//! - `inspect`: what a volume is said to be.
 //! - `volume_options`: which volume of a file is meant.
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
@@ -22,6 +23,7 @@ mod demo_and_bench;
 mod destinations;
 mod infer;
 mod input_faults;
+mod inspect;
 mod machine_faults;
 mod model_faults;
 mod output;

@@ -1,4 +1,4 @@
-//! Reports keep to `docs/report.schema.json`.
+//! Reports keep to `docs/report.schema.json`, and what is inspected to `docs/inspect.schema.json`.
 //!
 //! The checker below knows the part of JSON Schema (draft 2020-12) that the schema uses, and
 //! refuses a schema that uses more.
@@ -11,8 +11,13 @@ use serde_json::{Value, json};
 use crate::{Desk, data, finish, nifti, prompt};
 
 fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/report.schema.json");
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    schema_of("report")
+}
+
+fn schema_of(what: &str) -> Value {
+    let file = format!("../../docs/{what}.schema.json");
+    serde_json::from_slice(&fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap())
+        .unwrap()
 }
 
 /// All that is wrong with `value`, each with its place.
@@ -99,9 +104,15 @@ fn is(value: &Value, name: &str) -> bool {
 
 #[track_caller]
 fn assert_valid(report: &Value) {
-    let schema = schema();
+    assert_keeps_to("report", report);
+}
+
+/// `value` keeps to the schema of this name.
+#[track_caller]
+pub(crate) fn assert_keeps_to(what: &str, value: &Value) {
+    let schema = schema_of(what);
     let mut found = Vec::new();
-    faults(&schema, &schema, report, "report", &mut found);
+    faults(&schema, &schema, value, what, &mut found);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -119,6 +130,7 @@ fn every_property_of_the_schema_is_described() {
             check(property, &place);
         }
     }
+    check(&schema_of("inspect"), "inspect");
     let schema = schema();
     check(&schema, "report");
     for (name, def) in schema["$defs"].as_object().unwrap() {

@@ -26,7 +26,7 @@ fn settings(desk: &Desk) -> insta::Settings {
 }
 
 #[track_caller]
-fn snapshot(desk: &Desk, name: &str, text: &str) {
+pub(crate) fn snapshot(desk: &Desk, name: &str, text: &str) {
     settings(desk).bind(|| insta::assert_snapshot!(name, text));
 }
 
@@ -38,6 +38,7 @@ fn version_and_help_need_no_model() {
         concat!("r1seg ", env!("CARGO_PKG_VERSION"), "\n")
     );
     snapshot(&desk, "help", &desk.run(["--help"]).succeeds().stdout);
+    snapshot(&desk, "help_inspect", &desk.run(["inspect", "--help"]).succeeds().stdout);
     snapshot(&desk, "help_infer", &desk.run(["infer", "--help"]).succeeds().stdout);
     let run = desk.run([]);
     assert_eq!(run.code, Some(2));
