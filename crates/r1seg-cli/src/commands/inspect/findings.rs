@@ -16,7 +16,7 @@ use crate::input::{is_stdin, is_whole};
 use crate::report::WarningReport;
 
 /// Raised when a field changes its meaning or goes away.
-const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 1;
 /// What the published R1Seg-3D sees, `[D, H, W]`.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
 /// Overlap of the sliding windows of `infer`.

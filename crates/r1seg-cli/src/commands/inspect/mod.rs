@@ -2,6 +2,7 @@
 
 mod findings;
 mod sample;
+mod series;
 mod text;
 
 use std::fs::File;
@@ -21,7 +22,16 @@ use findings::{Findings, Origin};
 
 pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     let output = args.preview.as_deref().map(|path| open(path, args)).transpose()?;
-    let loaded = load(args)?;
+    let loaded = match load(args) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            // A list is what was asked for, unless a picture was.
+            let Some(listed) = series::of(&error).filter(|_| output.is_none()) else {
+                return Err(error);
+            };
+            return print(&series::render(&args.image, listed, args.json)?);
+        }
+    };
     let origin = Origin::new(&args.image);
     let volume = &loaded.volume;
     let (findings, warnings) = Findings::new(&origin, &loaded)?;
@@ -40,7 +50,11 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
         stage.commit(&[])?;
         say!("r1seg: preview {}", path.display());
     }
-    // At once, so that a reader who leaves early, as `head` does, has all or is missed quietly.
+    print(&text)
+}
+
+/// All at once: a reader who leaves early, as `head` does, is missed quietly.
+fn print(text: &str) -> Result<Exit> {
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Answered)
 }
