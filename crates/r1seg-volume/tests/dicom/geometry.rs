@@ -1,4 +1,7 @@
-use r1seg_volume::{AffineSource, ReadOptions, Voxels};
+use r1seg_volume::{
+    AffineSource, Mask, Overwrite, ReadOptions, Segment, Segmentation, Volume, Voxels, read,
+    write_mask, write_segmentation,
+};
 
 use crate::builder::{Dcm, codes, error, expected_hu, load, load_with, series};
 
@@ -19,41 +22,91 @@ fn d4_slices_are_sorted_by_position_not_by_name() {
     assert_eq!(load(&reversed).volume, loaded.volume);
 }
 
-#[test]
-fn d4_every_orientation_puts_every_voxel_where_it_belongs() {
+/// Directions of rows, columns and slices along the axes of the world, in all 24 ways that keep it
+/// right-handed, and the files of five slices in a shuffled order.
+fn every_orientation() -> Vec<([[f64; 3]; 3], Vec<Dcm>)> {
     let axes: Vec<[f64; 3]> = (0..6)
         .map(|n| std::array::from_fn(|m| if m == n % 3 { 1.0 - 2.0 * (n / 3) as f64 } else { 0.0 }))
         .collect();
-    let mut seen = 0;
+    let mut out = Vec::new();
     for row in &axes {
         for column in axes.iter().filter(|c| row.iter().zip(*c).all(|(a, b)| a * b == 0.0)) {
             let normal: [f64; 3] = std::array::from_fn(|n| {
                 let (a, b) = ((n + 1) % 3, (n + 2) % 3);
                 row[a] * column[b] - row[b] * column[a]
             });
-            let at = |i: f64, j: f64, k: f64| -> [f64; 3] {
-                let origin = [1.0, 2.0, 3.0];
-                std::array::from_fn(|n| {
-                    origin[n] + 0.7 * i * row[n] + 0.8 * j * column[n] + 2.5 * k * normal[n]
-                })
-            };
+            let directions = [*row, *column, normal];
             let mut files = series(5);
             for (k, file) in files.iter_mut().enumerate() {
                 let [a, b, c] = *row;
                 let [d, e, f] = *column;
-                file.position(at(0.0, 0.0, k as f64)).orientation([a, b, c, d, e, f]);
+                let first = position_lps(&directions, [0.0, 0.0, k as f64]);
+                file.position(first).orientation([a, b, c, d, e, f]);
             }
             files.rotate_left(2);
-            let volume = load(&files).volume;
-            assert_eq!(*volume.voxels(), Voxels::from(expected_hu(5)));
-            let [x, y, z] = at(5.0, 3.0, 4.0);
-            let world = volume.geometry().world_mm([5.0, 3.0, 4.0]).unwrap();
-            let apart = [world[0] + x, world[1] + y, world[2] - z];
-            assert!(apart.iter().all(|mm| mm.abs() < 1e-9), "{row:?} {column:?} {apart:?}");
-            seen += 1;
+            out.push((directions, files));
         }
     }
-    assert_eq!(seen, 24);
+    out
+}
+
+fn position_lps(directions: &[[f64; 3]; 3], ijk: [f64; 3]) -> [f64; 3] {
+    let [row, column, normal] = directions;
+    let [i, j, k] = ijk;
+    std::array::from_fn(|n| {
+        (n + 1) as f64 + 0.7 * i * row[n] + 0.8 * j * column[n] + 2.5 * k * normal[n]
+    })
+}
+
+/// How far a voxel of `volume` is from where DICOM puts it.
+fn apart(volume: &Volume, directions: &[[f64; 3]; 3], ijk: [f64; 3]) -> f64 {
+    let [x, y, z] = position_lps(directions, ijk);
+    let world = volume.geometry().world_mm(ijk).unwrap();
+    [world[0] + x, world[1] + y, world[2] - z].into_iter().map(f64::abs).fold(0.0, f64::max)
+}
+
+#[test]
+fn d4_every_orientation_puts_every_voxel_where_it_belongs() {
+    let orientations = every_orientation();
+    assert_eq!(orientations.len(), 24);
+    for (directions, files) in orientations {
+        let volume = load(&files).volume;
+        assert_eq!(*volume.voxels(), Voxels::from(expected_hu(5)));
+        for ijk in [[0.0; 3], [5.0, 3.0, 4.0]] {
+            assert!(apart(&volume, &directions, ijk) < 1e-9, "{directions:?}");
+        }
+    }
+}
+
+#[test]
+fn d11_the_mask_of_a_series_lies_on_it_in_every_orientation() {
+    let (w, h) = (6, 4);
+    let marked = [4, 1, 3];
+    for (directions, files) in every_orientation() {
+        let geometry = load(&files).volume.into_parts().1;
+        let mut labels = vec![0; geometry.voxels()];
+        labels[(marked[2] * h + marked[1]) * w + marked[0]] = 1;
+        let mask = Mask::new(labels, geometry).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let [nifti, nrrd] = ["mask.nii.gz", "mask.seg.nrrd"].map(|name| folder.path().join(name));
+        write_mask(&nifti, &mask, Overwrite::Refuse).unwrap();
+        let segments = vec![Segment::new("marked", [255, 0, 0], mask.data())];
+        let segmentation = Segmentation::new(mask.geometry(), segments).unwrap();
+        write_segmentation(&nrrd, &segmentation, Overwrite::Refuse).unwrap();
+
+        for path in [nifti, nrrd] {
+            let read = read(&path, &ReadOptions::default()).unwrap().volume;
+            let found: Vec<usize> =
+                (0..read.voxels().len()).filter(|n| read.voxels().get(*n) == Some(1.0)).collect();
+            assert_eq!(found.len(), 1);
+            let n = found[0];
+            let ijk = [n % w, n / w % h, n / (w * h)];
+            assert_eq!(ijk, marked);
+            // A NIfTI-1 header holds f32.
+            assert!(apart(&read, &directions, ijk.map(|v| v as f64)) < 1e-5, "{directions:?}");
+        }
+    }
 }
 
 #[test]
