@@ -219,7 +219,8 @@ impl Error {
                 "check the network, HTTPS_PROXY and SSL_CERT_FILE, or set HF_ENDPOINT to a mirror"
             }
             E::HashMismatch { .. } | E::Length { .. } => {
-                "download it again; if it stays, the mirror or proxy changes files"
+                "download it again with every file re-hashed; if it stays, a mirror or proxy \
+                 changes files"
             }
             E::BadReply { .. } | E::Status { .. } | E::NoHash { .. } => {
                 "check that HF_ENDPOINT is a Hugging Face hub and that no login page is in between"
@@ -284,4 +285,25 @@ fn first(names: &[String]) -> String {
         text.push_str(", ...");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r2_full_disk_and_forbidden_folder_are_told_apart() {
+        let of = |kind: io::ErrorKind| writing(Path::new("cache/x"), kind.into());
+        for (kind, code, expected) in [
+            (io::ErrorKind::StorageFull, "R-HUB-30", ErrorKind::Io),
+            (io::ErrorKind::QuotaExceeded, "R-HUB-30", ErrorKind::Io),
+            (io::ErrorKind::PermissionDenied, "R-HUB-31", ErrorKind::CannotCreate),
+            (io::ErrorKind::ReadOnlyFilesystem, "R-HUB-31", ErrorKind::CannotCreate),
+            (io::ErrorKind::Other, "R-HUB-33", ErrorKind::Io),
+        ] {
+            let error = of(kind);
+            assert_eq!((error.code(), error.kind()), (code, expected));
+            assert!(error.path().is_some() && error.fix().is_some());
+        }
+    }
 }

@@ -106,7 +106,8 @@ impl Remote<'_> {
             fs::rename(&partial, &blob).map_err(|e| writing(&blob, e))?;
         }
         folder.link(commit, name, digest)?;
-        on_event(Event::Done { name, bytes: file.size.unwrap_or_default() });
+        let bytes = fs::metadata(folder.snapshot(commit).join(name)).map_or(0, |m| m.len());
+        on_event(Event::Done { name, bytes });
         Ok(())
     }
 

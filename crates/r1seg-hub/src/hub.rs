@@ -1,12 +1,14 @@
-use std::fs;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use crate::config::check_endpoint;
+use crate::error::writing;
 use crate::fetch::{OnEvent, Remote};
 use crate::layout::{RepoFolder, create_folder};
 use crate::listing::{Listing, RemoteFile};
 use crate::select::select;
 use crate::transport::Client;
+use crate::verify::hash_file;
 use crate::{DownloadOptions, Error, Event, HubConfig, ModelId};
 
 /// The hub and its local cache.
@@ -110,6 +112,7 @@ impl Hub {
             None => None,
         };
         if let Some(known) = &known
+            && !options.rehash
             && let chosen = select(id, known, options)?
             && chosen.is_subset(&known.wanted)
             && folder.missing(&known.commit)?.is_empty()
@@ -144,8 +147,18 @@ impl Hub {
                 *file = remote.probe(&commit, file, on_event)?;
             }
         }
-        if let Some(earlier) = folder.read_listing(&commit)? {
-            listing.wanted.extend(earlier.wanted);
+        if options.rehash {
+            for file in listing.files.iter().filter(|file| chosen.contains(&file.name)) {
+                self.drop_if_damaged(folder, &commit, file, options, on_event)?;
+            }
+        }
+        // What an earlier download asked for counts as far as it came.
+        if let Some(mut earlier) = folder.read_listing(&commit)? {
+            let came = |name: &String| {
+                listing.file(name).is_some_and(|file| folder.is_present(&commit, file))
+            };
+            earlier.wanted.retain(came);
+            listing.wanted = earlier.wanted;
         }
         listing.wanted.extend(chosen.iter().cloned());
         let to_bring: Vec<&RemoteFile> = listing
@@ -169,6 +182,30 @@ impl Hub {
         } else {
             Err(Error::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing })
         }
+    }
+
+    fn drop_if_damaged(
+        &self,
+        folder: &RepoFolder,
+        commit: &str,
+        file: &RemoteFile,
+        options: &DownloadOptions,
+        on_event: &mut OnEvent<'_>,
+    ) -> Result<(), Error> {
+        let path = folder.snapshot(commit).join(&file.name);
+        let (Some(expected), true) = (&file.digest, folder.is_present(commit, file)) else {
+            return Ok(());
+        };
+        if hash_file(&path, &file.name, expected, &options.cancel, on_event)? == *expected {
+            return Ok(());
+        }
+        for damaged in [folder.blob(expected), path] {
+            match fs::remove_file(&damaged) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(writing(&damaged, e)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The bytes that must come; an error if they cannot fit.

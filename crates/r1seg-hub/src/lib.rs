@@ -55,6 +55,8 @@ pub struct DownloadOptions {
     pub allow: Option<Vec<String>>,
     /// Shell patterns of files not to download.
     pub ignore: Vec<String>,
+    /// Whether to hash what is in the cache already, and to fetch again what is damaged.
+    pub rehash: bool,
     /// How often in a row to try again after a failure that may pass.
     pub retries: u32,
     /// Asked many times a second; what has come so far is kept for another run.
@@ -63,7 +65,13 @@ pub struct DownloadOptions {
 
 impl Default for DownloadOptions {
     fn default() -> Self {
-        Self { allow: None, ignore: Vec::new(), retries: 5, cancel: Cancel::default() }
+        Self {
+            allow: None,
+            ignore: Vec::new(),
+            rehash: false,
+            retries: 5,
+            cancel: Cancel::default(),
+        }
     }
 }
 

@@ -1,5 +1,4 @@
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ const CHUNK: usize = 256 << 10;
 const CHUNKS_AHEAD: usize = 8;
 /// A body that brings fewer bytes than this in `Timeouts::stall` has stalled.
 const LEAST_BYTES: u64 = 4 << 10;
+#[cfg(feature = "tls")]
 const MAX_CERTIFICATES: u64 = 16 << 20;
 
 /// The only place of this crate that opens connections.
@@ -112,6 +112,7 @@ impl Client {
         if !config.proxy_from_env {
             builder = builder.proxy(None);
         }
+        #[cfg(feature = "tls")]
         if let Some(path) = &config.certificates {
             builder = builder.tls_config(tls_config(path)?);
         }
@@ -259,7 +260,7 @@ fn tls_config(path: &std::path::Path) -> Result<ureq::tls::TlsConfig, Error> {
     if certificates.is_empty() {
         return Err(broken("the file holds no PEM certificate"));
     }
-    let roots = RootCerts::Specific(Arc::new(certificates));
+    let roots = RootCerts::Specific(std::sync::Arc::new(certificates));
     Ok(TlsConfig::builder().root_certs(roots).build())
 }
 

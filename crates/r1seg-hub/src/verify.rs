@@ -1,4 +1,5 @@
 use std::fs::{self, File};
+use std::path::Path;
 
 use crate::digest::Hasher;
 use crate::error::reading;
@@ -79,13 +80,7 @@ impl Hub {
                         checks.push(FileCheck { name, bytes, state: FileState::Unknown });
                         continue;
                     };
-                    let mut hasher = Hasher::new(&expected, bytes);
-                    let mut file = File::open(&path).map_err(|e| reading(&path, e))?;
-                    hasher.read(&mut file, &path, cancel, &mut |bytes_read| {
-                        let total = Some(bytes);
-                        on_event(Event::Progress { name: &name, bytes: bytes_read, total });
-                    })?;
-                    let got = hasher.finish();
+                    let got = hash_file(&path, &name, &expected, cancel, on_event)?;
                     if got == expected {
                         on_event(Event::Done { name: &name, bytes });
                         (bytes, FileState::Intact(expected))
@@ -98,6 +93,23 @@ impl Hub {
         }
         Ok(checks)
     }
+}
+
+/// The hash of a file, of the kind that `expected` is.
+pub(crate) fn hash_file(
+    path: &Path,
+    name: &str,
+    expected: &Digest,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Digest, Error> {
+    let mut file = File::open(path).map_err(|e| reading(path, e))?;
+    let length = file.metadata().map_err(|e| reading(path, e))?.len();
+    let mut hasher = Hasher::new(expected, length);
+    hasher.read(&mut file, path, cancel, &mut |bytes| {
+        on_event(Event::Progress { name, bytes, total: Some(length) });
+    })?;
+    Ok(hasher.finish())
 }
 
 impl Snapshot {

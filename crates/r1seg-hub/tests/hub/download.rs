@@ -264,3 +264,35 @@ fn patterns_choose_other_files() {
     assert_eq!(download(&hub, &id(MODEL)).unwrap().files.len(), 4);
     assert!(hub_in(&server, &hub.config().cache).resolve(&id(MODEL)).is_ok());
 }
+
+#[test]
+fn w7_damaged_file_is_fetched_again_if_asked() {
+    let server = Server::start();
+    let (_folder, hub) = hub(&server);
+    let pinned = id(&format!("{MODEL}@{COMMIT}"));
+    let snapshot = download(&hub, &pinned).unwrap();
+    let file = snapshot.path.join("model.safetensors");
+    let mut bytes = weights();
+    bytes[77] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    // Its length is right, so that a plain download has nothing to do.
+    download(&hub, &pinned).unwrap();
+    assert_ne!(fs::read(&file).unwrap(), weights());
+    let options = DownloadOptions { rehash: true, ..DownloadOptions::default() };
+    hub.download(&pinned, &options, &mut |_| {}).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), weights());
+    assert_eq!(server.requests_of("/resolve/").len(), 4);
+}
+
+#[test]
+fn files_of_an_abandoned_download_are_not_asked_for_again() {
+    let server = Server::start();
+    let (_folder, hub) = hub(&server);
+    server.on_weights(|_, _| Reply::new(404, ""));
+    assert_eq!(download(&hub, &id(MODEL)).unwrap_err().code(), "R-HUB-10");
+    let allow = Some(vec!["*.json".to_owned()]);
+    let options = DownloadOptions { allow, ..DownloadOptions::default() };
+    let snapshot = hub.download(&id(MODEL), &options, &mut |_| {}).unwrap();
+    assert_eq!(snapshot.files, ["README.md", "config.json"]);
+    assert_eq!(server.requests_of("/cdn/").len(), 1);
+}

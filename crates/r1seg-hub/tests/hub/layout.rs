@@ -147,17 +147,59 @@ fn ref_that_is_no_commit_leads_nowhere() {
     assert!(hub.download(&id(MODEL), &options, &mut |_| {}).is_ok());
 }
 
-/// By hand: a hub for `snapshot_download` and `Hub::download` to talk to.
-/// `R1SEG_HUB_SERVE=SECONDS R1SEG_HUB_PORT_FILE=FILE cargo test -p r1seg-hub -- serve --nocapture`
+/// `R1SEG_PYTHON` names an interpreter with `huggingface_hub`.
+#[cfg(unix)]
 #[test]
-fn serve_for_other_clients_if_asked() {
-    let Some(seconds) = std::env::var("R1SEG_HUB_SERVE").ok().and_then(|s| s.parse().ok()) else {
+fn python_reads_our_cache_and_we_read_pythons() {
+    const SCRIPT: &str = "
+import os, sys
+from huggingface_hub import scan_cache_dir, snapshot_download
+model, ours, theirs = sys.argv[1:]
+path = snapshot_download(model, cache_dir=ours, local_files_only=True)
+assert sorted(os.listdir(path)) == ['README.md', 'config.json', 'model.safetensors'], path
+info = scan_cache_dir(ours)
+assert not info.warnings, info.warnings
+(repo,) = info.repos
+(revision,) = repo.revisions
+assert (repo.repo_id, revision.refs, len(revision.files)) == (model, {'main'}, 3), info
+modified = os.stat(path + '/model.safetensors').st_mtime_ns
+assert snapshot_download(model, cache_dir=ours, ignore_patterns='*.py') == path
+assert os.stat(path + '/model.safetensors').st_mtime_ns == modified
+snapshot_download(model, cache_dir=theirs, ignore_patterns='*.py')
+";
+    let Some(python) = std::env::var_os("R1SEG_PYTHON") else {
+        eprintln!("skipped: R1SEG_PYTHON is not set");
         return;
     };
     let server = Server::start();
-    println!("HF_ENDPOINT=http://127.0.0.1:{}", server.port());
-    let (folder, hub) = hub(&server);
+    let (ours, hub) = hub(&server);
+    let theirs = tempfile::tempdir().unwrap();
     let snapshot = download(&hub, &id(MODEL)).unwrap();
-    println!("HF_HUB_CACHE={} commit={}", folder.path().display(), snapshot.commit);
-    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    let endpoint = format!("http://127.0.0.1:{}", server.port());
+    let output = std::process::Command::new(python)
+        .args(["-c", SCRIPT, MODEL])
+        .args([ours.path(), theirs.path()])
+        .env("HF_ENDPOINT", endpoint)
+        .env("HF_HOME", theirs.path().join("home"))
+        .env("HF_HUB_DISABLE_TELEMETRY", "1")
+        .env("HF_HUB_DISABLE_XET", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let before = server.connections();
+    let other = Hub::new(config(&server, theirs.path()));
+    let found = other.resolve(&id(MODEL)).unwrap();
+    assert_eq!((found.commit, found.files), (snapshot.commit, snapshot.files));
+    let found = other.resolve(&id(MODEL)).unwrap();
+    let checks = other.verify(&found, &Cancel::default(), &mut |_| {}).unwrap();
+    let intact = checks.iter().filter(|c| matches!(c.state, r1seg_hub::FileState::Intact(_)));
+    assert_eq!(intact.count(), 3);
+    assert_eq!(server.connections(), before);
+
+    let of_model = |folder: &Path| -> Vec<String> {
+        let is_shared = |file: &String| !file.contains(".r1seg/") && file.contains(FOLDER);
+        all_files(folder).into_iter().filter(is_shared).collect()
+    };
+    assert_eq!(of_model(ours.path()), of_model(theirs.path()));
 }

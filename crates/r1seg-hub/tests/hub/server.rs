@@ -186,6 +186,9 @@ impl Server {
         if path.starts_with(&format!("/api/models/{MODEL}/revision/")) {
             return Reply::new(200, self.listing().to_string());
         }
+        if path.starts_with(&format!("/api/models/{MODEL}/tree/")) {
+            return Reply::new(200, self.tree().to_string());
+        }
         if let Some(hash) = path.strip_prefix("/cdn/") {
             let file = files.values().find(|file| file.hash() == hash).unwrap();
             return ranged(request, &file.bytes).with("ETag", "\"storage-tag\"");
@@ -222,6 +225,20 @@ impl Server {
             })
             .collect();
         json!({ "id": MODEL, "sha": commit, "private": false, "siblings": siblings })
+    }
+
+    /// The listing that Python asks for.
+    fn tree(&self) -> serde_json::Value {
+        let (_, files) = self.0.model.lock().unwrap().clone();
+        let entry = |(name, file): (&String, &FileOnHub)| {
+            let (size, oid) = (file.bytes.len(), git_hash(&file.bytes));
+            let mut entry = json!({ "type": "file", "path": name, "size": size, "oid": oid });
+            if file.is_lfs {
+                entry["lfs"] = json!({ "oid": file.hash(), "size": size, "pointerSize": 134 });
+            }
+            entry
+        };
+        files.iter().map(entry).collect()
     }
 
     /// Answers in the place of the sound hub; the number is how often this path was asked before.
