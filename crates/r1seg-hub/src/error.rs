@@ -14,7 +14,7 @@ pub enum ErrorKind {
     Missing,
     /// The cache cannot be written to (73).
     CannotCreate,
-    /// The storage failed or is full (74).
+    /// The storage failed or is full, or the connection is not secure (74).
     Io,
     /// The network or the hub fails at the moment (75).
     Temporary,
@@ -62,6 +62,8 @@ pub enum Error {
     Status { status: u16 },
     #[error("no connection to {host}: {reason}")]
     Connect { host: String, reason: String },
+    #[error("no secure connection to {host}: {reason}")]
+    Tls { host: String, reason: String },
     #[error("{host} sent no answer within {} s", after.as_secs_f32())]
     NoAnswer { host: String, after: Duration },
     #[error("{file}: only {bytes} bytes came in {} s", after.as_secs_f32())]
@@ -122,6 +124,7 @@ impl Error {
             E::BadReply { .. } => "R-HUB-23",
             E::HostileName { .. } => "R-HUB-24",
             E::NoWeights { .. } => "R-HUB-25",
+            E::Tls { .. } => "R-HUB-26",
             E::DiskFull { .. } => "R-HUB-30",
             E::CannotCreate { .. } => "R-HUB-31",
             E::Read { .. } => "R-HUB-32",
@@ -158,7 +161,7 @@ impl Error {
             | E::HostileName { .. }
             | E::NoWeights { .. } => ErrorKind::BadModel,
             E::CannotCreate { .. } => ErrorKind::CannotCreate,
-            E::DiskFull { .. } | E::Read { .. } | E::Write { .. } => ErrorKind::Io,
+            E::Tls { .. } | E::DiskFull { .. } | E::Read { .. } | E::Write { .. } => ErrorKind::Io,
             E::Cancelled => ErrorKind::Cancelled,
         }
     }
@@ -216,7 +219,11 @@ impl Error {
                 "run it again: what has come is kept"
             }
             E::Connect { .. } => {
-                "check the network, HTTPS_PROXY and SSL_CERT_FILE, or set HF_ENDPOINT to a mirror"
+                "check the network and HTTPS_PROXY, or set HF_ENDPOINT to a mirror"
+            }
+            E::Tls { .. } => {
+                "set SSL_CERT_FILE to the PEM file of your network's authorities, and check the \
+                 clock"
             }
             E::HashMismatch { .. } | E::Length { .. } => {
                 "download it again with every file re-hashed; if it stays, a mirror or proxy \

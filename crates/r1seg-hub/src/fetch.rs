@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ const MAX_JSON: usize = 32 << 20;
 /// An attempt that brought this much did not fail for nothing: the count starts again.
 const PROGRESS: u64 = 1 << 20;
 
+/// How often to try again if the hub was never reached.
+const FIRST_CONNECTIONS: u32 = 2;
+
 pub(crate) type OnEvent<'a> = dyn FnMut(Event<'_>) + 'a;
 
 /// One model on the hub.
@@ -23,6 +27,8 @@ pub(crate) struct Remote<'a> {
     pub(crate) client: Client,
     pub(crate) id: &'a ModelId,
     pub(crate) options: &'a DownloadOptions,
+    /// Whether anything has come yet.
+    pub(crate) reached: Cell<bool>,
 }
 
 /// Bytes of a file that have come, here or in an earlier run, and their hash so far.
@@ -284,13 +290,19 @@ impl Remote<'_> {
         loop {
             let mut came = 0;
             let error = match attempt(on_event, &mut came) {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.reached.set(true);
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
             if came >= PROGRESS {
                 failures = 0;
             }
-            if !error.is_transient() || failures >= self.options.retries {
+            // Who has no network at all should not wait for half a minute to be told.
+            let is_unreachable = matches!(error, Error::Connect { .. }) && !self.reached.get();
+            let limit = if is_unreachable { FIRST_CONNECTIONS } else { u32::MAX };
+            if !error.is_transient() || failures >= self.options.retries.min(limit) {
                 return Err(error);
             }
             let doubled = timeouts.backoff.saturating_mul(2_u32.saturating_pow(failures));

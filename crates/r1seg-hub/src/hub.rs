@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -121,7 +122,8 @@ impl Hub {
         }
         check_endpoint(&self.config.endpoint)?;
         let client = Client::new(&self.config)?;
-        let remote = Remote { config: &self.config, client, id, options };
+        let reached = Cell::new(false);
+        let remote = Remote { config: &self.config, client, id, options, reached };
         let listing = match known {
             Some(known) => known,
             None => Listing::from_json(&remote.listing(on_event)?)?,

@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,7 @@ enum Message {
 
 enum Failure {
     Connect { host: String, reason: String },
+    Tls { host: String, reason: String },
     NoAnswer { host: String },
     BrokenOff,
     BadReply(&'static str),
@@ -210,7 +211,7 @@ fn send_body(mut body: impl Read, sender: &SyncSender<Message>) -> Result<(), Fa
         match body.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(read) => chunk.truncate(read),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return Err(Failure::BrokenOff),
         }
         if sender.send(Message::Chunk(chunk)).is_err() {
@@ -233,13 +234,23 @@ fn failure(url: &str, error: &ureq::Error) -> Failure {
         E::BadUri(_) | E::Http(_) => return Failure::BadReply("its address is not valid"),
         E::LargeResponseHeader(..) => return Failure::BadReply("its headers are too long"),
         E::Protocol(_) => return Failure::BadReply("it is not HTTP"),
-        E::Io(e) => return Failure::Connect { host, reason: e.kind().to_string() },
+        // What rustls finds wrong comes as invalid data.
+        E::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
+            return Failure::Tls { host, reason: plain(e) };
+        }
+        E::Io(e) => return Failure::Connect { host, reason: plain(e) },
         #[cfg(feature = "tls")]
-        E::Rustls(e) => return Failure::Connect { host, reason: e.to_string() },
-        E::Tls(_) => "TLS failed",
+        E::Rustls(e) => return Failure::Tls { host, reason: plain(e) },
+        E::Tls(reason) => return Failure::Tls { host, reason: (*reason).to_owned() },
         _ => "the connection failed",
     };
     Failure::Connect { host, reason: reason.to_owned() }
+}
+
+/// The text of an error, without what a server could have made of it.
+fn plain(error: &impl std::fmt::Display) -> String {
+    let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+    error.to_string().chars().filter(is_plain).take(160).collect()
 }
 
 #[cfg(feature = "tls")]
@@ -280,6 +291,7 @@ impl Exchange {
     fn failed(&self, failure: Failure, file: &str, got: u64) -> Error {
         match failure {
             Failure::Connect { host, reason } => Error::Connect { host, reason },
+            Failure::Tls { host, reason } => Error::Tls { host, reason },
             Failure::NoAnswer { host } => Error::NoAnswer { host, after: self.timeouts.response },
             Failure::BrokenOff => Error::Truncated { file: file.to_owned(), got },
             Failure::BadReply(reason) => Error::BadReply { reason },

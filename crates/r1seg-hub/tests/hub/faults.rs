@@ -149,12 +149,41 @@ fn dead_server_is_no_connection() {
     let mut config = config(&server, folder.path());
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     config.endpoint = format!("http://127.0.0.1:{port}");
+    let mut attempts = 0;
+    let result = Hub::new(config).download(&id(MODEL), &DownloadOptions::default(), &mut |_| {
+        attempts += 1;
+    });
+    let error = result.unwrap_err();
+    assert_eq!((error.code(), error.kind(), attempts), ("R-HUB-16", ErrorKind::Temporary, 2));
+    let expected = format!("no connection to 127.0.0.1:{port}: ");
+    assert!(error.to_string().starts_with(&expected), "{error}");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn server_that_speaks_no_tls_is_not_asked_again() {
+    use std::io::{Read, Write};
+
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&server, folder.path());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    config.endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 64]).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        // Whoever connects again gets no answer, and another error.
+        stream.read(&mut [0; 4096]).unwrap()
+    });
+    let error = download(&Hub::new(config.clone()), &id(MODEL)).unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("R-HUB-26", ErrorKind::Io), "{error}");
+    answering.join().unwrap();
+    let empty = folder.path().join("empty.pem");
+    fs::write(&empty, "no certificate").unwrap();
+    config.certificates = Some(empty);
     let error = download(&Hub::new(config), &id(MODEL)).unwrap_err();
-    assert_eq!((error.code(), error.kind()), ("R-HUB-16", ErrorKind::Temporary));
-    assert!(
-        error.to_string().starts_with(&format!("no connection to 127.0.0.1:{port}: ")),
-        "{error}"
-    );
+    assert_eq!((error.code(), error.kind()), ("R-HUB-34", ErrorKind::Usage));
 }
 
 #[test]
