@@ -1,0 +1,316 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Digest, ModelId};
+
+/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument or variable makes no sense (exit code 2).
+    Usage,
+    /// The model is not here, or this user may not have it (66).
+    Missing,
+    /// The cache cannot be written to (73).
+    CannotCreate,
+    /// The storage failed or is full, or the connection is not secure (74).
+    Io,
+    /// The network or the hub fails at the moment (75).
+    Temporary,
+    /// What came is not the model that the hub promises (78).
+    BadModel,
+    /// The caller cancelled (130).
+    Cancelled,
+}
+
+/// Everything that can go wrong in this crate.
+///
+/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
+/// carry the rest. No text that a server sent enters a message, and never a token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum Error {
+    #[error("{id} is not in the cache, and offline mode is on")]
+    Offline { id: Box<ModelId>, cache: PathBuf },
+    #[error("{id} is not in the cache")]
+    NotCached { id: Box<ModelId>, cache: PathBuf },
+    #[error("{id} is not complete: {} of its files are missing: {}", missing.len(), first(missing))]
+    Incomplete { id: Box<ModelId>, path: PathBuf, missing: Vec<String> },
+    #[error("this is no model name: {reason}")]
+    ModelId { reason: &'static str, suggestions: Vec<&'static str> },
+    #[error("the endpoint cannot be used: {reason}")]
+    Endpoint { reason: &'static str },
+    #[error("no folder for the cache is known")]
+    NoHome,
+
+    #[error("{what} does not exist on the hub (404)")]
+    NotFound { what: String, look_alikes: Vec<&'static str> },
+    #[error(
+        "the hub wants a {} token for {what} (401); it also says so of models that do not exist",
+        if *had_token { "valid" } else { "user's" }
+    )]
+    Unauthorized { what: String, had_token: bool, look_alikes: Vec<&'static str> },
+    #[error("this user may not have {what} (403)")]
+    Forbidden { what: String },
+    #[error("the hub asks for fewer requests (429)")]
+    RateLimited { retry_after: Option<Duration> },
+    #[error("the hub failed with status {status}")]
+    Server { status: u16, retry_after: Option<Duration> },
+    #[error("the hub answered with status {status}, which was not expected here")]
+    Status { status: u16 },
+    #[error("no connection to {host}: {reason}")]
+    Connect { host: String, reason: String },
+    #[error("no secure connection to {host}: {reason}")]
+    Tls { host: String, reason: String },
+    #[error("{host} sent no answer within {} s", after.as_secs_f32())]
+    NoAnswer { host: String, after: Duration },
+    #[error("{file}: only {bytes} bytes came in {} s", after.as_secs_f32())]
+    Stalled { file: String, bytes: u64, after: Duration },
+    #[error("{file}: the transfer broke off at {got} bytes")]
+    Truncated { file: String, got: u64 },
+    #[error("{file}: the hub states {expected} bytes, its server {got} or more")]
+    Length { file: String, expected: u64, got: u64 },
+    #[error("{file}: its hash is {got}, expected {expected}")]
+    HashMismatch { file: String, path: PathBuf, expected: Digest, got: Digest },
+    #[error("{file}: the hub states no SHA-256 or git hash for it")]
+    NoHash { file: String },
+    #[error("the hub's answer makes no sense: {reason}")]
+    BadReply { reason: &'static str },
+    #[error("the hub lists a file whose name could leave the model's folder (number {index})")]
+    HostileName { index: usize },
+    #[error("{id} holds no weights (safetensors, .bin or .pth)")]
+    NoWeights { id: Box<ModelId> },
+
+    #[error("{needed} bytes are needed, {free} are free")]
+    DiskFull { path: PathBuf, needed: u64, free: u64 },
+    #[error("cannot be created")]
+    CannotCreate { path: PathBuf, source: io::Error },
+    #[error("reading failed")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("writing failed")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("certificates cannot be used: {reason}")]
+    Certificates { path: PathBuf, reason: &'static str },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// The stable code of this error, such as `R-HUB-01`.
+    pub fn code(&self) -> &'static str {
+        use Error as E;
+        match self {
+            E::Offline { .. } => "R-HUB-01",
+            E::NotCached { .. } => "R-HUB-02",
+            E::Incomplete { .. } => "R-HUB-03",
+            E::ModelId { .. } => "R-HUB-04",
+            E::Endpoint { .. } => "R-HUB-05",
+            E::NoHome => "R-HUB-06",
+            E::NotFound { .. } => "R-HUB-10",
+            E::Unauthorized { .. } => "R-HUB-11",
+            E::Forbidden { .. } => "R-HUB-12",
+            E::RateLimited { .. } => "R-HUB-13",
+            E::Server { .. } => "R-HUB-14",
+            E::Status { .. } => "R-HUB-15",
+            E::Connect { .. } => "R-HUB-16",
+            E::NoAnswer { .. } => "R-HUB-17",
+            E::Stalled { .. } => "R-HUB-18",
+            E::Truncated { .. } => "R-HUB-19",
+            E::Length { .. } => "R-HUB-20",
+            E::HashMismatch { .. } => "R-HUB-21",
+            E::NoHash { .. } => "R-HUB-22",
+            E::BadReply { .. } => "R-HUB-23",
+            E::HostileName { .. } => "R-HUB-24",
+            E::NoWeights { .. } => "R-HUB-25",
+            E::Tls { .. } => "R-HUB-26",
+            E::DiskFull { .. } => "R-HUB-30",
+            E::CannotCreate { .. } => "R-HUB-31",
+            E::Read { .. } => "R-HUB-32",
+            E::Write { .. } => "R-HUB-33",
+            E::Certificates { .. } => "R-HUB-34",
+            E::Cancelled => "R-HUB-40",
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        use Error as E;
+        match self {
+            E::ModelId { .. } | E::Endpoint { .. } | E::NoHome | E::Certificates { .. } => {
+                ErrorKind::Usage
+            }
+            E::Offline { .. }
+            | E::NotCached { .. }
+            | E::NotFound { .. }
+            | E::Unauthorized { .. }
+            | E::Forbidden { .. } => ErrorKind::Missing,
+            E::RateLimited { .. }
+            | E::Server { .. }
+            | E::Connect { .. }
+            | E::NoAnswer { .. }
+            | E::Stalled { .. }
+            | E::Truncated { .. } => ErrorKind::Temporary,
+            E::Incomplete { .. }
+            | E::Status { .. }
+            | E::Length { .. }
+            | E::HashMismatch { .. }
+            | E::NoHash { .. }
+            | E::BadReply { .. }
+            | E::HostileName { .. }
+            | E::NoWeights { .. } => ErrorKind::BadModel,
+            E::CannotCreate { .. } => ErrorKind::CannotCreate,
+            E::Tls { .. } | E::DiskFull { .. } | E::Read { .. } | E::Write { .. } => ErrorKind::Io,
+            E::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    /// The file or folder at fault, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        use Error as E;
+        match self {
+            E::Offline { cache: path, .. }
+            | E::NotCached { cache: path, .. }
+            | E::Incomplete { path, .. }
+            | E::HashMismatch { path, .. }
+            | E::DiskFull { path, .. }
+            | E::CannotCreate { path, .. }
+            | E::Read { path, .. }
+            | E::Write { path, .. }
+            | E::Certificates { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// What to do about it, where something can be done.
+    pub fn fix(&self) -> Option<String> {
+        use Error as E;
+        let text = match self {
+            E::Offline { id, .. } => {
+                return Some(format!(
+                    "unset HF_HUB_OFFLINE and run `r1seg download {id}`, or copy the cache folder \
+                     from a machine that has it"
+                ));
+            }
+            E::NotCached { id, .. } | E::Incomplete { id, .. } => {
+                return Some(format!("r1seg download {id}"));
+            }
+            E::ModelId { suggestions, .. } => {
+                return Some(did_you_mean(suggestions, "write OWNER/NAME or OWNER/NAME@REV"));
+            }
+            E::NotFound { look_alikes, .. } => {
+                return Some(did_you_mean(look_alikes, "check the name and the revision"));
+            }
+            E::Unauthorized { had_token: true, look_alikes, .. } => {
+                return Some(did_you_mean(look_alikes, "check the name and HF_TOKEN"));
+            }
+            E::Unauthorized { look_alikes, .. } => {
+                return Some(did_you_mean(look_alikes, "check the name, or set HF_TOKEN"));
+            }
+            E::Endpoint { .. } => "set HF_ENDPOINT to https://HOST, or unset it",
+            E::NoHome => "set HF_HOME",
+            E::Forbidden { .. } => {
+                "accept the model's conditions on its web page, and set HF_TOKEN to a token of \
+                 that user"
+            }
+            E::RateLimited { .. } => "try again later; HF_TOKEN raises the limit",
+            E::Server { .. } | E::NoAnswer { .. } | E::Stalled { .. } | E::Truncated { .. } => {
+                "run it again: what has come is kept"
+            }
+            E::Connect { .. } => {
+                "check the network and HTTPS_PROXY, or set HF_ENDPOINT to a mirror"
+            }
+            E::Tls { .. } => {
+                "set SSL_CERT_FILE to the PEM file of your network's authorities, and check the \
+                 clock"
+            }
+            E::HashMismatch { .. } | E::Length { .. } => {
+                "download it again with every file re-hashed; if it stays, a mirror or proxy \
+                 changes files"
+            }
+            E::BadReply { .. } | E::Status { .. } | E::NoHash { .. } => {
+                "check that HF_ENDPOINT is a Hugging Face hub and that no login page is in between"
+            }
+            E::HostileName { .. } => "do not use this model",
+            E::NoWeights { .. } => "choose another model or revision",
+            E::DiskFull { .. } => "free space, or set HF_HOME to a larger disk",
+            E::CannotCreate { .. } => "check the permissions, or set HF_HOME to another folder",
+            E::Write { .. } => "check the space left on the device",
+            E::Certificates { .. } => "set SSL_CERT_FILE to a PEM file, or unset it",
+            E::Read { .. } | E::Cancelled => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Whether another attempt may succeed.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Temporary
+    }
+
+    /// How long the server asks to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Server { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// The error of a failed write: a full disk is told apart, for what helps is another.
+pub(crate) fn writing(path: &Path, source: io::Error) -> Error {
+    use io::ErrorKind as K;
+    let path = path.to_path_buf();
+    match source.kind() {
+        K::StorageFull | K::QuotaExceeded => {
+            let free = fs4::available_space(path.parent().unwrap_or(&path)).unwrap_or_default();
+            Error::DiskFull { path, needed: free.saturating_add(1), free }
+        }
+        K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory | K::AlreadyExists => {
+            Error::CannotCreate { path, source }
+        }
+        _ => Error::Write { path, source },
+    }
+}
+
+pub(crate) fn reading(path: &Path, source: io::Error) -> Error {
+    Error::Read { path: path.to_path_buf(), source }
+}
+
+fn did_you_mean(names: &[&'static str], otherwise: &str) -> String {
+    if names.is_empty() {
+        otherwise.to_owned()
+    } else {
+        format!("did you mean {}?", names.join(" or "))
+    }
+}
+
+/// The first five names.
+fn first(names: &[String]) -> String {
+    let mut text = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 5 {
+        text.push_str(", ...");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r2_full_disk_and_forbidden_folder_are_told_apart() {
+        let of = |kind: io::ErrorKind| writing(Path::new("cache/x"), kind.into());
+        for (kind, code, expected) in [
+            (io::ErrorKind::StorageFull, "R-HUB-30", ErrorKind::Io),
+            (io::ErrorKind::QuotaExceeded, "R-HUB-30", ErrorKind::Io),
+            (io::ErrorKind::PermissionDenied, "R-HUB-31", ErrorKind::CannotCreate),
+            (io::ErrorKind::ReadOnlyFilesystem, "R-HUB-31", ErrorKind::CannotCreate),
+            (io::ErrorKind::Other, "R-HUB-33", ErrorKind::Io),
+        ] {
+            let error = of(kind);
+            assert_eq!((error.code(), error.kind()), (code, expected));
+            assert!(error.path().is_some() && error.fix().is_some());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+use std::collections::BTreeSet;
+
+use crate::{DownloadOptions, Error, ModelId, listing::Listing};
+
+/// Small files that r1seg or a reader of the model needs, by name without case.
+const COMPANIONS: &[&str] = &[
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "license",
+    "license.txt",
+    "license.md",
+    "notice",
+    "notice.txt",
+    "readme.md",
+];
+/// What a training leaves beside the weights.
+const TRAINING: &[&str] = &["training_args", "optimizer", "scheduler", "rng_state", "scaler"];
+
+/// The files of `listing` to download.
+///
+/// Without patterns of the caller: the [`COMPANIONS`] and the weights at the top of the repository,
+/// where pickles count only if there are no safetensors. Python files are never downloaded.
+pub(crate) fn select(
+    id: &ModelId,
+    listing: &Listing,
+    options: &DownloadOptions,
+) -> Result<BTreeSet<String>, Error> {
+    let all = || listing.files.iter().map(|file| file.name.as_str());
+    let has_safetensors = all().any(|name| is_top(name) && is_safetensors(name));
+    let wanted = |name: &str| match &options.allow {
+        Some(patterns) => patterns.iter().any(|pattern| matches(pattern, name)),
+        None => is_top(name) && (is_companion(name) || is_weights(name, has_safetensors)),
+    };
+    let ignored = |name: &str| options.ignore.iter().any(|pattern| matches(pattern, name));
+    let chosen: BTreeSet<String> = all()
+        .filter(|name| wanted(name) && !ignored(name) && !is_code(name))
+        .map(str::to_owned)
+        .collect();
+    let has_weights = chosen.iter().any(|name| is_safetensors(name) || is_pickle(name));
+    if options.allow.is_none() && !has_weights {
+        return Err(Error::NoWeights { id: Box::new(id.clone()) });
+    }
+    Ok(chosen)
+}
+
+fn is_top(name: &str) -> bool {
+    !name.contains('/')
+}
+
+fn is_companion(name: &str) -> bool {
+    COMPANIONS.iter().any(|companion| companion.eq_ignore_ascii_case(name))
+}
+
+fn is_weights(name: &str, has_safetensors: bool) -> bool {
+    if has_safetensors {
+        is_safetensors(name) || name.ends_with(".safetensors.index.json")
+    } else {
+        let is_training = TRAINING.iter().any(|prefix| name.starts_with(prefix));
+        (is_pickle(name) || name.ends_with(".bin.index.json")) && !is_training
+    }
+}
+
+pub(crate) fn is_safetensors(name: &str) -> bool {
+    name.ends_with(".safetensors")
+}
+
+pub(crate) fn is_pickle(name: &str) -> bool {
+    [".bin", ".pth", ".pt"].iter().any(|end| name.ends_with(end))
+}
+
+/// Code of the repository, which r1seg never runs and so never fetches.
+fn is_code(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".py", ".pyc", ".pyi", ".so", ".dll", ".dylib", ".exe", ".sh"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Shell patterns as Python's `fnmatch`: `*` is any text, also with slashes, `?` any character.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // Where the last `*` stands, and how much of the name it takes.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(c) = name.get(n) {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(x) if *x == '?' || x == c => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    n = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(p).all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listing::RemoteFile;
+
+    fn chosen(names: &[&str], options: &DownloadOptions) -> Result<Vec<String>, Error> {
+        let file = |name: &&str| RemoteFile { name: (*name).into(), size: None, digest: None };
+        let files = names.iter().map(file).collect();
+        let listing = Listing { commit: String::new(), files, wanted: BTreeSet::new() };
+        let id = ModelId::parse("SegVol").unwrap();
+        Ok(select(&id, &listing, options)?.into_iter().collect())
+    }
+
+    #[test]
+    fn w11_safetensors_and_companions_are_chosen_and_code_never() {
+        let names = [
+            ".gitattributes",
+            "LICENSE",
+            "README.md",
+            "added_tokens.json",
+            "config.json",
+            "configuration_m3d_lamed.py",
+            "generation_config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.bin",
+            "model.safetensors.index.json",
+            "modeling_m3d_lamed.py",
+            "onnx/model.safetensors",
+            "pretrained_ViT.bin",
+            "tokenizer.model",
+        ];
+        let expected = [
+            "LICENSE",
+            "README.md",
+            "added_tokens.json",
+            "config.json",
+            "generation_config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "tokenizer.model",
+        ];
+        assert_eq!(chosen(&names, &DownloadOptions::default()).unwrap(), expected);
+        let everything = DownloadOptions { allow: Some(vec!["*".into()]), ..Default::default() };
+        let all = chosen(&names, &everything).unwrap();
+        assert_eq!(all.len(), names.len() - 2);
+        assert!(all.iter().all(|name| !name.ends_with(".py")));
+    }
+
+    #[test]
+    fn pickles_are_chosen_where_there_are_no_safetensors() {
+        let names =
+            ["config.json", "pytorch_model.bin", "SegVol_v1.pth", "training_args.bin", "x.npy"];
+        let expected = ["SegVol_v1.pth", "config.json", "pytorch_model.bin"];
+        assert_eq!(chosen(&names, &DownloadOptions::default()).unwrap(), expected);
+        let ignore = DownloadOptions { ignore: vec!["*.pth".into()], ..Default::default() };
+        assert_eq!(chosen(&names, &ignore).unwrap(), ["config.json", "pytorch_model.bin"]);
+        let none = chosen(&["config.json", "a.py"], &DownloadOptions::default());
+        assert_eq!(none.unwrap_err().code(), "R-HUB-25");
+    }
+
+    #[test]
+    fn patterns_are_those_of_fnmatch() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("*.bin", "a/b.bin", true),
+            ("*.bin", "a.bin.x", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "aXbXbXc", true),
+            ("", "a", false),
+            ("ab", "abc", false),
+            ("*a*a*a*a*a*a*a*b", &"a".repeat(900), false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}
