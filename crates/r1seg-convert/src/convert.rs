@@ -1,0 +1,423 @@
+//! The conversion from end to end.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crate::dtype::{Tally, convert as convert_numbers, encode, to_f32};
+use crate::error::first_names;
+use crate::lora::{Factors, Lora, Update};
+use crate::manifest::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
+use crate::output::Staged;
+use crate::pickle::sanitise;
+use crate::plan::{Plan, Planned, header, plan};
+use crate::stream::{Pool, QUEUE, Read, Sources, Write, chunk_bytes, read_all, write_all};
+use crate::{Error, Sandbox, TargetDtype, sidecar, source};
+
+/// What to convert, and how.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    /// A file of weights, an index of shards, or a folder.
+    pub source: PathBuf,
+    /// Where matrices lie that the source only updates, and small files that it lacks: a folder or a
+    /// file.
+    pub base: Option<PathBuf>,
+    /// What floating-point weights become; `None` keeps each as it is, but for f64, which becomes f32.
+    pub dtype: Option<TargetDtype>,
+    /// The most bytes of weights in one file. A tensor is never cut in two.
+    pub max_shard_bytes: u64,
+    /// The numbers of a LoRA training run.
+    pub lora: Lora,
+    /// Whether NaN and infinities are an error.
+    pub check_tensors: bool,
+    /// Whether a folder that r1seg converted before is replaced.
+    pub replace: bool,
+    /// The process that reads pickles; `None` reads them in this one.
+    pub sandbox: Option<Sandbox>,
+}
+
+impl ConvertOptions {
+    /// The defaults: formats kept, shards of 5 GB, weights checked, nothing replaced, no child.
+    pub fn new(source: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            base: None,
+            dtype: None,
+            max_shard_bytes: 5_000_000_000,
+            lora: Lora::default(),
+            check_tensors: true,
+            replace: false,
+            sandbox: None,
+        }
+    }
+}
+
+/// How far a conversion is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Bytes of weights that were read.
+    pub done: u64,
+    /// Bytes of weights to read.
+    pub total: u64,
+    /// The tensor at hand.
+    pub tensor: &'a str,
+}
+
+/// What a conversion did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What was written, as `manifest.json` has it.
+    pub manifest: Manifest,
+    /// Bytes of all files that were read.
+    pub bytes_read: u64,
+    /// Bytes of all files that were written, but for `manifest.json`.
+    pub bytes_written: u64,
+    /// Dicts around the weights that were taken off, outermost first.
+    pub wrappers: Vec<String>,
+    /// Prefixes of names that were taken off.
+    pub prefixes: Vec<&'static str>,
+    /// Tensors that were left out, since they are computed from the configuration.
+    pub dropped: Vec<String>,
+    /// Values beside the weights that were left out: optimizer states, epochs.
+    pub ignored: u64,
+    /// Tensors that share their numbers with another, and are now written out.
+    pub tied: usize,
+    /// Whether some source was a pickle, and if so, whether it was read in a child process.
+    pub pickles: Option<PickleReading>,
+    /// Whether there is a `config.json`.
+    pub has_config: bool,
+    /// Whether there is a vocabulary.
+    pub has_tokenizer: bool,
+}
+
+/// Where pickles were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PickleReading {
+    /// In a child process with limits.
+    Sandboxed,
+    /// In this process.
+    InProcess,
+}
+
+/// Turns a published checkpoint into a folder that r1seg loads: safetensors, `config.json`,
+/// tokenizer files and `manifest.json`.
+///
+/// The folder `out` appears whole at the end, or not at all. Weights pass through a few megabytes of
+/// memory, tensor by tensor; a tensor that is not stored in order takes up to 1 GiB.
+/// `progress` is asked after every few megabytes whether to go on.
+///
+/// # Errors
+/// Every [`Error`] but those of [`verify`](crate::verify).
+pub fn convert(
+    options: &ConvertOptions,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Report, Error> {
+    if options.max_shard_bytes == 0 {
+        return Err(Error::Option { what: "a shard of 0 bytes holds no tensor".to_owned() });
+    }
+    // Before anything is read: who cannot write need not wait.
+    let staged = Staged::new(out, options.replace)?;
+
+    let sandbox = options.sandbox.as_ref();
+    let checkpoint = source::open(&options.source, sandbox)?;
+    let base = options.base.as_deref().map(|base| source::open(base, sandbox)).transpose()?;
+    let plan = plan(checkpoint, base, options.lora, options.dtype, options.max_shard_bytes)?;
+
+    let mut files = sidecar::write(&plan.folders, staged.path(), options.dtype)?;
+    let sources = Sources::open(&plan.files)?;
+    let bytes_read = sources.bytes();
+    let (read, mut shards) = run(&plan, sources, options, staged.path(), progress)?;
+    shards.extend(index(&plan, staged.path())?);
+    shards.append(&mut files);
+    shards.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let planned = || plan.shards.iter().flatten();
+    let manifest = Manifest {
+        schema_version: SCHEMA_VERSION,
+        r1seg_version: env!("CARGO_PKG_VERSION").to_owned(),
+        dtype: options.dtype,
+        sources: read,
+        files: shards,
+        tensors: planned().count(),
+        parameters: planned().filter_map(|tensor| tensor.from.entry.numbers()).sum(),
+        lora: plan.lora.clone(),
+    };
+    let written = |source| Error::Write { path: staged.path().join(MANIFEST), source };
+    let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| written(e.into()))?;
+    json.push(b'\n');
+    sidecar::put(staged.path(), MANIFEST, &json)?;
+    staged.publish(options.replace)?;
+
+    let has = |name: &str| manifest.files.iter().any(|file| file.name == name);
+    Ok(Report {
+        bytes_read,
+        bytes_written: manifest.files.iter().map(|file| file.bytes).sum(),
+        wrappers: plan.wrappers,
+        prefixes: plan.renamed.prefixes,
+        dropped: plan.renamed.dropped,
+        ignored: plan.ignored,
+        tied: plan.tied,
+        pickles: plan.has_pickles.then_some(match sandbox {
+            Some(_) => PickleReading::Sandboxed,
+            None => PickleReading::InProcess,
+        }),
+        has_config: has("config.json"),
+        has_tokenizer: ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
+            .into_iter()
+            .any(has),
+        manifest,
+    })
+}
+
+/// The name of a shard, as transformers counts them.
+fn shard_name(index: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    }
+}
+
+/// Which tensor is in which shard, where there are several.
+fn index(plan: &Plan, folder: &Path) -> Result<Option<FileRecord>, Error> {
+    const INDEX: &str = "model.safetensors.index.json";
+    let count = plan.shards.len();
+    if count < 2 {
+        return Ok(None);
+    }
+    let mut weight_map = std::collections::BTreeMap::new();
+    let mut total = 0u64;
+    for (i, shard) in plan.shards.iter().enumerate() {
+        for tensor in shard {
+            weight_map.insert(&tensor.from.entry.name, shard_name(i, count));
+            total += tensor.bytes();
+        }
+    }
+    let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+    let failed = |source| Error::Write { path: folder.join(INDEX), source };
+    let mut json = serde_json::to_vec_pretty(&index).map_err(|e| failed(e.into()))?;
+    json.push(b'\n');
+    sidecar::put(folder, INDEX, &json).map(Some)
+}
+
+type Records = Vec<FileRecord>;
+
+/// Moves the weights: one thread reads, this one converts, one writes.
+fn run(
+    plan: &Plan,
+    sources: Sources,
+    options: &ConvertOptions,
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<(Records, Records), Error> {
+    let pool = Pool::default();
+    std::thread::scope(|scope| {
+        let (to_converter, from_reader) = sync_channel(QUEUE);
+        let (to_writer, from_converter) = sync_channel(QUEUE);
+        let pool = &pool;
+        scope.spawn(move || {
+            read_all(sources, plan.shards.iter().flatten(), pool, &to_converter);
+        });
+        let writer = scope.spawn(move || write_all(folder, &from_converter, pool));
+        let mut converter = Converter {
+            plan,
+            check: options.check_tensors,
+            input: from_reader,
+            output: to_writer,
+            pool,
+            not_finite: Vec::new(),
+        };
+        let converted = converter.run(folder, progress);
+        // Ends both threads, whatever they wait for.
+        drop(converter);
+        let written = match writer.join() {
+            Ok(written) => written,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        match converted {
+            // The writer's own error says why its queue closed.
+            Err(Stop::Writer) => Err(written.err().unwrap_or(Error::Cancelled)),
+            Err(Stop::Error(error)) => Err(*error),
+            Ok(read) => Ok((read, written?)),
+        }
+    })
+}
+
+enum Stop {
+    /// The writer stopped listening.
+    Writer,
+    Error(Box<Error>),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+struct Converter<'a> {
+    plan: &'a Plan,
+    check: bool,
+    input: Receiver<Read>,
+    output: SyncSender<Write>,
+    pool: &'a Pool,
+    /// Tensors with NaN or infinities.
+    not_finite: Vec<&'a str>,
+}
+
+impl<'a> Converter<'a> {
+    fn run(
+        &mut self,
+        folder: &Path,
+        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<Records, Stop> {
+        let plan = self.plan;
+        let total = plan.shards.iter().flatten().filter_map(|t| t.from.entry.bytes()).sum();
+        let mut done = 0;
+        let mut updates = Updates::new(plan);
+        for (i, shard) in plan.shards.iter().enumerate() {
+            let name = shard_name(i, plan.shards.len());
+            let header = header(shard, &folder.join(&name))?;
+            self.send(Write::Shard { name, header })?;
+            for planned in shard {
+                let factors = match &planned.update {
+                    Some(update) => Some(updates.load(update)?),
+                    None => None,
+                };
+                self.tensor(planned, factors.as_ref(), &mut |bytes| {
+                    done += bytes;
+                    let tensor = planned.from.entry.name.as_str();
+                    progress(Progress { done, total, tensor })
+                })?;
+            }
+        }
+        match self.next()? {
+            Read::Finished(records) if self.not_finite.is_empty() => Ok(records),
+            Read::Finished(_) => Err(Stop::from(Error::NotFinite {
+                path: plan.folders.first().cloned().unwrap_or_default(),
+                count: self.not_finite.len(),
+                names: first_names(self.not_finite.iter().copied()),
+            })),
+            _ => Err(Stop::from(Error::Changed { path: PathBuf::new() })),
+        }
+    }
+
+    fn next(&mut self) -> Result<Read, Stop> {
+        match self.input.recv() {
+            Ok(Read::Failed(error)) => Err(Stop::from(error)),
+            Ok(message) => Ok(message),
+            Err(_) => Err(Stop::from(Error::Changed { path: PathBuf::new() })),
+        }
+    }
+
+    fn send(&mut self, message: Write) -> Result<(), Stop> {
+        self.output.send(message).map_err(|_| Stop::Writer)
+    }
+
+    fn tensor(
+        &mut self,
+        planned: &'a Planned,
+        factors: Option<&Factors>,
+        advance: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
+        let entry = &planned.from.entry;
+        let chunk_bytes = chunk_bytes(planned);
+        let mut left = entry.bytes().unwrap_or(0);
+        let mut tally = Tally::default();
+        let mut first_row = 0;
+        while left > 0 {
+            let Read::Chunk(chunk) = self.next()? else {
+                return Err(Stop::from(Error::Changed { path: PathBuf::new() }));
+            };
+            left = left.saturating_sub(chunk.len() as u64);
+            let mut out = self.pool.take();
+            tally = tally.add(match factors {
+                None => convert_numbers(&chunk, entry.dtype, planned.to, &mut out),
+                Some(factors) => {
+                    let row_length =
+                        entry.shape.last().and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
+                    let mut rows = vec![0.0; chunk.len() / entry.dtype.size()];
+                    to_f32(&chunk, entry.dtype, &mut rows);
+                    factors.add_to(&mut rows, first_row, row_length);
+                    first_row += chunk_bytes / entry.dtype.size() / row_length;
+                    encode(&rows, planned.to, &mut out)
+                }
+            });
+            let read = chunk.len() as u64;
+            self.pool.give(chunk);
+            self.send(Write::Chunk(out))?;
+            if tally.overflown > 0 {
+                return Err(Stop::from(Error::Overflow {
+                    path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
+                    name: sanitise(&entry.name),
+                    count: tally.overflown,
+                    dtype: match planned.to {
+                        crate::Dtype::F16 => "f16",
+                        crate::Dtype::Bf16 => "bf16",
+                        _ => "f32",
+                    },
+                }));
+            }
+            if advance(read).is_break() {
+                return Err(Stop::from(Error::Cancelled));
+            }
+        }
+        if self.check && tally.not_finite > 0 {
+            self.not_finite.push(&entry.name);
+        }
+        Ok(())
+    }
+}
+
+/// The halves of LoRA updates, read where they lie.
+struct Updates<'a> {
+    plan: &'a Plan,
+    /// By file, each opened once.
+    sources: HashMap<usize, Sources>,
+}
+
+impl<'a> Updates<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self { plan, sources: HashMap::new() }
+    }
+
+    fn load(&mut self, update: &Update) -> Result<Factors, Error> {
+        let a = self.numbers(&update.a)?;
+        let b = self.numbers(&update.b)?;
+        let length = |axis: Option<&u64>| axis.and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
+        #[expect(clippy::cast_possible_truncation, reason = "the scale is used in f32")]
+        let scale = update.scale as f32;
+        Ok(Factors {
+            a,
+            b,
+            rank: length(update.a.entry.shape.first()),
+            inputs: length(update.a.entry.shape.last()),
+            scale,
+            transposed: update.transposed,
+        })
+    }
+
+    fn numbers(&mut self, stored: &crate::source::Stored) -> Result<Vec<f32>, Error> {
+        let sources = match self.sources.entry(stored.file) {
+            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                let path = self.plan.files.get(stored.file).cloned().unwrap_or_default();
+                free.insert(Sources::open(&[path])?)
+            }
+        };
+        let mut alone = stored.clone();
+        alone.file = 0;
+        let bytes = sources.read_whole(&alone)?;
+        let mut numbers = vec![0.0; bytes.len() / stored.entry.dtype.size()];
+        to_f32(&bytes, stored.entry.dtype, &mut numbers);
+        Ok(numbers)
+    }
+}
+
+impl Report {
+    /// What became of LoRA updates, if there were any.
+    pub fn lora(&self) -> Option<&LoraRecord> {
+        self.manifest.lora.as_ref()
+    }
+}
