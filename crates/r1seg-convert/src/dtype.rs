@@ -164,13 +164,12 @@ fn convert_block(source: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) -> Tally
             let (numbers, _) = source.as_chunks::<4>();
             f32_to_bf16(numbers.iter().map(|n| u32::from_le_bytes(*n)), out)
         }
-        // Through f32 a f64 would be rounded twice.
         (Dtype::F64, Dtype::Bf16) => f64_to(source, out, |x| {
-            let y = bf16::from_f64(x);
+            let y = bf16::from_f32(round_to_odd(x));
             (y.to_le_bytes(), y.is_infinite())
         }),
         (Dtype::F64, Dtype::F16) => f64_to(source, out, |x| {
-            let y = f16::from_f64(x);
+            let y = f16::from_f32(round_to_odd(x));
             (y.to_le_bytes(), y.is_infinite())
         }),
         #[expect(clippy::cast_possible_truncation, reason = "the conversion that is asked for")]
@@ -201,6 +200,19 @@ fn f64_to<const N: usize>(
         tally.overflown += u64::from(number.is_finite() && is_infinite);
     }
     tally
+}
+
+/// The f32 towards zero, with its last bit set if anything was lost: rounding it once more gives
+/// what rounding the f64 at once would give, which two roundings to nearest do not.
+fn round_to_odd(x: f64) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "what is lost is looked at below")]
+    let nearest = x as f32;
+    let back = f64::from(nearest);
+    if back == x || x.is_nan() {
+        return nearest;
+    }
+    let towards_zero = nearest.to_bits() - u32::from(back.abs() > x.abs());
+    f32::from_bits(towards_zero | 1)
 }
 
 /// Round to nearest even on the bits; a NaN stays one.
@@ -361,11 +373,21 @@ mod tests {
 
     #[test]
     fn an_f64_is_rounded_once() {
-        // Just above a tie of bf16: f32 rounds it onto the tie, and the tie to even, which is down.
-        let x = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
-        let mut out = Vec::new();
-        convert(&x.to_le_bytes(), Dtype::F64, Dtype::Bf16, &mut out);
-        assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), 1.0 + 2f32.powi(-7));
+        // Just above and below a tie of bf16: f32 rounds both onto the tie.
+        let tie = |e: i32| 1.0 + 2f64.powi(-8) + 2f64.powi(e);
+        for (x, expected) in [
+            (tie(-40), 1.0 + 2f32.powi(-7)),
+            (1.0 + 3.0 * 2f64.powi(-8) - 2f64.powi(-40), 1.0 + 2f32.powi(-7)),
+            (-tie(-40), -1.0 - 2f32.powi(-7)),
+            (tie(-60), 1.0),
+            (0.0, 0.0),
+            (1e300, f32::INFINITY),
+        ] {
+            let mut out = Vec::new();
+            let tally = convert(&x.to_le_bytes(), Dtype::F64, Dtype::Bf16, &mut out);
+            assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), expected, "{x}");
+            assert_eq!(tally.overflown, u64::from(x == 1e300));
+        }
     }
 
     #[test]

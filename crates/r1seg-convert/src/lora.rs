@@ -60,7 +60,7 @@ struct AdapterConfig {
 pub(crate) struct Sorted {
     /// The model's own tensors by their own names.
     pub(crate) plain: Vec<Stored>,
-    /// Updates by the name of the matrix.
+    /// Updates by the name of the tensor that they update.
     pub(crate) updates: BTreeMap<String, Update>,
     pub(crate) record: Option<LoraRecord>,
 }
@@ -138,7 +138,8 @@ pub(crate) fn sort(tensors: Vec<Stored>, folder: &Path, lora: Lora) -> Result<So
         ranks.insert(r);
         alphas.push(alpha);
         let transposed = config.fan_in_fan_out == Some(true);
-        sorted.updates.insert(matrix, Update { a, b, scale: alpha / divisor, transposed });
+        let update = Update { a, b, scale: alpha / divisor, transposed };
+        sorted.updates.insert(format!("{matrix}.weight"), update);
     }
     if let Some(alpha) = alphas.first() {
         sorted.record = Some(LoraRecord {
@@ -205,7 +206,10 @@ fn adapter_config(folder: &Path) -> Result<AdapterConfig, Error> {
         what: format!("is not JSON of an adapter, line {}", error.line()),
     })?;
     let unsupported = [
-        ("a kind of adapter other than LoRA", config.peft_type.as_deref().is_some_and(|t| t != "LORA")),
+        (
+            "a kind of adapter other than LoRA",
+            config.peft_type.as_deref().is_some_and(|t| t != "LORA"),
+        ),
         ("weight decomposition (DoRA)", config.use_dora == Some(true)),
         ("ranks of single matrices", config.rank_pattern.as_ref().is_some_and(|p| !p.is_empty())),
         ("alphas of single matrices", config.alpha_pattern.as_ref().is_some_and(|p| !p.is_empty())),
@@ -242,8 +246,7 @@ impl Update {
                 message: "an update is not of matrices".to_owned(),
             });
         };
-        let expected =
-            if self.transposed { [*inputs, *outputs] } else { [*outputs, *inputs] };
+        let expected = if self.transposed { [*inputs, *outputs] } else { [*outputs, *inputs] };
         if matrix.shape != expected || !matrix.dtype.is_float() {
             return Err(Error::Lora {
                 path: folder.to_owned(),

@@ -60,8 +60,7 @@ pub(crate) fn plan(
         let sorted = lora::sort(std::mem::take(&mut checkpoint.tensors), &folder, lora)?;
         (plain, updates, record) = (sorted.plain, sorted.updates, sorted.record);
     } else {
-        (plain, updates, record) =
-            (std::mem::take(&mut checkpoint.tensors), BTreeMap::new(), None);
+        (plain, updates, record) = (std::mem::take(&mut checkpoint.tensors), BTreeMap::new(), None);
     }
 
     let mut files = checkpoint.files;
@@ -86,9 +85,7 @@ pub(crate) fn plan(
     plain.sort_by_key(|stored| (stored.file, stored.entry.start));
     let tied = plain
         .windows(2)
-        .filter(|pair| {
-            matches!(pair, [a, b] if a.file == b.file && a.entry.start == b.entry.start)
-        })
+        .filter(|pair| matches!(pair, [a, b] if a.file == b.file && a.entry.start == b.entry.start))
         .count();
     let tensors = plain.into_iter().map(|from| Planned {
         to: match dtype {
@@ -139,7 +136,7 @@ fn check_updates(
         plain.iter().map(|stored| (stored.entry.name.as_str(), stored)).collect();
     let mut missing = Vec::new();
     for (name, update) in updates {
-        match matrices.get(format!("{name}.weight").as_str()) {
+        match matrices.get(name.as_str()) {
             Some(matrix) => update.check(&matrix.entry, folder)?,
             None => missing.push(name.as_str()),
         }
@@ -150,11 +147,8 @@ fn check_updates(
     if missing.len() == updates.len() {
         return Err(Error::NeedsBase { path: folder.to_owned(), count: missing.len() });
     }
-    let message = format!(
-        "{} updates have no matrix: {}",
-        missing.len(),
-        first_names(missing.into_iter())
-    );
+    let message =
+        format!("{} updates have no matrix: {}", missing.len(), first_names(missing.into_iter()));
     Err(Error::Lora { path: folder.to_owned(), message })
 }
 

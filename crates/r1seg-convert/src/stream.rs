@@ -8,7 +8,7 @@ use crate::hash::{HashingReader, HashingWriter};
 use crate::manifest::FileRecord;
 use crate::pickle::sanitise;
 use crate::plan::Planned;
-use crate::source::{open_regular, Stored};
+use crate::source::{Stored, open_regular};
 use crate::{Error, TensorEntry};
 
 /// Bytes that travel together.
@@ -218,7 +218,10 @@ pub(crate) fn chunk_bytes(tensor: &Planned) -> usize {
 /// What the converter hands to the writer.
 pub(crate) enum Write {
     /// A new shard, with its header.
-    Shard { name: String, header: Vec<u8> },
+    Shard {
+        name: String,
+        header: Vec<u8>,
+    },
     Chunk(Vec<u8>),
 }
 

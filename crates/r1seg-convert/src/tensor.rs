@@ -57,8 +57,7 @@ impl TensorEntry {
 
     /// Checks that the tensor lies within its storage, and its storage within the file.
     pub(crate) fn check(&self, file_bytes: u64) -> Result<(), PickleError> {
-        let refuse =
-            |what: String| Err(PickleError::Tensor { name: sanitise(&self.name), what });
+        let refuse = |what: String| Err(PickleError::Tensor { name: sanitise(&self.name), what });
         if self.shape.len() != self.strides.len() {
             return refuse("has not as many strides as axes".to_owned());
         }

@@ -127,11 +127,8 @@ fn check_file(
     expected: &crate::manifest::FileRecord,
     check_tensors: bool,
 ) -> Result<FileCheck, Error> {
-    let differs = |what: String| Error::Differs {
-        path: path.clone(),
-        name: sanitise(&expected.name),
-        what,
-    };
+    let differs =
+        |what: String| Error::Differs { path: path.clone(), name: sanitise(&expected.name), what };
     let file = match open_regular(path) {
         Err(Error::NotFound { .. }) => return Err(differs("it is missing".to_owned())),
         other => other?,

@@ -86,10 +86,8 @@ pub(super) fn flatten(machine: &Machine<'_>, root: Id) -> Result<Flat, PickleErr
                         continue;
                     };
                     let key = machine.str(key.clone())?;
-                    let is_weights = matches!(
-                        machine.value(*value)?,
-                        Value::Tensor(_) | Value::Dict(_)
-                    );
+                    let is_weights =
+                        matches!(machine.value(*value)?, Value::Tensor(_) | Value::Dict(_));
                     if !is_weights || depth == 0 && TRAINING_STATE.contains(&key) {
                         flat.ignored += 1;
                         continue;

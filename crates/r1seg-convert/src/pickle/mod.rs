@@ -13,8 +13,8 @@ mod machine;
 mod opcodes;
 mod value;
 
-pub(crate) use error::sanitise;
 pub use error::PickleError;
+pub(crate) use error::sanitise;
 pub(crate) use flatten::{MAX_TENSORS, check_name};
 
 use machine::Machine;
@@ -83,10 +83,7 @@ pub(crate) fn read_weights(
 }
 
 /// Reads a pickle of one integer and returns its little-endian bytes.
-pub(crate) fn read_integer(
-    bytes: &[u8],
-    position: usize,
-) -> Result<(Vec<u8>, usize), PickleError> {
+pub(crate) fn read_integer(bytes: &[u8], position: usize) -> Result<(Vec<u8>, usize), PickleError> {
     let mut machine = Machine::new(bytes, position);
     let root = machine.run()?;
     let integer = match machine.value(root)? {

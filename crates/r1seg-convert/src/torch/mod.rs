@@ -56,7 +56,8 @@ pub fn read_index(file: &mut File) -> Result<TorchIndex, PickleError> {
         [b'P', b'K', 3, 4] => zip::read(file, file_bytes)?,
         [0x80, ..] => legacy::read(file, file_bytes)?,
         _ => {
-            let what = format!("the file begins with {:02x?}, as no checkpoint does", &magic[..got]);
+            let what =
+                format!("the file begins with {:02x?}, as no checkpoint does", &magic[..got]);
             return Err(PickleError::Container { what });
         }
     };
