@@ -5,6 +5,8 @@
 //! cargo run --release -p r1seg-convert --example convert -- verify FOLDER
 //! ```
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -20,8 +20,8 @@ use crate::{Error, Sandbox, TargetDtype, sidecar, source};
 pub struct ConvertOptions {
     /// A file of weights, an index of shards, or a folder.
     pub source: PathBuf,
-    /// Where matrices lie that the source only updates, and small files that it lacks: a folder or a
-    /// file.
+    /// A checkpoint that the source lies on top of: its tensors come along where the source has none of
+    /// that name, and so do small files. A folder without weights lends only the latter.
     pub base: Option<PathBuf>,
     /// What floating-point weights become; `None` keeps each as it is, but for f64, which becomes f32.
     pub dtype: Option<TargetDtype>,
@@ -122,8 +122,18 @@ pub fn convert(
 
     let sandbox = options.sandbox.as_ref();
     let checkpoint = source::open(&options.source, sandbox)?;
-    let base = options.base.as_deref().map(|base| source::open(base, sandbox)).transpose()?;
-    let plan = plan(checkpoint, base, options.lora, options.dtype, options.max_shard_bytes)?;
+    let (base, base_folder) = match options.base.as_deref() {
+        None => (None, None),
+        Some(path) => match source::open(path, sandbox) {
+            Ok(base) => (Some(base), None),
+            // A folder may lend its small files alone.
+            Err(Error::NoWeights { .. }) if path.is_dir() => (None, Some(path.to_owned())),
+            Err(error) => return Err(error),
+        },
+    };
+    let mut plan = plan(checkpoint, base, options.lora, options.dtype, options.max_shard_bytes)?;
+    plan.folders.extend(base_folder);
+    refuse_same_folder(&plan.folders, out)?;
 
     let mut files = sidecar::write(&plan.folders, staged.path(), options.dtype)?;
     let sources = Sources::open(&plan.files)?;
@@ -169,6 +179,21 @@ pub fn convert(
             .any(has),
         manifest,
     })
+}
+
+/// Replacing a folder by what was made of it would lose the original.
+fn refuse_same_folder(sources: &[PathBuf], out: &Path) -> Result<(), Error> {
+    let Ok(out) = out.canonicalize() else {
+        return Ok(());
+    };
+    for source in sources {
+        let source = if source.as_os_str().is_empty() { Path::new(".") } else { source };
+        if source.canonicalize().is_ok_and(|source| source == out) {
+            let what = "the output folder is the source's".to_owned();
+            return Err(Error::Option { what });
+        }
+    }
+    Ok(())
 }
 
 /// The name of a shard, as transformers counts them.
@@ -293,7 +318,10 @@ impl<'a> Converter<'a> {
             }
         }
         match self.next()? {
-            Read::Finished(records) if self.not_finite.is_empty() => Ok(records),
+            Read::Finished(records) if self.not_finite.is_empty() => {
+                self.send(Write::Finish)?;
+                Ok(records)
+            }
             Read::Finished(_) => Err(Stop::from(Error::NotFinite {
                 path: plan.folders.first().cloned().unwrap_or_default(),
                 count: self.not_finite.len(),

@@ -223,6 +223,8 @@ pub(crate) enum Write {
         header: Vec<u8>,
     },
     Chunk(Vec<u8>),
+    /// That was all. Without it the rest is given up, and nothing waits for the disk.
+    Finish,
 }
 
 /// The writing thread: shards one after another, each hashed as it is written.
@@ -249,9 +251,12 @@ pub(crate) fn write_all(
                 }
                 pool.give(bytes);
             }
+            Write::Finish => {
+                records.extend(finish_shard(folder, shard.take())?);
+                return Ok(records);
+            }
         }
     }
-    records.extend(finish_shard(folder, shard)?);
     Ok(records)
 }
 

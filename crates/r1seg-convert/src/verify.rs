@@ -1,7 +1,7 @@
 //! Whether a converted folder is what it was.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -77,7 +77,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
     let Some(bytes) = read_small(&path)? else {
         return Err(Error::NoManifest { path: folder.to_owned() });
     };
-    let broken = |message: String| Error::Manifest { path: path.clone(), message };
+    let broken = |message: String| Error::Manifest { path: path.to_owned(), message };
     let manifest: Manifest =
         serde_json::from_slice(&bytes).map_err(|e| broken(format!("JSON, line {}", e.line())))?;
     if manifest.schema_version != SCHEMA_VERSION {
@@ -123,12 +123,15 @@ struct FileCheck {
 }
 
 fn check_file(
-    path: &PathBuf,
+    path: &Path,
     expected: &crate::manifest::FileRecord,
     check_tensors: bool,
 ) -> Result<FileCheck, Error> {
-    let differs =
-        |what: String| Error::Differs { path: path.clone(), name: sanitise(&expected.name), what };
+    let differs = |what: String| Error::Differs {
+        path: path.to_owned(),
+        name: sanitise(&expected.name),
+        what,
+    };
     let file = match open_regular(path) {
         Err(Error::NotFound { .. }) => return Err(differs("it is missing".to_owned())),
         other => other?,
@@ -142,7 +145,7 @@ fn check_file(
     } else {
         None
     };
-    let read = |source| Error::Read { path: path.clone(), source };
+    let read = |source| Error::Read { path: path.to_owned(), source };
     let mut reader = HashingReader::new(file).map_err(read)?;
     let mut check = FileCheck { tensors: Vec::new(), not_finite: Vec::new() };
     for tensor in header.into_iter().flatten() {

@@ -1,6 +1,8 @@
 //! The child process that reads pickles. This program is both: started with an argument it is the
 //! child, without one it runs the checks.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test without libtest")]
+
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::process::{Command, ExitCode, Stdio};

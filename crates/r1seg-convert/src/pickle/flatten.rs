@@ -110,7 +110,9 @@ pub(super) fn flatten(machine: &Machine<'_>, root: Id) -> Result<Flat, PickleErr
     Ok(flat)
 }
 
-/// The dict inside a wrapper, its name, and how many values lie beside it.
+/// The dict inside a wrapper, its name, and how many values lie beside it. The names of a state dict
+/// are whole paths, so that a dict under one of these names is never a part of the weights; a tensor
+/// beside it is a random state or the like.
 fn unwrap(machine: &Machine<'_>, id: Id) -> Result<Option<(String, Id, u64)>, PickleError> {
     let Value::Dict(pairs) = machine.value(id)? else {
         return Ok(None);
@@ -118,9 +120,6 @@ fn unwrap(machine: &Machine<'_>, id: Id) -> Result<Option<(String, Id, u64)>, Pi
     let mut found: Option<(String, Id, u64)> = None;
     let mut looked_into = Vec::new();
     for (key, value) in pairs {
-        if matches!(machine.value(*value)?, Value::Tensor(_)) {
-            return Ok(None);
-        }
         let Value::Str(key) = machine.value(*key)? else {
             continue;
         };

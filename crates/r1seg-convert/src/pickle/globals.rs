@@ -72,6 +72,7 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
             "scalar" | "_reconstruct" => Global::Inert,
             _ => return None,
         },
+        "numpy.core.numeric" | "numpy._core.numeric" if name == "_frombuffer" => Global::Inert,
         _ => return None,
     })
 }

@@ -65,9 +65,11 @@ fn weights_under_model_or_state_dict_are_found_and_the_rest_is_ignored() {
         let mut file = TorchFile::new(2);
         let (weight, bias) = weights(&mut file);
         let momentum = file.add_f32(&[2], &[9.0, 9.0]);
-        let state = Val::Dict(vec![(Val::Int(0), dict(vec![("m", Val::Tensor(momentum))]))]);
+        let state =
+            Val::Dict(vec![(Val::Int(0), dict(vec![("m", Val::Tensor(momentum.clone()))]))]);
         file.root = dict(vec![
             ("epoch", Val::Int(7)),
+            ("random_state", Val::Tensor(momentum.clone())),
             ("loss", Val::Float(0.5)),
             (
                 wrapper,
@@ -79,7 +81,7 @@ fn weights_under_model_or_state_dict_are_found_and_the_rest_is_ignored() {
             let place = Place::new();
             let report = place.convert_bytes("x.pth", &bytes).unwrap();
             assert_eq!(tensors_of(&place.out()), expected("w."));
-            assert_eq!((report.wrappers, report.ignored), (vec![wrapper.to_owned()], 3));
+            assert_eq!((report.wrappers, report.ignored), (vec![wrapper.to_owned()], 4));
         }
     }
 }

@@ -183,6 +183,10 @@ fn a_tokenizer_comes_whole_from_one_folder() {
     place.write("base/added_tokens.json", b"of the base");
     options.base = Some(place.path("base"));
     place.convert(&options).unwrap();
+    // The same from a folder without weights.
+    std::fs::remove_file(place.path("base/model.safetensors")).unwrap();
+    options.replace = true;
+    place.convert(&options).unwrap();
     let read = std::fs::read(place.out().join("added_tokens.json")).unwrap();
     assert_eq!(read, b"of the base");
 }
@@ -255,6 +259,11 @@ fn r7_an_existing_output_is_kept_unless_r1seg_made_it_and_may_replace_it() {
         assert!(matches!(error, Error::NotReplaceable { .. }), "{error:?}");
         assert!(place.path(name).exists());
     }
+    // Nor is the source, even if r1seg made it.
+    options.source = place.out();
+    assert_eq!(place.convert(&options).unwrap_err().kind(), ErrorKind::Usage);
+    options.source = place.path("src");
+
     std::fs::create_dir(place.path("empty")).unwrap();
     options.replace = false;
     convert(&options, &place.path("empty"), &mut go_on).unwrap();
