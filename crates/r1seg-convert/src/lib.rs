@@ -9,7 +9,7 @@
 //! - Pickles are *parsed and never run* (`pickle`, `torch`): a machine that can only describe tensors,
 //!   a list of the names that a file may ask for, and limits on everything. A program lends a child
 //!   process to do it in ([`Sandbox`], [`sandbox_main`]).
-//! - Weights stream through a few megabytes of memory (`stream`), converted (`dtype`), with LoRA
+//! - Weights stream through a few megabytes of memory (`stream`, `pipeline`), converted (`dtype`), with LoRA
 //!   updates merged (`lora`), and are hashed on the way.
 //! - Names change in one place (`keys`).
 //! - [`convert`] makes a folder that appears whole or not at all; [`verify`] checks it again.
@@ -42,6 +42,7 @@ mod lora;
 mod manifest;
 mod output;
 mod pickle;
+mod pipeline;
 mod plan;
 mod sandbox;
 mod sidecar;

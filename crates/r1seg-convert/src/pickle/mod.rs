@@ -5,6 +5,7 @@
 //! dicts. No name is looked up in any module, nothing is called, and what is built is bounded by the
 //! bytes that are really there.
 
+mod bytes;
 mod calls;
 mod error;
 mod flatten;

@@ -2,7 +2,6 @@
 //! each in a pickle of its own; then the storages, each after its length.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::{TorchIndex, io, locate};
@@ -19,7 +18,10 @@ fn refuse<T>(what: impl Into<String>) -> Result<T, PickleError> {
     Err(PickleError::Container { what: what.into() })
 }
 
-pub(super) fn read(file: &mut File, file_bytes: u64) -> Result<TorchIndex, PickleError> {
+pub(super) fn read<R: Read + Seek>(
+    file: &mut R,
+    file_bytes: u64,
+) -> Result<TorchIndex, PickleError> {
     // The pickles come first; their length is known only once they are read.
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -67,8 +69,8 @@ pub(super) fn read(file: &mut File, file_bytes: u64) -> Result<TorchIndex, Pickl
 }
 
 /// Walks over the storages, from length to length.
-fn places(
-    file: &mut File,
+fn places<R: Read + Seek>(
+    file: &mut R,
     file_bytes: u64,
     start: u64,
     keys: Vec<String>,

@@ -5,7 +5,6 @@
 mod legacy;
 mod zip;
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +46,7 @@ impl TorchIndex {
 ///
 /// # Errors
 /// [`PickleError`] for everything that is not a plain checkpoint.
-pub fn read_index(file: &mut File) -> Result<TorchIndex, PickleError> {
+pub fn read_index<R: Read + Seek>(file: &mut R) -> Result<TorchIndex, PickleError> {
     let file_bytes = file.seek(SeekFrom::End(0)).map_err(io)?;
     let mut magic = [0; 4];
     file.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -69,7 +68,7 @@ fn io(source: std::io::Error) -> PickleError {
     PickleError::Io { what: source.to_string() }
 }
 
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> Result<usize, PickleError> {
+fn read_up_to<R: Read>(file: &mut R, buffer: &mut [u8]) -> Result<usize, PickleError> {
     let mut got = 0;
     while let Some(rest) = buffer.get_mut(got..).filter(|rest| !rest.is_empty()) {
         match file.read(rest).map_err(io)? {

@@ -1,7 +1,6 @@
 //! Zip archives: `NAME/data.pkl`, `NAME/data/KEY`, `NAME/byteorder`.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 
 use zip::{CompressionMethod, ZipArchive};
 
@@ -20,7 +19,10 @@ fn broken(error: zip::result::ZipError) -> PickleError {
     }
 }
 
-pub(super) fn read(file: &mut File, file_bytes: u64) -> Result<TorchIndex, PickleError> {
+pub(super) fn read<R: Read + Seek>(
+    file: &mut R,
+    file_bytes: u64,
+) -> Result<TorchIndex, PickleError> {
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
     if archive.len() > 2 * MAX_TENSORS {
         return refuse(format!("the zip archive has {} members", archive.len()));
@@ -65,7 +67,7 @@ pub(super) fn read(file: &mut File, file_bytes: u64) -> Result<TorchIndex, Pickl
 }
 
 /// The folder inside the archive that holds `data.pkl`.
-fn root(archive: &ZipArchive<BufReader<&mut File>>) -> Result<String, PickleError> {
+fn root<R: Read + Seek>(archive: &ZipArchive<BufReader<&mut R>>) -> Result<String, PickleError> {
     let mut found = None;
     for name in archive.file_names() {
         let name = name.map_err(broken)?;
@@ -86,8 +88,8 @@ fn root(archive: &ZipArchive<BufReader<&mut File>>) -> Result<String, PickleErro
 }
 
 /// A small member, inflated no further than `limit`.
-fn member(
-    archive: &mut ZipArchive<BufReader<&mut File>>,
+fn member<R: Read + Seek>(
+    archive: &mut ZipArchive<BufReader<&mut R>>,
     name: &str,
     limit: u64,
 ) -> Result<Option<Vec<u8>>, PickleError> {

@@ -292,7 +292,8 @@ fn w2_a_file_cut_at_any_byte_is_refused() {
 
 #[test]
 fn w2_tensors_beyond_their_storage_are_refused() {
-    let changes: [(&str, fn(&mut Tensor)); 9] = [
+    type Change = fn(&mut Tensor);
+    let changes: [(&str, Change); 9] = [
         ("offset", |t| t.offset = 1),
         ("negative offset", |t| t.offset = -1),
         ("offset beyond 64 bits", |t| t.offset = i64::MAX),
