@@ -12,6 +12,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "r1seg-volume",
             "r1seg-tokenizer",
+            "r1seg-convert",
             "r1seg-vit3d",
             "r1seg-projector",
             "r1seg-llm",
@@ -22,8 +23,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("r1seg-volume", &[]),
     ("r1seg-tokenizer", &[]),
-    ("r1seg-phantom", &[]),
+    ("r1seg-convert", &[]),
     ("r1seg-hub", &[]),
+    ("r1seg-phantom", &[]),
     ("r1seg-vit3d", &["r1seg-nn"]),
     ("r1seg-projector", &["r1seg-nn"]),
     ("r1seg-llm", &["r1seg-nn"]),
@@ -33,8 +35,14 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no tensors.
-const WITHOUT_CANDLE: &[&str] =
-    &["r1seg-volume", "r1seg-tokenizer", "r1seg-phantom", "r1seg-hub", "r1seg-kernels"];
+const WITHOUT_CANDLE: &[&str] = &[
+    "r1seg-volume",
+    "r1seg-tokenizer",
+    "r1seg-convert",
+    "r1seg-hub",
+    "r1seg-phantom",
+    "r1seg-kernels",
+];
 
 /// Crates that are parts of a model.
 const MODEL_CRATES: &[&str] =

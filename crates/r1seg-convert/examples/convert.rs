@@ -1,0 +1,67 @@
+//! Converts a checkpoint, or verifies a converted one.
+//!
+//! ```text
+//! cargo run --release -p r1seg-convert --example convert -- SOURCE OUT [bf16|f16|f32] [BASE]
+//! cargo run --release -p r1seg-convert --example convert -- verify FOLDER
+//! ```
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use r1seg_convert::{ConvertOptions, Error, Sandbox, TargetDtype, convert, sandbox_main, verify};
+
+/// The hidden command that reads pickles.
+const SANDBOX: &str = "read-pickle";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        [SANDBOX] => return if sandbox_main() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        ["verify", folder] => verify(Path::new(folder), true).map(|verified| {
+            println!("{} tensors, {} bytes", verified.tensors, verified.bytes);
+        }),
+        [source, out, rest @ ..] => run(source, out, rest),
+        _ => {
+            eprintln!("SOURCE OUT [bf16|f16|f32] [BASE], or verify FOLDER");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error[{}]: {error}", error.code());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(source: &str, out: &str, rest: &[&str]) -> Result<(), Error> {
+    let mut options = ConvertOptions::new(source);
+    for word in rest {
+        match *word {
+            "bf16" => options.dtype = Some(TargetDtype::Bf16),
+            "f16" => options.dtype = Some(TargetDtype::F16),
+            "f32" => options.dtype = Some(TargetDtype::F32),
+            base => options.base = Some(PathBuf::from(base)),
+        }
+    }
+    options.sandbox = std::env::current_exe()
+        .ok()
+        .map(|program| Sandbox { program, arguments: vec![SANDBOX.into()] });
+    let report = convert(&options, Path::new(out), &mut |_| ControlFlow::Continue(()))?;
+    println!(
+        "{} tensors, {} bytes read, {} written, pickles {:?}, prefixes {:?}, dropped {:?}, lora {:?}",
+        report.manifest.tensors,
+        report.bytes_read,
+        report.bytes_written,
+        report.pickles,
+        report.prefixes,
+        report.dropped,
+        report.manifest.lora,
+    );
+    Ok(())
+}

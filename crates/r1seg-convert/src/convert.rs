@@ -1,0 +1,222 @@
+//! The conversion from end to end.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::lora::Lora;
+use crate::manifest::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
+use crate::output::Staged;
+use crate::pipeline::{run, shard_name};
+use crate::plan::{Plan, plan};
+use crate::stream::Sources;
+use crate::{Error, Sandbox, TargetDtype, sidecar, source};
+
+/// What to convert, and how.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    /// A file of weights, an index of shards, or a folder.
+    pub source: PathBuf,
+    /// A checkpoint that the source lies on top of: its tensors come along where the source has none of
+    /// that name, and so do small files. A folder without weights lends only the latter.
+    pub base: Option<PathBuf>,
+    /// What floating-point weights become; `None` keeps each as it is, but for f64, which becomes f32.
+    pub dtype: Option<TargetDtype>,
+    /// The most bytes of weights in one file. A tensor is never cut in two.
+    pub max_shard_bytes: u64,
+    /// The numbers of a LoRA training run.
+    pub lora: Lora,
+    /// Whether NaN and infinities are an error.
+    pub check_tensors: bool,
+    /// Whether a folder that r1seg converted before is replaced.
+    pub replace: bool,
+    /// The process that reads pickles; `None` reads them in this one.
+    pub sandbox: Option<Sandbox>,
+}
+
+impl ConvertOptions {
+    /// The defaults: formats kept, shards of 5 GB, weights checked, nothing replaced, no child.
+    pub fn new(source: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            base: None,
+            dtype: None,
+            max_shard_bytes: 5_000_000_000,
+            lora: Lora::default(),
+            check_tensors: true,
+            replace: false,
+            sandbox: None,
+        }
+    }
+}
+
+/// How far a conversion is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Bytes of weights that were read.
+    pub done: u64,
+    /// Bytes of weights to read.
+    pub total: u64,
+    /// The tensor at hand.
+    pub tensor: &'a str,
+}
+
+/// What a conversion did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What was written, as `manifest.json` has it.
+    pub manifest: Manifest,
+    /// Bytes of all files that were read.
+    pub bytes_read: u64,
+    /// Bytes of all files that were written, but for `manifest.json`.
+    pub bytes_written: u64,
+    /// Dicts around the weights that were taken off, outermost first.
+    pub wrappers: Vec<String>,
+    /// Prefixes of names that were taken off.
+    pub prefixes: Vec<&'static str>,
+    /// Tensors that were left out, since they are computed from the configuration.
+    pub dropped: Vec<String>,
+    /// Values beside the weights that were left out: optimizer states, epochs.
+    pub ignored: u64,
+    /// Tensors that share their numbers with another, and are now written out.
+    pub tied: usize,
+    /// Whether some source was a pickle, and if so, whether it was read in a child process.
+    pub pickles: Option<PickleReading>,
+    /// Whether there is a `config.json`.
+    pub has_config: bool,
+    /// Whether there is a vocabulary.
+    pub has_tokenizer: bool,
+}
+
+/// Where pickles were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PickleReading {
+    /// In a child process with limits.
+    Sandboxed,
+    /// In this process.
+    InProcess,
+}
+
+/// Turns a published checkpoint into a folder that r1seg loads: safetensors, `config.json`,
+/// tokenizer files and `manifest.json`.
+///
+/// The folder `out` appears whole at the end, or not at all. Weights pass through a few megabytes of
+/// memory, tensor by tensor; a tensor that is not stored in order takes up to 1 GiB.
+/// `progress` is asked after every few megabytes whether to go on.
+///
+/// # Errors
+/// Every [`Error`] but those of [`verify`](crate::verify).
+pub fn convert(
+    options: &ConvertOptions,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Report, Error> {
+    if options.max_shard_bytes == 0 {
+        return Err(Error::Option { what: "a shard of 0 bytes holds no tensor".to_owned() });
+    }
+    // Before anything is read: who cannot write need not wait.
+    let staged = Staged::new(out, options.replace)?;
+
+    let sandbox = options.sandbox.as_ref();
+    let checkpoint = source::open(&options.source, sandbox)?;
+    let (base, base_folder) = match options.base.as_deref() {
+        None => (None, None),
+        Some(path) => match source::open(path, sandbox) {
+            Ok(base) => (Some(base), None),
+            // A folder may lend its small files alone.
+            Err(Error::NoWeights { .. }) if path.is_dir() => (None, Some(path.to_owned())),
+            Err(error) => return Err(error),
+        },
+    };
+    let mut plan = plan(checkpoint, base, options.lora, options.dtype, options.max_shard_bytes)?;
+    plan.folders.extend(base_folder);
+    refuse_same_folder(&plan.folders, out)?;
+
+    let mut files = sidecar::write(&plan.folders, staged.path(), options.dtype)?;
+    let sources = Sources::open(&plan.files)?;
+    let bytes_read = sources.bytes();
+    let (read, mut shards) = run(&plan, sources, options, staged.path(), progress)?;
+    shards.extend(index(&plan, staged.path())?);
+    shards.append(&mut files);
+    shards.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let planned = || plan.shards.iter().flatten();
+    let manifest = Manifest {
+        schema_version: SCHEMA_VERSION,
+        r1seg_version: env!("CARGO_PKG_VERSION").to_owned(),
+        dtype: options.dtype,
+        sources: read,
+        files: shards,
+        tensors: planned().count(),
+        parameters: planned().filter_map(|tensor| tensor.from.entry.numbers()).sum(),
+        lora: plan.lora.clone(),
+    };
+    let written = |source| Error::Write { path: staged.path().join(MANIFEST), source };
+    let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| written(e.into()))?;
+    json.push(b'\n');
+    sidecar::put(staged.path(), MANIFEST, &json)?;
+    staged.publish(options.replace)?;
+
+    let has = |name: &str| manifest.files.iter().any(|file| file.name == name);
+    Ok(Report {
+        bytes_read,
+        bytes_written: manifest.files.iter().map(|file| file.bytes).sum(),
+        wrappers: plan.wrappers,
+        prefixes: plan.renamed.prefixes,
+        dropped: plan.renamed.dropped,
+        ignored: plan.ignored,
+        tied: plan.tied,
+        pickles: plan.has_pickles.then_some(match sandbox {
+            Some(_) => PickleReading::Sandboxed,
+            None => PickleReading::InProcess,
+        }),
+        has_config: has("config.json"),
+        has_tokenizer: ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
+            .into_iter()
+            .any(has),
+        manifest,
+    })
+}
+
+/// Replacing a folder by what was made of it would lose the original.
+fn refuse_same_folder(sources: &[PathBuf], out: &Path) -> Result<(), Error> {
+    let Ok(out) = out.canonicalize() else {
+        return Ok(());
+    };
+    for source in sources {
+        let source = if source.as_os_str().is_empty() { Path::new(".") } else { source };
+        if source.canonicalize().is_ok_and(|source| source == out) {
+            let what = "the output folder is the source's".to_owned();
+            return Err(Error::Option { what });
+        }
+    }
+    Ok(())
+}
+
+/// Which tensor is in which shard, where there are several.
+fn index(plan: &Plan, folder: &Path) -> Result<Option<FileRecord>, Error> {
+    const INDEX: &str = "model.safetensors.index.json";
+    let count = plan.shards.len();
+    if count < 2 {
+        return Ok(None);
+    }
+    let mut weight_map = std::collections::BTreeMap::new();
+    let mut total = 0u64;
+    for (i, shard) in plan.shards.iter().enumerate() {
+        for tensor in shard {
+            weight_map.insert(&tensor.from.entry.name, shard_name(i, count));
+            total += tensor.bytes();
+        }
+    }
+    let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+    let failed = |source| Error::Write { path: folder.join(INDEX), source };
+    let mut json = serde_json::to_vec_pretty(&index).map_err(|e| failed(e.into()))?;
+    json.push(b'\n');
+    sidecar::put(folder, INDEX, &json).map(Some)
+}
+
+impl Report {
+    /// What became of LoRA updates, if there were any.
+    pub fn lora(&self) -> Option<&LoraRecord> {
+        self.manifest.lora.as_ref()
+    }
+}

@@ -1,0 +1,220 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::pickle::PickleError;
+use crate::sandbox::SandboxError;
+
+/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The checkpoint was read, and cannot be used (exit code 78).
+    BadModel,
+    /// The input is missing or may not be read (66).
+    Missing,
+    /// The output exists already or cannot be created (73).
+    CannotCreate,
+    /// The storage failed while reading or writing (74).
+    Io,
+    /// The caller stopped it (130).
+    Cancelled,
+    /// The options make no sense (2).
+    Usage,
+}
+
+/// Everything that can go wrong in this crate.
+///
+/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
+/// carry the rest. Names of tensors and files in a message are shortened to printable characters.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum Error {
+    #[error("no such file or folder")]
+    NotFound { path: PathBuf },
+    #[error("no weights found; a checkpoint has .safetensors, .bin, .pth, .pt or .ckpt files")]
+    NoWeights { path: PathBuf },
+    #[error("the folder holds several checkpoints: {names}")]
+    Ambiguous { path: PathBuf, names: String },
+    #[error("cannot be read")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("the file changed or ends early while it is read")]
+    Changed { path: PathBuf },
+
+    #[error("{0}", reason)]
+    Pickle { path: PathBuf, reason: PickleError },
+    #[error("{source}")]
+    Sandbox { path: PathBuf, source: SandboxError },
+    #[error("the safetensors header is not usable: {message}")]
+    Safetensors { path: PathBuf, message: String },
+    #[error("the index is not usable: {message}")]
+    Index { path: PathBuf, message: String },
+    #[error("{what}")]
+    Config { path: PathBuf, what: String },
+
+    #[error("tensor `{name}` is in the checkpoint twice")]
+    Duplicate { path: PathBuf, name: String },
+    #[error("{} tensors have no numbers: {}", count, names)]
+    EmptyTensors { path: PathBuf, count: usize, names: String },
+    #[error("{count} tensors hold NaN or infinity: {names}")]
+    NotFinite { path: PathBuf, count: usize, names: String },
+    #[error("tensor `{name}` holds {count} numbers beyond the range of {dtype}")]
+    Overflow { path: PathBuf, name: String, count: u64, dtype: &'static str },
+    #[error("tensor `{name}` is stored with strides over {bytes} bytes; {most} are the limit")]
+    Strided { path: PathBuf, name: String, bytes: u64, most: u64 },
+
+    #[error("the checkpoint holds only LoRA updates of {count} matrices, without the matrices")]
+    NeedsBase { path: PathBuf, count: usize },
+    #[error("LoRA weights are not usable: {message}")]
+    Lora { path: PathBuf, message: String },
+
+    #[error("{what}")]
+    Option { what: String },
+    #[error("exists already")]
+    Exists { path: PathBuf },
+    #[error("is neither empty nor a folder that r1seg converted; it is not replaced")]
+    NotReplaceable { path: PathBuf },
+    #[error("cannot be created")]
+    CannotCreate { path: PathBuf, source: io::Error },
+    #[error("writing failed")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("stopped by the caller")]
+    Cancelled,
+
+    #[error("has no manifest.json to verify it by")]
+    NoManifest { path: PathBuf },
+    #[error("manifest.json is not usable: {message}")]
+    Manifest { path: PathBuf, message: String },
+    #[error("{name} differs from the manifest: {what}")]
+    Differs { path: PathBuf, name: String, what: String },
+}
+
+impl Error {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "R-CNV-01",
+            Self::NoWeights { .. } => "R-CNV-02",
+            Self::Ambiguous { .. } => "R-CNV-03",
+            Self::Read { .. } => "R-CNV-04",
+            Self::Changed { .. } => "R-CNV-05",
+            Self::Pickle { .. } => "R-CNV-06",
+            Self::Sandbox { .. } => "R-CNV-07",
+            Self::Safetensors { .. } => "R-CNV-08",
+            Self::Index { .. } => "R-CNV-09",
+            Self::Config { .. } => "R-CNV-10",
+            Self::Duplicate { .. } => "R-CNV-11",
+            Self::EmptyTensors { .. } => "R-CNV-12",
+            Self::NotFinite { .. } => "R-CNV-13",
+            Self::Overflow { .. } => "R-CNV-14",
+            Self::Strided { .. } => "R-CNV-15",
+            Self::NeedsBase { .. } => "R-CNV-16",
+            Self::Lora { .. } => "R-CNV-17",
+            Self::Option { .. } => "R-CNV-18",
+            Self::Exists { .. } => "R-CNV-19",
+            Self::NotReplaceable { .. } => "R-CNV-20",
+            Self::CannotCreate { .. } => "R-CNV-21",
+            Self::Write { .. } => "R-CNV-22",
+            Self::Cancelled => "R-CNV-23",
+            Self::NoManifest { .. } => "R-VER-01",
+            Self::Manifest { .. } => "R-VER-02",
+            Self::Differs { .. } => "R-VER-03",
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::NoWeights { .. } | Self::NoManifest { .. } => {
+                ErrorKind::Missing
+            }
+            Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Missing,
+                _ => ErrorKind::Io,
+            },
+            Self::Pickle { reason: PickleError::Io { .. }, .. } => ErrorKind::Io,
+            Self::Sandbox { source: SandboxError::Start(_), .. }
+            | Self::Changed { .. }
+            | Self::Write { .. } => ErrorKind::Io,
+            Self::Exists { .. } | Self::NotReplaceable { .. } | Self::CannotCreate { .. } => {
+                ErrorKind::CannotCreate
+            }
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Option { .. } | Self::Ambiguous { .. } | Self::NeedsBase { .. } => {
+                ErrorKind::Usage
+            }
+            _ => ErrorKind::BadModel,
+        }
+    }
+
+    /// The file or folder that it is about.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::NotFound { path }
+            | Self::NoWeights { path }
+            | Self::Ambiguous { path, .. }
+            | Self::Read { path, .. }
+            | Self::Changed { path }
+            | Self::Pickle { path, .. }
+            | Self::Sandbox { path, .. }
+            | Self::Safetensors { path, .. }
+            | Self::Index { path, .. }
+            | Self::Config { path, .. }
+            | Self::Duplicate { path, .. }
+            | Self::EmptyTensors { path, .. }
+            | Self::NotFinite { path, .. }
+            | Self::Overflow { path, .. }
+            | Self::Strided { path, .. }
+            | Self::NeedsBase { path, .. }
+            | Self::Lora { path, .. }
+            | Self::Exists { path }
+            | Self::NotReplaceable { path }
+            | Self::CannotCreate { path, .. }
+            | Self::Write { path, .. }
+            | Self::NoManifest { path }
+            | Self::Manifest { path, .. }
+            | Self::Differs { path, .. } => Some(path),
+            Self::Option { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn fix(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound { .. } | Self::NoWeights { .. } => "check the path",
+            Self::Ambiguous { .. } => "name the file instead of the folder",
+            Self::Changed { .. } => "wait until the download is complete, or repeat it",
+            Self::Pickle { reason, .. } => match reason {
+                PickleError::Truncated { .. } => "repeat the download; the file is cut off",
+                PickleError::Global { .. } | PickleError::Opcode { .. } => {
+                    "if you trust the file, save only its weights again: \
+                     torch.save(model.state_dict(), ..)"
+                }
+                _ => "repeat the download, or ask whoever made the file for safetensors",
+            },
+            Self::EmptyTensors { .. } => {
+                "the weights were saved from DeepSpeed ZeRO-3 without being gathered; run its \
+                 zero_to_fp32.py and convert the result"
+            }
+            Self::NotFinite { .. } => "the checkpoint is damaged; turn the check off to convert it",
+            Self::Overflow { .. } => "convert to bf16, which has the range of f32",
+            Self::Strided { .. } => "save the tensor again after .contiguous()",
+            Self::NeedsBase { .. } => "name the folder of the base model",
+            Self::Exists { .. } => "choose another folder, or allow replacing it",
+            Self::NotReplaceable { .. } => "choose another folder",
+            Self::Differs { .. } => "convert or download it again",
+            Self::NoManifest { .. } => "convert the checkpoint; that writes one",
+            _ => return None,
+        })
+    }
+}
+
+/// The first five of many names, fit to be shown.
+pub(crate) fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names = names.map(|name| format!("`{}`", crate::pickle::sanitise(name)));
+    let mut text = names.by_ref().take(5).collect::<Vec<_>>().join(", ");
+    if names.next().is_some() {
+        text.push_str(", ..");
+    }
+    text
+}

@@ -1,0 +1,65 @@
+//! `manifest.json`: what a converted folder holds, and what it was made of.
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name.
+pub const MANIFEST: &str = "manifest.json";
+/// The version of its layout.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One file, by name, length and hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// A plain file name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256 of its contents, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// How low-rank updates were merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraRecord {
+    /// Matrices that were updated.
+    pub merged: usize,
+    /// The ranks that occur, ascending.
+    pub ranks: Vec<u64>,
+    /// The numerator of the scale `alpha / r`.
+    pub alpha: f64,
+    /// Where alpha comes from.
+    pub alpha_from: AlphaSource,
+}
+
+/// Where the numerator of a LoRA scale comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlphaSource {
+    /// The caller.
+    Option,
+    /// `adapter_config.json` beside the weights.
+    AdapterConfig,
+    /// Twice the rank, as R1Seg-3D and M3D-LaMed are trained.
+    TwiceTheRank,
+}
+
+/// The contents of `manifest.json`. The same source and options give the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The version of r1seg that wrote it.
+    pub r1seg_version: String,
+    /// What the floating-point weights are stored as; `None` where each kept its own format.
+    pub dtype: Option<crate::TargetDtype>,
+    /// The files that were read, by name without folder.
+    pub sources: Vec<FileRecord>,
+    /// The files of this folder, except this one.
+    pub files: Vec<FileRecord>,
+    /// Tensors in it.
+    pub tensors: usize,
+    /// Numbers in these.
+    pub parameters: u64,
+    /// What became of LoRA updates.
+    pub lora: Option<LoraRecord>,
+}

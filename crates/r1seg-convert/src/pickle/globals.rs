@@ -1,0 +1,143 @@
+//! The names that a pickle of weights may ask for, and what each stands for here.
+//!
+//! A name is never looked up anywhere: it is one of these, or the file is refused.
+
+use crate::Dtype;
+
+/// What a name in a pickle stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Global {
+    RebuildTensor,
+    RebuildTensorV2,
+    /// Takes the dtype as an argument, over bytes without one.
+    RebuildTensorV3,
+    RebuildParameter,
+    RebuildParameterWithState,
+    /// A tensor with attributes: `(rebuild, type, args, state)`.
+    RebuildFromType,
+    /// A typed storage; `None` holds bytes.
+    Storage(Option<Dtype>),
+    Dtype(Dtype),
+    /// The class `torch.Tensor` or a parameter, as an argument only.
+    TensorClass,
+    OrderedDict,
+    DefaultDict,
+    Size,
+    /// Builds something that is kept as an opaque value and ignored.
+    Inert,
+}
+
+/// Looks a name up in the list.
+pub(super) fn find(module: &str, name: &str) -> Option<Global> {
+    Some(match module {
+        "torch._utils" => match name {
+            "_rebuild_tensor" => Global::RebuildTensor,
+            "_rebuild_tensor_v2" => Global::RebuildTensorV2,
+            "_rebuild_tensor_v3" => Global::RebuildTensorV3,
+            "_rebuild_parameter" => Global::RebuildParameter,
+            "_rebuild_parameter_with_state" => Global::RebuildParameterWithState,
+            _ => return None,
+        },
+        "torch._tensor" if name == "_rebuild_from_type_v2" => Global::RebuildFromType,
+        "torch.nn.parameter" if name == "Parameter" => Global::TensorClass,
+        "torch.storage" => match name {
+            "UntypedStorage" | "TypedStorage" | "_UntypedStorage" => Global::Storage(None),
+            _ => return None,
+        },
+        "torch" => match name {
+            "Tensor" => Global::TensorClass,
+            "Size" => Global::Size,
+            "device" => Global::Inert,
+            "UntypedStorage" => Global::Storage(None),
+            _ => match name.strip_suffix("Storage") {
+                Some(kind) => Global::Storage(Some(storage_dtype(kind)?)),
+                None => Global::Dtype(dtype(name)?),
+            },
+        },
+        "collections" => match name {
+            "OrderedDict" => Global::OrderedDict,
+            "defaultdict" => Global::DefaultDict,
+            "Counter" => Global::Inert,
+            _ => return None,
+        },
+        // Numbers, strings and sets beside the weights: epochs, losses, random states.
+        "_codecs" if name == "encode" => Global::Inert,
+        "builtins" | "__builtin__" => match name {
+            "set" | "frozenset" | "list" | "dict" | "int" | "float" | "bool" | "complex"
+            | "bytearray" | "slice" => Global::Inert,
+            _ => return None,
+        },
+        "numpy" if matches!(name, "dtype" | "ndarray") => Global::Inert,
+        "numpy.core.multiarray" | "numpy._core.multiarray" => match name {
+            "scalar" | "_reconstruct" => Global::Inert,
+            _ => return None,
+        },
+        "numpy.core.numeric" | "numpy._core.numeric" if name == "_frombuffer" => Global::Inert,
+        _ => return None,
+    })
+}
+
+fn storage_dtype(kind: &str) -> Option<Dtype> {
+    Some(match kind {
+        "Double" => Dtype::F64,
+        "Float" => Dtype::F32,
+        "Half" => Dtype::F16,
+        "BFloat16" => Dtype::Bf16,
+        "Long" => Dtype::I64,
+        "Int" => Dtype::I32,
+        "Short" => Dtype::I16,
+        "Char" => Dtype::I8,
+        "Byte" => Dtype::U8,
+        "Bool" => Dtype::Bool,
+        _ => return None,
+    })
+}
+
+fn dtype(name: &str) -> Option<Dtype> {
+    Some(match name {
+        "float64" | "double" => Dtype::F64,
+        "float32" | "float" => Dtype::F32,
+        "float16" | "half" => Dtype::F16,
+        "bfloat16" => Dtype::Bf16,
+        "int64" | "long" => Dtype::I64,
+        "int32" | "int" => Dtype::I32,
+        "int16" | "short" => Dtype::I16,
+        "int8" => Dtype::I8,
+        "uint8" => Dtype::U8,
+        "uint16" => Dtype::U16,
+        "uint32" => Dtype::U32,
+        "uint64" => Dtype::U64,
+        "bool" => Dtype::Bool,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_run_code_are_not_in_the_list() {
+        for (module, name) in [
+            ("os", "system"),
+            ("posix", "system"),
+            ("nt", "system"),
+            ("subprocess", "Popen"),
+            ("builtins", "eval"),
+            ("builtins", "exec"),
+            ("builtins", "getattr"),
+            ("builtins", "__import__"),
+            ("__builtin__", "apply"),
+            ("torch", "load"),
+            ("torch.storage", "_load_from_bytes"),
+            ("torch.hub", "load"),
+            ("torch.serialization", "load"),
+            ("torch._utils", "_rebuild_qtensor"),
+            ("numpy", "load"),
+            ("_codecs", "lookup"),
+            ("collections", "namedtuple"),
+        ] {
+            assert_eq!(find(module, name), None, "{module}.{name}");
+        }
+    }
+}

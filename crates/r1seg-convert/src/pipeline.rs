@@ -1,0 +1,240 @@
+//! The weights' way through: one thread reads, this one converts and merges, one writes.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crate::dtype::{Tally, convert as convert_numbers, encode, to_f32};
+use crate::error::first_names;
+use crate::lora::{Factors, Update};
+use crate::manifest::FileRecord;
+use crate::pickle::sanitise;
+use crate::plan::{Plan, Planned, header};
+use crate::stream::{Pool, QUEUE, Read, Sources, Write, chunk_bytes, read_all, write_all};
+use crate::{ConvertOptions, Error, Progress};
+
+/// The name of a shard, as transformers counts them.
+pub(crate) fn shard_name(index: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    }
+}
+
+type Records = Vec<FileRecord>;
+
+/// Moves the weights: one thread reads, this one converts, one writes.
+pub(crate) fn run(
+    plan: &Plan,
+    sources: Sources,
+    options: &ConvertOptions,
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<(Records, Records), Error> {
+    let pool = Pool::default();
+    std::thread::scope(|scope| {
+        let (to_converter, from_reader) = sync_channel(QUEUE);
+        let (to_writer, from_converter) = sync_channel(QUEUE);
+        let pool = &pool;
+        scope.spawn(move || {
+            read_all(sources, plan.shards.iter().flatten(), pool, &to_converter);
+        });
+        let writer = scope.spawn(move || write_all(folder, &from_converter, pool));
+        let mut converter = Converter {
+            plan,
+            check: options.check_tensors,
+            input: from_reader,
+            output: to_writer,
+            pool,
+            not_finite: Vec::new(),
+        };
+        let converted = converter.run(folder, progress);
+        // Ends both threads, whatever they wait for.
+        drop(converter);
+        let written = match writer.join() {
+            Ok(written) => written,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        match converted {
+            // The writer's own error says why its queue closed.
+            Err(Stop::Writer) => Err(written.err().unwrap_or(Error::Cancelled)),
+            Err(Stop::Error(error)) => Err(*error),
+            Ok(read) => Ok((read, written?)),
+        }
+    })
+}
+
+enum Stop {
+    /// The writer stopped listening.
+    Writer,
+    Error(Box<Error>),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+struct Converter<'a> {
+    plan: &'a Plan,
+    check: bool,
+    input: Receiver<Read>,
+    output: SyncSender<Write>,
+    pool: &'a Pool,
+    /// Tensors with NaN or infinities.
+    not_finite: Vec<&'a str>,
+}
+
+impl<'a> Converter<'a> {
+    fn run(
+        &mut self,
+        folder: &Path,
+        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<Records, Stop> {
+        let plan = self.plan;
+        let total = plan.shards.iter().flatten().filter_map(|t| t.from.entry.bytes()).sum();
+        let mut done = 0;
+        let mut updates = Updates::new(plan);
+        for (i, shard) in plan.shards.iter().enumerate() {
+            let name = shard_name(i, plan.shards.len());
+            let header = header(shard, &folder.join(&name))?;
+            self.send(Write::Shard { name, header })?;
+            for planned in shard {
+                let factors = match &planned.update {
+                    Some(update) => Some(updates.load(update)?),
+                    None => None,
+                };
+                self.tensor(planned, factors.as_ref(), &mut |bytes| {
+                    done += bytes;
+                    let tensor = planned.from.entry.name.as_str();
+                    progress(Progress { done, total, tensor })
+                })?;
+            }
+        }
+        match self.next()? {
+            Read::Finished(records) if self.not_finite.is_empty() => {
+                self.send(Write::Finish)?;
+                Ok(records)
+            }
+            Read::Finished(_) => Err(Stop::from(Error::NotFinite {
+                path: plan.folders.first().cloned().unwrap_or_default(),
+                count: self.not_finite.len(),
+                names: first_names(self.not_finite.iter().copied()),
+            })),
+            _ => Err(Stop::from(Error::Changed { path: PathBuf::new() })),
+        }
+    }
+
+    fn next(&mut self) -> Result<Read, Stop> {
+        match self.input.recv() {
+            Ok(Read::Failed(error)) => Err(Stop::from(error)),
+            Ok(message) => Ok(message),
+            Err(_) => Err(Stop::from(Error::Changed { path: PathBuf::new() })),
+        }
+    }
+
+    fn send(&mut self, message: Write) -> Result<(), Stop> {
+        self.output.send(message).map_err(|_| Stop::Writer)
+    }
+
+    fn tensor(
+        &mut self,
+        planned: &'a Planned,
+        factors: Option<&Factors>,
+        advance: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
+        let entry = &planned.from.entry;
+        let chunk_bytes = chunk_bytes(planned);
+        let mut left = entry.bytes().unwrap_or(0);
+        let mut tally = Tally::default();
+        let mut first_row = 0;
+        while left > 0 {
+            let Read::Chunk(chunk) = self.next()? else {
+                return Err(Stop::from(Error::Changed { path: PathBuf::new() }));
+            };
+            left = left.saturating_sub(chunk.len() as u64);
+            let mut out = self.pool.take();
+            tally = tally.add(match factors {
+                None => convert_numbers(&chunk, entry.dtype, planned.to, &mut out),
+                Some(factors) => {
+                    let row_length =
+                        entry.shape.last().and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
+                    let mut rows = vec![0.0; chunk.len() / entry.dtype.size()];
+                    to_f32(&chunk, entry.dtype, &mut rows);
+                    factors.add_to(&mut rows, first_row, row_length);
+                    first_row += chunk_bytes / entry.dtype.size() / row_length;
+                    encode(&rows, planned.to, &mut out)
+                }
+            });
+            let read = chunk.len() as u64;
+            self.pool.give(chunk);
+            self.send(Write::Chunk(out))?;
+            if tally.overflown > 0 {
+                return Err(Stop::from(Error::Overflow {
+                    path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
+                    name: sanitise(&entry.name),
+                    count: tally.overflown,
+                    dtype: match planned.to {
+                        crate::Dtype::F16 => "f16",
+                        crate::Dtype::Bf16 => "bf16",
+                        _ => "f32",
+                    },
+                }));
+            }
+            if advance(read).is_break() {
+                return Err(Stop::from(Error::Cancelled));
+            }
+        }
+        if self.check && tally.not_finite > 0 {
+            self.not_finite.push(&entry.name);
+        }
+        Ok(())
+    }
+}
+
+/// The halves of LoRA updates, read where they lie.
+struct Updates<'a> {
+    plan: &'a Plan,
+    /// By file, each opened once.
+    sources: HashMap<usize, Sources>,
+}
+
+impl<'a> Updates<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self { plan, sources: HashMap::new() }
+    }
+
+    fn load(&mut self, update: &Update) -> Result<Factors, Error> {
+        let a = self.numbers(&update.a)?;
+        let b = self.numbers(&update.b)?;
+        let length = |axis: Option<&u64>| axis.and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
+        #[expect(clippy::cast_possible_truncation, reason = "the scale is used in f32")]
+        let scale = update.scale as f32;
+        Ok(Factors {
+            a,
+            b,
+            rank: length(update.a.entry.shape.first()),
+            inputs: length(update.a.entry.shape.last()),
+            scale,
+            transposed: update.transposed,
+        })
+    }
+
+    fn numbers(&mut self, stored: &crate::source::Stored) -> Result<Vec<f32>, Error> {
+        let sources = match self.sources.entry(stored.file) {
+            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                let path = self.plan.files.get(stored.file).cloned().unwrap_or_default();
+                free.insert(Sources::open(&[path])?)
+            }
+        };
+        let mut alone = stored.clone();
+        alone.file = 0;
+        let bytes = sources.read_whole(&alone)?;
+        let mut numbers = vec![0.0; bytes.len() / stored.entry.dtype.size()];
+        to_f32(&bytes, stored.entry.dtype, &mut numbers);
+        Ok(numbers)
+    }
+}

@@ -1,0 +1,205 @@
+//! What is written, tensor by tensor and shard by shard, before the first byte of a weight is read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::error::first_names;
+use crate::keys::{self, Renamed};
+use crate::lora::{self, Lora, Update};
+use crate::manifest::LoraRecord;
+use crate::pickle::sanitise;
+use crate::source::{Checkpoint, Stored};
+use crate::{Dtype, Error, TargetDtype};
+
+/// A tensor to be written.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// Its name, and where its numbers are.
+    pub(crate) from: Stored,
+    pub(crate) to: Dtype,
+    pub(crate) update: Option<Update>,
+}
+
+impl Planned {
+    pub(crate) fn bytes(&self) -> u64 {
+        // Counted when the entry was checked.
+        self.from.entry.numbers().unwrap_or(0) * self.to.size() as u64
+    }
+}
+
+/// Everything that is to be done.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) files: Vec<PathBuf>,
+    /// Files that may hold the configuration and the tokenizer, the preferred first.
+    pub(crate) folders: Vec<PathBuf>,
+    pub(crate) shards: Vec<Vec<Planned>>,
+    pub(crate) renamed: Renamed,
+    pub(crate) wrappers: Vec<String>,
+    pub(crate) ignored: u64,
+    pub(crate) tied: usize,
+    pub(crate) has_pickles: bool,
+    pub(crate) lora: Option<LoraRecord>,
+}
+
+/// Joins a checkpoint and its base, and decides where everything goes.
+pub(crate) fn plan(
+    mut checkpoint: Checkpoint,
+    base: Option<Checkpoint>,
+    lora: Lora,
+    dtype: Option<TargetDtype>,
+    max_shard_bytes: u64,
+) -> Result<Plan, Error> {
+    let mut renamed = keys::normalise(&mut checkpoint.tensors);
+    checkpoint.check_names()?;
+    let folder = checkpoint.folder.clone();
+    let (mut plain, mut updates, record);
+    if lora::is_lora(&checkpoint.tensors) {
+        let sorted = lora::sort(std::mem::take(&mut checkpoint.tensors), &folder, lora)?;
+        (plain, updates, record) = (sorted.plain, sorted.updates, sorted.record);
+    } else {
+        (plain, updates, record) = (std::mem::take(&mut checkpoint.tensors), BTreeMap::new(), None);
+    }
+
+    let mut files = checkpoint.files;
+    let mut folders = vec![folder.clone()];
+    let mut has_pickles = checkpoint.has_pickles;
+    if let Some(mut base) = base {
+        let base_renamed = keys::normalise(&mut base.tensors);
+        base.check_names()?;
+        if lora::is_lora(&base.tensors) {
+            let message = "the base has LoRA updates of its own".to_owned();
+            return Err(Error::Lora { path: base.folder, message });
+        }
+        renamed.dropped.extend(base_renamed.dropped);
+        plain = overlay(base.tensors, plain, files.len());
+        files.extend(base.files);
+        folders.push(base.folder);
+        has_pickles |= base.has_pickles;
+    }
+    check_updates(&plain, &updates, &folder)?;
+
+    // In the order of the files, so that each is read once from front to back.
+    plain.sort_by_key(|stored| (stored.file, stored.entry.start));
+    let tied = plain
+        .windows(2)
+        .filter(|pair| matches!(pair, [a, b] if a.file == b.file && a.entry.start == b.entry.start))
+        .count();
+    let tensors = plain.into_iter().map(|from| Planned {
+        to: match dtype {
+            Some(dtype) if from.entry.dtype.is_float() => dtype.dtype(),
+            // r1seg reads no f64.
+            None if from.entry.dtype == Dtype::F64 => Dtype::F32,
+            _ => from.entry.dtype,
+        },
+        update: updates.remove(&from.entry.name),
+        from,
+    });
+    let shards = into_shards(tensors, max_shard_bytes);
+    Ok(Plan {
+        files,
+        folders,
+        shards,
+        renamed,
+        wrappers: checkpoint.wrappers,
+        ignored: checkpoint.ignored,
+        tied,
+        has_pickles,
+        lora: record,
+    })
+}
+
+/// Tensors of the checkpoint replace those of the base, or come on top.
+fn overlay(base: Vec<Stored>, over: Vec<Stored>, first_base_file: usize) -> Vec<Stored> {
+    let mut by_name: HashMap<String, Stored> = HashMap::new();
+    for mut stored in base {
+        stored.file += first_base_file;
+        by_name.insert(stored.entry.name.clone(), stored);
+    }
+    for stored in over {
+        by_name.insert(stored.entry.name.clone(), stored);
+    }
+    let mut tensors: Vec<Stored> = by_name.into_values().collect();
+    // A map has no order, and tied tensors share their place.
+    tensors.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
+    tensors
+}
+
+fn check_updates(
+    plain: &[Stored],
+    updates: &BTreeMap<String, Update>,
+    folder: &Path,
+) -> Result<(), Error> {
+    let matrices: HashMap<&str, &Stored> =
+        plain.iter().map(|stored| (stored.entry.name.as_str(), stored)).collect();
+    let mut missing = Vec::new();
+    for (name, update) in updates {
+        match matrices.get(name.as_str()) {
+            Some(matrix) => update.check(&matrix.entry, folder)?,
+            None => missing.push(name.as_str()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if missing.len() == updates.len() {
+        return Err(Error::NeedsBase { path: folder.to_owned(), count: missing.len() });
+    }
+    let message =
+        format!("{} updates have no matrix: {}", missing.len(), first_names(missing.into_iter()));
+    Err(Error::Lora { path: folder.to_owned(), message })
+}
+
+/// Fills shard after shard. A tensor that is larger than a shard has one of its own.
+fn into_shards(tensors: impl Iterator<Item = Planned>, max_bytes: u64) -> Vec<Vec<Planned>> {
+    let mut shards: Vec<Vec<Planned>> = Vec::new();
+    let mut filled = 0u64;
+    for tensor in tensors {
+        let bytes = tensor.bytes();
+        let fits = filled.checked_add(bytes).is_some_and(|sum| sum <= max_bytes);
+        match shards.last_mut().filter(|_| fits) {
+            Some(shard) => {
+                shard.push(tensor);
+                filled += bytes;
+            }
+            None => {
+                shards.push(vec![tensor]);
+                filled = bytes;
+            }
+        }
+    }
+    for shard in &mut shards {
+        // Wide numbers first, so that every tensor is aligned to its own format.
+        shard.sort_by_key(|tensor| std::cmp::Reverse(tensor.to.size()));
+    }
+    shards
+}
+
+/// The first bytes of a shard: the length of the header and the header.
+pub(crate) fn header(shard: &[Planned], path: &Path) -> Result<Vec<u8>, Error> {
+    let broken = |message: String| Error::Safetensors { path: path.to_owned(), message };
+    let mut start = 0usize;
+    let mut tensors = Vec::with_capacity(shard.len());
+    for tensor in shard {
+        let axis = |axis: &u64| usize::try_from(*axis).ok();
+        let shape: Option<Vec<usize>> = tensor.from.entry.shape.iter().map(axis).collect();
+        let end = usize::try_from(tensor.bytes()).ok().and_then(|bytes| start.checked_add(bytes));
+        let (Some(shape), Some(end)) = (shape, end) else {
+            return Err(broken(format!("`{}` is too large", sanitise(&tensor.from.entry.name))));
+        };
+        let info =
+            TensorInfo { dtype: tensor.to.to_safetensors(), shape, data_offsets: (start, end) };
+        tensors.push((tensor.from.entry.name.clone(), info));
+        start = end;
+    }
+    // transformers refuses a file that does not say so.
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = Metadata::new(Some(format), tensors).map_err(|e| broken(e.to_string()))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|e| broken(e.to_string()))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut json);
+    Ok(bytes)
+}

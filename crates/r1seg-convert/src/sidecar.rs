@@ -1,0 +1,115 @@
+//! The small files beside the weights: `config.json` and the tokenizer's.
+//!
+//! Only known names are taken over, so that no `.py` file and no pickle comes along. A
+//! `tokenizer.model` is copied as it is: r1seg reads SentencePiece itself, with the ids of the slow
+//! tokenizer that the models are trained with. A `tokenizer.json` made from it could not have them:
+//! the fast pipeline tokenizes text beside added tokens in another way.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::hash::HashingWriter;
+use crate::manifest::FileRecord;
+use crate::source::read_small;
+use crate::{Error, TargetDtype};
+
+/// Taken over byte for byte, from the first folder that has it.
+const COPIED: [&str; 14] = [
+    "generation_config.json",
+    "preprocessor_config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+];
+/// From here on the names belong together: half a tokenizer of each folder would be none.
+const FIRST_OF_TOKENIZER: usize = 6;
+
+/// What of `config.json` is left out: where code lies (nothing here runs any), and paths of the
+/// machine that saved it.
+const DROPPED_FIELDS: [&str; 2] = ["auto_map", "_name_or_path"];
+
+/// Writes the small files into `target`; returns what was written.
+pub(crate) fn write(
+    folders: &[PathBuf],
+    target: &Path,
+    dtype: Option<TargetDtype>,
+) -> Result<Vec<FileRecord>, Error> {
+    let mut records = Vec::new();
+    if let Some((path, bytes)) = first(folders, "config.json")? {
+        let config = normalise_config(&path, &bytes, dtype)?;
+        records.push(put(target, "config.json", &config)?);
+    }
+    let (single, tokenizer) = COPIED.split_at(FIRST_OF_TOKENIZER);
+    for name in single {
+        if let Some((_, bytes)) = first(folders, name)? {
+            records.push(put(target, name, &bytes)?);
+        }
+    }
+    let has_vocabulary = |folder: &&PathBuf| {
+        ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
+            .iter()
+            .any(|name| folder.join(name).is_file())
+    };
+    if let Some(folder) = folders.iter().find(has_vocabulary) {
+        for name in tokenizer {
+            if let Some(bytes) = read_small(&folder.join(name))? {
+                records.push(put(target, name, &bytes)?);
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn first(folders: &[PathBuf], name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
+    for folder in folders {
+        let path = folder.join(name);
+        if let Some(bytes) = read_small(&path)? {
+            return Ok(Some((path, bytes)));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes one small file.
+pub(crate) fn put(target: &Path, name: &str, bytes: &[u8]) -> Result<FileRecord, Error> {
+    let path = target.join(name);
+    let written = std::fs::File::create_new(&path).and_then(|file| {
+        let mut writer = HashingWriter::new(file);
+        writer.write(bytes)?;
+        writer.finish(name.to_owned())
+    });
+    written.map_err(|source| Error::Write { path, source })
+}
+
+/// Every field but [`DROPPED_FIELDS`] stays; `torch_dtype` says what the weights now are.
+fn normalise_config(
+    path: &Path,
+    bytes: &[u8],
+    dtype: Option<TargetDtype>,
+) -> Result<Vec<u8>, Error> {
+    let refuse = |what: String| Error::Config { path: path.to_owned(), what };
+    let mut config: Map<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|error| refuse(format!("is not a JSON object, line {}", error.line())))?;
+    if config.get("quantization_config").is_some_and(|value| !value.is_null()) {
+        return Err(refuse("the weights are quantized; convert the original ones".to_owned()));
+    }
+    for field in DROPPED_FIELDS {
+        config.remove(field);
+    }
+    if let Some(dtype) = dtype {
+        config.insert("torch_dtype".to_owned(), dtype.torch_name().into());
+    }
+    let mut bytes = serde_json::to_vec_pretty(&config).map_err(|e| refuse(e.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

@@ -1,0 +1,290 @@
+//! Where checkpoints lie: single files, shards with an index, folders; and what they hold.
+
+mod safetensors;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::first_names;
+use crate::pickle::sanitise;
+use crate::sandbox::{Sandbox, read_index_here, read_index_in_child};
+use crate::{Error, TensorEntry};
+
+pub(crate) use safetensors::read_header;
+
+/// More shards than any published model has.
+const MAX_SHARDS: usize = 4096;
+/// The longest index, configuration or tokenizer file that is read.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+
+/// The names that weights have, the preferred first: safetensors hold nothing that could run.
+const KNOWN_NAMES: [&str; 9] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "model_with_lora.bin",
+    "merged_model.bin",
+    "model.bin",
+];
+/// Files that training scripts leave beside the weights, with the endings of weights.
+const BESIDE_WEIGHTS: [&str; 5] =
+    ["training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scheduler.bin"];
+
+/// A tensor of a checkpoint of several files.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// Index in [`Checkpoint::files`].
+    pub(crate) file: usize,
+    pub(crate) entry: TensorEntry,
+}
+
+/// A checkpoint whose tensors are known and not yet read.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    /// The folder that the configuration lies in.
+    pub(crate) folder: PathBuf,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) tensors: Vec<Stored>,
+    pub(crate) wrappers: Vec<String>,
+    /// Values beside the weights.
+    pub(crate) ignored: u64,
+    /// Whether some file is a pickle.
+    pub(crate) has_pickles: bool,
+}
+
+/// Opens a checkpoint and finds out what it holds.
+pub(crate) fn open(source: &Path, sandbox: Option<&Sandbox>) -> Result<Checkpoint, Error> {
+    let metadata = std::fs::metadata(source).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: source.to_owned() },
+        _ => Error::Read { path: source.to_owned(), source: e },
+    })?;
+    let path = if metadata.is_dir() { find_weights(source)? } else { source.to_owned() };
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let is_index = path.to_string_lossy().ends_with(".index.json");
+    let files = if is_index { shards(&path, &folder)? } else { vec![path] };
+
+    let mut checkpoint = Checkpoint {
+        folder,
+        files: Vec::new(),
+        tensors: Vec::new(),
+        wrappers: Vec::new(),
+        ignored: 0,
+        has_pickles: false,
+    };
+    for path in files {
+        checkpoint.add_file(path, sandbox)?;
+    }
+    if checkpoint.tensors.is_empty() {
+        return Err(Error::NoWeights { path: source.to_owned() });
+    }
+    let empty = || checkpoint.tensors.iter().filter(|t| t.entry.numbers() == Some(0));
+    if empty().next().is_some() {
+        return Err(Error::EmptyTensors {
+            path: source.to_owned(),
+            count: empty().count(),
+            names: first_names(empty().map(|t| t.entry.name.as_str())),
+        });
+    }
+    if is_index {
+        check_index(source, &checkpoint)?;
+    }
+    Ok(checkpoint)
+}
+
+impl Checkpoint {
+    fn add_file(&mut self, path: PathBuf, sandbox: Option<&Sandbox>) -> Result<(), Error> {
+        let file = self.files.len();
+        let opened = open_regular(&path)?;
+        let tensors = if is_safetensors(&opened, &path)? {
+            read_header(&opened, &path)?
+        } else {
+            self.has_pickles = true;
+            let file_bytes = length(&opened, &path)?;
+            let index = match sandbox {
+                Some(sandbox) => read_index_in_child(sandbox, &opened, file_bytes)
+                    .map_err(|source| Error::Sandbox { path: path.clone(), source })?,
+                None => read_index_here(&opened),
+            };
+            let index = index.map_err(|reason| Error::Pickle { path: path.clone(), reason })?;
+            self.wrappers.extend(index.wrappers);
+            self.ignored += index.ignored;
+            index.tensors
+        };
+        self.tensors.extend(tensors.into_iter().map(|entry| Stored { file, entry }));
+        self.files.push(path);
+        Ok(())
+    }
+
+    /// The path of a file, for messages.
+    pub(crate) fn path(&self, file: usize) -> PathBuf {
+        self.files.get(file).cloned().unwrap_or_default()
+    }
+
+    /// Refuses two tensors of one name: which of them is right, nobody knows.
+    pub(crate) fn check_names(&self) -> Result<(), Error> {
+        let mut names = HashMap::new();
+        for stored in &self.tensors {
+            if names.insert(stored.entry.name.as_str(), stored.file).is_some() {
+                return Err(Error::Duplicate {
+                    path: self.path(stored.file),
+                    name: sanitise(&stored.entry.name),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The weights of a folder.
+fn find_weights(folder: &Path) -> Result<PathBuf, Error> {
+    if let Some(name) = KNOWN_NAMES.iter().find(|name| folder.join(name).is_file()) {
+        return Ok(folder.join(name));
+    }
+    let read = |source| Error::Read { path: folder.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let is_weights = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .is_some_and(|e| ["safetensors", "bin", "pth", "pt", "ckpt"].contains(&e));
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(name) = name.filter(|_| is_weights && path.is_file()) else {
+            continue;
+        };
+        if !BESIDE_WEIGHTS.contains(&name.as_str()) && !name.starts_with("rng_state") {
+            found.push((name, path));
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [] => Err(Error::NoWeights { path: folder.to_owned() }),
+        [(_, path)] => Ok(path.clone()),
+        many => Err(Error::Ambiguous {
+            path: folder.to_owned(),
+            names: first_names(many.iter().map(|(name, _)| name.as_str())),
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn read_index_file(path: &Path) -> Result<Index, Error> {
+    let bytes = read_small(path)?.ok_or_else(|| Error::NotFound { path: path.to_owned() })?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::Index {
+        path: path.to_owned(),
+        message: format!("JSON, line {}", e.line()),
+    })
+}
+
+/// The shards that an index names, in the order of their names.
+fn shards(path: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let broken = |message: String| Error::Index { path: path.to_owned(), message };
+    let mut names: Vec<String> = read_index_file(path)?.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() || names.len() > MAX_SHARDS {
+        return Err(broken(format!("it names {} shards", names.len())));
+    }
+    let mut files = Vec::new();
+    for name in &names {
+        // An index is a stranger's file: it may not point outside its folder.
+        if !is_plain_name(name) {
+            return Err(broken(format!("`{}` is not a plain file name", sanitise(name))));
+        }
+        let file = folder.join(name);
+        if !file.is_file() {
+            return Err(broken(format!("the shard `{}` is missing", sanitise(name))));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Every tensor of the index must be in the shard that it names.
+fn check_index(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let path = if path.is_dir() { find_weights(path)? } else { path.to_owned() };
+    let mut at = HashMap::new();
+    for stored in &checkpoint.tensors {
+        at.insert(stored.entry.name.as_str(), checkpoint.files.get(stored.file));
+    }
+    for (name, shard) in &read_index_file(&path)?.weight_map {
+        let found = at.get(name.as_str()).copied().flatten().and_then(|file| file.file_name());
+        if found.is_none_or(|file| file != shard.as_str()) {
+            let message = format!("tensor `{}` is not in the shard it names", sanitise(name));
+            return Err(Error::Index { path, message });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name stays in its folder on every system.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let plain = Path::new(name).file_name().is_some_and(|file| file == name);
+    plain && !name.contains(['/', '\\', ':']) && !name.chars().any(char::is_control)
+}
+
+/// Opens a file, and nothing that only looks like one.
+pub(crate) fn open_regular(path: &Path) -> Result<File, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    // A pipe would be waited for.
+    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
+        _ => read(e),
+    })?;
+    if !metadata.is_file() {
+        return Err(Error::NoWeights { path: path.to_owned() });
+    }
+    File::open(path).map_err(read)
+}
+
+pub(crate) fn length(file: &File, path: &Path) -> Result<u64, Error> {
+    let metadata = file.metadata();
+    metadata.map(|m| m.len()).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// A safetensors file begins with the length of a JSON object, and that object.
+fn is_safetensors(file: &File, path: &Path) -> Result<bool, Error> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = file;
+    let mut start = [0; 9];
+    let mut got = 0;
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    while let Some(rest) = start.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest).map_err(read)? {
+            0 => break,
+            count => got += count,
+        }
+    }
+    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    let named = path.extension().is_some_and(|extension| extension == "safetensors");
+    // Neither a zip archive nor a pickle of torch.save has a brace there.
+    Ok(named || start[8] == b'{')
+}
+
+/// A small file, if it exists.
+pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let file = match open_regular(path) {
+        Ok(file) => file,
+        Err(Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_JSON_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > MAX_JSON_BYTES {
+        let what = format!("the file is longer than {MAX_JSON_BYTES} bytes");
+        return Err(Error::Config { path: path.to_owned(), what });
+    }
+    Ok(Some(bytes))
+}

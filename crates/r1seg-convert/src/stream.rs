@@ -1,0 +1,272 @@
+//! Weights on their way: one thread reads, one converts, one writes, a few megabytes at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use crate::hash::{HashingReader, HashingWriter};
+use crate::manifest::FileRecord;
+use crate::pickle::sanitise;
+use crate::plan::Planned;
+use crate::source::{Stored, open_regular};
+use crate::{Error, TensorEntry};
+
+/// Bytes that travel together.
+pub(crate) const CHUNK: usize = 8 << 20;
+/// Chunks that wait between two threads.
+pub(crate) const QUEUE: usize = 3;
+/// A tensor that is not in order is read whole, holes included, up to this.
+const MAX_SPAN: u64 = 1 << 30;
+
+/// Buffers that are used again: fresh memory costs more than the conversion.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.buffers().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut buffers = self.buffers();
+        if buffers.len() < 2 * QUEUE + 4 {
+            buffers.push(buffer);
+        }
+    }
+}
+
+/// The files of a checkpoint, open for reading.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    files: Vec<(PathBuf, HashingReader)>,
+}
+
+impl Sources {
+    pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, Error> {
+        let open = |path: &PathBuf| {
+            let file = open_regular(path)?;
+            let read = |source| Error::Read { path: path.clone(), source };
+            Ok((path.clone(), HashingReader::new(file).map_err(read)?))
+        };
+        Ok(Self { files: paths.iter().map(open).collect::<Result<_, Error>>()? })
+    }
+
+    fn read_at(&mut self, file: usize, position: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let Some((path, reader)) = self.files.get_mut(file) else {
+            return Err(Error::Changed { path: PathBuf::new() });
+        };
+        reader.read_at(position, buffer).map_err(|source| match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
+            _ => Error::Read { path: path.clone(), source },
+        })
+    }
+
+    /// Hands the numbers of a tensor over in their order, `chunk` bytes at a time.
+    ///
+    /// `deliver` says whether to go on.
+    pub(crate) fn stream(
+        &mut self,
+        tensor: &Stored,
+        chunk: usize,
+        pool: &Pool,
+        mut deliver: impl FnMut(Vec<u8>) -> bool,
+    ) -> Result<bool, Error> {
+        let entry = &tensor.entry;
+        let mut left = entry.bytes().unwrap_or(0);
+        let gathered = if entry.is_contiguous() { None } else { Some(self.gather(tensor)?) };
+        let mut done = 0u64;
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(chunk);
+            let mut buffer = pool.take();
+            match &gathered {
+                None => {
+                    buffer.resize(length, 0);
+                    self.read_at(tensor.file, entry.start + done, &mut buffer)?;
+                }
+                Some(span) => gather_into(entry, span, done, length, &mut buffer),
+            }
+            done += length as u64;
+            left -= length as u64;
+            if !deliver(buffer) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Everything that a tensor with strides reaches over.
+    fn gather(&mut self, tensor: &Stored) -> Result<Vec<u8>, Error> {
+        let bytes = tensor.entry.span().unwrap_or(u64::MAX);
+        let length = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_SPAN);
+        let Some(length) = length else {
+            return Err(Error::Strided {
+                path: self.files.get(tensor.file).map(|f| f.0.clone()).unwrap_or_default(),
+                name: sanitise(&tensor.entry.name),
+                bytes,
+                most: MAX_SPAN,
+            });
+        };
+        let mut span = vec![0; length];
+        self.read_at(tensor.file, tensor.entry.start, &mut span)?;
+        Ok(span)
+    }
+
+    /// A small tensor at once.
+    pub(crate) fn read_whole(&mut self, tensor: &Stored) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::new();
+        self.stream(tensor, CHUNK, &Pool::default(), |chunk| {
+            whole.extend_from_slice(&chunk);
+            true
+        })?;
+        Ok(whole)
+    }
+
+    /// The length of all files together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, reader)| reader.length()).sum()
+    }
+
+    /// Hashes what was not read, and says what every file was.
+    pub(crate) fn finish(self) -> Result<Vec<FileRecord>, Error> {
+        let finish = |(path, reader): (PathBuf, HashingReader)| {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            let record = reader.finish(name.unwrap_or_default());
+            record.map_err(|source| Error::Read { path, source })
+        };
+        self.files.into_iter().map(finish).collect()
+    }
+}
+
+/// Appends `length` bytes of a tensor, `done` bytes from its beginning, number by number.
+fn gather_into(entry: &TensorEntry, span: &[u8], done: u64, length: usize, out: &mut Vec<u8>) {
+    let size = entry.dtype.size();
+    let first = done / size as u64;
+    // The counter of an odometer: one digit for each axis.
+    let mut index = vec![0u64; entry.shape.len()];
+    let mut rest = first;
+    for (digit, axis) in index.iter_mut().zip(&entry.shape).rev() {
+        *digit = rest % axis;
+        rest /= axis;
+    }
+    for _ in 0..length / size {
+        let offset: u64 = index.iter().zip(&entry.strides).map(|(i, stride)| i * stride).sum();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).saturating_mul(size);
+        let number = span.get(start..).and_then(|rest| rest.get(..size));
+        out.extend_from_slice(number.unwrap_or_default());
+        for (digit, axis) in index.iter_mut().zip(&entry.shape).rev() {
+            *digit += 1;
+            if *digit < *axis {
+                break;
+            }
+            *digit = 0;
+        }
+    }
+}
+
+/// What the reader hands to the converter.
+pub(crate) enum Read {
+    /// The next numbers of the tensor at hand.
+    Chunk(Vec<u8>),
+    /// The files are hashed.
+    Finished(Vec<FileRecord>),
+    Failed(Error),
+}
+
+/// The reading thread: every tensor in order, then the hashes.
+pub(crate) fn read_all<'a>(
+    mut sources: Sources,
+    tensors: impl Iterator<Item = &'a Planned>,
+    pool: &Pool,
+    out: &SyncSender<Read>,
+) {
+    for tensor in tensors {
+        let deliver = |chunk| out.send(Read::Chunk(chunk)).is_ok();
+        match sources.stream(&tensor.from, chunk_bytes(tensor), pool, deliver) {
+            Ok(true) => {}
+            // Nobody listens any more: the error is the converter's.
+            Ok(false) => return,
+            Err(error) => {
+                let _ = out.send(Read::Failed(error));
+                return;
+            }
+        }
+    }
+    let last = match sources.finish() {
+        Ok(records) => Read::Finished(records),
+        Err(error) => Read::Failed(error),
+    };
+    let _ = out.send(last);
+}
+
+/// Whole numbers, and where an update is merged, whole rows.
+pub(crate) fn chunk_bytes(tensor: &Planned) -> usize {
+    let entry = &tensor.from.entry;
+    match (&tensor.update, entry.shape.last()) {
+        (Some(_), Some(columns)) => {
+            let row = usize::try_from(*columns).unwrap_or(1).saturating_mul(entry.dtype.size());
+            (CHUNK / row.max(1)).max(1).saturating_mul(row)
+        }
+        _ => CHUNK,
+    }
+}
+
+/// What the converter hands to the writer.
+pub(crate) enum Write {
+    /// A new shard, with its header.
+    Shard {
+        name: String,
+        header: Vec<u8>,
+    },
+    Chunk(Vec<u8>),
+    /// That was all. Without it the rest is given up, and nothing waits for the disk.
+    Finish,
+}
+
+/// The writing thread: shards one after another, each hashed as it is written.
+pub(crate) fn write_all(
+    folder: &Path,
+    input: &Receiver<Write>,
+    pool: &Pool,
+) -> Result<Vec<FileRecord>, Error> {
+    let mut records = Vec::new();
+    let mut shard: Option<(String, HashingWriter)> = None;
+    let failed = |name: &str, source| Error::Write { path: folder.join(name), source };
+    while let Ok(message) = input.recv() {
+        match message {
+            Write::Shard { name, header } => {
+                records.extend(finish_shard(folder, shard.take())?);
+                let file = std::fs::File::create_new(folder.join(&name));
+                let mut writer = HashingWriter::new(file.map_err(|e| failed(&name, e))?);
+                writer.write(&header).map_err(|e| failed(&name, e))?;
+                shard = Some((name, writer));
+            }
+            Write::Chunk(bytes) => {
+                if let Some((name, writer)) = &mut shard {
+                    writer.write(&bytes).map_err(|e| failed(name, e))?;
+                }
+                pool.give(bytes);
+            }
+            Write::Finish => {
+                records.extend(finish_shard(folder, shard.take())?);
+                return Ok(records);
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn finish_shard(
+    folder: &Path,
+    shard: Option<(String, HashingWriter)>,
+) -> Result<Option<FileRecord>, Error> {
+    let Some((name, writer)) = shard else {
+        return Ok(None);
+    };
+    let path = folder.join(&name);
+    writer.finish(name).map(Some).map_err(|source| Error::Write { path, source })
+}

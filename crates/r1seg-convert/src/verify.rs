@@ -1,0 +1,177 @@
+//! Whether a converted folder is what it was.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::dtype::{Tally, count_not_finite};
+use crate::error::first_names;
+use crate::hash::HashingReader;
+use crate::manifest::{MANIFEST, Manifest, SCHEMA_VERSION};
+use crate::pickle::sanitise;
+use crate::source::{is_plain_name, open_regular, read_header, read_small};
+use crate::{Error, TensorEntry};
+
+/// More files than any converted folder has.
+const MAX_FILES: usize = 8192;
+
+/// What was verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// The manifest that holds.
+    pub manifest: Manifest,
+    /// Bytes that were hashed.
+    pub bytes: u64,
+    /// Tensors in the safetensors files.
+    pub tensors: usize,
+    /// Files in the folder that the manifest does not name, and that are no weights.
+    pub unlisted: Vec<String>,
+}
+
+/// Hashes every file that `manifest.json` names, checks the safetensors headers, and with
+/// `check_tensors` looks for NaN and infinities in the same pass.
+///
+/// # Errors
+/// [`Error::NoManifest`], [`Error::Manifest`], [`Error::Differs`] for a file that is missing, changed
+/// or should not be there, [`Error::Safetensors`], [`Error::Duplicate`], [`Error::NotFinite`].
+pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
+    let manifest = read_manifest(folder)?;
+    let unlisted = unlisted(folder, &manifest)?;
+
+    let checked: Vec<FileCheck> = manifest
+        .files
+        .par_iter()
+        .map(|file| check_file(&folder.join(&file.name), file, check_tensors))
+        .collect::<Result<_, Error>>()?;
+    let mut names = BTreeSet::new();
+    for name in checked.iter().flat_map(|file| &file.tensors) {
+        if !names.insert(name) {
+            return Err(Error::Duplicate { path: folder.to_owned(), name: sanitise(name) });
+        }
+    }
+    if names.len() != manifest.tensors {
+        return Err(Error::Manifest {
+            path: folder.join(MANIFEST),
+            message: format!("it counts {} tensors, there are {}", manifest.tensors, names.len()),
+        });
+    }
+    let not_finite: Vec<&str> =
+        checked.iter().flat_map(|file| &file.not_finite).map(String::as_str).collect();
+    if !not_finite.is_empty() {
+        return Err(Error::NotFinite {
+            path: folder.to_owned(),
+            count: not_finite.len(),
+            names: first_names(not_finite.into_iter()),
+        });
+    }
+    let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+    Ok(Verified { bytes, tensors: names.len(), unlisted, manifest })
+}
+
+fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
+    let path = folder.join(MANIFEST);
+    if !folder.is_dir() {
+        return Err(Error::NotFound { path: folder.to_owned() });
+    }
+    let Some(bytes) = read_small(&path)? else {
+        return Err(Error::NoManifest { path: folder.to_owned() });
+    };
+    let broken = |message: String| Error::Manifest { path: path.to_owned(), message };
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|e| broken(format!("JSON, line {}", e.line())))?;
+    if manifest.schema_version != SCHEMA_VERSION {
+        return Err(broken(format!(
+            "its layout is version {}, this program knows {SCHEMA_VERSION}",
+            manifest.schema_version
+        )));
+    }
+    if manifest.files.len() > MAX_FILES {
+        return Err(broken(format!("it names {} files", manifest.files.len())));
+    }
+    let mut names = BTreeSet::new();
+    for file in &manifest.files {
+        if !is_plain_name(&file.name) || file.name == MANIFEST || !names.insert(&file.name) {
+            return Err(broken(format!("`{}` is not a name in it", sanitise(&file.name))));
+        }
+    }
+    Ok(manifest)
+}
+
+/// Files that the manifest does not name. Weights among them would be loaded unverified.
+fn unlisted(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Error> {
+    let read = |source| Error::Read { path: folder.to_owned(), source };
+    let mut unlisted = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let name = entry.map_err(read)?.file_name().to_string_lossy().into_owned();
+        if name == MANIFEST || manifest.files.iter().any(|file| file.name == name) {
+            continue;
+        }
+        if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
+            let what = "the manifest does not name it".to_owned();
+            return Err(Error::Differs { path: folder.to_owned(), name: sanitise(&name), what });
+        }
+        unlisted.push(name);
+    }
+    unlisted.sort();
+    Ok(unlisted)
+}
+
+struct FileCheck {
+    tensors: Vec<String>,
+    not_finite: Vec<String>,
+}
+
+fn check_file(
+    path: &Path,
+    expected: &crate::manifest::FileRecord,
+    check_tensors: bool,
+) -> Result<FileCheck, Error> {
+    let differs = |what: String| Error::Differs {
+        path: path.to_owned(),
+        name: sanitise(&expected.name),
+        what,
+    };
+    let file = match open_regular(path) {
+        Err(Error::NotFound { .. }) => return Err(differs("it is missing".to_owned())),
+        other => other?,
+    };
+    let length = crate::source::length(&file, path)?;
+    if length != expected.bytes {
+        return Err(differs(format!("{length} bytes, expected {}", expected.bytes)));
+    }
+    let header = if expected.name.ends_with(".safetensors") {
+        Some(read_header(&file, path)?)
+    } else {
+        None
+    };
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let mut reader = HashingReader::new(file).map_err(read)?;
+    let mut check = FileCheck { tensors: Vec::new(), not_finite: Vec::new() };
+    for tensor in header.into_iter().flatten() {
+        if check_tensors && scan(&mut reader, &tensor).map_err(read)?.not_finite > 0 {
+            check.not_finite.push(tensor.name.clone());
+        }
+        check.tensors.push(tensor.name);
+    }
+    let record = reader.finish(expected.name.clone()).map_err(read)?;
+    if record.sha256 != expected.sha256 {
+        return Err(differs("its SHA-256 is another".to_owned()));
+    }
+    Ok(check)
+}
+
+fn scan(reader: &mut HashingReader, tensor: &TensorEntry) -> std::io::Result<Tally> {
+    const CHUNK: u64 = 4 << 20;
+    let mut tally = Tally::default();
+    let [mut position, end] = tensor.storage;
+    let mut buffer = Vec::new();
+    while position < end {
+        let length = (end - position).min(CHUNK);
+        buffer.resize(usize::try_from(length).unwrap_or(0), 0);
+        reader.read_at(position, &mut buffer)?;
+        tally = tally.add(count_not_finite(&buffer, tensor.dtype));
+        position += length;
+    }
+    Ok(tally)
+}
