@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+mod checkpoint;
 mod infer;
 mod inspect;
 mod volume;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
+pub(crate) use checkpoint::{CacheAction, CacheArgs, ConvertArgs, DownloadArgs, VerifyArgs};
 pub(crate) use infer::InferArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use volume::VolumeArgs;
@@ -33,16 +35,29 @@ pub(crate) enum Command {
     Inspect(Box<InspectArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
+    /// Download a published model, checked by its hashes, into the cache that Python shares.
+    Download(DownloadArgs),
+    /// Turn any published checkpoint into a folder that r1seg loads: pickles without running them,
+    /// LoRA merged, in another number format.
+    Convert(Box<ConvertArgs>),
+    /// Hash a downloaded or converted model again.
+    Verify(VerifyArgs),
+    /// List or remove downloaded models.
+    Cache(CacheArgs),
     /// Time every stage of a model.
     Bench(BenchArgs),
+    /// Describes a pickle on standard input, in a process with limits.
+    #[command(hide = true)]
+    ReadPickle,
 }
 
 /// Which model, and where it computes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// A checkpoint folder, or `demo` for the embedded model that knows only phantoms.
-    #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|demo")]
+    /// A checkpoint folder, a model that `r1seg download` brought, or `demo` for the embedded model
+    /// that knows only phantoms.
+    #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|MODEL|demo")]
     pub(crate) model: Option<OsString>,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Answered,
     /// A mask was required and none was produced.
     NoMask,
+    /// The child that reads pickles could not tell its finding.
+    ChildFailed,
 }
 
 impl Exit {
@@ -32,7 +34,13 @@ impl Exit {
         match self {
             Self::Answered => 0,
             Self::NoMask => 3,
+            Self::ChildFailed => INTERNAL,
         }
+    }
+
+    /// What the hidden child process ends with.
+    pub(crate) fn of_child(told: bool) -> Self {
+        if told { Self::Answered } else { Self::ChildFailed }
     }
 }
 
@@ -124,6 +132,14 @@ pub(crate) fn explain(error: &anyhow::Error) -> u8 {
     }
     if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {
         show(e.code(), &chain(e), e.path(), e.fix().as_deref());
+        return error_code(e.kind().into());
+    }
+    if let Some(e) = error.downcast_ref::<r1seg::hub::Error>() {
+        show(e.code(), &chain(e), e.path(), e.fix().as_deref());
+        return error_code(e.kind().into());
+    }
+    if let Some(e) = error.downcast_ref::<r1seg::convert::Error>() {
+        show(e.code(), &chain(e), e.path(), e.fix());
         return error_code(e.kind().into());
     }
     if let Some(e) = error.downcast_ref::<CliError>() {

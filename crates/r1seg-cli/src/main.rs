@@ -27,6 +27,11 @@ fn main() -> ExitCode {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
+        Command::Download(args) => commands::download::run(&args, interrupt::install()),
+        Command::Convert(args) => commands::convert::run(&args, interrupt::install()),
+        Command::Verify(args) => commands::verify::run(&args, interrupt::install()),
+        Command::Cache(args) => commands::cache::run(&args),
+        Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
     })
 }

@@ -5,6 +5,26 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// `1.2 GB`, or smaller units for less.
+pub(crate) fn gigabytes(bytes: u64) -> String {
+    let (value, unit) = match bytes {
+        1_000_000_000.. => (bytes as f64 / 1e9, "GB"),
+        1_000_000.. => (bytes as f64 / 1e6, "MB"),
+        _ => (bytes as f64 / 1e3, "kB"),
+    };
+    format!("{value:.1} {unit}")
+}
+
+/// `34 % of 1.2 GB`.
+pub(crate) fn share(done: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total @ 1..) => {
+            format!("{} % of {}", u128::from(done) * 100 / u128::from(total), gigabytes(total))
+        }
+        _ => gigabytes(done),
+    }
+}
+
 /// A spinner with a message, or nothing.
 pub(crate) struct Progress(Option<ProgressBar>);
 
@@ -35,5 +55,19 @@ impl Progress {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_units_that_people_read() {
+        assert_eq!(gigabytes(0), "0.0 kB");
+        assert_eq!(gigabytes(7_640_000_000), "7.6 GB");
+        assert_eq!(share(1_500_000, Some(3_000_000)), "50 % of 3.0 MB");
+        assert_eq!(share(1_500_000, None), "1.5 MB");
+        assert_eq!(share(0, Some(0)), "0.0 kB");
     }
 }

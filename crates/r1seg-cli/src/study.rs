@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use r1seg::hub::{Hub, ModelId};
 use r1seg::volume::{Volume, Warning};
 use r1seg::{CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel};
 
@@ -49,9 +50,9 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
     let Some(path) = args.model.as_deref().filter(|path| !path.is_empty()).map(Path::new) else {
         return Err(CliError::usage(
             "no model was named, and there is no default one",
-            "--model DIR with a local R1Seg-3D checkpoint folder (config.json, tokenizer files, \
-             safetensors), or --model demo for the embedded model that knows only synthetic \
-             phantoms; R1SEG_MODEL sets it once and for all",
+            "--model R1Seg-3D-Phi-3-4B after `r1seg download R1Seg-3D-Phi-3-4B`, --model DIR with \
+             a local checkpoint folder, or --model demo for the embedded model that knows only \
+             synthetic phantoms; R1SEG_MODEL sets it once and for all",
         ));
     };
     if is_demo(args) {
@@ -75,6 +76,14 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
         || path.starts_with(".")
         || path.starts_with("..")
         || path.starts_with("~");
+    if let Some(id) = path.to_str().filter(|_| !looks_like_a_path).map(ModelId::parse) {
+        // One word that is no short name is rather a folder that is not there.
+        if let Ok(id) = id {
+            let snapshot = Hub::from_env()?.resolve(&id)?;
+            let name = ModelName::of(&snapshot.path);
+            return Ok((CheckpointSource::Folder(snapshot.path), name));
+        }
+    }
     Err(if looks_like_a_path {
         Error::ModelNotFound { path: path.to_path_buf() }.into()
     } else {

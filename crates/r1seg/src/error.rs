@@ -44,6 +44,35 @@ impl From<r1seg_volume::ErrorKind> for ErrorKind {
     }
 }
 
+impl From<r1seg_convert::ErrorKind> for ErrorKind {
+    fn from(kind: r1seg_convert::ErrorKind) -> Self {
+        use r1seg_convert::ErrorKind as Convert;
+        match kind {
+            Convert::BadModel => Self::Model,
+            Convert::Missing => Self::Missing,
+            Convert::CannotCreate => Self::CannotCreate,
+            Convert::Cancelled => Self::Cancelled,
+            Convert::Usage => Self::Usage,
+            _ => Self::Io,
+        }
+    }
+}
+
+impl From<r1seg_hub::ErrorKind> for ErrorKind {
+    fn from(kind: r1seg_hub::ErrorKind) -> Self {
+        use r1seg_hub::ErrorKind as Hub;
+        match kind {
+            Hub::BadModel => Self::Model,
+            Hub::Missing => Self::Missing,
+            Hub::CannotCreate => Self::CannotCreate,
+            Hub::Temporary => Self::Temporary,
+            Hub::Cancelled => Self::Cancelled,
+            Hub::Usage => Self::Usage,
+            _ => Self::Io,
+        }
+    }
+}
+
 /// Everything that can go wrong.
 ///
 /// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and
@@ -187,17 +216,19 @@ impl Error {
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
             Self::ModelNotFound { .. } => "check the path, or use `demo` for the embedded model",
             Self::UnknownModel { .. } => {
-                "use `demo` (the embedded phantom model), or the folder of a downloaded \
-                 checkpoint, such as ./R1Seg-3D-Phi-3-4B"
+                "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
+                 `demo` (the embedded phantom model)"
             }
             Self::MissingFile { .. } => {
                 "copy the whole checkpoint folder: config.json, the tokenizer files and \
                  model.safetensors (or all shards with their index)"
             }
             Self::ModelIo { .. } => "check the permissions of the file and of its folder",
-            Self::Pickle { .. } => {
-                "save the checkpoint as safetensors: model.save_pretrained(DIR, \
-                 safe_serialization=True)"
+            Self::Pickle { path, .. } => {
+                return Some(format!(
+                    "r1seg convert {} -o DIR, and then --model DIR",
+                    path.display()
+                ));
             }
             Self::Config { .. } => "take config.json from the publisher of the weights",
             Self::UnsupportedModel { .. } => {

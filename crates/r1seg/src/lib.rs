@@ -43,6 +43,16 @@ mod model;
 mod options;
 mod trace;
 
+/// Published checkpoints into folders that load: the crate `r1seg-convert`.
+pub mod convert {
+    pub use r1seg_convert::*;
+}
+
+/// Published checkpoints, downloaded and found again: the crate `r1seg-hub`.
+pub mod hub {
+    pub use r1seg_hub::*;
+}
+
 /// Volumes, masks and their files: the crate `r1seg-volume`.
 pub mod volume {
     pub use r1seg_volume::*;

@@ -100,7 +100,7 @@ fn spacing(text: &str) -> Result<[f64; 3], String> {
     })
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 3] = [("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30)];
     let lower = text.to_ascii_lowercase();
     let (number, unit) = UNITS
