@@ -27,12 +27,13 @@ impl Pool {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// A buffer of any length and contents: clearing it here, to be filled again, would cost as much
+    /// as the conversion.
     pub(crate) fn take(&self) -> Vec<u8> {
         self.buffers().pop().unwrap_or_default()
     }
 
-    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
         let mut buffers = self.buffers();
         if buffers.len() < 2 * QUEUE + 4 {
             buffers.push(buffer);
@@ -142,8 +143,9 @@ impl Sources {
     }
 }
 
-/// Appends `length` bytes of a tensor, `done` bytes from its beginning, number by number.
+/// Fills `out` with `length` bytes of a tensor, `done` bytes from its beginning, number by number.
 fn gather_into(entry: &TensorEntry, span: &[u8], done: u64, length: usize, out: &mut Vec<u8>) {
+    out.clear();
     let size = entry.dtype.size();
     let first = done / size as u64;
     // The counter of an odometer: one digit for each axis.
