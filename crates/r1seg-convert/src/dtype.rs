@@ -135,21 +135,20 @@ impl Tally {
 /// Numbers per task: small enough for the cache, large enough to be worth a task.
 const GRAIN: usize = 128 * 1024;
 
-/// Appends `source`, numbers of format `from`, to `target` as format `to`, rounding to nearest even.
+/// Makes `target` what `source`, numbers of format `from`, is in format `to`, rounded to nearest even.
 ///
 /// `source` is a whole number of numbers. Integers only keep their format.
 pub(crate) fn convert(source: &[u8], from: Dtype, to: Dtype, target: &mut Vec<u8>) -> Tally {
     if from == to && !from.is_float() {
+        target.clear();
         target.extend_from_slice(source);
         return Tally::default();
     }
     let numbers = source.len() / from.size();
-    let start = target.len();
-    target.resize(start + numbers * to.size(), 0);
-    let out = target.get_mut(start..).unwrap_or_default();
+    target.resize(numbers * to.size(), 0);
     source
         .par_chunks(GRAIN * from.size())
-        .zip(out.par_chunks_mut(GRAIN * to.size()))
+        .zip(target.par_chunks_mut(GRAIN * to.size()))
         .map(|(source, out)| convert_block(source, from, to, out))
         .reduce(Tally::default, Tally::add)
 }
@@ -265,14 +264,12 @@ pub(crate) fn to_f32(source: &[u8], from: Dtype, out: &mut [f32]) {
     }
 }
 
-/// Appends `numbers` to `target` in the format `to`.
+/// Makes `target` what `numbers` are in format `to`.
 pub(crate) fn encode(numbers: &[f32], to: Dtype, target: &mut Vec<u8>) -> Tally {
-    let start = target.len();
-    target.resize(start + numbers.len() * to.size(), 0);
-    let out = target.get_mut(start..).unwrap_or_default();
+    target.resize(numbers.len() * to.size(), 0);
     numbers
         .par_chunks(GRAIN)
-        .zip(out.par_chunks_mut(GRAIN * to.size()))
+        .zip(target.par_chunks_mut(GRAIN * to.size()))
         .map(|(numbers, out)| encode_block(numbers, to, out))
         .reduce(Tally::default, Tally::add)
 }

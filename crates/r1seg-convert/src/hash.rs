@@ -97,6 +97,15 @@ impl HashingWriter {
         Ok(())
     }
 
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Another handle of the file.
+    pub(crate) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     pub(crate) fn finish(self, name: String) -> io::Result<FileRecord> {
         self.file.sync_data()?;
         Ok(FileRecord { name, bytes: self.bytes, sha256: hex(&self.hasher.finalize()) })

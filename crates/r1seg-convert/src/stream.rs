@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::hash::{HashingReader, HashingWriter};
 use crate::manifest::FileRecord;
@@ -27,12 +27,13 @@ impl Pool {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// A buffer of any length and contents: clearing it here, to be filled again, would cost as much
+    /// as the conversion.
     pub(crate) fn take(&self) -> Vec<u8> {
         self.buffers().pop().unwrap_or_default()
     }
 
-    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
         let mut buffers = self.buffers();
         if buffers.len() < 2 * QUEUE + 4 {
             buffers.push(buffer);
@@ -142,8 +143,9 @@ impl Sources {
     }
 }
 
-/// Appends `length` bytes of a tensor, `done` bytes from its beginning, number by number.
+/// Fills `out` with `length` bytes of a tensor, `done` bytes from its beginning, number by number.
 fn gather_into(entry: &TensorEntry, span: &[u8], done: u64, length: usize, out: &mut Vec<u8>) {
+    out.clear();
     let size = entry.dtype.size();
     let first = done / size as u64;
     // The counter of an odometer: one digit for each axis.
@@ -227,11 +229,36 @@ pub(crate) enum Write {
     Finish,
 }
 
+/// Written bytes after which the disk is told to begin.
+const SYNC_EVERY: u64 = 256 << 20;
+
 /// The writing thread: shards one after another, each hashed as it is written.
+///
+/// A thread of its own brings what is written to the disk meanwhile, so that the end of a shard does
+/// not wait for all of it.
 pub(crate) fn write_all(
     folder: &Path,
     input: &Receiver<Write>,
     pool: &Pool,
+) -> Result<Vec<FileRecord>, Error> {
+    std::thread::scope(|scope| {
+        let (to_disk, written) = sync_channel::<std::fs::File>(1);
+        let syncing = scope.spawn(move || written.iter().try_for_each(|file| file.sync_data()));
+        let records = write_shards(folder, input, pool, &to_disk);
+        drop(to_disk);
+        // An error of the disk is told once: here or to the writer.
+        let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let records = records?;
+        synced.map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        Ok(records)
+    })
+}
+
+fn write_shards(
+    folder: &Path,
+    input: &Receiver<Write>,
+    pool: &Pool,
+    to_disk: &SyncSender<std::fs::File>,
 ) -> Result<Vec<FileRecord>, Error> {
     let mut records = Vec::new();
     let mut shard: Option<(String, HashingWriter)> = None;
@@ -247,7 +274,13 @@ pub(crate) fn write_all(
             }
             Write::Chunk(bytes) => {
                 if let Some((name, writer)) = &mut shard {
+                    let before = writer.bytes();
                     writer.write(&bytes).map_err(|e| failed(name, e))?;
+                    if before / SYNC_EVERY != writer.bytes() / SYNC_EVERY {
+                        let handle = writer.handle().map_err(|e| failed(name, e))?;
+                        // A disk that is still busy hears of it the next time.
+                        let _ = to_disk.try_send(handle);
+                    }
                 }
                 pool.give(bytes);
             }

@@ -8,6 +8,7 @@
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
 //! - `output`: nothing is replaced, half-written or left behind.
+//! - `checkpoints`: where models come from: the cache, and conversion.
 //! - `demo_and_bench`: the other two commands.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
@@ -19,6 +20,7 @@
     reason = "a test helper may fail"
 )]
 
+mod checkpoints;
 mod demo_and_bench;
 mod destinations;
 mod infer;
@@ -103,6 +105,12 @@ impl Desk {
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         // The tester's own settings are none of the program's business here.
         command.env_remove("R1SEG_MODEL").env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+        for variable in std::env::vars_os().map(|(name, _)| name) {
+            if variable.to_string_lossy().starts_with("HF_") {
+                command.env_remove(variable);
+            }
+        }
+        command.env("HF_HOME", self.path("hf")).env_remove("TRANSFORMERS_OFFLINE");
         command
     }
 

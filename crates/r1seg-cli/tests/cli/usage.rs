@@ -64,7 +64,7 @@ fn a_model_that_is_not_there_is_said_to_be_missing() {
     let desk = Desk::new();
     let infer = |model: &str| desk.infer_with(model.as_ref());
     infer("R1Seg-9").fails(2, "R-MDL-02").says("`R1Seg-9`").says("demo");
-    infer("someone/R1Seg-9").fails(2, "R-MDL-02");
+    infer("someone/R1Seg-9").fails(66, "R-HUB-02").says("r1seg download someone/R1Seg-9");
     infer("./R1Seg-9").fails(66, "R-MDL-01");
     infer("models/r1seg/9").fails(66, "R-MDL-01");
     let run = desk.infer_with(&data("phi3/config.json"));
