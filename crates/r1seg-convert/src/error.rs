@@ -200,7 +200,7 @@ impl Error {
             Self::Overflow { .. } => "convert to bf16, which has the range of f32",
             Self::Strided { .. } => "save the tensor again after .contiguous()",
             Self::NeedsBase { .. } => "name the folder of the base model",
-            Self::Exists { .. } => "choose another folder, or allow replacing it",
+            Self::Exists { .. } => "choose another folder, or --force to replace it",
             Self::NotReplaceable { .. } => "choose another folder",
             Self::Differs { .. } => "convert or download it again",
             Self::NoManifest { .. } => "convert the checkpoint; that writes one",

@@ -74,7 +74,7 @@ fn a_pickle_converts_to_the_tensors_of_its_safetensors_twin_and_answers_the_same
 
     // Nothing is replaced without being asked, and what was written can be checked again.
     let again = ["convert", "pickled", "-o", "converted", "--dtype", "f32"];
-    desk.run(again).fails(73, "R-CNV-03");
+    desk.run(again).fails(73, "R-CNV-19").says("--force");
     desk.run(["verify", "converted"]).succeeds();
     desk.run(again.into_iter().chain(["--force"])).succeeds();
     let dtypes = tensors(&model.join("model.safetensors"));
