@@ -89,32 +89,14 @@ pub(crate) fn warn(warning: &Warning) {
     say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
 }
 
-/// Draws a volume and its labels, with the intensities that show most.
+/// Draws a volume and its labels.
 pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &str) -> Picture {
     let axes = volume.geometry().affine().map(|a| {
         // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
     });
-    render(&Scene {
-        volume: &volume.voxels().to_f32(),
-        shape: volume.shape(),
-        axes,
-        labels,
-        names,
-        window: grey_range(volume),
-        title,
-    })
-}
-
-/// The usual soft-tissue window for HU, else the whole range.
-fn grey_range(volume: &Volume) -> (f32, f32) {
-    use r1seg::volume::intensity::{IntensityRange, min_max};
-    match min_max(volume.voxels()) {
-        Some((low, high)) if IntensityRange::of(low, high) == IntensityRange::Hu => (-160.0, 240.0),
-        Some((low, high)) if low < high => (low, high),
-        Some((low, _)) => (low, low + 1.0),
-        None => (0.0, 1.0),
-    }
+    let (volume, shape) = (volume.voxels(), volume.shape());
+    render(&Scene { volume, shape, axes, labels, names, title })
 }
 
 /// Bytes of a picture as PNG.

@@ -39,7 +39,9 @@ pub enum Error {
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
-    #[error("format not recognised: {looks_like}; NIfTI (.nii, .nii.gz) or .npy is needed")]
+    #[error(
+        "format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD, .npy or .npz is needed"
+    )]
     UnknownFormat { path: PathBuf, looks_like: &'static str },
     #[error(
         "volume of {shape} {} is {voxels} voxels, {bytes} bytes; the limits are {max_voxels} \
@@ -61,6 +63,10 @@ pub enum Error {
     NoFiniteVoxel { path: PathBuf, voxels: usize },
     #[error("reading failed after {got} bytes")]
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
+    #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
+    FrameRange { path: PathBuf, frame: u64, frames: u64 },
+    #[error("is a stream of more than {most} bytes, which has to be kept whole to be read")]
+    StreamTooLong { path: PathBuf, most: u64 },
     #[error("not enough memory for {bytes} bytes of voxels")]
     OutOfMemory { path: PathBuf, bytes: u64 },
     #[error(
@@ -73,10 +79,15 @@ pub enum Error {
 
     #[error("NIfTI header is cut short: {expected} bytes are needed, got {got}")]
     NiftiHeaderShort { path: PathBuf, expected: usize, got: usize },
-    #[error("NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?})")]
+    #[error(
+        "NIfTI header of {sizeof_hdr} bytes carries no NIfTI magic ({magic:02x?}): it is Analyze \
+         7.5, or damaged"
+    )]
     NiftiMagic { path: PathBuf, sizeof_hdr: usize, magic: [u8; 4] },
-    #[error("is the header of a .hdr/.img pair; only single-file NIfTI is read")]
+    #[error("is the header of a .hdr/.img pair; a stream does not have the other file")]
     NiftiPair { path: PathBuf },
+    #[error("is one half of a .hdr/.img pair; the other half, {}, is not beside it", .partner.display())]
+    NiftiMissingHalf { path: PathBuf, partner: PathBuf },
     #[error("dim[0] is {dim0}; 1..7 dimensions are possible")]
     NiftiDim0 { path: PathBuf, dim0: i64 },
     #[error("dim[{axis}] is {value}; at least 1 voxel is needed")]
@@ -103,9 +114,37 @@ pub enum Error {
     #[error("array dtype `{descr}` is not one number a voxel")]
     NpyDtype { path: PathBuf, descr: String },
     #[error("array is {shape}; one 3D volume (D,H,W) or 1xDxHxW is needed")]
-    NpyShape { path: PathBuf, shape: String },
+    NpyShape { path: PathBuf, shape: String, frames: u64 },
     #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
     NpyTooLong { path: PathBuf, promised: u64, got: u64 },
+
+    #[error("NRRD header is not readable: {reason}")]
+    NrrdHeader { path: PathBuf, reason: &'static str },
+    #[error("the voxels are blocks of bytes, not one number each")]
+    NrrdBlock { path: PathBuf },
+    #[error("the voxels are in {name} encoding; raw, gzip and ascii are read")]
+    NrrdEncoding { path: PathBuf, name: &'static str },
+    #[error("array is {shape} (fastest axis first); one 3D volume is needed")]
+    NrrdShape { path: PathBuf, shape: String },
+    #[error("the space directions are not usable: {reason}")]
+    NrrdAffine { path: PathBuf, reason: &'static str },
+    #[error("{reason}")]
+    NrrdDataFile { path: PathBuf, reason: &'static str },
+    #[error("the file that holds the voxels, which the header names, is not beside it")]
+    NrrdDataMissing { path: PathBuf },
+    #[error("the text with the voxels is not readable: {reason}")]
+    NrrdText { path: PathBuf, reason: &'static str },
+    #[error("the text with the voxels ends early: header promises {promised} numbers, got {got}")]
+    NrrdTextShort { path: PathBuf, promised: usize, got: usize },
+
+    #[error("zip archive is damaged, or packed in a way other than stored and deflated")]
+    NpzArchive { path: PathBuf },
+    #[error("{}: {names}", if *asked {
+        format!("no array has that name; there are {count}")
+    } else {
+        format!("archive holds {count} arrays; one is needed")
+    })]
+    NpzKey { path: PathBuf, asked: bool, count: usize, names: String },
 
     #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
     DataLength { shape: [usize; 3], expected: usize, got: usize },
@@ -115,6 +154,17 @@ pub enum Error {
     ShapeMismatch { expected: [usize; 3], got: [usize; 3] },
     #[error("spacing {spacing_mm:?} mm (D,H,W); finite numbers above 0 are needed")]
     Spacing { spacing_mm: [f64; 3] },
+    #[error("a spacing is given, and a volume to take the geometry from; one of them is needed")]
+    SpacingAndAffine,
+    #[error("the file has a geometry of its own: {own:?} mm a voxel (D,H,W), not {given:?}")]
+    SpacingContradicts { path: PathBuf, own: [f64; 3], given: [f64; 3] },
+    #[error(
+        "volume is {} voxels (D,H,W), but {}, whose geometry it is to take, is {}",
+        join(expected), from.display(), join(got)
+    )]
+    AffineFromShape { path: PathBuf, from: PathBuf, expected: [usize; 3], got: [usize; 3] },
+    #[error("has no geometry that another volume could take")]
+    AffineFromNone { path: PathBuf },
     #[error("the affine is not usable: {reason}")]
     Affine { reason: &'static str },
     #[error("the box {start:?}..{end:?} is empty or not inside the shape {}", join(shape))]
@@ -124,6 +174,8 @@ pub enum Error {
     #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
     Overlap { overlap: f64 },
 
+    #[error("a segmentation of {got} segments; at least 1 and at most {most} fit")]
+    Segments { got: usize, most: usize },
     #[error("exists already")]
     Exists { path: PathBuf },
     #[error("cannot be created")]
@@ -152,9 +204,13 @@ impl Error {
             E::NoFiniteVoxel { .. } => "R-IN-09",
             E::ReadFailed { .. } => "R-IN-10",
             E::OutOfMemory { .. } => "R-IN-11",
-            E::EndsEarly { kind: SourceKind::Npy, .. } => "R-NPY-06",
+            E::FrameRange { .. } => "R-IN-13",
+            E::StreamTooLong { .. } => "R-IN-14",
+            E::EndsEarly { kind: SourceKind::Npy | SourceKind::Npz, .. } => "R-NPY-06",
+            E::EndsEarly { kind: SourceKind::Nrrd, .. } => "R-NRD-07",
             E::EndsEarly { .. } => "R-NII-07",
-            E::CorruptGzip { kind: Some(SourceKind::Npy), .. } => "R-NPY-08",
+            E::CorruptGzip { kind: Some(SourceKind::Npy | SourceKind::Npz), .. } => "R-NPY-08",
+            E::CorruptGzip { kind: Some(SourceKind::Nrrd), .. } => "R-NRD-08",
             E::CorruptGzip { kind: Some(_), .. } => "R-NII-08",
             E::CorruptGzip { kind: None, .. } => "R-IN-12",
             E::NiftiHeaderShort { .. } => "R-NII-01",
@@ -167,6 +223,7 @@ impl Error {
             E::NiftiAffine { .. } => "R-NII-10",
             E::NiftiFrames { .. } => "R-NII-11",
             E::NiftiPair { .. } => "R-NII-12",
+            E::NiftiMissingHalf { .. } => "R-NII-13",
             E::NpyHeader { .. } => "R-NPY-01",
             E::NpyDtype { .. } => "R-NPY-02",
             E::NpyShape { .. } => "R-NPY-03",
@@ -174,12 +231,27 @@ impl Error {
             E::NpyTooLong { .. } => "R-NPY-05",
             E::NpyVersion { .. } => "R-NPY-07",
             E::NpyObject { .. } => "R-NPY-09",
+            E::NpzArchive { .. } => "R-NPZ-01",
+            E::NpzKey { .. } => "R-NPZ-02",
+            E::NrrdHeader { .. } => "R-NRD-01",
+            E::NrrdBlock { .. } => "R-NRD-02",
+            E::NrrdShape { .. } => "R-NRD-03",
+            E::NrrdEncoding { .. } => "R-NRD-04",
+            E::NrrdDataFile { .. } => "R-NRD-05",
+            E::NrrdDataMissing { .. } => "R-NRD-06",
+            E::NrrdText { .. } => "R-NRD-09",
+            E::NrrdTextShort { .. } => "R-NRD-10",
+            E::NrrdAffine { .. } => "R-NRD-11",
             E::DataLength { .. } => "R-GEO-01",
             E::ShapeMismatch { .. } => "R-GEO-02",
             E::Spacing { .. } => "R-GEO-03",
             E::Region { .. } => "R-GEO-04",
             E::Affine { .. } => "R-GEO-05",
             E::EmptyShape { .. } => "R-GEO-06",
+            E::SpacingAndAffine => "R-GEO-07",
+            E::SpacingContradicts { .. } => "R-GEO-08",
+            E::AffineFromShape { .. } => "R-GEO-09",
+            E::AffineFromNone { .. } => "R-GEO-10",
             E::Recipe { .. } => "R-PRE-01",
             E::Overlap { .. } => "R-PRE-02",
             E::Exists { .. } => "R-OUT-01",
@@ -187,6 +259,7 @@ impl Error {
             E::NotReplaceable { .. } => "R-OUT-03",
             E::UnknownExtension { .. } => "R-OUT-04",
             E::WriteFailed { .. } => "R-OUT-05",
+            E::Segments { .. } => "R-OUT-06",
         }
     }
 
@@ -197,18 +270,26 @@ impl Error {
             E::NotFound { .. }
             | E::Unreadable { .. }
             | E::Directory { .. }
-            | E::NotAFile { .. } => ErrorKind::Missing,
+            | E::NotAFile { .. }
+            | E::NiftiMissingHalf { .. }
+            | E::NrrdDataMissing { .. } => ErrorKind::Missing,
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
             E::Exists { .. }
             | E::CannotCreate { .. }
             | E::NotReplaceable { .. }
             | E::UnknownExtension { .. } => ErrorKind::CannotCreate,
-            E::Spacing { .. }
+            E::FrameRange { .. }
+            | E::SpacingAndAffine
+            | E::SpacingContradicts { .. }
+            | E::AffineFromShape { .. }
+            | E::AffineFromNone { .. }
+            | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
-            | E::Overlap { .. } => ErrorKind::Usage,
+            | E::Overlap { .. }
+            | E::Segments { .. } => ErrorKind::Usage,
             _ => ErrorKind::BadData,
         }
     }
@@ -227,12 +308,15 @@ impl Error {
             | E::TooFewVoxels { path, .. }
             | E::NoFiniteVoxel { path, .. }
             | E::ReadFailed { path, .. }
+            | E::FrameRange { path, .. }
+            | E::StreamTooLong { path, .. }
             | E::OutOfMemory { path, .. }
             | E::EndsEarly { path, .. }
             | E::CorruptGzip { path, .. }
             | E::NiftiHeaderShort { path, .. }
             | E::NiftiMagic { path, .. }
             | E::NiftiPair { path }
+            | E::NiftiMissingHalf { path, .. }
             | E::NiftiDim0 { path, .. }
             | E::NiftiDim { path, .. }
             | E::NiftiFrames { path, .. }
@@ -247,6 +331,20 @@ impl Error {
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
             | E::NpyTooLong { path, .. }
+            | E::SpacingContradicts { path, .. }
+            | E::AffineFromShape { path, .. }
+            | E::AffineFromNone { path }
+            | E::NpzArchive { path }
+            | E::NpzKey { path, .. }
+            | E::NrrdHeader { path, .. }
+            | E::NrrdBlock { path }
+            | E::NrrdEncoding { path, .. }
+            | E::NrrdShape { path, .. }
+            | E::NrrdAffine { path, .. }
+            | E::NrrdDataFile { path, .. }
+            | E::NrrdDataMissing { path }
+            | E::NrrdText { path, .. }
+            | E::NrrdTextShort { path, .. }
             | E::Exists { path }
             | E::CannotCreate { path, .. }
             | E::NotReplaceable { path }
@@ -255,11 +353,13 @@ impl Error {
             E::DataLength { .. }
             | E::ShapeMismatch { .. }
             | E::EmptyShape { .. }
+            | E::SpacingAndAffine
             | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
             | E::Recipe { .. }
-            | E::Overlap { .. } => None,
+            | E::Overlap { .. }
+            | E::Segments { .. } => None,
         }
     }
 
@@ -276,20 +376,49 @@ impl Error {
             E::TooLarge { .. } => "crop or downsample it first",
             E::TooFewVoxels { .. } => "a 3D volume is needed, not one slice",
             E::OutOfMemory { .. } => "free memory, or crop the volume first",
-            E::NiftiHeaderShort { .. } | E::NiftiMagic { .. } => {
-                "re-copy the file, or export it to NIfTI again"
+            E::NiftiHeaderShort { .. } => "re-copy the file, or export it to NIfTI again",
+            E::NiftiMagic { .. } => {
+                "export it to NIfTI again, since Analyze does not say which side is left"
             }
-            E::NiftiPair { .. } => "convert the pair to one .nii.gz file",
-            E::NiftiFrames { .. } => "extract the frame that you mean into its own file",
+            E::NiftiPair { .. } => "name the file, or convert the pair to one .nii.gz file",
+            E::NiftiMissingHalf { .. } => "copy both halves to one folder, under one name",
+            E::NiftiFrames { frames, .. } => {
+                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            }
+            E::FrameRange { frames: 1, .. } => "leave --frame out",
+            E::FrameRange { frames, .. } => {
+                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            }
             E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
-            E::NiftiAffine { .. } => "correct the header, since mm and mL depend on it",
+            E::NiftiAffine { .. } | E::NrrdAffine { .. } => {
+                "give the true one: --spacing Z,Y,X in mm, or --affine-from another volume"
+            }
             E::NpyHeader { .. } | E::NpyVersion { .. } | E::NpyHeaderLength { .. } => {
                 "write it with numpy.save"
             }
             E::NpyObject { .. } => "save the plain array: numpy.save(f, a, allow_pickle=False)",
             E::NpyDtype { .. } => "save it as a number type, such as float32",
-            E::NpyShape { .. } => "slice it to one volume",
+            E::NpyShape { frames: 2.., .. } => {
+                return Some("choose one volume along its first axis: --frame 0".to_owned());
+            }
+            E::NpyShape { .. } => "save it as one volume",
             E::NpyTooLong { .. } => "save one array a file",
+            E::NpzArchive { .. } => "re-copy the file, or write it with numpy.savez_compressed",
+            E::NpzKey { .. } => "choose one of them: --key NAME",
+            E::StreamTooLong { .. } => "name the file instead",
+            E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {
+                "export it again as NRRD or NIfTI"
+            }
+            E::NrrdBlock { .. } => "export the volume as grey values, such as int16 HU",
+            E::NrrdEncoding { .. } => "save it with gzip compression, or as NIfTI (.nii.gz)",
+            E::NrrdShape { .. } => "save the one volume that you mean into its own file",
+            E::SpacingAndAffine => "leave --spacing or --affine-from out",
+            E::SpacingContradicts { .. } => "leave --spacing out",
+            E::AffineFromShape { .. } | E::AffineFromNone { .. } => {
+                "name the volume that this one was made from, on the same grid"
+            }
+            E::NrrdDataFile { .. } => "save it as one .nrrd file",
+            E::NrrdDataMissing { .. } => "copy both files to one folder, under their names",
             E::Recipe { .. } => {
                 "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
             }
@@ -306,7 +435,7 @@ impl Error {
 
 fn axes(kind: SourceKind) -> &'static str {
     match kind {
-        SourceKind::Npy => "(D,H,W)",
+        SourceKind::Npy | SourceKind::Npz => "(D,H,W)",
         _ => "(i,j,k)",
     }
 }

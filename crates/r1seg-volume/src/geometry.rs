@@ -1,5 +1,6 @@
 use crate::Error;
 use crate::affine::{self, Affine};
+use crate::io::ArrayAxes;
 use crate::io::nifti::NiftiFields;
 
 /// Where a [`Geometry`]'s affine comes from.
@@ -48,7 +49,14 @@ pub struct Geometry {
     affine: Option<Affine>,
     source: AffineSource,
     nifti: Option<NiftiFields>,
-    npy_leading_axis: bool,
+    array: ArrayLayout,
+}
+
+/// How a bare array lay, so that a mask of it is written alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ArrayLayout {
+    pub(crate) leading_axis: bool,
+    pub(crate) axes: ArrayAxes,
 }
 
 impl Geometry {
@@ -59,7 +67,7 @@ impl Geometry {
             affine: None,
             source: AffineSource::None,
             nifti: None,
-            npy_leading_axis: false,
+            array: ArrayLayout::default(),
         }
     }
 
@@ -99,7 +107,13 @@ impl Geometry {
         source: AffineSource,
         fields: NiftiFields,
     ) -> Self {
-        Self { shape, affine: Some(affine), source, nifti: Some(fields), npy_leading_axis: false }
+        Self { affine: Some(affine), source, nifti: Some(fields), ..Self::without_affine(shape) }
+    }
+
+    /// The same grid at the place of `given`, which the caller knows.
+    pub(crate) fn placed_as(self, given: &Self) -> Self {
+        let (affine, nifti) = (given.affine, given.nifti.clone());
+        Self { affine, nifti, source: AffineSource::Given, ..self }
     }
 
     /// The same geometry, whose affine comes from `source`.
@@ -107,8 +121,12 @@ impl Geometry {
         Self { source, ..self }
     }
 
-    pub(crate) fn from_npy(shape: [usize; 3], npy_leading_axis: bool) -> Self {
-        Self { npy_leading_axis, ..Self::without_affine(shape) }
+    pub(crate) fn of_array(shape: [usize; 3], array: ArrayLayout) -> Self {
+        Self { array, ..Self::without_affine(shape) }
+    }
+
+    pub(crate) fn array_layout(&self) -> ArrayLayout {
+        self.array
     }
 
     /// `[D, H, W]`.
@@ -159,7 +177,12 @@ impl Geometry {
 
     /// Whether the array was `1xDxHxW`; a mask of it is written the same way.
     pub fn npy_leading_axis(&self) -> bool {
-        self.npy_leading_axis
+        self.array.leading_axis
+    }
+
+    /// How the axes of the array lay; a mask of it is written the same way.
+    pub fn npy_axes(&self) -> ArrayAxes {
+        self.array.axes
     }
 }
 

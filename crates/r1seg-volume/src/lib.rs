@@ -1,4 +1,4 @@
-//! CT volumes with their geometry: NIfTI and npy I/O, intensity recipes, resampling.
+//! CT volumes with their geometry: NIfTI, NRRD and numpy I/O, intensity recipes, resampling.
 //!
 //! How a volume goes through r1seg, and which types hand it over:
 //!
@@ -7,7 +7,8 @@
 //! 2. A [`Recipe`] normalises and crops it; the [`Prepared`] grid is resized for the model.
 //! 3. Its [`Placement`] brings the model's mask logits back to the volume's grid.
 //! 4. A [`Mask`] joins them with the geometry of the volume; [`write_mask`] writes it so that it
-//!    lies on the volume in every viewer, [`mask_stats`] measures it.
+//!    lies on the volume in every viewer, [`mask_stats`] measures it. [`write_segmentation`] writes
+//!    several, with names and colours, for 3D Slicer.
 //!
 //! ```
 //! use r1seg_volume::{
@@ -46,11 +47,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Formats
+//!
+//! | format | files | read | written |
+//! |---|---|---|---|
+//! | NIfTI-1, NIfTI-2 | `.nii`, `.nii.gz`, `.hdr` + `.img` | one frame of any | masks, volumes |
+//! | NRRD | `.nrrd`, `.nhdr` + data file | raw, gzip, ascii | [`write_segmentation`] |
+//! | numpy | `.npy`, `.npz` | any number type, order and version | masks, volumes (`.npy`) |
+//!
+//! [`ReadOptions`] says which volume is meant, and what is known beyond the file.
+//!
 //! # Axes
 //!
 //! `[D, H, W]`, slowest first, is the order of every shape and array. A NIfTI voxel index
 //! `(i, j, k)` is `(W, H, D)`: the file order, `i` fastest, is C order of `[D, H, W]` as it stands,
-//! so that nothing is ever transposed or reoriented. World coordinates are RAS+ millimetres.
+//! so that nothing is reoriented. Arrays that lie otherwise are transposed, and their masks back.
+//! World coordinates are RAS+ millimetres.
 //!
 //! # Warnings
 //!
@@ -59,14 +71,15 @@
 //! | `W-AFFINE` | sform and qform differ by more than 1e-3; the sform is used |
 //! | `W-AXES` | the last axis of an array looks like its slices |
 //! | `W-CONST` | no voxel stands out; the prepared volume is 0 everywhere |
-//! | `W-GEOM` | an array carries no spacing: nothing is known in mm or mL |
-//! | `W-GEOM-GUESS` | neither sform nor qform is set; position and sides are a guess |
+//! | `W-GEOM` | the file carries no spacing: nothing is known in mm or mL |
+//! | `W-GEOM-GIVEN` | the header's geometry is unusable; the given one is used |
+//! | `W-GEOM-GUESS` | the header does not place the volume; position and sides are a guess |
 //! | `W-HU-01`, `W-HU-02` | values span 0..255, or a range unlike HU |
 //! | `W-NAN` | voxels were NaN or infinite and have been replaced |
 //! | `W-SHEAR` | the voxel axes are not at right angles |
 //! | `W-SLOPE` | the scaling in the header is not a number and is ignored |
 //! | `W-TRAILING` | the file goes on after the voxels |
-//! | `W-UNITS` | the header is in metres or micrometres; mm are given |
+//! | `W-UNITS` | the header is not in mm; NIfTI is converted, NRRD is taken for mm |
 //!
 //! # Deliberately absent
 //!
@@ -97,8 +110,9 @@ pub use geometry::{AffineSource, Geometry};
 pub use intensity::IntensityRange;
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
-    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, SourceKind, read, read_from,
-    write_atomically, write_mask, write_mask_to, write_volume,
+    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind, read,
+    read_from, write_atomically, write_mask, write_mask_to, write_segmentation,
+    write_segmentation_to, write_volume,
 };
 pub use placement::Placement;
 pub use recipe::{Prepared, Recipe};

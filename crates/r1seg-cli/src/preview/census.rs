@@ -49,6 +49,11 @@ impl Census {
         };
         Self { counts, center, extent: seen.map(|seen| extent_of(&seen)) }
     }
+
+    /// Whether no voxel has a label.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
 }
 
 /// The centroid of a label's voxels; on an axis where the cut through it would show next to
@@ -81,7 +86,10 @@ fn center_of(label: u8, shape: [usize; 3], labels: &[u8]) -> [usize; 3] {
 }
 
 /// The rows along W, with their `d` and `h`.
-fn rows(shape: [usize; 3], labels: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
+pub(super) fn rows(
+    shape: [usize; 3],
+    labels: &[u8],
+) -> impl Iterator<Item = (usize, usize, &[u8])> {
     let [_, h_count, w_count] = shape;
     let rows = labels.chunks_exact(w_count.max(1)).enumerate();
     rows.map(move |(i, row)| (i / h_count.max(1), i % h_count.max(1), row))
@@ -122,6 +130,7 @@ mod tests {
         let census = Census::new(SHAPE, &labels);
         assert_eq!((census.counts[9], census.counts[2]), (63, 1));
         assert_eq!(census.center, [2, 3, 6]);
+        assert!(!census.is_empty());
         assert_eq!(census.extent, [1..5, 2..6, 3..20]);
     }
 
@@ -138,6 +147,6 @@ mod tests {
         let census = Census::new(SHAPE, &labels(|_, _, _| 0));
         assert_eq!(census.center, [2, 3, 10]);
         assert!(census.extent.iter().all(Range::is_empty));
-        assert_eq!(census.counts.iter().sum::<u64>(), 0);
+        assert!(census.is_empty());
     }
 }

@@ -2,8 +2,10 @@
 
 use super::canvas::{Rect, Text};
 use super::palette::{Color, EMPTY_PANEL, FAINT_TEXT, TEXT, color_of};
+use super::raster::Field;
 use super::sheet::shortened;
 use super::view::Anatomy;
+use super::window::rounded;
 use super::{Picture, Scene};
 
 const LARGE: Text = Text { color: TEXT, scale: 2, on_image: false };
@@ -13,14 +15,62 @@ const SMALL: Text = Text { color: TEXT, scale: 1, on_image: false };
 const NOTES: usize = 4;
 const NOTE_HEIGHT: usize = 14;
 
+const COLUMN_GAP: usize = 4;
+
+/// More names without voxels than these are only counted.
+const MAX_ABSENT: usize = 7;
+
 /// An axis that is tilted by less than this is no news.
 const TILT_DEGREES: f64 = 1.0;
 
-/// A row of the legend.
+/// A label of the legend.
 struct Entry {
     text: String,
     /// Of the label's voxels, if there are any.
     color: Option<Color>,
+}
+
+/// How the entries are set.
+#[derive(Clone, Copy)]
+struct Layout {
+    look: Text,
+    columns: usize,
+    /// Whether long texts go on in the next line.
+    is_wrapped: bool,
+}
+
+/// The roomiest first.
+const LAYOUTS: [Layout; 3] = [
+    Layout { look: LARGE, columns: 1, is_wrapped: true },
+    Layout { look: SMALL, columns: 1, is_wrapped: false },
+    Layout { look: SMALL, columns: 2, is_wrapped: false },
+];
+
+impl Layout {
+    fn row_height(self) -> usize {
+        self.look.height() + 4 * self.look.scale
+    }
+
+    fn swatch(self) -> usize {
+        self.row_height() - 4
+    }
+
+    /// From the left of a swatch to its text.
+    fn indent(self) -> usize {
+        self.swatch() + 3 * self.look.scale
+    }
+
+    fn lines(self, text: &str, width: usize) -> Vec<String> {
+        let characters = self
+            .look
+            .characters_in((width / self.columns).saturating_sub(self.indent() + COLUMN_GAP));
+        if self.is_wrapped { wrapped(text, characters) } else { vec![shortened(text, characters)] }
+    }
+
+    /// Rows that the entries need, all columns one below the other.
+    fn rows(self, entries: &[Entry], width: usize) -> usize {
+        entries.iter().map(|entry| self.lines(&entry.text, width).len()).sum()
+    }
 }
 
 /// Draws the legend; `counts` are the voxels of each label.
@@ -28,11 +78,13 @@ pub(super) fn draw(
     picture: &mut Picture,
     area: Rect,
     scene: &Scene<'_>,
+    field: &Field<'_>,
     anatomy: &Anatomy,
     counts: &[u64; 256],
 ) {
     let height = area.height - NOTES * NOTE_HEIGHT;
-    draw_entries(picture, Rect { height, ..area }, &entries(scene.names, counts));
+    let entries = entries(scene.names, !field.labels.is_empty(), counts);
+    draw_entries(picture, Rect { height, ..area }, &entries);
     for (i, note) in notes(scene, anatomy).iter().rev().enumerate() {
         let y = area.bottom() - (i + 1) * NOTE_HEIGHT;
         let look = Text { color: FAINT_TEXT, ..SMALL };
@@ -41,61 +93,99 @@ pub(super) fn draw(
 }
 
 fn draw_entries(picture: &mut Picture, area: Rect, entries: &[Entry]) {
-    let roomy = entries.len() * row_height(LARGE) <= area.height;
-    let row_height = row_height(if roomy { LARGE } else { SMALL });
-    let rows = area.height / row_height;
-    // The last row says how many there was no room for.
-    let shown = if entries.len() <= rows { entries.len() } else { rows.saturating_sub(1) };
+    let rows_of = |layout: &Layout| area.height / layout.row_height();
+    let fits =
+        |layout: &&Layout| layout.rows(entries, area.width) <= rows_of(layout) * layout.columns;
+    let [.., densest] = LAYOUTS;
+    let layout = *LAYOUTS.iter().find(fits).unwrap_or(&densest);
+    let (row_height, swatch) = (layout.row_height(), layout.swatch());
+    let rows = rows_of(&layout);
 
-    for (row, entry) in entries[..shown].iter().enumerate() {
-        let y = area.y + row * row_height;
-        let size = row_height - 4;
-        let swatch = Rect { x: area.x, y, width: size, height: size };
-        let text_left = swatch.right() + 6;
-        let room = area.right() - text_left;
-        let fits = LARGE.characters_in(room) >= entry.text.chars().count();
-        let look = Text {
-            color: if entry.color.is_some() { TEXT } else { FAINT_TEXT },
-            ..if roomy && fits { LARGE } else { SMALL }
+    let mut row = 0;
+    for (i, entry) in entries.iter().enumerate() {
+        let place = |row: usize| {
+            let column = row.checked_div(rows).unwrap_or(layout.columns);
+            let x = area.x + column * (area.width / layout.columns);
+            (x, area.y + row.checked_rem(rows).unwrap_or(0) * row_height)
         };
-        picture.fill(swatch, entry.color.unwrap_or(EMPTY_PANEL));
-        let text = shortened(&entry.text, look.characters_in(room));
-        picture.write(text_left, y + (size - look.height().min(size)) / 2, &text, look);
-    }
-    if shown < entries.len() {
-        let more = format!("and {} more", entries.len() - shown);
-        picture.write(area.x, area.y + shown * row_height, &more, SMALL);
+        let (x, y) = place(row);
+        // The last row says how many there was no room for.
+        let is_last = row + 1 >= rows * layout.columns;
+        if is_last && i + 1 < entries.len() {
+            let more = format!("and {} more", entries.len() - i);
+            picture.write(x, y, &more, layout.look);
+            return;
+        }
+        let color = entry.color.unwrap_or(EMPTY_PANEL);
+        picture.fill(Rect { x, y, width: swatch, height: swatch }, color);
+        let color = if entry.color.is_some() { TEXT } else { FAINT_TEXT };
+        let look = Text { color, ..layout.look };
+        for line in layout.lines(&entry.text, area.width) {
+            let (x, y) = place(row);
+            picture.write(x + layout.indent(), y + (swatch - look.height()) / 2, &line, look);
+            row += 1;
+        }
     }
 }
 
-fn row_height(look: Text) -> usize {
-    look.height() + 4 * look.scale
+/// Lines of at most so many characters, broken between words where that is possible.
+fn wrapped(text: &str, characters: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in text.split_whitespace() {
+        let word = shortened(word, characters);
+        let count = word.chars().count();
+        match lines.last_mut() {
+            Some(line) if length == 0 || length + 1 + count <= characters => {
+                if length > 0 {
+                    line.push(' ');
+                    length += 1;
+                }
+                line.push_str(&word);
+                length += count;
+            }
+            _ => {
+                lines.push(word);
+                length = count;
+            }
+        }
+    }
+    lines
 }
 
 /// The labels that the volume has, then the names without a voxel.
-fn entries(names: &[String], counts: &[u64; 256]) -> Vec<Entry> {
+fn entries(names: &[String], has_mask: bool, counts: &[u64; 256]) -> Vec<Entry> {
+    let note = |text: String| Entry { text, color: None };
+    if !has_mask {
+        return vec![note("no mask".to_owned())];
+    }
     let present = (1..=u8::MAX).filter(|label| counts[usize::from(*label)] > 0).map(|label| {
-        let name = names.get(usize::from(label) - 1);
+        let name = names.get(usize::from(label) - 1).filter(|name| !name.is_empty());
         let text = name.map_or_else(|| format!("label {label}"), |name| format!("{label} {name}"));
         Entry { text, color: Some(color_of(label)) }
     });
-    let absent = names.iter().enumerate().filter_map(|(i, name)| {
-        let label = i + 1;
-        let is_absent = counts.get(label).is_none_or(|count| *count == 0);
-        is_absent.then(|| Entry { text: format!("{label} {name}: no voxels"), color: None })
-    });
-    let mut entries: Vec<Entry> = present.chain(absent).collect();
+    let mut entries: Vec<Entry> = present.collect();
     if entries.is_empty() {
-        entries.push(Entry { text: "no mask".to_owned(), color: None });
+        return vec![note("empty mask: no voxels".to_owned())];
+    }
+    let is_absent = |i: usize| counts.get(i + 1).is_none_or(|count| *count == 0);
+    let absent: Vec<usize> =
+        (0..names.len()).filter(|i| is_absent(*i) && !names[*i].is_empty()).collect();
+    if absent.len() > MAX_ABSENT {
+        entries.push(note(format!("{} without voxels", absent.len())));
+    } else {
+        entries.extend(absent.iter().map(|i| note(format!("{} {}: no voxels", i + 1, names[*i]))));
     }
     entries
 }
 
 fn notes(scene: &Scene<'_>, anatomy: &Anatomy) -> Vec<String> {
     let [d, h, w] = scene.shape;
-    let (low, high) = scene.window;
     let mut notes = vec![format!("{d} x {h} x {w} voxels (D, H, W)")];
-    notes.push(format!("grey from {low} to {high}"));
+    if anatomy.is_known {
+        let [d, h, w] = anatomy.steps_mm().map(rounded);
+        notes.push(format!("of {d} x {h} x {w} mm"));
+    }
     if !anatomy.is_known {
         notes.push("geometry unknown: sides unknown, voxels".to_owned());
         notes.push("drawn as cubes".to_owned());
@@ -115,7 +205,7 @@ mod tests {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut counts = [0; 256];
         present.iter().for_each(|label| counts[usize::from(*label)] = 5);
-        entries(&names, &counts).into_iter().map(|entry| entry.text).collect()
+        entries(&names, true, &counts).into_iter().map(|entry| entry.text).collect()
     }
 
     #[test]
@@ -125,13 +215,41 @@ mod tests {
     }
 
     #[test]
-    fn legend_without_labels_and_names_says_so() {
-        assert_eq!(texts(&[], &[]), ["no mask"]);
+    fn legend_without_a_mask_or_a_voxel_names_no_label() {
+        let names = ["Where is the lesion?".to_owned()];
+        let [entry] = &entries(&names, false, &[0; 256])[..] else { panic!() };
+        assert_eq!((entry.text.as_str(), entry.color), ("no mask", None));
+        assert_eq!(texts(&["Where is the lesion?"], &[]), ["empty mask: no voxels"]);
     }
 
     #[test]
-    fn legend_of_more_names_than_labels_lists_them() {
-        assert_eq!(texts(&["x"; 300], &[255]).len(), 300);
+    fn legend_counts_the_empty_ones_of_many_names() {
+        assert_eq!(texts(&["x"; 300], &[255]), ["255 x", "299 without voxels"]);
+        assert_eq!(texts(&["x", "", "y"], &[3]), ["3 y", "1 x: no voxels"]);
+    }
+
+    #[test]
+    fn long_names_go_on_in_the_next_line() {
+        let lines = wrapped("1 Where is the lesion of the liver?", 12);
+        assert_eq!(lines, ["1 Where is", "the lesion", "of the", "liver?"]);
+        assert_eq!(wrapped("portal_vein_and_splenic_vein", 9), ["por...ein"]);
+        assert_eq!(wrapped("", 9), [""]);
+    }
+
+    #[test]
+    fn sixty_labels_are_all_in_the_legend() {
+        let area = Rect { x: 0, y: 0, width: 300, height: 540 };
+        let entry = |i: u8| Entry { text: format!("{i} name"), color: Some([100, i, 7]) };
+        let entries: Vec<Entry> = (1..=90).map(entry).collect();
+        let mut picture = Picture::filled(300, 540, [0; 3]);
+        draw_entries(&mut picture, area, &entries);
+        for entry in &entries {
+            let drawn = picture
+                .rgb
+                .chunks_exact(3)
+                .filter(|p| Some(*p) == entry.color.as_ref().map(|c| &c[..]));
+            assert_eq!(drawn.count(), 49, "{}", entry.text);
+        }
     }
 
     #[test]

@@ -4,27 +4,32 @@
 //! [`render`] turns a [`Scene`] into a [`Picture`]: three orthogonal cuts through the mask,
 //! a mosaic of axial slices and a legend. Cuts follow the radiological convention and the
 //! true aspect ratio: [`view`] says which way the axes run, [`census`] where the mask is,
-//! [`raster`] resamples a cut, [`overlay`] colors it, [`panel`] adds letters and marks, and
-//! [`sheet`] puts all of it in its place. Only what is drawn is resampled.
+//! [`window`] which intensities show it, [`raster`] resamples a cut, [`overlay`] colors it,
+//! [`panel`] adds letters and [`marks`], and [`sheet`] puts all of it in its place. Only what
+//! is drawn is converted and resampled.
 
 mod canvas;
 mod census;
 mod font;
 mod legend;
+mod marks;
 mod overlay;
 mod palette;
 mod panel;
 mod raster;
 mod sheet;
 mod view;
+mod window;
 
 use std::io::{self, Write};
+
+use r1seg::volume::Voxels;
 
 /// What there is to draw.
 pub(crate) struct Scene<'a> {
     /// The voxels, `[D, H, W]` in C order. Drawn as no voxels if their number is not that of
     /// the shape.
-    pub(crate) volume: &'a [f32],
+    pub(crate) volume: &'a Voxels,
     /// `[D, H, W]`.
     pub(crate) shape: [usize; 3],
     /// The steps in the world (RAS+ mm) of one voxel along D, H and W, if they are known;
@@ -34,8 +39,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) labels: &'a [u8],
     /// The name of label 1, of label 2 and so on.
     pub(crate) names: &'a [String],
-    /// The intensities that are black and white.
-    pub(crate) window: (f32, f32),
     /// The line above the picture.
     pub(crate) title: &'a str,
 }
@@ -63,7 +66,7 @@ impl Picture {
         let mut encoder = png::Encoder::new(out, side(self.width)?, side(self.height)?);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::Fast);
+        encoder.set_compression(png::Compression::Balanced);
         let mut writer = encoder.write_header()?;
         writer.write_image_data(&self.rgb)?;
         writer.finish()?;
@@ -75,7 +78,8 @@ impl Picture {
 ///
 /// The cuts go through the centroid of the label that has the most voxels, or through the
 /// middle of a volume without labels. A cut that would miss the label there, as between two
-/// kidneys, goes where the label is fullest.
+/// kidneys, goes where the label is fullest. The window is chosen for what is under and around
+/// the mask.
 pub(crate) fn render(scene: &Scene<'_>) -> Picture {
     sheet::draw(scene)
 }

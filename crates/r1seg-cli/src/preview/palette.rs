@@ -22,6 +22,9 @@ const OKABE_ITO: [Color; 7] = [
     [0, 114, 178],   // blue
 ];
 
+/// Labels that are told apart by their colors alone.
+pub(super) const PLAIN_COLORS: usize = OKABE_ITO.len();
+
 /// The color of a label. After seven labels they come again paler, then darker.
 pub(super) fn color_of(label: u8) -> Color {
     let index = usize::from(label.saturating_sub(1));
@@ -29,7 +32,7 @@ pub(super) fn color_of(label: u8) -> Color {
     match index / OKABE_ITO.len() % 3 {
         0 => color,
         1 => mix(color, [255; 3], 0.5),
-        _ => mix(color, [0; 3], 0.4),
+        _ => mix(color, [0; 3], 0.3),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Picture;
 use super::canvas::{Rect, Text};
+use super::marks;
 use super::overlay;
 use super::palette::{EMPTY_PANEL, TEXT};
 use super::raster::Field;
@@ -24,13 +25,14 @@ const TILE_OUTLINE: usize = 1;
 const BARS_MM: [u16; 8] = [200, 100, 50, 20, 10, 5, 2, 1];
 
 /// Draws the cut through `center` (`[D, H, W]`) with the letters of its sides, a scale bar,
-/// and marks where the other two cuts are.
+/// marks where the other two cuts are, and the numbers of labels if wanted.
 pub(super) fn draw_cut(
     picture: &mut Picture,
     area: Rect,
     field: &Field<'_>,
     view: &View,
     center: [usize; 3],
+    is_numbered: bool,
 ) {
     let limit = [area.width, area.height].map(|size| size - 2 * LETTER_MARGIN);
     let size = view.size_within(limit);
@@ -41,6 +43,10 @@ pub(super) fn draw_cut(
     let image = area.centered(size);
     let tile = field.cut(view, center[view.through], size);
     overlay::draw(picture, (image.x, image.y), &tile, CUT_OUTLINE);
+    marks::draw_brackets(picture, image, &tile);
+    if is_numbered {
+        marks::draw_numbers(picture, image, &tile);
+    }
 
     draw_letters(picture, image, view);
     draw_ticks(picture, image, view, center);
@@ -65,6 +71,7 @@ pub(super) fn draw_tile(
     let image = area.centered(size);
     let tile = field.cut(view, slice, size);
     overlay::draw(picture, (image.x, image.y), &tile, TILE_OUTLINE);
+    marks::draw_brackets(picture, image, &tile);
 
     picture.write(area.x + 4, area.y + 4, &(slice + 1).to_string(), NOTE);
     if let Some([first, _]) = view.across.letters {

@@ -3,21 +3,21 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use r1seg::volume::Voxels;
+
 use super::Scene;
 use super::view::{ScreenAxis, View};
+use super::window::{SOFT_TISSUE, Window};
 
-/// The arrays of a scene, all of the length that its shape says.
+/// The arrays of a scene.
 pub(super) struct Field<'a> {
-    /// `[D, H, W]`.
+    /// `[D, H, W]`; all 0 if it is not that of the volume.
     pub(super) shape: [usize; 3],
-    /// No voxels if their number is not that of the shape.
-    volume: &'a [f32],
-    /// Likewise.
+    pub(super) volume: &'a Voxels,
+    /// None if their number is not that of the shape.
     pub(super) labels: &'a [u8],
-    /// The intensity that is black.
-    black: f32,
-    /// Grey a unit of intensity.
-    contrast: f32,
+    /// The intensities that are black and white.
+    pub(super) window: Window,
 }
 
 /// A cut, `[height, width]` pixels.
@@ -31,18 +31,21 @@ pub(super) struct Tile {
 
 impl<'a> Field<'a> {
     pub(super) fn new(scene: &Scene<'a>) -> Self {
-        let ([d, h, w], (low, high)) = (scene.shape, scene.window);
+        let [d, h, w] = scene.shape;
         let voxels = d.checked_mul(h).and_then(|n| n.checked_mul(w)).unwrap_or(0);
         let has_volume = voxels > 0 && scene.volume.len() == voxels;
         let has_labels = has_volume && scene.labels.len() == voxels;
         Self {
             shape: if has_volume { scene.shape } else { [0; 3] },
-            volume: if has_volume { scene.volume } else { &[] },
+            volume: scene.volume,
             labels: if has_labels { scene.labels } else { &[] },
-            black: low,
-            // A window without a width leaves black and white.
-            contrast: if low < high { 1.0 / (high - low) } else { f32::INFINITY },
+            window: SOFT_TISSUE,
         }
+    }
+
+    /// The place of voxel `[d, h, w]` in the arrays.
+    pub(super) fn index(&self, [d, h, w]: [usize; 3]) -> usize {
+        (d * self.shape[1] + h) * self.shape[2] + w
     }
 
     /// The cut of `view` at voxel `index` of the axis that it is normal to, `[width, height]`
@@ -50,19 +53,13 @@ impl<'a> Field<'a> {
     pub(super) fn cut(&self, view: &View, index: usize, [width, height]: [usize; 2]) -> Tile {
         let offset = index * self.stride(view.through);
         let (across, down) = (self.line(&view.across, width), self.line(&view.down, height));
-        let (mut grey, mut labels) = (Vec::new(), Vec::new());
-        grey.reserve_exact(width * height);
-
-        let mut row = vec![0.0; across.offsets.len()];
-        for taps in &down.taps {
-            row.fill(0.0);
-            for (weight, start) in taps.weights.iter().zip(&down.offsets[taps.first..]) {
-                for (sum, step) in row.iter_mut().zip(&across.offsets) {
-                    *sum += weight * self.grey(offset + start + step);
-                }
+        let grey = match self.volume {
+            Voxels::F32(data) => self.grey(&across, &down, |at| data[offset + at]),
+            Voxels::I16 { stored, scale } => {
+                self.grey(&across, &down, |at| scale.apply(stored[offset + at]))
             }
-            grey.extend(across.taps.iter().map(|taps| taps.apply(&row)));
-        }
+        };
+        let mut labels = Vec::new();
         if !self.labels.is_empty() {
             labels.reserve_exact(width * height);
             for rows in &down.cells {
@@ -90,10 +87,24 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The grey of a voxel in `0..=1`; what is not a number is black.
-    fn grey(&self, voxel: usize) -> f32 {
-        let grey = (self.volume[voxel] - self.black) * self.contrast;
-        if grey > 0.0 { grey.min(1.0) } else { 0.0 }
+    /// Resamples what `intensity` says of voxels in `0..=1`; what is not a number is black.
+    fn grey(&self, across: &Line, down: &Line, intensity: impl Fn(usize) -> f32) -> Vec<f32> {
+        let Window { low, high, .. } = self.window;
+        // A window without a width leaves black and white.
+        let contrast = if low < high { 1.0 / (high - low) } else { f32::INFINITY };
+        let mut pixels = Vec::with_capacity(across.taps.len() * down.taps.len());
+        let mut row = vec![0.0; across.offsets.len()];
+        for taps in &down.taps {
+            row.fill(0.0);
+            for (weight, start) in taps.weights.iter().zip(&down.offsets[taps.first..]) {
+                for (sum, step) in row.iter_mut().zip(&across.offsets) {
+                    let grey = (intensity(start + step) - low) * contrast;
+                    *sum += weight * if grey > 0.0 { grey.min(1.0) } else { 0.0 };
+                }
+            }
+            pixels.extend(across.taps.iter().map(|taps| taps.apply(&row)));
+        }
+        pixels
     }
 
     /// The label of a pixel that shows these voxels: the most frequent one, and background
@@ -175,9 +186,10 @@ mod tests {
     use crate::preview::view::{Anatomy, Plane};
 
     fn cut(volume: &[f32], labels: &[u8], shape: [usize; 3], size: [usize; 2]) -> Tile {
-        let names = &[];
-        let (axes, title, window) = (None, "", (0.0, 10.0));
-        let field = Field::new(&Scene { volume, shape, axes, labels, names, window, title });
+        let volume = &Voxels::from(volume.to_vec());
+        let (axes, names, title) = (None, &[], "");
+        let mut field = Field::new(&Scene { volume, shape, axes, labels, names, title });
+        field.window = Window { low: 0.0, high: 10.0, name: None };
         field.cut(&Anatomy::new(axes).view(Plane::Axial, shape), 0, size)
     }
 
@@ -204,13 +216,13 @@ mod tests {
 
     #[test]
     fn window_without_a_width_leaves_black_and_white() {
-        let names = &[];
-        for window in [(5.0, 5.0), (5.0, f32::NAN), (5.0, 1.0)] {
-            let (volume, labels, shape) = (&[4.0, 5.0, 6.0], &[0; 3], [1, 1, 3]);
-            let (axes, title) = (None, "");
-            let scene = Scene { volume, shape, axes, labels, names, window, title };
+        let (volume, shape) = (&Voxels::from(vec![4.0_f32, 5.0, 6.0]), [1, 1, 3]);
+        let scene = Scene { volume, shape, axes: None, labels: &[], names: &[], title: "" };
+        for high in [5.0, f32::NAN, 1.0] {
+            let mut field = Field::new(&scene);
+            field.window = Window { low: 5.0, high, name: None };
             let view = Anatomy::new(None).view(Plane::Axial, shape);
-            assert_eq!(Field::new(&scene).cut(&view, 0, [3, 1]).grey, [0.0, 0.0, 1.0]);
+            assert_eq!(field.cut(&view, 0, [3, 1]).grey, [0.0, 0.0, 1.0]);
         }
     }
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::canvas::{Rect, Text};
 use super::census::Census;
 use super::legend;
-use super::palette::{BACKGROUND, EMPTY_PANEL, FAINT_TEXT, TEXT};
+use super::palette::{BACKGROUND, FAINT_TEXT, PLAIN_COLORS, TEXT};
 use super::panel;
 use super::raster::Field;
-use super::view::{Anatomy, Plane};
+use super::view::{Anatomy, Plane, View};
+use super::window::Window;
 use super::{Picture, Scene};
 
 const WIDTH: usize = 1200;
@@ -21,30 +22,37 @@ const CUT: [usize; 2] = [392, 378];
 const CUTS_TOP: usize = 34;
 
 const MOSAIC_TOP: usize = CUTS_TOP + HEADING + CUT[1] + 8;
-const COLUMNS: usize = 4;
-const ROWS: usize = 3;
-const TILE: [usize; 2] = [212, 194];
+const MOSAIC: [usize; 2] = [848, 600];
+const MAX_TILES: usize = 12;
 const GAP: usize = 6;
 
-const LEGEND_LEFT: usize = MARGIN + COLUMNS * (TILE[0] + GAP) + MARGIN;
+const LEGEND_LEFT: usize = MARGIN + MOSAIC[0] + MARGIN;
 const FOOTER_TOP: usize = HEIGHT - 22;
 
 const PLAIN: Text = Text { color: TEXT, scale: 2, on_image: false };
 const FAINT: Text = Text { color: FAINT_TEXT, scale: 2, on_image: false };
 
 // Parts of the sheet do not overlap.
-const _: () = assert!(MOSAIC_TOP + HEADING + ROWS * (TILE[1] + GAP) <= FOOTER_TOP);
+const _: () = assert!(MOSAIC_TOP + HEADING + MOSAIC[1] <= FOOTER_TOP);
 const _: () = assert!(MARGIN + 3 * CUT[0] <= WIDTH);
 
 /// Draws all of it.
 pub(super) fn draw(scene: &Scene<'_>) -> Picture {
-    let field = Field::new(scene);
+    let mut field = Field::new(scene);
     let anatomy = Anatomy::new(scene.axes);
-    let census = Census::new(field.shape, field.labels);
+    let mut census = Census::new(field.shape, field.labels);
+    if census.is_empty() {
+        census.center = anatomy.middle(field.shape);
+    }
+    field.window = Window::choose(&field, &census, anatomy.steps_mm());
+    let is_numbered = census.counts.iter().filter(|count| **count > 0).count() > PLAIN_COLORS;
     let mut picture = Picture::filled(WIDTH, HEIGHT, BACKGROUND);
 
-    let title = shortened(scene.title, PLAIN.characters_in(WIDTH - 2 * MARGIN));
-    picture.write(MARGIN, 10, &title, PLAIN);
+    let window = field.window.text();
+    let window_left = (WIDTH - MARGIN).saturating_sub(PLAIN.width_of(window.len()));
+    picture.write(window_left, 10, &window, FAINT);
+    let room = window_left.saturating_sub(3 * MARGIN);
+    picture.write(MARGIN, 10, &shortened(scene.title, PLAIN.characters_in(room)), PLAIN);
     for (i, plane) in Plane::ALL.into_iter().enumerate() {
         let [width, height] = CUT;
         let (x, y) = (MARGIN + i * width, CUTS_TOP + HEADING);
@@ -57,13 +65,14 @@ pub(super) fn draw(scene: &Scene<'_>) -> Picture {
             &field,
             &anatomy.view(plane, field.shape),
             census.center,
+            is_numbered,
         );
     }
     draw_mosaic(&mut picture, &field, &anatomy, &census);
 
     let (x, y) = (LEGEND_LEFT, MOSAIC_TOP);
     let area = Rect { x, y, width: WIDTH - MARGIN - x, height: FOOTER_TOP - MARGIN - y };
-    legend::draw(&mut picture, area, scene, &anatomy, &census.counts);
+    legend::draw(&mut picture, area, scene, &field, &anatomy, &census.counts);
     let notice = "research use only, not a medical device";
     picture.write(
         WIDTH.saturating_sub(PLAIN.width_of(notice.len())) / 2,
@@ -90,31 +99,47 @@ fn heading(anatomy: &Anatomy, field: &Field<'_>, plane: Plane, center: [usize; 3
 
 /// Axial slices over the extent of the mask, superior first.
 fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, census: &Census) {
-    let heading = match (census.extent[0].is_empty(), anatomy.is_known) {
-        (false, true) => "axial slices through the mask, superior first",
-        (true, true) => "axial slices, superior first",
-        (false, false) => "slices through the mask along D, last first",
-        (true, false) => "slices along D, last first",
-    };
-    picture.write(MARGIN, MOSAIC_TOP, heading, FAINT);
-
     let view = anatomy.view(Plane::Axial, field.shape);
     let downwards = anatomy.downwards(field.shape);
     let extent = &census.extent[downwards.axis];
-    let mut slices = spread(extent, downwards.count, COLUMNS * ROWS);
+    let mut slices = spread(extent, downwards.count, MAX_TILES);
     if downwards.is_reversed {
         slices.reverse();
     }
-    for place in 0..COLUMNS * ROWS {
-        let [width, height] = TILE;
-        let x = MARGIN + place % COLUMNS * (width + GAP);
-        let y = MOSAIC_TOP + HEADING + place / COLUMNS * (height + GAP);
-        let area = Rect { x, y, width, height };
-        match slices.get(place) {
-            Some(slice) => panel::draw_tile(picture, area, field, &view, *slice),
-            None => picture.fill(area, EMPTY_PANEL),
-        }
+    let mask = match extent.len() {
+        0 => "",
+        slices_with_mask if slices_with_mask < slices.len() => " through and next to the mask",
+        _ => " through the mask",
+    };
+    let heading = match anatomy.is_known {
+        true => format!("axial slices{mask}, superior first"),
+        false => format!("slices{mask} along D, last first"),
+    };
+    picture.write(MARGIN, MOSAIC_TOP, &heading, FAINT);
+
+    let columns = columns(&view, slices.len());
+    let [width, height] = tile_size(columns, slices.len());
+    for (place, slice) in slices.into_iter().enumerate() {
+        let x = MARGIN + place % columns * (width + GAP);
+        let y = MOSAIC_TOP + HEADING + place / columns * (height + GAP);
+        panel::draw_tile(picture, Rect { x, y, width, height }, field, &view, slice);
     }
+}
+
+/// In how many columns so many cuts are largest, with no more than one place left over.
+fn columns(view: &View, tiles: usize) -> usize {
+    let area = |columns: usize| {
+        let [width, height] = view.size_within(tile_size(columns, tiles));
+        width * height
+    };
+    let is_full = |columns: &usize| tiles.next_multiple_of(*columns) <= tiles + 1;
+    (1..=tiles).filter(is_full).max_by_key(|columns| area(*columns)).unwrap_or(1)
+}
+
+/// The size of each of so many tiles in so many columns.
+fn tile_size(columns: usize, tiles: usize) -> [usize; 2] {
+    let rows = tiles.div_ceil(columns).max(1);
+    [(MOSAIC[0] / columns).saturating_sub(GAP), (MOSAIC[1] / rows).saturating_sub(GAP)]
 }
 
 /// At most `wanted` slices, ascending, evenly over an extent; it is widened within the
@@ -168,6 +193,34 @@ mod tests {
     fn spread_without_an_extent_takes_the_whole_volume() {
         assert_eq!(spread(&(0..0), 8, 4), [1, 3, 5, 7]);
         assert_eq!(spread(&(0..0), 0, 4), [0; 0]);
+    }
+
+    #[test]
+    fn tiles_are_as_large_as_their_number_allows() {
+        let view = |shape| Anatomy::new(None).view(Plane::Axial, shape);
+        for (shape, tiles, expected) in [
+            ([9, 100, 100], 1, 1),
+            ([9, 100, 100], 2, 2),
+            ([9, 100, 100], 4, 2),
+            ([9, 100, 100], 12, 4),
+            ([9, 100, 80], 12, 4),
+            ([9, 100, 100], 5, 3),
+            ([9, 100, 10], 12, 12),
+            ([9, 10, 1000], 12, 1),
+        ] {
+            assert_eq!(columns(&view(shape), tiles), expected, "{tiles} of {shape:?}");
+        }
+    }
+
+    #[test]
+    fn tiles_stay_inside_the_mosaic() {
+        for tiles in 0..=MAX_TILES {
+            for columns in 1..=tiles.max(1) {
+                let [width, height] = tile_size(columns, tiles);
+                assert!(columns * (width + GAP) <= MOSAIC[0]);
+                assert!(tiles.div_ceil(columns) * (height + GAP) <= MOSAIC[1]);
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,24 @@
 use std::io::Cursor;
 
+use r1seg::volume::{Scale, Voxels};
+
 use super::canvas::Rect;
 use super::raster::Field;
 use super::view::{Anatomy, Plane};
+use super::window::Window;
 use super::{Picture, Scene, panel, render};
 
 const SPACING_MM: [f64; 3] = [5.0, 0.8, 0.7];
 
-fn scene<'a>(volume: &'a [f32], labels: &'a [u8], shape: [usize; 3]) -> Scene<'a> {
-    Scene { volume, shape, axes: None, labels, names: &[], window: (0.0, 1.0), title: "a title" }
+fn scene<'a>(volume: &'a Voxels, labels: &'a [u8], shape: [usize; 3]) -> Scene<'a> {
+    Scene { volume, shape, axes: None, labels, names: &[], title: "a title" }
+}
+
+/// Of intensities in `0..=1`.
+fn field<'a>(volume: &'a Voxels, labels: &'a [u8], shape: [usize; 3]) -> Field<'a> {
+    let mut field = Field::new(&scene(volume, labels, shape));
+    field.window = Window { low: 0.0, high: 1.0, name: None };
+    field
 }
 
 /// The 48 ways in which array axes run along world axes: for each of R, A and S the array
@@ -48,7 +58,8 @@ fn patient_lies_the_radiological_way_in_all_48_orientations() {
         let (mut volume, mut labels) = (vec![0.0; 120], vec![0; 120]);
         (volume[voxel], labels[voxel]) = (1.0, 4);
 
-        let field = Field::new(&scene(&volume, &labels, SHAPE));
+        let volume = Voxels::from(volume);
+        let field = field(&volume, &labels, SHAPE);
         let anatomy = Anatomy::new(Some(axes_of(orientation)));
         for (plane, across, down) in [
             (Plane::Axial, ['R', 'L'], ['A', 'P']),
@@ -93,6 +104,7 @@ fn picture_is_the_same_however_the_array_is_stored() {
                 volume.push((r * 56 + a * 8 + s) as f32 / 336.0);
                 labels.push(u8::from((1..4).contains(&r) && (2..5).contains(&a) && s > 4));
             }
+            let volume = Voxels::from(volume);
             render(&Scene { axes: Some(axes), ..scene(&volume, &labels, shape) })
         })
         .collect();
@@ -113,8 +125,9 @@ fn cut_of_anisotropic_voxels_has_the_true_aspect_ratio() {
         let (d, h, w) = (i / 7200, i / 120 % 60, i % 120);
         (4..8).contains(&d) && (20..40).contains(&h) && (40..80).contains(&w)
     };
-    let volume: Vec<f32> = (0..86_400).map(|i| f32::from(u8::from(inside(i)))).collect();
-    let field = Field::new(&scene(&volume, &[], shape));
+    let volume: Vec<i16> = (0..86_400).map(|i| i16::from(inside(i))).collect();
+    let volume = Voxels::from(volume);
+    let field = field(&volume, &[], shape);
     let axes = [[0.0, 0.0, 10.0], [0.0, -2.0, 0.0], [-1.0, 0.0, 0.0]];
     for plane in Plane::ALL {
         let view = Anatomy::new(Some(axes)).view(plane, shape);
@@ -130,13 +143,13 @@ fn cut_of_anisotropic_voxels_has_the_true_aspect_ratio() {
 
 #[test]
 fn letters_are_drawn_at_the_sides_and_only_if_they_are_known() {
-    let volume = vec![0.0; 1000];
-    let field = Field::new(&scene(&volume, &[], [10, 10, 10]));
+    let volume = Voxels::from(vec![0_i16; 1000]);
+    let field = field(&volume, &[], [10, 10, 10]);
     let area = Rect { x: 0, y: 0, width: 200, height: 200 };
     let drawn = |axes| {
         let mut picture = Picture::filled(200, 200, [0; 3]);
         let view = Anatomy::new(axes).view(Plane::Axial, [10, 10, 10]);
-        panel::draw_cut(&mut picture, area, &field, &view, [5, 5, 5]);
+        panel::draw_cut(&mut picture, area, &field, &view, [5, 5, 5], false);
         let bright = |xs: std::ops::Range<usize>, ys: std::ops::Range<usize>| {
             xs.flat_map(|x| ys.clone().map(move |y| (x, y)))
                 .filter(|(x, y)| luminance(&picture, *x, *y) > 600)
@@ -157,10 +170,10 @@ fn letters_are_drawn_at_the_sides_and_only_if_they_are_known() {
 
 #[test]
 fn mask_has_an_outline_in_its_color_with_a_dark_rim() {
-    let (volume, shape) = (vec![1.0; 400], [1, 20, 20]);
+    let (volume, shape) = (Voxels::from(vec![1_i16; 400]), [1, 20, 20]);
     let inside = |i: usize| (5..15).contains(&(i / 20)) && (5..15).contains(&(i % 20));
     let labels: Vec<u8> = (0..400).map(|i| u8::from(inside(i))).collect();
-    let field = Field::new(&scene(&volume, &labels, shape));
+    let field = field(&volume, &labels, shape);
     let view = Anatomy::new(None).view(Plane::Axial, shape);
     let tile = field.cut(&view, 0, [20, 20]);
     let mut picture = Picture::filled(20, 20, [0; 3]);
@@ -168,7 +181,7 @@ fn mask_has_an_outline_in_its_color_with_a_dark_rim() {
 
     let row: Vec<[u8; 3]> =
         picture.rgb[10 * 60..11 * 60].chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect();
-    let (white, rim, orange, fill) = ([255; 3], [51; 3], [230, 159, 0], [246, 221, 166]);
+    let (white, rim, orange, fill) = ([255; 3], [51; 3], [230, 159, 0], [249, 231, 191]);
     assert_eq!(row[..8], [white, white, white, white, rim, orange, orange, fill]);
     assert_eq!(row[12..], [fill, orange, orange, rim, white, white, white, white]);
 }
@@ -192,7 +205,8 @@ fn degenerate_scenes_are_drawn_without_a_panic() {
         for shape in shapes {
             let voxels = shape.iter().product();
             for label in [0, 1, 255] {
-                let (volume, labels) = (vec![0.5; voxels], vec![label; voxels]);
+                let volume = Voxels::from(vec![0.5_f32; voxels]);
+                let labels = vec![label; voxels];
                 let picture = render(&Scene { axes, ..scene(&volume, &labels, shape) });
                 assert_eq!(picture.rgb.len(), picture.width * picture.height * 3);
             }
@@ -202,34 +216,77 @@ fn degenerate_scenes_are_drawn_without_a_panic() {
 
 #[test]
 fn arrays_of_another_length_than_the_shape_are_left_out() {
-    let (volume, labels) = (vec![1.0; 60], vec![1; 60]);
-    for (volume, labels, shape) in [
-        (&volume[..59], &labels[..], [3, 4, 5]),
-        (&volume[..], &labels[..59], [3, 4, 5]),
-        (&volume[..], &[][..], [3, 4, 5]),
-        (&volume[..], &labels[..], [usize::MAX, usize::MAX, 2]),
+    let labels = [1; 60];
+    for (voxels, labels, shape) in [
+        (59, &labels[..], [3, 4, 5]),
+        (60, &labels[..59], [3, 4, 5]),
+        (60, &[][..], [3, 4, 5]),
+        (60, &labels[..], [usize::MAX, usize::MAX, 2]),
     ] {
-        render(&scene(volume, labels, shape));
+        render(&scene(&Voxels::from(vec![1_i16; voxels]), labels, shape));
     }
 }
 
 #[test]
-fn extreme_axes_windows_and_texts_are_drawn_without_a_panic() {
-    let volume = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, 1.0, 2.0];
+fn extreme_axes_intensities_and_texts_are_drawn_without_a_panic() {
+    let whole = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, 1.0, 2.0];
     let names = ["\u{0}\n\u{1F480}".repeat(100)];
     for mm in [1e-6, 1e-3, 1e6, 1e-300, f64::MAX, f64::NAN] {
-        for window in [(0.0, 1.0), (f32::NEG_INFINITY, f32::INFINITY), (f32::NAN, f32::NAN)] {
+        for range in [0..8, 0..1, 1..3, 3..5, 5..8] {
+            let volume: Vec<f32> = whole[range].iter().copied().cycle().take(8).collect();
+            let volume = &Voxels::from(volume);
             let axes = Some([[0.0, 0.0, mm], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]);
             let title = &names[0];
             let labels = &[0, 1, 2, 3, 4, 5, 0, 1];
-            render(&Scene { axes, names: &names, window, title, ..scene(&volume, labels, [2; 3]) });
+            render(&Scene { axes, names: &names, title, ..scene(volume, labels, [2; 3]) });
         }
     }
 }
 
 #[test]
+fn picture_of_16_bit_voxels_is_that_of_their_intensities() {
+    let shape = [6, 30, 40];
+    let stored: Vec<i16> = (0..7200).map(|i| i % 900).collect();
+    let scale = Scale { slope: 2.0, inter: -1000.0 };
+    let intensities: Vec<f32> = stored.iter().map(|v| scale.apply(*v)).collect();
+    let labels: Vec<u8> = (0..7200).map(|i| u8::from(i % 40 > 30)).collect();
+    let drawn = |volume| render(&scene(&volume, &labels, shape)).rgb;
+    assert!(drawn(Voxels::I16 { stored, scale }) == drawn(Voxels::F32(intensities)));
+}
+
+#[test]
+fn size_of_the_picture_does_not_depend_on_the_volume() {
+    for shape in [[1, 2, 3], [3, 512, 512], [2, 64, 2048]] {
+        let volume = Voxels::from(vec![7_i16; shape.iter().product()]);
+        let picture = render(&scene(&volume, &[], shape));
+        assert_eq!((picture.width, picture.height), (1200, 1090), "{shape:?}");
+    }
+}
+
+#[test]
+fn mask_of_a_single_voxel_is_drawn_in_its_color_in_every_cut() {
+    let shape = [60, 300, 300];
+    let mut labels = vec![0; 5_400_000];
+    labels[(47 * 300 + 211) * 300 + 33] = 2;
+    let volume = Voxels::from(vec![0_i16; 5_400_000]);
+    let picture = render(&scene(&volume, &labels, shape));
+    let sky_blue = |xs: std::ops::Range<usize>, ys: std::ops::Range<usize>| {
+        xs.flat_map(|x| ys.clone().map(move |y| (x, y)))
+            .filter(|(x, y)| {
+                let start = (y * picture.width + x) * 3;
+                picture.rgb[start..start + 3] == [86, 180, 233]
+            })
+            .count()
+    };
+    for x in [12, 404, 796] {
+        assert!(sky_blue(x..x + 380, 56..434) > 0, "cut at {x}");
+    }
+    assert!(sky_blue(12..860, 464..1068) > 0, "mosaic");
+}
+
+#[test]
 fn png_decodes_to_the_same_pixels() -> std::io::Result<()> {
-    let volume: Vec<f32> = (0..1000).map(|i| (i % 13) as f32 / 13.0).collect();
+    let volume = Voxels::from((0..1000).map(|i| i % 13).collect::<Vec<i16>>());
     let labels: Vec<u8> = (0..1000).map(|i| u8::from(i % 100 > 60)).collect();
     let picture = render(&scene(&volume, &labels, [10, 10, 10]));
     let (mut bytes, mut again) = (Vec::new(), Vec::new());

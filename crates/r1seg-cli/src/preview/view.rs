@@ -72,6 +72,22 @@ impl Anatomy {
         Some(Self { axes: matched, tilt_degrees, is_known: true })
     }
 
+    /// The steps of a voxel along D, H and W; of unknown geometry all 1.
+    pub(super) fn steps_mm(&self) -> [f64; 3] {
+        let mut steps_mm = [1.0; 3];
+        self.axes.iter().for_each(|axis| steps_mm[axis.axis] = axis.step_mm);
+        steps_mm
+    }
+
+    /// The middle voxel, which is the same one however the array is stored.
+    pub(super) fn middle(&self, shape: [usize; 3]) -> [usize; 3] {
+        let mut middle = [0; 3];
+        for axis in [0, 1, 2].map(|world| self.screen_axis(world, shape)) {
+            middle[axis.axis] = axis.mirrored(axis.count / 2);
+        }
+        middle
+    }
+
     /// The array's axis from superior to inferior.
     pub(super) fn downwards(&self, shape: [usize; 3]) -> ScreenAxis {
         self.screen_axis(2, shape)
@@ -202,6 +218,14 @@ mod tests {
         let mut axes = anatomy.axes.map(|axis| axis.axis);
         axes.sort_unstable();
         assert_eq!(axes, [0, 1, 2]);
+    }
+
+    #[test]
+    fn middle_is_the_same_voxel_in_a_mirrored_array() {
+        let axes = |sign: f64| Some([[0.0, 0.0, sign], [0.0, sign, 0.0], [sign, 0.0, 0.0]]);
+        assert_eq!(Anatomy::new(axes(1.0)).middle([4, 5, 64]), [1, 2, 31]);
+        assert_eq!(Anatomy::new(axes(-1.0)).middle([4, 5, 64]), [2, 2, 32]);
+        assert_eq!(Anatomy::new(None).middle([0, 1, 2]), [0, 0, 1]);
     }
 
     #[test]

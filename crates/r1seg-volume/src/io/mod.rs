@@ -1,8 +1,13 @@
 //! Reading volumes and writing masks.
 
 mod atomic;
+mod findings;
+mod frames;
 pub(crate) mod nifti;
 mod npy;
+mod npz;
+mod nrrd;
+mod overrides;
 mod scalar;
 mod source;
 mod voxels;
@@ -13,6 +18,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use atomic::{Overwrite, write_atomically};
+pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 pub use write::{MaskFormat, write_mask, write_mask_to, write_volume};
 
 use crate::{Error, Volume, Warning};
@@ -22,9 +28,9 @@ use source::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// NIfTI-1, single file, compressed or not.
+    /// NIfTI-1, single file or `.hdr`/`.img` pair, compressed or not.
     Nifti1,
-    /// NIfTI-2, single file, compressed or not.
+    /// NIfTI-2, single file or `.hdr`/`.img` pair, compressed or not.
     Nifti2,
     /// A numpy array.
     Npy,
@@ -60,7 +66,8 @@ pub struct ReadOptions {
     pub max_bytes: u64,
     /// Fewest voxels along each axis; 4 by default, because less is a picture, not a volume.
     pub min_axis: usize,
-    /// Which frame of a 4D NIfTI file, from 0.
+    /// Which frame of a NIfTI file with more than three axes, or along the first axis of a 4D array,
+    /// from 0.
     pub frame: Option<usize>,
     /// Which array of an `.npz` file.
     pub key: Option<String>,
@@ -79,10 +86,11 @@ pub struct ReadOptions {
 }
 
 /// How the axes of a bare array lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ArrayAxes {
     /// Slices, rows, columns: `[D, H, W]`, as SimpleITK gives them.
+    #[default]
     Zyx,
     /// Columns, rows, slices: as nibabel gives them.
     Xyz,
@@ -128,14 +136,14 @@ impl ReadOptions {
         self
     }
 
-    /// Chooses a frame of a 4D NIfTI file, from 0.
+    /// Chooses a frame of a file that holds several, from 0.
     #[must_use]
     pub fn with_frame(mut self, frame: usize) -> Self {
         self.frame = Some(frame);
         self
     }
 
-    /// Chooses an array of an `.npz` file.
+    /// Chooses an array of an `.npz` file, by the name that `numpy.savez` was given.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
@@ -197,32 +205,53 @@ pub struct Loaded {
     pub kind: SourceKind,
 }
 
-/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`) or `.npy`.
+/// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),
+/// `.npy` or `.npz`.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
-/// any of the formats may be gzipped. Voxels keep the file order: nothing is transposed or
-/// reoriented.
+/// any of the formats may be gzipped. Of a `.hdr`/`.img` pair, either file may be named; the other
+/// one lies beside it. Voxels keep the file order: nothing is reoriented, and only an array that is
+/// not `[D, H, W]` is transposed.
+///
+/// A file that has no geometry, or an unusable one, takes that of [`ReadOptions::spacing_mm`]. Any
+/// file takes that of [`ReadOptions::affine_from`], with the NIfTI fields that its masks repeat.
 ///
 /// # Errors
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the options contradict the file,
 /// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if there is no readable file,
 /// [`ErrorKind::BadData`](crate::ErrorKind::BadData) if it is not a usable volume,
 /// [`ErrorKind::Io`](crate::ErrorKind::Io) if reading breaks off.
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
+    overrides::check(options)?;
+    let header = nifti::header_of(path);
+    let path = header.as_deref().unwrap_or(path);
+    let (file, length) = open(path, path)?;
+    let loaded = read_source(Source::new(file, path, Some(length))?, options);
+    let loaded = loaded.map_err(|e| match e {
+        Error::UnknownFormat { .. } => nifti::without_header(path).unwrap_or(e),
+        e => e,
+    })?;
+    overrides::apply(loaded, path, options)
+}
+
+/// A regular file and its length; errors name `named`.
+fn open(path: &Path, named: &Path) -> Result<(File, u64), Error> {
+    let named = named.to_owned();
     let opening = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
-        _ => Error::Unreadable { path: path.to_owned(), source },
+        io::ErrorKind::NotFound => Error::NotFound { path: named.clone() },
+        _ => Error::Unreadable { path: named.clone(), source },
     };
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(opening)?;
     if metadata.is_dir() {
-        return Err(Error::Directory { path: path.to_owned() });
+        return Err(Error::Directory { path: named });
     }
     if !metadata.is_file() {
-        return Err(Error::NotAFile { path: path.to_owned() });
+        return Err(Error::NotAFile { path: named });
     }
     let file = File::open(path).map_err(opening)?;
-    read_source(Source::new(file, path, Some(metadata.len()))?, options)
+    Ok((file, metadata.len()))
 }
 
 /// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.
@@ -234,7 +263,9 @@ pub fn read_from(
     name: impl AsRef<Path>,
     options: &ReadOptions,
 ) -> Result<Loaded, Error> {
-    read_source(Source::new(reader, name.as_ref(), None)?, options)
+    overrides::check(options)?;
+    let loaded = read_source(Source::new(reader, name.as_ref(), None)?, options)?;
+    overrides::apply(loaded, name.as_ref(), options)
 }
 
 fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
@@ -242,10 +273,16 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
     // 132 bytes reach the mark of a DICOM file, which deserves its own message.
     let start = source.peek(132)?;
     if start.starts_with(npy::MAGIC) {
-        return npy::read(source, options);
+        return npy::read(source, SourceKind::Npy, options);
     }
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);
+    }
+    if start.starts_with(npz::MAGIC) {
+        return npz::read(source, options);
+    }
+    if start.starts_with(nrrd::MAGIC) {
+        return nrrd::read(source, options);
     }
     if start.is_empty() {
         return Err(source.no_data());
@@ -257,8 +294,7 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
 /// A few words on a file that is not read, never the bytes themselves.
 fn looks_like(start: &[u8], path: &Path) -> &'static str {
     match start {
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive (.npz, .zip)",
-        [b'N', b'R', b'R', b'D', ..] => "it is NRRD",
+        [b'P', b'K', 5, 6, ..] => "it is an empty zip archive",
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
         [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
         [0x80, 2..=5, ..] => "it is a Python pickle",

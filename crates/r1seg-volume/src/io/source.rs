@@ -1,6 +1,6 @@
 //! Bytes of a file, inflated if they are gzip, with the file named in every error.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
@@ -27,11 +27,13 @@ pub(super) struct Source<'a> {
     peeked_at: usize,
     /// The compressed data broke off.
     broken_off: bool,
+    /// The stream comes out of an archive.
+    packed: bool,
 }
 
 enum Stream<'a> {
     Plain(Box<dyn BufRead + 'a>),
-    Gzip(GzipMembers<Box<dyn BufRead + 'a>>),
+    Gzip(Box<GzipMembers<Box<dyn BufRead + 'a>>>),
 }
 
 /// What follows the last byte that was needed.
@@ -61,11 +63,26 @@ impl<'a> Source<'a> {
             return Err(Error::EmptyFile { path: path.to_owned() });
         }
         let stream = if start.starts_with(&[0x1f, 0x8b]) {
-            Stream::Gzip(GzipMembers::new(reader))
+            Stream::Gzip(Box::new(GzipMembers::new(reader)))
         } else {
             Stream::Plain(reader)
         };
-        Ok(Self {
+        Ok(Self::of(stream, path, stored))
+    }
+
+    /// Bare voxels, which are taken as they are even if their first bytes are those of gzip.
+    pub(super) fn plain(reader: impl Read + 'a, path: &Path, stored: Option<u64>) -> Self {
+        let reader = Box::new(BufReader::with_capacity(1 << 16, reader));
+        Self::of(Stream::Plain(reader), path, stored)
+    }
+
+    /// What a reader has inflated already; that it ends too early or is corrupt is its data's fault.
+    pub(super) fn inflated(reader: impl Read + 'a, path: &Path) -> Self {
+        Self { packed: true, ..Self::plain(reader, path, None) }
+    }
+
+    fn of(stream: Stream<'a>, path: &Path, stored: Option<u64>) -> Self {
+        Self {
             stream,
             path: path.to_owned(),
             kind: None,
@@ -74,7 +91,29 @@ impl<'a> Source<'a> {
             peeked: Vec::new(),
             peeked_at: 0,
             broken_off: false,
-        })
+            packed: false,
+        }
+    }
+
+    /// Everything that has not been handed out yet, inflated.
+    pub(super) fn inflate(mut self) -> Self {
+        let peeked = Cursor::new(self.peeked.split_off(self.peeked_at));
+        let rest: Box<dyn BufRead + 'a> = match self.stream {
+            Stream::Plain(reader) => Box::new(peeked.chain(reader)),
+            Stream::Gzip(members) => Box::new(peeked.chain(BufReader::new(members))),
+        };
+        let stream = Stream::Gzip(Box::new(GzipMembers::new(rest)));
+        Self { kind: self.kind, ..Self::of(stream, &self.path, self.stored) }
+    }
+
+    /// Whether it is a file, which can have others beside it.
+    pub(super) fn is_file(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Bytes that are still to be handed out, where a plain file's length tells.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.stored.filter(|_| !self.compressed()).map(|stored| stored.saturating_sub(self.got))
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -91,7 +130,7 @@ impl<'a> Source<'a> {
     }
 
     fn compressed(&self) -> bool {
-        matches!(self.stream, Stream::Gzip(_))
+        self.packed || matches!(self.stream, Stream::Gzip(_))
     }
 
     /// The first bytes, at most `count`, which stay to be read. To be called before any reading.
@@ -153,7 +192,7 @@ impl<'a> Source<'a> {
 
     /// Passes over `count` bytes, or as many as there are.
     pub(super) fn skip(&mut self, count: u64) -> Result<(), Error> {
-        let mut scratch = [0; 4096];
+        let mut scratch = [0; 1 << 14];
         let mut left = count;
         while 0 < left {
             let part = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
@@ -161,6 +200,36 @@ impl<'a> Source<'a> {
                 break;
             }
             left -= part as u64;
+        }
+        Ok(())
+    }
+
+    /// All bytes, if there are not more than `most`; memory grows with what is really there.
+    pub(super) fn all(&mut self, most: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            let filled = bytes.len();
+            if most < filled as u64 {
+                return Err(Error::StreamTooLong { path: self.path(), most });
+            }
+            let no_memory = |_| Error::OutOfMemory { path: self.path(), bytes: filled as u64 };
+            bytes.try_reserve(BUFFER).map_err(no_memory)?;
+            bytes.resize(filled + BUFFER, 0);
+            let got = self.fill(&mut bytes[filled..])?;
+            bytes.truncate(filled + got);
+            if got < BUFFER {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Passes over `count` bytes, all of which the header promises.
+    pub(super) fn skip_exactly(&mut self, kind: SourceKind, count: u64) -> Result<(), Error> {
+        let promised = self.got.saturating_add(count);
+        self.skip(count)?;
+        if self.got < promised {
+            let (path, compressed, got) = (self.path(), self.compressed(), self.got);
+            return Err(Error::EndsEarly { path, kind, compressed, promised, got });
         }
         Ok(())
     }

@@ -41,7 +41,8 @@ impl MaskFormat {
 /// extensions are not copied, since they may name a patient. A NIfTI-2 input, or an axis beyond
 /// 32767, gives NIfTI-2. Equal masks give equal files, compressed or not.
 ///
-/// npy: `|u1` in C order, `DxHxW`, or `1xDxHxW` if the input array was.
+/// npy: `|u1` in the axes of the input array: `DxHxW`, unless it was read as x, y, z, and with a
+/// leading axis of 1 if it had one.
 ///
 /// # Errors
 /// As [`write_atomically`], and [`Error::UnknownExtension`].
@@ -81,7 +82,10 @@ pub fn write_volume(
 }
 
 /// No name and no time in the gzip header: equal contents are equal files.
-fn gzip(out: impl Write, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn gzip(
+    out: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let mut encoder = GzBuilder::new().mtime(0).write(out, Compression::default());
     write(&mut encoder)?;
     encoder.finish()?.flush()

@@ -138,6 +138,25 @@ pub(crate) fn npy_with(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// An NRRD file of 4x5x6 voxels (fastest first) in LPS, 2 x 3 x 4 mm, whose other fields are given;
+/// a given field takes the place of the one of that name.
+pub(crate) fn nrrd(fields: &[&str], data: &[u8]) -> Vec<u8> {
+    let defaults = [
+        "dimension: 3",
+        "sizes: 4 5 6",
+        "space: left-posterior-superior",
+        "space directions: (2,0,0) (0,3,0) (0,0,4)",
+        "space origin: (10,20,30)",
+    ];
+    let name = |field: &str| field.split(':').next().unwrap_or_default().to_owned();
+    let given: Vec<String> = fields.iter().map(|field| name(field)).collect();
+    let defaults = defaults.iter().filter(|field| !given.contains(&name(field)));
+    // A field without a value takes one away.
+    let given = fields.iter().filter(|field| !field.ends_with(':'));
+    let lines: Vec<&str> = ["NRRD0004"].iter().chain(defaults).chain(given).copied().collect();
+    [lines.join("\n").as_bytes(), b"\n\n", data].concat()
+}
+
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();

@@ -1,6 +1,8 @@
 //! Reading and writing volumes through the public interface. One module a concern:
-//! `nifti` and `npy` hold what must be read and how, `hostile` what must be refused and how,
-//! `round_trip` what a written mask must repeat, `real` checks on real CT (see its first lines).
+//! `nifti`, `pairs`, `frames`, `npy`, `npz` and `nrrd` hold what must be read and how, `overrides`
+//! what the caller may say beyond the file, `hostile` and `faults` what must be refused and how,
+//! `round_trip` and `segmentation` what a written mask must repeat, `world` where it lies, `real`
+//! checks on real CT (see its first lines).
 
 #![allow(
     clippy::unwrap_used,
@@ -9,8 +11,16 @@
 )]
 
 mod builder;
+mod faults;
+mod frames;
 mod hostile;
 mod nifti;
 mod npy;
+mod npz;
+mod nrrd;
+mod overrides;
+mod pairs;
 mod real;
 mod round_trip;
+mod segmentation;
+mod world;

@@ -1,5 +1,7 @@
 use half::f16;
-use r1seg_volume::{AffineSource, ReadOptions, SourceKind, read_from};
+use r1seg_volume::{
+    AffineSource, ArrayAxes, Mask, MaskFormat, ReadOptions, SourceKind, read_from, write_mask_to,
+};
 
 use crate::builder::{gzip, load, npy, npy_with, warnings};
 
@@ -15,7 +17,7 @@ fn bytes_of<const N: usize>(encode: impl Fn(u8) -> [u8; N], big: bool) -> Vec<u8
 }
 
 #[test]
-fn every_number_type_is_read_in_both_byte_orders() {
+fn p3_every_number_type_is_read_in_both_byte_orders() {
     for (order, big) in [("<", false), (">", true)] {
         for (name, data) in [
             ("u1", bytes_of(|v| v.to_le_bytes(), big)),
@@ -42,7 +44,7 @@ fn every_number_type_is_read_in_both_byte_orders() {
 }
 
 #[test]
-fn fortran_order_gives_the_same_volume() {
+fn p3_fortran_order_gives_the_same_volume() {
     // numpy.asfortranarray(numpy.arange(120, dtype="u1").reshape(4, 5, 6))
     let (d, h, w) = (4, 5, 6);
     let mut fortran = Vec::new();
@@ -59,7 +61,7 @@ fn fortran_order_gives_the_same_volume() {
 }
 
 #[test]
-fn a_leading_axis_of_one_is_taken_off_and_remembered() {
+fn p5_a_leading_axis_of_one_is_taken_off_and_remembered() {
     let loaded = load(&npy("|u1", "False", "(1, 4, 5, 6)", &[1; 120])).unwrap();
     assert_eq!(loaded.volume.shape(), [4, 5, 6]);
     assert!(loaded.volume.geometry().npy_leading_axis());
@@ -73,8 +75,56 @@ fn an_array_has_no_spacing_and_says_so() {
     assert_eq!(loaded.warnings[0].code, "W-GEOM");
 }
 
+/// The shape and the values of a `|u1` array that was written, by the order that its header says.
+fn array(bytes: &[u8]) -> (String, Vec<u8>) {
+    let text = String::from_utf8_lossy(&bytes[10..128]).into_owned();
+    let data = bytes[128..].to_vec();
+    (text.trim_end().to_owned(), data)
+}
+
 #[test]
-fn an_array_with_its_slices_last_gets_a_warning() {
+fn p5_an_array_of_x_y_z_is_turned_and_its_mask_is_turned_back() {
+    // numpy.arange(120, dtype="u1").reshape(6, 5, 4): axes x, y, z.
+    let c: Vec<u8> = (0..120).collect();
+    let at = |n: usize| [n % 6, n / 6 % 5, n / 30];
+    let turned: Vec<u8> = (0..120).map(at).map(|[x, y, z]| c[(x * 5 + y) * 4 + z]).collect();
+    let options = ReadOptions::default().with_axes(ArrayAxes::Xyz);
+    for (order, shape, data) in
+        [("False", "(6, 5, 4)", &c), ("True", "(6, 5, 4)", &turned), ("False", "(1, 6, 5, 4)", &c)]
+    {
+        let file = npy("|u1", order, shape, data);
+        let loaded = read_from(file.as_slice(), "x", &options).unwrap();
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        let volume = loaded.volume;
+        let expected: Vec<f32> = turned.iter().map(|v| f32::from(*v)).collect();
+        assert_eq!((volume.shape(), &*volume.voxels().to_f32()), ([4, 5, 6], &*expected));
+        assert_eq!(volume.geometry().npy_axes(), ArrayAxes::Xyz);
+
+        let mask = Mask::new(turned.clone(), volume.geometry().clone()).unwrap();
+        let mut bytes = Vec::new();
+        write_mask_to(&mut bytes, &mask, MaskFormat::Npy).unwrap();
+        let (header, data) = array(&bytes);
+        assert!(header.contains(&format!("'shape': {shape}")), "{header}");
+        assert!(header.contains("'fortran_order': True"), "{header}");
+        assert_eq!(data, turned);
+        let back = read_from(bytes.as_slice(), "x", &options).unwrap().volume;
+        assert_eq!((back.voxels(), back.geometry()), (volume.voxels(), volume.geometry()));
+    }
+}
+
+#[test]
+fn p5_an_array_with_its_slices_last_gets_a_warning() {
+    let bytes = npy("|u1", "False", "(256, 256, 32)", &[1; 256 * 256 * 32]);
+    let warning = load(&bytes).unwrap().warnings.remove(1);
+    assert_eq!(
+        (warning.code, warning.fix),
+        ("W-AXES", Some("--axes xyz if it is (--axes zyx if not)"))
+    );
+    for axes in [ArrayAxes::Zyx, ArrayAxes::Xyz] {
+        let options = ReadOptions::default().with_axes(axes);
+        assert_eq!(read_from(bytes.as_slice(), "x", &options).unwrap().warnings.len(), 1);
+    }
+
     assert_eq!(warnings(&npy("|u1", "False", "(8, 8, 4)", &[1; 256])), ["W-GEOM", "W-AXES"]);
     assert_eq!(warnings(&npy("|u1", "False", "(4, 8, 8)", &[1; 256])), ["W-GEOM"]);
 }
@@ -93,7 +143,7 @@ fn gzipped_arrays_and_versions_two_and_three_are_read() {
 }
 
 #[test]
-fn nan_is_replaced_by_the_minimum() {
+fn n9_nan_is_replaced_by_the_minimum() {
     let voxel = |n: u8| if n == 9 { f32::NAN } else { f32::from(n) - 3.0 };
     let data: Vec<u8> = (0..64).flat_map(|n| voxel(n).to_le_bytes()).collect();
     let loaded = load(&npy("<f4", "False", "(4, 4, 4)", &data)).unwrap();
@@ -131,12 +181,16 @@ fn arrays_that_are_no_volume_are_refused_with_their_shape() {
 }
 
 #[test]
-fn types_that_are_not_one_number_are_refused() {
+fn p1_an_object_array_is_never_unpickled() {
     for descr in ["|O", "O", "|O8"] {
         let error = load(&npy(descr, "False", "(4, 4, 4)", &[0x80; 64])).unwrap_err();
         assert_eq!(error.code(), "R-NPY-09");
         assert!(error.to_string().contains("never loads pickles"));
     }
+}
+
+#[test]
+fn types_that_are_not_one_number_are_refused() {
     for descr in ["<c8", "<U3", "|S1", "|V2", "<M8[s]", "<f16", ""] {
         let error = load(&npy(descr, "False", "(4, 4, 4)", &[0; 64])).unwrap_err();
         let expected = format!("array dtype `{descr}` is not one number a voxel");
@@ -147,7 +201,7 @@ fn types_that_are_not_one_number_are_refused() {
 }
 
 #[test]
-fn data_that_is_shorter_or_longer_than_the_shape_is_refused() {
+fn p4_data_that_is_shorter_or_longer_than_the_shape_is_refused() {
     for pack in [|b: &[u8]| b.to_vec(), |b: &[u8]| gzip(b)] {
         let short = load(&pack(&npy("<i2", "False", "(4, 4, 4)", &[0; 127]))).unwrap_err();
         assert_eq!(short.code(), "R-NPY-06");

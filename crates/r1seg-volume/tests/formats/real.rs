@@ -9,7 +9,7 @@ use r1seg_volume::{
 };
 
 /// The path of a data file, or `None` with a line that says so.
-fn data(name: &str) -> Option<PathBuf> {
+pub(crate) fn data(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("R1SEG_DATA") else {
         eprintln!("skipped: R1SEG_DATA is not set, so that {name} cannot be read");
         return None;
@@ -124,6 +124,61 @@ fn files_of_other_programs_are_read_as_nibabel_reads_them() {
     }
 }
 
+#[test]
+fn nrrd_labels_are_read_as_simpleitk_reads_them() {
+    // Sum, first labelled voxel [k, j, i] and origin in LPS: SimpleITK 2.5.7.
+    type Case = (&'static str, [usize; 3], f64, [usize; 3], [f64; 3], [f64; 3]);
+    let far = [-235.2, -226.8, -128.69];
+    let near = [-235.199997, -226.800003, -128.690002];
+    let small = [46.464900970458984, 5.018809795379638, -177.75000000000006];
+    let (ct, sparse) = ([0.810547, 0.810547, 1.0], [0.6999999999999998, 0.6999999999999998, 2.5]);
+    let grid = [3, 512, 512];
+    let cases: [Case; 11] = [
+        ("heart_seg", grid, 124_347.0, [0, 211, 371], far, ct),
+        ("liver_seg", grid, 107_098.0, [0, 145, 254], far, ct),
+        ("liver_spine_gapped_seg", grid, 169_293.0, [0, 145, 254], near, ct),
+        ("liver_spine_seg", grid, 131_976.0, [0, 145, 254], near, ct),
+        ("partial_overlaps-1", grid, 59_939.0, [0, 313, 317], near, ct),
+        ("partial_overlaps-2", grid, 23_776.0, [1, 197, 265], near, ct),
+        ("partial_overlaps-3", grid, 32_229.0, [0, 255, 156], near, ct),
+        ("sparse_labelmap_noppv_seg", [3, 38, 24], 630.0, [0, 0, 12], small, sparse),
+        ("sparse_labelmap_ppv5_seg", [3, 38, 24], 5_190.0, [0, 0, 12], small, sparse),
+        ("spine_seg", grid, 24_878.0, [0, 339, 251], far, ct),
+        ("spine_seg_label5", grid, 62_195.0, [0, 339, 251], far, ct),
+    ];
+    for (name, shape, sum, first, origin, spacing) in cases {
+        let Some(path) = data(&format!("dicom/dcmqi_seg/{name}.nrrd")) else { return };
+        let loaded = load(path);
+        assert_eq!((loaded.kind, loaded.warnings.len()), (SourceKind::Nrrd, 0), "{name}");
+        let volume = loaded.volume;
+        assert_eq!(volume.shape(), shape, "{name}");
+        assert_eq!(volume.voxels().iter().map(f64::from).sum::<f64>(), sum, "{name}");
+        let found = volume.voxels().iter().position(|v| 0.0 < v).unwrap();
+        let [_, h, w] = shape;
+        assert_eq!([found / (h * w), found / w % h, found % w], first, "{name}");
+        let at = |ijk| volume.geometry().world_mm(ijk).unwrap();
+        let [x, y, z] = at([0.0; 3]);
+        assert_eq!([-x, -y, z], origin, "{name}");
+        let [far_x, far_y, far_z] = at([1.0; 3]);
+        for (step, mm) in [x - far_x, y - far_y, far_z - z].into_iter().zip(spacing) {
+            assert!((step - mm).abs() < 1e-12, "{name} {step} {mm}");
+        }
+    }
+}
+
+#[test]
+fn nrrd_and_nifti_of_one_segmentation_are_the_same_volume() {
+    let Some(nrrd) = data("dicom/dcmqi_seg/liver_spine_seg.nrrd") else { return };
+    let Some(nifti) = data("dicom/dcmqi_ct3slice_liver_spine_seg.nii.gz") else { return };
+    let (nrrd, nifti) = (load(nrrd).volume, load(nifti).volume);
+    assert_eq!(nrrd.voxels(), nifti.voxels());
+    let rows = |v: &Volume| v.geometry().affine().unwrap()[..3].as_flattened().to_vec();
+    // The NIfTI header holds f32.
+    for (a, b) in rows(&nrrd).into_iter().zip(rows(&nifti)) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+}
+
 /// The voxels with i running to the right, j to the front and k upwards.
 fn in_ras(volume: &Volume) -> Vec<u32> {
     let [d, h, w] = volume.shape();
@@ -148,6 +203,30 @@ fn in_ras(volume: &Volume) -> Vec<u32> {
         }
     }
     out
+}
+
+#[test]
+fn pairs_are_read_as_nibabel_reads_them() {
+    for (name, shape, mean, range, row) in [
+        ("nifti-rs/minimal.hdr", [10, 64, 64], 31.5, (0.0, 63.0), [-3.0, 0.0, 0.0, 94.5]),
+        ("nifti-rs/minimal.img.gz", [10, 64, 64], 31.5, (0.0, 63.0), [-3.0, 0.0, 0.0, 94.5]),
+        // Its image file is compressed only.
+        ("nifti-rs/minimal2.hdr", [10, 64, 64], 31.5, (0.0, 63.0), [-3.0, 0.0, 0.0, 94.5]),
+        (
+            "nifti-reader-js/air.hdr.gz",
+            [64, 67, 79],
+            33.64839542537876,
+            (0.0, 92.55389),
+            [0.0, 0.0, 2.3852322101593018, -75.76253509521484],
+        ),
+    ] {
+        let Some(path) = data(&format!("nifti_edge/{name}")) else { return };
+        let volume = load(path).volume;
+        assert_eq!(volume.shape(), shape, "{name}");
+        assert_eq!(volume.geometry().affine().unwrap()[0], row, "{name}");
+        assert_eq!(intensity::min_max(volume.voxels()), Some(range), "{name}");
+        assert!((intensity::mean(volume.voxels()).unwrap() - mean).abs() < 1e-9, "{name}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn written(mask: &Mask, format: MaskFormat) -> Vec<u8> {
 }
 
 #[test]
-fn a_nifti_1_mask_repeats_the_geometry_bit_for_bit() {
+fn n10_a_nifti_1_mask_repeats_the_geometry_bit_for_bit() {
     for big in [false, true] {
         let input = Nifti { big, ..oblique() };
         let mask = mask_of(&input.counting());
@@ -67,7 +67,7 @@ fn a_mask_says_that_it_is_labels_in_u8_without_scaling() {
 }
 
 #[test]
-fn no_text_of_the_input_reaches_the_mask() {
+fn n19_no_text_of_the_input_reaches_the_mask() {
     for input in [oblique(), oblique().version_2()] {
         let input = Nifti { vox_offset: 640.0, ..input };
         assert!(input.header().windows(12).any(|w| w == b"NAME^PATIENT"));

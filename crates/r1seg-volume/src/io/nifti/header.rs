@@ -70,6 +70,8 @@ pub struct NiftiFields {
 /// A parsed header, not yet checked beyond its magic.
 #[derive(Debug, Clone)]
 pub(super) struct Header {
+    /// The voxels are in another file.
+    pub(super) pair: bool,
     pub(super) dim: [i64; 8],
     pub(super) datatype: i16,
     pub(super) bitpix: i16,
@@ -142,16 +144,14 @@ impl Header {
         let magic_at = if version == NiftiVersion::One { 344 } else { 4 };
         let mut magic = [0; 4];
         magic.copy_from_slice(&bytes[magic_at..magic_at + 4]);
-        match (&magic, version) {
-            (b"n+1\0", NiftiVersion::One) | (b"n+2\0", NiftiVersion::Two) => {}
-            (b"ni1\0", NiftiVersion::One) | (b"ni2\0", NiftiVersion::Two) => {
-                return Err(Error::NiftiPair { path: path() });
-            }
+        let pair = match (&magic, version) {
+            (b"n+1\0", NiftiVersion::One) | (b"n+2\0", NiftiVersion::Two) => false,
+            (b"ni1\0", NiftiVersion::One) | (b"ni2\0", NiftiVersion::Two) => true,
             _ => {
                 let sizeof_hdr = version.header_length();
                 return Err(Error::NiftiMagic { path: path(), sizeof_hdr, magic });
             }
-        }
+        };
         let (dim, pixdim) = match version {
             NiftiVersion::One => {
                 (std::array::from_fn(|n| i64::from(b.i16(40 + 2 * n))), b.f32s(76))
@@ -177,7 +177,7 @@ impl Header {
                     srow: [b.f32s(280), b.f32s(296), b.f32s(312)],
                 };
                 let (datatype, bitpix) = (b.i16(70), b.i16(72));
-                Self { dim, datatype, bitpix, vox_offset, scl_slope, scl_inter, fields }
+                Self { pair, dim, datatype, bitpix, vox_offset, scl_slope, scl_inter, fields }
             }
             NiftiVersion::Two => {
                 let [scl_slope, scl_inter] = b.f64s(176);
@@ -194,7 +194,7 @@ impl Header {
                 };
                 let (datatype, bitpix) = (b.i16(12), b.i16(14));
                 let vox_offset = b.i64(168) as f64;
-                Self { dim, datatype, bitpix, vox_offset, scl_slope, scl_inter, fields }
+                Self { pair, dim, datatype, bitpix, vox_offset, scl_slope, scl_inter, fields }
             }
         })
     }

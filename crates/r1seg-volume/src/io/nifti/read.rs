@@ -1,19 +1,19 @@
 use std::path::PathBuf;
 
 use super::header::{Header, NiftiFields, NiftiVersion};
+use super::pair;
 use crate::affine::{self, Affine};
 use crate::error::join;
-use crate::io::scalar::{Decoder, Endian};
-use crate::io::source::{Rest, Source, check_size};
-use crate::io::{Loaded, ReadOptions, voxels};
+use crate::io::frames::{self, Frame};
+use crate::io::scalar::{Decoder, Endian, Scalar};
+use crate::io::source::{Source, check_size};
+use crate::io::{Loaded, ReadOptions, findings, overrides, voxels};
 use crate::{AffineSource, Error, Geometry, Volume, Warning};
 
 /// Most bytes of header extensions that are passed over on the way to the voxels.
 const MAX_EXTENSIONS: u64 = 256 << 20;
 /// Two affines that agree this well (mm) are the same.
 const AFFINE_TOLERANCE: f64 = 1e-3;
-/// Axes whose cosine stays below this are at right angles, for all that f32 headers can say.
-const SHEAR_TOLERANCE: f64 = 1e-4;
 /// The largest code of `nifti1.h` and its successors (`NIFTI_XFORM_TEMPLATE_OTHER`).
 const LAST_XFORM_CODE: i32 = 5;
 
@@ -25,52 +25,85 @@ pub(in crate::io) fn read(
     options: &ReadOptions,
 ) -> Result<Loaded, Error> {
     let path = source.path();
-    let path = || path.clone();
     let kind = version.kind();
-    source.set_kind(kind);
+    let Grid { header, scalar, frame, geometry, mut warnings } =
+        grid(&mut source, version, endian, options)?;
+    let scale = scale(&header, &mut warnings);
+    let offset = vox_offset(&header, || path.clone())?;
+    if header.pair {
+        source = pair::image_of(&source)?;
+        source.set_kind(kind);
+    }
+    source.skip(offset - source.got())?;
+    frame.skip_to(&mut source, kind)?;
+    let decoder = Decoder { scalar, endian, scale };
+    let data = source.voxels(kind, geometry.voxels(), &decoder)?;
+    frame.skip_rest(&mut source, kind)?;
+    warnings.extend(findings::rest(&source.rest()?));
+    let data = voxels::make_finite(path, data, &mut warnings)?;
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
+}
+
+/// Only the geometry, with the warnings about it.
+pub(in crate::io) fn geometry(
+    mut source: Source<'_>,
+    version: NiftiVersion,
+    endian: Endian,
+    options: &ReadOptions,
+) -> Result<(Geometry, Vec<Warning>), Error> {
+    let grid = grid(&mut source, version, endian, options)?;
+    Ok((grid.geometry, grid.warnings))
+}
+
+/// What a header says, before any voxel is read.
+struct Grid {
+    header: Header,
+    scalar: Scalar,
+    frame: Frame,
+    geometry: Geometry,
+    warnings: Vec<Warning>,
+}
+
+fn grid(
+    source: &mut Source<'_>,
+    version: NiftiVersion,
+    endian: Endian,
+    options: &ReadOptions,
+) -> Result<Grid, Error> {
+    let path = source.path();
+    let path = || path.clone();
+    source.set_kind(version.kind());
     let expected = version.header_length();
     let mut bytes = [0; 540];
     let got = source.fill(&mut bytes[..expected])?;
     if got < expected {
         return Err(Error::NiftiHeaderShort { path: path(), expected, got });
     }
-    let header = Header::parse(&bytes[..expected], version, endian, path)?;
+    let mut header = Header::parse(&bytes[..expected], version, endian, path)?;
     let mut warnings = Vec::new();
 
     let scalar = header.scalar(path)?;
-    let shape = shape(&header, path, scalar.size(), options)?;
+    let (shape, frame) = shape(&mut header, path, scalar.size(), options)?;
     voxels::check_axes(path(), shape, options)?;
-    let scale = scale(&header, &mut warnings);
-    let geometry = geometry(&header, shape, path, &mut warnings)?;
-
-    let offset = vox_offset(&header, path)?;
-    let count = geometry.voxels();
-    source.expect_stored(kind, offset + count as u64 * scalar.size() as u64)?;
-    source.skip(offset - expected as u64)?;
-    let decoder = Decoder { scalar, endian, scale };
-    let data = source.voxels(kind, count, &decoder)?;
-    match source.rest()? {
-        Rest::Nothing => {}
-        Rest::MoreData => warnings.push(Warning::new(
-            "W-TRAILING",
-            "the file goes on after the last voxel that its header declares: the rest is ignored",
-        )),
-        Rest::Garbage => warnings.push(Warning::new(
-            "W-TRAILING",
-            "there are bytes behind the compressed data: they are ignored",
-        )),
-    }
-    let data = voxels::make_finite(path(), data, &mut warnings)?;
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
+    let geometry = match place(&header, shape, path, &mut warnings) {
+        Err(Error::NiftiAffine { transform, reason, .. })
+            if overrides::replace_geometry(options) =>
+        {
+            warnings.push(overrides::replaced(transform, &reason));
+            Geometry::without_affine(shape)
+        }
+        geometry => geometry?,
+    };
+    Ok(Grid { header, scalar, frame, geometry, warnings })
 }
 
-/// `[D, H, W]` of a header with one frame.
+/// `[D, H, W]`, and the frame that is read. All axes behind the third count frames.
 fn shape(
-    header: &Header,
+    header: &mut Header,
     path: impl Fn() -> PathBuf,
     voxel_bytes: usize,
     options: &ReadOptions,
-) -> Result<[usize; 3], Error> {
+) -> Result<([usize; 3], Frame), Error> {
     let mut sizes = [1_u64; 7];
     for (n, size) in sizes.iter_mut().enumerate().take(header.fields.ndim) {
         let value = header.dim[n + 1];
@@ -81,18 +114,24 @@ fn shape(
     }
     let frames = sizes[3..].iter().fold(1_u64, |n, size| n.saturating_mul(*size));
     let sizes = &sizes[..header.fields.ndim.max(3)];
-    check_size(&path(), header.fields.version.kind(), sizes, voxel_bytes, options)?;
-    if frames != 1 {
+    let kind = header.fields.version.kind();
+    let voxels = check_size(&path(), kind, &sizes[..3], voxel_bytes, options)? as u64;
+    let Some(index) = frames::chosen(&path(), frames, options)? else {
         return Err(Error::NiftiFrames { path: path(), shape: join(sizes), frames });
+    };
+    let frame = Frame::new(&path(), kind, index, [voxels, frames], voxel_bytes, options)?;
+    if frames != 1 {
+        // The mask of one frame is a volume of three dimensions.
+        header.fields.ndim = 3;
     }
     // `check_size` has shown that the product, hence each size, fits.
     let size = |n: usize| usize::try_from(sizes[n]).unwrap_or(usize::MAX);
-    Ok([size(2), size(1), size(0)])
+    Ok(([size(2), size(1), size(0)], frame))
 }
 
 /// Offset of the first voxel. nibabel, too, takes 0 for "right behind the header".
 fn vox_offset(header: &Header, path: impl Fn() -> PathBuf) -> Result<u64, Error> {
-    let least = header.fields.version.least_vox_offset();
+    let least = if header.pair { 0 } else { header.fields.version.least_vox_offset() };
     let most = least + MAX_EXTENSIONS;
     let offset = header.vox_offset;
     if offset == 0.0 {
@@ -124,7 +163,7 @@ fn scale(header: &Header, warnings: &mut Vec<Warning>) -> Option<(f64, f64)> {
 }
 
 /// The affine by nibabel's rule: sform if its code is set, else qform, else the voxel sizes.
-fn geometry(
+fn place(
     header: &Header,
     shape: [usize; 3],
     path: impl Fn() -> PathBuf,
@@ -160,14 +199,7 @@ fn geometry(
     if source == AffineSource::Sform && is_set(fields.qform_code) {
         compare(&affine, qform, warnings);
     }
-    let shear = affine::shear(&affine);
-    if SHEAR_TOLERANCE < shear {
-        let text = format!(
-            "the voxel axes are not at right angles (cosine up to {shear:.4}): ITK-based viewers \
-             may refuse the volume and its mask"
-        );
-        warnings.push(Warning::new("W-SHEAR", text));
-    }
+    warnings.extend(findings::shear(&affine));
     let affine = in_mm(affine, fields, warnings);
     Ok(Geometry::from_nifti(shape, affine, source, fields.clone()))
 }

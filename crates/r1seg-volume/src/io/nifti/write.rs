@@ -35,7 +35,8 @@ pub(in crate::io) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::R
     let mut values = Vec::new();
     let voxels = volume.voxels();
     for first in (0..voxels.len()).step_by(CHUNK) {
-        (values.clear(), bytes.clear());
+        values.clear();
+        bytes.clear();
         voxels.append_to(first..voxels.len().min(first + CHUNK), &mut values);
         bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         out.write_all(&bytes)?;

@@ -1,105 +1,163 @@
 //! Arrays of `numpy.save`.
 //!
-//! An array is one volume in `[D, H, W]` order, as the models' own files are: there is nothing in
-//! the file that could say otherwise. `1xDxHxW` is the same with a channel axis.
+//! An array is one volume in `[D, H, W]` order, as the models' own files are, unless the caller says
+//! otherwise: there is nothing in the file that could. `1xDxHxW` is the same with a channel axis,
+//! and `NxDxHxW` holds N frames.
 
 mod header;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
-use ndarray::ArrayView;
+use ndarray::{ArrayView, ShapeBuilder};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 
+use super::frames::{self, Frame};
 use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
-use super::{Loaded, ReadOptions, SourceKind, voxels};
+use super::{ArrayAxes, Loaded, ReadOptions, SourceKind, findings, voxels};
 use crate::error::join;
+use crate::geometry::ArrayLayout;
 use crate::{Error, Geometry, Mask, Volume, Voxels, Warning};
 use header::Header;
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Reads a volume from the start of `source`, which begins with [`MAGIC`].
-pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
-    const KIND: SourceKind = SourceKind::Npy;
+/// Reads a volume from the start of `source`, which begins with [`MAGIC`]; `kind` says whether it is
+/// a file of its own or part of an archive.
+pub(super) fn read(
+    mut source: Source<'_>,
+    kind: SourceKind,
+    options: &ReadOptions,
+) -> Result<Loaded, Error> {
     let path = source.path();
-    let path = || path.clone();
-    source.set_kind(KIND);
+    source.set_kind(kind);
     let header = Header::read(&mut source)?;
-    let (shape, leading_axis) = shape(&header.shape, path)?;
-    let size = header.scalar.size();
-    let count = check_size(&path(), KIND, &header.shape, size, options)?;
-    voxels::check_axes(path(), shape, options)?;
+    let array = Array::of(&header, &path, kind, options)?;
+    voxels::check_axes(path.clone(), array.shape, options)?;
 
     let decoder = Decoder { scalar: header.scalar, endian: header.endian, scale: None };
-    let mut data = source.voxels(KIND, count, &decoder)?;
+    let data = match array.frame {
+        Some(frame) => {
+            frame.skip_to(&mut source, kind)?;
+            let data = source.voxels(kind, array.voxels, &decoder)?;
+            frame.skip_rest(&mut source, kind)?;
+            data
+        }
+        None => source.voxels(kind, array.voxels, &decoder)?,
+    };
     if source.rest()? == Rest::MoreData {
         let promised = source.got() - 1;
-        return Err(Error::NpyTooLong { path: path(), promised, got: source.got() });
+        return Err(Error::NpyTooLong { path, promised, got: source.got() });
     }
-    if header.fortran_order {
-        data = match data {
-            Voxels::I16 { stored, scale } => Voxels::I16 { stored: c_order(&stored, shape), scale },
-            Voxels::F32(data) => c_order(&data, shape).into(),
-        };
-    }
-    let mut warnings = vec![
-        Warning::new(
-            "W-GEOM",
-            "a npy array carries no spacing: sizes in mm and volumes in mL are not known",
-        )
-        .with_fix("use the NIfTI file that the array was made from"),
-    ];
-    if let [d, h, w] = shape
-        && d == h
-        && w < h
+    let data = match data {
+        Voxels::I16 { stored, scale } => Voxels::I16 { stored: array.in_order(stored), scale },
+        Voxels::F32(data) => array.in_order(data).into(),
+    };
+    let mut warnings = vec![findings::no_spacing("a numpy array")];
+    if let [d, h, w] = array.shape
+        && (d == h && w < h && options.axes.is_none())
     {
         let text = format!(
             "the array is {d}x{h}x{w} and is read as D,H,W: {d} slices of {h}x{w}; \
              the last axis looks like the slices"
         );
-        warnings.push(
-            Warning::new("W-AXES", text).with_fix("transpose it to slices, rows, columns first"),
-        );
+        warnings
+            .push(Warning::new("W-AXES", text).with_fix("--axes xyz if it is (--axes zyx if not)"));
     }
-    let data = voxels::make_finite(path(), data, &mut warnings)?;
-    let geometry = Geometry::from_npy(shape, leading_axis);
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND })
+    let data = voxels::make_finite(path, data, &mut warnings)?;
+    let geometry = Geometry::of_array(array.shape, array.layout);
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
 }
 
-/// `[D, H, W]`, and whether a leading axis of 1 was taken off.
-fn shape(sizes: &[u64], path: impl Fn() -> PathBuf) -> Result<([usize; 3], bool), Error> {
-    let other = || Error::NpyShape {
-        path: path(),
-        shape: if sizes.is_empty() { "a single number".to_owned() } else { join(sizes) },
-    };
-    let (d, h, w, leading_axis) = match sizes {
-        [d, h, w] => (*d, *h, *w, false),
-        [1, d, h, w] => (*d, *h, *w, true),
-        _ => return Err(other()),
-    };
-    let size = |n: u64| usize::try_from(n).map_err(|_| other());
-    Ok(([size(d)?, size(h)?, size(w)?], leading_axis))
+/// How the voxels of one volume lie in an array.
+struct Array {
+    /// `[D, H, W]`.
+    shape: [usize; 3],
+    layout: ArrayLayout,
+    /// Voxels to be read, of which `in_order` takes those of the volume.
+    voxels: usize,
+    /// The frame to be read; `None` where frames are interleaved, so that all of them are.
+    frame: Option<Frame>,
+    /// Whether the slices run fastest.
+    slices_fastest: bool,
+    /// Number of the volume's first voxel, and the step to its next.
+    first: usize,
+    step: usize,
 }
 
-/// Reorders an array whose first axis runs fastest.
-fn c_order<T: Copy>(data: &[T], [d, h, w]: [usize; 3]) -> Vec<T> {
-    let mut out = Vec::with_capacity(data.len());
-    for z in 0..d {
-        for y in 0..h {
-            out.extend((0..w).map(|x| data[z + d * (y + h * x)]));
+impl Array {
+    fn of(
+        header: &Header,
+        path: &Path,
+        kind: SourceKind,
+        options: &ReadOptions,
+    ) -> Result<Self, Error> {
+        let (frames, sizes) = match *header.shape.as_slice() {
+            [a, b, c] => (1, [a, b, c]),
+            [frames, a, b, c] => (frames, [a, b, c]),
+            _ => return Err(not_a_volume(path, &header.shape, 1)),
+        };
+        let (axes, size) = (options.axes.unwrap_or_default(), header.scalar.size());
+        let voxels = check_size(path, kind, &sizes, size, options)?;
+        let Some(index) = frames::chosen(path, frames, options)? else {
+            return Err(not_a_volume(path, &header.shape, frames));
+        };
+        let interleaved = header.fortran_order && frames != 1;
+        let (voxels, frame, first, step) = if interleaved {
+            let all = check_size(path, kind, &header.shape, size, options)?;
+            // `check_size` has shown that the product, hence each size, fits.
+            let [first, step] = [index, frames].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+            (all, None, first, step)
+        } else {
+            let volume = [voxels as u64, frames];
+            (voxels, Some(Frame::new(path, kind, index, volume, size, options)?), 0, 1)
+        };
+        let [a, b, c] = sizes.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let leading_axis = header.shape.len() == 4 && frames == 1;
+        Ok(Self {
+            shape: if axes == ArrayAxes::Zyx { [a, b, c] } else { [c, b, a] },
+            layout: ArrayLayout { leading_axis, axes },
+            voxels,
+            frame,
+            slices_fastest: header.fortran_order == (axes == ArrayAxes::Zyx),
+            first,
+            step,
+        })
+    }
+
+    /// The voxels of the volume in `[D, H, W]` C order.
+    fn in_order<T: Copy>(&self, data: Vec<T>) -> Vec<T> {
+        let [d, h, w] = self.shape;
+        if !self.slices_fastest {
+            return if self.step == 1 {
+                data
+            } else {
+                data.into_iter().skip(self.first).step_by(self.step).collect()
+            };
         }
+        let mut out = Vec::with_capacity(d * h * w);
+        for z in 0..d {
+            for y in 0..h {
+                let at = |x| self.first + self.step * (z + d * (y + h * x));
+                out.extend((0..w).map(|x| data[at(x)]));
+            }
+        }
+        out
     }
-    out
 }
 
-/// Writes a mask as `|u1` in C order, `DxHxW` or, if the input was, `1xDxHxW`.
+fn not_a_volume(path: &Path, sizes: &[u64], frames: u64) -> Error {
+    let shape = if sizes.is_empty() { "a single number".to_owned() } else { join(sizes) };
+    Error::NpyShape { path: path.to_owned(), shape, frames }
+}
+
+/// Writes a mask as `|u1`, in the axes of the array that it is of.
 pub(super) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
     write(out, mask.data(), mask.geometry())
 }
 
-/// Writes a volume as `<f4` in C order, in the shape that a mask of it has.
+/// Writes a volume as `<f4`, in the axes that a mask of it has.
 pub(super) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
     write(out, &volume.voxels().to_f32(), volume.geometry())
 }
@@ -109,10 +167,15 @@ fn write<T: WritableElement>(
     data: &[T],
     geometry: &Geometry,
 ) -> io::Result<()> {
+    let ArrayLayout { leading_axis, axes } = geometry.array_layout();
     let [d, h, w] = geometry.shape();
-    let leading: &[usize] = if geometry.npy_leading_axis() { &[1] } else { &[] };
-    let shape = [leading, &[d, h, w]].concat();
-    let array = ArrayView::from_shape(shape, data).map_err(io::Error::other)?;
+    let leading: &[usize] = if leading_axis { &[1] } else { &[] };
+    let array = match axes {
+        ArrayAxes::Zyx => ArrayView::from_shape([leading, &[d, h, w]].concat(), data),
+        // `[D, H, W]` in C order is x, y, z in Fortran order.
+        ArrayAxes::Xyz => ArrayView::from_shape([leading, &[w, h, d]].concat().f(), data),
+    };
+    let array = array.map_err(io::Error::other)?;
     array.write_npy(out).map_err(|e| match e {
         ndarray_npy::WriteNpyError::Io(e) => e,
         e => io::Error::other(e),
