@@ -1,20 +1,28 @@
 //! Writes the inputs that fuzzing starts from: `cargo run --example seeds -- FOLDER` makes
 //! `FOLDER/nifti`, `FOLDER/npy` and so on. They are what the tests of the readers are made of.
 
+use std::io::{self, Cursor, Write};
 use std::path::Path;
-use std::{env, fs, io};
+use std::{env, fs};
 
 #[allow(dead_code, reason = "seeds are made, not read")]
 #[path = "../../tests/formats/builder.rs"]
 mod builder;
 
-use builder::{Nifti, gzip, npy, npy_with};
+use builder::{Nifti, gzip, npy, npy_with, nrrd};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 type Seed = (&'static str, Vec<u8>);
 
 fn main() -> io::Result<()> {
     let folder = env::args_os().nth(1).ok_or(io::Error::other("FOLDER is needed"))?;
-    for (target, seeds) in [("nifti", nifti_seeds()), ("npy", npy_seeds())] {
+    for (target, seeds) in [
+        ("nifti", nifti_seeds()),
+        ("npy", npy_seeds()),
+        ("npz", npz_seeds()),
+        ("nrrd", nrrd_seeds()),
+    ] {
         let folder = Path::new(&folder).join(target);
         fs::create_dir_all(&folder)?;
         for (name, bytes) in seeds {
@@ -171,5 +179,111 @@ fn npy_seeds() -> Vec<Seed> {
         ("ends", npy("<f4", "False", SHAPE, &ends)),
         ("constant", npy("|u1", "False", SHAPE, &[7; 120])),
         ("gzip", gzip(&npy("<i2", "False", SHAPE, &i16s))),
+    ]
+}
+
+fn npz_seeds() -> Vec<Seed> {
+    const STORED: CompressionMethod = CompressionMethod::Stored;
+    const DEFLATED: CompressionMethod = CompressionMethod::Deflated;
+    let npz = |method, members: &[(&str, &[u8])]| {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(method).large_file(true);
+        for (name, bytes) in members {
+            archive.start_file(*name, options).expect("a plain name");
+            archive.write_all(bytes).expect("memory takes everything");
+        }
+        archive.finish().expect("memory takes everything").into_inner()
+    };
+    let counting = npy("|u1", "False", "(4, 5, 6)", &(0..120).collect::<Vec<u8>>());
+    let other = npy("<i2", "True", "(3, 4, 5)", &[7; 120]);
+    let one = npz(STORED, &[("arr_0.npy", &counting)]);
+    let mut wrong_crc = one.clone();
+    let last = wrong_crc.windows(4).position(|w| w == b"PK\x01\x02").expect("a directory") - 1;
+    wrong_crc[last] ^= 1;
+    let bomb = npy("|u1", "False", "(64, 64, 64)", &[0; 64 * 64 * 64]);
+    vec![
+        ("stored", one.clone()),
+        ("deflated", npz(DEFLATED, &[("arr_0.npy", &counting)])),
+        ("p7-several", npz(STORED, &[("a.npy", &counting), ("b.npy", &other)])),
+        ("p7-deflated", npz(DEFLATED, &[("a.npy", &counting), ("b.npy", &other)])),
+        ("p7-bomb", npz(DEFLATED, &[("arr_0.npy", &bomb)])),
+        ("twice", [one.clone(), npz(STORED, &[("a.npy", &other)])].concat()),
+        ("no-array", npz(STORED, &[("readme.txt", b"x"), ("../a", &counting)])),
+        ("not-npy", npz(STORED, &[("a.npy", b"x")])),
+        ("object", npz(STORED, &[("a.npy", &npy("|O", "False", "(4, 5, 6)", b"\x80\x04"))])),
+        ("empty", npz(STORED, &[])),
+        ("crc", wrong_crc),
+        ("cut", one[..one.len() - 30].to_vec()),
+        ("gzip", gzip(&one)),
+    ]
+}
+
+fn nrrd_seeds() -> Vec<Seed> {
+    const U8: [&str; 2] = ["type: uchar", "encoding: raw"];
+    const I16: [&str; 3] = ["type: short", "endian: little", "encoding: raw"];
+    let bytes: Vec<u8> = (0..120).collect();
+    let i16s: Vec<u8> = ramp(120).flat_map(i16::to_le_bytes).collect();
+    let f32s: Vec<u8> = ramp(120).flat_map(|v| f32::from(v).to_le_bytes()).collect();
+    let text: Vec<u8> = ramp(120).flat_map(|v| format!("{v} ").into_bytes()).collect();
+    let with = |fields: &[&str]| nrrd(&[&U8, fields].concat(), &bytes);
+    let typed = |kind: &str, data: &[u8]| {
+        nrrd(&[format!("type: {kind}").as_str(), "endian: big", "encoding: raw"], data)
+    };
+    vec![
+        ("u8", with(&[])),
+        ("i16", nrrd(&I16, &i16s)),
+        ("u16", typed("ushort", &i16s)),
+        ("i32", typed("int", &f32s)),
+        ("f32", typed("float", &f32s)),
+        ("f64", typed("double", &f32s.repeat(2))),
+        ("i64", typed("int64", &f32s.repeat(2))),
+        ("gzip", nrrd(&["type: short", "endian: little", "encoding: gzip"], &gzip(&i16s))),
+        ("gzipped", gzip(&with(&[]))),
+        ("text", nrrd(&["type: short", "encoding: ascii"], &text)),
+        ("text-float", nrrd(&["type: float", "encoding: txt"], b"nan, -inf 1e300 2 ")),
+        ("hex", nrrd(&["type: uchar", "encoding: hex"], b"0102")),
+        ("block", with(&["type: block", "block size: 3"])),
+        ("spaces", with(&["space: RAS", "kinds: domain domain domain", "space units: \"m\""])),
+        ("oblique", with(&["space directions: (0,2,0) (0.6,0,-0.8) (1,0,3)", "space: LAS"])),
+        (
+            "list",
+            nrrd(
+                &[
+                    "type: uchar",
+                    "encoding: raw",
+                    "dimension: 4",
+                    "sizes: 1 4 5 6",
+                    "space directions: none (2,0,0) (0,3,0) (0,0,4)",
+                    "kinds: list domain domain domain",
+                ],
+                &bytes,
+            ),
+        ),
+        ("spacings", with(&["space:", "space directions:", "space origin:", "spacings: 1 2 nan"])),
+        ("bare", with(&["space:", "space directions:", "space origin:"])),
+        ("singular", with(&["space directions: (1,0,0) (1,0,0) (0,0,1)"])),
+        (
+            "skip",
+            nrrd(
+                &[&U8[..], &["line skip: 1", "byte skip: 3"]].concat(),
+                &[b"a\n123", &bytes[..]].concat(),
+            ),
+        ),
+        ("from-end", nrrd(&[&U8[..], &["byte skip: -1"]].concat(), &[b"123", &bytes[..]].concat())),
+        (
+            "detached",
+            nrrd(&["type: short", "endian: big", "encoding: raw", "data file: voxels"], &[]),
+        ),
+        ("detached-list", with(&["data file: LIST", "a", "b"])),
+        ("detached-away", with(&["data file: ../voxels"])),
+        ("frames", with(&["dimension: 4", "sizes: 2 4 5 3"])),
+        ("claim", with(&["sizes: 1000000 1000000 1000000"])),
+        ("wraps", with(&["sizes: 18446744073709551615 2 2"])),
+        ("short", with(&["sizes: 4 5 7"])),
+        ("long", with(&["sizes: 4 5 5"])),
+        (
+            "n19",
+            with(&["content: NAME^PATIENT", "# PATIENT", "PATIENT:=PATIENT", "units: PATIENT"]),
+        ),
     ]
 }

@@ -3,12 +3,14 @@
 //!
 //! A target fails on a panic, a hang, too much memory, and on any of the promises asserted here.
 
-use std::io::{Seek, Write};
+use std::fs;
+use std::path::PathBuf;
 
 use libfuzzer_sys::Corpus;
 use r1seg_volume::{
-    Error, Geometry, Loaded, Mask, MaskFormat, ReadOptions, Recipe, Volume, mask_stats, read,
-    read_from, write_mask_to,
+    AffineSource, ArrayAxes, Error, Geometry, Loaded, Mask, MaskFormat, ReadOptions, Recipe,
+    Segment, Segmentation, Volume, mask_stats, read, read_from, write_mask_to,
+    write_segmentation_to,
 };
 
 /// A name that the seeds carry wherever a header has room for text. It must never be repeated.
@@ -18,6 +20,8 @@ const MAX_VOXELS: u64 = 1 << 20;
 const MAX_BYTES: u64 = 1 << 24;
 /// A model's grid, which no volume of interest has.
 const GRID: [usize; 3] = [3, 2, 5];
+/// Voxels of a file that does not say how large they are, `[D, H, W]`.
+const SPACING_MM: [f64; 3] = [2.5, 0.75, 0.5];
 /// How far interpolation may overshoot by rounding.
 const ROUNDING: f32 = 1e-3;
 
@@ -36,20 +40,42 @@ pub fn read_and_use(bytes: &[u8]) -> Corpus {
     let lot = Lot::of(bytes);
     let options = options();
     let streamed = read_from(bytes, "volume", &options);
-    if lot.is_one_in(4) {
-        check_alike(&streamed, &on_disk(bytes, &options));
+    if lot.is_nth_of(0, 4) {
+        let path = on_disk(bytes);
+        check_alike(&streamed, &read(&path, &options));
+        check_placed_as(&path, &options);
     }
     match streamed {
-        Ok(loaded) => use_volume(&loaded, lot),
+        Ok(loaded) => {
+            use_volume(&loaded, lot);
+            if lot.is_nth_of(2, 4) {
+                let again = options.with_axes(ArrayAxes::Xyz).with_spacing_mm(SPACING_MM);
+                read_and_use_with(bytes, &again, lot);
+            }
+        }
         Err(error) => {
             check_error(&error);
-            if matches!(error, Error::UnknownFormat { .. } | Error::EmptyFile { .. }) {
-                return Corpus::Reject;
-            }
-            retry(bytes, &error, options, lot);
+            let again = match error {
+                Error::UnknownFormat { .. } | Error::EmptyFile { .. } => return Corpus::Reject,
+                Error::NiftiFrames { .. } | Error::NpyShape { .. } => options.with_frame(1),
+                Error::NiftiAffine { .. } | Error::NrrdAffine { .. } => {
+                    options.with_spacing_mm(SPACING_MM)
+                }
+                Error::NpzKey { .. } => options.with_key("b"),
+                _ => return Corpus::Keep,
+            };
+            read_and_use_with(bytes, &again, lot);
         }
     }
     Corpus::Keep
+}
+
+/// Reads bytes that have been read without these options.
+fn read_and_use_with(bytes: &[u8], options: &ReadOptions, lot: Lot) {
+    match read_from(bytes, "volume", options) {
+        Ok(loaded) => use_volume(&loaded, lot),
+        Err(error) => check_error(&error),
+    }
 }
 
 /// Draws the inputs that costly checks are made on, the same ones each time.
@@ -61,8 +87,9 @@ impl Lot {
         Self(bytes.iter().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte)))
     }
 
-    fn is_one_in(self, inputs: u8) -> bool {
-        self.0.is_multiple_of(inputs)
+    /// True for one in `inputs`, and another one for each `n`.
+    fn is_nth_of(self, n: u8, inputs: u8) -> bool {
+        self.0 % inputs == n
     }
 }
 
@@ -70,18 +97,21 @@ fn options() -> ReadOptions {
     ReadOptions::default().with_max_voxels(MAX_VOXELS).with_max_bytes(MAX_BYTES).with_min_axis(1)
 }
 
-/// The bytes as a file, whose length is known before it is read.
-fn on_disk(bytes: &[u8], options: &ReadOptions) -> Result<Loaded, Error> {
+/// The bytes as a file, whose length is known before it is read, beside files of voxels that a
+/// header without its own may name.
+fn on_disk(bytes: &[u8]) -> PathBuf {
     thread_local! {
-        static FILE: tempfile::NamedTempFile =
-            tempfile::NamedTempFile::new().expect("a temporary file");
+        static FOLDER: tempfile::TempDir = {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            for name in ["voxels", "volume.img"] {
+                fs::write(folder.path().join(name), [9; 240]).expect("a written file");
+            }
+            folder
+        };
     }
-    FILE.with(|file| {
-        let mut handle = file.as_file();
-        handle.set_len(0).and_then(|()| handle.rewind()).expect("an empty file");
-        handle.write_all(bytes).expect("a written file");
-        read(file.path(), options)
-    })
+    let path = FOLDER.with(|folder| folder.path().join("volume"));
+    fs::write(&path, bytes).expect("a written file");
+    path
 }
 
 fn check_alike(streamed: &Result<Loaded, Error>, stored: &Result<Loaded, Error>) {
@@ -91,21 +121,35 @@ fn check_alike(streamed: &Result<Loaded, Error>, stored: &Result<Loaded, Error>)
             assert!(streamed.volume.voxels() == stored.volume.voxels());
             assert_eq!(streamed.volume.geometry().affine(), stored.volume.geometry().affine());
         }
-        (Err(streamed), Err(stored)) => assert_eq!(streamed.code(), stored.code()),
+        // Only a file has others beside it and an end to count from.
+        (
+            Err(Error::NiftiPair { .. } | Error::NrrdDataFile { .. } | Error::NrrdHeader { .. }),
+            Ok(_),
+        ) => {}
+        (Err(Error::NiftiPair { .. } | Error::NrrdDataFile { .. }), Err(stored)) => {
+            check_error(stored);
+        }
+        (Err(streamed), Err(stored)) => {
+            check_error(stored);
+            assert_eq!(streamed.code(), stored.code(), "{streamed:?} {stored:?}");
+        }
         _ => panic!("a stream and a file of the same bytes differ: {streamed:?} {stored:?}"),
     }
 }
 
-/// Asks for what the error says is missing.
-fn retry(bytes: &[u8], error: &Error, options: ReadOptions, lot: Lot) {
-    let again = match error {
-        Error::NiftiFrames { .. } => options.with_frame(1),
-        Error::NiftiAffine { .. } => options.with_spacing_mm([2.5, 0.75, 0.5]),
-        _ => return,
-    };
-    match read_from(bytes, "volume", &again) {
-        Ok(loaded) => use_volume(&loaded, lot),
-        Err(error) => check_error(&error),
+/// A volume whose geometry is taken from its own file is the volume.
+fn check_placed_as(path: &PathBuf, options: &ReadOptions) {
+    let plain = read(path, options);
+    let placed = read(path, &options.clone().with_affine_from(path));
+    match (plain, placed) {
+        (Ok(plain), Ok(placed)) => {
+            assert_eq!(plain.volume.geometry().affine(), placed.volume.geometry().affine());
+        }
+        (Ok(plain), Err(error)) => {
+            assert!(plain.volume.geometry().affine().is_none(), "{error:?}");
+        }
+        (Err(_), Err(_)) => {}
+        (Err(error), Ok(_)) => panic!("a geometry of its own cures no fault: {error:?}"),
     }
 }
 
@@ -127,18 +171,17 @@ fn use_volume(loaded: &Loaded, lot: Lot) {
     check_geometry(geometry);
 
     let bright = volume.voxels().iter().map(|v| u8::from(0.0 < v)).collect();
-    check_mask(Mask::new(bright, geometry.clone()).expect("one label a voxel"), volume);
-
+    check_mask(Mask::new(bright, geometry.clone()).expect("one label a voxel"), volume, lot);
     // Percentiles are counted in 65536 bins, which takes longer than all the rest.
-    if lot.is_one_in(32) {
+    if lot.is_nth_of(3, 64) {
         let (auto, _) = Recipe::auto(volume);
         for recipe in [auto, Recipe::M3dSeg, Recipe::M3dRefSeg] {
-            use_recipe(recipe, volume);
+            use_recipe(recipe, volume, lot);
         }
-    } else if lot.is_one_in(2) {
-        use_recipe(Recipe::M3dCap, volume);
+    } else if lot.is_nth_of(0, 2) {
+        use_recipe(Recipe::M3dCap, volume, lot);
     } else {
-        use_recipe(Recipe::Window { level: 40.0, width: 400.0 }, volume);
+        use_recipe(Recipe::Window { level: 40.0, width: 400.0 }, volume, lot);
     }
 }
 
@@ -157,7 +200,7 @@ fn check_geometry(geometry: &Geometry) {
     assert!(of_each_pair, "{axes} of {affine:?}");
 }
 
-fn use_recipe(recipe: Recipe, volume: &Volume) {
+fn use_recipe(recipe: Recipe, volume: &Volume, lot: Lot) {
     let prepared = recipe.apply(volume).expect("every volume can be prepared");
     let in_unit_range = |v: &f32| (-ROUNDING..=1.0 + ROUNDING).contains(v);
     assert!(prepared.to_f32().iter().all(in_unit_range), "{recipe} of {volume:?}");
@@ -166,11 +209,11 @@ fn use_recipe(recipe: Recipe, volume: &Volume) {
 
     let logits: Vec<f32> = input.iter().map(|v| v - 0.25).collect();
     let data = prepared.placement().mask_from_logits(&logits, GRID).expect("a mask");
-    check_mask(Mask::new(data, volume.geometry().clone()).expect("one label a voxel"), volume);
+    check_mask(Mask::new(data, volume.geometry().clone()).expect("one label a voxel"), volume, lot);
 }
 
 /// A written mask must be read again as the same voxels in the same place.
-fn check_mask(mask: Mask, volume: &Volume) {
+fn check_mask(mask: Mask, volume: &Volume, lot: Lot) {
     let stats = mask_stats(&mask, 1, volume).expect("measures");
     assert_eq!(stats.voxels, mask.data().iter().filter(|v| **v == 1).count());
     assert!(stats.components <= stats.voxels);
@@ -183,9 +226,36 @@ fn check_mask(mask: Mask, volume: &Volume) {
     write_mask_to(&mut file, &mask, format).expect("memory takes everything");
     let again = read_from(file.as_slice(), "mask", &options()).expect("a mask is readable").volume;
     assert!(again.voxels().iter().eq(mask.data().iter().map(|v| f32::from(*v))));
-    let (geometry, expected) = (again.geometry(), mask.geometry());
+    check_same_grid(again.geometry(), mask.geometry());
+    let keeps_leading_axis = again.geometry().npy_leading_axis();
+    assert!(format != MaskFormat::Npy || keeps_leading_axis == mask.geometry().npy_leading_axis());
+
+    if lot.is_nth_of(1, 4) {
+        check_segmentation(&mask);
+    }
+}
+
+/// The same for 3D Slicer's format.
+fn check_segmentation(mask: &Mask) {
+    let segments = vec![Segment::new("seed", [1, 2, 3], mask.data())];
+    let segmentation = Segmentation::new(mask.geometry(), segments).expect("one segment");
+    let mut file = Vec::new();
+    write_segmentation_to(&mut file, &segmentation).expect("memory takes everything");
+    let again = read_from(file.as_slice(), "mask", &options()).expect("a mask is readable").volume;
+    assert!(again.voxels().iter().eq(mask.data().iter().map(|v| f32::from(*v))));
+    check_same_grid(again.geometry(), mask.geometry());
+}
+
+fn check_same_grid(geometry: &Geometry, expected: &Geometry) {
     assert_eq!(geometry.shape(), expected.shape());
-    assert_eq!(geometry.affine(), expected.affine());
-    assert_eq!(geometry.spacing_mm(), expected.spacing_mm());
-    assert_eq!(geometry.npy_leading_axis(), expected.npy_leading_axis());
+    let (Some(affine), Some(wanted)) = (geometry.affine(), expected.affine()) else {
+        assert_eq!(geometry.affine(), expected.affine());
+        return;
+    };
+    let is_exact = geometry.affine_source() == AffineSource::Nrrd || expected.nifti().is_some();
+    // A NIfTI-1 header for a volume that did not come from one holds f32.
+    let tolerance = if is_exact { 0.0 } else { f64::from(f32::EPSILON) };
+    for (got, wanted) in affine.iter().flatten().zip(wanted.iter().flatten()) {
+        assert!((got - wanted).abs() <= tolerance * wanted.abs(), "{affine:?} {expected:?}");
+    }
 }
