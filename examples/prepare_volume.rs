@@ -4,6 +4,8 @@
 //! cargo run --release --example prepare_volume -- ct.nii.gz
 //! ```
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
 use std::time::Instant;
 
 use r1seg::Recipe;

@@ -1,10 +1,18 @@
 //! The command line as typed.
 
+mod infer;
+mod inspect;
+mod volume;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use r1seg::{DeviceChoice, DtypeChoice, Mode, Preprocess};
+use r1seg::{DeviceChoice, DtypeChoice};
+
+pub(crate) use infer::InferArgs;
+pub(crate) use inspect::InspectArgs;
+pub(crate) use volume::VolumeArgs;
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
 ///
@@ -20,6 +28,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a question about a volume, and segment what it asks for.
     Infer(Box<InferArgs>),
+    /// Look at a volume without a model: geometry, intensities, what the model will see of it, and
+    /// whether anything must be fixed first.
+    Inspect(Box<InspectArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
     /// Time every stage of a model.
@@ -28,6 +39,7 @@ pub(crate) enum Command {
 
 /// Which model, and where it computes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     /// A checkpoint folder, or `demo` for the embedded model that knows only phantoms.
     #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|demo")]
@@ -44,107 +56,20 @@ pub(crate) struct ModelArgs {
     pub(crate) num_clicks: Option<usize>,
 }
 
-/// With the choices in the message, which clap shows without the rest of the error.
-fn preprocess(text: &str) -> Result<Preprocess, String> {
-    text.parse().map_err(|e: r1seg::Error| match e.fix() {
-        Some(fix) => format!("{e}; {fix}"),
-        None => e.to_string(),
-    })
-}
-
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    answered, with or without a mask
+  0    answered, with or without a mask; or inspected
   2    arguments make no sense, or no model was named
-  3    --require-mask, and there is none
+  3    --require-mask, and a prompt got none
   65   the volume or the question cannot be used
   66   the volume or the model folder is missing
   69   the device is not there
   70   a fault of r1seg
   73   the output exists already or cannot be created
   74   reading or writing failed
-  75   out of memory
+  75   not enough memory
   78   the model, its configuration or its tokenizer cannot be used
   130  stopped by Ctrl-C or by termination; nothing is left half-written";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum SeparatorArg {
-    /// As trained and evaluated.
-    Space,
-    /// As in the authors' quickstart.
-    None,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InferArgs {
-    /// The volume: .nii, .nii.gz or .npy (D x H x W or 1 x D x H x W).
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) image: PathBuf,
-    /// The question; `@FILE` reads it from a file, `-` from standard input.
-    #[arg(short, long, value_name = "TEXT|@FILE|-")]
-    pub(crate) prompt: String,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// Folder for mask, report and preview [default: a new folder named after the image].
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    /// Replace files that exist already.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print the report as one JSON object instead of the answer.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Draw no preview.png.
-    #[arg(long)]
-    pub(crate) no_preview: bool,
-    /// Fail with exit code 3 when there is no mask.
-    #[arg(long)]
-    pub(crate) require_mask: bool,
-    /// How the volume meets the model's grid: `resize` in one pass, or `sliding` windows with one
-    /// answer each, as in the authors' evaluation.
-    #[arg(long, default_value = "resize", value_name = "resize|sliding")]
-    pub(crate) mode: Mode,
-    /// In sliding mode, windows without [SEG] abstain instead of vetoing.
-    #[arg(long)]
-    pub(crate) abstain: bool,
-    /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
-    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
-    #[arg(
-        long,
-        default_value = "auto",
-        value_name = "RECIPE",
-        allow_hyphen_values = true,
-        value_parser = preprocess
-    )]
-    pub(crate) preprocess: Preprocess,
-    /// What stands between the image and the question.
-    #[arg(long, default_value = "space", value_enum)]
-    pub(crate) separator: SeparatorArg,
-    /// Let an answer that begins with [SEG] yield a mask, which the authors' code ignores.
-    #[arg(long)]
-    pub(crate) first_seg: bool,
-    /// Longest answer, in tokens.
-    #[arg(long, default_value_t = 256, value_name = "N")]
-    pub(crate) max_new_tokens: usize,
-    /// 0 takes the most likely token; more draws at random.
-    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
-    pub(crate) temperature: f64,
-    /// Draw among the N most likely tokens; 0 for all of them.
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    pub(crate) top_k: usize,
-    /// Draw among the most likely tokens that together reach this probability.
-    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
-    pub(crate) top_p: f64,
-    /// Names the sequence of random draws.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) seed: u64,
-    /// Write the tensors of every stage to a safetensors file, to compare implementations.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: Option<PathBuf>,
-    /// Say nothing but errors on stderr; warnings are in the report.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {

@@ -6,7 +6,9 @@
 mod args;
 mod commands;
 mod exit;
+mod input;
 mod interrupt;
+mod memory;
 mod output;
 mod preview;
 mod progress;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     exit::guard(|| match cli.command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
+        Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
     })

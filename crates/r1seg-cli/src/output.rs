@@ -1,69 +1,120 @@
-//! The folder that results go to.
+//! Files that results go to: checked before anything is computed, then written all or none.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::ErrorKind;
 use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
 use tempfile::TempDir;
 
 use crate::exit::CliError;
 use crate::interrupt::Writing;
 
-/// A folder for results, checked before anything is computed.
+/// Where results may go.
 pub(crate) struct Output {
-    folder: PathBuf,
+    /// Made if it does not exist; the folders of all other files must exist.
+    folder: Option<PathBuf>,
     overwrite: Overwrite,
 }
 
 impl Output {
-    /// Checks that `files` can be written to `folder`, which need not exist yet.
-    pub(crate) fn open(folder: PathBuf, overwrite: Overwrite, files: &[&str]) -> Result<Self> {
-        for path in files.iter().map(|file| folder.join(file)) {
-            match path.symlink_metadata() {
-                Ok(meta) if meta.is_dir() => {
-                    return Err(r1seg::volume::Error::NotReplaceable { path }.into());
+    /// Checks that all `files` can be written. `folder` need not exist yet.
+    pub(crate) fn open(
+        folder: Option<PathBuf>,
+        overwrite: Overwrite,
+        files: &[PathBuf],
+    ) -> Result<Self> {
+        let output = Self { folder, overwrite };
+        for path in files {
+            output.check_target(path)?;
+        }
+        if let Some(folder) = &output.folder {
+            // Only trying tells whether one may write there.
+            let existing = folder.ancestors().find(|f| f.as_os_str().is_empty() || f.exists());
+            let existing = match existing {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            if !existing.is_dir() {
+                let what = format!("`{}` is a file, not a folder", existing.display());
+                return Err(cannot_create(what, folder));
+            }
+            probe(existing, folder)?;
+        }
+        let mut probed: Vec<&Path> = Vec::new();
+        for path in files.iter().filter(|path| !output.is_in_folder(path)) {
+            let parent = parent(path);
+            if !parent.is_dir() {
+                return Err(CliError {
+                    code: "R-OUT-02",
+                    kind: r1seg::ErrorKind::CannotCreate,
+                    what: "the folder of this file does not exist".to_string(),
+                    path: Some(path.clone()),
+                    fix: Some("create the folder first".to_string()),
                 }
-                Ok(_) if overwrite == Overwrite::Refuse => return Err(exists(path)),
-                _ => {}
+                .into());
+            }
+            if !probed.contains(&parent) {
+                probe(parent, path)?;
+                probed.push(parent);
             }
         }
-        // Only trying tells whether one may write there.
-        let existing = folder.ancestors().find(|f| f.as_os_str().is_empty() || f.exists());
-        let existing = match existing {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if !existing.is_dir() {
-            let what = format!("`{}` is a file, not a folder", existing.display());
-            return Err(cannot_create(what, &folder));
-        }
-        let probe = staging(existing).map_err(|e| {
-            cannot_create(format!("cannot write to the output folder: {}", e.kind()), &folder)
-        })?;
-        drop(probe);
-        Ok(Self { folder, overwrite })
+        Ok(output)
     }
 
-    /// Where a file will be.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
+    fn is_in_folder(&self, path: &Path) -> bool {
+        self.folder.as_deref().is_some_and(|folder| path.parent() == Some(folder))
+    }
+
+    fn check_target(&self, path: &Path) -> Result<()> {
+        match path.symlink_metadata() {
+            // A link to a folder would be replaced by a file just as silently.
+            Ok(_) if path.is_dir() => {
+                Err(r1seg::volume::Error::NotReplaceable { path: path.to_path_buf() }.into())
+            }
+            Ok(_) if self.overwrite == Overwrite::Refuse => Err(self.exists(path)),
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+            // A name that is too long, for example.
+            Err(e) => Err(cannot_create(format!("cannot be created: {}", e.kind()), path)),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> anyhow::Error {
+        let fix = if self.is_in_folder(path) {
+            "choose another --out, or --force to replace it"
+        } else {
+            "choose another name, or --force to replace it"
+        };
+        CliError {
+            code: "R-OUT-01",
+            kind: r1seg::ErrorKind::CannotCreate,
+            what: "the output exists already".to_string(),
+            path: Some(path.to_path_buf()),
+            fix: Some(fix.to_string()),
+        }
+        .into()
     }
 
     /// Begins to write results.
     pub(crate) fn stage(&self) -> Result<Stage<'_>> {
-        let writing = Writing::begin();
-        let missing =
-            self.folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
-        let created = missing.map(Path::to_path_buf).collect();
-        let error = |e: io::Error| {
-            cannot_create(format!("cannot create the output folder: {}", e.kind()), &self.folder)
+        let mut stage = Stage {
+            output: self,
+            created: Vec::new(),
+            folders: Vec::new(),
+            files: Vec::new(),
+            _writing: Writing::begin(),
         };
-        fs::create_dir_all(&self.folder).map_err(error)?;
-        let folder = staging(&self.folder).map_err(error)?;
-        Ok(Stage { output: self, created, folder, files: Vec::new(), _writing: writing })
+        if let Some(folder) = &self.folder {
+            let missing =
+                folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
+            stage.created = missing.map(Path::to_path_buf).collect();
+            fs::create_dir_all(folder).map_err(|e| {
+                cannot_create(format!("cannot create the output folder: {}", e.kind()), folder)
+            })?;
+        }
+        Ok(stage)
     }
 }
 
@@ -72,50 +123,108 @@ pub(crate) struct Stage<'a> {
     output: &'a Output,
     /// Folders that were made for the results, the deepest first.
     created: Vec<PathBuf>,
-    folder: TempDir,
-    files: Vec<String>,
+    /// Beside each target, so that a finished file needs only a new name.
+    folders: Vec<(PathBuf, TempDir)>,
+    files: Vec<Staged>,
     _writing: Writing,
 }
 
+struct Staged {
+    from: PathBuf,
+    to: PathBuf,
+}
+
 impl Stage<'_> {
-    pub(crate) fn write(&mut self, file: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.add(file);
-        Ok(write_atomically(path, Overwrite::Refuse, |out| out.write_all(bytes))?)
+    pub(crate) fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let write = |out: &mut dyn io::Write| out.write_all(bytes);
+        self.write_with(path, |part| write_atomically(part, Overwrite::Refuse, write))
     }
 
-    pub(crate) fn write_mask(&mut self, file: &str, mask: &Mask) -> Result<()> {
-        Ok(write_mask(self.add(file), mask, Overwrite::Refuse)?)
+    /// The format is told by the name.
+    pub(crate) fn write_mask(&mut self, path: &Path, mask: &Mask) -> Result<()> {
+        self.write_with(path, |part| write_mask(part, mask, Overwrite::Refuse))
     }
 
-    pub(crate) fn write_volume(&mut self, file: &str, volume: &Volume) -> Result<()> {
-        Ok(write_volume(self.add(file), volume, Overwrite::Refuse)?)
+    pub(crate) fn write_volume(&mut self, path: &Path, volume: &Volume) -> Result<()> {
+        self.write_with(path, |part| write_volume(part, volume, Overwrite::Refuse))
     }
 
-    fn add(&mut self, file: &str) -> PathBuf {
-        self.files.push(file.to_string());
-        self.folder.path().join(file)
-    }
-
-    /// Moves everything to its place. Files named `stale` that an earlier run left and this one
-    /// did not write are removed when replacing, so that a folder never shows one run's mask
-    /// beside another run's report.
-    pub(crate) fn commit(mut self, stale: &[&str]) -> Result<()> {
-        for file in &self.files {
-            let path = self.output.path(file);
-            if self.output.overwrite == Overwrite::Refuse && path.symlink_metadata().is_ok() {
-                return Err(exists(path));
+    /// Lets `write` write what is to become the file at `path`, to the path that it is given.
+    pub(crate) fn write_with<F: Into<r1seg::Error>>(
+        &mut self,
+        path: &Path,
+        write: impl FnOnce(&Path) -> Result<(), F>,
+    ) -> Result<()> {
+        use r1seg::volume::Error as E;
+        let part = self.add(path)?;
+        write(&part).map_err(|error| {
+            // The file that a person asked for, not the one that is gone again.
+            let path = path.to_path_buf();
+            match error.into() {
+                r1seg::Error::Volume(E::WriteFailed { source, .. }) => {
+                    E::WriteFailed { path, source }.into()
+                }
+                r1seg::Error::Volume(E::CannotCreate { source, .. }) => {
+                    E::CannotCreate { path, source }.into()
+                }
+                other => anyhow::Error::from(other),
             }
+        })
+    }
+
+    fn add(&mut self, path: &Path) -> Result<PathBuf> {
+        let parent = parent(path);
+        let folder = match self.folders.iter().find(|(of, _)| of == parent) {
+            Some((_, folder)) => folder.path().to_path_buf(),
+            None => {
+                let folder = staging(parent).map_err(|e| {
+                    let what = format!("cannot write to the output folder: {}", e.kind());
+                    cannot_create(what, path)
+                })?;
+                let path = folder.path().to_path_buf();
+                self.folders.push((parent.to_path_buf(), folder));
+                path
+            }
+        };
+        let from = folder.join(path.file_name().unwrap_or_default());
+        self.files.push(Staged { from: from.clone(), to: path.to_path_buf() });
+        Ok(from)
+    }
+
+    /// Moves everything to its place. Files in `stale` that an earlier run left and this one did
+    /// not write are removed when replacing, so that one run's mask never lies beside another
+    /// run's report.
+    pub(crate) fn commit(mut self, stale: &[PathBuf]) -> Result<()> {
+        for file in &self.files {
+            self.output.check_target(&file.to)?;
         }
-        if self.output.overwrite == Overwrite::Replace {
-            for file in stale.iter().filter(|s| !self.files.iter().any(|f| f == *s)) {
+        let replacing = self.output.overwrite == Overwrite::Replace;
+        let mut moved: Vec<&Staged> = Vec::new();
+        for file in &self.files {
+            let old = kept(&file.from);
+            if replacing {
+                // A second name for what is replaced; some file systems have none to give.
+                let _ = fs::hard_link(&file.to, old);
+            }
+            if let Err(source) = fs::rename(&file.from, &file.to) {
+                for file in moved.iter().rev() {
+                    let old = kept(&file.from);
+                    if old.exists() {
+                        let _ = fs::rename(old, &file.to);
+                    } else if !replacing {
+                        let _ = fs::remove_file(&file.to);
+                    }
+                }
+                let path = file.to.clone();
+                return Err(r1seg::volume::Error::CannotCreate { path, source }.into());
+            }
+            moved.push(file);
+        }
+        if replacing {
+            for path in stale.iter().filter(|s| !self.files.iter().any(|f| f.to == **s)) {
                 // Usually there is none.
-                let _ = fs::remove_file(self.output.path(file));
+                let _ = fs::remove_file(path);
             }
-        }
-        for file in &self.files {
-            let path = self.output.path(file);
-            fs::rename(self.folder.path().join(file), &path)
-                .map_err(|source| r1seg::volume::Error::CannotCreate { path, source })?;
         }
         self.created.clear();
         Ok(())
@@ -124,14 +233,25 @@ impl Stage<'_> {
 
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
-        if self.created.is_empty() {
-            return;
-        }
+        self.folders.clear();
         // After a failure; folders with something in them stay.
-        let _ = fs::remove_dir_all(self.folder.path());
         for folder in &self.created {
             let _ = fs::remove_dir(folder);
         }
+    }
+}
+
+/// Where the file that is replaced by a staged one is kept until all are in their places.
+fn kept(from: &Path) -> PathBuf {
+    let mut name = from.file_name().unwrap_or_default().to_os_string();
+    name.push(".old");
+    from.with_file_name(name)
+}
+
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -140,56 +260,82 @@ fn staging(folder: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(".r1seg-").suffix(".part").tempdir_in(folder)
 }
 
-fn exists(path: PathBuf) -> anyhow::Error {
-    CliError {
-        code: "R-OUT-01",
-        kind: ErrorKind::CannotCreate,
-        what: "the output exists already".to_string(),
-        path: Some(path),
-        fix: Some("choose another --out, or --force to replace it".to_string()),
-    }
-    .into()
+fn probe(folder: &Path, target: &Path) -> Result<()> {
+    staging(folder).map(drop).map_err(|e| {
+        cannot_create(format!("cannot write to the output folder: {}", e.kind()), target)
+    })
 }
 
 fn cannot_create(what: String, path: &Path) -> anyhow::Error {
     CliError {
         code: "R-OUT-02",
-        kind: ErrorKind::CannotCreate,
+        kind: r1seg::ErrorKind::CannotCreate,
         what,
         path: Some(path.to_path_buf()),
-        fix: Some("choose an --out folder that you may write to".to_string()),
+        fix: Some("choose a folder that you may write to".to_string()),
     }
     .into()
-}
-
-/// `ct_0042` for `/data/ct_0042.nii.gz`.
-pub(crate) fn stem(image: &Path) -> PathBuf {
-    let name = image.file_name().unwrap_or(image.as_os_str());
-    let text = name.to_string_lossy();
-    let lower = text.to_ascii_lowercase();
-    for extension in [".nii.gz", ".npy.gz", ".nii", ".npy"] {
-        if lower.ends_with(extension) && lower.len() > extension.len() {
-            return PathBuf::from(&text[..text.len() - extension.len()]);
-        }
-    }
-    // A folder cannot have the name of the file that it stands beside.
-    PathBuf::from(format!("{text}-r1seg"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     #[test]
-    fn the_folder_is_named_after_the_image() {
-        for (image, folder) in [
-            ("/data/ct_0042.nii.gz", "ct_0042"),
-            ("CT.NII", "CT"),
-            ("a.b.npy", "a.b"),
-            ("volume", "volume-r1seg"),
-            (".npy", ".npy-r1seg"),
-        ] {
-            assert_eq!(stem(Path::new(image)), Path::new(folder));
+    fn a_move_that_fails_takes_the_others_back() {
+        for overwrite in [Overwrite::Refuse, Overwrite::Replace] {
+            let desk = tempfile::tempdir().unwrap();
+            let [first, second] = ["a.txt", "b.txt"].map(|name| desk.path().join(name));
+            if overwrite == Overwrite::Replace {
+                fs::write(&first, "mine").unwrap();
+            }
+            let output = Output::open(None, overwrite, &[first.clone(), second.clone()]).unwrap();
+            let mut stage = output.stage().unwrap();
+            stage.write(&first, b"new").unwrap();
+            stage.write(&second, b"new").unwrap();
+            fs::remove_file(&stage.files[1].from).unwrap();
+            assert!(stage.commit(&[]).is_err());
+            if overwrite == Overwrite::Replace {
+                assert_eq!(names(desk.path()), ["a.txt"]);
+                assert_eq!(fs::read_to_string(&first).unwrap(), "mine");
+            } else {
+                assert_eq!(names(desk.path()), [""; 0]);
+            }
         }
+    }
+
+    #[test]
+    fn files_of_several_folders_get_to_their_places_together() {
+        let desk = tempfile::tempdir().unwrap();
+        fs::create_dir(desk.path().join("other")).unwrap();
+        let folder = desk.path().join("new/out");
+        let files = [folder.join("report.json"), desk.path().join("other/mask.nii.gz")];
+        let output = Output::open(Some(folder.clone()), Overwrite::Refuse, &files).unwrap();
+        let mut stage = output.stage().unwrap();
+        for file in &files {
+            stage.write(file, b"x").unwrap();
+            assert!(!file.exists());
+        }
+        stage.commit(&[]).unwrap();
+        assert_eq!(names(&folder), ["report.json"]);
+        assert_eq!(names(&desk.path().join("other")), ["mask.nii.gz"]);
+    }
+
+    #[test]
+    fn folders_made_for_nothing_are_removed() {
+        let desk = tempfile::tempdir().unwrap();
+        let output = Output::open(Some(desk.path().join("a/b")), Overwrite::Refuse, &[]).unwrap();
+        let mut stage = output.stage().unwrap();
+        stage.write(&desk.path().join("a/b/x"), b"x").unwrap();
+        drop(stage);
+        assert_eq!(names(desk.path()), [""; 0]);
     }
 }

@@ -1,91 +1,95 @@
-//! `report.json`: what was asked, what was found, and how.
+//! `report.json`: what was asked, what was found, and how. `docs/report.schema.json` describes
+//! every field.
 
-use std::path::Path;
+mod answer;
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, Mask, Volume, Warning, mask_stats};
-use r1seg::{Answer, EncodedVolume, FinishReason, R1SegModel, SegToken, Timings};
+use r1seg::volume::{Geometry, IntensityRange, Mask, Volume, Warning, mask_stats};
+use r1seg::{Answer, AskOptions, EncodedVolume, R1SegModel, Sampling, Separator};
 use serde::Serialize;
+
+use crate::study::ModelName;
+pub(crate) use answer::AnswerReport;
+pub(crate) use answer::ms;
+use answer::{Said, TimingsMs};
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA_VERSION: u32 = 1;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) schema_version: u32,
-    pub(crate) r1seg_version: &'static str,
-    pub(crate) model: Model,
-    pub(crate) device: String,
-    pub(crate) input: Input,
-    pub(crate) prompt: String,
-    pub(crate) answer: String,
-    pub(crate) finish_reason: &'static str,
-    pub(crate) tokens: Tokens,
-    pub(crate) status: &'static str,
-    pub(crate) seg_token: Seg,
+    schema_version: u32,
+    r1seg_version: &'static str,
+    git: Option<&'static str>,
+    model: Model,
+    device: String,
+    sampling: SamplingReport,
+    max_new_tokens: usize,
+    separator: &'static str,
+    first_seg: bool,
+    abstain: bool,
+    input: Input,
+    /// The one answer once more, where there is one only.
+    #[serde(flatten)]
+    only: Option<Said>,
+    pub(crate) answers: Vec<AnswerReport>,
     pub(crate) masks: Vec<MaskReport>,
-    pub(crate) boxes: Vec<BoxReport>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) windows: Vec<WindowReport>,
     pub(crate) timings_ms: TimingsMs,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) peak_rss_mb: Option<f64>,
+    peak_rss_mb: Option<f64>,
+    peak_vram_mb: Option<f64>,
     pub(crate) warnings: Vec<WarningReport>,
-    pub(crate) research_use_only: bool,
+    research_use_only: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Model {
-    pub(crate) id: String,
-    pub(crate) model_type: String,
-    pub(crate) dtype: &'static str,
-    pub(crate) num_clicks: usize,
+struct Model {
+    id: String,
+    revision: Option<String>,
+    sha256: Option<String>,
+    model_type: String,
+    dtype: &'static str,
+    quant: Option<String>,
+    num_clicks: usize,
+}
+
+/// Without draws at random there is nothing to name but the temperature.
+#[derive(Debug, Serialize)]
+struct SamplingReport {
+    temperature: f64,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+    seed: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Input {
-    pub(crate) path: String,
-    pub(crate) kind: String,
-    /// `[D, H, W]`
-    pub(crate) shape: [usize; 3],
-    /// mm along D, H, W
-    pub(crate) spacing_mm: Option<[f64; 3]>,
-    pub(crate) orientation: Option<String>,
-    pub(crate) affine: Option<[[f64; 4]; 4]>,
-    pub(crate) affine_source: &'static str,
-    pub(crate) preprocess: String,
-    pub(crate) mode: String,
-    /// First voxel and one past the last, `[D, H, W]`
-    pub(crate) crop: [[usize; 3]; 2],
-    pub(crate) effective_resolution_mm: Option<[f64; 3]>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Tokens {
-    pub(crate) prompt: usize,
-    pub(crate) generated: usize,
-    pub(crate) ids: Vec<u32>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Seg {
-    pub(crate) present: bool,
-    pub(crate) count: usize,
-    pub(crate) positions: Vec<usize>,
-    pub(crate) logprobs: Vec<f32>,
+struct Input {
+    path: String,
+    sha256: Option<String>,
+    kind: String,
+    shape: [usize; 3],
+    spacing_mm: Option<[f64; 3]>,
+    orientation: Option<String>,
+    affine: Option<[[f64; 4]; 4]>,
+    affine_source: &'static str,
+    intensity_range: Option<[f32; 2]>,
+    intensity_verdict: Option<&'static str>,
+    hu_range: Option<[f32; 2]>,
+    preprocess: String,
+    mode: String,
+    crop: [[usize; 3]; 2],
+    effective_resolution_mm: Option<[f64; 3]>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct MaskReport {
     pub(crate) label: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) path: Option<String>,
     pub(crate) voxels: usize,
     pub(crate) volume_ml: Option<f64>,
-    /// Smallest and largest voxel index `(i, j, k)`, inclusive
     pub(crate) bbox_vox: Option<[[usize; 3]; 2]>,
     pub(crate) centroid_mm: Option<[f64; 3]>,
+    pub(crate) mean_hu: Option<f64>,
     pub(crate) mean_intensity: Option<f64>,
     pub(crate) touches_border: bool,
     pub(crate) components: usize,
@@ -93,179 +97,152 @@ pub(crate) struct MaskReport {
     pub(crate) dice: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct BoxReport {
-    /// `[d0, h0, w0, d1, h1, w1]` as fractions of the model's grid, as the model wrote them
-    pub(crate) text: [f64; 6],
-    /// The same in voxels of the model's grid, largest index inclusive
-    pub(crate) model_voxels: [[usize; 3]; 2],
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct WindowReport {
-    pub(crate) start: [i64; 3],
-    pub(crate) answer: String,
-    pub(crate) finish_reason: &'static str,
-    pub(crate) seg_token: Seg,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct TimingsMs {
-    pub(crate) load: f64,
-    pub(crate) io: f64,
-    pub(crate) preprocess: f64,
-    pub(crate) vit: f64,
-    pub(crate) projector: f64,
-    pub(crate) prefill: f64,
-    pub(crate) decode: f64,
-    pub(crate) mask: f64,
-    pub(crate) postprocess: f64,
-    pub(crate) total: f64,
-}
-
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct WarningReport {
-    pub(crate) code: String,
-    pub(crate) text: String,
+    code: String,
+    text: String,
+    fix: Option<&'static str>,
 }
 
 impl From<&Warning> for WarningReport {
     fn from(warning: &Warning) -> Self {
-        Self { code: warning.code.to_string(), text: warning.text.clone() }
+        Self { code: warning.code.to_string(), text: warning.text.clone(), fix: warning.fix }
     }
 }
 
-/// The file that a report is about, where it came from one.
+/// What a report is about, and where it came from.
 pub(crate) struct Origin<'a> {
-    pub(crate) path: &'a Path,
+    pub(crate) path: String,
+    pub(crate) sha256: Option<String>,
     pub(crate) kind: &'a str,
+    pub(crate) geometry: &'a Geometry,
+    /// Smallest and largest intensity.
+    pub(crate) range: Option<(f32, f32)>,
     pub(crate) io: std::time::Duration,
 }
 
-/// Everything but masks, which the caller adds once they are written.
+/// Whether intensities of this range are in Hounsfield units.
+pub(crate) fn is_hu(range: Option<(f32, f32)>) -> bool {
+    range.is_some_and(|(low, high)| IntensityRange::of(low, high) == IntensityRange::Hu)
+}
+
+/// Everything but masks, warnings, and the times of saving and in total.
 pub(crate) fn new(
     model: &R1SegModel,
-    model_id: &str,
+    name: &ModelName,
     origin: &Origin<'_>,
     study: &EncodedVolume<'_>,
-    geometry: &Geometry,
-    prompt: &str,
-    answer: &Answer,
+    options: &AskOptions,
+    answers: &[(String, Answer)],
 ) -> Report {
     let crop = study.crop();
     let grid = model.config().vit.image_size;
+    let ends = origin.range.map(|(low, high)| [low, high]);
     Report {
         schema_version: SCHEMA_VERSION,
         r1seg_version: env!("CARGO_PKG_VERSION"),
+        git: option_env!("R1SEG_GIT"),
         model: Model {
-            id: model_id.to_string(),
+            id: name.id.clone(),
+            revision: name.revision.clone(),
+            sha256: None,
             model_type: model.config().model_type.clone(),
             dtype: model.dtype_name(),
+            quant: None,
             num_clicks: model.config().num_clicks,
         },
         device: model.device_name(),
+        sampling: sampling(&options.sampling),
+        max_new_tokens: options.max_new_tokens,
+        separator: match options.separator {
+            Separator::Space => "space",
+            Separator::None => "none",
+        },
+        first_seg: options.first_seg,
+        abstain: options.abstain,
         input: Input {
-            path: origin.path.display().to_string(),
+            path: origin.path.clone(),
+            sha256: origin.sha256.clone(),
             kind: origin.kind.to_string(),
-            shape: geometry.shape(),
-            spacing_mm: geometry.spacing_mm(),
-            orientation: geometry.orientation(),
-            affine: geometry.affine().copied(),
-            affine_source: geometry.affine_source().as_str(),
+            shape: origin.geometry.shape(),
+            spacing_mm: origin.geometry.spacing_mm(),
+            orientation: origin.geometry.orientation(),
+            affine: origin.geometry.affine().copied(),
+            affine_source: origin.geometry.affine_source().as_str(),
+            intensity_range: ends,
+            intensity_verdict: origin.range.map(|(l, h)| IntensityRange::of(l, h).as_str()),
+            hu_range: ends.filter(|_| is_hu(origin.range)),
             preprocess: study.recipe().to_string(),
             mode: study.mode().to_string(),
             crop: [crop.start, crop.end],
             effective_resolution_mm: study.effective_resolution_mm(),
         },
-        prompt: prompt.to_string(),
-        answer: answer.text.clone(),
-        finish_reason: finish(answer.finish_reason),
-        tokens: Tokens {
-            prompt: answer.prompt_tokens,
-            generated: answer.token_ids.len(),
-            ids: answer.token_ids.clone(),
+        only: match answers {
+            [(prompt, answer)] => Some(Said::new(prompt, answer, grid)),
+            _ => None,
         },
-        status: answer.status().as_str(),
-        seg_token: seg(&answer.seg),
+        answers: answers
+            .iter()
+            .map(|(prompt, answer)| AnswerReport::new(prompt, answer, grid))
+            .collect(),
         masks: Vec::new(),
-        boxes: answer
-            .boxes
-            .iter()
-            .map(|b| {
-                let voxels = b.to_voxels(grid);
-                BoxReport {
-                    text: [b.d0, b.h0, b.w0, b.d1, b.h1, b.w1].map(f64::from),
-                    model_voxels: [voxels.min, voxels.max]
-                        .map(|corner| corner.map(|v| usize::try_from(v).unwrap_or(0))),
-                }
-            })
-            .collect(),
-        windows: answer
-            .windows
-            .iter()
-            .map(|w| WindowReport {
-                start: w.start,
-                answer: w.text.clone(),
-                finish_reason: finish(w.finish_reason),
-                seg_token: seg(&w.seg),
-            })
-            .collect(),
-        timings_ms: timings(model, origin, &answer.timings),
+        timings_ms: TimingsMs::new(model.load_time(), origin.io, answers),
         peak_rss_mb: crate::commands::bench::peak_rss_bytes().map(|b| b as f64 / 1e6),
+        peak_vram_mb: None,
         warnings: Vec::new(),
         research_use_only: true,
     }
 }
 
-fn timings(model: &R1SegModel, origin: &Origin<'_>, t: &Timings) -> TimingsMs {
-    let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-    TimingsMs {
-        load: ms(model.load_time()),
-        io: ms(origin.io),
-        preprocess: ms(t.preprocess),
-        vit: ms(t.vit),
-        projector: ms(t.projector),
-        prefill: ms(t.prefill),
-        decode: ms(t.decode),
-        mask: ms(t.mask),
-        postprocess: ms(t.postprocess),
-        total: ms(model.load_time() + origin.io + t.total()),
-    }
-}
-
-fn finish(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::Cancelled => "cancelled",
-    }
-}
-
-fn seg(tokens: &[SegToken]) -> Seg {
-    Seg {
-        present: !tokens.is_empty(),
-        count: tokens.len(),
-        positions: tokens.iter().map(|t| t.position).collect(),
-        logprobs: tokens.iter().map(|t| t.logprob).collect(),
+fn sampling(sampling: &Sampling) -> SamplingReport {
+    match sampling {
+        Sampling::Random { temperature, top_k, top_p, seed } => SamplingReport {
+            temperature: *temperature,
+            top_k: Some(*top_k),
+            top_p: Some(*top_p),
+            seed: Some(*seed),
+        },
+        _ => SamplingReport { temperature: 0.0, top_k: None, top_p: None, seed: None },
     }
 }
 
 /// Measures a mask for the report.
-pub(crate) fn mask(mask: &Mask, volume: &Volume, path: &str) -> Result<MaskReport> {
+pub(crate) fn mask(
+    mask: &Mask,
+    volume: &Volume,
+    range: Option<(f32, f32)>,
+    label: u8,
+    name: &str,
+) -> Result<MaskReport> {
     let stats = mask_stats(mask, 1, volume)?;
     Ok(MaskReport {
-        label: 1,
-        name: None,
-        path: path.to_string(),
+        label,
+        name: name.to_string(),
+        path: None,
         voxels: stats.voxels,
         volume_ml: stats.volume_ml,
         bbox_vox: stats.bbox_vox,
         centroid_mm: stats.centroid_mm,
+        mean_hu: stats.mean_intensity.filter(|_| is_hu(range)),
         mean_intensity: stats.mean_intensity,
         touches_border: stats.touches_border,
         components: stats.components,
         dice: None,
     })
+}
+
+impl MaskReport {
+    /// Its size in words.
+    pub(crate) fn size(&self) -> String {
+        let parts = match self.components {
+            1 => "1 component".to_string(),
+            n => format!("{n} components"),
+        };
+        match self.volume_ml {
+            Some(ml) => format!("{ml:.1} mL ({parts})"),
+            None => format!("{} voxels ({parts})", self.voxels),
+        }
+    }
 }
 
 impl Report {

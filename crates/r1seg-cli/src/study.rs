@@ -3,15 +3,48 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{Mask, Volume, Warning};
+use r1seg::volume::{Volume, Warning};
 use r1seg::{CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel};
 
 use crate::args::ModelArgs;
 use crate::exit::{CliError, say};
+use crate::memory;
 use crate::preview::{Picture, Scene, render};
 
+/// What reports call a model.
+pub(crate) struct ModelName {
+    pub(crate) id: String,
+    /// The commit of its repository, where the folder says it.
+    pub(crate) revision: Option<String>,
+}
+
+impl ModelName {
+    pub(crate) fn demo() -> Self {
+        Self { id: "demo".to_string(), revision: None }
+    }
+
+    /// By the name of the folder, or by the cache of huggingface_hub that it lies in:
+    /// `models--ORG--NAME/snapshots/REVISION`.
+    fn of(folder: &Path) -> Self {
+        // `.` and `models/..` have no name of their own.
+        let full = folder.canonicalize().ok();
+        let folder = full.as_deref().unwrap_or(folder);
+        let name = |path: Option<&Path>| {
+            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
+        };
+        let id = name(Some(folder)).unwrap_or_else(|| folder.display().to_string());
+        let snapshots = folder.parent().filter(|path| path.ends_with("snapshots"));
+        let repository = name(snapshots.and_then(Path::parent));
+        let is_commit = id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        match repository.as_deref().and_then(|name| name.strip_prefix("models--")) {
+            Some(name) if is_commit => Self { id: name.replace("--", "/"), revision: Some(id) },
+            _ => Self { id, revision: None },
+        }
+    }
+}
+
 /// `demo` by name, or a folder.
-pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, String)> {
+pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> {
     // An empty variable is as good as none.
     let Some(path) = args.model.as_deref().filter(|path| !path.is_empty()).map(Path::new) else {
         return Err(CliError::usage(
@@ -22,14 +55,10 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, String)> {
         ));
     };
     if is_demo(args) {
-        return Ok((CheckpointSource::demo(), "demo".to_string()));
+        return Ok((CheckpointSource::demo(), ModelName::demo()));
     }
     if path.is_dir() {
-        // `.` and `models/..` have no name of their own.
-        let full = path.canonicalize().ok();
-        let name = full.as_deref().unwrap_or(path).file_name().unwrap_or(path.as_os_str());
-        let name = name.to_string_lossy().into_owned();
-        return Ok((CheckpointSource::Folder(path.to_path_buf()), name));
+        return Ok((CheckpointSource::Folder(path.to_path_buf()), ModelName::of(path)));
     }
     if path.exists() {
         return Err(CliError {
@@ -58,10 +87,18 @@ pub(crate) fn is_demo(args: &ModelArgs) -> bool {
     args.model.as_deref().is_some_and(|model| model == "demo")
 }
 
-pub(crate) fn load(source: CheckpointSource, args: &ModelArgs) -> Result<R1SegModel> {
+/// Loads a model if there is memory for it beside `reserved` bytes that the work needs.
+pub(crate) fn load(
+    source: CheckpointSource,
+    args: &ModelArgs,
+    reserved: u64,
+) -> Result<R1SegModel> {
     let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
     if let Some(num_clicks) = args.num_clicks {
         builder = builder.num_clicks(num_clicks);
+    }
+    if let Some(available) = memory::available() {
+        builder = builder.memory_limit(available.saturating_sub(reserved));
     }
     Ok(builder.build()?)
 }
@@ -106,15 +143,25 @@ pub(crate) fn png(picture: &Picture) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Millilitres in words.
-pub(crate) fn millilitres(mask: &Mask, volume: &Volume) -> Result<String> {
-    let stats = r1seg::volume::mask_stats(mask, 1, volume)?;
-    let parts = match stats.components {
-        1 => "1 component".to_string(),
-        n => format!("{n} components"),
-    };
-    Ok(match stats.volume_ml {
-        Some(ml) => format!("{ml:.1} mL ({parts})"),
-        None => format!("{} voxels ({parts})", stats.voxels),
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_its_folder_or_by_the_cache_that_it_lies_in() {
+        let desk = tempfile::tempdir().unwrap();
+        let commit = "3f2a9c1d".repeat(5);
+        for (folder, id, revision) in [
+            ("R1Seg-3D", "R1Seg-3D", None),
+            ("R1Seg-3D/sub/..", "R1Seg-3D", None),
+            (&*format!("models--a--b/snapshots/{commit}"), "a/b", Some(commit.clone())),
+            ("models--a--b/snapshots/main", "main", None),
+            (&*format!("other/{commit}"), &*commit, None),
+        ] {
+            let folder = desk.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            let name = ModelName::of(&folder);
+            assert_eq!((name.id.as_str(), name.revision), (id, revision));
+        }
+    }
 }

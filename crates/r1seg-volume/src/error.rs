@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::SourceKind;
+use crate::{DicomFault, SourceKind};
 
 /// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,15 @@ pub enum Error {
     NotFound { path: PathBuf },
     #[error("cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("is a directory; one volume file is needed")]
-    Directory { path: PathBuf },
+    #[error("is a folder without a DICOM image ({files} files in it)")]
+    Directory { path: PathBuf, files: usize },
     #[error("is not a regular file (a pipe, socket or device)")]
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
     #[error(
-        "format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), NRRD, .npy or .npz is needed"
+        "format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), DICOM, NRRD, .npy or .npz is \
+         needed"
     )]
     UnknownFormat { path: PathBuf, looks_like: &'static str },
     #[error(
@@ -145,6 +146,8 @@ pub enum Error {
         format!("archive holds {count} arrays; one is needed")
     })]
     NpzKey { path: PathBuf, asked: bool, count: usize, names: String },
+    #[error("{fault}")]
+    Dicom { path: PathBuf, fault: DicomFault },
 
     #[error("data has {got} values, but the shape {} has {expected} voxels", join(shape))]
     DataLength { shape: [usize; 3], expected: usize, got: usize },
@@ -242,6 +245,7 @@ impl Error {
             E::NrrdText { .. } => "R-NRD-09",
             E::NrrdTextShort { .. } => "R-NRD-10",
             E::NrrdAffine { .. } => "R-NRD-11",
+            E::Dicom { fault, .. } => fault.code(),
             E::DataLength { .. } => "R-GEO-01",
             E::ShapeMismatch { .. } => "R-GEO-02",
             E::Spacing { .. } => "R-GEO-03",
@@ -268,11 +272,12 @@ impl Error {
         use Error as E;
         match self {
             E::NotFound { .. }
-            | E::Unreadable { .. }
             | E::Directory { .. }
+            | E::Unreadable { .. }
             | E::NotAFile { .. }
             | E::NiftiMissingHalf { .. }
             | E::NrrdDataMissing { .. } => ErrorKind::Missing,
+            E::Dicom { fault, .. } => fault.kind(),
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
             E::OutOfMemory { .. } => ErrorKind::Temporary,
             E::Exists { .. }
@@ -300,7 +305,7 @@ impl Error {
         match self {
             E::NotFound { path }
             | E::Unreadable { path, .. }
-            | E::Directory { path }
+            | E::Directory { path, .. }
             | E::NotAFile { path }
             | E::EmptyFile { path }
             | E::UnknownFormat { path, .. }
@@ -345,6 +350,7 @@ impl Error {
             | E::NrrdDataMissing { path }
             | E::NrrdText { path, .. }
             | E::NrrdTextShort { path, .. }
+            | E::Dicom { path, .. }
             | E::Exists { path }
             | E::CannotCreate { path, .. }
             | E::NotReplaceable { path }
@@ -369,7 +375,7 @@ impl Error {
         let text = match self {
             E::NotFound { .. } => "check the path",
             E::Unreadable { .. } => "check the permissions of the file and of its folder",
-            E::Directory { .. } => "name one .nii, .nii.gz or .npy file in it",
+            E::Directory { .. } => "name the folder of a CT series, or one .nii.gz or .npy file",
             E::NotAFile { .. } => "copy it to a file first",
             E::EmptyFile { .. } | E::EndsEarly { .. } | E::CorruptGzip { .. } => "re-copy the file",
             E::UnknownFormat { .. } => "convert it to NIfTI (.nii.gz)",
@@ -402,8 +408,9 @@ impl Error {
                 return Some("choose one volume along its first axis: --frame 0".to_owned());
             }
             E::NpyShape { .. } => "save it as one volume",
+            E::Dicom { fault, .. } => return fault.fix().map(str::to_owned),
             E::NpyTooLong { .. } => "save one array a file",
-            E::NpzArchive { .. } => "re-copy the file, or write it with numpy.savez_compressed",
+            E::NpzArchive { .. } => "re-copy the file, or pack it again",
             E::NpzKey { .. } => "choose one of them: --key NAME",
             E::StreamTooLong { .. } => "name the file instead",
             E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {

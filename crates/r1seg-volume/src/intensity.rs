@@ -139,6 +139,11 @@ impl Rescale {
         Self { low, high }
     }
 
+    /// What becomes 0, and what becomes 1.
+    pub fn ends(&self) -> (f32, f32) {
+        (self.low, self.high)
+    }
+
     /// The rescaled value.
     pub fn apply(&self, v: f32) -> f32 {
         // Not `<=`, which is false for NaN, too.

@@ -1,4 +1,4 @@
-//! CT volumes with their geometry: NIfTI, NRRD and numpy I/O, intensity recipes, resampling.
+//! CT volumes with their geometry: NIfTI, DICOM, NRRD and numpy I/O, intensity recipes, resampling.
 //!
 //! How a volume goes through r1seg, and which types hand it over:
 //!
@@ -71,13 +71,19 @@
 //! | `W-AFFINE` | sform and qform differ by more than 1e-3; the sform is used |
 //! | `W-AXES` | the last axis of an array looks like its slices |
 //! | `W-CONST` | no voxel stands out; the prepared volume is 0 everywhere |
+//! | `W-DUPLICATE` | DICOM files are copies of others and left out |
+//! | `W-GAPS` | DICOM slices were missing or unequally far apart and have been interpolated |
 //! | `W-GEOM` | the file carries no spacing: nothing is known in mm or mL |
 //! | `W-GEOM-GIVEN` | the header's geometry is unusable; the given one is used |
 //! | `W-GEOM-GUESS` | the header does not place the volume; position and sides are a guess |
 //! | `W-HU-01`, `W-HU-02` | values span 0..255, or a range unlike HU |
+//! | `W-INVERTED` | stored numbers were inverted (MONOCHROME1) |
 //! | `W-NAN` | voxels were NaN or infinite and have been replaced |
+//! | `W-PADDING` | voxels beyond the field of view are read as -1024 HU |
+//! | `W-PHI` | the pixels may show a name |
 //! | `W-SHEAR` | the voxel axes are not at right angles |
-//! | `W-SLOPE` | the scaling in the header is not a number and is ignored |
+//! | `W-SKIPPED` | DICOM files are broken and belong to no series |
+//! | `W-SLOPE` | the scaling in the header is not usable and is ignored |
 //! | `W-TRAILING` | the file goes on after the voxels |
 //! | `W-UNITS` | the header is not in mm; NIfTI is converted, NRRD is taken for mm |
 //!
@@ -108,6 +114,7 @@ pub use crop::{Padding, Region, crop, foreground_box, paste};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
 pub use intensity::IntensityRange;
+pub use io::dicom::{DicomFault, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind, read,

@@ -194,6 +194,11 @@ impl Prepared<'_> {
         self.placement.region()
     }
 
+    /// What brings intensities to `0..=1`; `None` where they are so already.
+    pub fn rescale(&self) -> Option<Rescale> {
+        self.rescale
+    }
+
     /// The way back to the grid of the volume, which outlives the data.
     pub fn placement(&self) -> Placement {
         self.placement
@@ -307,6 +312,8 @@ mod tests {
         let prepared = Recipe::M3dCap.apply(&v).unwrap();
         assert_eq!(prepared.crop(), Region { start: [1, 1, 1], end: [2, 2, 3] });
         assert_eq!(prepared.to_f32(), [1.0, 1.0 / 3.0]);
+        assert_eq!(prepared.rescale().map(|r| r.ends()), Some((50.0, 200.0)));
+        assert_eq!(Recipe::None.apply(&v).unwrap().rescale(), None);
     }
 
     #[test]

@@ -16,11 +16,12 @@ use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, R1SegModel};
 /// ```
 #[derive(Debug, Clone)]
 pub struct R1SegModelBuilder {
-    source: CheckpointSource,
+    pub(crate) source: CheckpointSource,
     device: DeviceChoice,
-    dtype: DtypeChoice,
-    compute: DtypeChoice,
-    num_clicks: Option<usize>,
+    pub(crate) dtype: DtypeChoice,
+    pub(crate) compute: DtypeChoice,
+    pub(crate) num_clicks: Option<usize>,
+    pub(crate) memory_limit: Option<u64>,
 }
 
 impl R1SegModelBuilder {
@@ -31,6 +32,7 @@ impl R1SegModelBuilder {
             dtype: DtypeChoice::default(),
             compute: DtypeChoice::default(),
             num_clicks: None,
+            memory_limit: None,
         }
     }
 
@@ -63,14 +65,24 @@ impl R1SegModelBuilder {
         self
     }
 
+    /// Sets how many bytes of main memory the model may take. On a CPU it is estimated before any
+    /// weight is read: the weights, the keys and values of the image and a short question, and the
+    /// largest activations.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
     /// Loads the checkpoint.
     ///
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, unknown or does not fit
     /// another ([`Error::Weights`] names every tensor at fault), of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there.
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there, and
+    /// [`Error::NotEnoughMemory`] beyond the limit that was set.
     pub fn build(self) -> Result<R1SegModel, Error> {
         let device = self.device.open()?;
-        R1SegModel::open(&self.source, device, self.dtype, self.compute, self.num_clicks)
+        R1SegModel::open(&self, device)
     }
 }

@@ -89,6 +89,8 @@ pub enum Error {
     InvalidOption { what: &'static str, message: String },
     #[error("cancelled")]
     Cancelled,
+    #[error("needs about {} of memory, and {} are left", size(*needed), size(*limit))]
+    NotEnoughMemory { path: PathBuf, needed: u64, limit: u64 },
     #[error("out of memory while computing: {0}")]
     OutOfMemory(String),
     /// An operation of the tensor library failed.
@@ -127,7 +129,8 @@ impl Error {
             Self::InvalidOption { .. } => "R-ARG-02",
             Self::PromptTooLong { .. } => "R-PRM-01",
             Self::Cancelled => "R-RUN-01",
-            Self::OutOfMemory(_) => "R-MEM-01",
+            Self::NotEnoughMemory { .. } => "R-MEM-01",
+            Self::OutOfMemory(_) => "R-MEM-02",
             Self::Compute(_) => "R-RUN-02",
         }
     }
@@ -155,7 +158,7 @@ impl Error {
             }
             Self::PromptTooLong { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::OutOfMemory(_) => ErrorKind::Temporary,
+            Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::Compute(_) => ErrorKind::Internal,
         }
     }
@@ -171,7 +174,8 @@ impl Error {
             | Self::Config { path, .. }
             | Self::UnsupportedModel { path, .. }
             | Self::Safetensors { path, .. }
-            | Self::Weights { path, .. } => Some(path),
+            | Self::Weights { path, .. }
+            | Self::NotEnoughMemory { path, .. } => Some(path),
             _ => None,
         }
     }
@@ -204,10 +208,22 @@ impl Error {
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::PromptTooLong { .. } => "shorten the question",
+            Self::NotEnoughMemory { .. } => {
+                "free memory or raise the limit of the container; --dtype bf16 halves what f32 \
+                 weights need, and --device cuda keeps them on a GPU"
+            }
             Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,
         };
         Some(text.to_string())
+    }
+}
+
+fn size(bytes: u64) -> String {
+    const MIB: f64 = 1048576.0;
+    match bytes as f64 / MIB {
+        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.1} GiB", mib / 1024.0),
     }
 }

@@ -38,6 +38,7 @@ mod checkpoint;
 mod config;
 mod encoded;
 mod error;
+mod memory;
 mod model;
 mod options;
 mod trace;

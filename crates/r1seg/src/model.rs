@@ -24,8 +24,8 @@ use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, SharedWeights, never_used};
 use crate::config::MAX_NUM_CLICKS;
 use crate::{
-    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
-    Separator,
+    AskOptions, CheckpointSource, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
+    memory,
 };
 
 /// A loaded R1Seg-3D checkpoint.
@@ -69,17 +69,12 @@ impl R1SegModel {
         R1SegModelBuilder::new(source)
     }
 
-    pub(crate) fn open(
-        source: &CheckpointSource,
-        device: Device,
-        dtype: DtypeChoice,
-        compute: DtypeChoice,
-        num_clicks: Option<usize>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn open(options: &R1SegModelBuilder, device: Device) -> Result<Self, Error> {
         let _span = tracing::info_span!("load").entered();
         let start = Instant::now();
+        let source = &options.source;
         let mut config = ModelConfig::read(source)?;
-        config.num_clicks = num_clicks.unwrap_or(config.num_clicks);
+        config.num_clicks = options.num_clicks.unwrap_or(config.num_clicks);
         if config.num_clicks > MAX_NUM_CLICKS {
             return Err(Error::InvalidOption {
                 what: "num_clicks",
@@ -102,9 +97,15 @@ impl R1SegModel {
             });
         }
 
-        let dtype = dtype.resolve(&device, weights.dominant_dtype());
-        let activation =
-            compute.resolve(&device, Some(if device.is_cpu() { DType::F32 } else { dtype }));
+        let dtype = options.dtype.resolve(&device, weights.dominant_dtype());
+        let native = if device.is_cpu() { DType::F32 } else { dtype };
+        let activation = options.compute.resolve(&device, Some(native));
+        if let Some(limit) = options.memory_limit.filter(|_| device.is_cpu()) {
+            let needed = memory::needed(&config, weights.bytes_as(dtype, never_used));
+            if limit < needed {
+                return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
+            }
+        }
         let backend: Box<dyn candle_nn::var_builder::SimpleBackend> =
             Box::new(SharedWeights(weights.clone()));
         let vb = VarBuilder::from_backend(backend, dtype, device.clone());

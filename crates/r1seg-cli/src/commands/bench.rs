@@ -55,8 +55,8 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         ));
     }
     let (source, name) = study::source(&args.model)?;
-    let model = study::load(source, &args.model)?;
-    study::announce(&model, &name, args.model.device);
+    let model = study::load(source, &args.model, 0)?;
+    study::announce(&model, &name.id, args.model.device);
 
     let question = question(&model, args)?;
     let room = room(&model) - model.prompt(&question, Separator::None)?.ids().len();
@@ -94,10 +94,10 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         times[times.len() / 2]
     };
     let bench = Bench {
-        model: name,
+        model: name.id,
         device: model.device_name(),
         dtype: model.dtype_name(),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: rayon::current_num_threads(),
         prompt_tokens,
         generated_tokens,
         runs: args.runs,

@@ -1,19 +1,20 @@
 //! `r1seg demo`: proves an installation, offline, against a known truth.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
-use r1seg::volume::{Geometry, Mask, Overwrite, Volume};
+use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity};
 use r1seg::{AskOptions, CancelToken, CheckpointSource, R1SegModel};
 
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
 use crate::output::{Output, Stage};
 use crate::progress::Progress;
-use crate::report::{self, MaskReport, Origin};
-use crate::study;
+use crate::report::{self, MaskReport, Origin, ms};
+use crate::study::{self, ModelName};
 
 /// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
 const SPACING_MM: [f64; 3] = [8.0, 1.3, 1.3];
@@ -29,8 +30,9 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     // A folder without a truth is not an earlier demo's: its masks are somebody's work.
     let replace = args.force || args.out.join(TRUTH).exists();
     let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
-    let output =
-        Output::open(args.out.clone(), overwrite, &[MASK, TRUTH, PHANTOM, PICTURE, REPORT])?;
+    let path = |file: &str| args.out.join(file);
+    let files = [MASK, TRUTH, PHANTOM, PICTURE, REPORT].map(path);
+    let output = Output::open(Some(args.out.clone()), overwrite, &files)?;
     let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
     study::announce(&model, "demo (knows only synthetic phantoms)", args.device);
 
@@ -41,6 +43,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let study = model.encode(&volume)?;
     progress.clear();
 
+    let range = intensity::min_max(volume.voxels());
     let mut labels = vec![0u8; phantom.truth.len()];
     let mut masks = Vec::new();
     let mut stdout = std::io::stdout().lock();
@@ -52,13 +55,14 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     if !args.json {
         writeln!(stdout, "Q: {CAPTION_QUESTION}\nA: {}\n", caption.text)?;
     }
-    let mut last = None;
+    let mut answers = vec![(CAPTION_QUESTION.to_string(), caption)];
     for (n, organ) in Organ::ALL.into_iter().enumerate() {
         // Each organ is asked for in another of the ways that the model was taught.
         let questions = organ.questions();
         let question = &questions[n % questions.len()];
         let answer = study.ask_with(question, &options, &mut |_| {})?;
-        let organ_report = segmented(&phantom, &volume, organ, answer.mask.as_ref(), &mut labels)?;
+        let mask = answer.mask.as_ref();
+        let organ_report = segmented(&phantom, &volume, range, organ, mask, &mut labels)?;
         if !args.json {
             let dice = organ_report.dice.unwrap_or(0.0);
             let ml = organ_report.volume_ml.unwrap_or(0.0);
@@ -70,33 +74,43 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
             )?;
         }
         masks.push(organ_report);
-        last = Some((question.clone(), answer));
+        answers.push((question.clone(), answer));
     }
     let mean = masks.iter().filter_map(|m| m.dice).sum::<f64>() / Organ::ALL.len() as f64;
 
+    let origin = Origin {
+        path: path(PHANTOM).display().to_string(),
+        sha256: None,
+        kind: "phantom",
+        geometry: volume.geometry(),
+        range,
+        io: Duration::ZERO,
+    };
+    let mut report = report::new(&model, &ModelName::demo(), &origin, &study, &options, &answers);
+    let masked = answers.iter().zip(&mut report.answers).filter(|((_, a), _)| a.mask.is_some());
+    for ((_, report), mask) in masked.zip(&masks) {
+        report.labels.push(mask.label);
+    }
+    report.masks = masks;
+
+    let saving = Instant::now();
     let mut stage = output.stage()?;
-    write(&mut stage, &phantom, &volume, &labels)?;
-    if let Some((question, answer)) = last {
-        let path = output.path(PHANTOM);
-        let origin = Origin { path: &path, kind: "phantom", io: Duration::ZERO };
-        let geometry = volume.geometry();
-        let mut report = report::new(&model, "demo", &origin, &study, geometry, &question, &answer);
-        report.masks = masks;
-        report.timings_ms.total = start.elapsed().as_secs_f64() * 1e3;
-        let json = report.to_json()?;
-        stage.write(REPORT, json.as_bytes())?;
-        stage.commit(&[])?;
-        if args.json {
-            stdout.write_all(json.as_bytes())?;
-        }
+    write(&mut stage, &path, &phantom, &volume, &labels)?;
+    report.timings_ms.save = ms(saving.elapsed());
+    report.timings_ms.total = ms(start.elapsed());
+    let json = report.to_json()?;
+    stage.write(&path(REPORT), json.as_bytes())?;
+    stage.commit(&[])?;
+    if args.json {
+        stdout.write_all(json.as_bytes())?;
     }
     if !args.json {
         writeln!(stdout, "mean Dice {mean:.3}")?;
     }
     say!(
         "r1seg: mask {} | picture {} | {:.1} s",
-        output.path(MASK).display(),
-        output.path(PICTURE).display(),
+        path(MASK).display(),
+        path(PICTURE).display(),
         start.elapsed().as_secs_f64()
     );
     Ok(Exit::Answered)
@@ -118,6 +132,7 @@ fn geometry(shape: [usize; 3]) -> Result<Geometry> {
 fn segmented(
     phantom: &Phantom,
     volume: &Volume,
+    range: Option<(f32, f32)>,
     organ: Organ,
     mask: Option<&Mask>,
     labels: &mut [u8],
@@ -134,22 +149,27 @@ fn segmented(
         *label = organ.label();
     }
     Ok(MaskReport {
-        label: organ.label(),
-        name: Some(organ.name().to_string()),
+        path: Some(MASK.to_string()),
         dice: Some(phantom.dice(mask.data(), organ).unwrap_or(0.0)),
-        ..report::mask(mask, volume, MASK)?
+        ..report::mask(mask, volume, range, organ.label(), organ.name())?
     })
 }
 
-fn write(stage: &mut Stage<'_>, phantom: &Phantom, volume: &Volume, labels: &[u8]) -> Result<()> {
+fn write(
+    stage: &mut Stage<'_>,
+    path: &impl Fn(&str) -> PathBuf,
+    phantom: &Phantom,
+    volume: &Volume,
+    labels: &[u8],
+) -> Result<()> {
     let geometry = volume.geometry();
     let mask = Mask::new(labels.to_vec(), geometry.clone())?;
-    stage.write_mask(MASK, &mask)?;
+    stage.write_mask(&path(MASK), &mask)?;
     let truth = Mask::new(phantom.truth.clone(), geometry.clone())?;
-    stage.write_mask(TRUTH, &truth)?;
-    stage.write_volume(PHANTOM, volume)?;
+    stage.write_mask(&path(TRUTH), &truth)?;
+    stage.write_volume(&path(PHANTOM), volume)?;
     let names = Organ::ALL.map(|organ| organ.name().to_string());
     let title = format!("phantom {}: what the demo model found", phantom.seed);
     let picture = study::picture(volume, labels, &names, &title);
-    stage.write(PICTURE, &study::png(&picture)?)
+    stage.write(&path(PICTURE), &study::png(&picture)?)
 }

@@ -23,6 +23,8 @@ mod window;
 
 use std::io::{self, Write};
 
+pub(crate) use palette::color_of as label_color;
+
 use r1seg::volume::Voxels;
 
 /// What there is to draw.

@@ -6,16 +6,20 @@ use std::process::Stdio;
 use r1seg::volume::{AffineSource, Geometry, Overwrite, ReadOptions, Volume, read, write_volume};
 use serde_json::Value;
 
+use crate::input_faults::npy_of;
 use crate::{Desk, data, finish, prompt, read_tensors};
 
 const ANSWER: &str = "Sure, it is[SEG].";
 
 #[test]
-fn stdout_is_the_answer_and_the_folder_holds_four_files() {
+fn stdout_is_the_answer_and_the_folder_holds_five_files() {
     let desk = Desk::new();
     let run = desk.infer("");
     assert_eq!(run.succeeds().stdout, format!("{ANSWER}\n"));
-    assert_eq!(desk.names("out"), ["answer.txt", "mask.npy", "preview.png", "report.json"]);
+    assert_eq!(
+        desk.names("out"),
+        ["answer.txt", "labels.json", "mask.npy", "preview.png", "report.json"]
+    );
     assert_eq!(fs::read_to_string(desk.path("out/answer.txt")).unwrap(), format!("{ANSWER}\n"));
     assert!(fs::read(desk.path("out/preview.png")).unwrap().starts_with(b"\x89PNG"));
 }
@@ -27,7 +31,7 @@ fn the_folder_is_named_after_the_image_unless_told() {
     command.args(["infer", "-p", "Can you segment the liver in this image?", "-m"]);
     command.arg(data("phi3")).arg("-i").arg(data("phi3/golden/volume.npy")).arg("--no-preview");
     finish(&mut command).succeeds();
-    assert_eq!(desk.names("volume").len(), 3);
+    assert_eq!(desk.names("volume").len(), 4);
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn the_report_says_what_was_found_and_that_an_array_has_no_millimetres() {
 }
 
 #[test]
-fn an_answer_without_seg_is_an_answer_and_fails_only_on_request() {
+fn q4_an_answer_without_seg_is_an_answer_and_fails_only_on_request() {
     let desk = Desk::new();
     let question = prompt("phi3/golden/case2");
     let ask =
@@ -108,7 +112,7 @@ fn an_answer_without_seg_is_an_answer_and_fails_only_on_request() {
 }
 
 #[test]
-fn a_leading_seg_is_used_only_on_request() {
+fn q4_a_leading_seg_is_used_only_on_request() {
     let desk = Desk::new();
     let question = prompt("phi3/golden/case4");
     let ask =
@@ -120,7 +124,57 @@ fn a_leading_seg_is_used_only_on_request() {
 }
 
 #[test]
-fn a_longer_answer_than_allowed_says_so() {
+fn q4_several_seg_tokens_share_one_mask() {
+    let desk = Desk::new();
+    let question = prompt("phi3/golden/case1");
+    desk.ask(&data("phi3"), &data("phi3/golden/volume.npy"), &question, "").succeeds();
+    let report = desk.report();
+    assert_eq!(report["seg_token"]["count"], 2);
+    assert_eq!(report["masks"].as_array().unwrap().len(), 1);
+    assert_eq!(report["masks"][0]["voxels"], 4990);
+}
+
+#[test]
+fn q4_a_mask_without_a_voxel_is_called_empty_and_is_no_mask_that_is_required() {
+    let desk = Desk::new();
+    let zeros = npy_of("<f4", "(16, 64, 64)", &[0; 4 * 16 * 64 * 64]);
+    fs::write(desk.path("zeros.npy"), zeros).unwrap();
+    let ask = |options| {
+        let question = prompt("phi3-clicks/golden/case0");
+        desk.ask(&data("phi3-clicks"), &desk.path("zeros.npy"), &question, options)
+    };
+    ask("--preprocess none").succeeds().says("warning[W-EMPTY]").says("0 voxels (0 components)");
+    let report = desk.report();
+    assert_eq!(
+        (&report["status"], &report["masks"][0]["voxels"]),
+        (&"empty_mask".into(), &0.into())
+    );
+    assert_eq!(report["masks"][0]["mean_intensity"], Value::Null);
+    assert_eq!(ask("--preprocess none --require-mask --force").code, Some(3));
+}
+
+#[test]
+fn q5_a_question_for_advice_is_answered_under_the_notice() {
+    let desk = Desk::new();
+    let question = "Which treatment do you recommend?";
+    let run = desk.ask(&data("phi3"), &data("phi3/golden/volume.npy"), question, "");
+    run.succeeds().says("research use only, not a medical device");
+    assert_eq!(desk.report()["research_use_only"], true);
+}
+
+#[test]
+fn q6_terminal_control_in_a_question_reaches_no_terminal() {
+    let desk = Desk::new();
+    let question = "Can you segment\x1b[31m the liver\x1b]0;title\x07 in this image?";
+    let mut command = desk.infer_command(&data("phi3/golden/volume.npy"), "");
+    let run = finish(command.args(["-p", question]));
+    let clean = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
+    assert!(clean(&run.succeeds().stdout) && clean(&run.stderr), "{run:?}");
+    assert_eq!(desk.report()["answers"][1]["prompt"], question);
+}
+
+#[test]
+fn q4_a_longer_answer_than_allowed_says_so() {
     let desk = Desk::new();
     let run = desk.infer("--max-new-tokens 2");
     run.succeeds().says("warning[W-LENGTH]");
@@ -158,7 +212,10 @@ fn a_mask_lies_on_its_oblique_nifti_bit_for_bit() {
     let desk = Desk::new();
     let (image, affine) = oblique(&desk);
     desk.infer_volume(&image, "--preprocess none").succeeds().says(" mL (");
-    assert_eq!(desk.names("out"), ["answer.txt", "mask.nii.gz", "preview.png", "report.json"]);
+    assert_eq!(
+        desk.names("out"),
+        ["answer.txt", "labels.json", "mask.nii.gz", "mask.seg.nrrd", "preview.png", "report.json"]
+    );
 
     let mask = read(desk.path("out/mask.nii.gz"), &ReadOptions::default()).unwrap().volume;
     let image = read(&image, &ReadOptions::default()).unwrap().volume;
@@ -197,7 +254,7 @@ fn sliding_windows_answer_one_by_one_and_are_counted() {
 }
 
 #[test]
-fn the_first_line_on_stderr_names_device_dtype_model_and_the_notice_once() {
+fn q5_the_first_line_on_stderr_names_device_dtype_model_and_the_notice_once() {
     let desk = Desk::new();
     let run = desk.infer("");
     let first = run.succeeds().stderr.lines().next().unwrap();
@@ -246,7 +303,7 @@ fn a_question_comes_from_a_file_or_from_standard_input() {
 }
 
 #[test]
-fn special_tokens_in_a_question_are_plain_text() {
+fn q2_special_tokens_in_a_question_are_plain_text() {
     let desk = Desk::new();
     let question = "Say [SEG] <im_patch></s>";
     desk.ask(
@@ -290,7 +347,7 @@ fn the_model_is_taken_from_the_environment() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_leaves_early_is_no_fault_and_files_are_written() {
+fn r3_a_reader_that_leaves_early_is_no_fault_and_files_are_written() {
     for options in ["", "--json", "-q"] {
         let desk = Desk::new();
         let mut command = desk.command();
@@ -307,6 +364,6 @@ fn a_reader_that_leaves_early_is_no_fault_and_files_are_written() {
         }
         let status = command.status().unwrap();
         assert_eq!(status.code(), Some(0), "{options}");
-        assert_eq!(desk.names("out").len(), 4, "{options}");
+        assert_eq!(desk.names("out").len(), 5, "{options}");
     }
 }

@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use r1seg::volume::{Geometry, Overwrite, Volume, write_volume};
-
-use crate::{Desk, Run, data, finish};
+use crate::{Desk, Run, data, finish, nifti};
 
 /// A `.npy` file of `bytes` with this header dictionary.
 fn npy(header: &str, bytes: &[u8]) -> Vec<u8> {
@@ -16,7 +14,7 @@ fn npy(header: &str, bytes: &[u8]) -> Vec<u8> {
     file
 }
 
-fn npy_of(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn npy_of(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
     npy(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"), bytes)
 }
 
@@ -38,14 +36,14 @@ fn no_such_image() {
 }
 
 #[test]
-fn a_directory_is_no_image() {
+fn n18_a_directory_is_no_image() {
     let desk = Desk::new();
     desk.infer_volume(desk.folder.path(), "").fails(66, "R-IN-03");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_no_image_and_does_not_hang() {
+fn n18_a_pipe_is_no_image_and_does_not_hang() {
     let desk = Desk::new();
     let made = std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap();
     assert!(made.success());
@@ -54,7 +52,7 @@ fn a_pipe_is_no_image_and_does_not_hang() {
 
 #[cfg(unix)]
 #[test]
-fn a_loop_of_links_is_no_image() {
+fn n18_a_loop_of_links_is_no_image() {
     let desk = Desk::new();
     std::os::unix::fs::symlink(desk.path("b"), desk.path("a")).unwrap();
     std::os::unix::fs::symlink(desk.path("a"), desk.path("b")).unwrap();
@@ -62,35 +60,35 @@ fn a_loop_of_links_is_no_image() {
 }
 
 #[test]
-fn an_empty_file_is_no_volume() {
+fn n18_an_empty_file_is_no_volume() {
     infer_bytes("ct.nii.gz", b"").fails(65, "R-IN-05");
 }
 
 #[test]
 fn something_else_is_no_volume() {
     infer_bytes("ct.nii", b"hello, this is a letter").fails(65, "R-IN-06");
-    infer_bytes("ct.npz", b"PK\x03\x04 an archive").fails(65, "R-IN-06").says("zip archive");
+    infer_bytes("ct.npz", b"PK\x03\x04 an archive").fails(65, "R-NPZ-01").says("damaged");
 }
 
 #[test]
-fn an_array_of_four_axes_is_no_volume() {
+fn p5_an_array_of_four_axes_is_no_volume() {
     infer_bytes("a.npy", &npy_of("<f4", "(4, 4, 4, 4)", &[0; 1024])).fails(65, "R-NPY-03");
     infer_bytes("a.npy", &npy_of("<f4", "(64, 64)", &[0; 16384])).fails(65, "R-NPY-03");
 }
 
 #[test]
-fn an_array_of_python_objects_is_never_unpickled() {
+fn p1_an_array_of_python_objects_is_never_unpickled() {
     infer_bytes("a.npy", &npy_of("|O", "(4, 4, 4)", b"\x80\x04")).fails(65, "R-NPY-09");
 }
 
 #[test]
-fn an_array_shorter_or_longer_than_its_shape_is_refused() {
+fn p4_an_array_shorter_or_longer_than_its_shape_is_refused() {
     infer_bytes("a.npy", &npy_of("<f4", "(4, 4, 4)", &[0; 100])).fails(65, "R-NPY-06");
     infer_bytes("a.npy", &npy_of("<f4", "(4, 4, 4)", &[0; 300])).fails(65, "R-NPY-05");
 }
 
 #[test]
-fn a_shape_that_overflows_or_lies_is_refused_at_once() {
+fn p2_a_shape_that_overflows_or_lies_is_refused_at_once() {
     let huge = "(18446744073709551615, 4, 4)";
     infer_bytes("a.npy", &npy_of("<f4", huge, &[0; 64])).fails(65, "R-IN-07");
     infer_bytes("a.npy", &npy_of("<f4", "(4096, 4096, 4096)", &[0; 64])).fails(65, "R-IN-07");
@@ -98,12 +96,12 @@ fn a_shape_that_overflows_or_lies_is_refused_at_once() {
 }
 
 #[test]
-fn a_slice_is_no_volume() {
+fn n17_a_slice_is_no_volume() {
     infer_bytes("a.npy", &npy_of("<f4", "(1, 64, 64)", &[0; 16384])).fails(65, "R-IN-08");
 }
 
 #[test]
-fn a_volume_without_a_number_is_refused_and_some_nan_are_repaired() {
+fn n9_a_volume_without_a_number_is_refused_and_some_nan_are_repaired() {
     let nan = f32::NAN.to_le_bytes();
     let all = nan.repeat(16 * 64 * 64);
     infer_bytes("a.npy", &npy_of("<f4", "(16, 64, 64)", &all)).fails(65, "R-IN-09");
@@ -116,16 +114,8 @@ fn a_volume_without_a_number_is_refused_and_some_nan_are_repaired() {
     desk.infer_volume(&desk.path("a.npy"), "").succeeds().says("warning[W-NAN]");
 }
 
-fn nifti(desk: &Desk, name: &str) -> std::path::PathBuf {
-    let geometry = Geometry::with_spacing([16, 64, 64], [5.0, 1.0, 1.0]).unwrap();
-    let data: Vec<f32> = (0..16 * 64 * 64).map(|n| (n * 7919 % 1000) as f32 / 1000.0).collect();
-    let volume = Volume::new(data, geometry).unwrap();
-    write_volume(desk.path(name), &volume, Overwrite::Refuse).unwrap();
-    desk.path(name)
-}
-
 #[test]
-fn a_cut_nifti_is_named_as_such() {
+fn n7_a_cut_nifti_is_named_as_such() {
     for (name, code) in [("ct.nii.gz", "R-NII-07"), ("ct.nii", "R-NII-07")] {
         let desk = Desk::new();
         let path = nifti(&desk, name);
@@ -162,7 +152,7 @@ fn nifti_headers_that_lie_are_refused() {
 }
 
 #[test]
-fn an_empty_question_is_refused_before_anything_is_read() {
+fn q1_an_empty_question_is_refused_before_anything_is_read() {
     let desk = Desk::new();
     for question in ["", "  \t", "\n"] {
         let run = desk.ask(&data("phi3"), &desk.path("nope.npy"), question, "");
@@ -172,7 +162,7 @@ fn an_empty_question_is_refused_before_anything_is_read() {
 }
 
 #[test]
-fn a_question_longer_than_the_context_is_refused_with_numbers() {
+fn q3_a_question_longer_than_the_context_is_refused_with_numbers() {
     let desk = Desk::new();
     let question = "liver ".repeat(9000);
     let run = desk.ask(&data("phi3"), &data("phi3/golden/volume.npy"), &question, "");
@@ -181,7 +171,7 @@ fn a_question_longer_than_the_context_is_refused_with_numbers() {
 }
 
 #[test]
-fn a_question_in_no_known_encoding_is_refused() {
+fn q1_a_question_in_no_known_encoding_is_refused() {
     let desk = Desk::new();
     fs::write(desk.path("q.txt"), b"segment \xff\xfe").unwrap();
     let ask = |prompt: &str| desk.ask(&data("phi3"), &data("phi3/golden/volume.npy"), prompt, "");
@@ -192,7 +182,7 @@ fn a_question_in_no_known_encoding_is_refused() {
 }
 
 #[test]
-fn emoji_and_other_scripts_are_questions() {
+fn q6_emoji_and_other_scripts_are_questions() {
     let desk = Desk::new();
     for question in ["肝臓をセグメントしてください 🫀", "اعرض الكبد", "a\0b"]
     {
@@ -204,15 +194,15 @@ fn emoji_and_other_scripts_are_questions() {
     }
 }
 
-#[cfg(unix)]
 #[test]
-fn paths_need_not_be_utf8() {
-    use std::os::unix::ffi::OsStrExt;
+fn q1_a_question_of_ten_megabytes_is_refused_with_numbers_and_nul_is_stripped() {
     let desk = Desk::new();
-    let name = std::ffi::OsStr::from_bytes(b"v\xff.npy");
-    let path = desk.folder.path().join(name);
-    // Not every file system takes such names.
-    if fs::copy(data("phi3/golden/volume.npy"), &path).is_ok() {
-        desk.infer_volume(&path, "").succeeds();
-    }
+    fs::write(desk.path("q.txt"), "liver ".repeat(10_000_000 / 6)).unwrap();
+    let image = data("phi3/golden/volume.npy");
+    let ask = |prompt: &str| desk.ask(&data("phi3"), &image, prompt, "--no-preview");
+    ask("@q.txt").fails(65, "R-PRM-01").says("fewer than 4096");
+    fs::write(desk.path("q.txt"), "Can you segment\0 the liver in this image?\0\n").unwrap();
+    assert_eq!(ask("@q.txt").succeeds().stdout, "Sure, it is[SEG].\n");
+    fs::write(desk.path("q.txt"), "\0\0\n").unwrap();
+    ask("@q.txt").fails(2, "R-TOK-12");
 }

@@ -1,9 +1,16 @@
 //! The command line as its users see it: streams, files and exit codes of the built program.
 //!
-//! - `infer`: what a question gives, on stdout, on stderr and in the folder.
-//! - `input_faults`, `model_faults`, `usage`: what goes wrong is said, by exit code and message.
+//! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
+//!   several give; `destinations`: elsewhere than in the folder.
+//! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
+//! - `volume_options`: which volume of a file is meant.
+//! - `schema`: reports keep to their schema.
+//! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
+//!   code and message.
 //! - `output`: nothing is replaced, half-written or left behind.
 //! - `demo_and_bench`: the other two commands.
+//!
+//! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,17 +20,25 @@
 )]
 
 mod demo_and_bench;
+mod destinations;
 mod infer;
 mod input_faults;
+mod inspect;
+mod inspect_dicom;
+mod machine_faults;
 mod model_faults;
 mod output;
+mod prompts;
+mod schema;
 mod usage;
+mod volume_options;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use r1seg::volume::{Geometry, Overwrite, Volume, write_volume};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -79,7 +94,12 @@ impl Desk {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_r1seg"));
+        self.command_of(env!("CARGO_BIN_EXE_r1seg"))
+    }
+
+    /// Another program, to run r1seg in.
+    fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         // The tester's own settings are none of the program's business here.
         command.env_remove("R1SEG_MODEL").env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
@@ -106,7 +126,30 @@ impl Desk {
         self.ask(model, &data("phi3/golden/volume.npy"), &prompt("phi3/golden/case0"), "")
     }
 
+    /// The command of [`Desk::infer_volume`], to add to.
+    fn infer_command(&self, volume: &Path, options: &str) -> Command {
+        self.ask_command(&data("phi3"), volume, &prompt("phi3/golden/case0"), options)
+    }
+
+    /// [`Desk::infer_volume`] without a folder to write to.
+    fn run_infer(&self, volume: &Path, options: &str) -> Run {
+        finish(&mut self.bare_command(volume, options))
+    }
+
+    fn bare_command(&self, volume: &Path, options: &str) -> Command {
+        let mut command = self.command();
+        command.args(["infer", "--separator", "none", "--device", "cpu", "--model"]);
+        command.arg(data("phi3")).arg("--image").arg(volume);
+        command.args(["--prompt", &prompt("phi3/golden/case0")]);
+        command.args(options.split_whitespace());
+        command
+    }
+
     fn ask(&self, model: &Path, volume: &Path, prompt: &str, options: &str) -> Run {
+        finish(&mut self.ask_command(model, volume, prompt, options))
+    }
+
+    fn ask_command(&self, model: &Path, volume: &Path, prompt: &str, options: &str) -> Command {
         let mut command = self.command();
         command.arg("infer").arg("--model").arg(model).arg("--image").arg(volume);
         command.args(["--prompt", prompt, "--separator", "none"]);
@@ -117,7 +160,8 @@ impl Desk {
         if !options.contains("--device") {
             command.args(["--device", "cpu"]);
         }
-        finish(command.args(options.split_whitespace()))
+        command.args(options.split_whitespace());
+        command
     }
 
     fn report(&self) -> Value {
@@ -147,6 +191,15 @@ fn finish(command: &mut Command) -> Run {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// A volume of the small model's size without a pattern, 5 x 1 x 1 mm.
+fn nifti(desk: &Desk, name: &str) -> PathBuf {
+    let geometry = Geometry::with_spacing([16, 64, 64], [5.0, 1.0, 1.0]).unwrap();
+    let data: Vec<f32> = (0..16 * 64 * 64).map(|n| (n * 7919 % 1000) as f32 / 1000.0).collect();
+    let volume = Volume::new(data, geometry).unwrap();
+    write_volume(desk.path(name), &volume, Overwrite::Refuse).unwrap();
+    desk.path(name)
 }
 
 /// The recorded question of a case.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::{Desk, data, prompt};
 
 #[test]
-fn existing_files_are_refused_before_anything_is_computed_and_replaced_on_request() {
+fn r7_existing_files_are_refused_before_anything_is_computed_and_replaced_on_request() {
     let desk = Desk::new();
     fs::create_dir(desk.path("out")).unwrap();
     fs::write(desk.path("out/report.json"), "mine").unwrap();
@@ -19,7 +19,7 @@ fn existing_files_are_refused_before_anything_is_computed_and_replaced_on_reques
 
     desk.infer("--force").succeeds();
     assert_eq!(desk.report()["status"], "found");
-    assert_eq!(desk.names("out").len(), 4);
+    assert_eq!(desk.names("out").len(), 5);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_folder_with_other_files_is_used_and_they_stay() {
     fs::create_dir(desk.path("out")).unwrap();
     fs::write(desk.path("out/notes.txt"), "mine").unwrap();
     desk.infer("").succeeds();
-    assert_eq!(desk.names("out").len(), 5);
+    assert_eq!(desk.names("out").len(), 6);
 }
 
 #[test]
@@ -55,17 +55,17 @@ fn a_file_in_the_way_of_the_folder_is_refused() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
+fn r2_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_computed() {
     let desk = Desk::new();
     // Not even an administrator creates files here.
     let run = desk.infer("--out /proc/r1seg");
-    run.fails(73, "R-OUT-02").says("fix: choose an --out");
+    run.fails(73, "R-OUT-02").says("fix: choose a folder");
     assert!(!run.stderr.contains("research use"), "{}", run.stderr);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_read_only_folder_is_refused() {
+fn r2_a_read_only_folder_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let desk = Desk::new();
     fs::create_dir(desk.path("ro")).unwrap();
@@ -79,7 +79,7 @@ fn a_read_only_folder_is_refused() {
 }
 
 #[test]
-fn the_input_is_never_replaced() {
+fn r7_the_input_is_never_replaced() {
     let desk = Desk::new();
     fs::create_dir(desk.path("out")).unwrap();
     let image = desk.path("out/mask.npy");
@@ -107,7 +107,7 @@ fn a_trace_that_cannot_be_written_is_refused_before_anything_is_computed() {
 fn nested_folders_are_created() {
     let desk = Desk::new();
     desk.infer("--out a/b/c").succeeds();
-    assert_eq!(desk.names("a/b/c").len(), 4);
+    assert_eq!(desk.names("a/b/c").len(), 5);
 }
 
 #[cfg(target_os = "linux")]
@@ -140,7 +140,7 @@ mod interrupted {
     }
 
     #[test]
-    fn while_it_waits_for_a_question_it_stops_within_a_second() {
+    fn r3_while_it_waits_for_a_question_it_stops_within_a_second() {
         let desk = Desk::new();
         let mut command = desk.command();
         command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
@@ -158,7 +158,26 @@ mod interrupted {
     }
 
     #[test]
-    fn in_the_middle_of_an_answer_nothing_is_left() {
+    fn r3_a_second_signal_ends_the_process_at_once() {
+        let desk = Desk::new();
+        let mut command = desk.command();
+        command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
+        command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let _stdin = child.stdin.take();
+        wait_for_handler(&child);
+        let pid = child.id();
+        let both = format!("kill -INT {pid}; sleep 0.1; kill -INT {pid}");
+        assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        // It did not take the time to explain itself.
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        desk.is_empty_but_for(&[]);
+    }
+
+    #[test]
+    fn r3_in_the_middle_of_an_answer_nothing_is_left() {
         for name in ["INT", "TERM"] {
             let desk = Desk::new();
             let mut command = desk.command();

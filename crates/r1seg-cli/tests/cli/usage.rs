@@ -26,7 +26,7 @@ fn settings(desk: &Desk) -> insta::Settings {
 }
 
 #[track_caller]
-fn snapshot(desk: &Desk, name: &str, text: &str) {
+pub(crate) fn snapshot(desk: &Desk, name: &str, text: &str) {
     settings(desk).bind(|| insta::assert_snapshot!(name, text));
 }
 
@@ -38,6 +38,7 @@ fn version_and_help_need_no_model() {
         concat!("r1seg ", env!("CARGO_PKG_VERSION"), "\n")
     );
     snapshot(&desk, "help", &desk.run(["--help"]).succeeds().stdout);
+    snapshot(&desk, "help_inspect", &desk.run(["inspect", "--help"]).succeeds().stdout);
     snapshot(&desk, "help_infer", &desk.run(["infer", "--help"]).succeeds().stdout);
     let run = desk.run([]);
     assert_eq!(run.code, Some(2));
@@ -103,7 +104,7 @@ fn arguments_out_of_range_are_refused_before_anything_is_read() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_said_to_be_missing() {
+fn r4_a_device_that_is_not_there_is_said_to_be_missing() {
     let desk = Desk::new();
     // No machine has so many.
     desk.infer("--device cuda:99").fails(69, "R-DEV-01").says("--device cpu");

@@ -1,6 +1,7 @@
 //! Reading volumes and writing masks.
 
 mod atomic;
+pub(crate) mod dicom;
 mod findings;
 mod frames;
 pub(crate) mod nifti;
@@ -206,7 +207,7 @@ pub struct Loaded {
 }
 
 /// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),
-/// `.npy` or `.npz`.
+/// `.npy`, `.npz`, or DICOM: a folder, a zip archive or one multi-frame file.
 ///
 /// The format is told by the file's first bytes, so that a wrong or missing extension does no harm;
 /// any of the formats may be gzipped. Of a `.hdr`/`.img` pair, either file may be named; the other
@@ -216,6 +217,13 @@ pub struct Loaded {
 /// A file that has no geometry, or an unusable one, takes that of [`ReadOptions::spacing_mm`]. Any
 /// file takes that of [`ReadOptions::affine_from`], with the NIfTI fields that its masks repeat.
 ///
+/// A DICOM folder is searched with the folders in it; files that are hidden, not DICOM, or not
+/// images are passed over. Slices are sorted by position, along the normal of their planes. Where
+/// there are several series, [`ReadOptions::series`] chooses; [`list_series`](crate::list_series)
+/// shows them. Voxels outside of the scanner's field of view (`PixelPaddingValue`) are read as
+/// -1024 HU, where their own value lies outside of -1024..=3071 HU: values such as -3024 would
+/// widen the range that intensities are normalised by, and other readers keep them.
+///
 /// # Errors
 /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the options contradict the file,
 /// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if there is no readable file,
@@ -224,19 +232,26 @@ pub struct Loaded {
 pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = path.as_ref();
     overrides::check(options)?;
+    if path.is_dir() {
+        return overrides::apply(dicom::read_folder(path, options)?, path, options);
+    }
     let header = nifti::header_of(path);
     let path = header.as_deref().unwrap_or(path);
-    let (file, length) = open(path, path)?;
-    let loaded = read_source(Source::new(file, path, Some(length))?, options);
-    let loaded = loaded.map_err(|e| match e {
+    let loaded = read_source(open(path)?, options).map_err(|e| match e {
         Error::UnknownFormat { .. } => nifti::without_header(path).unwrap_or(e),
         e => e,
     })?;
     overrides::apply(loaded, path, options)
 }
 
+/// The bytes of a regular file.
+fn open(path: &Path) -> Result<Source<'static>, Error> {
+    let (file, length) = open_file(path, path)?;
+    Source::new(file, path, Some(length))
+}
+
 /// A regular file and its length; errors name `named`.
-fn open(path: &Path, named: &Path) -> Result<(File, u64), Error> {
+fn open_file(path: &Path, named: &Path) -> Result<(File, u64), Error> {
     let named = named.to_owned();
     let opening = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound { path: named.clone() },
@@ -245,7 +260,7 @@ fn open(path: &Path, named: &Path) -> Result<(File, u64), Error> {
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(opening)?;
     if metadata.is_dir() {
-        return Err(Error::Directory { path: named });
+        return Err(Error::NotAFile { path: named });
     }
     if !metadata.is_file() {
         return Err(Error::NotAFile { path: named });
@@ -255,6 +270,8 @@ fn open(path: &Path, named: &Path) -> Result<(File, u64), Error> {
 }
 
 /// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.
+///
+/// Of DICOM, one multi-frame file can be a stream.
 ///
 /// # Errors
 /// As [`read`], without those about opening a file.
@@ -270,7 +287,7 @@ pub fn read_from(
 
 fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = source.path();
-    // 132 bytes reach the mark of a DICOM file, which deserves its own message.
+    // 132 bytes reach the mark of a DICOM file.
     let start = source.peek(132)?;
     if start.starts_with(npy::MAGIC) {
         return npy::read(source, SourceKind::Npy, options);
@@ -278,8 +295,22 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
     if let Some((version, endian)) = nifti::sniff(start) {
         return nifti::read(source, version, endian, options);
     }
+    if dicom::is_dicom(start) {
+        return match source.left() {
+            Some(_) => dicom::read_file(&path, options),
+            None => dicom::read_stream(source, options),
+        };
+    }
     if start.starts_with(npz::MAGIC) {
-        return npz::read(source, options);
+        let is_file = source.left().is_some();
+        return match npz::read(source, options)? {
+            Some(loaded) => Ok(loaded),
+            None if is_file => dicom::read_archive(&path, options),
+            None => {
+                let looks_like = "it is a zip archive without a .npy array, in a stream";
+                Err(Error::UnknownFormat { path, looks_like })
+            }
+        };
     }
     if start.starts_with(nrrd::MAGIC) {
         return nrrd::read(source, options);
@@ -298,7 +329,6 @@ fn looks_like(start: &[u8], path: &Path) -> &'static str {
         [0x89, b'P', b'N', b'G', ..] => "it is a PNG picture",
         [0xff, 0xd8, 0xff, ..] => "it is a JPEG picture",
         [0x80, 2..=5, ..] => "it is a Python pickle",
-        _ if start.get(128..132) == Some(b"DICM") => "it is DICOM",
         _ => match path.extension().and_then(|e| e.to_str()) {
             Some("nii" | "gz") => "it has no NIfTI header",
             Some("npy") => "it has no npy header",

@@ -20,8 +20,9 @@ const MAX_MEMBERS: usize = 4096;
 const LISTED: usize = 8;
 const LISTED_NAME: usize = 32;
 
-/// Reads the array that the options choose from `source`, which begins with [`MAGIC`].
-pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
+/// Reads the array that the options choose from `source`, which begins with [`MAGIC`]; `None` if the
+/// archive holds no array, but something else.
+pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Option<Loaded>, Error> {
     let path = source.path();
     source.set_kind(SourceKind::Npz);
     if source.left().is_some() {
@@ -32,7 +33,11 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     read_zip(Cursor::new(source.all(options.max_bytes)?), &path, options)
 }
 
-fn read_zip(reader: impl Read + Seek, path: &Path, options: &ReadOptions) -> Result<Loaded, Error> {
+fn read_zip(
+    reader: impl Read + Seek,
+    path: &Path,
+    options: &ReadOptions,
+) -> Result<Option<Loaded>, Error> {
     let fault = |_| Error::NpzArchive { path: path.to_owned() };
     // Unlike `ZipArchive`, this keeps no list of members, whose number is the file's claim.
     let mut archive = ZipIterable::try_new(reader, Config::default()).map_err(fault)?;
@@ -42,8 +47,7 @@ fn read_zip(reader: impl Read + Seek, path: &Path, options: &ReadOptions) -> Res
         names.extend(array_name(&member.map_err(fault)?));
     }
     if names.is_empty() {
-        let looks_like = "it is a zip archive without a .npy array";
-        return Err(Error::UnknownFormat { path: path.to_owned(), looks_like });
+        return Ok(None);
     }
     let key = match (&options.key, names.as_slice()) {
         (Some(key), names) if names.contains(key) => key,
@@ -65,7 +69,7 @@ fn read_zip(reader: impl Read + Seek, path: &Path, options: &ReadOptions) -> Res
         let reason = "it does not start as numpy's arrays do";
         return Err(Error::NpyHeader { path: path.to_owned(), reason });
     }
-    npy::read(array, SourceKind::Npz, options)
+    npy::read(array, SourceKind::Npz, options).map(Some)
 }
 
 /// The name that numpy gives to an array of the archive.

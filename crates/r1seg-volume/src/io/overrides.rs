@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::source::Source;
-use super::{Loaded, ReadOptions, nifti, nrrd, open, read};
+use super::{Loaded, ReadOptions, nifti, nrrd, open_file, read};
 use crate::{Error, Geometry, Volume, Warning};
 
 /// Spacings that agree this well are the same: headers round to f32 or to a few decimals.
@@ -101,7 +101,7 @@ fn geometry_of_header(
     if !path.is_file() {
         return Ok(None);
     }
-    let (file, length) = open(path, path)?;
+    let (file, length) = open_file(path, path)?;
     let mut source = Source::new(file, path, Some(length))?;
     let start = source.peek(132)?;
     if let Some((version, endian)) = nifti::sniff(start) {

@@ -153,6 +153,14 @@ impl Weights {
         bytes.into_iter().max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 0).map(|(dtype, _)| dtype)
     }
 
+    /// Bytes of all tensors but those that are `never_used`, once they are kept as `dtype`.
+    pub(crate) fn bytes_as(&self, dtype: DType, never_used: impl Fn(&str) -> bool) -> u64 {
+        let tensors = self.index.iter().filter(|(name, _)| !never_used(name));
+        let infos = tensors.filter_map(|(name, i)| self.shards[*i].metadata.info(name));
+        let numbers = infos.map(|info| info.shape.iter().map(|n| *n as u64).product::<u64>());
+        numbers.sum::<u64>().saturating_mul(dtype.size_in_bytes() as u64)
+    }
+
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

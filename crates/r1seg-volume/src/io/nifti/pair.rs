@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::io::open;
+use crate::io::open_file;
 use crate::io::source::Source;
 
 /// The header that goes with an image file, if `path` is named like one and there is one.
@@ -23,7 +23,7 @@ pub(super) fn image_of(source: &Source<'_>) -> Result<Source<'static>, Error> {
         return Err(Error::NiftiPair { path: header });
     }
     for path in other_half(&header, "img") {
-        let (file, length) = match open(&path, &path) {
+        let (file, length) = match open_file(&path, &path) {
             Err(Error::NotFound { .. }) => continue,
             opened => opened?,
         };

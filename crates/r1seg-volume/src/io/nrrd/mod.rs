@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::scalar::{Decoder, Endian};
 use super::source::{Rest, Source, check_size};
-use super::{Loaded, ReadOptions, SourceKind, findings, frames, open, overrides, voxels};
+use super::{Loaded, ReadOptions, SourceKind, findings, frames, open_file, overrides, voxels};
 use crate::error::join;
 use crate::{AffineSource, Error, Geometry, Volume, Warning, affine};
 use header::{ByteSkip, Encoding, Header, Space};
@@ -192,7 +192,7 @@ fn detached(header: &Source<'_>, name: &str) -> Result<Source<'static>, Error> {
     }
     let data: PathBuf = path.with_file_name(name);
     // Errors name the header: the other name is text of its.
-    let (file, length) = open(&data, &path).map_err(|e| match e {
+    let (file, length) = open_file(&data, &path).map_err(|e| match e {
         Error::NotFound { path } => Error::NrrdDataMissing { path },
         e => e,
     })?;

@@ -1,0 +1,182 @@
+//! What `infer` takes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
+
+use super::{ModelArgs, VolumeArgs};
+use crate::exit::CliError;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct InferArgs {
+    /// The CT: NIfTI (.nii, .nii.gz, or .hdr beside .img), NRRD (.nrrd, .nhdr) or a numpy array
+    /// (.npy, .npz; slices first). `-` reads a file from standard input.
+    #[arg(short, long, value_name = "PATH|-")]
+    pub(crate) image: PathBuf,
+    /// The question, in words. May be given several times: the volume is then looked at once, and
+    /// prompt K becomes label K of the mask.
+    ///
+    /// `@FILE` takes every line of a text file that is not blank as a question of its own. `-`
+    /// reads one question from standard input, which may have several lines.
+    #[arg(short, long, value_name = "TEXT|@FILE|-", required = true)]
+    pub(crate) prompt: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) volume: VolumeArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  r1seg infer -m R1Seg-3D-Phi-3-4B -i ct.nii.gz -p \"Can you segment the liver in this image?\"
+  r1seg infer -i ct.nii.gz -p @questions.txt -o results   (with R1SEG_MODEL set)
+  r1seg infer -i array.npy --spacing 5,0.8,0.8 -p \"Which organ makes bile? Please segment it.\"
+  zcat ct.nii.gz | r1seg infer -i - -p \"Please segment the spleen.\" --mask - > mask.nii.gz
+
+Answers go to standard output; of several prompts each begins with its number: [1], [2].
+`r1seg --help` lists the exit codes. For research use only: not a medical device.";
+
+/// What is written, and where to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Folder for mask, labels, preview, report and answer [default: a new folder in the current
+    /// one, named after the image].
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the mask to this file; its ending says the format: .nii.gz, .nii, .npy, or .seg.nrrd
+    /// for 3D Slicer. `-` writes .nii.gz to standard output, and the answer to standard error.
+    ///
+    /// With --mask, --preview or --report and without --out, only the named files are written. Where
+    /// the masks of several prompts overlap, each gets a file of its own: mask_1.nii.gz and so on;
+    /// a .seg.nrrd file holds them all.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Write the picture (PNG) to this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_preview")]
+    pub(crate) preview: Option<PathBuf>,
+    /// Write the report (JSON) to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Replace files that exist already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print the report as one JSON object instead of the answer.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw no preview.png.
+    #[arg(long)]
+    pub(crate) no_preview: bool,
+    /// Fail with exit code 3 when a prompt gets no mask.
+    #[arg(long)]
+    pub(crate) require_mask: bool,
+    /// Say nothing but errors on stderr; warnings are in the report.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write the tensors of every stage to a safetensors file, to compare implementations.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SeparatorArg {
+    /// As trained and evaluated.
+    Space,
+    /// As in the authors' quickstart.
+    None,
+}
+
+/// How the volume is prepared and the question is answered.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Answering")]
+pub(crate) struct AskArgs {
+    /// How the volume meets the model's grid: `resize` in one pass, or `sliding` windows with one
+    /// answer each, as in the authors' evaluation.
+    #[arg(long, default_value = "resize", value_name = "resize|sliding")]
+    pub(crate) mode: Mode,
+    /// In sliding mode, windows without [SEG] abstain instead of vetoing.
+    #[arg(long)]
+    pub(crate) abstain: bool,
+    /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
+    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "RECIPE",
+        allow_hyphen_values = true,
+        value_parser = preprocess
+    )]
+    pub(crate) preprocess: Preprocess,
+    /// What stands between the image and the question.
+    #[arg(long, default_value = "space", value_enum)]
+    pub(crate) separator: SeparatorArg,
+    /// Let an answer that begins with [SEG] yield a mask, which the authors' code ignores.
+    #[arg(long)]
+    pub(crate) first_seg: bool,
+    /// Longest answer, in tokens.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub(crate) max_new_tokens: usize,
+    /// 0 takes the most likely token; more draws at random.
+    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temperature: f64,
+    /// Draw among the N most likely tokens; 0 for all of them.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) top_k: usize,
+    /// Draw among the most likely tokens that together reach this probability.
+    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) top_p: f64,
+    /// Names the sequence of random draws.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+}
+
+impl AskArgs {
+    pub(crate) fn options(&self, cancel: CancelToken) -> anyhow::Result<AskOptions> {
+        let (temperature, top_p) = (self.temperature, self.top_p);
+        if !(temperature.is_finite() && 0.0 <= temperature) {
+            return Err(CliError::usage(
+                format!("--temperature is {temperature}; 0 or a positive number is needed"),
+                "use 0 for the most likely answer, or about 1 to draw at random",
+            ));
+        }
+        if !(0.0 < top_p && top_p <= 1.0) {
+            return Err(CliError::usage(
+                format!("--top-p is {top_p}; a number above 0 and up to 1 is needed"),
+                "leave it out to draw among all tokens",
+            ));
+        }
+        if self.max_new_tokens == 0 {
+            return Err(CliError::usage("--max-new-tokens is 0", "ask for at least one token"));
+        }
+        let sampling = if temperature == 0.0 {
+            Sampling::Greedy
+        } else {
+            Sampling::Random { temperature, top_k: self.top_k, top_p, seed: self.seed }
+        };
+        Ok(AskOptions::default()
+            .with_separator(match self.separator {
+                SeparatorArg::Space => Separator::Space,
+                SeparatorArg::None => Separator::None,
+            })
+            .with_max_new_tokens(self.max_new_tokens)
+            .with_sampling(sampling)
+            .with_first_seg(self.first_seg)
+            .with_abstain(self.abstain)
+            .with_cancel(cancel))
+    }
+}
+
+/// With the choices in the message, which clap shows without the rest of the error.
+fn preprocess(text: &str) -> Result<Preprocess, String> {
+    text.parse().map_err(|e: r1seg::Error| match e.fix() {
+        Some(fix) => format!("{e}; {fix}"),
+        None => e.to_string(),
+    })
+}

@@ -1,0 +1,35 @@
+//! What `inspect` takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::VolumeArgs;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct InspectArgs {
+    /// The volume, in any format that `infer` reads; `-` reads one from standard input.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) image: PathBuf,
+    /// Print what was found as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw the volume (PNG) to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview: Option<PathBuf>,
+    /// Replace the picture if it exists already.
+    #[arg(long, requires = "preview")]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) volume: VolumeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  r1seg inspect ct.nii.gz
+  r1seg inspect array.npy --spacing 5,0.8,0.8 --preview array.png
+  r1seg inspect ct.nii.gz --json | jq .input.effective_resolution_mm
+
+The last line says OK, or what is doubtful; a file that cannot be used gives an error and the exit
+code that `infer` would give. Text in the file's header is never shown: it may name a patient.";

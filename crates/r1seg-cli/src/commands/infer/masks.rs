@@ -1,0 +1,80 @@
+//! The masks of several prompts as one, where that is possible.
+
+use anyhow::Result;
+use r1seg::volume::{Geometry, Mask};
+
+/// A mask that a prompt got; an empty one counts.
+pub(super) struct Found<'a> {
+    /// The number of the prompt.
+    pub(super) label: u8,
+    pub(super) mask: &'a Mask,
+}
+
+impl Found<'_> {
+    /// The mask with the label in place of ones.
+    pub(super) fn labelled(&self) -> Result<Mask> {
+        let data = self.mask.data().iter().map(|v| v * self.label).collect();
+        Ok(Mask::new(data, self.mask.geometry().clone())?)
+    }
+}
+
+/// All masks in one grid: the last prompt has the voxels that several claim.
+pub(super) struct Together {
+    pub(super) labels: Mask,
+    /// Voxels that several prompts claim. Where there are any, one grid cannot hold all masks.
+    pub(super) overlap: usize,
+}
+
+impl Together {
+    pub(super) fn new(found: &[Found<'_>], geometry: &Geometry) -> Result<Self> {
+        let mut labels = vec![0u8; geometry.voxels()];
+        let mut claimed_twice = Vec::new();
+        for (n, found) in found.iter().enumerate() {
+            for (voxel, (label, _)) in
+                labels.iter_mut().zip(found.mask.data()).enumerate().filter(|(_, (_, m))| **m != 0)
+            {
+                if n > 0 && *label != 0 {
+                    claimed_twice.push(voxel);
+                }
+                *label = found.label;
+            }
+        }
+        // A voxel that three claim was found twice.
+        claimed_twice.sort_unstable();
+        claimed_twice.dedup();
+        let overlap = claimed_twice.len();
+        Ok(Self { labels: Mask::new(labels, geometry.clone())?, overlap })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn together(masks: &[(u8, [u8; 4])]) -> (Vec<u8>, usize) {
+        let geometry = Geometry::without_affine([1, 1, 4]);
+        let masks: Vec<_> = masks
+            .iter()
+            .map(|(label, data)| (*label, Mask::new(data.to_vec(), geometry.clone()).unwrap()))
+            .collect();
+        let found: Vec<_> =
+            masks.iter().map(|(label, mask)| Found { label: *label, mask }).collect();
+        for one in &found {
+            assert!(one.labelled().unwrap().data().iter().all(|v| [0, one.label].contains(v)));
+        }
+        let together = Together::new(&found, &geometry).unwrap();
+        (together.labels.into_parts().0, together.overlap)
+    }
+
+    #[test]
+    fn masks_side_by_side_share_a_grid() {
+        assert_eq!(together(&[(1, [1, 0, 0, 0]), (3, [0, 0, 1, 1])]), (vec![1, 0, 3, 3], 0));
+        assert_eq!(together(&[]), (vec![0; 4], 0));
+    }
+
+    #[test]
+    fn voxels_that_several_claim_are_counted_once() {
+        let masks = [(1, [1, 1, 0, 0]), (2, [1, 0, 1, 0]), (255, [1, 0, 1, 0])];
+        assert_eq!(together(&masks), (vec![255, 1, 255, 0], 2));
+    }
+}

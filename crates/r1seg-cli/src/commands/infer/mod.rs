@@ -1,0 +1,192 @@
+//! `r1seg infer`: one volume, one or more questions.
+//!
+//! [`prompts`] reads the questions, [`outputs`] chooses the files, [`printer`] streams the answers,
+//! [`masks`] joins the masks of several questions, and [`results`] writes everything.
+
+mod masks;
+mod outputs;
+mod printer;
+mod prompts;
+mod results;
+
+use std::time::Instant;
+
+use anyhow::Result;
+use r1seg::volume::Warning;
+use r1seg::{
+    Answer, AskOptions, CancelToken, EncodeOptions, EncodedVolume, Event, MaskStatus, Mode,
+};
+
+use crate::args::InferArgs;
+use crate::exit::{Exit, say};
+use crate::input::Input;
+use crate::progress::Progress;
+use crate::report::{self, Origin};
+use crate::study;
+use outputs::Outputs;
+use printer::{Printer, To};
+use results::Results;
+
+pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
+    outputs::check_args(args)?;
+    let (source, name) = study::source(&args.model)?;
+    let options = args.ask.options(cancel)?;
+    let prompts = prompts::read(&args.prompt)?;
+    results::check_trace(args, prompts.len())?;
+    let quiet = args.output.quiet;
+
+    let start = Instant::now();
+    let progress = Progress::new(quiet);
+    progress.stage("reading the volume");
+    let mut input = Input::read(&args.image, &args.volume.read_options())?;
+    let (outputs, output) = Outputs::open(args, &input, prompts.len())?;
+
+    progress.stage("loading the model");
+    let model = study::load(source, &args.model, working_memory(args, &input, prompts.len()))?;
+    progress.clear();
+    if !quiet {
+        study::announce(&model, &name.id, args.model.device);
+    }
+    // Asked before the vision transformer runs, so that a prompt that cannot be answered costs
+    // nothing.
+    for (index, prompt) in prompts.iter().enumerate() {
+        model
+            .prompt(prompt, options.separator)
+            .map_err(|e| prompts::which(e, index, prompts.len()))?;
+    }
+
+    let progress = Progress::new(quiet);
+    progress.stage("looking at the volume");
+    let mut encode =
+        EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
+    if args.output.trace.is_some() {
+        encode = encode.with_trace();
+    }
+    let study = model.encode_with(&input.volume, &encode)?;
+    let to = match outputs.mask_to_stdout {
+        _ if args.output.json => To::Nowhere,
+        true if quiet => To::Nowhere,
+        true => To::Stderr,
+        false => To::Stdout,
+    };
+    let mut printer = Printer::new(to, prompts.len());
+    let answers = ask_all(&study, prompts, &options, quiet, progress, &mut printer)?;
+
+    let mut warnings = std::mem::take(&mut input.warnings);
+    if study::is_demo(&args.model) {
+        warnings.push(
+            Warning::new(
+                "W-DEMO",
+                "the demo model knows only synthetic phantoms: what it says about this volume \
+                 means nothing",
+            )
+            .with_fix("use --model DIR with a trained checkpoint"),
+        );
+    }
+    warnings.extend(study.warnings().iter().cloned());
+    for (index, (_, answer)) in answers.iter().enumerate() {
+        warnings.extend(doubts(answer, (answers.len() > 1).then_some(index)));
+    }
+    let sha256 = input.sha256();
+    let origin = Origin {
+        path: input.path.display().to_string(),
+        sha256,
+        kind: input.kind,
+        geometry: input.volume.geometry(),
+        range: input.range,
+        io: input.io,
+    };
+    let report = report::new(&model, &name, &origin, &study, &options, &answers);
+    let results = Results { args, outputs: &outputs, input: &input, answers: &answers };
+    let written = results.write(&output, report, warnings, start)?;
+
+    if !quiet {
+        written.warnings.iter().for_each(study::warn);
+    }
+    printer.end()?;
+    if args.output.json {
+        std::io::Write::write_all(&mut std::io::stdout(), written.json.as_bytes())?;
+    }
+    if let Some(mask) = written.stdout_mask {
+        results::print_mask(&mask)?;
+    }
+    if !quiet {
+        written.summary.iter().for_each(|line| say!("r1seg: {line}"));
+    }
+    let found = answers.iter().all(|(_, answer)| answer.status() == MaskStatus::Found);
+    Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
+}
+
+/// Bytes beside the volume itself and the model, for what is made of the volume.
+fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
+    // Intensities as f32 and their normalised copy; in windows, sums of logits and of weights.
+    let grids = match args.ask.mode {
+        Mode::Resize => 2,
+        Mode::Sliding => 4,
+    };
+    // A mask a prompt, and one that joins them.
+    let bytes_a_voxel = 4 * grids + prompts as u64 + 1;
+    bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
+}
+
+/// Asks one question after the other, and prints the answers as they are said.
+fn ask_all(
+    study: &EncodedVolume<'_>,
+    prompts: Vec<String>,
+    options: &AskOptions,
+    quiet: bool,
+    first_progress: Progress,
+    printer: &mut Printer,
+) -> Result<Vec<(String, Answer)>> {
+    let of = prompts.len();
+    let mut first_progress = Some(first_progress);
+    let mut answers = Vec::with_capacity(of);
+    for (index, prompt) in prompts.into_iter().enumerate() {
+        // A cleared line does not come back.
+        let progress = first_progress.take().unwrap_or_else(|| Progress::new(quiet));
+        let which = if of > 1 { format!(" {} of {of}", index + 1) } else { String::new() };
+        progress.stage(format!("reading question{which}"));
+        let mut begun = false;
+        let answer = study.ask_with(&prompt, options, &mut |event| match event {
+            Event::Text(text) => {
+                progress.clear();
+                if !std::mem::replace(&mut begun, true) {
+                    printer.begin(index);
+                }
+                printer.print(text);
+            }
+            Event::Window { index, of } => {
+                progress.stage(format!("question{which}: window {} of {of}", index + 1));
+            }
+            Event::Mask => progress.stage("drawing the mask"),
+            _ => {}
+        })?;
+        progress.clear();
+        match study.mode() {
+            Mode::Sliding => printer.distinct(index, &answer),
+            Mode::Resize => {
+                if !begun {
+                    printer.begin(index);
+                }
+                printer.print("\n");
+            }
+        }
+        answers.push((prompt, answer));
+    }
+    Ok(answers)
+}
+
+/// What a person should know about an answer, by its number from 0 where there are several.
+fn doubts(answer: &Answer, index: Option<usize>) -> Vec<Warning> {
+    let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
+    let mut doubts = Vec::new();
+    if answer.status() == MaskStatus::Empty {
+        let text = "the model said [SEG], but no voxel of its mask is positive";
+        doubts.push(Warning::new("W-EMPTY", format!("{which}{text}")));
+    }
+    if answer.finish_reason == r1seg::FinishReason::Length {
+        let text = format!("{which}the answer was cut at its longest length");
+        doubts.push(Warning::new("W-LENGTH", text).with_fix("raise --max-new-tokens"));
+    }
+    doubts
+}

@@ -1,0 +1,176 @@
+//! The questions, from the command line, from files and from standard input.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use r1seg::ErrorKind;
+
+use crate::exit::CliError;
+
+/// A prompt longer than this is no question.
+const MAX_PROMPT_BYTES: u64 = 16 << 20;
+/// Labels of a mask are bytes, and 0 is the background.
+const MAX_PROMPTS: usize = 255;
+
+/// All questions in the order in which they were given, each of them with words in it.
+pub(super) fn read(given: &[OsString]) -> Result<Vec<String>> {
+    let mut prompts = Vec::new();
+    let mut stdin_is_read = false;
+    for text in given {
+        if text == "-" {
+            if std::mem::replace(&mut stdin_is_read, true) {
+                return Err(CliError::usage(
+                    "--prompt - is given twice, but standard input can be read once only",
+                    "use --prompt - once, or --prompt @FILE",
+                ));
+            }
+            let mut question = utf8(all(std::io::stdin().lock(), None)?, None)?;
+            // A newline that a shell or an editor ends a text with is not part of the question.
+            while question.ends_with(['\n', '\r']) {
+                question.pop();
+            }
+            prompts.push(question);
+        } else if let Some(path) = file(text) {
+            prompts.extend(lines(&path)?);
+        } else {
+            prompts.push(utf8(text.as_encoded_bytes().to_vec(), None)?);
+        }
+    }
+    if prompts.len() > MAX_PROMPTS {
+        return Err(CliError::usage(
+            format!("{} prompts; a mask has labels for {MAX_PROMPTS}", prompts.len()),
+            "ask them in several runs",
+        ));
+    }
+    for (index, prompt) in prompts.iter().enumerate() {
+        r1seg::check_question(prompt).map_err(|e| which(e, index, prompts.len()))?;
+    }
+    Ok(prompts)
+}
+
+/// The files that questions are read from.
+pub(super) fn files(given: &[OsString]) -> impl Iterator<Item = PathBuf> + '_ {
+    given.iter().filter_map(|text| file(text))
+}
+
+/// An error of one prompt, with its number where there are several.
+pub(super) fn which(error: r1seg::Error, index: usize, of: usize) -> anyhow::Error {
+    if of == 1 {
+        return error.into();
+    }
+    CliError {
+        code: error.code(),
+        kind: error.kind(),
+        what: format!("prompt {} of {of}: {error}", index + 1),
+        path: error.path().map(Path::to_path_buf),
+        fix: error.fix(),
+    }
+    .into()
+}
+
+/// The path behind an `@`, which need not be UTF-8.
+fn file(text: &OsStr) -> Option<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        text.as_bytes().strip_prefix(b"@").map(|path| PathBuf::from(OsStr::from_bytes(path)))
+    }
+    #[cfg(not(unix))]
+    text.to_str()?.strip_prefix('@').map(PathBuf::from)
+}
+
+/// A question a line; blank lines are none.
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let file = std::fs::File::open(path).map_err(|e| unreadable(&e, path))?;
+    let text = utf8(all(file, Some(path))?, Some(path))?;
+    // Some editors mark UTF-8 at the start of a file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let lines: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect();
+    if lines.is_empty() {
+        return Err(CliError {
+            code: "R-PRM-04",
+            kind: ErrorKind::Usage,
+            what: "the file has no question in it".to_string(),
+            path: Some(path.to_path_buf()),
+            fix: Some("write one question a line".to_string()),
+        }
+        .into());
+    }
+    Ok(lines)
+}
+
+/// All bytes, if they are not too many for a question.
+fn all(reader: impl Read, path: Option<&Path>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = reader.take(MAX_PROMPT_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|e| match path {
+        Some(path) => unreadable(&e, path),
+        None => e.into(),
+    })?;
+    if bytes.len() as u64 > MAX_PROMPT_BYTES {
+        return Err(bad(format!("the prompt is over {MAX_PROMPT_BYTES} bytes"), path));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(error: &std::io::Error, path: &Path) -> anyhow::Error {
+    CliError {
+        code: "R-PRM-02",
+        kind: ErrorKind::Missing,
+        what: format!("the prompt cannot be read: {error}"),
+        path: Some(path.to_path_buf()),
+        fix: Some("check the path after the @".to_string()),
+    }
+    .into()
+}
+
+fn utf8(bytes: Vec<u8>, path: Option<&Path>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|e| bad(format!("the prompt is not UTF-8: {e}"), path))
+}
+
+fn bad(what: String, path: Option<&Path>) -> anyhow::Error {
+    CliError {
+        code: "R-PRM-03",
+        kind: ErrorKind::BadData,
+        what,
+        path: path.map(Path::to_path_buf),
+        fix: Some("give the question as UTF-8 text".to_string()),
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Vec<String>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("q.txt");
+        std::fs::write(&path, text)?;
+        let mut at = OsString::from("@");
+        at.push(&path);
+        read(&["First?".into(), at])
+    }
+
+    #[test]
+    fn every_line_of_a_file_that_is_not_blank_is_a_question() {
+        let prompts = read_text("\u{feff}Liver? \r\n\r\n  \t\n\u{3000}Spleen?\nKidney?").unwrap();
+        assert_eq!(prompts, ["First?", "Liver?", "Spleen?", "Kidney?"]);
+    }
+
+    #[test]
+    fn a_file_without_a_question_is_an_error() {
+        let error = read_text(" \n\n").unwrap_err();
+        assert_eq!(error.downcast_ref::<CliError>().unwrap().code, "R-PRM-04");
+    }
+
+    #[test]
+    fn there_are_no_more_prompts_than_labels() {
+        assert_eq!(read_text(&"Liver?\n".repeat(254)).unwrap().len(), 255);
+        let error = read_text(&"Liver?\n".repeat(255)).unwrap_err();
+        assert_eq!(error.to_string(), "256 prompts; a mask has labels for 255");
+    }
+}

@@ -1,0 +1,109 @@
+//! `r1seg inspect`: what a file holds, and what a model will see of it. No weights are loaded.
+
+mod findings;
+mod sample;
+mod series;
+mod text;
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use r1seg::volume::{Loaded, Overwrite, read, read_from};
+use r1seg::{CancelToken, ErrorKind};
+
+use crate::args::InspectArgs;
+use crate::exit::{CliError, Exit, say};
+use crate::input::is_stdin;
+use crate::output::Output;
+use crate::study;
+use findings::{Findings, Origin};
+
+pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
+    let output = args.preview.as_deref().map(|path| open(path, args)).transpose()?;
+    let loaded = match load(args) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            // A list is what was asked for, unless a picture was.
+            let Some(listed) = series::of(&error).filter(|_| output.is_none()) else {
+                return Err(error);
+            };
+            return print(&series::render(&args.image, listed, args.json)?);
+        }
+    };
+    let origin = Origin::new(&args.image);
+    let volume = &loaded.volume;
+    let (findings, warnings) = Findings::new(&origin, &loaded)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&findings)? + "\n"
+    } else {
+        r1seg::sanitize_terminal(&text::render(&findings, &warnings)).into_owned()
+    };
+    if let (Some(output), Some(path)) = (&output, &args.preview) {
+        let picture = study::picture(volume, &[], &[], &text::looks_like(&findings));
+        if cancel.is_cancelled() {
+            return Err(r1seg::Error::Cancelled.into());
+        }
+        let mut stage = output.stage()?;
+        stage.write(path, &study::png(&picture)?)?;
+        stage.commit(&[])?;
+        say!("r1seg: preview {}", path.display());
+    }
+    print(&text)
+}
+
+/// All at once: a reader who leaves early, as `head` does, is missed quietly.
+fn print(text: &str) -> Result<Exit> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Answered)
+}
+
+fn load(args: &InspectArgs) -> Result<Loaded> {
+    let options = args.volume.read_options();
+    if !is_stdin(&args.image) {
+        return Ok(read(&args.image, &options)?);
+    }
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(CliError::usage(
+            "standard input is the terminal, not a volume",
+            "name a file, or send one: r1seg inspect - < ct.nii.gz",
+        ));
+    }
+    Ok(read_from(stdin.lock(), "standard input", &options)?)
+}
+
+/// Checks, before anything is read, that the picture can be written.
+fn open(path: &Path, args: &InspectArgs) -> Result<Output> {
+    let refuse = |code, what: &str, fix: &str| CliError {
+        code,
+        kind: ErrorKind::CannotCreate,
+        what: what.to_string(),
+        path: Some(path.to_path_buf()),
+        fix: Some(fix.to_string()),
+    };
+    if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        let what = "the preview is a PNG picture, and the file name says otherwise";
+        return Err(refuse("R-OUT-04", what, "end the name in .png").into());
+    }
+    let inputs = [Some(&args.image), args.volume.affine_from.as_ref()];
+    let mut inputs = inputs.into_iter().flatten().filter_map(|input| input.canonicalize().ok());
+    let replaces = |picture: PathBuf| {
+        // Any file in the folder of a study may be one of its slices.
+        inputs.any(|input| input == picture || input.is_dir() && picture.starts_with(&input))
+    };
+    if path.canonicalize().is_ok_and(replaces) {
+        let what = "the output would replace the input";
+        return Err(refuse("R-OUT-06", what, "choose another name for the picture").into());
+    }
+    let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+    Output::open(None, overwrite, &[path.to_path_buf()])
+}
+
+/// Whether a file begins as gzip does.
+fn is_gzip(path: &Path) -> std::io::Result<bool> {
+    let mut start = [0; 2];
+    File::open(path)?.read_exact(&mut start)?;
+    Ok(start == [0x1f, 0x8b])
+}

@@ -1,0 +1,185 @@
+//! The part of a report that is about one answer.
+
+use std::time::Duration;
+
+use r1seg::{Answer, FinishReason, SegToken};
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AnswerReport {
+    #[serde(flatten)]
+    said: Said,
+    /// Of the masks that it got: one, or none.
+    pub(crate) labels: Vec<u8>,
+    timings_ms: AnswerTimingsMs,
+}
+
+/// Words, and what stands in them.
+#[derive(Debug, Serialize)]
+pub(super) struct Said {
+    prompt: String,
+    answer: String,
+    finish_reason: &'static str,
+    tokens: Tokens,
+    status: &'static str,
+    seg_token: Seg,
+    boxes: Vec<BoxReport>,
+    windows: Vec<WindowReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tokens {
+    prompt: usize,
+    generated: usize,
+    ids: Vec<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Seg {
+    present: bool,
+    count: usize,
+    positions: Vec<usize>,
+    logprobs: Vec<f32>,
+}
+
+#[derive(Debug, Serialize)]
+struct BoxReport {
+    text: [f64; 6],
+    model_voxels: [[usize; 3]; 2],
+}
+
+#[derive(Debug, Serialize)]
+struct WindowReport {
+    start: [i64; 3],
+    answer: String,
+    finish_reason: &'static str,
+    seg_token: Seg,
+}
+
+#[derive(Debug, Serialize)]
+struct AnswerTimingsMs {
+    prefill: f64,
+    decode: f64,
+    mask: f64,
+    postprocess: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct TimingsMs {
+    load: f64,
+    io: f64,
+    preprocess: f64,
+    vit: f64,
+    projector: f64,
+    prefill: f64,
+    decode: f64,
+    mask: f64,
+    postprocess: f64,
+    pub(crate) save: f64,
+    pub(crate) total: f64,
+}
+
+impl AnswerReport {
+    /// `grid` is the model's, `[D, H, W]`.
+    pub(super) fn new(prompt: &str, answer: &Answer, grid: [usize; 3]) -> Self {
+        let t = &answer.timings;
+        Self {
+            said: Said::new(prompt, answer, grid),
+            labels: Vec::new(),
+            timings_ms: AnswerTimingsMs {
+                prefill: ms(t.prefill),
+                decode: ms(t.decode),
+                mask: ms(t.mask),
+                postprocess: ms(t.postprocess),
+            },
+        }
+    }
+}
+
+impl Said {
+    pub(super) fn new(prompt: &str, answer: &Answer, grid: [usize; 3]) -> Self {
+        Self {
+            prompt: prompt.to_string(),
+            answer: answer.text.clone(),
+            finish_reason: finish(answer.finish_reason),
+            tokens: Tokens {
+                prompt: answer.prompt_tokens,
+                generated: answer.token_ids.len(),
+                ids: answer.token_ids.clone(),
+            },
+            status: answer.status().as_str(),
+            seg_token: seg(&answer.seg),
+            boxes: answer
+                .boxes
+                .iter()
+                .map(|b| {
+                    let voxels = b.to_voxels(grid);
+                    BoxReport {
+                        text: [b.d0, b.h0, b.w0, b.d1, b.h1, b.w1].map(f64::from),
+                        model_voxels: [voxels.min, voxels.max]
+                            .map(|corner| corner.map(|v| usize::try_from(v).unwrap_or(0))),
+                    }
+                })
+                .collect(),
+            windows: answer
+                .windows
+                .iter()
+                .map(|w| WindowReport {
+                    start: w.start,
+                    answer: w.text.clone(),
+                    finish_reason: finish(w.finish_reason),
+                    seg_token: seg(&w.seg),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TimingsMs {
+    /// Of all answers about one volume.
+    pub(super) fn new(load: Duration, io: Duration, answers: &[(String, Answer)]) -> Self {
+        let sum = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
+            ms(answers.iter().map(|(_, answer)| f(&answer.timings)).sum())
+        };
+        // What is done once for the volume is in the times of its first answer, and may be
+        // repeated in those of others.
+        let once = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
+            ms(answers.first().map(|(_, answer)| f(&answer.timings)).unwrap_or_default())
+        };
+        Self {
+            load: ms(load),
+            io: ms(io),
+            preprocess: once(|t| t.preprocess),
+            vit: once(|t| t.vit),
+            projector: once(|t| t.projector),
+            prefill: sum(|t| t.prefill),
+            decode: sum(|t| t.decode),
+            mask: sum(|t| t.mask),
+            postprocess: sum(|t| t.postprocess),
+            save: 0.0,
+            total: 0.0,
+        }
+    }
+}
+
+/// Milliseconds, to the microsecond.
+pub(crate) fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn finish(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Cancelled => "cancelled",
+    }
+}
+
+fn seg(tokens: &[SegToken]) -> Seg {
+    Seg {
+        present: !tokens.is_empty(),
+        count: tokens.len(),
+        positions: tokens.iter().map(|t| t.position).collect(),
+        logprobs: tokens.iter().map(|t| t.logprob).collect(),
+    }
+}

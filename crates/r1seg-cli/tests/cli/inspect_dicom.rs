@@ -1,0 +1,120 @@
+//! What `inspect` says about a study of several series.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::usage::snapshot;
+use crate::{Desk, Run, finish};
+
+/// An element in explicit little-endian form.
+fn element(group: u16, number: u16, vr: &str, value: &[u8]) -> Vec<u8> {
+    let mut value = value.to_vec();
+    if value.len() % 2 == 1 {
+        value.push(if vr == "UI" { 0 } else { b' ' });
+    }
+    let mut bytes = [group.to_le_bytes(), number.to_le_bytes()].concat();
+    bytes.extend(vr.bytes());
+    if vr == "OW" {
+        bytes.extend([0, 0]);
+        bytes.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+    } else {
+        bytes.extend(u16::try_from(value.len()).unwrap().to_le_bytes());
+    }
+    bytes.extend(value);
+    bytes
+}
+
+/// Writes one slice of 8 x 8 voxels at `z` mm.
+fn slice(desk: &Desk, name: &str, series: &str, modality: &str, z: f64) {
+    let us = |value: u16| value.to_le_bytes().to_vec();
+    let syntax = element(2, 0x10, "UI", b"1.2.840.10008.1.2.1");
+    let pixels: Vec<u8> = (0..64_i16).flat_map(|n| (n * 16 - 900).to_le_bytes()).collect();
+    let file = [
+        vec![0; 128],
+        b"DICM".to_vec(),
+        element(2, 0, "UL", &u32::try_from(syntax.len()).unwrap().to_le_bytes()),
+        syntax,
+        element(8, 0x16, "UI", b"1.2.840.10008.5.1.4.1.1.2"),
+        element(8, 0x18, "UI", format!("1.2.3.{series}.{}", z + 100.0).as_bytes()),
+        element(8, 0x60, "CS", modality.as_bytes()),
+        element(8, 0x103e, "LO", b"CANARY SERIES"),
+        element(0x10, 0x10, "PN", b"CANARY^JOHN"),
+        element(0x20, 0xe, "UI", format!("1.2.3.{series}").as_bytes()),
+        element(0x20, 0x32, "DS", format!("-4\\-4\\{z}").as_bytes()),
+        element(0x20, 0x37, "DS", b"1\\0\\0\\0\\1\\0"),
+        element(0x28, 2, "US", &us(1)),
+        element(0x28, 4, "CS", b"MONOCHROME2"),
+        element(0x28, 0x10, "US", &us(8)),
+        element(0x28, 0x11, "US", &us(8)),
+        element(0x28, 0x30, "DS", b"0.75\\0.75"),
+        element(0x28, 0x100, "US", &us(16)),
+        element(0x28, 0x101, "US", &us(16)),
+        element(0x28, 0x102, "US", &us(15)),
+        element(0x28, 0x103, "US", &us(1)),
+        element(0x28, 0x1052, "DS", b"0"),
+        element(0x28, 0x1053, "DS", b"1"),
+        element(0x7fe0, 0x10, "OW", &pixels),
+    ];
+    fs::create_dir_all(desk.path("study")).unwrap();
+    fs::write(desk.path("study").join(name), file.concat()).unwrap();
+}
+
+/// Two CT series, one of them with a gap, and one of MR.
+fn study() -> Desk {
+    let desk = Desk::new();
+    for (n, z) in [0.0, 2.5, 5.0, 7.5, 10.0].into_iter().enumerate() {
+        slice(&desk, &format!("a{n}"), "1", "CT", z);
+        slice(&desk, &format!("b{n}"), "2", "CT", if n == 4 { 20.0 } else { z });
+        slice(&desk, &format!("c{n}"), "3", "MR", z);
+    }
+    desk
+}
+
+fn inspect(desk: &Desk, args: &str) -> Run {
+    finish(desk.command().arg("inspect").args(args.split_whitespace()))
+}
+
+#[test]
+fn d1_a_study_of_several_series_is_listed() {
+    let desk = study();
+    let run = inspect(&desk, "study");
+    assert_eq!(run.stderr, "");
+    snapshot(&desk, "inspect_series", &run.succeeds().stdout);
+
+    let listed = inspect(&desk, "study --json");
+    let listed: Value = serde_json::from_str(&listed.succeeds().stdout).unwrap();
+    assert_eq!(listed["verdict"], "choose");
+    let series = listed["series"].as_array().unwrap();
+    let usable: Vec<_> = series.iter().filter(|s| s["fault"].is_null()).collect();
+    let [usable] = usable.as_slice() else { panic!("{listed}") };
+    assert_eq!(usable["shape"], json!([5, 8, 8]));
+    assert_eq!(usable["spacing_mm"], json!([2.5, 0.75, 0.75]));
+
+    // As listed, by number or by id.
+    for name in [usable["number"].to_string(), usable["id"].as_str().unwrap().to_string()] {
+        let run = inspect(&desk, &format!("study --series {name} --json"));
+        let found: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+        assert_eq!(found["input"]["shape"], usable["shape"]);
+        assert_eq!((&found["input"]["kind"], &found["verdict"]), (&json!("dicom"), &json!("ok")));
+    }
+}
+
+#[test]
+fn d1_a_series_that_is_not_there_and_a_picture_of_none_are_errors() {
+    let desk = study();
+    inspect(&desk, "study --series 9").fails(2, "R-DCM-03").says("no such series");
+    inspect(&desk, "study --preview p.png").fails(65, "R-DCM-02").says("--series");
+    desk.is_empty_but_for(&["study"]);
+}
+
+#[test]
+fn no_name_of_a_patient_is_shown() {
+    let desk = study();
+    for args in
+        ["study", "study --json", "study --series 1", "study --series 2", "study --series 9"]
+    {
+        let run = inspect(&desk, args);
+        assert!(!format!("{run:?}").contains("CANARY"), "{run:?}");
+    }
+}

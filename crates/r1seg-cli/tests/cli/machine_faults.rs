@@ -1,0 +1,185 @@
+//! The machine's faults: memory, storage, signals, threads, odd numbers and odd paths.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{Desk, data, finish, nifti};
+
+/// A copy of the small checkpoint whose header promises a tensor of 1 TiB, in a file with a hole.
+fn huge_checkpoint(desk: &Desk) -> bool {
+    const HUGE: u64 = 1 << 40;
+    fs::create_dir(desk.path("model")).unwrap();
+    for entry in fs::read_dir(data("phi3")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, desk.path("model").join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let path = desk.path("model/model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let (header, tensors) = bytes[8..].split_at(length);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let (start, end) = (tensors.len() as u64, tensors.len() as u64 + HUGE);
+    header["huge"] =
+        serde_json::json!({"dtype": "F32", "shape": [HUGE / 4], "data_offsets": [start, end]});
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(&header);
+    file.extend(tensors);
+    fs::write(&path, &file).unwrap();
+    // Not every file system has such large files.
+    let file_length = 8 + header.len() as u64 + end;
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(file_length).is_ok()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn r1_a_model_that_memory_cannot_hold_is_refused_with_numbers_before_it_is_loaded() {
+    let desk = Desk::new();
+    if !huge_checkpoint(&desk) {
+        eprintln!("skipped: no file of 1 TiB here");
+        return;
+    }
+    let run = desk.infer_with(&desk.path("model"));
+    run.fails(75, "R-MEM-01").says("needs about 1024.0 GiB of memory, and ").says("fix: ");
+    run.says("model\n");
+    desk.is_empty_but_for(&["model"]);
+}
+
+/// The limit on the size of files stands in for a full disk: both fail in the middle of a file.
+#[cfg(unix)]
+#[test]
+fn r2_a_disk_that_is_full_leaves_nothing_half_written() {
+    let desk = Desk::new();
+    let image = nifti(&desk, "ct.nii.gz");
+    for options in ["--out out", "--mask m.nii --report r.json"] {
+        let infer = desk.bare_command(&image, options);
+        let mut command = desk.command_of("sh");
+        // Without the trap a signal would end the process.
+        command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"]);
+        command.arg(infer.get_program()).args(infer.get_args());
+        let run = finish(&mut command);
+        assert_eq!(run.code, Some(74), "{run:#?}");
+        run.says("error[R-OUT-05]: writing failed").says("fix: check the space left");
+        assert!(!run.stderr.contains(".part"), "{run:#?}");
+        desk.is_empty_but_for(&["ct.nii.gz"]);
+    }
+}
+
+#[test]
+fn r5_there_are_as_many_threads_as_allowed() {
+    let desk = Desk::new();
+    let threads = |command: &mut std::process::Command| -> Option<Value> {
+        command.args(["bench", "-o", "json", "--device", "cpu", "-m"]).arg(data("phi3"));
+        let bench: Value = serde_json::from_slice(&command.output().unwrap().stdout).ok()?;
+        Some(bench["threads"].clone())
+    };
+    for count in [1, 3] {
+        let mut command = desk.command();
+        command.env("RAYON_NUM_THREADS", count.to_string());
+        assert_eq!(threads(&mut command).unwrap(), count);
+    }
+    // A processor set is what a container without a quota has; the standard library reads both.
+    let mut command = desk.command_of("taskset");
+    command.args(["-c", "0", env!("CARGO_BIN_EXE_r1seg")]).env_remove("RAYON_NUM_THREADS");
+    if command
+        .get_program()
+        .to_str()
+        .is_some_and(|p| std::process::Command::new(p).output().is_ok())
+    {
+        assert_eq!(threads(&mut command).unwrap(), 1);
+    }
+}
+
+/// A numpy array of the demo model's size.
+fn npy_of(value: f32) -> Vec<u8> {
+    let mut file = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (32, 256, 256), }";
+    file.extend(format!("{header:<117}\n").bytes());
+    file.extend((0..32 * 256 * 256).flat_map(|n| (value * (n % 97) as f32).to_le_bytes()));
+    file
+}
+
+#[test]
+fn r6_numbers_too_small_for_a_processor_to_like_cost_no_more_than_others() {
+    let desk = Desk::new();
+    let seconds = |name: &str, value: f32| -> f64 {
+        fs::write(desk.path(name), npy_of(value)).unwrap();
+        let once = |_| -> f64 {
+            let run = desk.run([
+                "infer",
+                "-m",
+                "demo",
+                "-i",
+                name,
+                "--preprocess",
+                "none",
+                "-p",
+                "Liver?",
+                "--json",
+                "--report",
+                "r.json",
+                "--force",
+                "--max-new-tokens",
+                "4",
+                "--device",
+                "cpu",
+            ]);
+            let report: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+            let stages = ["preprocess", "vit", "projector", "prefill", "decode", "mask"];
+            stages.iter().map(|s| report["timings_ms"][s].as_f64().unwrap()).sum::<f64>() / 1e3
+        };
+        (0..3).map(once).fold(f64::INFINITY, f64::min)
+    };
+    let ordinary = seconds("ordinary.npy", 0.01);
+    let denormal = seconds("denormal.npy", 1e-42);
+    eprintln!("ordinary {ordinary:.3} s, denormal {denormal:.3} s");
+    assert!(denormal < 2.0 * ordinary, "{denormal} s, but {ordinary} s for ordinary numbers");
+}
+
+#[cfg(unix)]
+#[test]
+fn r8_paths_need_not_be_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let desk = Desk::new();
+    let odd = |name: &[u8]| desk.folder.path().join(std::ffi::OsStr::from_bytes(name));
+    // Not every file system takes such names.
+    if fs::copy(data("phi3/golden/volume.npy"), odd(b"v\xff.npy")).is_err() {
+        eprintln!("skipped: names must be UTF-8 here");
+        return;
+    }
+    desk.infer_volume(&odd(b"v\xff.npy"), "").succeeds();
+    fs::write(odd(b"q\xff.txt"), "Liver?").unwrap();
+    let mut command = desk.command();
+    command.args(["infer", "--max-new-tokens", "2", "-m"]).arg(data("phi3"));
+    command.arg("-i").arg(odd(b"v\xff.npy"));
+    command.arg("-p").arg(std::ffi::OsStr::from_bytes(b"@q\xff.txt"));
+    command.arg("--mask").arg(odd(b"m\xff.npy")).arg("--report").arg(odd(b"r\xff.json"));
+    finish(&mut command).succeeds();
+    assert!(odd(b"r\xff.json").is_file());
+}
+
+#[test]
+fn r8_paths_longer_than_the_system_takes_are_refused() {
+    let desk = Desk::new();
+    let long = format!("{}x.nii.gz", "folder/".repeat(600));
+    desk.infer_volume(long.as_ref(), "").fails(66, "R-IN-02");
+    let image = nifti(&desk, "ct.nii.gz");
+    desk.infer_volume(&image, &format!("--out {long}")).fails(73, "R-OUT-02");
+    desk.run_infer(&image, &format!("--mask {long}")).fails(73, "R-OUT-02");
+    let name = format!("{}.nii.gz", "n".repeat(300));
+    desk.run_infer(&image, &format!("--mask {name}")).fails(73, "R-OUT-02");
+    desk.is_empty_but_for(&["ct.nii.gz"]);
+}
+
+#[test]
+fn r8_numbers_have_points_whatever_the_language() {
+    let desk = Desk::new();
+    let image = nifti(&desk, "ct.nii.gz");
+    let mut command = desk.infer_command(&image, "--json");
+    let run = finish(command.env("LC_ALL", "de_DE.UTF-8").env("LANG", "de_DE.UTF-8"));
+    let report: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    assert_eq!(report["input"]["spacing_mm"][0], 5.0);
+}

@@ -1,0 +1,205 @@
+use r1seg_volume::{AffineSource, ReadOptions, Voxels};
+
+use crate::builder::{Dcm, codes, error, expected_hu, load, load_with, series};
+
+#[test]
+fn d4_slices_are_sorted_by_position_not_by_name() {
+    let loaded = load(&series(7));
+    let g = loaded.volume.geometry();
+    assert_eq!((g.shape(), g.affine_source()), ([7, 4, 6], AffineSource::Dicom));
+    assert_eq!(
+        g.affine().unwrap()[..3],
+        [[-0.7, 0.0, 0.0, 20.0], [0.0, -0.8, 0.0, 30.0], [0.0, 0.0, 2.5, 40.0]]
+    );
+    assert_eq!(*loaded.volume.voxels(), Voxels::from(expected_hu(7)));
+    assert_eq!(codes(&loaded), [""; 0]);
+    // The same, acquired from the top down and numbered so.
+    let mut reversed = series(7);
+    reversed.reverse();
+    assert_eq!(load(&reversed).volume, loaded.volume);
+}
+
+#[test]
+fn d4_every_orientation_puts_every_voxel_where_it_belongs() {
+    let axes: Vec<[f64; 3]> = (0..6)
+        .map(|n| std::array::from_fn(|m| if m == n % 3 { 1.0 - 2.0 * (n / 3) as f64 } else { 0.0 }))
+        .collect();
+    let mut seen = 0;
+    for row in &axes {
+        for column in axes.iter().filter(|c| row.iter().zip(*c).all(|(a, b)| a * b == 0.0)) {
+            let normal: [f64; 3] = std::array::from_fn(|n| {
+                let (a, b) = ((n + 1) % 3, (n + 2) % 3);
+                row[a] * column[b] - row[b] * column[a]
+            });
+            let at = |i: f64, j: f64, k: f64| -> [f64; 3] {
+                let origin = [1.0, 2.0, 3.0];
+                std::array::from_fn(|n| {
+                    origin[n] + 0.7 * i * row[n] + 0.8 * j * column[n] + 2.5 * k * normal[n]
+                })
+            };
+            let mut files = series(5);
+            for (k, file) in files.iter_mut().enumerate() {
+                let [a, b, c] = *row;
+                let [d, e, f] = *column;
+                file.position(at(0.0, 0.0, k as f64)).orientation([a, b, c, d, e, f]);
+            }
+            files.rotate_left(2);
+            let volume = load(&files).volume;
+            assert_eq!(*volume.voxels(), Voxels::from(expected_hu(5)));
+            let [x, y, z] = at(5.0, 3.0, 4.0);
+            let world = volume.geometry().world_mm([5.0, 3.0, 4.0]).unwrap();
+            let apart = [world[0] + x, world[1] + y, world[2] - z];
+            assert!(apart.iter().all(|mm| mm.abs() < 1e-9), "{row:?} {column:?} {apart:?}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 24);
+}
+
+#[test]
+fn d2_missing_slice_is_a_gap_in_mm() {
+    let mut files = series(8);
+    files.remove(3);
+    let error = error(&files);
+    assert_eq!(
+        error.to_string(),
+        "gap of 5.000 mm between slices 3 and 4 of 7; the others are 2.500 mm apart"
+    );
+    assert_eq!(error.code(), "R-DCM-13");
+    assert!(error.fix().unwrap().contains("--allow-gaps"));
+}
+
+#[test]
+fn d2_allowed_gap_is_interpolated_and_said() {
+    let mut files = series(8);
+    files.remove(3);
+    let loaded = load_with(&files, &ReadOptions::default().with_allow_gaps(true)).unwrap();
+    assert_eq!(codes(&loaded), ["W-GAPS"]);
+    // Values are linear in k, so that the missing slice comes out as it was.
+    assert_eq!(loaded.volume, load(&series(8)).volume.clone());
+}
+
+#[test]
+fn d2_steps_of_five_percent_are_rounding() {
+    let mut files = series(6);
+    files[5].position([-20.0, -30.0, 52.5 + 0.12]);
+    let volume = load(&files).volume;
+    assert!((volume.geometry().spacing_mm().unwrap()[0] - 12.62 / 5.0).abs() < 1e-12);
+    files[5].position([-20.0, -30.0, 52.5 + 0.13]);
+    assert_eq!(error(&files).code(), "R-DCM-13");
+}
+
+#[test]
+fn d2_slices_at_one_position_are_counted() {
+    let mut files = series(5);
+    files.extend(series(5).into_iter().map(|mut file| {
+        let Some((_, crate::builder::Value::Text(uid))) = file.elements.get(&(8, 0x18)) else {
+            panic!()
+        };
+        let uid = format!("{uid}.2");
+        file.instance(&uid);
+        file
+    }));
+    let error = error(&files);
+    assert_eq!(
+        error.to_string(),
+        "not one volume: 10 slices lie at 5 distinct position(s) (time points, or copies)"
+    );
+    assert_eq!(error.code(), "R-DCM-14");
+}
+
+#[test]
+fn d2_copies_of_one_instance_are_left_out() {
+    let mut files = series(5);
+    files.push(Dcm::slice(2));
+    let loaded = load(&files);
+    assert_eq!(codes(&loaded), ["W-DUPLICATE"]);
+    assert_eq!(loaded.volume, load(&series(5)).volume);
+}
+
+#[test]
+fn d3_tilt_is_refused_with_its_angle() {
+    let mut files = series(5);
+    for (k, file) in files.iter_mut().enumerate() {
+        let mm = 2.5 * k as f64;
+        file.position([-20.0, -30.0 + mm * 20_f64.to_radians().tan(), 40.0 + mm]);
+    }
+    let error = error(&files);
+    assert_eq!(
+        error.to_string(),
+        "gantry tilt: slices are shifted along their planes, 20.00 degrees"
+    );
+    assert_eq!(error.code(), "R-DCM-15");
+    assert!(error.fix().unwrap().contains("dcm2niix"));
+}
+
+#[test]
+fn d3_tilted_gantry_whose_slices_are_stacked_along_the_normal_is_no_tilt() {
+    let mut files = series(5);
+    let (sin, cos) = 20_f64.to_radians().sin_cos();
+    for (k, file) in files.iter_mut().enumerate() {
+        let mm = 2.5 * k as f64;
+        file.orientation([1.0, 0.0, 0.0, 0.0, cos, sin]);
+        file.position([0.0, -mm * sin, mm * cos]);
+    }
+    let spacing = load(&files).volume.geometry().spacing_mm().unwrap();
+    assert!(spacing.iter().zip([2.5, 0.8, 0.7]).all(|(a, b)| (a - b).abs() < 1e-9));
+}
+
+#[test]
+fn d3_slices_that_differ_are_no_volume() {
+    type Change = fn(&mut Dcm);
+    let changes: [(Change, &str); 4] = [
+        (
+            |f| {
+                f.orientation([1.0, 0.0, 0.0, 0.0, 0.995, 0.0998]);
+            },
+            "their orientation",
+        ),
+        (
+            |f| {
+                f.text((0x28, 0x30), "DS", "0.8\\0.71");
+            },
+            "their pixel spacing",
+        ),
+        (
+            |f| {
+                f.words((0x28, 0x10), &[6]).words((0x28, 0x11), &[4]);
+            },
+            "their rows or columns",
+        ),
+        (
+            |f| {
+                f.position([-19.0, -30.0, 45.0]);
+            },
+            "their position along the planes",
+        ),
+    ];
+    for (change, what) in changes {
+        let mut files = series(5);
+        change(&mut files[2]);
+        let error = error(&files);
+        assert_eq!(error.to_string(), format!("not one volume: the slices differ in {what}"));
+        assert_eq!(error.code(), "R-DCM-16");
+    }
+}
+
+#[test]
+fn missing_place_is_named() {
+    for (tag, name) in [
+        ((0x20, 0x32), "ImagePositionPatient"),
+        ((0x20, 0x37), "ImageOrientationPatient"),
+        ((0x28, 0x30), "PixelSpacing"),
+    ] {
+        for text in [None, Some("1\\x\\3\\4\\5\\6"), Some("nan\\inf")] {
+            let mut files = series(5);
+            match text {
+                None => files[1].remove(tag),
+                Some(text) => files[1].text(tag, "DS", text),
+            };
+            let error = error(&files);
+            assert_eq!(error.to_string(), format!("{name} is missing or not readable"));
+            assert_eq!(error.code(), "R-DCM-05");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Reading DICOM series through the public interface. One module a concern: `series` holds which
+//! files make a volume, `geometry` how slices are placed, `pixels` how stored numbers are read,
+//! `hostile` what must be refused and how, `real` checks on real CT (see its first lines).
+//! Tests are named for the rows of the fault list, D1 to D10.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "clippy.toml allows these in tests, but does not see that helpers are of tests"
+)]
+
+mod builder;
+mod encoders;
+mod geometry;
+mod hostile;
+mod pixels;
+mod real;
+mod series;
