@@ -6,10 +6,16 @@ use std::path::Path;
 use std::{env, fs};
 
 #[allow(dead_code, reason = "seeds are made, not read")]
-#[path = "../../tests/formats/builder.rs"]
+#[path = "../../../tests/dicom/builder.rs"]
 mod builder;
+mod dicom;
+#[path = "../../../tests/dicom/encoders.rs"]
+mod encoders;
+#[allow(dead_code, reason = "seeds are made, not read")]
+#[path = "../../../tests/formats/builder.rs"]
+mod files;
 
-use builder::{Nifti, gzip, npy, npy_with, nrrd};
+use files::{Nifti, gzip, npy, npy_with, nrrd};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -22,6 +28,7 @@ fn main() -> io::Result<()> {
         ("npy", npy_seeds()),
         ("npz", npz_seeds()),
         ("nrrd", nrrd_seeds()),
+        ("dicom", dicom::seeds()),
     ] {
         let folder = Path::new(&folder).join(target);
         fs::create_dir_all(&folder)?;
