@@ -11,6 +11,11 @@ pub(crate) const QUATERNION_TOLERANCE_F64: f64 = f64::EPSILON * 3.0;
 
 /// A volume of cells narrower than this in any direction, relative to their edges, is flat.
 const SINGULAR: f64 = 1e-6;
+/// No position is farther away and no voxel longer, in mm or the unit of the file (mm of a light
+/// hour): products of what is smaller stay far from the ends of f64.
+const FARTHEST: f64 = 1e15;
+/// No voxel is shorter.
+const SHORTEST: f64 = 1e-15;
 
 pub(crate) fn from_rows(rows: [[f64; 4]; 3]) -> Affine {
     [rows[0], rows[1], rows[2], [0.0, 0.0, 0.0, 1.0]]
@@ -83,6 +88,9 @@ pub(crate) fn defect(a: &Affine) -> Option<&'static str> {
     let zooms = zooms(a);
     if zooms.contains(&0.0) {
         return Some("a voxel axis has no length");
+    }
+    if a.iter().flatten().any(|v| FARTHEST < v.abs()) || zooms.iter().any(|mm| *mm < SHORTEST) {
+        return Some("its numbers are too large or too small for lengths");
     }
     if determinant(a).abs() < SINGULAR * zooms[0] * zooms[1] * zooms[2] {
         return Some("it is singular: two voxel axes run along each other");
@@ -203,5 +211,16 @@ mod tests {
         assert_eq!(defect(&a), Some("a voxel axis has no length"));
         a[0][3] = f64::NAN;
         assert_eq!(defect(&a), Some("it holds NaN or infinity"));
+    }
+
+    #[test]
+    fn lengths_whose_products_leave_f64_are_a_defect() {
+        for mm in [1e-120, 1e-16, 1e16, 1e200] {
+            let a = from_rows([[mm, 0.0, 0.0, 0.0], [0.0, mm, 0.0, 0.0], [0.0, 0.0, mm, 0.0]]);
+            assert_eq!(defect(&a), Some("its numbers are too large or too small for lengths"));
+        }
+        let mut a = from_rows([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        a[2][3] = f64::MAX;
+        assert!(defect(&a).is_some());
     }
 }

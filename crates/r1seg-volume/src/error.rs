@@ -391,7 +391,7 @@ impl Error {
             E::NiftiFrames { frames, .. } => {
                 return Some(format!("choose one of them: --frame 0..{}", frames - 1));
             }
-            E::FrameRange { frames: 1, .. } => "leave --frame out",
+            E::FrameRange { frames: 0 | 1, .. } => "leave --frame out",
             E::FrameRange { frames, .. } => {
                 return Some(format!("choose one of them: --frame 0..{}", frames - 1));
             }

@@ -1,5 +1,7 @@
 //! What the numbers of a volume mean, and how they are brought to `0..=1`.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use crate::Voxels;
@@ -124,7 +126,7 @@ pub fn foreground_percentiles(voxels: &Voxels) -> Option<(f32, f32)> {
     }
 }
 
-/// `(clip(v, low, high) - low) / (high - low)`, which is in `0..=1`; all 0 if `high <= low`.
+/// `(clip(v, low, high) - low) / (high - low)`, which is in `0..=1`; all 0 unless `low < high`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rescale {
     low: f32,
@@ -144,10 +146,17 @@ impl Rescale {
 
     /// The rescaled value.
     pub fn apply(&self, v: f32) -> f32 {
-        if self.high <= self.low {
+        // Not `<=`, which is false for NaN, too.
+        if !matches!(self.low.partial_cmp(&self.high), Some(Ordering::Less)) {
             return 0.0;
         }
-        (v.clamp(self.low, self.high) - self.low) / (self.high - self.low)
+        let (v, width) = (v.clamp(self.low, self.high), self.high - self.low);
+        if width.is_finite() {
+            return (v - self.low) / width;
+        }
+        // The ends are finite, but too far apart for f32.
+        let [v, low, high] = [v, self.low, self.high].map(f64::from);
+        ((v - low) / (high - low)) as f32
     }
 }
 
@@ -203,6 +212,14 @@ mod tests {
     fn rescale_clips_to_the_unit_range() {
         let rescaled = [-5.0, 0.0, 1.0, 4.0, 9.0].map(|v| Rescale::new(0.0, 4.0).apply(v));
         assert_eq!(rescaled, [0.0, 0.0, 0.25, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn ends_too_far_apart_for_f32_rescale_to_the_unit_range() {
+        let rescale = Rescale::new(f32::MIN, f32::MAX);
+        let rescaled = [f32::MIN, 0.0, f32::MAX / 2.0, f32::MAX].map(|v| rescale.apply(v));
+        assert_eq!(rescaled, [0.0, 0.5, 0.75, 1.0]);
+        assert_eq!(Rescale::new(f32::NAN, 1.0).apply(0.5), 0.0);
     }
 
     #[test]

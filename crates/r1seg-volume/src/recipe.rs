@@ -108,7 +108,10 @@ impl Recipe {
                 intensity::percentiles(voxels, REFSEG_PERCENTILES).map(|[low, high]| (low, high))
             }
             Self::None | Self::M3dCap => intensity::min_max(voxels),
-            Self::Window { level, width } => Some((level - width / 2.0, level + width / 2.0)),
+            Self::Window { level, width } => {
+                let end = |half: f32| (level + half).clamp(f32::MIN, f32::MAX);
+                Some((end(-width / 2.0), end(width / 2.0)))
+            }
         };
         let (low, high) = ends.ok_or(Error::EmptyShape { shape })?;
 
@@ -319,6 +322,15 @@ mod tests {
         let prepared = Recipe::Window { level: 40.0, width: 400.0 }.apply(&v).unwrap();
         assert_eq!(prepared.crop().start, [0, 0, 2]);
         assert_eq!(prepared.to_f32(), [0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_window_beyond_f32_ends_where_f32_does() {
+        let v = volume([1, 1, 3], |n| [f32::MIN, -3e38, 0.0][n]);
+        let prepared = Recipe::Window { level: -3e38, width: 3e38 }.apply(&v).unwrap();
+        let [low, high] = [0, 1].map(|n| prepared.to_f32()[n]);
+        assert_eq!(prepared.crop().start, [0, 0, 1]);
+        assert!((0.21..0.22).contains(&low) && high == 1.0, "{low} {high}");
     }
 
     #[test]

@@ -14,9 +14,11 @@ pub(super) struct Frame {
     bytes: u64,
 }
 
-/// The number of the frame that the options choose out of `count`; `None` if they must but do not.
+/// The number of the frame that the options choose out of `count`; `None` if they must but do not, or
+/// if there is none to choose.
 pub(super) fn chosen(path: &Path, count: u64, options: &ReadOptions) -> Result<Option<u64>, Error> {
     match options.frame.map(|frame| u64::try_from(frame).unwrap_or(u64::MAX)) {
+        _ if count == 0 => Ok(None),
         None => Ok((count == 1).then_some(0)),
         Some(frame) if frame < count => Ok(Some(frame)),
         Some(frame) => Err(Error::FrameRange { path: path.to_owned(), frame, frames: count }),

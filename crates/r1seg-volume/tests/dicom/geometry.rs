@@ -133,6 +133,17 @@ fn d2_allowed_gap_is_interpolated_and_said() {
 }
 
 #[test]
+fn d2_gap_between_the_ends_of_f32_is_interpolated() {
+    let mut files = series(6);
+    files.remove(2);
+    for (file, slope) in files.iter_mut().zip(["2e35", "-2e35", "2e35", "1", "1"]) {
+        file.text((0x28, 0x1053), "DS", slope);
+    }
+    let loaded = load_with(&files, &ReadOptions::default().with_allow_gaps(true)).unwrap();
+    assert!(loaded.volume.voxels().iter().all(f32::is_finite));
+}
+
+#[test]
 fn d2_steps_of_five_percent_are_rounding() {
     let mut files = series(6);
     files[5].position([-20.0, -30.0, 52.5 + 0.12]);

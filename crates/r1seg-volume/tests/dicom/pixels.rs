@@ -203,6 +203,18 @@ fn d5_one_fractional_scale_is_kept_beside_16_bit_voxels() {
 }
 
 #[test]
+fn d5_scale_beyond_f32_never_gives_a_voxel_that_is_not_finite() {
+    let mut files = series(5);
+    files.iter_mut().for_each(|f| _ = f.text((0x28, 0x1053), "DS", "0.5"));
+    let mut all = files.clone();
+    all.iter_mut().for_each(|f| _ = f.text((0x28, 0x1052), "DS", "1e300"));
+    assert_eq!(error(&all).code(), "R-IN-09");
+    files[4].text((0x28, 0x1052), "DS", "1e300");
+    let loaded = load(&files);
+    assert_eq!((loaded.volume.voxels().get(119), codes(&loaded)), (Some(-356.5), vec!["W-NAN"]));
+}
+
+#[test]
 fn d5_slope_of_zero_is_taken_for_one() {
     let mut files = series(5);
     files.iter_mut().for_each(|f| _ = f.text((0x28, 0x1053), "DS", "0"));

@@ -133,3 +133,15 @@ fn n14_a_four_dimensional_array_has_its_frames_along_the_first_axis() {
         assert_eq!(frame(&file[..file.len() - 1], 0).unwrap_err().code(), "R-NPY-06");
     }
 }
+
+#[test]
+fn n14_an_array_of_no_frames_is_no_volume_whichever_is_asked_for() {
+    let bytes = npy("<i2", "False", "(0, 4, 5, 6)", &[]);
+    for error in [load(&bytes).unwrap_err(), frame(&bytes, 1).unwrap_err()] {
+        assert_eq!(
+            error.to_string(),
+            "array is 0x4x5x6; one 3D volume (D,H,W) or 1xDxHxW is needed"
+        );
+        assert_eq!(error.fix().as_deref(), Some("save it as one volume"));
+    }
+}

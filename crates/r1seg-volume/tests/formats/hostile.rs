@@ -166,6 +166,19 @@ fn n12_affines_that_cannot_hold_a_volume_are_refused() {
 }
 
 #[test]
+fn n12_lengths_whose_products_leave_f64_are_refused() {
+    for mm in [1e-120, 1e200] {
+        let mut n = Nifti::new([4, 4, 4]).version_2();
+        n.srow.as_flattened_mut().iter_mut().for_each(|v| *v *= mm);
+        let error = load(&n.counting()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the sform affine is not usable: its numbers are too large or too small for lengths"
+        );
+    }
+}
+
+#[test]
 fn voxel_offsets_into_or_before_the_header_are_refused() {
     for vox_offset in [-1.0, 100.0, 351.0, 352.5, f64::NAN, f64::INFINITY, 1e12] {
         let n = Nifti { vox_offset, ..Nifti::new([4, 4, 4]) };

@@ -154,6 +154,11 @@ fn lines_and_bytes_in_front_of_the_voxels_are_skipped() {
     assert_eq!(load(&nrrd(&fields, &packed)).unwrap().volume, plain);
     assert_eq!(code(&with(&["line skip: 7"])), "R-NRD-01");
     assert_eq!(code(&with(&["byte skip: 99999999999"])), "R-NRD-01");
+    let lines = [with(&["line skip: 99999999"]), vec![b'\n'; 5 << 20]].concat();
+    assert_eq!(
+        load(&gzip(&lines)).unwrap_err().to_string(),
+        "NRRD header is not readable: line skip goes over more than 4 MiB"
+    );
 }
 
 #[test]

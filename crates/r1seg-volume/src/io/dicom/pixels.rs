@@ -59,14 +59,13 @@ pub(super) fn read(
             let Some((data, n)) = source.fill::<f32>(|slice| slice.scale)? else {
                 return Err(Error::OutOfMemory { path: store.path.clone(), bytes: 0 });
             };
-            let voxels = make_finite(store.path.clone(), data.into(), warnings)?;
-            let voxels = match &grid.mixes {
-                Some(mixes) => mix(store, &voxels.to_f32(), mixes, source.plane())?.into(),
-                None => voxels,
-            };
-            (voxels, n)
+            (data.into(), n)
         }
     };
+    let mut voxels = make_finite(store.path.clone(), voxels, warnings)?;
+    if let Some(mixes) = &grid.mixes {
+        voxels = mix(store, &voxels.to_f32(), mixes, source.plane())?.into();
+    }
     if 0 < padding {
         let all = source.plane() * grid.slices.len();
         let text = format!(
@@ -94,7 +93,12 @@ fn mix(store: &Store, data: &[f32], mixes: &[Mix], plane: usize) -> Result<Vec<f
     for (low, share) in mixes {
         let pair = data.get(low * plane..).unwrap_or_default();
         let (a, b) = pair.split_at(plane.min(pair.len()));
-        out.extend(a.iter().zip(b).map(|(a, b)| a + (b - a) * share));
+        // In f64, which holds the difference of any two.
+        let mixed = |(a, b): (&f32, &f32)| {
+            let [a, b, share] = [*a, *b, *share].map(f64::from);
+            (a + (b - a) * share) as f32
+        };
+        out.extend(a.iter().zip(b).map(mixed));
     }
     Ok(out)
 }

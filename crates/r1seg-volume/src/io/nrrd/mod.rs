@@ -73,8 +73,10 @@ pub(super) fn geometry(
     Ok((geometry, warnings))
 }
 
-/// Most bytes and most lines that are passed over on the way to the voxels.
+/// Most bytes that are passed over on the way to the voxels.
 const MAX_SKIP: u64 = 256 << 20;
+/// Most bytes of lines, which are passed over one by one, and of the header before them.
+const MAX_LINES: u64 = 4 << 20;
 
 /// The header, the grid and its place, before any voxel is read.
 fn grid(
@@ -205,10 +207,14 @@ fn detached(header: &Source<'_>, name: &str) -> Result<Source<'static>, Error> {
 fn skip_line(source: &mut Source<'_>) -> Result<(), Error> {
     let mut byte = [0];
     while byte != *b"\n" {
-        if source.fill(&mut byte)? == 0 || MAX_SKIP < source.got() {
-            let reason = "line skip goes beyond the lines that there are";
-            return Err(Error::NrrdHeader { path: source.path(), reason });
-        }
+        let reason = if MAX_LINES < source.got() {
+            "line skip goes over more than 4 MiB"
+        } else if source.fill(&mut byte)? == 0 {
+            "line skip goes beyond the lines that there are"
+        } else {
+            continue;
+        };
+        return Err(Error::NrrdHeader { path: source.path(), reason });
     }
     Ok(())
 }
