@@ -82,7 +82,7 @@ Exit codes:
   70   a fault of r1seg
   73   the output exists already or cannot be created
   74   reading or writing failed
-  75   not enough memory
+  75   not enough memory, or the hub does not answer
   78   the model, its configuration or its tokenizer cannot be used
   130  stopped by Ctrl-C or by termination; nothing is left half-written";
 
