@@ -76,13 +76,12 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
         || path.starts_with(".")
         || path.starts_with("..")
         || path.starts_with("~");
-    if let Some(id) = path.to_str().filter(|_| !looks_like_a_path).map(ModelId::parse) {
-        // One word that is no short name is rather a folder that is not there.
-        if let Ok(id) = id {
-            let snapshot = Hub::from_env()?.resolve(&id)?;
-            let name = ModelName::of(&snapshot.path);
-            return Ok((CheckpointSource::Folder(snapshot.path), name));
-        }
+    // One word that is no short name is rather a folder that is not there.
+    let id = path.to_str().filter(|_| !looks_like_a_path).map(ModelId::parse);
+    if let Some(Ok(id)) = id {
+        let snapshot = Hub::from_env()?.resolve(&id)?;
+        let name = ModelName::of(&snapshot.path);
+        return Ok((CheckpointSource::Folder(snapshot.path), name));
     }
     Err(if looks_like_a_path {
         Error::ModelNotFound { path: path.to_path_buf() }.into()
