@@ -13,6 +13,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "r1seg-volume",
             "r1seg-tokenizer",
             "r1seg-convert",
+            "r1seg-hub",
             "r1seg-vit3d",
             "r1seg-projector",
             "r1seg-llm",
