@@ -11,8 +11,8 @@ pub(crate) const QUATERNION_TOLERANCE_F64: f64 = f64::EPSILON * 3.0;
 
 /// A volume of cells narrower than this in any direction, relative to their edges, is flat.
 const SINGULAR: f64 = 1e-6;
-/// No position is farther away and no voxel longer, in mm or the unit of the file (mm of a light
-/// hour): products of what is smaller stay far from the ends of f64.
+/// No position is farther away and no voxel longer, in mm (a light hour): products of what is smaller
+/// stay far from the ends of f64.
 const FARTHEST: f64 = 1e15;
 /// No voxel is shorter.
 const SHORTEST: f64 = 1e-15;

@@ -176,6 +176,11 @@ fn n12_lengths_whose_products_leave_f64_are_refused() {
             "the sform affine is not usable: its numbers are too large or too small for lengths"
         );
     }
+    // The limits are in mm.
+    let mut metres = Nifti { units: 1, ..Nifti::new([4, 4, 4]).version_2() };
+    metres.srow[0][3] = 1e14;
+    assert_eq!(code(&metres.counting()), "R-NII-10");
+    assert!(load(&Nifti { units: 2, ..metres }.counting()).is_ok());
 }
 
 #[test]

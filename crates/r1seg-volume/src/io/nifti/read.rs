@@ -184,7 +184,8 @@ fn place(
         check_pixdim(fields).map_err(|reason| unusable("pixdim", reason))?;
         (affine::from_pixdim(shape, &fields.pixdim), AffineSource::Pixdim)
     };
-    if let Some(reason) = affine::defect(&affine) {
+    let (affine_mm, other_unit) = in_mm(&affine, fields);
+    if let Some(reason) = affine::defect(&affine_mm) {
         return Err(unusable(source.as_str(), reason));
     }
     if source == AffineSource::Pixdim {
@@ -199,9 +200,9 @@ fn place(
     if source == AffineSource::Sform && is_set(fields.qform_code) {
         compare(&affine, qform, warnings);
     }
-    warnings.extend(findings::shear(&affine));
-    let affine = in_mm(affine, fields, warnings);
-    Ok(Geometry::from_nifti(shape, affine, source, fields.clone()))
+    warnings.extend(findings::shear(&affine_mm));
+    warnings.extend(other_unit);
+    Ok(Geometry::from_nifti(shape, affine_mm, source, fields.clone()))
 }
 
 /// nibabel resets codes outside the standard to 0.
@@ -247,14 +248,14 @@ fn compare(sform: &Affine, qform: Result<Affine, &'static str>, warnings: &mut V
 }
 
 /// Metres and micrometres become mm; nibabel leaves them, but volumes in mL depend on it.
-fn in_mm(affine: Affine, fields: &NiftiFields, warnings: &mut Vec<Warning>) -> Affine {
+fn in_mm(affine: &Affine, fields: &NiftiFields) -> (Affine, Option<Warning>) {
     let (unit, mm) = match fields.xyzt_units & 7 {
         1 => ("metres", 1e3),
         3 => ("micrometres", 1e-3),
-        _ => return affine,
+        _ => return (*affine, None),
     };
     let text = format!("the header is in {unit}: spacing, positions and volumes are given in mm");
-    warnings.push(Warning::new("W-UNITS", text));
     let scaled = |row: usize| affine[row].map(|v| v * mm);
-    affine::from_rows([scaled(0), scaled(1), scaled(2)])
+    let affine = affine::from_rows([scaled(0), scaled(1), scaled(2)]);
+    (affine, Some(Warning::new("W-UNITS", text)))
 }
