@@ -105,38 +105,25 @@ fn npy_of(value: f32) -> Vec<u8> {
 #[test]
 fn r6_numbers_too_small_for_a_processor_to_like_cost_no_more_than_others() {
     let desk = Desk::new();
-    let seconds = |name: &str, value: f32| -> f64 {
-        fs::write(desk.path(name), npy_of(value)).unwrap();
-        let once = |_| -> f64 {
-            let run = desk.run([
-                "infer",
-                "-m",
-                "demo",
-                "-i",
-                name,
-                "--preprocess",
-                "none",
-                "-p",
-                "Liver?",
-                "--json",
-                "--report",
-                "r.json",
-                "--force",
-                "--max-new-tokens",
-                "4",
-                "--device",
-                "cpu",
-            ]);
-            let report: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
-            let stages = ["preprocess", "vit", "projector", "prefill", "decode", "mask"];
-            stages.iter().map(|s| report["timings_ms"][s].as_f64().unwrap()).sum::<f64>() / 1e3
-        };
-        (0..3).map(once).fold(f64::INFINITY, f64::min)
+    let seconds = |name: &str| -> f64 {
+        let options = "--preprocess none -p Liver? --json --report r.json --force \
+                       --max-new-tokens 4 --device cpu";
+        let run =
+            desk.run(["infer", "-m", "demo", "-i", name].into_iter().chain(options.split(' ')));
+        let report: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+        let stages = ["preprocess", "vit", "projector", "prefill", "decode", "mask"];
+        stages.iter().map(|s| report["timings_ms"][s].as_f64().unwrap()).sum::<f64>() / 1e3
     };
-    let ordinary = seconds("ordinary.npy", 0.01);
-    let denormal = seconds("denormal.npy", 1e-42);
-    eprintln!("ordinary {ordinary:.3} s, denormal {denormal:.3} s");
-    assert!(denormal < 2.0 * ordinary, "{denormal} s, but {ordinary} s for ordinary numbers");
+    fs::write(desk.path("ordinary.npy"), npy_of(0.01)).unwrap();
+    fs::write(desk.path("denormal.npy"), npy_of(1e-42)).unwrap();
+    // In turns, and the quickest of several, since other tests run at the same time. Processors
+    // that trap on such numbers are slower by far more than the limit.
+    let (mut ordinary, mut denormal) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..4 {
+        ordinary = ordinary.min(seconds("ordinary.npy"));
+        denormal = denormal.min(seconds("denormal.npy"));
+    }
+    assert!(denormal < 3.0 * ordinary, "{denormal} s, but {ordinary} s for ordinary numbers");
 }
 
 #[cfg(unix)]
