@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::path::PathBuf;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use r1seg::Recipe;
 use r1seg::phantom::{Organ, Phantom};
@@ -17,9 +19,9 @@ const SPACING_MM: [f64; 3] = [5.0, 1.0, 1.0];
 /// The input of the published model.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
 
-/// Bytes of an f32 volume.
+/// Bytes of a 16-bit volume.
 fn volume_bytes() -> Throughput {
-    Throughput::Bytes(SHAPE.iter().product::<usize>() as u64 * 4)
+    Throughput::Bytes(SHAPE.iter().product::<usize>() as u64 * 2)
 }
 
 /// A phantom in HU, and the mask of its liver.
@@ -42,6 +44,23 @@ fn read(c: &mut Criterion) {
         write_volume(&path, &volume, Overwrite::Refuse).unwrap();
         group.bench_function(extension, |b| {
             b.iter(|| read_volume(&path, &ReadOptions::default()).unwrap());
+        });
+    }
+    group.finish();
+}
+
+/// Real CT series, where `R1SEG_DATA` names a folder that has them.
+fn dicom(c: &mut Criterion) {
+    let Some(data) = std::env::var_os("R1SEG_DATA").map(PathBuf::from) else { return };
+    let mut group = common::group(c, "dicom");
+    for (name, folder) in
+        [("uncompressed", "dicom/ibsi1_lung/image"), ("jpeg-2000", "dicom/totalseg_ct_jpeg2000")]
+    {
+        let options = ReadOptions::default();
+        let volume = read_volume(data.join(folder), &options).unwrap().volume;
+        group.throughput(Throughput::Bytes(volume.voxels().len() as u64 * 2));
+        group.bench_function(name, |b| {
+            b.iter(|| read_volume(data.join(folder), &options).unwrap());
         });
     }
     group.finish();
@@ -72,5 +91,5 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read, prepare, write);
+criterion_group!(benches, read, dicom, prepare, write);
 criterion_main!(benches);

@@ -259,9 +259,6 @@ fn open_file(path: &Path, named: &Path) -> Result<(File, u64), Error> {
     };
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(opening)?;
-    if metadata.is_dir() {
-        return Err(Error::NotAFile { path: named });
-    }
     if !metadata.is_file() {
         return Err(Error::NotAFile { path: named });
     }
