@@ -248,6 +248,52 @@ fn kept(from: &Path) -> PathBuf {
     from.with_file_name(name)
 }
 
+/// Refuses a name that does not end as the format of the file does.
+pub(crate) fn wrong_ending(path: &Path, what: &str, fix: &str) -> anyhow::Error {
+    CliError {
+        code: "R-OUT-04",
+        kind: r1seg::ErrorKind::CannotCreate,
+        what: what.to_string(),
+        path: Some(path.to_path_buf()),
+        fix: Some(fix.to_string()),
+    }
+    .into()
+}
+
+/// Refuses a preview that is not named as a PNG picture.
+pub(crate) fn check_picture_name(path: &Path) -> Result<()> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        return Ok(());
+    }
+    let what = "the preview is a PNG picture, and the file name says otherwise";
+    Err(wrong_ending(path, what, "end the name in .png"))
+}
+
+/// Refuses to replace or remove one of the `inputs`.
+pub(crate) fn check_inputs(
+    inputs: impl IntoIterator<Item = PathBuf>,
+    files: &[PathBuf],
+) -> Result<()> {
+    let inputs: Vec<PathBuf> =
+        inputs.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
+    for file in files.iter().filter_map(|file| file.canonicalize().ok()) {
+        // Any file in the folder of a study may be one of its slices.
+        let replaced =
+            |input: &&PathBuf| **input == file || input.is_dir() && file.starts_with(input);
+        if let Some(path) = inputs.iter().find(replaced) {
+            return Err(CliError {
+                code: "R-OUT-06",
+                kind: r1seg::ErrorKind::CannotCreate,
+                what: "the output would replace the input".to_string(),
+                path: Some(path.clone()),
+                fix: Some("choose another place for the results".to_string()),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

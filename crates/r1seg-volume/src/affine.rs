@@ -111,6 +111,20 @@ pub(crate) fn apply(a: &Affine, ijk: [f64; 3]) -> [f64; 3] {
     std::array::from_fn(|n| a[n][0] * ijk[0] + a[n][1] * ijk[1] + a[n][2] * ijk[2] + a[n][3])
 }
 
+/// The largest angle, in degrees, between a voxel axis and the axis of the world that it follows.
+pub(crate) fn obliquity_degrees(a: &Affine) -> f64 {
+    let (codes, zooms) = (axis_codes(a), zooms(a));
+    let angle = |n: usize| {
+        let world = match codes[n] {
+            'R' | 'L' => 0,
+            'A' | 'P' => 1,
+            _ => 2,
+        };
+        (a[world][n].abs() / zooms[n]).min(1.0).acos().to_degrees()
+    };
+    (0..3).map(angle).fold(0.0, f64::max)
+}
+
 /// Axis codes as nibabel `aff2axcodes`: the world direction that each of i, j, k runs towards.
 pub(crate) fn axis_codes(a: &Affine) -> [char; 3] {
     const CODES: [[char; 2]; 3] = [['L', 'R'], ['P', 'A'], ['I', 'S']];

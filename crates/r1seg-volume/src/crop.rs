@@ -108,23 +108,10 @@ fn box_of<T: Sync>(
     let of_slice = |(z, slice): (usize, &[T])| {
         let mut found = none;
         for (y, row) in slice.chunks_exact(w).enumerate() {
-            // Only what lies outside of the columns known already can widen them.
-            let (known, end) = (found.start[2].min(w), found.end[2]);
-            let first = row[..known].iter().position(&inside);
-            let last = row[end..].iter().rposition(&inside).map(|x| end + x);
-            let hit = first.is_some()
-                || last.is_some()
-                || (known < end && row[known..end].iter().any(&inside));
-            if hit {
-                let x = first.unwrap_or(known).min(last.unwrap_or(known));
-                found = found.union(Region {
-                    start: [z, y, x],
-                    end: [
-                        z + 1,
-                        y + 1,
-                        last.map_or(end, |x| x + 1).max(first.map_or(0, |x| x + 1)),
-                    ],
-                });
+            let first = row.iter().position(&inside);
+            if let (Some(first), Some(last)) = (first, row.iter().rposition(&inside)) {
+                let row = Region { start: [z, y, first], end: [z + 1, y + 1, last + 1] };
+                found = found.union(row);
             }
         }
         found

@@ -165,6 +165,17 @@ impl Geometry {
         Some(affine::axis_codes(self.affine.as_ref()?).iter().collect())
     }
 
+    /// The largest angle, in degrees, between a voxel axis and the axis of the world that it
+    /// follows: 0 unless the grid is oblique.
+    pub fn obliquity_degrees(&self) -> Option<f64> {
+        Some(affine::obliquity_degrees(self.affine.as_ref()?))
+    }
+
+    /// Whether i, j and k are a left-handed system in the world.
+    pub fn is_left_handed(&self) -> Option<bool> {
+        Some(affine::determinant(self.affine.as_ref()?) < 0.0)
+    }
+
     /// World position in RAS+ mm of a voxel index `(i, j, k)`, which need not be whole.
     pub fn world_mm(&self, ijk: [f64; 3]) -> Option<[f64; 3]> {
         Some(affine::apply(self.affine.as_ref()?, ijk))
@@ -208,10 +219,36 @@ mod tests {
         }
     }
 
+    fn with_rows(rows: [[f64; 4]; 3]) -> Geometry {
+        Geometry::with_affine([4; 3], affine::from_rows(rows)).unwrap()
+    }
+
+    #[test]
+    fn obliquity_is_measured_from_the_axis_that_is_followed() {
+        let straight = with_rows([[0.0, -2.0, 0.0, 7.0], [0.5, 0.0, 0.0, 0.0], [0., 0., 5., 0.]]);
+        assert_eq!(straight.obliquity_degrees(), Some(0.0));
+        let (sin, cos) = 10_f64.to_radians().sin_cos();
+        let oblique =
+            with_rows([[-2.0, 0.0, 0.0, 0.0], [0., cos, -3. * sin, 0.], [0., sin, 3. * cos, 0.]]);
+        assert!((oblique.obliquity_degrees().unwrap() - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_mirrored_axis_is_left_handed_and_two_are_not() {
+        let is_left_handed = |x: f64, y: f64| {
+            let rows = [[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+            with_rows(rows).is_left_handed()
+        };
+        assert_eq!(is_left_handed(1.0, 1.0), Some(false));
+        assert_eq!(is_left_handed(-1.0, 1.0), Some(true));
+        assert_eq!(is_left_handed(-2.0, -1.0), Some(false));
+    }
+
     #[test]
     fn nothing_in_mm_is_made_up_without_an_affine() {
         let g = Geometry::without_affine([4, 4, 4]);
         assert_eq!((g.spacing_mm(), g.voxel_volume_mm3(), g.orientation()), (None, None, None));
+        assert_eq!((g.obliquity_degrees(), g.is_left_handed()), (None, None));
         assert_eq!(g.affine_source().as_str(), "none");
     }
 }

@@ -160,7 +160,8 @@ impl Prepared<'_> {
     /// The same in the middle of zeros.
     ///
     /// # Errors
-    /// [`Error::Region`] if `padding` is not one of [`Prepared::shape`].
+    /// [`Error::ShapeMismatch`] if `padding` is not one of [`Prepared::shape`]; [`Error::Region`] if
+    /// it contradicts itself.
     pub fn padded(&self, padding: &Padding) -> Result<Vec<f32>, Error> {
         let Padding { shape, inner } = *padding;
         inner.check(shape)?;

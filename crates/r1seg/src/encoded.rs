@@ -20,7 +20,7 @@ use crate::{
 /// The logit that the authors' code writes everywhere when an answer has no `[SEG]`.
 const NO_SEG_LOGIT: f32 = -1000.0;
 /// Overlap of the authors' sliding-window evaluation.
-const OVERLAP: f64 = 0.5;
+pub const SLIDING_OVERLAP: f64 = 0.5;
 
 /// Progress of a question.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ impl<'m> EncodedVolume<'m> {
             }
             Mode::Sliding => {
                 let padding = Padding::to_at_least(shape, grid);
-                let windows = windows(padding.shape, grid, OVERLAP)?;
+                let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
                 let voxels = prepared.padded(&padding)?;
                 let windows = windows.into_iter().map(|w| (w, OnceLock::new())).collect();
                 (Views::Sliding { voxels, padding, windows }, start.elapsed())

@@ -69,7 +69,7 @@ pub use answer::{
 pub use builder::R1SegModelBuilder;
 pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;
-pub use encoded::{EncodedVolume, Event};
+pub use encoded::{EncodedVolume, Event, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use model::{R1SegModel, check_question};
 pub use options::{

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &DownloadArgs, cancel: CancelToken) -> Result<Exit> {
 }
 
 /// Whether the weights are pickles only, which `infer` refuses.
-pub(crate) fn needs_convert(snapshot: &Snapshot) -> bool {
+fn needs_convert(snapshot: &Snapshot) -> bool {
     let is_pickle =
         |name: &String| [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end));
     snapshot.files.iter().any(is_pickle)

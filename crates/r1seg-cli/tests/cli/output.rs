@@ -113,7 +113,7 @@ fn nested_folders_are_created() {
 #[cfg(target_os = "linux")]
 mod interrupted {
     use std::io::{BufRead, BufReader};
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Child, ChildStdin, Command, Stdio};
     use std::time::{Duration, Instant};
 
     use crate::{Desk, data};
@@ -139,16 +139,22 @@ mod interrupted {
         panic!("no handler for SIGINT");
     }
 
-    #[test]
-    fn r3_while_it_waits_for_a_question_it_stops_within_a_second() {
-        let desk = Desk::new();
+    /// A run that reads its question from the pipe that comes with it, which is to stay open:
+    /// waiting for the program would close it.
+    fn waiting_for_a_question(desk: &Desk) -> (Child, Option<ChildStdin>) {
         let mut command = desk.command();
         command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
         command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        // Open until the end: waiting for the program would close it.
-        let _stdin = child.stdin.take();
+        let stdin = child.stdin.take();
         wait_for_handler(&child);
+        (child, stdin)
+    }
+
+    #[test]
+    fn r3_while_it_waits_for_a_question_it_stops_within_a_second() {
+        let desk = Desk::new();
+        let (mut child, _stdin) = waiting_for_a_question(&desk);
         let start = Instant::now();
         signal(&child, "INT");
         let status = child.wait().unwrap();
@@ -160,12 +166,7 @@ mod interrupted {
     #[test]
     fn r3_a_second_signal_ends_the_process_at_once() {
         let desk = Desk::new();
-        let mut command = desk.command();
-        command.args(["infer", "-o", "out", "-p", "-", "-m"]).arg(data("phi3")).arg("-i");
-        command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let _stdin = child.stdin.take();
-        wait_for_handler(&child);
+        let (child, _stdin) = waiting_for_a_question(&desk);
         let pid = child.id();
         let both = format!("kill -INT {pid}; sleep 0.1; kill -INT {pid}");
         assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());

@@ -28,21 +28,20 @@ pub(super) struct Together {
 impl Together {
     pub(super) fn new(found: &[Found<'_>], geometry: &Geometry) -> Result<Self> {
         let mut labels = vec![0u8; geometry.voxels()];
-        let mut claimed_twice = Vec::new();
-        for (n, found) in found.iter().enumerate() {
-            for (voxel, (label, _)) in
-                labels.iter_mut().zip(found.mask.data()).enumerate().filter(|(_, (_, m))| **m != 0)
-            {
-                if n > 0 && *label != 0 {
-                    claimed_twice.push(voxel);
+        for found in found {
+            for (label, mask) in labels.iter_mut().zip(found.mask.data()) {
+                if *mask != 0 {
+                    *label = found.label;
                 }
-                *label = found.label;
             }
         }
-        // A voxel that three claim was found twice.
-        claimed_twice.sort_unstable();
-        claimed_twice.dedup();
-        let overlap = claimed_twice.len();
+        let claims = |voxel: usize| {
+            found.iter().filter(move |found| found.mask.data().get(voxel).is_some_and(|m| *m != 0))
+        };
+        let overlap = match found {
+            [] | [_] => 0,
+            _ => (0..labels.len()).filter(|voxel| claims(*voxel).nth(1).is_some()).count(),
+        };
         Ok(Self { labels: Mask::new(labels, geometry.clone())?, overlap })
     }
 }

@@ -119,13 +119,14 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
 fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
-    // Intensities as f32 and their normalised copy; in windows, sums of logits and of weights.
+    // In windows: normalised intensities, sums of logits, their number and their mean, all f32. In
+    // one pass, only the model's own grid is made.
     let grids = match args.ask.mode {
-        Mode::Resize => 2,
+        Mode::Resize => 0,
         Mode::Sliding => 4,
     };
-    // A mask a prompt, and one that joins them.
-    let bytes_a_voxel = 4 * grids + prompts as u64 + 1;
+    // A mask a prompt, one that joins them, and a layer of the segmentation for each at the worst.
+    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 1;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }
 

@@ -10,7 +10,7 @@ use super::prompts;
 use crate::args::InferArgs;
 use crate::exit::CliError;
 use crate::input::{Input, is_stdin};
-use crate::output::{Output, parent};
+use crate::output::{Output, check_picture_name, parent, wrong_ending};
 
 const SEGMENTATION: &str = "mask.seg.nrrd";
 const LABELS: &str = "labels.json";
@@ -100,27 +100,10 @@ pub(super) fn check_args(args: &InferArgs) -> Result<()> {
             wrong_ending(path, "the file name does not say the format", MASK_ENDINGS)
         })?;
     }
-    if let Some(path) = &out.preview
-        && !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
-    {
-        let what = "the preview is a PNG picture, and the file name says otherwise";
-        return Err(wrong_ending(path, what, "end the name in .png"));
-    }
-    Ok(())
+    out.preview.as_deref().map_or(Ok(()), check_picture_name)
 }
 
 const MASK_ENDINGS: &str = "end the name in .nii.gz, .nii, .npy or .seg.nrrd";
-
-fn wrong_ending(path: &Path, what: &str, fix: &str) -> anyhow::Error {
-    CliError {
-        code: "R-OUT-04",
-        kind: ErrorKind::CannotCreate,
-        what: what.to_string(),
-        path: Some(path.to_path_buf()),
-        fix: Some(fix.to_string()),
-    }
-    .into()
-}
 
 impl Outputs {
     /// Chooses the files, and checks that all of them can be written.
@@ -206,24 +189,7 @@ impl Outputs {
         let read = std::iter::once(args.image.clone())
             .chain(args.volume.affine_from.clone())
             .chain(prompts::files(&args.prompt));
-        let read: Vec<PathBuf> = read.filter_map(|path| path.canonicalize().ok()).collect();
-        for file in self.stale() {
-            let Ok(file) = file.canonicalize() else { continue };
-            // Any file in the folder of a study may be one of its slices.
-            if let Some(path) =
-                read.iter().find(|r| **r == file || r.is_dir() && file.starts_with(r))
-            {
-                return Err(CliError {
-                    code: "R-OUT-06",
-                    kind: ErrorKind::CannotCreate,
-                    what: "the output would replace the input".to_string(),
-                    path: Some(path.clone()),
-                    fix: Some("choose another place for the results".to_string()),
-                }
-                .into());
-            }
-        }
-        Ok(())
+        crate::output::check_inputs(read, &self.stale())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use r1seg::SLIDING_OVERLAP;
 use r1seg::volume::{
-    Geometry, IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity,
-    sliding,
+    IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
 };
 use serde::Serialize;
 
@@ -19,8 +19,6 @@ use crate::report::WarningReport;
 pub(super) const SCHEMA_VERSION: u32 = 1;
 /// What the published R1Seg-3D sees, `[D, H, W]`.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
-/// Overlap of the sliding windows of `infer`.
-const OVERLAP: f64 = 0.5;
 /// Distances of voxels in CT, in mm; others are slips of the header, such as metres.
 const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
@@ -163,8 +161,8 @@ impl Findings {
                     .map(|mm| std::array::from_fn(|n| mm[n] * shape[n] as f64)),
                 voxel_volume_mm3: geometry.voxel_volume_mm3(),
                 orientation: geometry.orientation(),
-                oblique_degrees: oblique_degrees(geometry),
-                left_handed: geometry.affine().map(|affine| determinant(affine) < 0.0),
+                oblique_degrees: geometry.obliquity_degrees(),
+                left_handed: geometry.is_left_handed(),
                 affine: geometry.affine().copied(),
                 affine_source: geometry.affine_source().as_str(),
                 intensity_range: ends,
@@ -222,57 +220,12 @@ pub(super) fn is_doubt(warning: &Warning) -> bool {
 
 fn windows(prepared: &Prepared<'_>) -> Result<usize> {
     let padded = Padding::to_at_least(prepared.shape(), MODEL_GRID).shape;
-    Ok(sliding::windows(padded, MODEL_GRID, OVERLAP)?.len())
-}
-
-fn determinant(a: &[[f64; 4]; 4]) -> f64 {
-    let minor = |m: usize, n: usize| a[1][m] * a[2][n] - a[1][n] * a[2][m];
-    a[0][0] * minor(1, 2) - a[0][1] * minor(0, 2) + a[0][2] * minor(0, 1)
-}
-
-fn oblique_degrees(geometry: &Geometry) -> Option<f64> {
-    let affine = geometry.affine()?;
-    let [d, h, w] = geometry.spacing_mm()?;
-    let codes = geometry.orientation()?;
-    let angle = |(n, (code, mm)): (usize, (char, f64))| {
-        let world = match code {
-            'R' | 'L' => 0,
-            'A' | 'P' => 1,
-            _ => 2,
-        };
-        (affine[world][n].abs() / mm).min(1.0).acos().to_degrees()
-    };
-    Some(codes.chars().zip([w, h, d]).enumerate().map(angle).fold(0.0, f64::max))
+    Ok(sliding::windows(padded, MODEL_GRID, SLIDING_OVERLAP)?.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn geometry(rows: [[f64; 4]; 3]) -> Geometry {
-        let affine = [rows[0], rows[1], rows[2], [0.0, 0.0, 0.0, 1.0]];
-        Geometry::with_affine([4; 3], affine).unwrap()
-    }
-
-    #[test]
-    fn an_angle_is_measured_from_the_axis_that_is_followed() {
-        let straight = geometry([[0.0, -2.0, 0.0, 7.0], [0.5, 0.0, 0.0, 0.0], [0., 0., 5., 0.]]);
-        assert_eq!(oblique_degrees(&straight), Some(0.0));
-        let (sin, cos) = 10_f64.to_radians().sin_cos();
-        let tilted =
-            geometry([[-2.0, 0.0, 0.0, 0.0], [0., cos, -3. * sin, 0.], [0., sin, 3. * cos, 0.]]);
-        assert!((oblique_degrees(&tilted).unwrap() - 10.0).abs() < 1e-9);
-        assert_eq!(oblique_degrees(&Geometry::without_affine([4; 3])), None);
-    }
-
-    #[test]
-    fn one_mirrored_axis_is_left_handed_and_two_are_not() {
-        let sign = |x: f64, y: f64| {
-            let rows = [[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
-            determinant(geometry(rows).affine().unwrap())
-        };
-        assert_eq!((sign(1., 1.), sign(-1., 1.), sign(-2., -1.)), (1.0, -1.0, 2.0));
-    }
 
     #[test]
     fn warnings_about_position_are_no_doubt_about_the_masks() {

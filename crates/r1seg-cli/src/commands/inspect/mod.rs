@@ -7,16 +7,16 @@ mod text;
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
+use r1seg::CancelToken;
 use r1seg::volume::{Loaded, Overwrite, read, read_from};
-use r1seg::{CancelToken, ErrorKind};
 
 use crate::args::InspectArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::input::is_stdin;
-use crate::output::Output;
+use crate::output::{Output, check_inputs, check_picture_name};
 use crate::study;
 use findings::{Findings, Origin};
 
@@ -76,29 +76,12 @@ fn load(args: &InspectArgs) -> Result<Loaded> {
 
 /// Checks, before anything is read, that the picture can be written.
 fn open(path: &Path, args: &InspectArgs) -> Result<Output> {
-    let refuse = |code, what: &str, fix: &str| CliError {
-        code,
-        kind: ErrorKind::CannotCreate,
-        what: what.to_string(),
-        path: Some(path.to_path_buf()),
-        fix: Some(fix.to_string()),
-    };
-    if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        let what = "the preview is a PNG picture, and the file name says otherwise";
-        return Err(refuse("R-OUT-04", what, "end the name in .png").into());
-    }
-    let inputs = [Some(&args.image), args.volume.affine_from.as_ref()];
-    let mut inputs = inputs.into_iter().flatten().filter_map(|input| input.canonicalize().ok());
-    let replaces = |picture: PathBuf| {
-        // Any file in the folder of a study may be one of its slices.
-        inputs.any(|input| input == picture || input.is_dir() && picture.starts_with(&input))
-    };
-    if path.canonicalize().is_ok_and(replaces) {
-        let what = "the output would replace the input";
-        return Err(refuse("R-OUT-06", what, "choose another name for the picture").into());
-    }
+    check_picture_name(path)?;
+    let inputs = std::iter::once(args.image.clone()).chain(args.volume.affine_from.clone());
+    let files = [path.to_path_buf()];
+    check_inputs(inputs, &files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
-    Output::open(None, overwrite, &[path.to_path_buf()])
+    Output::open(None, overwrite, &files)
 }
 
 /// Whether a file begins as gzip does.

@@ -18,6 +18,7 @@ use crate::{Error, ReadOptions, Scale, Voxels, Warning};
 
 /// Most pixels of a compressed slice: a few bytes of codestream may claim any number.
 const MOST_COMPRESSED: usize = 1 << 24;
+
 enum Stop {
     /// A number does not fit the kind of voxel.
     TooLarge,

@@ -118,8 +118,13 @@ impl<'a> Segmentation<'a> {
         if self.geometry.affine().is_some() {
             writeln!(out, "space: left-posterior-superior")?;
         }
-        let list_size = if list { format!("{layers} ") } else { String::new() };
+        let (list_size, list_direction, list_kind) = match list {
+            true => (format!("{layers} "), "none ", "list "),
+            false => (String::new(), "", ""),
+        };
         writeln!(out, "sizes: {list_size}{w} {h} {d}")?;
+        writeln!(out, "kinds: {list_kind}domain domain domain")?;
+        writeln!(out, "encoding: gzip")?;
         if let Some(affine) = self.geometry.affine() {
             let lps = |column: usize| {
                 // Not a minus sign, which would make -0 of 0.
@@ -127,14 +132,8 @@ impl<'a> Segmentation<'a> {
                     [0.0 - affine[0][column], 0.0 - affine[1][column], affine[2][column]];
                 format!("({x},{y},{z})")
             };
-            let list_direction = if list { "none " } else { "" };
             writeln!(out, "space directions: {list_direction}{} {} {}", lps(0), lps(1), lps(2))?;
-            writeln!(out, "kinds: {}domain domain domain", if list { "list " } else { "" })?;
-            writeln!(out, "encoding: gzip")?;
             writeln!(out, "space origin: {}", lps(3))?;
-        } else {
-            writeln!(out, "kinds: {}domain domain domain", if list { "list " } else { "" })?;
-            writeln!(out, "encoding: gzip")?;
         }
         for (n, segment) in self.segments.iter().enumerate() {
             let [red, green, blue] =
