@@ -2,13 +2,13 @@
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
-use candle_nn::VarBuilder;
-use candle_nn::var_builder::SimpleBackend;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, measurement::WallTime};
 use r1seg::{CheckpointSource, DeviceChoice, R1SegModel};
+use r1seg_nn::{TensorSource, Weights};
 use rayon::prelude::*;
 
 /// The CPU, or the device that `R1SEG_BENCH_DEVICE` names: `cpu`, `cuda` or `cuda:N`.
@@ -51,8 +51,8 @@ pub(crate) fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, 
 }
 
 /// Random weights of whatever shape is asked for, the same for a key in every run.
-pub(crate) fn weights(dtype: DType, device: &Device) -> VarBuilder<'static> {
-    VarBuilder::from_backend(Box::new(RandomWeights), dtype, device.clone())
+pub(crate) fn weights(dtype: DType, device: &Device) -> Weights {
+    Weights::new(Arc::new(RandomWeights), dtype, device.clone())
 }
 
 /// Numbers in `-scale..scale`, the same for a seed in every run.
@@ -73,26 +73,15 @@ fn unit(seed: u64, index: usize) -> f32 {
 
 struct RandomWeights;
 
-impl SimpleBackend for RandomWeights {
-    fn get(
-        &self,
-        shape: Shape,
-        name: &str,
-        _: candle_nn::Init,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Tensor> {
+impl TensorSource for RandomWeights {
+    fn tensor(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
         let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
         // Activations keep their size from layer to layer, so that nothing grows to infinity.
         let width = shape.dims().last().copied().unwrap_or(1).max(1);
-        random(shape, (3.0 / width as f32).sqrt(), seed).to_dtype(dtype)?.to_device(device)
+        random(shape.clone(), (3.0 / width as f32).sqrt(), seed).to_dtype(dtype)?.to_device(device)
     }
 
-    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
-        candle_core::bail!("the shape of `{name}` is not known")
-    }
-
-    fn contains_tensor(&self, _: &str) -> bool {
+    fn contains(&self, _: &str) -> bool {
         true
     }
 }

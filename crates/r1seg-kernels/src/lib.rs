@@ -34,6 +34,7 @@ mod buffer;
 mod elementwise;
 mod isa;
 mod linear;
+mod matrix;
 mod pack;
 #[cfg(test)]
 mod reference;
@@ -45,4 +46,5 @@ mod tile;
 pub use attention::{AttentionArgs, Mask, attention};
 pub use elementwise::{gelu_erf, silu_mul};
 pub use isa::Isa;
-pub use linear::{PackedLinear, WeightType};
+pub use linear::PackedLinear;
+pub use matrix::{Matrix, WeightType};

@@ -2,12 +2,10 @@
 //! `o_proj`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{AttentionMask, Linear, attention};
+use r1seg_nn::{AttentionMask, Linear, Weights, attention, stacked};
 
 use crate::cache::KvCache;
 use crate::config::{AttentionBias, AttentionLayout, DecoderConfig};
-use crate::projection::stacked;
 use crate::rope::RotaryTables;
 
 #[derive(Debug, Clone)]
@@ -21,24 +19,25 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    pub(crate) fn new(config: &DecoderConfig, vb: &VarBuilder) -> Result<Self> {
+    pub(crate) fn new(config: &DecoderConfig, weights: &Weights) -> Result<Self> {
         let (hidden, heads, kv_heads) =
             (config.hidden_size, config.num_attention_heads, config.num_key_value_heads);
         let (q_dim, kv_dim) = (heads * config.head_dim, kv_heads * config.head_dim);
         let (qkv_proj, bias) = match config.attention {
             // HF splits the fused qkv by rows: q, then k, then v.
             AttentionLayout::Fused => {
-                (stacked(hidden, &[("qkv_proj", q_dim + 2 * kv_dim)], false, vb)?, false)
+                (stacked(hidden, &[(weights.pp("qkv_proj"), q_dim + 2 * kv_dim)], false)?, false)
             }
             AttentionLayout::Split { bias } => {
                 let parts = [("q_proj", q_dim), ("k_proj", kv_dim), ("v_proj", kv_dim)];
-                let qkv_proj = stacked(hidden, &parts, bias != AttentionBias::None, vb)?;
+                let parts = parts.map(|(key, out_dim)| (weights.pp(key), out_dim));
+                let qkv_proj = stacked(hidden, &parts, bias != AttentionBias::None)?;
                 (qkv_proj, bias == AttentionBias::All)
             }
         };
         Ok(Self {
             qkv_proj,
-            o_proj: stacked(q_dim, &[("o_proj", hidden)], bias, vb)?,
+            o_proj: stacked(q_dim, &[(weights.pp("o_proj"), hidden)], bias)?,
             heads,
             kv_heads,
             head_dim: config.head_dim,

@@ -3,14 +3,12 @@
 //! `lm_head`. Port of `modeling_{phi3,llama,qwen2,mistral}.py`, transformers 4.46.3.
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use candle_nn::VarBuilder;
-use r1seg_nn::{Linear, RmsNorm, rms_norm};
+use r1seg_nn::{Embedding, Linear, RmsNorm, Weights, linear_no_bias, rms_norm};
 
 use crate::attention::Attention;
 use crate::cache::KvCache;
 use crate::config::DecoderConfig;
 use crate::mlp::Mlp;
-use crate::projection::stacked;
 use crate::rope::{RotaryEmbedding, RotaryTables};
 
 /// A decoder-only language model: embeddings in, hidden states out.
@@ -23,7 +21,7 @@ pub struct Decoder {
     activation_dtype: DType,
     device: Device,
     /// `[V, hidden]`
-    embed_tokens: Tensor,
+    embed_tokens: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
     lm_head: Linear,
@@ -45,30 +43,30 @@ pub struct DecoderInput<'a> {
 impl Decoder {
     /// Loads the weights from the root of a checkpoint.
     ///
-    /// The weights keep the dtype of `vb`. `activation` is the dtype of everything computed from
+    /// The weights keep the dtype of `weights`. `activation` is the dtype of everything computed from
     /// them: [`DType::F32`] on a CPU, the dtype of the weights on a GPU.
     ///
     /// # Errors
     /// When the configuration does not [`validate`](DecoderConfig::validate), or a tensor is
     /// missing or misshaped.
-    pub fn new(config: &DecoderConfig, vb: VarBuilder, activation: DType) -> Result<Self> {
+    pub fn new(config: &DecoderConfig, weights: Weights, activation: DType) -> Result<Self> {
         config.validate().map_err(Error::wrap)?;
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
-        let model = vb.pp("model");
-        let embed_tokens = model.pp("embed_tokens").get((vocabulary, hidden), "weight")?;
+        let model = weights.pp("model");
+        let embed_tokens = model.pp("embed_tokens").matrix((vocabulary, hidden), "weight")?;
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::new(config, &model.pp("layers").pp(i)))
             .collect::<Result<Vec<_>>>()?;
         let lm_head = if config.tie_word_embeddings {
-            Linear::new(embed_tokens.clone(), None)?
+            Linear::from_matrices(vec![embed_tokens.clone()], None)?
         } else {
-            stacked(hidden, &[("lm_head", vocabulary)], false, &vb)?
+            linear_no_bias(hidden, vocabulary, weights.pp("lm_head"))?
         };
         Ok(Self {
             config: config.clone(),
             activation_dtype: activation,
-            device: vb.device().clone(),
-            embed_tokens,
+            device: weights.device().clone(),
+            embed_tokens: Embedding::new(embed_tokens),
             layers,
             norm: rms_norm(hidden, config.rms_norm_eps, model.pp("norm"))?,
             lm_head,
@@ -112,8 +110,7 @@ impl Decoder {
         {
             bail!("token id {id} is outside the vocabulary of {vocabulary}")
         }
-        let ids = Tensor::new(ids, &self.device)?;
-        self.embed_tokens.index_select(&ids, 0)?.to_dtype(self.activation_dtype)?.unsqueeze(0)
+        self.embed_tokens.forward(ids)?.to_dtype(self.activation_dtype)?.unsqueeze(0)
     }
 
     /// Runs the layers and the final norm, and fills the cache.
@@ -180,13 +177,13 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(config: &DecoderConfig, vb: &VarBuilder) -> Result<Self> {
-        let norm = |key: &str| rms_norm(config.hidden_size, config.rms_norm_eps, vb.pp(key));
+    fn new(config: &DecoderConfig, weights: &Weights) -> Result<Self> {
+        let norm = |key: &str| rms_norm(config.hidden_size, config.rms_norm_eps, weights.pp(key));
         Ok(Self {
             input_layernorm: norm("input_layernorm")?,
-            self_attn: Attention::new(config, &vb.pp("self_attn"))?,
+            self_attn: Attention::new(config, &weights.pp("self_attn"))?,
             post_attention_layernorm: norm("post_attention_layernorm")?,
-            mlp: Mlp::new(config, &vb.pp("mlp"))?,
+            mlp: Mlp::new(config, &weights.pp("mlp"))?,
         })
     }
 

@@ -20,7 +20,7 @@
 //! # Precision
 //!
 //! Rotary tables come from f64 and rotate in f32; norms and softmax run in f32 whatever the dtype.
-//! The weights keep the dtype of the `VarBuilder`; the activations have the dtype that
+//! The weights keep the dtype of the `Weights`; the activations have the dtype that
 //! [`Decoder::new`] is given (f32 on a CPU, where only products of many rows with bf16 weights
 //! may round them).
 
@@ -30,7 +30,6 @@ mod config;
 mod decoder;
 mod generation;
 mod mlp;
-mod projection;
 mod rope;
 mod sampling;
 

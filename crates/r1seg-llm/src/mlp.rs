@@ -2,11 +2,9 @@
 //! `down_proj`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{Linear, silu_mul};
+use r1seg_nn::{Linear, Weights, silu_mul, stacked};
 
 use crate::config::{DecoderConfig, MlpLayout};
-use crate::projection::stacked;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Mlp {
@@ -15,18 +13,21 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
-    pub(crate) fn new(config: &DecoderConfig, vb: &VarBuilder) -> Result<Self> {
+    pub(crate) fn new(config: &DecoderConfig, weights: &Weights) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let (gate_up_proj, bias) = match config.mlp {
             MlpLayout::Fused => {
-                (stacked(hidden, &[("gate_up_proj", 2 * inner)], false, vb)?, false)
+                (stacked(hidden, &[(weights.pp("gate_up_proj"), 2 * inner)], false)?, false)
             }
             MlpLayout::Split { bias } => {
-                let parts = [("gate_proj", inner), ("up_proj", inner)];
-                (stacked(hidden, &parts, bias, vb)?, bias)
+                let parts = ["gate_proj", "up_proj"].map(|key| (weights.pp(key), inner));
+                (stacked(hidden, &parts, bias)?, bias)
             }
         };
-        Ok(Self { gate_up_proj, down_proj: stacked(inner, &[("down_proj", hidden)], bias, vb)? })
+        Ok(Self {
+            gate_up_proj,
+            down_proj: stacked(inner, &[(weights.pp("down_proj"), hidden)], bias)?,
+        })
     }
 
     /// # Shapes

@@ -1,8 +1,7 @@
 //! The prompt encoder and the mask decoder, and the refinement loop around them.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::Probe;
+use r1seg_nn::{Probe, Weights};
 
 use crate::{MaskDecoder, MaskHeadConfig, PromptEncoder, Prompts};
 
@@ -27,17 +26,17 @@ pub struct MaskHead {
 }
 
 impl MaskHead {
-    /// Loads from `vb`, the prefix that holds `prompt_encoder` and `mask_decoder`
+    /// Loads from `weights`, the prefix that holds `prompt_encoder` and `mask_decoder`
     /// (`model.vision_module` in R1Seg-3D).
     ///
     /// # Errors
     /// When the configuration is inconsistent, or a tensor is missing or misshaped.
-    pub fn new(cfg: &MaskHeadConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &MaskHeadConfig, weights: Weights) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
-        let prompt_encoder = PromptEncoder::new(cfg, vb.pp("prompt_encoder"))?;
+        let prompt_encoder = PromptEncoder::new(cfg, weights.pp("prompt_encoder"))?;
         Ok(Self {
             image_pe: prompt_encoder.dense_position_encoding(cfg.grid)?,
-            mask_decoder: MaskDecoder::new(cfg, vb.pp("mask_decoder"))?,
+            mask_decoder: MaskDecoder::new(cfg, weights.pp("mask_decoder"))?,
             prompt_encoder,
             grid: cfg.grid,
         })
@@ -108,13 +107,16 @@ mod tests {
     use super::*;
     use crate::{PointLabel, PromptKinds};
     use candle_core::{DType, Device};
-    use candle_nn::VarMap;
+    use candle_nn::{VarBuilder, VarMap};
     use r1seg_nn::Recording;
 
     fn head(prompts: PromptKinds) -> Result<MaskHead> {
         let cfg =
             MaskHeadConfig { embed_dim: 16, image_size: [8, 32, 32], grid: [2, 2, 2], prompts };
-        MaskHead::new(&cfg, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))
+        MaskHead::new(
+            &cfg,
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into(),
+        )
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! `txt_align_upscaled_embedding`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{ConvTranspose3d, LayerNorm, Linear, conv_transpose3d, gelu_erf, linear};
+use r1seg_nn::{ConvTranspose3d, LayerNorm, Linear, Weights, conv_transpose3d, gelu_erf, linear};
 
 use crate::head::MaskPrediction;
 use crate::{MaskHeadConfig, PromptEmbeddings, TwoWayTransformer};
@@ -18,8 +17,8 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 struct Mlp([Linear; 3]);
 
 impl Mlp {
-    fn new(input: usize, hidden: usize, output: usize, vb: VarBuilder) -> Result<Self> {
-        let layers = vb.pp("layers");
+    fn new(input: usize, hidden: usize, output: usize, weights: Weights) -> Result<Self> {
+        let layers = weights.pp("layers");
         Ok(Self([
             linear(input, hidden, layers.pp(0))?,
             linear(hidden, hidden, layers.pp(1))?,
@@ -52,30 +51,30 @@ pub struct MaskDecoder {
 }
 
 impl MaskDecoder {
-    /// Loads from `vb`, the prefix `mask_decoder`.
+    /// Loads from `weights`, the prefix `mask_decoder`.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &MaskHeadConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &MaskHeadConfig, weights: Weights) -> Result<Self> {
         let e = cfg.embed_dim;
         let masks = MaskHeadConfig::NUM_MASK_TOKENS;
-        let iou_token = vb.pp("iou_token").get((1, e), "weight")?;
-        let mask_tokens = vb.pp("mask_tokens").get((masks, e), "weight")?;
-        let upscaling = vb.pp("output_upscaling");
+        let iou_token = weights.pp("iou_token").get((1, e), "weight")?;
+        let mask_tokens = weights.pp("mask_tokens").get((masks, e), "weight")?;
+        let upscaling = weights.pp("output_upscaling");
         Ok(Self {
-            transformer: TwoWayTransformer::new(e, vb.pp("transformer"))?,
+            transformer: TwoWayTransformer::new(e, weights.pp("transformer"))?,
             output_tokens: Tensor::cat(&[iou_token, mask_tokens], 0)?.unsqueeze(0)?,
             upscale0: conv_transpose3d(e, e / 4, [2; 3], upscaling.pp(0))?,
             upscale_norm: block_norm(e / 4, cfg.grid, upscaling.pp(1))?,
             upscale3: conv_transpose3d(e / 4, e / 8, [2; 3], upscaling.pp(3))?,
-            hypernetwork: Mlp::new(e, e, e / 8, vb.pp("output_hypernetworks_mlps").pp(0))?,
+            hypernetwork: Mlp::new(e, e, e / 8, weights.pp("output_hypernetworks_mlps").pp(0))?,
             iou_prediction_head: Mlp::new(
                 e,
                 MaskHeadConfig::IOU_HIDDEN,
                 masks,
-                vb.pp("iou_prediction_head"),
+                weights.pp("iou_prediction_head"),
             )?,
-            txt_align: linear(e, e / 8, vb.pp("txt_align_upscaled_embedding"))?,
+            txt_align: linear(e, e / 8, weights.pp("txt_align_upscaled_embedding"))?,
             grid: cfg.grid,
         })
     }
@@ -131,10 +130,10 @@ impl MaskDecoder {
 
 /// One norm over the whole block, channels and space, with its weights in the order in which
 /// [`ConvTranspose3d::forward_blocks`] leaves the voxels: cells, their children, channels.
-fn block_norm(channels: usize, grid: [usize; 3], vb: VarBuilder) -> Result<LayerNorm> {
+fn block_norm(channels: usize, grid: [usize; 3], weights: Weights) -> Result<LayerNorm> {
     let [d, h, w] = grid;
     let reordered = |name: &str| {
-        let x = vb.get((channels, 2 * d, 2 * h, 2 * w), name)?;
+        let x = weights.get((channels, 2 * d, 2 * h, 2 * w), name)?;
         let x = x.reshape(vec![channels, d, 2, h, 2, w, 2])?;
         x.permute(vec![1, 3, 5, 2, 4, 6, 0])?.reshape((8 * d * h * w, channels))
     };

@@ -4,7 +4,7 @@
 use std::f64::consts::PI;
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::VarBuilder;
+use r1seg_nn::Weights;
 
 /// `[sin(2π c G), cos(2π c G)]` of coordinates `c` in `-1..=1`, in f32 whatever the dtype.
 ///
@@ -18,12 +18,12 @@ pub struct PositionEncoding {
 }
 
 impl PositionEncoding {
-    /// Loads from `vb`, the prefix `prompt_encoder.pe_layer`.
+    /// Loads from `weights`, the prefix `prompt_encoder.pe_layer`.
     ///
     /// # Errors
     /// When the matrix is missing or misshaped: it is random, so it must come from the checkpoint.
-    pub fn new(embed_dim: usize, vb: VarBuilder) -> Result<Self> {
-        let gaussian = vb.get((3, embed_dim / 2), "positional_encoding_gaussian_matrix")?;
+    pub fn new(embed_dim: usize, weights: Weights) -> Result<Self> {
+        let gaussian = weights.get((3, embed_dim / 2), "positional_encoding_gaussian_matrix")?;
         Ok(Self { gaussian: gaussian.to_dtype(DType::F32)? })
     }
 

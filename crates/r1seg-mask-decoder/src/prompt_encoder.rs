@@ -4,8 +4,7 @@
 //! M3D-LaMed: `point_embeddings.{0..3}`, `not_a_point_embed`.
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::VarBuilder;
-use r1seg_nn::{Conv3d, LayerNorm3d, conv3d, gelu_erf, layer_norm_3d};
+use r1seg_nn::{Conv3d, LayerNorm3d, Weights, conv3d, gelu_erf, layer_norm_3d};
 
 use crate::{MaskHeadConfig, PositionEncoding, PromptKinds};
 
@@ -55,16 +54,16 @@ struct MaskDownscaling {
 }
 
 impl MaskDownscaling {
-    fn new(embed_dim: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(embed_dim: usize, weights: Weights) -> Result<Self> {
         // nn.Sequential: 2 and 5 are the GELUs.
         let wide = MaskHeadConfig::MASK_IN_CHANS;
         let narrow = wide / 4;
         Ok(Self {
-            conv0: conv3d(1, narrow, [2; 3], vb.pp(0))?,
-            norm1: layer_norm_3d(narrow, LAYER_NORM_3D_EPS, vb.pp(1))?,
-            conv3: conv3d(narrow, wide, [2; 3], vb.pp(3))?,
-            norm4: layer_norm_3d(wide, LAYER_NORM_3D_EPS, vb.pp(4))?,
-            conv6: conv3d(wide, embed_dim, [1; 3], vb.pp(6))?,
+            conv0: conv3d(1, narrow, [2; 3], weights.pp(0))?,
+            norm1: layer_norm_3d(narrow, LAYER_NORM_3D_EPS, weights.pp(1))?,
+            conv3: conv3d(narrow, wide, [2; 3], weights.pp(3))?,
+            norm4: layer_norm_3d(wide, LAYER_NORM_3D_EPS, weights.pp(4))?,
+            conv6: conv3d(wide, embed_dim, [1; 3], weights.pp(6))?,
         })
     }
 
@@ -96,30 +95,30 @@ pub struct PromptEncoder {
 }
 
 impl PromptEncoder {
-    /// Loads from `vb`, the prefix `prompt_encoder`.
+    /// Loads from `weights`, the prefix `prompt_encoder`.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &MaskHeadConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &MaskHeadConfig, weights: Weights) -> Result<Self> {
         let e = cfg.embed_dim;
         let (mut mask_downscaling, mut point_embeddings) = (None, None);
         match cfg.prompts {
             PromptKinds::Masks => {
-                mask_downscaling = Some(MaskDownscaling::new(e, vb.pp("mask3D_downscaling"))?);
+                mask_downscaling = Some(MaskDownscaling::new(e, weights.pp("mask3D_downscaling"))?);
             }
             PromptKinds::PointsAndBoxes => {
-                let kinds = vb.pp("point_embeddings");
+                let kinds = weights.pp("point_embeddings");
                 point_embeddings = Some(PointEmbeddings {
                     kinds: (0..4)
                         .map(|i| kinds.pp(i).get((1, e), "weight"))
                         .collect::<Result<_>>()?,
-                    not_a_point: vb.pp("not_a_point_embed").get((1, e), "weight")?,
+                    not_a_point: weights.pp("not_a_point_embed").get((1, e), "weight")?,
                 });
             }
         }
         Ok(Self {
-            pe_layer: PositionEncoding::new(e, vb.pp("pe_layer"))?,
-            no_mask_embed: vb.pp("no_mask_embed").get((1, e), "weight")?,
+            pe_layer: PositionEncoding::new(e, weights.pp("pe_layer"))?,
+            no_mask_embed: weights.pp("no_mask_embed").get((1, e), "weight")?,
             mask_downscaling,
             point_embeddings,
             image_size: cfg.image_size,

@@ -3,8 +3,7 @@
 //! `final_attn_token_to_image`, `norm_final_attn`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{AttentionMask, LayerNorm, Linear, attention, layer_norm, linear};
+use r1seg_nn::{AttentionMask, LayerNorm, Linear, Weights, attention, layer_norm, linear};
 
 use crate::MaskHeadConfig;
 
@@ -21,13 +20,13 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(embed_dim: usize, downsample: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(embed_dim: usize, downsample: usize, weights: Weights) -> Result<Self> {
         let inner = embed_dim / downsample;
         Ok(Self {
-            q_proj: linear(embed_dim, inner, vb.pp("q_proj"))?,
-            k_proj: linear(embed_dim, inner, vb.pp("k_proj"))?,
-            v_proj: linear(embed_dim, inner, vb.pp("v_proj"))?,
-            out_proj: linear(inner, embed_dim, vb.pp("out_proj"))?,
+            q_proj: linear(embed_dim, inner, weights.pp("q_proj"))?,
+            k_proj: linear(embed_dim, inner, weights.pp("k_proj"))?,
+            v_proj: linear(embed_dim, inner, weights.pp("v_proj"))?,
+            out_proj: linear(inner, embed_dim, weights.pp("out_proj"))?,
         })
     }
 
@@ -65,20 +64,28 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(e: usize, first: bool, vb: VarBuilder) -> Result<Self> {
+    fn new(e: usize, first: bool, weights: Weights) -> Result<Self> {
         let down = MaskHeadConfig::ATTENTION_DOWNSAMPLE;
-        let norm = |name: &str| layer_norm(e, LAYER_NORM_EPS, vb.pp(name));
-        let mlp = vb.pp("mlp");
+        let norm = |name: &str| layer_norm(e, LAYER_NORM_EPS, weights.pp(name));
+        let mlp = weights.pp("mlp");
         Ok(Self {
-            self_attn: Attention::new(e, 1, vb.pp("self_attn"))?,
+            self_attn: Attention::new(e, 1, weights.pp("self_attn"))?,
             norm1: norm("norm1")?,
-            cross_attn_token_to_image: Attention::new(e, down, vb.pp("cross_attn_token_to_image"))?,
+            cross_attn_token_to_image: Attention::new(
+                e,
+                down,
+                weights.pp("cross_attn_token_to_image"),
+            )?,
             norm2: norm("norm2")?,
             lin1: linear(e, MaskHeadConfig::MLP_DIM, mlp.pp("lin1"))?,
             lin2: linear(MaskHeadConfig::MLP_DIM, e, mlp.pp("lin2"))?,
             norm3: norm("norm3")?,
             norm4: norm("norm4")?,
-            cross_attn_image_to_token: Attention::new(e, down, vb.pp("cross_attn_image_to_token"))?,
+            cross_attn_image_to_token: Attention::new(
+                e,
+                down,
+                weights.pp("cross_attn_image_to_token"),
+            )?,
             first,
         })
     }
@@ -123,12 +130,12 @@ pub struct TwoWayTransformer {
 }
 
 impl TwoWayTransformer {
-    /// Loads from `vb`, the prefix `mask_decoder.transformer`.
+    /// Loads from `weights`, the prefix `mask_decoder.transformer`.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(embed_dim: usize, vb: VarBuilder) -> Result<Self> {
-        let layers = vb.pp("layers");
+    pub fn new(embed_dim: usize, weights: Weights) -> Result<Self> {
+        let layers = weights.pp("layers");
         Ok(Self {
             layers: (0..MaskHeadConfig::DEPTH)
                 .map(|i| Layer::new(embed_dim, i == 0, layers.pp(i)))
@@ -136,9 +143,9 @@ impl TwoWayTransformer {
             final_attn_token_to_image: Attention::new(
                 embed_dim,
                 MaskHeadConfig::ATTENTION_DOWNSAMPLE,
-                vb.pp("final_attn_token_to_image"),
+                weights.pp("final_attn_token_to_image"),
             )?,
-            norm_final_attn: layer_norm(embed_dim, LAYER_NORM_EPS, vb.pp("norm_final_attn"))?,
+            norm_final_attn: layer_norm(embed_dim, LAYER_NORM_EPS, weights.pp("norm_final_attn"))?,
         })
     }
 

@@ -1,9 +1,9 @@
 //! 3D convolutions whose kernel equals their stride: a regrouping of voxels and one product.
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::VarBuilder;
 
 use crate::linear::Linear;
+use crate::weights::Weights;
 
 /// Cuts a volume into patches, each flattened in the order `(pd, ph, pw, C)` of MONAI's
 /// "perceptron" patch embedding.
@@ -54,11 +54,11 @@ pub fn conv3d(
     in_channels: usize,
     out_channels: usize,
     kernel: [usize; 3],
-    vb: VarBuilder,
+    weights: Weights,
 ) -> Result<Conv3d> {
     let [kd, kh, kw] = kernel;
-    let weight = vb.get((out_channels, in_channels, kd, kh, kw), "weight")?;
-    Conv3d::new(weight, Some(vb.get(out_channels, "bias")?))
+    let weight = weights.get((out_channels, in_channels, kd, kh, kw), "weight")?;
+    Conv3d::new(weight, Some(weights.get(out_channels, "bias")?))
 }
 
 impl Conv3d {
@@ -69,7 +69,7 @@ impl Conv3d {
     /// When the weight has another rank.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let (out_channels, c, kd, kh, kw) = weight.dims5()?;
-        let linear = Linear::new(weight.reshape((out_channels, c * kd * kh * kw))?, bias)?;
+        let linear = Linear::new(&weight.reshape((out_channels, c * kd * kh * kw))?, bias)?;
         Ok(Self { linear, kernel: [kd, kh, kw], out_channels })
     }
 
@@ -105,11 +105,11 @@ pub fn conv_transpose3d(
     in_channels: usize,
     out_channels: usize,
     kernel: [usize; 3],
-    vb: VarBuilder,
+    weights: Weights,
 ) -> Result<ConvTranspose3d> {
     let [kd, kh, kw] = kernel;
-    let weight = vb.get((in_channels, out_channels, kd, kh, kw), "weight")?;
-    ConvTranspose3d::new(weight, vb.get(out_channels, "bias")?)
+    let weight = weights.get((in_channels, out_channels, kd, kh, kw), "weight")?;
+    ConvTranspose3d::new(weight, weights.get(out_channels, "bias")?)
 }
 
 impl ConvTranspose3d {
@@ -125,7 +125,7 @@ impl ConvTranspose3d {
         let weight = weight.reshape((c, out_channels, size))?.permute((2, 1, 0))?;
         let weight = weight.contiguous()?.reshape((size * out_channels, c))?;
         let bias = bias.unsqueeze(0)?.repeat((size, 1))?.flatten_all()?;
-        Ok(Self { linear: Linear::new(weight, Some(bias))?, out_channels, kernel: [kd, kh, kw] })
+        Ok(Self { linear: Linear::new(&weight, Some(bias))?, out_channels, kernel: [kd, kh, kw] })
     }
 
     /// The voxels that each input voxel becomes, one after the other: nothing is regrouped.

@@ -1,24 +1,17 @@
-//! `y = x Wᵀ + b` with weights that may stay in half precision.
+//! `y = x Wᵀ + b` with weights that may stay in half precision, quantised, and in their file.
 
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
-use candle_nn::VarBuilder;
-use half::slice::HalfFloatSliceExt;
-use r1seg_kernels::PackedLinear;
-use rayon::prelude::*;
+use r1seg_kernels::Matrix;
 
-/// f16 weights are widened to f32 in blocks of this many elements (16 MiB): large enough for the
-/// matrix product's blocking, small enough to be reused by the allocator.
-const WIDEN_BLOCK: usize = 4 << 20;
+use crate::weights::{StoredMatrix, WeightMatrix, Weights};
 
 /// A linear layer.
 ///
-/// The dtype of the input decides the dtype of the result. On a CPU, f32 and bf16 weights are
-/// repacked once, at construction, and the original is dropped. f32 weights are multiplied in f32.
-/// bf16 weights are multiplied in f32 too, except that products of many rows round the
-/// activations to bf16 where the processor has instructions for that (AVX512-BF16), which doubles
-/// their speed; sums are f32 everywhere.
+/// The dtype of the input decides the dtype of the result. On a CPU, weights are multiplied where
+/// they are stored, often a memory-mapped file; [`r1seg_kernels::Matrix`] says when activations are
+/// rounded. Sums are f32 everywhere.
 #[derive(Clone)]
 pub struct Linear {
     weight: Weight,
@@ -29,19 +22,25 @@ pub struct Linear {
 
 #[derive(Clone)]
 enum Weight {
-    /// On a CPU.
-    Packed(Arc<PackedLinear>),
-    /// On a GPU, and f16 on a CPU. `[out, in]`
-    Plain(Tensor),
+    /// On a CPU: matrices whose rows follow one another, and the bias.
+    Stored(Arc<Stored>),
+    /// On a GPU. `[out, in]`
+    Tensor(Tensor),
+}
+
+struct Stored {
+    parts: Vec<StoredMatrix>,
+    bias: Option<Vec<f32>>,
+    out_dim: usize,
 }
 
 impl std::fmt::Debug for Linear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = match &self.weight {
-            Weight::Packed(packed) => format!("{:?}, packed", packed.weight_type()),
-            Weight::Plain(weight) => format!("{:?}", weight.dtype()),
-        };
-        write!(f, "Linear({} -> {}, {kind})", self.in_dim, self.out_dim)
+        write!(f, "Linear({} -> {}, ", self.in_dim, self.out_dim)?;
+        match &self.weight {
+            Weight::Stored(stored) => write!(f, "{:?})", stored.parts),
+            Weight::Tensor(weight) => write!(f, "{:?})", weight.dtype()),
+        }
     }
 }
 
@@ -49,16 +48,36 @@ impl std::fmt::Debug for Linear {
 ///
 /// # Errors
 /// When a tensor is missing or misshaped.
-pub fn linear(in_dim: usize, out_dim: usize, vb: VarBuilder) -> Result<Linear> {
-    Linear::new(vb.get((out_dim, in_dim), "weight")?, Some(vb.get(out_dim, "bias")?))
+pub fn linear(in_dim: usize, out_dim: usize, weights: Weights) -> Result<Linear> {
+    stacked(in_dim, &[(weights, out_dim)], true)
 }
 
 /// A [`Linear`] from the key `weight` alone.
 ///
 /// # Errors
 /// When the tensor is missing or misshaped.
-pub fn linear_no_bias(in_dim: usize, out_dim: usize, vb: VarBuilder) -> Result<Linear> {
-    Linear::new(vb.get((out_dim, in_dim), "weight")?, None)
+pub fn linear_no_bias(in_dim: usize, out_dim: usize, weights: Weights) -> Result<Linear> {
+    stacked(in_dim, &[(weights, out_dim)], false)
+}
+
+/// One [`Linear`] whose outputs are those of `parts`, one after the other: a single pass over the
+/// input for what a checkpoint splits. Each part is a place with the key `weight` (and `bias`) and
+/// a number of outputs.
+///
+/// # Errors
+/// When a tensor is missing or misshaped.
+pub fn stacked(in_dim: usize, parts: &[(Weights, usize)], bias: bool) -> Result<Linear> {
+    let matrices = parts
+        .iter()
+        .map(|(weights, out_dim)| weights.matrix((*out_dim, in_dim), "weight"))
+        .collect::<Result<Vec<_>>>()?;
+    let biases = parts
+        .iter()
+        .filter(|_| bias)
+        .map(|(weights, out_dim)| weights.get(*out_dim, "bias"))
+        .collect::<Result<Vec<_>>>()?;
+    let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0)?) };
+    Linear::from_matrices(matrices, bias)
 }
 
 impl Linear {
@@ -66,15 +85,45 @@ impl Linear {
     /// - `weight`: `[out, in]`    - `bias`: `[out]`
     ///
     /// # Errors
-    /// When the weight is no matrix.
-    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let (out_dim, in_dim) = weight.dims2()?;
-        let on_cpu = weight.device().is_cpu();
-        let bias = match bias {
-            Some(bias) if on_cpu => Some(bias.to_dtype(DType::F32)?),
-            bias => bias,
+    /// When the weight is no matrix of floats.
+    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
+        Self::from_matrices(vec![WeightMatrix::from_tensor(weight)?], bias)
+    }
+
+    /// A layer whose outputs are those of `matrices`, one after the other.
+    ///
+    /// # Shapes
+    /// - `matrices`: `[out_i, in]`    - `bias`: `[sum of out_i]`
+    ///
+    /// # Errors
+    /// When the widths differ or the matrices lie on different devices.
+    pub fn from_matrices(matrices: Vec<WeightMatrix>, bias: Option<Tensor>) -> Result<Self> {
+        let (mut out_dim, mut in_dim) = (0, None);
+        let (mut parts, mut tensors) = (Vec::new(), Vec::new());
+        for matrix in matrices {
+            let (n, k) = matrix.shape()?;
+            if in_dim.is_some_and(|width| width != k) {
+                bail!("matrices of different widths cannot be stacked")
+            }
+            (out_dim, in_dim) = (out_dim + n, Some(k));
+            match matrix {
+                WeightMatrix::Stored(part) => parts.push(part),
+                WeightMatrix::Tensor(tensor) => tensors.push(tensor),
+            }
+        }
+        let Some(in_dim) = in_dim else { bail!("a linear layer needs a weight") };
+        let weight = match (parts.is_empty(), tensors.as_slice()) {
+            (false, []) => {
+                let bias = match &bias {
+                    Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
+                    None => None,
+                };
+                Weight::Stored(Arc::new(Stored { parts, bias, out_dim }))
+            }
+            (true, [one]) => Weight::Tensor(one.clone()),
+            (true, _) => Weight::Tensor(Tensor::cat(&tensors, 0)?),
+            (false, _) => bail!("the parts of a linear layer lie on different devices"),
         };
-        let weight = if on_cpu { pack(weight)? } else { Weight::Plain(weight) };
         Ok(Self { weight, bias, in_dim, out_dim })
     }
 
@@ -89,99 +138,90 @@ impl Linear {
         if dims.last() != Some(&in_dim) {
             bail!("a linear layer of width {in_dim} got an input of shape {:?}", x.dims())
         }
-        let flat = x.contiguous()?.reshape((x.elem_count() / in_dim, in_dim))?;
-        let y = self.product(&flat)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?)?,
-            None => y,
+        let flat = x.contiguous()?.reshape((x.elem_count() / in_dim.max(1), in_dim))?;
+        let y = match &self.weight {
+            Weight::Stored(stored) => {
+                let wide = flat.to_dtype(DType::F32)?;
+                wide.apply_op1_no_bwd(&Product(stored.clone()))?.to_dtype(x.dtype())?
+            }
+            Weight::Tensor(weight) => {
+                let y = flat.matmul(&weight.to_dtype(x.dtype())?.t()?)?;
+                match &self.bias {
+                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?)?,
+                    None => y,
+                }
+            }
         };
         if let Some(last) = dims.last_mut() {
             *last = out_dim;
         }
         y.reshape(dims)
     }
-
-    /// # Shapes
-    /// - `x`: `[M, in]`    - returns: `[M, out]`
-    fn product(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.weight {
-            Weight::Packed(packed) => {
-                let op = PackedProduct(packed.clone());
-                x.to_dtype(DType::F32)?.apply_op1_no_bwd(&op)?.to_dtype(x.dtype())
-            }
-            Weight::Plain(weight) if weight.dtype() == x.dtype() => x.matmul(&weight.t()?),
-            Weight::Plain(weight) if x.device().is_cpu() && x.dtype() == DType::F32 => {
-                let block = (WIDEN_BLOCK / self.in_dim.max(1)).clamp(1, self.out_dim.max(1));
-                let mut columns = Vec::with_capacity(self.out_dim.div_ceil(block));
-                for first in (0..self.out_dim).step_by(block) {
-                    let part = weight.narrow(0, first, block.min(self.out_dim - first))?;
-                    columns.push(x.matmul(&part.apply_op1_no_bwd(&Widen)?.t()?)?);
-                }
-                if columns.len() == 1 { Ok(columns.remove(0)) } else { Tensor::cat(&columns, 1) }
-            }
-            Weight::Plain(weight) => x.matmul(&weight.to_dtype(x.dtype())?.t()?),
-        }
-    }
 }
 
-fn pack(weight: Tensor) -> Result<Weight> {
-    let (n, k) = weight.dims2()?;
-    let weight = weight.contiguous()?;
-    let packed = {
-        let (storage, layout) = weight.storage_and_layout();
-        let candle_core::Storage::Cpu(storage) = &*storage else {
-            bail!("only weights on a CPU are packed")
-        };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("a linear layer needs contiguous weights")
-        };
-        match storage {
-            CpuStorage::BF16(w) => Some(PackedLinear::from_bf16(&w[start..end], n, k)),
-            CpuStorage::F32(w) => Some(PackedLinear::from_f32(&w[start..end], n, k)),
-            _ => None,
-        }
-    };
-    Ok(match packed {
-        Some(packed) => Weight::Packed(Arc::new(packed)),
-        None => Weight::Plain(weight),
-    })
-}
+struct Product(Arc<Stored>);
 
-struct PackedProduct(Arc<PackedLinear>);
-
-impl CustomOp1 for PackedProduct {
+impl CustomOp1 for Product {
     fn name(&self) -> &'static str {
-        "packed-linear"
+        "linear"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (m, _) = layout.shape().dims2()?;
         let x = crate::cpu::f32_slice(x, layout, self.name())?;
-        let mut y = vec![0f32; m * self.0.n()];
-        self.0.forward(x, m, None, &mut y);
-        Ok((CpuStorage::F32(y), Shape::from((m, self.0.n()))))
+        let Stored { parts, bias, out_dim } = &*self.0;
+        let parts = parts.iter().map(StoredMatrix::view).collect::<Result<Vec<_>>>()?;
+        let mut y = vec![0f32; m * out_dim];
+        Matrix::forward_stacked(&parts, x, m, bias.as_deref(), &mut y);
+        Ok((CpuStorage::F32(y), Shape::from((m, *out_dim))))
     }
 }
 
-/// Exact widening of f16 weights, in parallel (candle's cast is single-threaded).
-struct Widen;
+/// Rows of a table by their numbers, such as the embeddings of tokens.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    table: Table,
+}
 
-impl CustomOp1 for Widen {
-    fn name(&self) -> &'static str {
-        "widen"
+#[derive(Debug, Clone)]
+enum Table {
+    Stored(StoredMatrix),
+    Tensor(Tensor),
+}
+
+impl Embedding {
+    /// # Shapes
+    /// - `table`: `[V, width]`
+    pub fn new(table: WeightMatrix) -> Self {
+        let table = match table {
+            WeightMatrix::Stored(stored) => Table::Stored(stored),
+            WeightMatrix::Tensor(tensor) => Table::Tensor(tensor),
+        };
+        Self { table }
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (CpuStorage::F16(x), Some((start, end))) = (storage, layout.contiguous_offsets())
-        else {
-            bail!("widening needs contiguous f16 weights")
-        };
-        let mut wide = vec![0f32; end - start];
-        const CHUNK: usize = 64 * 1024;
-        wide.par_chunks_mut(CHUNK)
-            .zip(x[start..end].par_chunks(CHUNK))
-            .for_each(|(y, x)| x.convert_to_f32_slice(y));
-        Ok((CpuStorage::F32(wide), layout.shape().clone()))
+    /// The rows of `ids`, widened exactly to f32 on a CPU.
+    ///
+    /// # Shapes
+    /// - `ids`: `L` of them, each below `V`    - returns: `[L, width]`
+    ///
+    /// # Errors
+    /// When an id is out of range.
+    pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
+        match &self.table {
+            Table::Stored(stored) => {
+                let view = stored.view()?;
+                let mut rows = vec![0f32; ids.len() * view.k()];
+                for (id, row) in ids.iter().zip(rows.chunks_exact_mut(view.k().max(1))) {
+                    match usize::try_from(*id) {
+                        Ok(id) if id < view.n() => view.widen_rows(id, 1, row),
+                        _ => bail!("row {id} of a table of {} rows", view.n()),
+                    }
+                }
+                Tensor::from_vec(rows, (ids.len(), view.k()), &candle_core::Device::Cpu)
+            }
+            Table::Tensor(table) => table.index_select(&Tensor::new(ids, table.device())?, 0),
+        }
     }
 }
 
@@ -194,7 +234,7 @@ mod tests {
     fn deviation(weight: &Tensor, bias: Option<&Tensor>, m: usize) -> Result<f64> {
         let (_, k) = weight.dims2()?;
         let x = Tensor::randn(0f32, 1., (1, m, k), &Device::Cpu)?;
-        let y = Linear::new(weight.clone(), bias.cloned())?.forward(&x)?;
+        let y = Linear::new(weight, bias.cloned())?.forward(&x)?;
         let exact =
             x.to_dtype(DType::F64)?.squeeze(0)?.matmul(&weight.to_dtype(DType::F64)?.t()?)?;
         let exact = match bias {
@@ -223,11 +263,40 @@ mod tests {
     }
 
     #[test]
-    fn many_f16_rows_over_several_blocks_equal_one_product() -> Result<()> {
-        let (k, n) = (2048, 5000);
-        let weight = Tensor::randn(0f32, 0.02, (n, k), &Device::Cpu)?.to_dtype(DType::F16)?;
-        assert!(n * k > WIDEN_BLOCK);
-        assert!(deviation(&weight, None, 12)? < 1e-6);
+    fn parts_give_what_their_joined_matrix_gives() -> Result<()> {
+        let (k, parts) = (96, [20, 7, 33]);
+        let matrices = parts
+            .iter()
+            .map(|n| Tensor::randn(0f32, 1., (*n, k), &Device::Cpu))
+            .collect::<Result<Vec<_>>>()?;
+        let joined = Linear::new(&Tensor::cat(&matrices, 0)?, None)?;
+        let parts = matrices.iter().map(WeightMatrix::from_tensor).collect::<Result<Vec<_>>>()?;
+        let stacked = Linear::from_matrices(parts, None)?;
+        for m in [1, 5, 40] {
+            let x = Tensor::randn(0f32, 1., (m, k), &Device::Cpu)?;
+            let gap = (joined.forward(&x)? - stacked.forward(&x)?)?.abs()?.max_all()?;
+            assert!(gap.to_scalar::<f32>()? < 1e-4, "{m} rows");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_embedding_is_a_row_of_its_table() -> Result<()> {
+        let table = Tensor::randn(0f32, 1., (10, 6), &Device::Cpu)?.to_dtype(DType::BF16)?;
+        let embedding = Embedding::new(WeightMatrix::from_tensor(&table)?);
+        let rows = embedding.forward(&[7, 0, 7])?.to_vec2::<f32>()?;
+        let table = table.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        assert_eq!(rows, [&table[7][..], &table[0], &table[7]]);
+        assert!(embedding.forward(&[10]).is_err_and(|e| e.to_string().contains("10 rows")));
+        Ok(())
+    }
+
+    #[test]
+    fn weights_that_were_not_loaded_are_an_error() -> Result<()> {
+        let absent = StoredMatrix::new(bytes::Bytes::new(), crate::WeightType::F32, (2, 3));
+        let layer = Linear::from_matrices(vec![WeightMatrix::Stored(absent)], None)?;
+        let error = layer.forward(&Tensor::zeros((1, 3), DType::F32, &Device::Cpu)?);
+        assert!(error.is_err_and(|e| e.to_string().contains("not loaded")));
         Ok(())
     }
 
@@ -235,13 +304,13 @@ mod tests {
     fn half_precision_activations_keep_their_dtype() -> Result<()> {
         let weight = Tensor::randn(0f32, 1., (8, 16), &Device::Cpu)?.to_dtype(DType::BF16)?;
         let x = Tensor::randn(0f32, 1., (3, 16), &Device::Cpu)?.to_dtype(DType::BF16)?;
-        assert_eq!(Linear::new(weight, None)?.forward(&x)?.dtype(), DType::BF16);
+        assert_eq!(Linear::new(&weight, None)?.forward(&x)?.dtype(), DType::BF16);
         Ok(())
     }
 
     #[test]
     fn a_wrong_width_is_refused_by_name() -> Result<()> {
-        let layer = Linear::new(Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?, None)?;
+        let layer = Linear::new(&Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?, None)?;
         let error = layer.forward(&Tensor::zeros((1, 4), DType::F32, &Device::Cpu)?);
         assert!(error.is_err_and(|e| e.to_string().contains("width 3")));
         Ok(())

@@ -1,7 +1,7 @@
 //! Norms in f32, with a two-pass variance, whatever the dtype of the input.
 
+use crate::weights::Weights;
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
-use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
 /// `torch.nn.LayerNorm` over the trailing dimensions that `weight` spans.
@@ -16,9 +16,9 @@ pub struct LayerNorm {
 ///
 /// # Errors
 /// When a tensor is missing or misshaped.
-pub fn layer_norm<S: Into<Shape>>(dims: S, eps: f64, vb: VarBuilder) -> Result<LayerNorm> {
+pub fn layer_norm<S: Into<Shape>>(dims: S, eps: f64, weights: Weights) -> Result<LayerNorm> {
     let dims = dims.into();
-    LayerNorm::new(vb.get(dims.clone(), "weight")?, vb.get(dims, "bias")?, eps)
+    LayerNorm::new(weights.get(dims.clone(), "weight")?, weights.get(dims, "bias")?, eps)
 }
 
 impl LayerNorm {
@@ -68,8 +68,8 @@ pub struct LayerNorm3d(LayerNorm);
 ///
 /// # Errors
 /// When a tensor is missing or misshaped.
-pub fn layer_norm_3d(channels: usize, eps: f64, vb: VarBuilder) -> Result<LayerNorm3d> {
-    Ok(LayerNorm3d(layer_norm(channels, eps, vb)?))
+pub fn layer_norm_3d(channels: usize, eps: f64, weights: Weights) -> Result<LayerNorm3d> {
+    Ok(LayerNorm3d(layer_norm(channels, eps, weights)?))
 }
 
 impl LayerNorm3d {
@@ -96,8 +96,8 @@ pub struct RmsNorm {
 ///
 /// # Errors
 /// When the tensor is missing or misshaped.
-pub fn rms_norm(width: usize, eps: f64, vb: VarBuilder) -> Result<RmsNorm> {
-    RmsNorm::new(vb.get(width, "weight")?, eps)
+pub fn rms_norm(width: usize, eps: f64, weights: Weights) -> Result<RmsNorm> {
+    RmsNorm::new(weights.get(width, "weight")?, eps)
 }
 
 impl RmsNorm {
@@ -214,6 +214,7 @@ impl CustomOp3 for RowNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::Weights;
     use candle_core::Device;
 
     fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {

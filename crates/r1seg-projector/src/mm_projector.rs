@@ -2,8 +2,7 @@
 //! Keys: `mm_projector.projector.N` (pooling), `mm_projector.linear` (linear), none (identity).
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::VarBuilder;
-use r1seg_nn::{Linear, avg_pool3d, gelu_erf, linear};
+use r1seg_nn::{Linear, Weights, avg_pool3d, gelu_erf, linear};
 
 /// `mm_projector_type` of a config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,23 +101,23 @@ pub struct MmProjector {
 }
 
 impl MmProjector {
-    /// Loads from `vb`, the prefix `model.mm_projector`.
+    /// Loads from `weights`, the prefix `model.mm_projector`.
     ///
     /// # Errors
     /// When the configuration is inconsistent, or a tensor is missing or misshaped.
-    pub fn new(cfg: &MmProjectorConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &MmProjectorConfig, weights: Weights) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let (i, o) = (cfg.in_dim, cfg.out_dim);
         let layers = match cfg.projector_type {
             ProjectorType::Identity => Vec::new(),
-            ProjectorType::Linear => vec![linear(i, o, vb.pp("linear"))?],
+            ProjectorType::Linear => vec![linear(i, o, weights.pp("linear"))?],
             ProjectorType::SpatialPooling => {
                 // The activations take the odd places of the nn.Sequential.
                 let step = match cfg.layer_type {
                     LayerType::Mlp => 2,
                     LayerType::Linear => 1,
                 };
-                let projector = vb.pp("projector");
+                let projector = weights.pp("projector");
                 (0..cfg.layer_num)
                     .map(|n| linear(if n == 0 { i } else { o }, o, projector.pp(n * step)))
                     .collect::<Result<_>>()?
@@ -169,7 +168,7 @@ impl MmProjector {
 mod tests {
     use super::*;
     use candle_core::{DType, Device};
-    use candle_nn::VarMap;
+    use candle_nn::{VarBuilder, VarMap};
 
     fn config() -> MmProjectorConfig {
         MmProjectorConfig {
@@ -186,7 +185,7 @@ mod tests {
 
     fn keys(cfg: &MmProjectorConfig) -> Result<Vec<String>> {
         let map = VarMap::new();
-        MmProjector::new(cfg, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+        MmProjector::new(cfg, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu).into())?;
         let mut keys: Vec<_> = match map.data().lock() {
             Ok(data) => data.keys().cloned().collect(),
             Err(_) => Vec::new(),

@@ -1,8 +1,7 @@
 //! Keys: `seg_projector.{0,2}` (nn.Sequential: 0 Linear, 1 ReLU, 2 Linear, 3 Dropout).
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{Linear, linear};
+use r1seg_nn::{Linear, Weights, linear};
 
 /// Maps the hidden state that predicts `[SEG]` to a prompt of the mask decoder.
 #[derive(Debug, Clone)]
@@ -12,14 +11,14 @@ pub struct SegProjector {
 }
 
 impl SegProjector {
-    /// Loads from `vb`, the prefix `model.seg_projector`.
+    /// Loads from `weights`, the prefix `model.seg_projector`.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(hidden_size: usize, embed_dim: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(hidden_size: usize, embed_dim: usize, weights: Weights) -> Result<Self> {
         Ok(Self {
-            fc1: linear(hidden_size, hidden_size, vb.pp(0))?,
-            fc2: linear(hidden_size, embed_dim, vb.pp(2))?,
+            fc1: linear(hidden_size, hidden_size, weights.pp(0))?,
+            fc2: linear(hidden_size, embed_dim, weights.pp(2))?,
         })
     }
 

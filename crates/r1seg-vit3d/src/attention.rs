@@ -1,8 +1,7 @@
 //! MONAI's self-attention block. Keys: `qkv` (no bias), `out_proj`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{AttentionMask, Linear, attention, linear, linear_no_bias};
+use r1seg_nn::{AttentionMask, Linear, Weights, attention, linear, linear_no_bias};
 
 use crate::Vit3dConfig;
 
@@ -15,15 +14,15 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Loads from `vb`, the prefix `blocks.N.attn` of a checkpoint.
+    /// Loads from `weights`, the prefix `blocks.N.attn` of a checkpoint.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &Vit3dConfig, weights: Weights) -> Result<Self> {
         let e = cfg.hidden_size;
         Ok(Self {
-            qkv: linear_no_bias(e, 3 * e, vb.pp("qkv"))?,
-            out_proj: linear(e, e, vb.pp("out_proj"))?,
+            qkv: linear_no_bias(e, 3 * e, weights.pp("qkv"))?,
+            out_proj: linear(e, e, weights.pp("out_proj"))?,
             num_heads: cfg.num_heads,
         })
     }

@@ -1,8 +1,7 @@
 //! A pre-norm transformer block. Keys: `norm1`, `attn`, `norm2`, `mlp.linear1`, `mlp.linear2`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{LayerNorm, Linear, gelu_erf, layer_norm, linear};
+use r1seg_nn::{LayerNorm, Linear, Weights, gelu_erf, layer_norm, linear};
 
 use crate::{Attention, Vit3dConfig};
 
@@ -20,17 +19,17 @@ pub struct Block {
 }
 
 impl Block {
-    /// Loads from `vb`, the prefix `blocks.N` of a checkpoint.
+    /// Loads from `weights`, the prefix `blocks.N` of a checkpoint.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &Vit3dConfig, weights: Weights) -> Result<Self> {
         let e = cfg.hidden_size;
-        let mlp = vb.pp("mlp");
+        let mlp = weights.pp("mlp");
         Ok(Self {
-            norm1: layer_norm(e, LAYER_NORM_EPS, vb.pp("norm1"))?,
-            attn: Attention::new(cfg, vb.pp("attn"))?,
-            norm2: layer_norm(e, LAYER_NORM_EPS, vb.pp("norm2"))?,
+            norm1: layer_norm(e, LAYER_NORM_EPS, weights.pp("norm1"))?,
+            attn: Attention::new(cfg, weights.pp("attn"))?,
+            norm2: layer_norm(e, LAYER_NORM_EPS, weights.pp("norm2"))?,
             linear1: linear(e, cfg.mlp_dim, mlp.pp("linear1"))?,
             linear2: linear(cfg.mlp_dim, e, mlp.pp("linear2"))?,
         })

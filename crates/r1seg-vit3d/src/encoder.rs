@@ -2,8 +2,7 @@
 //! Keys: `patch_embedding`, `cls_token` (optional), `blocks.N`, `norm`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
-use r1seg_nn::{LayerNorm, Probe, layer_norm};
+use r1seg_nn::{LayerNorm, Probe, Weights, layer_norm};
 
 use crate::block::LAYER_NORM_EPS;
 use crate::{Block, PatchEmbedding, Vit3dConfig};
@@ -18,23 +17,24 @@ pub struct Vit3d {
 }
 
 impl Vit3d {
-    /// Loads from `vb`, the prefix of the encoder (`model.vision_module.image_encoder` in
+    /// Loads from `weights`, the prefix of the encoder (`model.vision_module.image_encoder` in
     /// R1Seg-3D).
     ///
     /// # Errors
     /// When the configuration is inconsistent, or a tensor is missing or misshaped.
-    pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &Vit3dConfig, weights: Weights) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let e = cfg.hidden_size;
-        let cls_token = if cfg.cls_token { Some(vb.get((1, 1, e), "cls_token")?) } else { None };
-        let blocks = vb.pp("blocks");
+        let cls_token =
+            if cfg.cls_token { Some(weights.get((1, 1, e), "cls_token")?) } else { None };
+        let blocks = weights.pp("blocks");
         Ok(Self {
-            patch_embedding: PatchEmbedding::new(cfg, vb.pp("patch_embedding"))?,
+            patch_embedding: PatchEmbedding::new(cfg, weights.pp("patch_embedding"))?,
             cls_token,
             blocks: (0..cfg.num_layers)
                 .map(|i| Block::new(cfg, blocks.pp(i)))
                 .collect::<Result<_>>()?,
-            norm: layer_norm(e, LAYER_NORM_EPS, vb.pp("norm"))?,
+            norm: layer_norm(e, LAYER_NORM_EPS, weights.pp("norm"))?,
         })
     }
 
@@ -69,7 +69,7 @@ impl Vit3d {
 mod tests {
     use super::*;
     use candle_core::{DType, Device};
-    use candle_nn::VarMap;
+    use candle_nn::{VarBuilder, VarMap};
     use r1seg_nn::{NoProbe, Recording};
 
     fn config() -> Vit3dConfig {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn model(cfg: &Vit3dConfig) -> Result<Vit3d> {
-        Vit3d::new(cfg, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))
+        Vit3d::new(cfg, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into())
     }
 
     #[test]

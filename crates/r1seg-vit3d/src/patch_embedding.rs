@@ -2,8 +2,7 @@
 //! Keys: `patch_embeddings.1` (0 is the parameter-free rearrangement), `position_embeddings`.
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::VarBuilder;
-use r1seg_nn::{Linear, linear, patchify};
+use r1seg_nn::{Linear, Weights, linear, patchify};
 
 use crate::Vit3dConfig;
 
@@ -17,16 +16,16 @@ pub struct PatchEmbedding {
 }
 
 impl PatchEmbedding {
-    /// Loads from `vb`, the prefix `patch_embedding` of a checkpoint.
+    /// Loads from `weights`, the prefix `patch_embedding` of a checkpoint.
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &Vit3dConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(cfg: &Vit3dConfig, weights: Weights) -> Result<Self> {
         let patch_dim = cfg.in_channels * cfg.patch_size.iter().product::<usize>();
         let position_shape = (1, cfg.num_patches(), cfg.hidden_size);
         Ok(Self {
-            projection: linear(patch_dim, cfg.hidden_size, vb.pp("patch_embeddings").pp(1))?,
-            position_embeddings: vb.get(position_shape, "position_embeddings")?,
+            projection: linear(patch_dim, cfg.hidden_size, weights.pp("patch_embeddings").pp(1))?,
+            position_embeddings: weights.get(position_shape, "position_embeddings")?,
             patch_size: cfg.patch_size,
             image_size: cfg.image_size,
         })

@@ -22,6 +22,7 @@ pub struct R1SegModelBuilder {
     pub(crate) compute: DtypeChoice,
     pub(crate) num_clicks: Option<usize>,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) mmap: Option<bool>,
 }
 
 impl R1SegModelBuilder {
@@ -33,6 +34,7 @@ impl R1SegModelBuilder {
             compute: DtypeChoice::default(),
             num_clicks: None,
             memory_limit: None,
+            mmap: None,
         }
     }
 
@@ -71,6 +73,15 @@ impl R1SegModelBuilder {
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Sets whether weight files are mapped into memory and used where they lie, or read. Without
+    /// it they are mapped, unless they lie on a network drive: a mapped file that another machine
+    /// cuts short ends the process without a word.
+    #[must_use]
+    pub fn mmap(mut self, mmap: bool) -> Self {
+        self.mmap = Some(mmap);
         self
     }
 

@@ -9,23 +9,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
 use r1seg_llm::{
     Decoder, DecoderInput, Generated, GenerationOptions, KvCache, RopeScaling, Sampling,
 };
 use r1seg_mask_decoder::{MaskHead, Prompts};
-use r1seg_nn::{Probe, trilinear};
+use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::{MmProjector, SegProjector};
 use r1seg_tokenizer::{Prompt, PromptTokenizer};
 use r1seg_vit3d::Vit3d;
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, SharedWeights, never_used};
+use crate::checkpoint::{LoadReport, ModelWeights, never_used, type_name};
 use crate::config::MAX_NUM_CLICKS;
 use crate::{
-    AskOptions, CheckpointSource, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
-    memory,
+    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
+    Separator, memory,
 };
 
 /// A loaded R1Seg-3D checkpoint.
@@ -42,7 +41,7 @@ pub struct R1SegModel {
     mask_head: MaskHead,
     decoder: Decoder,
     device: Device,
-    dtype: DType,
+    dtype: &'static str,
     report: LoadReport,
     load_time: Duration,
 }
@@ -82,10 +81,10 @@ impl R1SegModel {
             });
         }
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
-        let weights = Arc::new(source.open_weights()?);
+        let files = Arc::new(source.open_weights(options.mmap)?);
         // Training resizes the embedding table to the tokenizer; the weights know, config.json
         // may not.
-        if let Some(&[rows, _]) = weights.shape("model.embed_tokens.weight") {
+        if let Some(&[rows, _]) = files.shape("model.embed_tokens.weight") {
             config.decoder.vocab_size = rows;
         }
         tokenizer.check_embedding_rows(config.decoder.vocab_size)?;
@@ -97,27 +96,30 @@ impl R1SegModel {
             });
         }
 
-        let dtype = options.dtype.resolve(&device, weights.dominant_dtype());
+        let stored = files.dominant_type();
+        let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
+        let quantised = stored.is_some_and(|stored| stored.block_len() > 1);
+        let dtype = options.dtype.resolve(&device, Some(DType::F32));
         let native = if device.is_cpu() { DType::F32 } else { dtype };
         let activation = options.compute.resolve(&device, Some(native));
         if let Some(limit) = options.memory_limit.filter(|_| device.is_cpu()) {
-            let needed = memory::needed(&config, weights.bytes_as(dtype, never_used));
+            let kept = if keep { None } else { Some(dtype) };
+            let needed = memory::needed(&config, files.bytes_as(kept, never_used));
             if limit < needed {
                 return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
             }
         }
-        let backend: Box<dyn candle_nn::var_builder::SimpleBackend> =
-            Box::new(SharedWeights(weights.clone()));
-        let vb = VarBuilder::from_backend(backend, dtype, device.clone());
-        let model = vb.pp("model");
+        let source_of_weights = ModelWeights { files: files.clone(), keep, dry: false };
+        let weights = Weights::new(Arc::new(source_of_weights), dtype, device.clone());
+        let model = weights.pp("model");
         let vision_module = model.pp("vision_module");
         let (hidden, embed) = (config.decoder.hidden_size, config.vit.hidden_size);
         let vision = Vit3d::new(&config.vit, vision_module.pp("image_encoder"))?;
         let mm_projector = MmProjector::new(&config.mm_projector, model.pp("mm_projector"))?;
         let seg_projector = SegProjector::new(hidden, embed, model.pp("seg_projector"))?;
         let mask_head = MaskHead::new(&config.mask_head, vision_module)?;
-        let decoder = Decoder::new(&config.decoder, vb.clone(), activation)?;
-        let report = weights.report(never_used);
+        let decoder = Decoder::new(&config.decoder, weights, activation)?;
+        let report = files.report(never_used);
         if !report.is_clean() {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });
@@ -131,7 +133,10 @@ impl R1SegModel {
             mask_head,
             decoder,
             device,
-            dtype,
+            dtype: match stored {
+                Some(stored) if keep || quantised => type_name(stored),
+                _ => dtype.as_str(),
+            },
             report,
             load_time: start.elapsed(),
         })
@@ -168,7 +173,7 @@ impl R1SegModel {
 
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.dtype.as_str()
+        self.dtype
     }
 
     /// Reads a volume once, for any number of questions.

@@ -127,7 +127,7 @@ pub(crate) fn decoder_of(
     activation: DType,
 ) -> Result<Decoder> {
     let vb = VarBuilder::from_tensors(weights.clone(), stored, &Device::Cpu);
-    Decoder::new(config, vb, activation)
+    Decoder::new(config, vb.into(), activation)
 }
 
 /// A pass whose sequence ends with it.

@@ -3,6 +3,7 @@
 //!
 //! Nothing else opens weight files or knows odd keys.
 
+mod mapped;
 mod report;
 mod weights;
 
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use r1seg_tokenizer::TokenizerFiles;
 
 use crate::Error;
-use weights::{Bytes, Shard};
+use mapped::FileBytes;
+use weights::WeightFile;
 
 pub use report::LoadReport;
-pub(crate) use weights::{SharedWeights, Weights};
+pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 
 /// The largest config file that is read.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -84,28 +86,32 @@ impl CheckpointSource {
         }
     }
 
-    /// Opens the weights without reading them.
-    pub(crate) fn open_weights(&self) -> Result<Weights, Error> {
-        let shards = match self {
+    /// Opens the weights without reading them; `mmap` is whether files are mapped rather than read
+    /// into memory, and `None` leaves it to where they lie.
+    pub(crate) fn open_weights(&self, mmap: Option<bool>) -> Result<WeightFiles, Error> {
+        let files = match self {
             Self::Embedded(files) => {
                 let (name, bytes) = files
                     .iter()
                     .find(|(name, _)| *name == "model.safetensors")
                     .ok_or_else(|| self.missing("model.safetensors"))?;
-                vec![Shard::new((*name).to_string(), Bytes::Static(bytes), &self.path())?]
+                let bytes = FileBytes::embedded(bytes);
+                vec![WeightFile::safetensors((*name).to_string(), bytes, &self.path())?]
             }
             Self::Folder(folder) => {
+                let mmap = mmap.unwrap_or_else(|| !mapped::on_network_drive(folder));
+                let open = if mmap { FileBytes::map } else { FileBytes::read };
                 let names = shard_names(folder, self)?;
                 names
                     .into_iter()
                     .map(|name| {
-                        let bytes = Bytes::map(&folder.join(&name))?;
-                        Shard::new(name, bytes, folder)
+                        let bytes = open(&folder.join(&name))?;
+                        WeightFile::safetensors(name, bytes, folder)
                     })
                     .collect::<Result<Vec<_>, _>>()?
             }
         };
-        Weights::new(shards, self.path())
+        WeightFiles::new(files, self.path())
     }
 
     fn missing(&self, file: &str) -> Error {

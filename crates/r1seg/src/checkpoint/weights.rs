@@ -1,79 +1,57 @@
-//! Safetensors shards, memory-mapped. The only `unsafe` code of the facade is here.
+//! Weight files, memory-mapped, and the tensors that models take from them. With `mapped.rs` the
+//! only `unsafe` code of the facade.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use candle_core::{DType, Device, Shape, Tensor};
-use candle_nn::var_builder::SimpleBackend;
-use memmap2::Mmap;
+use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::Dtype;
 
 use super::LoadReport;
+use super::mapped::FileBytes;
 use crate::Error;
 
-/// The contents of a shard.
-pub(super) enum Bytes {
-    Mapped(Mmap),
-    Static(&'static [u8]),
+/// What a file says about one of its tensors.
+struct Entry {
+    file: usize,
+    format: Format,
+    shape: Vec<usize>,
+    range: Range<usize>,
 }
 
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
+/// How the numbers of a tensor are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Known(WeightType),
+    /// No floats that a model could use.
+    Other(Dtype),
+}
 
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
-        }
+impl Entry {
+    fn numbers(&self) -> u64 {
+        self.shape.iter().fold(1, |n: u64, len| n.saturating_mul(*len as u64))
     }
 }
 
-impl Bytes {
-    #[expect(unsafe_code, reason = "mmap of weight shards")]
-    pub(super) fn map(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::ModelIo { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
-        // SAFETY: the file is opened read-only and is mapped privately for the time of loading; the
-        // documentation of `R1SegModel` asks callers not to change a checkpoint meanwhile.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Self::Mapped(map))
-    }
-
-    /// Drops pages that were copied, so that a loading process never holds a second copy of its
-    /// weights.
-    #[cfg(unix)]
-    #[expect(unsafe_code, reason = "madvise on the mapped weight shards")]
-    fn release(&self, start: usize, len: usize) {
-        if let Self::Mapped(map) = self {
-            // SAFETY: the mapping is a read-only file mapping without private changes, so that
-            // dropped pages are read again from the file if they are touched again.
-            let advised = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
-            };
-            // Failing to drop pages costs memory, not correctness.
-            let _ = advised;
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn release(&self, _start: usize, _len: usize) {}
-}
-
-/// One safetensors file.
-pub(super) struct Shard {
+/// One weight file.
+pub(super) struct WeightFile {
     name: String,
-    bytes: Bytes,
-    metadata: Metadata,
-    /// Where the tensors begin in `bytes`.
-    data_start: usize,
+    bytes: FileBytes,
+    tensors: Vec<(String, Format, Vec<usize>, Range<usize>)>,
 }
 
-impl Shard {
-    pub(super) fn new(name: String, bytes: Bytes, folder: &Path) -> Result<Self, Error> {
+impl WeightFile {
+    pub(super) fn safetensors(
+        name: String,
+        bytes: FileBytes,
+        folder: &Path,
+    ) -> Result<Self, Error> {
         let broken = |message: String| Error::Safetensors {
             path: folder.to_path_buf(),
             file: name.clone(),
@@ -82,15 +60,23 @@ impl Shard {
         // Validates header length, JSON, offsets (no holes, no overlaps) and the file's length.
         let (header, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-        let data_start = 8 + header;
-        let len = data_start + metadata.data_len();
+        let start = 8 + header;
+        let len = start + metadata.data_len();
         if len != bytes.len() {
             return Err(broken(format!(
                 "the header promises {len} bytes, the file has {}",
                 bytes.len()
             )));
         }
-        Ok(Self { data_start, metadata, bytes, name })
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let (first, last) = info.data_offsets;
+                (name, format(info.dtype), info.shape.clone(), start + first..start + last)
+            })
+            .collect();
+        Ok(Self { tensors, bytes, name })
     }
 }
 
@@ -102,63 +88,67 @@ struct Ledger {
     misshaped: Vec<(String, String, String)>,
 }
 
-/// The weights of a checkpoint: hands out tensors in the requested dtype and remembers which.
+/// The weights of a checkpoint: hands out tensors and remembers which.
 ///
 /// A tensor that is missing or misshaped is replaced by zeros and noted, so that one report names
-/// all of them; [`Weights::report`] must be asked before the model is used.
-pub(crate) struct Weights {
-    shards: Vec<Shard>,
-    /// Tensor name to shard.
-    index: HashMap<String, usize>,
+/// all of them; [`WeightFiles::report`] must be asked before the model is used.
+pub(crate) struct WeightFiles {
+    files: Vec<FileBytes>,
+    entries: HashMap<String, Entry>,
     ledger: Mutex<Ledger>,
     path: PathBuf,
 }
 
-impl Weights {
-    pub(super) fn new(shards: Vec<Shard>, path: PathBuf) -> Result<Self, Error> {
-        let mut index = HashMap::new();
-        for (i, shard) in shards.iter().enumerate() {
-            for name in shard.metadata.tensors().into_keys() {
-                if let Some(first) = index.insert(name.clone(), i) {
+impl WeightFiles {
+    pub(super) fn new(files: Vec<WeightFile>, path: PathBuf) -> Result<Self, Error> {
+        let mut entries: HashMap<String, Entry> = HashMap::new();
+        let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
+        let mut contents = Vec::new();
+        for (i, file) in files.into_iter().enumerate() {
+            contents.push(file.bytes);
+            for (name, format, shape, range) in file.tensors {
+                let entry = Entry { file: i, format, shape, range };
+                if let Some(first) = entries.insert(name.clone(), entry) {
                     return Err(Error::Safetensors {
                         path,
-                        file: shard.name.clone(),
-                        message: format!("tensor `{name}` is in {} too", shards[first].name),
+                        file: file.name,
+                        message: format!("tensor `{name}` is in {} too", names[first.file]),
                     });
                 }
             }
         }
-        Ok(Self { shards, index, ledger: Mutex::default(), path })
+        Ok(Self { files: contents, entries, ledger: Mutex::default(), path })
     }
 
     /// Shape of a tensor, if the checkpoint has it.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
-        let shard = &self.shards[*self.index.get(name)?];
-        shard.metadata.info(name).map(|info| info.shape.as_slice())
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// The dtype that most bytes of the checkpoint have.
-    pub(crate) fn dominant_dtype(&self) -> Option<DType> {
-        let mut bytes = [(DType::F32, 0usize), (DType::BF16, 0), (DType::F16, 0)];
-        for shard in &self.shards {
-            for info in shard.metadata.tensors().values() {
-                let len = info.data_offsets.1 - info.data_offsets.0;
-                for (dtype, total) in &mut bytes {
-                    if float_dtype(info.dtype) == Some(*dtype) {
-                        *total += len;
-                    }
-                }
+    /// How most bytes of the checkpoint are stored.
+    pub(crate) fn dominant_type(&self) -> Option<WeightType> {
+        let mut totals: Vec<(WeightType, usize)> = Vec::new();
+        for entry in self.entries.values() {
+            let Format::Known(stored) = entry.format else { continue };
+            match totals.iter_mut().find(|(known, _)| *known == stored) {
+                Some((_, total)) => *total += entry.range.len(),
+                None => totals.push((stored, entry.range.len())),
             }
         }
-        bytes.into_iter().max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 0).map(|(dtype, _)| dtype)
+        totals.into_iter().max_by_key(|(_, total)| *total).map(|(stored, _)| stored)
     }
 
-    /// Bytes of all tensors but those that are `never_used`, once they are kept as `dtype`.
-    pub(crate) fn bytes_as(&self, dtype: DType, never_used: impl Fn(&str) -> bool) -> u64 {
-        let tensors = self.index.iter().filter(|(name, _)| !never_used(name));
-        let infos = tensors.filter_map(|(name, i)| self.shards[*i].metadata.info(name));
-        let numbers = infos.map(|info| info.shape.iter().map(|n| *n as u64).product::<u64>());
-        numbers.sum::<u64>().saturating_mul(dtype.size_in_bytes() as u64)
+    /// Bytes of all tensors but those that are `never_used`, once they are kept as `dtype`, or as
+    /// they are stored. Quantised tensors stay quantised.
+    pub(crate) fn bytes_as(&self, dtype: Option<DType>, never_used: impl Fn(&str) -> bool) -> u64 {
+        let used = self.entries.iter().filter(|(name, _)| !never_used(name));
+        let bytes = used.map(|(_, entry)| match (dtype, entry.format) {
+            (Some(dtype), Format::Known(stored)) if stored.block_len() == 1 => {
+                entry.numbers().saturating_mul(dtype.size_in_bytes() as u64)
+            }
+            _ => entry.range.len() as u64,
+        });
+        bytes.fold(0, u64::saturating_add)
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
@@ -170,7 +160,7 @@ impl Weights {
     pub(crate) fn report(&self, never_used: impl Fn(&str) -> bool) -> LoadReport {
         let ledger = self.ledger();
         let mut rest: Vec<String> =
-            self.index.keys().filter(|name| !ledger.read.contains(*name)).cloned().collect();
+            self.entries.keys().filter(|name| !ledger.read.contains(*name)).cloned().collect();
         rest.sort();
         let (unused, unexpected) = rest.into_iter().partition(|name| never_used(name));
         LoadReport {
@@ -183,97 +173,142 @@ impl Weights {
         }
     }
 
-    fn load(
+    /// Looks a tensor up and notes that it was asked for.
+    fn find(&self, name: &str, shape: &[usize]) -> Option<(&Entry, WeightType)> {
+        let mut ledger = self.ledger();
+        let Some(entry) = self.entries.get(name) else {
+            ledger.missing.push(name.to_string());
+            return None;
+        };
+        // A tied table is asked for once; a second request would be counted twice.
+        if ledger.read.insert(name.to_string()) {
+            ledger.bytes += entry.range.len() as u64;
+        }
+        let (expected, found) = match entry.format {
+            Format::Known(stored) if entry.shape == shape => return Some((entry, stored)),
+            Format::Known(_) => (format!("{shape:?}"), format!("{:?}", entry.shape)),
+            Format::Other(dtype) => ("f32, bf16 or f16".to_string(), format!("{dtype:?}")),
+        };
+        ledger.misshaped.push((name.to_string(), expected, found));
+        None
+    }
+
+    fn bytes(&self, entry: &Entry) -> Bytes {
+        self.files[entry.file].slice(entry.range.clone())
+    }
+
+    /// The numbers of a tensor, converted; the pages of the file that were read are dropped.
+    fn copied(
         &self,
-        expected: Option<&Shape>,
-        name: &str,
+        (entry, stored): (&Entry, WeightType),
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let zeros = || match expected {
-            Some(shape) => Tensor::zeros((), dtype, device)?.broadcast_as(shape.clone()),
-            None => Tensor::zeros((), dtype, device),
-        };
-        let Some(&shard) = self.index.get(name) else {
-            self.ledger().missing.push(name.to_string());
-            return zeros();
-        };
-        let shard = &self.shards[shard];
-        let Some(info) = shard.metadata.info(name) else {
-            self.ledger().missing.push(name.to_string());
-            return zeros();
-        };
-        let (start, end) = info.data_offsets;
-        let range = shard.data_start + start..shard.data_start + end;
-        {
-            let mut ledger = self.ledger();
-            ledger.read.insert(name.to_string());
-            ledger.bytes += range.len() as u64;
-            let wrong_shape = expected.filter(|shape| shape.dims() != info.shape.as_slice());
-            if let Some(shape) = wrong_shape {
-                let found = format!("{:?}", info.shape);
-                ledger.misshaped.push((name.to_string(), format!("{:?}", shape.dims()), found));
-                return zeros();
-            }
-            if float_dtype(info.dtype).is_none() {
-                let found = format!("{:?}", info.dtype);
-                ledger.misshaped.push((name.to_string(), "f32, bf16 or f16".into(), found));
-                return zeros();
-            }
-        }
-        let tensor = convert(&shard.bytes[range.clone()], info.dtype, dtype, &info.shape)?;
-        let tensor = tensor.to_device(device)?;
-        shard.bytes.release(range.start, range.len());
+        let tensor = convert(&self.bytes(entry), stored, dtype, &entry.shape)?.to_device(device)?;
+        self.files[entry.file].release(entry.range.clone());
         Ok(tensor)
     }
 }
 
-impl std::fmt::Debug for Weights {
+impl std::fmt::Debug for WeightFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Weights").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("WeightFiles").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-/// So that a `VarBuilder` reads from weights whose report is asked for afterwards.
-pub(crate) struct SharedWeights(pub(crate) std::sync::Arc<Weights>);
+/// What a model's constructors read from: weight files, and what becomes of their matrices.
+pub(crate) struct ModelWeights {
+    pub(crate) files: Arc<WeightFiles>,
+    /// Whether matrices on a CPU stay as they are stored, instead of taking the asked dtype.
+    pub(crate) keep: bool,
+    /// Whether only names and shapes are compared: matrices are left empty.
+    pub(crate) dry: bool,
+}
 
-impl SimpleBackend for SharedWeights {
-    fn get(
+impl TensorSource for ModelWeights {
+    fn tensor(
         &self,
-        shape: Shape,
         name: &str,
-        _init: candle_nn::Init,
+        shape: &Shape,
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        self.0.load(Some(&shape), name, dtype, device)
+        match self.files.find(name, shape.dims()) {
+            Some(found) if !self.dry => self.files.copied(found, dtype, device),
+            _ => Tensor::zeros((), dtype, device)?.broadcast_as(shape.clone()),
+        }
     }
 
-    fn get_unchecked(
+    fn matrix(
         &self,
         name: &str,
+        shape: (usize, usize),
         dtype: DType,
         device: &Device,
-    ) -> candle_core::Result<Tensor> {
-        self.0.load(None, name, dtype, device)
+    ) -> candle_core::Result<WeightMatrix> {
+        let (files, (n, k)) = (&self.files, shape);
+        let absent =
+            |stored| Ok(WeightMatrix::Stored(StoredMatrix::new(Bytes::new(), stored, shape)));
+        let Some((entry, stored)) = files.find(name, &[n, k]) else {
+            return absent(WeightType::F32);
+        };
+        if self.dry {
+            return absent(stored);
+        }
+        let as_asked = self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype);
+        if device.is_cpu() && as_asked {
+            files.files[entry.file].populate(entry.range.clone());
+            let bytes = files.bytes(entry);
+            return Ok(WeightMatrix::Stored(StoredMatrix::new(bytes, stored, shape)));
+        }
+        if stored.block_len() > 1 {
+            let matrix = StoredMatrix::new(files.bytes(entry), stored, shape);
+            return Ok(WeightMatrix::Tensor(matrix.to_tensor(dtype, device)?));
+        }
+        WeightMatrix::from_tensor(&files.copied((entry, stored), dtype, device)?)
     }
 
-    fn contains_tensor(&self, name: &str) -> bool {
-        self.0.index.contains_key(name)
+    fn contains(&self, name: &str) -> bool {
+        self.files.entries.contains_key(name)
     }
 }
 
-fn float_dtype(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::BF16 => Some(DType::BF16),
-        Dtype::F16 => Some(DType::F16),
+fn dtype_of(stored: WeightType) -> Option<DType> {
+    match stored {
+        WeightType::F32 => Some(DType::F32),
+        WeightType::F16 => Some(DType::F16),
+        WeightType::Bf16 => Some(DType::BF16),
         _ => None,
     }
 }
 
+/// The name of a way to store numbers, as `--dtype` and `--quant` spell it.
+pub(crate) fn type_name(stored: WeightType) -> &'static str {
+    match stored {
+        WeightType::F32 => "f32",
+        WeightType::F16 => "f16",
+        WeightType::Bf16 => "bf16",
+        WeightType::Q8_0 => "q8_0",
+        WeightType::Q4K => "q4k",
+        WeightType::Q6K => "q6k",
+    }
+}
+
+fn format(dtype: Dtype) -> Format {
+    match dtype {
+        Dtype::F32 => Format::Known(WeightType::F32),
+        Dtype::BF16 => Format::Known(WeightType::Bf16),
+        Dtype::F16 => Format::Known(WeightType::F16),
+        other => Format::Other(other),
+    }
+}
 /// Copies little-endian floats out of a shard, converting on all cores.
-fn convert(bytes: &[u8], from: Dtype, to: DType, shape: &[usize]) -> candle_core::Result<Tensor> {
+fn convert(
+    bytes: &[u8],
+    from: WeightType,
+    to: DType,
+    shape: &[usize],
+) -> candle_core::Result<Tensor> {
     use half::{bf16, f16};
 
     // Collecting writes each number once; a vector of zeros to fill would touch it twice.
@@ -300,13 +335,15 @@ fn convert(bytes: &[u8], from: Dtype, to: DType, shape: &[usize]) -> candle_core
     }
     match (from, to) {
         // Exact copies, without a detour through f32.
-        (Dtype::BF16, DType::BF16) => {
+        (WeightType::Bf16, DType::BF16) => {
             Tensor::from_vec(map(bytes, bf16::from_le_bytes), shape, device)
         }
-        (Dtype::F16, DType::F16) => Tensor::from_vec(map(bytes, f16::from_le_bytes), shape, device),
-        (Dtype::F32, _) => to!(f32::from_le_bytes),
-        (Dtype::BF16, _) => to!(|b| bf16::from_le_bytes(b).to_f32()),
-        (Dtype::F16, _) => to!(|b| f16::from_le_bytes(b).to_f32()),
+        (WeightType::F16, DType::F16) => {
+            Tensor::from_vec(map(bytes, f16::from_le_bytes), shape, device)
+        }
+        (WeightType::F32, _) => to!(f32::from_le_bytes),
+        (WeightType::Bf16, _) => to!(|b| bf16::from_le_bytes(b).to_f32()),
+        (WeightType::F16, _) => to!(|b| f16::from_le_bytes(b).to_f32()),
         (other, _) => candle_core::bail!("weights of dtype {other:?} are not supported"),
     }
 }

@@ -1,0 +1,230 @@
+//! Where the weights of a model come from, and how a linear layer reads them where they lie.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, Tensor, bail};
+use candle_nn::VarBuilder;
+use half::{bf16, f16};
+use r1seg_kernels::{Matrix, WeightType};
+
+/// The tensors of a checkpoint, by name.
+///
+/// Constructors of models ask for everything that they need and for nothing else, so that a source
+/// knows from its requests what a checkpoint has to hold.
+pub trait TensorSource: Send + Sync {
+    /// A tensor of this shape, converted to `dtype`, on `device`.
+    ///
+    /// # Errors
+    /// When it is missing, misshaped or unreadable; a source that reports all of these at once may
+    /// return zeros instead.
+    fn tensor(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
+
+    /// A matrix `[n, k]` that is only ever multiplied with or looked up in: on a CPU it may stay in
+    /// the file, and it may be quantised, in which case `dtype` says what a GPU gets.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn matrix(
+        &self,
+        name: &str,
+        (n, k): (usize, usize),
+        dtype: DType,
+        device: &Device,
+    ) -> Result<WeightMatrix> {
+        WeightMatrix::from_tensor(&self.tensor(name, &Shape::from((n, k)), dtype, device)?)
+    }
+
+    /// Whether the checkpoint has a tensor of this name.
+    fn contains(&self, name: &str) -> bool;
+}
+
+/// A place in a checkpoint, from which a layer takes its weights.
+#[derive(Clone)]
+pub struct Weights {
+    source: Arc<dyn TensorSource>,
+    prefix: String,
+    dtype: DType,
+    device: Device,
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weights({}, {:?})", self.prefix, self.dtype)
+    }
+}
+
+impl Weights {
+    /// The root of a checkpoint, whose tensors are used as `dtype` on `device`.
+    pub fn new(source: Arc<dyn TensorSource>, dtype: DType, device: Device) -> Self {
+        Self { source, prefix: String::new(), dtype, device }
+    }
+
+    /// The tensors below a name.
+    #[must_use]
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        Self { prefix: self.path(name), ..self.clone() }
+    }
+
+    /// The full name of a tensor here.
+    fn path(&self, name: impl std::fmt::Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// A tensor of this shape.
+    ///
+    /// # Errors
+    /// As [`TensorSource::tensor`].
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        self.source.tensor(&self.path(name), &shape.into(), self.dtype, &self.device)
+    }
+
+    /// A matrix `[n, k]` that is multiplied with or looked up in.
+    ///
+    /// # Errors
+    /// As [`TensorSource::matrix`].
+    pub fn matrix(&self, shape: (usize, usize), name: &str) -> Result<WeightMatrix> {
+        self.source.matrix(&self.path(name), shape, self.dtype, &self.device)
+    }
+
+    /// Whether the checkpoint has this tensor.
+    pub fn contains(&self, name: &str) -> bool {
+        self.source.contains(&self.path(name))
+    }
+
+    /// What tensors are converted to.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where tensors are put.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// Tensors in memory, such as those of a test.
+impl TensorSource for VarBuilder<'static> {
+    fn tensor(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.get(shape.clone(), name)?.to_dtype(dtype)?.to_device(device)
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.contains_tensor(name)
+    }
+}
+
+impl From<VarBuilder<'static>> for Weights {
+    fn from(builder: VarBuilder<'static>) -> Self {
+        let (dtype, device) = (builder.dtype(), builder.device().clone());
+        Self::new(Arc::new(builder), dtype, device)
+    }
+}
+
+/// A weight matrix `[n, k]`.
+#[derive(Clone)]
+pub enum WeightMatrix {
+    /// On a CPU, as a file stores it.
+    Stored(StoredMatrix),
+    /// On a GPU.
+    Tensor(Tensor),
+}
+
+impl WeightMatrix {
+    /// # Shapes
+    /// - `weight`: `[n, k]`, in f32, bf16 or f16
+    ///
+    /// # Errors
+    /// When the weight is no matrix of these.
+    pub fn from_tensor(weight: &Tensor) -> Result<Self> {
+        let (n, k) = weight.dims2()?;
+        if !weight.device().is_cpu() {
+            return Ok(Self::Tensor(weight.contiguous()?));
+        }
+        let weight = weight.contiguous()?;
+        let (storage, layout) = weight.storage_and_layout();
+        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+        else {
+            bail!("a weight matrix needs contiguous numbers")
+        };
+        let (bytes, weight_type) = match storage {
+            CpuStorage::F32(x) => {
+                (little_endian(&x[start..end], f32::to_le_bytes), WeightType::F32)
+            }
+            CpuStorage::BF16(x) => {
+                (little_endian(&x[start..end], bf16::to_le_bytes), WeightType::Bf16)
+            }
+            CpuStorage::F16(x) => {
+                (little_endian(&x[start..end], f16::to_le_bytes), WeightType::F16)
+            }
+            _ => bail!("weights of {:?} cannot be multiplied with", weight.dtype()),
+        };
+        Ok(Self::Stored(StoredMatrix::new(bytes, weight_type, (n, k))))
+    }
+
+    /// `[n, k]`
+    pub(crate) fn shape(&self) -> Result<(usize, usize)> {
+        match self {
+            Self::Stored(stored) => Ok(stored.shape),
+            Self::Tensor(tensor) => tensor.dims2(),
+        }
+    }
+}
+
+fn little_endian<T: Copy, const N: usize>(numbers: &[T], bytes: impl Fn(T) -> [u8; N]) -> Bytes {
+    let mut all = Vec::with_capacity(N * numbers.len());
+    numbers.iter().for_each(|x| all.extend_from_slice(&bytes(*x)));
+    Bytes::from(all)
+}
+
+/// A weight matrix in the bytes of a file: row-major and little-endian, often memory-mapped.
+#[derive(Clone)]
+pub struct StoredMatrix {
+    bytes: Bytes,
+    weight_type: WeightType,
+    shape: (usize, usize),
+}
+
+impl std::fmt::Debug for StoredMatrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (n, k) = self.shape;
+        write!(f, "StoredMatrix({:?}, [{n}, {k}])", self.weight_type)
+    }
+}
+
+impl StoredMatrix {
+    /// A matrix of shape `[n, k]`. Bytes of another length stand for a matrix that is not there: it
+    /// has a shape, and using it is an error.
+    pub fn new(bytes: Bytes, weight_type: WeightType, shape: (usize, usize)) -> Self {
+        Self { bytes, weight_type, shape }
+    }
+
+    /// The numbers, for the kernels.
+    pub(crate) fn view(&self) -> Result<Matrix<'_>> {
+        let (n, k) = self.shape;
+        match Matrix::new(&self.bytes, self.weight_type, n, k) {
+            Some(matrix) => Ok(matrix),
+            None => bail!("the weights of a [{n}, {k}] matrix were not loaded"),
+        }
+    }
+
+    /// # Shapes
+    /// - returns: `[n, k]`, exactly, in `dtype` on `device`
+    ///
+    /// # Errors
+    /// When the weights were not loaded or the device is out of memory.
+    pub fn to_tensor(&self, dtype: DType, device: &Device) -> Result<Tensor> {
+        /// Numbers that are widened at a time: what is in flight stays small.
+        const BLOCK: usize = 16 << 20;
+        let (n, k) = self.shape;
+        let view = self.view()?;
+        let rows = (BLOCK / k.max(1)).clamp(1, n.max(1));
+        let blocks = (0..n).step_by(rows).map(|first| {
+            let count = rows.min(n - first);
+            let mut wide = vec![0f32; count * k];
+            view.widen_rows(first, count, &mut wide);
+            Tensor::from_vec(wide, (count, k), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+        });
+        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)
+    }
+}
