@@ -66,6 +66,10 @@ pub(crate) struct ModelArgs {
     /// own dtype on a CPU. On a CPU sums are f32 always; f32 is exact and takes twice the memory.
     #[arg(long, default_value = "auto", value_name = "DTYPE")]
     pub(crate) dtype: DtypeChoice,
+    /// Read weight files into memory instead of using them where they lie. Without it this is done
+    /// on network drives alone.
+    #[arg(long)]
+    pub(crate) no_mmap: bool,
     /// Refinement passes of the mask decoder [default: as config.json says].
     #[arg(long, value_name = "N")]
     pub(crate) num_clicks: Option<usize>,

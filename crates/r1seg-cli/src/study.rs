@@ -102,6 +102,9 @@ pub(crate) fn load(
     reserved: u64,
 ) -> Result<R1SegModel> {
     let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
+    if args.no_mmap {
+        builder = builder.mmap(false);
+    }
     if let Some(num_clicks) = args.num_clicks {
         builder = builder.num_clicks(num_clicks);
     }
@@ -116,7 +119,7 @@ pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
     let computed = match (model.device_name().as_str(), model.dtype_name()) {
         ("cpu", "f32") => "f32".to_string(),
         ("cpu", "bf16") => "bf16 weights and products, f32 sums".to_string(),
-        ("cpu", dtype) => format!("{dtype} weights, computed in f32"),
+        ("cpu", dtype) => format!("{dtype} weights, f32 sums"),
         (_, dtype) => dtype.to_string(),
     };
     say!(

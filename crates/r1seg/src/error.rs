@@ -102,7 +102,9 @@ pub enum Error {
     #[error("model_type `{model_type}` is not supported{hint}")]
     UnsupportedModel { path: PathBuf, model_type: String, hint: String },
     #[error("{file}: {message}")]
-    Safetensors { path: PathBuf, file: String, message: String },
+    WeightFile { path: PathBuf, file: String, message: String },
+    #[error("{file}: {source}")]
+    Gguf { path: PathBuf, file: String, source: Box<r1seg_gguf::Error> },
     #[error("the weights do not fit the configuration: {0}", report.summary())]
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
@@ -150,7 +152,8 @@ impl Error {
             Self::ModelIo { .. } => "R-MDL-04",
             Self::UnsupportedModel { .. } => "R-MDL-05",
             Self::Config { .. } => "R-CFG-01",
-            Self::Safetensors { .. } => "R-WGT-01",
+            Self::WeightFile { .. } => "R-WGT-01",
+            Self::Gguf { source, .. } => source.code(),
             Self::Pickle { .. } => "R-WGT-02",
             Self::Weights { .. } => "R-WGT-03",
             Self::DeviceUnavailable { .. } => "R-DEV-01",
@@ -179,7 +182,8 @@ impl Error {
             | Self::Pickle { .. }
             | Self::Config { .. }
             | Self::UnsupportedModel { .. }
-            | Self::Safetensors { .. }
+            | Self::WeightFile { .. }
+            | Self::Gguf { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } => ErrorKind::Device,
             Self::BadChoice { .. } | Self::InvalidOption { .. } | Self::UnknownModel { .. } => {
@@ -202,7 +206,8 @@ impl Error {
             | Self::Pickle { path, .. }
             | Self::Config { path, .. }
             | Self::UnsupportedModel { path, .. }
-            | Self::Safetensors { path, .. }
+            | Self::WeightFile { path, .. }
+            | Self::Gguf { path, .. }
             | Self::Weights { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
             _ => None,
@@ -235,13 +240,15 @@ impl Error {
                 "R1Seg-3D checkpoints are of type lamed_phi3_cross, lamed_llama, lamed_Qwen2 or \
                  llava_mistral, with a vision_module"
             }
-            Self::Safetensors { .. } => "copy the file again: it is damaged or cut short",
+            Self::Gguf { source, .. } => return source.fix().map(str::to_string),
+            Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::PromptTooLong { .. } => "shorten the question",
             Self::NotEnoughMemory { .. } => {
-                "free memory or raise the limit of the container; --dtype bf16 halves what f32 \
-                 weights need, and --device cuda keeps them on a GPU"
+                "free memory or raise the limit of the container; `r1seg convert --quant q4k` makes a \
+                 model that needs a quarter of bf16's, --dtype bf16 halves what f32 weights need, \
+                 and --device cuda keeps them on a GPU"
             }
             Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",

@@ -81,7 +81,7 @@ impl R1SegModel {
             });
         }
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
-        let files = Arc::new(source.open_weights(options.mmap)?);
+        let files = Arc::new(source.open_weights(options.mmap, config.decoder.head_dim)?);
         // Training resizes the embedding table to the tokenizer; the weights know, config.json
         // may not.
         if let Some(&[rows, _]) = files.shape("model.embed_tokens.weight") {

@@ -3,6 +3,7 @@
 //!
 //! Nothing else opens weight files or knows odd keys.
 
+mod file;
 mod mapped;
 mod report;
 mod weights;
@@ -14,12 +15,14 @@ use std::path::{Path, PathBuf};
 use r1seg_tokenizer::TokenizerFiles;
 
 use crate::Error;
+use file::WeightFile;
 use mapped::FileBytes;
-use weights::WeightFile;
 
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 
+/// The quantised language model of a folder that `r1seg convert --quant` wrote.
+const LANGUAGE_MODEL: &str = "language_model.gguf";
 /// The largest config file that is read.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// More shards than any published model has.
@@ -87,8 +90,12 @@ impl CheckpointSource {
     }
 
     /// Opens the weights without reading them; `mmap` is whether files are mapped rather than read
-    /// into memory, and `None` leaves it to where they lie.
-    pub(crate) fn open_weights(&self, mmap: Option<bool>) -> Result<WeightFiles, Error> {
+    /// into memory, and `None` leaves it to where they lie. `head_dim` is the language model's.
+    pub(crate) fn open_weights(
+        &self,
+        mmap: Option<bool>,
+        head_dim: usize,
+    ) -> Result<WeightFiles, Error> {
         let files = match self {
             Self::Embedded(files) => {
                 let (name, bytes) = files
@@ -101,14 +108,17 @@ impl CheckpointSource {
             Self::Folder(folder) => {
                 let mmap = mmap.unwrap_or_else(|| !mapped::on_network_drive(folder));
                 let open = if mmap { FileBytes::map } else { FileBytes::read };
-                let names = shard_names(folder, self)?;
-                names
-                    .into_iter()
-                    .map(|name| {
-                        let bytes = open(&folder.join(&name))?;
-                        WeightFile::safetensors(name, bytes, folder)
-                    })
-                    .collect::<Result<Vec<_>, _>>()?
+                let mut files = Vec::new();
+                for name in shard_names(folder, self)? {
+                    let bytes = open(&folder.join(&name))?;
+                    files.push(WeightFile::safetensors(name, bytes, folder)?);
+                }
+                if folder.join(LANGUAGE_MODEL).is_file() {
+                    let bytes = open(&folder.join(LANGUAGE_MODEL))?;
+                    let name = LANGUAGE_MODEL.to_string();
+                    files.push(WeightFile::gguf(name, bytes, folder, head_dim)?);
+                }
+                files
             }
         };
         WeightFiles::new(files, self.path())
@@ -138,7 +148,7 @@ fn shard_names(folder: &Path, source: &CheckpointSource) -> Result<Vec<String>, 
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let broken = |message: String| Error::Safetensors {
+    let broken = |message: String| Error::WeightFile {
         path: folder.to_path_buf(),
         file: INDEX.to_string(),
         message,

@@ -2,82 +2,24 @@
 //! only `unsafe` code of the facade.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use candle_core::{DType, Device, Shape, Tensor};
+use r1seg_gguf::names::RowOrder;
 use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType};
 use rayon::prelude::*;
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
 
 use super::LoadReport;
+use super::file::{Format, StoredTensor, WeightFile};
 use super::mapped::FileBytes;
 use crate::Error;
 
-/// What a file says about one of its tensors.
+/// A tensor, and which file it is in.
 struct Entry {
     file: usize,
-    format: Format,
-    shape: Vec<usize>,
-    range: Range<usize>,
-}
-
-/// How the numbers of a tensor are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Known(WeightType),
-    /// No floats that a model could use.
-    Other(Dtype),
-}
-
-impl Entry {
-    fn numbers(&self) -> u64 {
-        self.shape.iter().fold(1, |n: u64, len| n.saturating_mul(*len as u64))
-    }
-}
-
-/// One weight file.
-pub(super) struct WeightFile {
-    name: String,
-    bytes: FileBytes,
-    tensors: Vec<(String, Format, Vec<usize>, Range<usize>)>,
-}
-
-impl WeightFile {
-    pub(super) fn safetensors(
-        name: String,
-        bytes: FileBytes,
-        folder: &Path,
-    ) -> Result<Self, Error> {
-        let broken = |message: String| Error::Safetensors {
-            path: folder.to_path_buf(),
-            file: name.clone(),
-            message,
-        };
-        // Validates header length, JSON, offsets (no holes, no overlaps) and the file's length.
-        let (header, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-        let start = 8 + header;
-        let len = start + metadata.data_len();
-        if len != bytes.len() {
-            return Err(broken(format!(
-                "the header promises {len} bytes, the file has {}",
-                bytes.len()
-            )));
-        }
-        let tensors = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| {
-                let (first, last) = info.data_offsets;
-                (name, format(info.dtype), info.shape.clone(), start + first..start + last)
-            })
-            .collect();
-        Ok(Self { tensors, bytes, name })
-    }
+    tensor: StoredTensor,
 }
 
 #[derive(Default)]
@@ -106,10 +48,9 @@ impl WeightFiles {
         let mut contents = Vec::new();
         for (i, file) in files.into_iter().enumerate() {
             contents.push(file.bytes);
-            for (name, format, shape, range) in file.tensors {
-                let entry = Entry { file: i, format, shape, range };
-                if let Some(first) = entries.insert(name.clone(), entry) {
-                    return Err(Error::Safetensors {
+            for (name, tensor) in file.tensors {
+                if let Some(first) = entries.insert(name.clone(), Entry { file: i, tensor }) {
+                    return Err(Error::WeightFile {
                         path,
                         file: file.name,
                         message: format!("tensor `{name}` is in {} too", names[first.file]),
@@ -122,17 +63,17 @@ impl WeightFiles {
 
     /// Shape of a tensor, if the checkpoint has it.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|entry| entry.shape.as_slice())
+        self.entries.get(name).map(|entry| entry.tensor.shape.as_slice())
     }
 
     /// How most bytes of the checkpoint are stored.
     pub(crate) fn dominant_type(&self) -> Option<WeightType> {
         let mut totals: Vec<(WeightType, usize)> = Vec::new();
         for entry in self.entries.values() {
-            let Format::Known(stored) = entry.format else { continue };
+            let Format::Known(stored) = entry.tensor.format else { continue };
             match totals.iter_mut().find(|(known, _)| *known == stored) {
-                Some((_, total)) => *total += entry.range.len(),
-                None => totals.push((stored, entry.range.len())),
+                Some((_, total)) => *total += entry.tensor.range.len(),
+                None => totals.push((stored, entry.tensor.range.len())),
             }
         }
         totals.into_iter().max_by_key(|(_, total)| *total).map(|(stored, _)| stored)
@@ -142,11 +83,11 @@ impl WeightFiles {
     /// they are stored. Quantised tensors stay quantised.
     pub(crate) fn bytes_as(&self, dtype: Option<DType>, never_used: impl Fn(&str) -> bool) -> u64 {
         let used = self.entries.iter().filter(|(name, _)| !never_used(name));
-        let bytes = used.map(|(_, entry)| match (dtype, entry.format) {
+        let bytes = used.map(|(_, Entry { tensor, .. })| match (dtype, &tensor.format) {
             (Some(dtype), Format::Known(stored)) if stored.block_len() == 1 => {
-                entry.numbers().saturating_mul(dtype.size_in_bytes() as u64)
+                tensor.numbers().saturating_mul(dtype.size_in_bytes() as u64)
             }
-            _ => entry.range.len() as u64,
+            _ => tensor.range.len() as u64,
         });
         bytes.fold(0, u64::saturating_add)
     }
@@ -180,21 +121,35 @@ impl WeightFiles {
             ledger.missing.push(name.to_string());
             return None;
         };
+        let tensor = &entry.tensor;
         // A tied table is asked for once; a second request would be counted twice.
         if ledger.read.insert(name.to_string()) {
-            ledger.bytes += entry.range.len() as u64;
+            ledger.bytes += tensor.range.len() as u64;
         }
-        let (expected, found) = match entry.format {
-            Format::Known(stored) if entry.shape == shape => return Some((entry, stored)),
-            Format::Known(_) => (format!("{shape:?}"), format!("{:?}", entry.shape)),
-            Format::Other(dtype) => ("f32, bf16 or f16".to_string(), format!("{dtype:?}")),
+        let (expected, found) = match &tensor.format {
+            Format::Known(stored) if tensor.shape == shape => return Some((entry, *stored)),
+            Format::Known(_) => (format!("{shape:?}"), format!("{:?}", tensor.shape)),
+            Format::Other(dtype) => ("f32, bf16 or f16".to_string(), dtype.clone()),
         };
         ledger.misshaped.push((name.to_string(), expected, found));
         None
     }
 
-    fn bytes(&self, entry: &Entry) -> Bytes {
-        self.files[entry.file].slice(entry.range.clone())
+    /// The bytes of a tensor, rows in published order: a slice of the file unless they lie there in
+    /// another order.
+    fn bytes(&self, Entry { file, tensor }: &Entry) -> Bytes {
+        let bytes = self.files[*file].slice(tensor.range.clone());
+        let rows = tensor.shape.first().copied().unwrap_or(0);
+        if tensor.rows == RowOrder::Same || rows == 0 {
+            return bytes;
+        }
+        let width = bytes.len() / rows;
+        let mut ordered = Vec::with_capacity(bytes.len());
+        for row in 0..rows as u64 {
+            let at = tensor.rows.stored_row(row) as usize * width;
+            ordered.extend_from_slice(&bytes[at..][..width]);
+        }
+        Bytes::from(ordered)
     }
 
     /// The numbers of a tensor, converted; the pages of the file that were read are dropped.
@@ -204,9 +159,10 @@ impl WeightFiles {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = convert(&self.bytes(entry), stored, dtype, &entry.shape)?.to_device(device)?;
-        self.files[entry.file].release(entry.range.clone());
-        Ok(tensor)
+        let Entry { file, tensor } = entry;
+        let copy = convert(&self.bytes(entry), stored, dtype, &tensor.shape)?.to_device(device)?;
+        self.files[*file].release(tensor.range.clone());
+        Ok(copy)
     }
 }
 
@@ -257,7 +213,7 @@ impl TensorSource for ModelWeights {
         }
         let as_asked = self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype);
         if device.is_cpu() && as_asked {
-            files.files[entry.file].populate(entry.range.clone());
+            files.files[entry.file].populate(entry.tensor.range.clone());
             let bytes = files.bytes(entry);
             return Ok(WeightMatrix::Stored(StoredMatrix::new(bytes, stored, shape)));
         }
@@ -294,14 +250,6 @@ pub(crate) fn type_name(stored: WeightType) -> &'static str {
     }
 }
 
-fn format(dtype: Dtype) -> Format {
-    match dtype {
-        Dtype::F32 => Format::Known(WeightType::F32),
-        Dtype::BF16 => Format::Known(WeightType::Bf16),
-        Dtype::F16 => Format::Known(WeightType::F16),
-        other => Format::Other(other),
-    }
-}
 /// Copies little-endian floats out of a shard, converting on all cores.
 fn convert(
     bytes: &[u8],
