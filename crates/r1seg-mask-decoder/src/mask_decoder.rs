@@ -107,24 +107,39 @@ impl MaskDecoder {
         let src = image_embeddings.broadcast_add(&prompts.dense.to_dtype(dtype)?)?;
         let (hs, src) = self.transformer.forward(&src, &image_pe.to_dtype(dtype)?, &tokens)?;
 
-        // Each cell's eight children follow it, channels last, twice: only the logits, one number a
-        // voxel, are put in the order of the grid.
-        let x = self.upscale_norm.forward(&self.upscale0.forward_blocks(&src)?)?;
-        let upscaled = gelu_erf(&self.upscale3.forward_blocks(&gelu_erf(&x)?)?)?;
-
         // Both products read the same map, and the text similarity is added to the mask.
         let mut kernel = self.hypernetwork.forward(&hs.narrow(1, 1, 1)?)?;
         if let Some(text) = text {
             kernel = (kernel + self.txt_align.forward(text)?.unsqueeze(1)?)?;
         }
+        // Each cell's eight children follow it, channels last, twice: only the logits, one number a
+        // voxel, are put in the order of the grid.
+        let x = self.upscale_norm.forward(&self.upscale0.forward_blocks(&src)?)?;
+        let logits = self.dots(&x, &kernel.transpose(1, 2)?.contiguous()?)?;
         let [gd, gh, gw] = self.grid;
-        let logits = kernel.matmul(&upscaled.transpose(1, 2)?)?;
         let logits = logits.reshape(vec![b, gd, gh, gw, 2, 2, 2, 2, 2, 2])?;
         let logits = logits.permute(vec![0, 1, 4, 7, 2, 5, 8, 3, 6, 9])?;
         Ok(MaskPrediction {
             logits: logits.reshape((b, 1, 4 * gd, 4 * gh, 4 * gw))?,
             iou: self.iou_prediction_head.forward(&hs.narrow(1, 0, 1)?.squeeze(1)?)?,
         })
+    }
+
+    /// The second upscaling, and the product of each of its voxels with `kernel`. On a CPU the
+    /// upscaled map, the largest tensor of a pass, is never whole: its parts stay in the cache.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, L, E / 4]`    - `kernel`: `[B, E / 8, 1]`    - returns: `[B, 8 L, 1]`
+    fn dots(&self, x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+        /// Rows whose children are computed at a time.
+        const PART: usize = 1024;
+        let rows = x.dim(1)?;
+        let part = if x.device().is_cpu() { PART } else { rows };
+        let parts = (0..rows).step_by(part.max(1)).map(|first| {
+            let x = gelu_erf(&x.narrow(1, first, part.min(rows - first))?)?;
+            gelu_erf(&self.upscale3.forward_blocks(&x)?)?.matmul(kernel)
+        });
+        Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)
     }
 }
 
