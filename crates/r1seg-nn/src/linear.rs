@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use half::slice::HalfFloatSliceExt;
-use r1seg_kernels::PackedLinear;
+use r1seg_kernels::{Matrix, WeightType};
 use rayon::prelude::*;
 
 /// f16 weights are widened to f32 in blocks of this many elements (16 MiB): large enough for the
@@ -15,7 +15,7 @@ const WIDEN_BLOCK: usize = 4 << 20;
 /// A linear layer.
 ///
 /// The dtype of the input decides the dtype of the result. On a CPU, f32 and bf16 weights are
-/// repacked once, at construction, and the original is dropped. f32 weights are multiplied in f32.
+/// copied at construction, and the original is dropped. f32 weights are multiplied in f32.
 /// bf16 weights are multiplied in f32 too, except that products of many rows round the
 /// activations to bf16 where the processor has instructions for that (AVX512-BF16), which doubles
 /// their speed; sums are f32 everywhere.
@@ -29,8 +29,8 @@ pub struct Linear {
 
 #[derive(Clone)]
 enum Weight {
-    /// On a CPU.
-    Packed(Arc<PackedLinear>),
+    /// On a CPU: bytes as in a file.
+    Bytes(Arc<Vec<u8>>, WeightType),
     /// On a GPU, and f16 on a CPU. `[out, in]`
     Plain(Tensor),
 }
@@ -38,7 +38,7 @@ enum Weight {
 impl std::fmt::Debug for Linear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match &self.weight {
-            Weight::Packed(packed) => format!("{:?}, packed", packed.weight_type()),
+            Weight::Bytes(_, weight_type) => format!("{weight_type:?}, bytes"),
             Weight::Plain(weight) => format!("{:?}", weight.dtype()),
         };
         write!(f, "Linear({} -> {}, {kind})", self.in_dim, self.out_dim)
@@ -74,7 +74,7 @@ impl Linear {
             Some(bias) if on_cpu => Some(bias.to_dtype(DType::F32)?),
             bias => bias,
         };
-        let weight = if on_cpu { pack(weight)? } else { Weight::Plain(weight) };
+        let weight = if on_cpu { bytes(weight)? } else { Weight::Plain(weight) };
         Ok(Self { weight, bias, in_dim, out_dim })
     }
 
@@ -105,8 +105,13 @@ impl Linear {
     /// - `x`: `[M, in]`    - returns: `[M, out]`
     fn product(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
-            Weight::Packed(packed) => {
-                let op = PackedProduct(packed.clone());
+            Weight::Bytes(bytes, weight_type) => {
+                let op = BytesProduct {
+                    bytes: bytes.clone(),
+                    weight_type: *weight_type,
+                    n: self.out_dim,
+                    k: self.in_dim,
+                };
                 x.to_dtype(DType::F32)?.apply_op1_no_bwd(&op)?.to_dtype(x.dtype())
             }
             Weight::Plain(weight) if weight.dtype() == x.dtype() => x.matmul(&weight.t()?),
@@ -124,42 +129,56 @@ impl Linear {
     }
 }
 
-fn pack(weight: Tensor) -> Result<Weight> {
-    let (n, k) = weight.dims2()?;
+fn bytes(weight: Tensor) -> Result<Weight> {
     let weight = weight.contiguous()?;
-    let packed = {
+    let bytes = {
         let (storage, layout) = weight.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else {
-            bail!("only weights on a CPU are packed")
+            bail!("only weights on a CPU have bytes")
         };
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a linear layer needs contiguous weights")
         };
         match storage {
-            CpuStorage::BF16(w) => Some(PackedLinear::from_bf16(&w[start..end], n, k)),
-            CpuStorage::F32(w) => Some(PackedLinear::from_f32(&w[start..end], n, k)),
+            CpuStorage::BF16(w) => {
+                let bytes = w[start..end].iter().flat_map(|w| w.to_le_bytes()).collect();
+                Some((bytes, WeightType::Bf16))
+            }
+            CpuStorage::F32(w) => {
+                let bytes = w[start..end].iter().flat_map(|w| w.to_le_bytes()).collect();
+                Some((bytes, WeightType::F32))
+            }
             _ => None,
         }
     };
-    Ok(match packed {
-        Some(packed) => Weight::Packed(Arc::new(packed)),
+    Ok(match bytes {
+        Some((bytes, weight_type)) => Weight::Bytes(Arc::new(bytes), weight_type),
         None => Weight::Plain(weight),
     })
 }
 
-struct PackedProduct(Arc<PackedLinear>);
+struct BytesProduct {
+    bytes: Arc<Vec<u8>>,
+    weight_type: WeightType,
+    n: usize,
+    k: usize,
+}
 
-impl CustomOp1 for PackedProduct {
+impl CustomOp1 for BytesProduct {
     fn name(&self) -> &'static str {
-        "packed-linear"
+        "linear"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let &Self { weight_type, n, k, .. } = self;
         let (m, _) = layout.shape().dims2()?;
         let x = crate::cpu::f32_slice(x, layout, self.name())?;
-        let mut y = vec![0f32; m * self.0.n()];
-        self.0.forward(x, m, None, &mut y);
-        Ok((CpuStorage::F32(y), Shape::from((m, self.0.n()))))
+        let Some(matrix) = Matrix::new(&self.bytes, weight_type, n, k) else {
+            bail!("weights of [{n}, {k}] have other bytes")
+        };
+        let mut y = vec![0f32; m * n];
+        matrix.forward(x, m, None, &mut y);
+        Ok((CpuStorage::F32(y), Shape::from((m, n))))
     }
 }
 
