@@ -13,22 +13,16 @@ const KEPT_LINES: usize = 1 << 20;
 struct Line([f32; LINE]);
 
 /// A fixed-size, aligned array of 32-bit words.
-#[derive(Clone)]
-pub(crate) struct Buffer(Vec<Line>);
+struct Buffer(Vec<Line>);
 
 impl Buffer {
     /// At least `len` words of zero.
-    pub(crate) fn zeroed(len: usize) -> Self {
+    fn zeroed(len: usize) -> Self {
         Self(vec![Line([0.0; LINE]); len.div_ceil(LINE)])
     }
 
-    pub(crate) fn as_slice(&self) -> &[f32] {
-        // SAFETY: a `Line` is exactly `LINE` f32 without padding.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE) }
-    }
-
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as above, and the borrow is exclusive.
+    fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: a `Line` is exactly `LINE` f32 without padding, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE) }
     }
 }

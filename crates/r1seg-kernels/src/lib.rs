@@ -1,6 +1,7 @@
 //! CPU kernels below the tensors: what a model spends its time on, at the speed of the machine.
 //!
-//! - [`PackedLinear`]: `y = x Wᵀ + b` with bf16 or f32 weights, packed once when they are loaded;
+//! - [`Matrix`]: `y = x Wᵀ + b` with f32, f16, bf16 or quantised weights where they lie, such as in a
+//!   memory-mapped safetensors or GGUF file;
 //! - [`attention`]: dense, causal or windowed, with grouped heads and a cache read in place;
 //! - [`gelu_erf`] and [`silu_mul`]: exact activations in one pass.
 //!
@@ -9,13 +10,16 @@
 //! AVX-512 or AVX2 with FMA on x86-64, and plain Rust anywhere.
 //!
 //! ```
-//! use r1seg_kernels::PackedLinear;
+//! use r1seg_kernels::{Matrix, WeightType};
 //!
 //! // [2, 3] weights, and one row of three activations.
-//! let linear = PackedLinear::from_f32(&[1.0, 0.0, 2.0, 0.0, 3.0, 0.0], 2, 3);
+//! let bytes: Vec<u8> =
+//!     [1.0f32, 0.0, 2.0, 0.0, 3.0, 0.0].into_iter().flat_map(f32::to_le_bytes).collect();
+//! let weights = Matrix::new(&bytes, WeightType::F32, 2, 3).ok_or("another length")?;
 //! let mut y = [0.0; 2];
-//! linear.forward(&[1.0, 2.0, 3.0], 1, Some(&[0.5, 0.5]), &mut y);
+//! weights.forward(&[1.0, 2.0, 3.0], 1, Some(&[0.5, 0.5]), &mut y);
 //! assert_eq!(y, [7.5, 6.5]);
+//! # Ok::<(), &str>(())
 //! ```
 //!
 //! # How it is built
@@ -34,17 +38,17 @@ mod buffer;
 mod elementwise;
 mod isa;
 mod linear;
-mod matrix;
-mod pack;
 #[cfg(test)]
 mod reference;
 mod simd;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod weights;
 
 pub use attention::{AttentionArgs, Mask, attention};
 pub use elementwise::{gelu_erf, silu_mul};
 pub use isa::Isa;
-pub use linear::PackedLinear;
-pub use matrix::{Matrix, WeightType};
+pub use linear::forward_stacked;
+pub use weights::{Matrix, WeightType};

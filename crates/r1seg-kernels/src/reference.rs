@@ -1,6 +1,50 @@
 //! The kernels again, one number at a time and in f64: what the tests compare with.
 
+use half::{bf16, f16};
+
 use crate::attention::AttentionArgs;
+use crate::weights::WeightType;
+
+/// The numbers that `bytes` hold, straight from the description of [`WeightType`].
+pub(crate) fn widen(bytes: &[u8], weight_type: WeightType) -> Vec<f64> {
+    let half = |b: &[u8], i: usize| f16::from_le_bytes([b[i], b[i + 1]]).to_f64();
+    let widen_block = |b: &[u8]| -> Vec<f64> {
+        match weight_type {
+            WeightType::F32 => vec![f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))],
+            WeightType::F16 => vec![half(b, 0)],
+            WeightType::Bf16 => vec![bf16::from_le_bytes([b[0], b[1]]).to_f64()],
+            WeightType::Q8_0 => b[2..].iter().map(|&q| half(b, 0) * f64::from(q as i8)).collect(),
+            WeightType::Q4K => {
+                let (scales, q) = (&b[4..16], &b[16..]);
+                let packed = |j: usize, first: usize| {
+                    if j < 4 {
+                        return scales[first + j] & 63;
+                    }
+                    let low = scales[8 + j - 4] >> first & 15;
+                    low | scales[first + j - 4] >> 6 << 4
+                };
+                let weight = |i: usize| {
+                    let (j, q) = (i / 32, q[i / 64 * 32 + i % 32] >> (4 * (i / 32 % 2)) & 15);
+                    let scaled = half(b, 0) * f64::from(packed(j, 0)) * f64::from(q);
+                    // The only place where f32 rounds.
+                    f64::from((scaled - half(b, 2) * f64::from(packed(j, 4))) as f32)
+                };
+                (0..256).map(weight).collect()
+            }
+            WeightType::Q6K => {
+                let weight = |i: usize| {
+                    let (half_block, quarter, l) = (i / 128, i / 32 % 4, i % 32);
+                    let low = b[64 * half_block + 32 * (quarter % 2) + l] >> (4 * (quarter / 2));
+                    let high = b[128 + 32 * half_block + l] >> (2 * quarter);
+                    let q = f64::from(low & 15 | (high & 3) << 4) - 32.0;
+                    half(b, 208) * f64::from(b[192 + i / 16] as i8) * q
+                };
+                (0..256).map(weight).collect()
+            }
+        }
+    };
+    bytes.chunks_exact(weight_type.block_bytes()).flat_map(widen_block).collect()
+}
 
 /// # Shapes
 /// - `x`: `[m, k]`    - `weight`: `[n, k]`    - `bias`: `[n]`    - returns: `[m, n]`, and per

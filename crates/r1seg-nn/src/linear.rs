@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
-use r1seg_kernels::Matrix;
 
 use crate::weights::{StoredMatrix, WeightMatrix, Weights};
 
@@ -172,7 +171,7 @@ impl CustomOp1 for Product {
         let Stored { parts, bias, out_dim } = &*self.0;
         let parts = parts.iter().map(StoredMatrix::view).collect::<Result<Vec<_>>>()?;
         let mut y = vec![0f32; m * out_dim];
-        Matrix::forward_stacked(&parts, x, m, bias.as_deref(), &mut y);
+        r1seg_kernels::forward_stacked(&parts, x, m, bias.as_deref(), &mut y);
         Ok((CpuStorage::F32(y), Shape::from((m, *out_dim))))
     }
 }

@@ -214,7 +214,6 @@ impl CustomOp3 for RowNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::Weights;
     use candle_core::Device;
 
     fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {

@@ -1,14 +1,18 @@
 //! A thin vector type per instruction set, and the one place that enables instructions.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod math;
 mod portable;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::{Avx512, dot_bf16};
 pub(crate) use math::{exp_nonpositive, gelu_erf, sigmoid};
 pub(crate) use portable::Portable;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512, dot_bf16};
 
 use crate::isa::Isa;
 
@@ -20,6 +24,10 @@ use crate::isa::Isa;
 /// `LANES` readable or writable elements at `p`, of any alignment.
 pub(crate) trait Simd: Copy {
     type V: Copy;
+    /// `LANES` integers of 32 bits.
+    type I: Copy;
+    /// Sixteen evenly spaced numbers.
+    type Levels: Copy;
     const LANES: usize;
     /// Rows of a register tile two vectors wide: as many as the registers hold.
     const ROWS: usize;
@@ -48,6 +56,29 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(v: Self::V) -> f32;
     /// The largest lane.
     unsafe fn largest(v: Self::V) -> f32;
+
+    /// A hint that the line at `p`, which need not be valid, is read soon.
+    unsafe fn prefetch(p: *const u8);
+    /// `LANES` bf16, widened exactly.
+    unsafe fn bf16(p: *const u8) -> Self::V;
+    /// `LANES` f16, widened exactly.
+    unsafe fn f16(p: *const u8) -> Self::V;
+    /// `LANES` signed bytes, converted.
+    unsafe fn i8(p: *const u8) -> Self::V;
+    /// `LANES` bytes.
+    unsafe fn u8(p: *const u8) -> Self::I;
+    /// `a >> N`.
+    unsafe fn shr<const N: u32>(a: Self::I) -> Self::I;
+    /// The low four bits of `low` and above them the low two of `high`, converted.
+    unsafe fn pick(low: Self::I, high: Self::I) -> Self::V;
+    /// `low + i * scale` for `i` in `0..16`, each rounded once where the instruction set can.
+    unsafe fn levels(scale: f32, low: f32) -> Self::Levels;
+    /// The levels of the low four bits of `index`.
+    unsafe fn level(levels: Self::Levels, index: Self::I) -> Self::V;
+    /// An f16 from its bits.
+    unsafe fn half(bits: u16) -> f32;
+    /// `LANES` rows of `LANES` 32-bit words, `stride` bytes apart, to columns `to_stride` apart.
+    unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize);
 }
 
 /// Work that is written once for every instruction set.
@@ -65,12 +96,12 @@ pub(crate) trait Kernel {
 pub(crate) unsafe fn run<K: Kernel>(isa: Isa, kernel: K) {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
         unsafe fn avx512<K: Kernel>(kernel: K) {
             // SAFETY: the caller has the instructions and vouches for the pointers.
             unsafe { kernel.run::<Avx512>() }
         }
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         unsafe fn avx2<K: Kernel>(kernel: K) {
             // SAFETY: the caller has the instructions and vouches for the pointers.
             unsafe { kernel.run::<Avx2>() }

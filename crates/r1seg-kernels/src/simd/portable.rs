@@ -1,5 +1,7 @@
 //! Vectors in plain Rust: four lanes, which SSE2 and NEON hold in one register.
 
+use half::f16;
+
 use super::Simd;
 
 #[derive(Clone, Copy)]
@@ -33,6 +35,8 @@ fn fused(a: f32, b: f32, c: f32) -> f32 {
 
 impl Simd for Portable {
     type V = F32x4;
+    type I = [u32; 4];
+    type Levels = [f32; 2];
     const LANES: usize = 4;
     const ROWS: usize = 4;
 
@@ -111,5 +115,63 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn largest(v: F32x4) -> f32 {
         v.0[0].max(v.0[2]).max(v.0[1].max(v.0[3]))
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
+    #[inline(always)]
+    unsafe fn bf16(p: *const u8) -> F32x4 {
+        // SAFETY: the caller has eight readable bytes at `p`.
+        let bits = unsafe { p.cast::<[u16; 4]>().read_unaligned() };
+        F32x4(bits.map(|bits| f32::from_bits(u32::from(bits) << 16)))
+    }
+    #[inline(always)]
+    unsafe fn f16(p: *const u8) -> F32x4 {
+        // SAFETY: the caller has eight readable bytes at `p`.
+        let bits = unsafe { p.cast::<[u16; 4]>().read_unaligned() };
+        F32x4(bits.map(|bits| f16::from_bits(bits).to_f32()))
+    }
+    #[inline(always)]
+    unsafe fn i8(p: *const u8) -> F32x4 {
+        // SAFETY: the caller has four readable bytes at `p`.
+        F32x4(unsafe { p.cast::<[i8; 4]>().read() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn u8(p: *const u8) -> [u32; 4] {
+        // SAFETY: the caller has four readable bytes at `p`.
+        unsafe { p.cast::<[u8; 4]>().read() }.map(u32::from)
+    }
+    #[inline(always)]
+    unsafe fn shr<const N: u32>(a: [u32; 4]) -> [u32; 4] {
+        a.map(|a| a >> N)
+    }
+    #[inline(always)]
+    unsafe fn pick(low: [u32; 4], high: [u32; 4]) -> F32x4 {
+        let pick = |i: usize| (low[i] & 15 | (high[i] & 3) << 4) as f32;
+        F32x4([pick(0), pick(1), pick(2), pick(3)])
+    }
+    #[inline(always)]
+    unsafe fn levels(scale: f32, low: f32) -> [f32; 2] {
+        [scale, low]
+    }
+    #[inline(always)]
+    unsafe fn level([scale, low]: [f32; 2], index: [u32; 4]) -> F32x4 {
+        F32x4(index.map(|index| fused((index & 15) as f32, scale, low)))
+    }
+    #[inline(always)]
+    unsafe fn half(bits: u16) -> f32 {
+        f16::from_bits(bits).to_f32()
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize) {
+        for i in 0..4 {
+            for j in 0..4 {
+                // SAFETY: the caller has both blocks.
+                unsafe {
+                    let word = from.add(i * stride).cast::<f32>().add(j).read_unaligned();
+                    *to.add(j * to_stride + i) = word;
+                }
+            }
+        }
     }
 }

@@ -1,11 +1,83 @@
-use half::bf16;
+use half::{bf16, f16};
 
 use super::Random;
-use crate::{Isa, PackedLinear, WeightType, reference};
+use crate::linear::{FEW, forward_on};
+use crate::{Isa, Matrix, WeightType, forward_stacked, reference};
+
+const TYPES: [WeightType; 6] = [
+    WeightType::F32,
+    WeightType::F16,
+    WeightType::Bf16,
+    WeightType::Q8_0,
+    WeightType::Q4K,
+    WeightType::Q6K,
+];
+
+/// Over the sum of the products' magnitudes: a dozen roundings of 2^-24 that all point one way. Plain
+/// Rust rounds twice per product.
+const TOLERANCE: f64 = 8e-7;
+
+/// Weights that start at odd addresses, of an allocation that ends with them.
+struct Weights {
+    weight_type: WeightType,
+    n: usize,
+    k: usize,
+    shifted: Box<[u8]>,
+}
+
+impl Weights {
+    /// Any bytes are numbers of any type, but for scales that are far too large.
+    fn new(random: &mut Random, weight_type: WeightType, n: usize, k: usize) -> Self {
+        let mut bytes = vec![0u8];
+        let scale = |random: &mut Random| f16::from_f32(random.normal() / 64.0).to_le_bytes();
+        for _ in 0..n * k / weight_type.block_len() {
+            let mut block = random.bytes(weight_type.block_bytes());
+            match weight_type {
+                WeightType::F32 => block.copy_from_slice(&random.normal().to_le_bytes()),
+                WeightType::F16 => {
+                    block.copy_from_slice(&f16::from_f32(random.normal()).to_le_bytes());
+                }
+                WeightType::Bf16 => {
+                    block.copy_from_slice(&bf16::from_f32(random.normal()).to_le_bytes());
+                }
+                WeightType::Q8_0 => block[..2].copy_from_slice(&scale(random)),
+                WeightType::Q4K => {
+                    block[..2].copy_from_slice(&scale(random));
+                    block[2..4].copy_from_slice(&scale(random));
+                }
+                WeightType::Q6K => block[208..].copy_from_slice(&scale(random)),
+            }
+            bytes.extend(block);
+        }
+        Self { weight_type, n, k, shifted: bytes.into_boxed_slice() }
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix::new(&self.shifted[1..], self.weight_type, self.n, self.k).unwrap()
+    }
+
+    fn wide(&self) -> Vec<f64> {
+        reference::widen(&self.shifted[1..], self.weight_type)
+    }
+
+    /// What the products of `m` rows multiply with.
+    fn seen(&self, isa: Isa, m: usize, exact: bool) -> Vec<f64> {
+        let round = rounds(isa, self.weight_type, m, exact);
+        self.wide().into_iter().map(|w| if round { rounded(w) } else { w }).collect()
+    }
+}
+
+fn rounded(x: f64) -> f64 {
+    bf16::from_f32(x as f32).to_f64()
+}
+
+fn rounds(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
+    let plain = matches!(weight_type, WeightType::F32 | WeightType::F16);
+    isa == Isa::Avx512Bf16 && m > FEW && !exact && !plain
+}
 
 struct Case {
     x: Vec<f32>,
-    weight: Vec<bf16>,
     bias: Vec<f32>,
     m: usize,
     k: usize,
@@ -14,107 +86,185 @@ struct Case {
 
 impl Case {
     fn new(random: &mut Random, (m, k, n): (usize, usize, usize)) -> Self {
-        let weight = random.normals(n * k).into_iter().map(bf16::from_f32).collect();
-        Self { x: random.normals(m * k), weight, bias: random.normals(n), m, k, n }
+        Self { x: random.normals(m * k), bias: random.normals(n), m, k, n }
     }
 
-    fn packed(&self, weight_type: WeightType) -> PackedLinear {
-        match weight_type {
-            WeightType::Bf16 => PackedLinear::from_bf16(&self.weight, self.n, self.k),
-            WeightType::F32 => {
-                let wide: Vec<f32> = self.weight.iter().map(|w| w.to_f32()).collect();
-                PackedLinear::from_f32(&wide, self.n, self.k)
-            }
-        }
-    }
-
-    /// The largest error over the sum of the products' magnitudes.
-    fn error(&self, y: &[f32], biased: bool, rounded: bool) -> f64 {
-        let x: Vec<f64> = (self.x.iter())
-            .map(|&x| f64::from(if rounded { bf16::from_f32(x).to_f32() } else { x }))
+    /// The largest error over the sum of the products' magnitudes, of columns `first..`.
+    fn error(&self, y: &[f32], weights: &[f64], first: usize, biased: bool, round: bool) -> f64 {
+        let x: Vec<f64> = self
+            .x
+            .iter()
+            .map(|&x| f64::from(x))
+            .map(|x| if round { rounded(x) } else { x })
             .collect();
-        let weight: Vec<f64> = self.weight.iter().map(|w| w.to_f64()).collect();
-        let bias = biased.then_some(self.bias.as_slice());
-        let (exact, size) = reference::linear(&x, &weight, bias, (self.m, self.k, self.n));
-        let gaps = y.iter().zip(exact).map(|(&y, e)| (f64::from(y) - e).abs());
-        gaps.zip(size).map(|(gap, size)| gap / (size + 1e-30)).fold(0.0, f64::max)
+        let n = weights.len() / self.k;
+        let bias = biased.then_some(&self.bias[first..first + n]);
+        let (exact, size) = reference::linear(&x, weights, bias, (self.m, self.k, n));
+        let mut worst = 0f64;
+        for (i, (e, size)) in exact.iter().zip(size).enumerate() {
+            let y = f64::from(y[i / n * self.n + first + i % n]);
+            worst = worst.max((y - e).abs() / (size + 1e-30));
+        }
+        worst
     }
 
-    fn check(&self) {
+    fn check(&self, isa: Isa, parts: &[Weights]) {
         let &Self { m, k, n, .. } = self;
-        for weight_type in [WeightType::Bf16, WeightType::F32] {
-            let linear = self.packed(weight_type);
-            assert_eq!((linear.n(), linear.k(), linear.weight_type()), (n, k, weight_type));
-            for isa in Isa::available() {
-                for (exact, biased) in [(false, true), (true, false)] {
-                    let bias = biased.then_some(self.bias.as_slice());
-                    // What was there before must not matter.
-                    let mut y = vec![f32::NAN; m * n];
-                    linear.forward_on(isa, exact, &self.x, m, bias, &mut y);
-                    let rounded = isa == Isa::Avx512Bf16
-                        && weight_type == WeightType::Bf16
-                        && !exact
-                        && m > super::super::linear::EXACT_ROWS;
-                    let error = self.error(&y, biased, rounded);
-                    assert!(
-                        error < 4e-7,
-                        "{isa:?} {weight_type:?} exact={exact} {m}x{k}x{n}: {error:e}"
-                    );
-                }
+        for (exact, biased) in [(false, true), (true, false)] {
+            let bias = biased.then_some(self.bias.as_slice());
+            // What was there before must not matter.
+            let mut y = vec![f32::NAN; m * n];
+            let matrices: Vec<Matrix<'_>> = parts.iter().map(Weights::matrix).collect();
+            forward_on(isa, exact, &matrices, &self.x, m, bias, &mut y);
+            let mut first = 0;
+            for part in parts {
+                let round = rounds(isa, part.weight_type, m, exact);
+                let error = self.error(&y, &part.seen(isa, m, exact), first, biased, round);
+                first += part.n;
+                let kind = part.weight_type;
+                assert!(error < TOLERANCE, "{isa:?} {kind:?} exact={exact} {m}x{k}x{n}: {error:e}");
             }
         }
+    }
+}
+
+fn check(random: &mut Random, weight_type: WeightType, (m, k, n): (usize, usize, usize)) {
+    let k = k.next_multiple_of(weight_type.block_len());
+    let parts = [Weights::new(random, weight_type, n, k)];
+    let case = Case::new(random, (m, k, n));
+    for isa in Isa::available() {
+        case.check(isa, &parts);
     }
 }
 
 #[test]
 fn products_of_odd_shapes_equal_the_reference() {
     let random = &mut Random::new(1);
-    for _ in 0..120 {
-        let shape = (random.size(1, 40), random.size(1, 70), random.size(1, 70));
-        Case::new(random, shape).check();
-    }
-    for m in 1..=13 {
-        let shape = (m, random.size(1, 9), random.size(31, 33));
-        Case::new(random, shape).check();
+    for weight_type in TYPES {
+        for m in 1..=50 {
+            let shape = (m, random.size(1, 150), random.size(1, 70));
+            check(random, weight_type, shape);
+        }
+        for m in 1..=13 {
+            let shape = (m, random.size(1, 9), random.size(31, 33));
+            check(random, weight_type, shape);
+        }
     }
 }
 
 #[test]
 fn products_over_several_passes_panels_and_tasks_equal_the_reference() {
     let random = &mut Random::new(2);
-    for shape in [(1, 2049, 515), (5, 1501, 130), (37, 2100, 161), (301, 130, 97), (150, 7, 700)] {
-        Case::new(random, shape).check();
+    for weight_type in TYPES {
+        for shape in
+            [(1, 2049, 515), (5, 1501, 130), (37, 2100, 161), (301, 130, 97), (150, 7, 700)]
+        {
+            check(random, weight_type, shape);
+        }
+    }
+}
+
+#[test]
+fn stacked_parts_of_any_types_equal_the_reference() {
+    let random = &mut Random::new(5);
+    for m in [1, 4, 7, 33] {
+        for _ in 0..4 {
+            let parts: Vec<Weights> = (0..random.size(2, 4))
+                .map(|_| {
+                    let (weight_type, n) = (TYPES[random.size(0, 5)], random.size(1, 90));
+                    Weights::new(random, weight_type, n, 512)
+                })
+                .collect();
+            let n = parts.iter().map(|part| part.n).sum();
+            let case = Case::new(random, (m, 512, n));
+            for isa in Isa::available() {
+                case.check(isa, &parts);
+            }
+        }
+    }
+}
+
+#[test]
+fn widened_rows_are_those_of_the_description_bit_for_bit() {
+    let random = &mut Random::new(6);
+    for weight_type in TYPES {
+        let k = 111usize.next_multiple_of(weight_type.block_len());
+        let weights = Weights::new(random, weight_type, 5, k);
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; 2 * k];
+            weights.matrix().widen_rows_on(isa, 3, 2, &mut out);
+            for (i, (out, wide)) in out.iter().zip(&weights.wide()[3 * k..]).enumerate() {
+                assert_eq!(f64::from(*out), *wide, "{isa:?} {weight_type:?} {i}");
+            }
+        }
     }
 }
 
 #[test]
 fn a_product_over_nothing_is_its_bias() {
-    let linear = PackedLinear::from_f32(&[], 3, 0);
-    let mut y = [f32::NAN; 6];
-    linear.forward(&[], 2, Some(&[1.0, 2.0, 3.0]), &mut y);
-    assert_eq!(y, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
-    linear.forward(&[], 2, None, &mut y);
-    assert_eq!(y, [0.0; 6]);
-    linear.forward(&[], 0, None, &mut []);
-    PackedLinear::from_bf16(&[], 0, 5).forward(&[0.0; 10], 2, None, &mut []);
+    let matrix = Matrix::new(&[], WeightType::F32, 3, 0).unwrap();
+    for m in [2, 7] {
+        let mut y = vec![f32::NAN; 3 * m];
+        matrix.forward(&[], m, Some(&[1.0, 2.0, 3.0]), &mut y);
+        assert_eq!(y, [1.0, 2.0, 3.0].repeat(m));
+        matrix.forward(&[], m, None, &mut y);
+        assert_eq!(y, vec![0.0; 3 * m]);
+    }
+    matrix.forward(&[], 0, None, &mut []);
+    Matrix::new(&[], WeightType::Bf16, 0, 5).unwrap().forward(&[0.0; 10], 2, None, &mut []);
+    forward_stacked(&[], &[], 0, None, &mut []);
+}
+
+#[test]
+fn a_matrix_has_the_bytes_of_its_rows() {
+    let fits =
+        |len: usize, weight_type, n, k| Matrix::new(&vec![0; len], weight_type, n, k).is_some();
+    assert!(fits(24, WeightType::F32, 2, 3));
+    assert!(!fits(23, WeightType::F32, 2, 3) && !fits(25, WeightType::F32, 2, 3));
+    assert!(fits(2 * 68, WeightType::Q8_0, 2, 64));
+    // Rows of blocks end with a block.
+    assert!(!fits(2 * 68, WeightType::Q8_0, 4, 32 + 1) && !fits(144, WeightType::Q4K, 2, 128));
+    assert!(!fits(0, WeightType::F32, usize::MAX, 3) && !fits(0, WeightType::F32, 3, usize::MAX));
+    assert_eq!(WeightType::Q6K.row_bytes(512), Some(420));
+    assert_eq!(WeightType::Q6K.row_bytes(511), None);
+    assert_eq!(WeightType::F32.row_bytes(usize::MAX), None);
 }
 
 #[test]
 fn nan_and_infinity_stay_in_their_rows() {
     let random = &mut Random::new(3);
-    for m in [3, 20] {
-        let mut case = Case::new(random, (m, 45, 50));
-        case.x[45] = f32::NAN;
-        case.x[2 * 45 + 44] = f32::INFINITY;
-        for (isa, weight_type) in Isa::available()
-            .into_iter()
-            .flat_map(|isa| [(isa, WeightType::Bf16), (isa, WeightType::F32)])
-        {
+    for (m, weight_type) in [3, 20].into_iter().flat_map(|m| TYPES.map(|t| (m, t))) {
+        let k = 45usize.next_multiple_of(weight_type.block_len());
+        let weights = Weights::new(random, weight_type, 50, k);
+        let mut case = Case::new(random, (m, k, 50));
+        case.x[k] = f32::NAN;
+        case.x[3 * k - 1] = f32::INFINITY;
+        for isa in Isa::available() {
             let mut y = vec![0f32; m * 50];
-            case.packed(weight_type).forward_on(isa, false, &case.x, m, None, &mut y);
-            assert!(y[50..100].iter().all(|y| y.is_nan()), "{isa:?}");
-            assert!(y[100..150].iter().all(|y| !y.is_finite()), "{isa:?}");
-            assert!(y[..50].iter().chain(&y[150..]).all(|y| y.is_finite()), "{isa:?}");
+            forward_on(isa, false, &[weights.matrix()], &case.x, m, None, &mut y);
+            assert!(y[50..100].iter().all(|y| y.is_nan()), "{isa:?} {weight_type:?}");
+            assert!(y[100..150].iter().all(|y| !y.is_finite()), "{isa:?} {weight_type:?}");
+            let others = y[..50].iter().chain(&y[150..]);
+            assert!(others.copied().all(f32::is_finite), "{isa:?} {weight_type:?}");
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let random = &mut Random::new(7);
+    for weight_type in TYPES {
+        for m in [1, 3, 9, 40] {
+            let weights = Weights::new(random, weight_type, 330, 1280);
+            let case = Case::new(random, (m, 1280, 330));
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut y = vec![f32::NAN; m * 330];
+                pool.install(|| weights.matrix().forward(&case.x, m, Some(&case.bias), &mut y));
+                y
+            };
+            let alone = run(1);
+            assert!([2, 3, 16].into_iter().all(|threads| run(threads) == alone), "{weight_type:?}");
         }
     }
 }
@@ -122,26 +272,19 @@ fn nan_and_infinity_stay_in_their_rows() {
 #[test]
 fn one_layer_serves_many_threads_at_once() {
     let random = &mut Random::new(4);
-    let case = Case::new(random, (33, 300, 210));
-    let linear = case.packed(WeightType::Bf16);
+    let weights = Weights::new(random, WeightType::Bf16, 210, 300);
+    let (matrix, case) = (weights.matrix(), Case::new(random, (33, 300, 210)));
     let mut expected = vec![0f32; 33 * 210];
-    linear.forward(&case.x, 33, Some(&case.bias), &mut expected);
+    matrix.forward(&case.x, 33, Some(&case.bias), &mut expected);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..20 {
                     let mut y = vec![0f32; 33 * 210];
-                    linear.forward(&case.x, 33, Some(&case.bias), &mut y);
+                    matrix.forward(&case.x, 33, Some(&case.bias), &mut y);
                     assert_eq!(y, expected);
                 }
             });
         }
     });
-}
-
-#[test]
-fn packing_takes_no_more_than_the_padding() {
-    let weight = vec![bf16::ONE; 100 * 64];
-    assert_eq!(PackedLinear::from_bf16(&weight, 100, 64).bytes(), 128 * 64 * 2);
-    assert_eq!(PackedLinear::from_f32(&[1.0; 64 * 7], 64, 7).bytes(), 64 * 7 * 4);
 }

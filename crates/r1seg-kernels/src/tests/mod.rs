@@ -24,6 +24,10 @@ impl Random {
         low + (self.next() >> 33) as usize % (high - low + 1)
     }
 
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| (self.next() >> 40) as u8).collect()
+    }
+
     /// Roughly normal, of variance one.
     pub(crate) fn normal(&mut self) -> f32 {
         let sum: f64 = (0..4).map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64).sum();

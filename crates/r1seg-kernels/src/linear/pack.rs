@@ -1,83 +1,35 @@
-//! The layouts in which the product kernels stream their operands.
-//!
-//! - Weights `[n, k]`: panels of [`PANEL`] rows, each panel inner-dimension first. bf16 panels hold
-//!   words of two neighbours along `k`: `[n / 32][k / 2][32][2]`; f32 panels are `[n / 32][k][32]`.
-//! - Activations `[m, k]`: blocks of the register tile's rows, again inner-dimension first, so
-//!   that the tile reads one stream instead of a dozen whose distance may be a multiple of the
-//!   cache's sets. The last block has as many rows as are left.
-//!
-//! Odd sizes are filled up with zeros.
+//! The layout in which the register tile streams activations `[m, k]`: blocks of its rows, the inner
+//! dimension first, so that the tile reads one stream instead of a dozen whose distance may be a
+//! multiple of the cache's sets. The last block has as many rows as are left.
 
-use half::bf16;
 use rayon::prelude::*;
 
-use crate::buffer::{Buffer, SharedMut};
-use crate::tile::PANEL;
+use crate::buffer::SharedMut;
 
 /// Inner elements that are transposed at a time: they stay in the first-level cache.
 const CHUNK: usize = 128;
 
-/// Two bf16 as the bits of one f32, the first in the low half.
-#[inline(always)]
-fn pair(low: bf16, high: bf16) -> f32 {
-    f32::from_bits(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16)
-}
-
-/// # Shapes
-/// - `weight`: `[n, k]`    - returns: `[n / 32][k / 2][32]` words
-pub(crate) fn weights_bf16(weight: &[bf16], n: usize, k: usize) -> Buffer {
-    weights(n, k.div_ceil(2), |row, s| {
-        let row = &weight[row * k..][..k];
-        pair(row[2 * s], row.get(2 * s + 1).copied().unwrap_or(bf16::ZERO))
-    })
-}
-
-/// # Shapes
-/// - `weight`: `[n, k]`    - returns: `[n / 32][k][32]`
-pub(crate) fn weights_f32(weight: &[f32], n: usize, k: usize) -> Buffer {
-    weights(n, k, |row, s| weight[row * k + s])
-}
-
-fn weights(n: usize, steps: usize, word: impl Fn(usize, usize) -> f32 + Sync) -> Buffer {
-    let mut packed = Buffer::zeroed(n.div_ceil(PANEL) * steps * PANEL);
-    if steps == 0 {
-        return packed;
-    }
-    packed.as_mut_slice().par_chunks_mut(steps * PANEL).enumerate().for_each(|(p, panel)| {
-        let rows = PANEL.min(n - p * PANEL);
-        for first in (0..steps).step_by(CHUNK) {
-            let chunk = first..(first + CHUNK).min(steps);
-            for j in 0..rows {
-                for s in chunk.clone() {
-                    panel[s * PANEL + j] = word(p * PANEL + j, s);
-                }
-            }
-        }
-    });
-    packed
-}
-
 /// How activations are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activations {
-    /// f32, `k` filled up to a multiple of this.
-    F32 { multiple: usize },
+pub(super) enum Activations {
+    /// f32, filled up to an even number.
+    F32,
     /// Words of two bf16, rounded to nearest even.
     Bf16,
 }
 
 impl Activations {
     /// Words per row.
-    pub(crate) fn words(self, k: usize) -> usize {
+    pub(super) fn words(self, k: usize) -> usize {
         match self {
-            Self::F32 { multiple } => k.next_multiple_of(multiple),
+            Self::F32 => k.next_multiple_of(2),
             Self::Bf16 => k.div_ceil(2),
         }
     }
 
     /// # Shapes
     /// - `x`: `[m, k]`    - `packed`: `[m / rows][words(k)][rows]`
-    pub(crate) fn pack(self, x: &[f32], m: usize, k: usize, rows: usize, packed: &mut [f32]) {
+    pub(super) fn pack(self, x: &[f32], m: usize, k: usize, rows: usize, packed: &mut [f32]) {
         let words = self.words(k);
         let out = SharedMut::new(&mut packed[..m * words]);
         let block = |b: usize| {
@@ -107,7 +59,7 @@ impl Activations {
             for i in 0..rows {
                 let row = &x[i * k..][..k];
                 let source = match self {
-                    Self::F32 { .. } => {
+                    Self::F32 => {
                         let whole = chunk.min(k - first);
                         rounded[..whole].copy_from_slice(&row[first..][..whole]);
                         rounded[whole..chunk].fill(0.0);
@@ -115,13 +67,7 @@ impl Activations {
                     }
                     Self::Bf16 => {
                         let row = &row[2 * first..(2 * (first + chunk)).min(k)];
-                        let (pairs, last) = row.as_chunks::<2>();
-                        for (word, [low, high]) in rounded.iter_mut().zip(pairs) {
-                            *word = f32::from_bits(round(*low) | round(*high) << 16);
-                        }
-                        if let [last] = last {
-                            rounded[pairs.len()] = f32::from_bits(round(*last));
-                        }
+                        round_pairs(row, &mut rounded[..chunk]);
                         &rounded[..chunk]
                     }
                 };
@@ -130,6 +76,20 @@ impl Activations {
                 }
             }
         }
+    }
+}
+
+/// Words of two bf16 each, filled up with zeros.
+#[inline(always)]
+pub(super) fn round_pairs(x: &[f32], words: &mut [f32]) {
+    let (pairs, last) = x.as_chunks::<2>();
+    let (whole, rest) = words.split_at_mut(pairs.len());
+    for (word, [low, high]) in whole.iter_mut().zip(pairs) {
+        *word = f32::from_bits(round(*low) | round(*high) << 16);
+    }
+    rest.fill(0.0);
+    if let ([last], [word, ..]) = (last, rest) {
+        *word = f32::from_bits(round(*last));
     }
 }
 
@@ -145,6 +105,8 @@ fn round(x: f32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! Vectors of x86-64: AVX2 with FMA, and AVX-512F.
+//! Vectors of x86-64 with AVX2, FMA and F16C.
 
 use std::arch::x86_64::*;
 
@@ -8,12 +8,10 @@ use super::Simd;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-/// Sixteen lanes.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx512;
-
 impl Simd for Avx2 {
     type V = __m256;
+    type I = __m256i;
+    type Levels = [__m256; 2];
     const LANES: usize = 8;
     // 12 sums, 2 weights and 1 activation in 16 registers.
     const ROWS: usize = 6;
@@ -114,117 +112,93 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(v, _mm_shuffle_ps::<1>(v, v)))
         }
     }
-}
-
-impl Simd for Avx512 {
-    type V = __m512;
-    const LANES: usize = 16;
-    // 24 sums, up to 4 widened weights and 1 activation in 32 registers.
-    const ROWS: usize = 12;
 
     #[inline(always)]
-    unsafe fn splat(x: f32) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_set1_ps(x) }
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
-    unsafe fn load(p: *const f32) -> __m512 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
-        unsafe { _mm512_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(p: *mut f32, v: __m512) {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
-        unsafe { _mm512_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    unsafe fn low_bf16(p: *const f32) -> __m512 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
+    unsafe fn bf16(p: *const u8) -> __m256 {
+        // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
         unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(_mm512_loadu_ps(p))))
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
         }
     }
     #[inline(always)]
-    unsafe fn high_bf16(p: *const f32) -> __m512 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
+    unsafe fn f16(p: *const u8) -> __m256 {
+        // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn i8(p: *const u8) -> __m256 {
+        // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn u8(p: *const u8) -> __m256i {
+        // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn shr<const N: u32>(a: __m256i) -> __m256i {
+        // SAFETY: the contract gives the instructions.
+        unsafe { _mm256_srl_epi32(a, _mm_cvtsi32_si128(N as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn pick(low: __m256i, high: __m256i) -> __m256 {
+        // SAFETY: the contract gives the instructions.
         unsafe {
-            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(p)), high))
+            let low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+            let high = _mm256_and_si256(_mm256_slli_epi32::<4>(high), _mm256_set1_epi32(0x30));
+            _mm256_cvtepi32_ps(_mm256_or_si256(low, high))
         }
     }
     #[inline(always)]
-    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+    unsafe fn levels(scale: f32, low: f32) -> [__m256; 2] {
         // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_add_ps(a, b) }
+        unsafe { [_mm256_set1_ps(scale), _mm256_set1_ps(low)] }
     }
     #[inline(always)]
-    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn max(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn abs(a: __m512) -> __m512 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_abs_ps(a) }
-    }
-    #[inline(always)]
-    unsafe fn by_sign(x: __m512, negative: __m512, other: __m512) -> __m512 {
+    unsafe fn level([scale, low]: [__m256; 2], index: __m256i) -> __m256 {
         // SAFETY: the contract gives the instructions.
         unsafe {
-            let set = _mm512_cmplt_epi32_mask(_mm512_castps_si512(x), _mm512_setzero_si512());
-            _mm512_mask_blend_ps(set, other, negative)
+            let index = _mm256_and_si256(index, _mm256_set1_epi32(15));
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(index), scale, low)
         }
     }
     #[inline(always)]
-    unsafe fn pow2(shifted: __m512) -> __m512 {
+    unsafe fn half(bits: u16) -> f32 {
         // SAFETY: the contract gives the instructions.
+        unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the contract gives the instructions and both blocks.
         unsafe {
-            let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
-            _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(127 << 23)))
+            let r: [__m256; 8] = std::array::from_fn(|i| Self::load(from.add(i * stride).cast()));
+            // Pairs, quads and halves of rows change places.
+            let mut t = r;
+            for i in 0..4 {
+                t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            let quad = |a: usize, b: usize, high: bool| {
+                if high {
+                    _mm256_shuffle_ps::<0xee>(t[a], t[b])
+                } else {
+                    _mm256_shuffle_ps::<0x44>(t[a], t[b])
+                }
+            };
+            let top = [quad(0, 2, false), quad(0, 2, true), quad(1, 3, false), quad(1, 3, true)];
+            let bottom = [quad(4, 6, false), quad(4, 6, true), quad(5, 7, false), quad(5, 7, true)];
+            for i in 0..4 {
+                let low = _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+                let high = _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+                Self::store(to.add(i * to_stride), low);
+                Self::store(to.add((i + 4) * to_stride), high);
+            }
         }
-    }
-    #[inline(always)]
-    unsafe fn sum(v: __m512) -> f32 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_reduce_add_ps(v) }
-    }
-    #[inline(always)]
-    unsafe fn largest(v: __m512) -> f32 {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_reduce_max_ps(v) }
-    }
-}
-
-/// `sum + a_low * b_low + a_high * b_high` per lane, over words of two bf16. Denormal inputs and
-/// results count as zero.
-///
-/// # Safety
-/// Needs AVX-512F and AVX512-BF16.
-#[inline(always)]
-pub(crate) unsafe fn dot_bf16(sum: __m512, a: __m512, b: __m512) -> __m512 {
-    // SAFETY: the two types are 64 bytes of plain bits.
-    unsafe {
-        let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
-        _mm512_dpbf16_ps(sum, a, b)
     }
 }

@@ -1,0 +1,255 @@
+//! `y = x Wᵀ + b` over weights where they lie.
+//!
+//! - A few rows ([`few`]) read every weight once, in the order of the file.
+//! - More rows ([`many`]) bring a stretch of 32 weight rows at a time into the order of the register
+//!   tile, in the second-level cache, and use it for all rows.
+
+mod few;
+mod many;
+mod pack;
+
+use rayon::prelude::*;
+
+use crate::buffer::{SharedMut, with_scratch};
+use crate::isa::Isa;
+use crate::simd;
+use crate::tile::PANEL;
+use crate::weights::{Matrix, WeightType};
+
+use few::FewRows;
+use many::{ManyRows, PANELS};
+use pack::Activations;
+
+/// Up to this many rows the product is bound by reading the weights, and rounding the activations
+/// would save nothing.
+pub(crate) const FEW: usize = 6;
+
+/// Below this many multiplications a task costs more to hand over than to do.
+const SERIAL: usize = 1 << 17;
+
+/// # Precision
+///
+/// Sums are in f32 on every path. Up to 6 rows, activations are those given and weights those of
+/// [`widen_rows`](Matrix::widen_rows). More rows round as this table says (to nearest even) where
+/// the processor has AVX512-BF16, whose products count denormals as zero; elsewhere nothing is
+/// rounded, either.
+///
+/// | weights | activations | weights |
+/// |---|---|---|
+/// | f32, f16 | as given | as stored |
+/// | bf16 | **rounded to bf16** | as stored |
+/// | `Q8_0`, `Q4K`, `Q6K` | **rounded to bf16** | widened, then **rounded to bf16** |
+///
+/// [`Matrix::forward_exact`] never rounds either.
+impl Matrix<'_> {
+    /// Whether [`forward`](Self::forward) rounds the activations of `m` rows to bf16 here.
+    pub fn rounds_activations(&self, m: usize) -> bool {
+        m > FEW && Path::of(self.weight_type(), Isa::detect(), false) == Path::Dot
+    }
+
+    /// `y = x Wᵀ + bias`, on rayon's current pool. Results do not depend on its size.
+    ///
+    /// # Shapes
+    /// - `x`: `[m, k]`    - `bias`: `[n]`    - `y`: `[m, n]`
+    ///
+    /// # Panics
+    /// When a slice has another length.
+    pub fn forward(&self, x: &[f32], m: usize, bias: Option<&[f32]>, y: &mut [f32]) {
+        forward_on(Isa::detect(), false, std::slice::from_ref(self), x, m, bias, y);
+    }
+
+    /// As [`forward`](Self::forward), but neither activations nor weights are rounded, whatever the
+    /// number of rows.
+    ///
+    /// # Shapes
+    /// - `x`: `[m, k]`    - `bias`: `[n]`    - `y`: `[m, n]`
+    ///
+    /// # Panics
+    /// When a slice has another length.
+    pub fn forward_exact(&self, x: &[f32], m: usize, bias: Option<&[f32]>, y: &mut [f32]) {
+        forward_on(Isa::detect(), true, std::slice::from_ref(self), x, m, bias, y);
+    }
+}
+
+/// As [`Matrix::forward`], with the matrices on top of each other: row `i` of `y` is what the first
+/// gives for row `i` of `x`, then what the second gives, and so on. The matrices may differ in type.
+///
+/// # Shapes
+/// - `parts`: `[n_p, k]` each    - `x`: `[m, k]`    - `bias`: `[Σ n_p]`    - `y`: `[m, Σ n_p]`
+///
+/// # Panics
+/// When a slice has another length or the widths `k` differ.
+pub fn forward_stacked(
+    parts: &[Matrix<'_>],
+    x: &[f32],
+    m: usize,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    forward_on(Isa::detect(), false, parts, x, m, bias, y);
+}
+
+/// `isa` must be one of this machine.
+pub(crate) fn forward_on(
+    isa: Isa,
+    exact: bool,
+    parts: &[Matrix<'_>],
+    x: &[f32],
+    m: usize,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let k = parts.first().map_or(0, Matrix::k);
+    let n: usize = parts.iter().map(Matrix::n).sum();
+    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(parts.iter().all(|part| part.k() == k), "parts of one width out of {parts:?}");
+    assert_eq!(Some(x.len()), m.checked_mul(k), "an input of [{m}, {k}]");
+    assert_eq!(Some(y.len()), m.checked_mul(n), "an output of [{m}, {n}]");
+    assert!(bias.is_none_or(|bias| bias.len() == n), "a bias of [{n}]");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let job = Job { isa, exact, parts, n, k, x, m, bias, y: SharedMut::new(y) };
+    if m <= FEW { job.few_rows() } else { job.many_rows() }
+}
+
+/// One call of `forward`, its lengths checked.
+struct Job<'a> {
+    isa: Isa,
+    exact: bool,
+    parts: &'a [Matrix<'a>],
+    /// Of all parts.
+    n: usize,
+    k: usize,
+    x: &'a [f32],
+    m: usize,
+    bias: Option<&'a [f32]>,
+    y: SharedMut,
+}
+
+impl Job<'_> {
+    /// Into how many tasks the job is worth splitting.
+    fn tasks(&self) -> usize {
+        let work = self.m.saturating_mul(self.n).saturating_mul(self.k);
+        if work <= SERIAL { 1 } else { (work / SERIAL + 1).min(4 * rayon::current_num_threads()) }
+    }
+
+    fn few_rows(&self) {
+        let run = |rows: std::ops::Range<usize>| {
+            let mut first = 0;
+            for part in self.parts {
+                let end = first + part.n();
+                let here = rows.start.clamp(first, end)..rows.end.clamp(first, end);
+                if !here.is_empty() {
+                    let rows = here.start - first..here.end - first;
+                    let kernel = FewRows { job: self, part, first, rows };
+                    // SAFETY: `forward_on` has checked the lengths and that the machine has this
+                    // instruction set; the ranges of different tasks are different columns of `y`.
+                    unsafe { simd::run(self.isa, kernel) }
+                }
+                first = end;
+            }
+        };
+        let height = self.n.div_ceil(self.tasks());
+        let tasks = self.n.div_ceil(height);
+        if tasks == 1 {
+            return run(0..self.n);
+        }
+        (0..tasks).into_par_iter().for_each(|task| {
+            run(task * height..((task + 1) * height).min(self.n));
+        });
+    }
+
+    fn many_rows(&self) {
+        let &Self { x, m, k, isa, .. } = self;
+        let path = |part: &Matrix<'_>| Path::of(part.weight_type(), isa, self.exact);
+        let words = |activations: Activations, needed: bool| {
+            if needed { m * activations.words(k) } else { 0 }
+        };
+        // The parts may differ in what they multiply with.
+        let (wide, narrow) = (Activations::F32, Activations::Bf16);
+        let wide_words = words(wide, self.parts.iter().any(|part| path(part) != Path::Dot));
+        let narrow_words = words(narrow, self.parts.iter().any(|part| path(part) == Path::Dot));
+        let tile_rows = simd::tile_rows(isa);
+        with_scratch(wide_words + narrow_words, |packed| {
+            let (in_wide, in_narrow) = packed.split_at_mut(wide_words);
+            for (activations, packed) in [(wide, &mut *in_wide), (narrow, &mut *in_narrow)] {
+                if !packed.is_empty() {
+                    activations.pack(x, m, k, tile_rows, packed);
+                }
+            }
+            let tasks = self.split(tile_rows);
+            let run = |task: &Task| {
+                let part = &self.parts[task.part];
+                let path = path(part);
+                let x = if path == Path::Dot { &*in_narrow } else { &*in_wide };
+                with_scratch(ManyRows::scratch_words(task.panels.len()), |scratch| {
+                    let kernel = ManyRows { job: self, part, path, x, tile_rows, task, scratch };
+                    // SAFETY: `forward_on` has checked the lengths and that the machine has this
+                    // instruction set; tasks are different panels or blocks of `y`.
+                    unsafe { kernel.run() }
+                });
+            };
+            if tasks.len() == 1 { run(&tasks[0]) } else { tasks.par_iter().for_each(run) }
+        });
+    }
+
+    /// Tasks of some panels of a part by some blocks of rows. Columns are split first, since every
+    /// task fills its panels.
+    fn split(&self, tile_rows: usize) -> Vec<Task> {
+        let blocks = self.m.div_ceil(tile_rows);
+        let panels: usize = self.parts.iter().map(|part| part.n().div_ceil(PANEL)).sum();
+        let wanted = self.tasks();
+        let width = PANELS.min(panels.div_ceil(wanted)).max(PANELS.min(panels) / 2).max(1);
+        let height = blocks.div_ceil(wanted.div_ceil(panels.div_ceil(width)));
+        let mut tasks = Vec::new();
+        let mut column = 0;
+        for (index, part) in self.parts.iter().enumerate() {
+            let panels = part.n().div_ceil(PANEL);
+            for panel in (0..panels).step_by(width) {
+                for block in (0..blocks).step_by(height) {
+                    tasks.push(Task {
+                        part: index,
+                        column,
+                        panels: panel..(panel + width).min(panels),
+                        blocks: block..(block + height).min(blocks),
+                    });
+                }
+            }
+            column += part.n();
+        }
+        tasks
+    }
+}
+
+/// What one task of many rows computes.
+struct Task {
+    part: usize,
+    /// Where the part's columns start in `y`.
+    column: usize,
+    panels: std::ops::Range<usize>,
+    blocks: std::ops::Range<usize>,
+}
+
+/// Which tile kernel multiplies many rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// f32 by f32.
+    F32,
+    /// f32 by bf16 widened in registers.
+    Widen,
+    /// bf16 by bf16.
+    Dot,
+}
+
+impl Path {
+    fn of(weight_type: WeightType, isa: Isa, exact: bool) -> Self {
+        let dot = isa == Isa::Avx512Bf16 && !exact;
+        match weight_type {
+            WeightType::F32 | WeightType::F16 => Self::F32,
+            _ if dot => Self::Dot,
+            WeightType::Bf16 => Self::Widen,
+            WeightType::Q8_0 | WeightType::Q4K | WeightType::Q6K => Self::F32,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! How each type of weights widens to vectors of f32, in the order of the weights.
+
+use crate::simd::Simd;
+
+/// The largest unit of a [`Stored`] type.
+pub(crate) const MAX_LEN: usize = 256;
+
+/// Vectors that hold the largest group, with the fewest lanes.
+pub(crate) const MAX_VECTORS: usize = 32;
+
+/// Bytes of the largest unit that may be cut short.
+pub(crate) const MAX_CUT: usize = 256;
+
+/// How a type of weights is read: a unit at a time, and of that a group at a time.
+///
+/// # Safety
+/// As of [`Simd`]; there must be `BYTES` readable bytes at `w`.
+pub(crate) trait Stored {
+    /// Weights of a unit.
+    const LEN: usize;
+    /// Bytes of a unit.
+    const BYTES: usize;
+    /// Weights of a group, which divides the unit, and which every number of lanes divides.
+    const GROUP: usize;
+    /// What the groups of a unit share.
+    type Head;
+
+    unsafe fn head<S: Simd>(w: *const u8) -> Self::Head;
+    /// Fills the first `GROUP / LANES` vectors.
+    unsafe fn group<S: Simd>(
+        w: *const u8,
+        head: &Self::Head,
+        group: usize,
+        out: &mut [S::V; MAX_VECTORS],
+    );
+}
+
+/// The first `len` weights at `w`, filled up with zeros to a unit. Only numbers of their own are
+/// ever cut: rows of blocks are whole units.
+///
+/// # Safety
+/// The bytes of `len` weights must be readable at `w`.
+#[inline(always)]
+pub(crate) unsafe fn first_of<W: Stored>(w: *const u8, len: usize) -> [u8; MAX_CUT] {
+    let mut unit = [0; MAX_CUT];
+    let bytes = len * (W::BYTES / W::LEN);
+    debug_assert!(W::BYTES <= MAX_CUT && len <= W::LEN, "{len} of a unit of {}", W::LEN);
+    // SAFETY: the caller has the bytes, which are fewer than a unit's.
+    unsafe { std::ptr::copy_nonoverlapping(w, unit.as_mut_ptr(), bytes) };
+    unit
+}
+
+macro_rules! plain {
+    ($name:ident, $bytes:literal, $load:ident) => {
+        pub(crate) struct $name;
+
+        impl Stored for $name {
+            const LEN: usize = 64;
+            const BYTES: usize = 64 * $bytes;
+            const GROUP: usize = 64;
+            type Head = ();
+
+            #[inline(always)]
+            unsafe fn head<S: Simd>(_: *const u8) {}
+
+            #[inline(always)]
+            unsafe fn group<S: Simd>(
+                w: *const u8,
+                (): &(),
+                _: usize,
+                out: &mut [S::V; MAX_VECTORS],
+            ) {
+                for v in 0..Self::GROUP / S::LANES {
+                    // SAFETY: the caller has the instructions and a whole unit.
+                    out[v] = unsafe { S::$load(w.add(v * S::LANES * $bytes).cast()) };
+                }
+            }
+        }
+    };
+}
+
+plain!(F32, 4, load);
+plain!(F16, 2, f16);
+plain!(Bf16, 2, bf16);
+
+/// An f16 at `w`.
+///
+/// # Safety
+/// As of [`Simd`]; there must be two readable bytes at `w`.
+#[inline(always)]
+unsafe fn half<S: Simd>(w: *const u8) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { S::half(w.cast::<u16>().read_unaligned()) }
+}
+
+pub(crate) struct Q8_0;
+
+impl Stored for Q8_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 34;
+    const GROUP: usize = 32;
+    type Head = f32;
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(w: *const u8) -> f32 {
+        // SAFETY: the caller has the block.
+        unsafe { half::<S>(w) }
+    }
+
+    #[inline(always)]
+    unsafe fn group<S: Simd>(w: *const u8, d: &f32, _: usize, out: &mut [S::V; MAX_VECTORS]) {
+        for v in 0..Self::GROUP / S::LANES {
+            // SAFETY: the caller has the block.
+            out[v] = unsafe { S::mul(S::splat(*d), S::i8(w.add(2 + v * S::LANES))) };
+        }
+    }
+}
+
+pub(crate) struct Q4K;
+
+impl Stored for Q4K {
+    const LEN: usize = 256;
+    const BYTES: usize = 144;
+    const GROUP: usize = 64;
+    /// Per 32 weights the scale and the minimum.
+    type Head = ([f32; 8], [f32; 8]);
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(w: *const u8) -> Self::Head {
+        // SAFETY: the caller has the block.
+        let (d, min, packed) = unsafe {
+            (half::<S>(w), half::<S>(w.add(2)), w.add(4).cast::<[u32; 3]>().read_unaligned())
+        };
+        // Four bytes at a time: the low four scales, the low four minima, the rest of both.
+        let [s, m, rest] = packed;
+        let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+        let scales = [s & low, rest & high | s >> 2 & top];
+        let minima = [m & low, rest >> 4 & high | m >> 2 & top];
+        let spread = |words: [u32; 2], unit: f32| -> [f32; 8] {
+            let [a, b] = words.map(u32::to_le_bytes);
+            std::array::from_fn(|j| unit * f32::from(if j < 4 { a[j] } else { b[j - 4] }))
+        };
+        (spread(scales, d), spread(minima, min))
+    }
+
+    #[inline(always)]
+    unsafe fn group<S: Simd>(
+        w: *const u8,
+        (scales, minima): &Self::Head,
+        group: usize,
+        out: &mut [S::V; MAX_VECTORS],
+    ) {
+        let vectors = 32 / S::LANES;
+        // SAFETY: the caller has the block.
+        unsafe {
+            let low = S::levels(scales[2 * group], -minima[2 * group]);
+            let high = S::levels(scales[2 * group + 1], -minima[2 * group + 1]);
+            for v in 0..vectors {
+                let q = S::u8(w.add(16 + 32 * group + v * S::LANES));
+                out[v] = S::level(low, q);
+                out[vectors + v] = S::level(high, S::shr::<4>(q));
+            }
+        }
+    }
+}
+
+pub(crate) struct Q6K;
+
+impl Stored for Q6K {
+    const LEN: usize = 256;
+    const BYTES: usize = 210;
+    const GROUP: usize = 128;
+    /// The scale per 16 weights.
+    type Head = [f32; 16];
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(w: *const u8) -> [f32; 16] {
+        // SAFETY: the caller has the block.
+        let (scales, d) = unsafe { (*w.add(192).cast::<[i8; 16]>(), half::<S>(w.add(208))) };
+        scales.map(|scale| d * f32::from(scale))
+    }
+
+    #[inline(always)]
+    unsafe fn group<S: Simd>(
+        w: *const u8,
+        scales: &[f32; 16],
+        group: usize,
+        out: &mut [S::V; MAX_VECTORS],
+    ) {
+        let vectors = 32 / S::LANES;
+        for v in 0..vectors {
+            let first = v * S::LANES;
+            // SAFETY: the caller has the block.
+            unsafe {
+                let low = w.add(64 * group + first);
+                let (a, b) = (S::u8(low), S::u8(low.add(32)));
+                let high = S::u8(w.add(128 + 32 * group + first));
+                let quarters = [
+                    S::pick(a, high),
+                    S::pick(b, S::shr::<2>(high)),
+                    S::pick(S::shr::<4>(a), S::shr::<4>(high)),
+                    S::pick(S::shr::<4>(b), S::shr::<6>(high)),
+                ];
+                for (i, q) in quarters.into_iter().enumerate() {
+                    let scale = scales[8 * group + 2 * i + first / 16];
+                    // Exact: 11 bits of `d`, 7 of the scale and 6 of the number are 24.
+                    out[i * vectors + v] = S::fma(q, S::splat(scale), S::splat(-32.0 * scale));
+                }
+            }
+        }
+    }
+}
