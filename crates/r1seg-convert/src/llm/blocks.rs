@@ -13,13 +13,16 @@ use super::GgufTarget;
 use crate::Dtype;
 use crate::dtype::{Tally, count_not_finite, encode, to_f32};
 
+/// The largest number that is quantised: that of f16. Weights are below 100.
+const LARGEST: f32 = 65_504.0;
 /// Numbers per task: whole blocks of every type.
 const GRAIN: usize = 64 * 1024;
 
 /// Makes `out` what `chunk`, `rows` whole rows of a tensor, becomes in the file. `merge` changes the
 /// numbers on their way.
 ///
-/// A chunk with NaN or infinities is counted and not quantised: one would spoil its whole block.
+/// NaN, infinities and numbers beyond [`LARGEST`] are counted, and what is around them is not
+/// quantised: one would spoil its whole block.
 pub(crate) fn convert(
     chunk: &[u8],
     dtype: Dtype,
@@ -64,11 +67,15 @@ fn encode_blocks(numbers: &[f32], to: GgmlType, out: &mut Vec<u8>) -> candle_cor
             if special > 0 {
                 return Ok(Tally { not_finite: special, overflown: 0 });
             }
+            // A block's scale is an f16, and candle flattens blocks whose squares overflow.
+            let overflown = numbers.iter().map(|x| u64::from(x.abs() > LARGEST)).sum();
+            if overflown > 0 {
+                return Ok(Tally { not_finite: 0, overflown });
+            }
             let tensor = Tensor::from_slice(numbers, numbers.len(), &Device::Cpu)?;
             let blocks = QTensor::quantize(&tensor, candle_type(to)?)?;
             out.copy_from_slice(&blocks.data()?);
-            // Of finite numbers: a scale that f16 cannot hold.
-            Ok(Tally { not_finite: 0, overflown: not_finite(out, to).not_finite })
+            Ok(Tally::default())
         })
         .try_reduce(Tally::default, |a, b| Ok(a.add(b)))
 }

@@ -30,13 +30,14 @@ const READ: [GgmlType; 7] = [
 ];
 
 /// Chooses the tensors of a GGUF file. `own` is the checkpoint's own language model, which they
-/// replace, and `file` the index that the GGUF file will have among the sources.
+/// replace, and `file` the index that the GGUF file will have among the sources. The file's type
+/// comes along.
 pub(super) fn open(
     decoder: &Decoder,
     own: &[Planned],
     path: &Path,
     file: usize,
-) -> Result<Vec<Chosen>, Error> {
+) -> Result<(Vec<Chosen>, Option<Value>), Error> {
     let refuse = |what: String| Error::LanguageModel { path: path.to_owned(), what };
     let lora: Vec<&str> = own
         .iter()
@@ -88,7 +89,10 @@ pub(super) fn open(
         }
     }
     chosen.sort_by_key(|chosen| chosen.planned.from.entry.start);
-    Ok(chosen)
+    Ok((
+        chosen,
+        gguf.metadata.get(super::FILE_TYPE).filter(|value| matches!(value, Value::U32(_))).cloned(),
+    ))
 }
 
 /// Whether the file is of the model's kind. Shapes alone do not tell: the number of heads decides

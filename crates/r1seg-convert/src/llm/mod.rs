@@ -33,6 +33,20 @@ pub enum Quant {
     Q4K,
 }
 
+/// What most of a file's tensors are, as llama.cpp counts it.
+const FILE_TYPE: &str = "general.file_type";
+
+impl Quant {
+    /// `llama_ftype` of llama.h: MOSTLY_Q8_0, MOSTLY_Q6_K, MOSTLY_Q4_K_S.
+    fn file_type(self) -> u32 {
+        match self {
+            Self::Q8_0 => 7,
+            Self::Q6K => 18,
+            Self::Q4K => 14,
+        }
+    }
+}
+
 /// Where the language model comes from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum From<'a> {
@@ -76,15 +90,20 @@ pub(crate) fn take(
         .into_iter()
         .partition(|planned| decoder.architecture.to_gguf(&planned.from.entry.name).is_some());
     *tensors = rest;
+    let mut metadata = decoder.metadata();
     let (chosen, quant) = match from {
-        From::Weights(quant) => (policy::choose(&decoder, own, quant)?, Some(quant)),
+        From::Weights(quant) => {
+            metadata.push((FILE_TYPE.to_owned(), Value::U32(quant.file_type())));
+            (policy::choose(&decoder, own, quant)?, Some(quant))
+        }
         From::File(path) => {
-            let imported = import::open(&decoder, &own, path, files.len())?;
+            let (chosen, file_type) = import::open(&decoder, &own, path, files.len())?;
+            metadata.extend(file_type.map(|value| (FILE_TYPE.to_owned(), value)));
             files.push(path.to_owned());
-            (imported, None)
+            (chosen, None)
         }
     };
-    assemble(&decoder, chosen, quant)
+    assemble(&metadata, chosen, quant)
 }
 
 /// A tensor, what it becomes, and what it would have become if it fitted.
@@ -111,7 +130,11 @@ impl Chosen {
     }
 }
 
-fn assemble(decoder: &Decoder, chosen: Vec<Chosen>, quant: Option<Quant>) -> Result<File, Error> {
+fn assemble(
+    metadata: &[(String, Value)],
+    chosen: Vec<Chosen>,
+    quant: Option<Quant>,
+) -> Result<File, Error> {
     let mut record = LanguageModelRecord {
         file: LANGUAGE_MODEL.to_owned(),
         quant,
@@ -137,19 +160,9 @@ fn assemble(decoder: &Decoder, chosen: Vec<Chosen>, quant: Option<Quant>) -> Res
     }
     record.stored_otherwise.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let mut metadata = decoder.metadata();
-    metadata.extend(quant.map(|quant| {
-        // llama_ftype of llama.h: MOSTLY_Q8_0, MOSTLY_Q6_K, MOSTLY_Q4_K_S.
-        let file_type = match quant {
-            Quant::Q8_0 => 7,
-            Quant::Q6K => 18,
-            Quant::Q4K => 14,
-        };
-        ("general.file_type".to_owned(), Value::U32(file_type))
-    }));
     let written = PathBuf::from(LANGUAGE_MODEL);
     let layout =
-        Layout::new(&metadata, &new).map_err(|source| Error::Gguf { path: written, source })?;
+        Layout::new(metadata, &new).map_err(|source| Error::Gguf { path: written, source })?;
     for (i, planned) in tensors.iter_mut().enumerate() {
         if let Target::Gguf(target) = &mut planned.to {
             target.padding = layout.padding(i);
