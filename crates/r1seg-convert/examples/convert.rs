@@ -1,7 +1,7 @@
 //! Converts a checkpoint, or verifies a converted one.
 //!
 //! ```text
-//! cargo run --release -p r1seg-convert --example convert -- SOURCE OUT [bf16|f16|f32] [BASE]
+//! cargo run --release -p r1seg-convert --example convert -- SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [BASE]
 //! cargo run --release -p r1seg-convert --example convert -- verify FOLDER
 //! ```
 
@@ -11,7 +11,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use r1seg_convert::{ConvertOptions, Error, Sandbox, TargetDtype, convert, sandbox_main, verify};
+use r1seg_convert::{
+    ConvertOptions, Error, Quant, Sandbox, TargetDtype, convert, sandbox_main, verify,
+};
 
 /// The hidden command that reads pickles.
 const SANDBOX: &str = "read-pickle";
@@ -26,7 +28,9 @@ fn main() -> ExitCode {
         }),
         [source, out, rest @ ..] => run(source, out, rest),
         _ => {
-            eprintln!("SOURCE OUT [bf16|f16|f32] [BASE], or verify FOLDER");
+            eprintln!(
+                "SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [BASE], or verify FOLDER"
+            );
             return ExitCode::from(2);
         }
     };
@@ -46,6 +50,10 @@ fn run(source: &str, out: &str, rest: &[&str]) -> Result<(), Error> {
             "bf16" => options.dtype = Some(TargetDtype::Bf16),
             "f16" => options.dtype = Some(TargetDtype::F16),
             "f32" => options.dtype = Some(TargetDtype::F32),
+            "q8_0" => options.quant = Some(Quant::Q8_0),
+            "q6k" => options.quant = Some(Quant::Q6K),
+            "q4k" => options.quant = Some(Quant::Q4K),
+            llm if llm.ends_with(".gguf") => options.llm = Some(PathBuf::from(llm)),
             base => options.base = Some(PathBuf::from(base)),
         }
     }

@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crate::llm::LANGUAGE_MODEL;
 use crate::lora::Lora;
 use crate::manifest::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
 use crate::output::Staged;
 use crate::pipeline::{run, shard_name};
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Planned, plan};
 use crate::stream::Sources;
-use crate::{Error, Sandbox, TargetDtype, sidecar, source};
+use crate::{Error, Quant, Sandbox, TargetDtype, sidecar, source};
 
 /// What to convert, and how.
 #[derive(Debug, Clone)]
@@ -21,6 +22,11 @@ pub struct ConvertOptions {
     pub base: Option<PathBuf>,
     /// What floating-point weights become; `None` keeps each as it is, but for f64, which becomes f32.
     pub dtype: Option<TargetDtype>,
+    /// Whether the language model is quantised, into a GGUF file of its own. The rest is as `dtype`
+    /// says.
+    pub quant: Option<Quant>,
+    /// A GGUF file that the language model is taken from, in place of the source's.
+    pub llm: Option<PathBuf>,
     /// The most bytes of weights in one file. A tensor is never cut in two.
     pub max_shard_bytes: u64,
     /// The numbers of a LoRA training run.
@@ -40,6 +46,8 @@ impl ConvertOptions {
             source: source.into(),
             base: None,
             dtype: None,
+            quant: None,
+            llm: None,
             max_shard_bytes: 5_000_000_000,
             lora: Lora::default(),
             check_tensors: true,
@@ -118,6 +126,10 @@ pub fn convert(
 
     let sandbox = options.sandbox.as_ref();
     let checkpoint = source::open(&options.source, sandbox)?;
+    // Without its GGUF file the folder is only half a checkpoint.
+    if options.llm.is_none() && checkpoint.folder.join(LANGUAGE_MODEL).is_file() {
+        return Err(Error::QuantisedSource { path: checkpoint.folder });
+    }
     let (base, base_folder) = match options.base.as_deref() {
         None => (None, None),
         Some(path) => match source::open(path, sandbox) {
@@ -127,8 +139,7 @@ pub fn convert(
             Err(error) => return Err(error),
         },
     };
-    let mut plan = plan(checkpoint, base, options.lora, options.dtype, options.max_shard_bytes)?;
-    plan.folders.extend(base_folder);
+    let mut plan = plan(checkpoint, base, base_folder, options)?;
     refuse_same_folder(&plan.folders, out)?;
 
     let mut files = sidecar::write(&plan.folders, staged.path(), options.dtype)?;
@@ -139,16 +150,16 @@ pub fn convert(
     shards.append(&mut files);
     shards.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let planned = || plan.shards.iter().flatten();
     let manifest = Manifest {
         schema_version: SCHEMA_VERSION,
         r1seg_version: env!("CARGO_PKG_VERSION").to_owned(),
         dtype: options.dtype,
         sources: read,
         files: shards,
-        tensors: planned().count(),
-        parameters: planned().filter_map(|tensor| tensor.from.entry.numbers()).sum(),
+        tensors: plan.tensors().count(),
+        parameters: plan.tensors().map(Planned::numbers).sum(),
         lora: plan.lora.clone(),
+        language_model: plan.language_model.take().map(|file| file.record),
     };
     let written = |source| Error::Write { path: staged.path().join(MANIFEST), source };
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| written(e.into()))?;

@@ -68,6 +68,13 @@ pub enum Error {
     #[error("LoRA weights are not usable: {message}")]
     Lora { path: PathBuf, message: String },
 
+    #[error("{source}")]
+    Gguf { path: PathBuf, source: r1seg_gguf::Error },
+    #[error("{what}")]
+    LanguageModel { path: PathBuf, what: String },
+    #[error("the folder's language model is quantised already")]
+    QuantisedSource { path: PathBuf },
+
     #[error("{what}")]
     Option { what: String },
     #[error("exists already")]
@@ -116,6 +123,9 @@ impl Error {
             Self::CannotCreate { .. } => "R-CNV-21",
             Self::Write { .. } => "R-CNV-22",
             Self::Cancelled => "R-CNV-23",
+            Self::LanguageModel { .. } => "R-CNV-24",
+            Self::QuantisedSource { .. } => "R-CNV-25",
+            Self::Gguf { source, .. } => source.code(),
             Self::NoManifest { .. } => "R-VER-01",
             Self::Manifest { .. } => "R-VER-02",
             Self::Differs { .. } => "R-VER-03",
@@ -132,7 +142,8 @@ impl Error {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Missing,
                 _ => ErrorKind::Io,
             },
-            Self::Pickle { reason: PickleError::Io { .. }, .. } => ErrorKind::Io,
+            Self::Pickle { reason: PickleError::Io { .. }, .. }
+            | Self::Gguf { source: r1seg_gguf::Error::Io(_), .. } => ErrorKind::Io,
             Self::Sandbox { source: SandboxError::Start(_), .. }
             | Self::Changed { .. }
             | Self::Write { .. } => ErrorKind::Io,
@@ -167,6 +178,9 @@ impl Error {
             | Self::Strided { path, .. }
             | Self::NeedsBase { path, .. }
             | Self::Lora { path, .. }
+            | Self::Gguf { path, .. }
+            | Self::LanguageModel { path, .. }
+            | Self::QuantisedSource { path }
             | Self::Exists { path }
             | Self::NotReplaceable { path }
             | Self::CannotCreate { path, .. }
@@ -200,6 +214,10 @@ impl Error {
             Self::Overflow { .. } => "convert to bf16, which has the range of f32",
             Self::Strided { .. } => "save the tensor again after .contiguous()",
             Self::NeedsBase { .. } => "name the folder of the base model",
+            Self::Gguf { source, .. } => return source.fix(),
+            Self::QuantisedSource { .. } => {
+                "convert the original checkpoint, or name the folder's GGUF file with --llm"
+            }
             Self::Exists { .. } => "choose another folder, or --force to replace it",
             Self::NotReplaceable { .. } => "choose another folder",
             Self::Differs { .. } => "convert or download it again",

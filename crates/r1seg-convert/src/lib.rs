@@ -3,7 +3,8 @@
 //! ```text
 //! pytorch_model.bin, *.pth, shards,        ┌ model-0000N-of-0000M.safetensors, index
 //! model_with_lora.bin + base,       ─────► │ config.json, tokenizer files
-//! model.safetensors in f32                 └ manifest.json (sha256 of everything)
+//! model.safetensors in f32                 │ language_model.gguf, where it is quantised
+//!                                          └ manifest.json (sha256 of everything)
 //! ```
 //!
 //! - Pickles are *parsed and never run* (`pickle`, `torch`): a machine that can only describe tensors,
@@ -12,6 +13,7 @@
 //! - Weights stream through a few megabytes of memory (`stream`, `pipeline`), converted (`dtype`), with LoRA
 //!   updates merged (`lora`), and are hashed on the way.
 //! - Names change in one place (`keys`).
+//! - The language model may go into a GGUF file, quantised or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all; [`verify`] checks it again.
 //!
 //! ```
@@ -38,6 +40,7 @@ mod dtype;
 mod error;
 mod hash;
 mod keys;
+mod llm;
 mod lora;
 mod manifest;
 mod output;
@@ -55,8 +58,12 @@ mod verify;
 pub use convert::{ConvertOptions, PickleReading, Progress, Report, convert};
 pub use dtype::{Dtype, TargetDtype};
 pub use error::{Error, ErrorKind};
+pub use llm::{LANGUAGE_MODEL, Quant};
 pub use lora::Lora;
-pub use manifest::{AlphaSource, FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
+pub use manifest::{
+    AlphaSource, FileRecord, LanguageModelRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION,
+    StoredOtherwise,
+};
 pub use pickle::PickleError;
 pub use sandbox::{Sandbox, SandboxError, sandbox_main};
 pub use tensor::TensorEntry;

@@ -43,6 +43,32 @@ pub enum AlphaSource {
     TwiceTheRank,
 }
 
+/// The language model in a GGUF file of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanguageModelRecord {
+    /// The file's name.
+    pub file: String,
+    /// What it was quantised to; `None` where it comes from another GGUF file.
+    pub quant: Option<crate::Quant>,
+    /// How each tensor is stored, by llama.cpp's names.
+    pub types: std::collections::BTreeMap<String, String>,
+    /// Tensors that are not stored as was asked for, or as the GGUF file had them.
+    pub stored_otherwise: Vec<StoredOtherwise>,
+}
+
+/// A tensor that is stored in another type than the one wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOtherwise {
+    /// llama.cpp's name.
+    pub name: String,
+    /// The length of its rows.
+    pub columns: u64,
+    /// What was asked for, or what the GGUF file had.
+    pub wanted: String,
+    /// What it is.
+    pub stored: String,
+}
+
 /// The contents of `manifest.json`. The same source and options give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -62,4 +88,7 @@ pub struct Manifest {
     pub parameters: u64,
     /// What became of LoRA updates.
     pub lora: Option<LoraRecord>,
+    /// The language model, where it is not in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModelRecord>,
 }

@@ -7,12 +7,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::dtype::{Tally, convert as convert_numbers, encode, to_f32};
 use crate::error::first_names;
+use crate::llm::blocks;
 use crate::lora::{Factors, Update};
 use crate::manifest::FileRecord;
 use crate::pickle::sanitise;
-use crate::plan::{Plan, Planned, header};
+use crate::plan::{Plan, Planned, Target, header};
 use crate::stream::{Pool, QUEUE, Read, Sources, Write, chunk_bytes, read_all, write_all};
-use crate::{ConvertOptions, Error, Progress};
+use crate::{ConvertOptions, Dtype, Error, Progress};
 
 /// The name of a shard, as transformers counts them.
 pub(crate) fn shard_name(index: usize, count: usize) -> String {
@@ -38,7 +39,7 @@ pub(crate) fn run(
         let (to_writer, from_converter) = sync_channel(QUEUE);
         let pool = &pool;
         scope.spawn(move || {
-            read_all(sources, plan.shards.iter().flatten(), pool, &to_converter);
+            read_all(sources, plan.tensors(), pool, &to_converter);
         });
         let writer = scope.spawn(move || write_all(folder, &from_converter, pool));
         let mut converter = Converter {
@@ -94,14 +95,21 @@ impl<'a> Converter<'a> {
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     ) -> Result<Records, Stop> {
         let plan = self.plan;
-        let total = plan.shards.iter().flatten().filter_map(|t| t.from.entry.bytes()).sum();
+        let total = plan.tensors().filter_map(|t| t.from.entry.bytes()).sum();
         let mut done = 0;
         let mut updates = Updates::new(plan);
+        let mut files = Vec::new();
+        if let Some(file) = &plan.language_model {
+            files.push((file.record.file.clone(), file.header.clone(), &file.tensors));
+        }
         for (i, shard) in plan.shards.iter().enumerate() {
             let name = shard_name(i, plan.shards.len());
             let header = header(shard, &folder.join(&name))?;
+            files.push((name, header, shard));
+        }
+        for (name, header, tensors) in files {
             self.send(Write::Shard { name, header })?;
-            for planned in shard {
+            for planned in tensors {
                 let factors = match &planned.update {
                     Some(update) => Some(updates.load(update)?),
                     None => None,
@@ -149,6 +157,7 @@ impl<'a> Converter<'a> {
         let chunk_bytes = chunk_bytes(planned);
         let mut left = entry.bytes().unwrap_or(0);
         let mut tally = Tally::default();
+        let row_length = entry.shape.last().and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
         let mut first_row = 0;
         while left > 0 {
             let Read::Chunk(chunk) = self.next()? else {
@@ -156,18 +165,30 @@ impl<'a> Converter<'a> {
             };
             left = left.saturating_sub(chunk.len() as u64);
             let mut out = self.pool.take();
-            tally = tally.add(match factors {
-                None => convert_numbers(&chunk, entry.dtype, planned.to, &mut out),
-                Some(factors) => {
-                    let row_length =
-                        entry.shape.last().and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
+            let merge = |rows: &mut [f32]| {
+                if let Some(factors) = factors {
+                    factors.add_to(rows, first_row, row_length);
+                }
+            };
+            tally = tally.add(match &planned.to {
+                Target::Numbers(dtype) if factors.is_none() => {
+                    convert_numbers(&chunk, entry.dtype, *dtype, &mut out)
+                }
+                Target::Numbers(dtype) => {
                     let mut rows = vec![0.0; chunk.len() / entry.dtype.size()];
                     to_f32(&chunk, entry.dtype, &mut rows);
-                    factors.add_to(&mut rows, first_row, row_length);
-                    first_row += chunk_bytes / entry.dtype.size() / row_length;
-                    encode(&rows, planned.to, &mut out)
+                    merge(&mut rows);
+                    encode(&rows, *dtype, &mut out)
+                }
+                Target::Gguf(target) => {
+                    // A vector's rows are its numbers.
+                    let width = if entry.shape.len() == 1 { 1 } else { row_length };
+                    let rows = chunk.len() / entry.dtype.size() / width;
+                    blocks::convert(&chunk, entry.dtype, target, rows, merge, &mut out)
+                        .map_err(|source| self.failed(planned, &source))?
                 }
             });
+            first_row += chunk_bytes / entry.dtype.size() / row_length;
             let read = chunk.len() as u64;
             self.pool.give(chunk);
             self.send(Write::Chunk(out))?;
@@ -176,10 +197,11 @@ impl<'a> Converter<'a> {
                     path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
                     name: sanitise(&entry.name),
                     count: tally.overflown,
-                    dtype: match planned.to {
-                        crate::Dtype::F16 => "f16",
-                        crate::Dtype::Bf16 => "bf16",
-                        _ => "f32",
+                    dtype: match &planned.to {
+                        Target::Numbers(Dtype::F16) => "f16",
+                        Target::Numbers(Dtype::Bf16) => "bf16",
+                        Target::Numbers(_) => "f32",
+                        Target::Gguf(target) => target.tensor.ggml_type.name(),
                     },
                 }));
             }
@@ -187,10 +209,24 @@ impl<'a> Converter<'a> {
                 return Err(Stop::from(Error::Cancelled));
             }
         }
-        if self.check && tally.not_finite > 0 {
+        let is_quantised = match &planned.to {
+            Target::Numbers(_) => false,
+            Target::Gguf(target) => {
+                self.send(Write::Chunk(vec![0; target.padding]))?;
+                target.tensor.ggml_type.block_len() > 1
+            }
+        };
+        if (self.check || is_quantised) && tally.not_finite > 0 {
             self.not_finite.push(&entry.name);
         }
         Ok(())
+    }
+
+    fn failed(&self, planned: &Planned, source: &candle_core::Error) -> Stop {
+        Stop::from(Error::LanguageModel {
+            path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
+            what: format!("tensor `{}`: {source}", sanitise(&planned.from.entry.name)),
+        })
     }
 }
 

@@ -7,25 +7,53 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::first_names;
 use crate::keys::{self, Renamed};
-use crate::lora::{self, Lora, Update};
+use crate::llm::{self, GgufTarget};
+use crate::lora::{self, Update};
 use crate::manifest::LoraRecord;
 use crate::pickle::sanitise;
 use crate::source::{Checkpoint, Stored};
-use crate::{Dtype, Error, TargetDtype};
+use crate::{ConvertOptions, Dtype, Error};
 
 /// A tensor to be written.
 #[derive(Debug)]
 pub(crate) struct Planned {
     /// Its name, and where its numbers are.
     pub(crate) from: Stored,
-    pub(crate) to: Dtype,
+    pub(crate) to: Target,
     pub(crate) update: Option<Update>,
 }
 
+/// What a tensor becomes.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Numbers of a safetensors file.
+    Numbers(Dtype),
+    /// A tensor of the language model's GGUF file.
+    Gguf(GgufTarget),
+}
+
 impl Planned {
+    /// The format in a safetensors file.
+    pub(crate) fn dtype(&self) -> Dtype {
+        match self.to {
+            Target::Numbers(dtype) => dtype,
+            // Never in a shard.
+            Target::Gguf(_) => self.from.entry.dtype,
+        }
+    }
+
+    /// Bytes in a safetensors file.
     pub(crate) fn bytes(&self) -> u64 {
         // Counted when the entry was checked.
-        self.from.entry.numbers().unwrap_or(0) * self.to.size() as u64
+        self.from.entry.numbers().unwrap_or(0) * self.dtype().size() as u64
+    }
+
+    /// How many numbers it has.
+    pub(crate) fn numbers(&self) -> u64 {
+        match &self.to {
+            Target::Numbers(_) => self.from.entry.numbers().unwrap_or(0),
+            Target::Gguf(target) => target.tensor.shape.iter().product(),
+        }
     }
 }
 
@@ -35,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) files: Vec<PathBuf>,
     /// Files that may hold the configuration and the tokenizer, the preferred first.
     pub(crate) folders: Vec<PathBuf>,
+    /// The language model, where it has a file of its own.
+    pub(crate) language_model: Option<llm::File>,
     pub(crate) shards: Vec<Vec<Planned>>,
     pub(crate) renamed: Renamed,
     pub(crate) wrappers: Vec<String>,
@@ -44,14 +74,24 @@ pub(crate) struct Plan {
     pub(crate) lora: Option<LoraRecord>,
 }
 
-/// Joins a checkpoint and its base, and decides where everything goes.
+impl Plan {
+    /// All tensors, in the order in which they are read and written: the language model first, which
+    /// is most of the file that it comes from.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Planned> {
+        let language_model = self.language_model.iter().flat_map(|file| &file.tensors);
+        language_model.chain(self.shards.iter().flatten())
+    }
+}
+
+/// Joins a checkpoint and its base, and decides where everything goes. `base_folder` lends its small
+/// files alone.
 pub(crate) fn plan(
     mut checkpoint: Checkpoint,
     base: Option<Checkpoint>,
-    lora: Lora,
-    dtype: Option<TargetDtype>,
-    max_shard_bytes: u64,
+    base_folder: Option<PathBuf>,
+    options: &ConvertOptions,
 ) -> Result<Plan, Error> {
+    let ConvertOptions { lora, dtype, max_shard_bytes, .. } = *options;
     let mut renamed = keys::normalise(&mut checkpoint.tensors);
     checkpoint.check_names()?;
     let folder = checkpoint.folder.clone();
@@ -87,20 +127,38 @@ pub(crate) fn plan(
         .windows(2)
         .filter(|pair| matches!(pair, [a, b] if a.file == b.file && a.entry.start == b.entry.start))
         .count();
-    let tensors = plain.into_iter().map(|from| Planned {
-        to: match dtype {
-            Some(dtype) if from.entry.dtype.is_float() => dtype.dtype(),
-            // r1seg reads no f64.
-            None if from.entry.dtype == Dtype::F64 => Dtype::F32,
-            _ => from.entry.dtype,
-        },
-        update: updates.remove(&from.entry.name),
-        from,
-    });
-    let shards = into_shards(tensors, max_shard_bytes);
+    let mut tensors: Vec<Planned> = plain
+        .into_iter()
+        .map(|from| Planned {
+            to: Target::Numbers(match dtype {
+                Some(dtype) if from.entry.dtype.is_float() => dtype.dtype(),
+                // r1seg reads no f64.
+                None if from.entry.dtype == Dtype::F64 => Dtype::F32,
+                _ => from.entry.dtype,
+            }),
+            update: updates.remove(&from.entry.name),
+            from,
+        })
+        .collect();
+    folders.extend(base_folder);
+    let language_model = match (options.quant, &options.llm) {
+        (Some(quant), None) => Some(llm::From::Weights(quant)),
+        (None, Some(path)) => Some(llm::From::File(path)),
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            let what = "a language model from a GGUF file is not quantised once more".to_owned();
+            return Err(Error::Option { what });
+        }
+    };
+    let language_model = match language_model {
+        Some(from) => Some(llm::take(&mut tensors, from, &mut files, &folders)?),
+        None => None,
+    };
+    let shards = into_shards(tensors.into_iter(), max_shard_bytes);
     Ok(Plan {
         files,
         folders,
+        language_model,
         shards,
         renamed,
         wrappers: checkpoint.wrappers,
@@ -172,7 +230,7 @@ fn into_shards(tensors: impl Iterator<Item = Planned>, max_bytes: u64) -> Vec<Ve
     }
     for shard in &mut shards {
         // Wide numbers first, so that every tensor is aligned to its own format.
-        shard.sort_by_key(|tensor| std::cmp::Reverse(tensor.to.size()));
+        shard.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype().size()));
     }
     shards
 }
@@ -189,8 +247,11 @@ pub(crate) fn header(shard: &[Planned], path: &Path) -> Result<Vec<u8>, Error> {
         let (Some(shape), Some(end)) = (shape, end) else {
             return Err(broken(format!("`{}` is too large", sanitise(&tensor.from.entry.name))));
         };
-        let info =
-            TensorInfo { dtype: tensor.to.to_safetensors(), shape, data_offsets: (start, end) };
+        let info = TensorInfo {
+            dtype: tensor.dtype().to_safetensors(),
+            shape,
+            data_offsets: (start, end),
+        };
         tensors.push((tensor.from.entry.name.clone(), info));
         start = end;
     }

@@ -70,7 +70,7 @@ pub(crate) fn write(
     Ok(records)
 }
 
-fn first(folders: &[PathBuf], name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
+pub(crate) fn first(folders: &[PathBuf], name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
     for folder in folders {
         let path = folder.join(name);
         if let Some(bytes) = read_small(&path)? {

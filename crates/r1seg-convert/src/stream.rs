@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use r1seg_gguf::names::RowOrder;
+
 use crate::hash::{HashingReader, HashingWriter};
+use crate::llm::GgufTarget;
 use crate::manifest::FileRecord;
 use crate::pickle::sanitise;
-use crate::plan::Planned;
+use crate::plan::{Planned, Target};
 use crate::source::{Stored, open_regular};
 use crate::{Error, TensorEntry};
 
@@ -205,16 +208,20 @@ pub(crate) fn read_all<'a>(
     let _ = out.send(last);
 }
 
-/// Whole numbers, and where an update is merged, whole rows.
+/// Whole numbers; where an update is merged or numbers become blocks, whole rows; and where rows
+/// move, whole heads.
 pub(crate) fn chunk_bytes(tensor: &Planned) -> usize {
     let entry = &tensor.from.entry;
-    match (&tensor.update, entry.shape.last()) {
-        (Some(_), Some(columns)) => {
-            let row = usize::try_from(*columns).unwrap_or(1).saturating_mul(entry.dtype.size());
-            (CHUNK / row.max(1)).max(1).saturating_mul(row)
-        }
-        _ => CHUNK,
-    }
+    let rows = match &tensor.to {
+        Target::Gguf(GgufTarget { order: RowOrder::Interleaved { head_dim }, .. }) => *head_dim,
+        Target::Gguf(_) => 1,
+        Target::Numbers(_) if tensor.update.is_some() => 1,
+        Target::Numbers(_) => return CHUNK,
+    };
+    let columns = entry.shape.last().copied().unwrap_or(1);
+    let unit = usize::try_from(columns.saturating_mul(rows)).unwrap_or(usize::MAX);
+    let unit = unit.saturating_mul(entry.dtype.size()).max(1);
+    (CHUNK / unit).max(1).saturating_mul(unit)
 }
 
 /// What the converter hands to the writer.

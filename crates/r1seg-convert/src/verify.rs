@@ -3,18 +3,22 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use r1seg_gguf::{GgmlType, Gguf, TensorInfo};
 use rayon::prelude::*;
 
 use crate::dtype::{Tally, count_not_finite};
 use crate::error::first_names;
 use crate::hash::HashingReader;
+use crate::llm::blocks;
 use crate::manifest::{MANIFEST, Manifest, SCHEMA_VERSION};
 use crate::pickle::sanitise;
 use crate::source::{is_plain_name, open_regular, read_header, read_small};
-use crate::{Error, TensorEntry};
+use crate::{Dtype, Error, TensorEntry};
 
 /// More files than any converted folder has.
 const MAX_FILES: usize = 8192;
+/// Bytes that are read at once.
+const CHUNK: u64 = 4 << 20;
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,18 +27,18 @@ pub struct Verified {
     pub manifest: Manifest,
     /// Bytes that were hashed.
     pub bytes: u64,
-    /// Tensors in the safetensors files.
+    /// Tensors in the files of weights.
     pub tensors: usize,
     /// Files in the folder that the manifest does not name, and that are no weights.
     pub unlisted: Vec<String>,
 }
 
-/// Hashes every file that `manifest.json` names, checks the safetensors headers, and with
+/// Hashes every file that `manifest.json` names, checks the headers of files of weights, and with
 /// `check_tensors` looks for NaN and infinities in the same pass.
 ///
 /// # Errors
 /// [`Error::NoManifest`], [`Error::Manifest`], [`Error::Differs`] for a file that is missing, changed
-/// or should not be there, [`Error::Safetensors`], [`Error::Duplicate`], [`Error::NotFinite`].
+/// or should not be there, [`Error::Safetensors`], [`Error::Gguf`], [`Error::Duplicate`], [`Error::NotFinite`].
 pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
     let manifest = read_manifest(folder)?;
     let unlisted = unlisted(folder, &manifest)?;
@@ -107,7 +111,7 @@ fn unlisted(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Error> {
         if name == MANIFEST || manifest.files.iter().any(|file| file.name == name) {
             continue;
         }
-        if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
+        if [".safetensors", ".safetensors.index.json", ".gguf"].iter().any(|e| name.ends_with(e)) {
             let what = "the manifest does not name it".to_owned();
             return Err(Error::Differs { path: folder.to_owned(), name: sanitise(&name), what });
         }
@@ -141,14 +145,30 @@ fn check_file(
         return Err(differs(format!("{length} bytes, expected {}", expected.bytes)));
     }
     let header = if expected.name.ends_with(".safetensors") {
-        Some(read_header(&file, path)?)
+        let numbers = |tensor: TensorEntry| Weights {
+            name: tensor.name,
+            range: tensor.storage,
+            format: Format::Numbers(tensor.dtype),
+        };
+        read_header(&file, path)?.into_iter().map(numbers).collect()
+    } else if expected.name.ends_with(".gguf") {
+        let gguf =
+            Gguf::open(&file).map_err(|source| Error::Gguf { path: path.to_owned(), source })?;
+        let blocks = |(name, info): (String, TensorInfo)| Weights {
+            name,
+            range: [info.range.start, info.range.end],
+            format: Format::Blocks(info.ggml_type),
+        };
+        let mut tensors: Vec<Weights> = gguf.tensors.into_iter().map(blocks).collect();
+        tensors.sort_by_key(|tensor| tensor.range);
+        tensors
     } else {
-        None
+        Vec::new()
     };
     let read = |source| Error::Read { path: path.to_owned(), source };
     let mut reader = HashingReader::new(file).map_err(read)?;
     let mut check = FileCheck { tensors: Vec::new(), not_finite: Vec::new() };
-    for tensor in header.into_iter().flatten() {
+    for tensor in header {
         if check_tensors && scan(&mut reader, &tensor).map_err(read)?.not_finite > 0 {
             check.not_finite.push(tensor.name.clone());
         }
@@ -161,16 +181,35 @@ fn check_file(
     Ok(check)
 }
 
-fn scan(reader: &mut HashingReader, tensor: &TensorEntry) -> std::io::Result<Tally> {
-    const CHUNK: u64 = 4 << 20;
+/// A tensor of a file of either kind.
+struct Weights {
+    name: String,
+    /// Its bytes in the file, `[start, end)`.
+    range: [u64; 2],
+    format: Format,
+}
+
+enum Format {
+    Numbers(Dtype),
+    Blocks(GgmlType),
+}
+
+fn scan(reader: &mut HashingReader, tensor: &Weights) -> std::io::Result<Tally> {
+    let chunk = match tensor.format {
+        Format::Numbers(_) => CHUNK,
+        Format::Blocks(ggml_type) => CHUNK / ggml_type.block_bytes() * ggml_type.block_bytes(),
+    };
     let mut tally = Tally::default();
-    let [mut position, end] = tensor.storage;
+    let [mut position, end] = tensor.range;
     let mut buffer = Vec::new();
     while position < end {
-        let length = (end - position).min(CHUNK);
+        let length = (end - position).min(chunk);
         buffer.resize(usize::try_from(length).unwrap_or(0), 0);
         reader.read_at(position, &mut buffer)?;
-        tally = tally.add(count_not_finite(&buffer, tensor.dtype));
+        tally = tally.add(match tensor.format {
+            Format::Numbers(dtype) => count_not_finite(&buffer, dtype),
+            Format::Blocks(ggml_type) => blocks::not_finite(&buffer, ggml_type),
+        });
         position += length;
     }
     Ok(tally)

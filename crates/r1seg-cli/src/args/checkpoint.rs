@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use r1seg::convert::TargetDtype;
+use r1seg::convert::{Quant, TargetDtype};
 
 use super::volume::bytes;
 
@@ -82,6 +82,26 @@ impl From<TargetArg> for TargetDtype {
     }
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum QuantArg {
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q6k")]
+    Q6K,
+    #[value(name = "q4k")]
+    Q4K,
+}
+
+impl From<QuantArg> for Quant {
+    fn from(quant: QuantArg) -> Self {
+        match quant {
+            QuantArg::Q8_0 => Self::Q8_0,
+            QuantArg::Q6K => Self::Q6K,
+            QuantArg::Q4K => Self::Q4K,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
     /// A file of weights (.bin, .pth, .pt, .ckpt, .safetensors), an index of shards, a checkpoint
@@ -95,9 +115,24 @@ pub(crate) struct ConvertArgs {
     /// LoRA checkpoints do.
     #[arg(long, value_name = "DIR")]
     pub(crate) base: Option<PathBuf>,
-    /// What weights are stored as [default: each as it is].
+    /// What weights are stored as [default: each as it is]. A quantised language model is not
+    /// touched by it.
     #[arg(long, value_enum, value_name = "bf16|f16|f32", hide_possible_values = true)]
     pub(crate) dtype: Option<TargetArg>,
+    /// Quantise the language model into a GGUF file: 8.5, 6.6 or 4.5 bits a weight. Vision and mask
+    /// parts are not quantised.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "q8_0|q6k|q4k",
+        hide_possible_values = true,
+        conflicts_with = "llm"
+    )]
+    pub(crate) quant: Option<QuantArg>,
+    /// Take the language model from a GGUF file of the same shape and vocabulary, instead of from
+    /// SRC.
+    #[arg(long, value_name = "FILE.gguf")]
+    pub(crate) llm: Option<PathBuf>,
     /// Numerator of the LoRA scale alpha / r [default: adapter_config.json, else 2 r].
     #[arg(long, value_name = "ALPHA")]
     pub(crate) lora_alpha: Option<f64>,

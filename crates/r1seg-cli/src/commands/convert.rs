@@ -1,12 +1,13 @@
 //! `r1seg convert`: a published checkpoint into a folder that r1seg loads.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::convert::{ConvertOptions, Lora, Report, Sandbox, convert};
+use r1seg::convert::{ConvertOptions, LanguageModelRecord, Lora, Report, Sandbox, convert};
 use r1seg::hub::{Hub, ModelId};
 
 use crate::args::ConvertArgs;
@@ -28,6 +29,8 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     let options = ConvertOptions {
         base: args.base.clone(),
         dtype: args.dtype.map(Into::into),
+        quant: args.quant.map(Into::into),
+        llm: args.llm.clone(),
         max_shard_bytes: args.max_shard_size,
         lora: Lora { alpha: args.lora_alpha, ..Lora::default() },
         check_tensors: !args.no_check_tensors,
@@ -79,6 +82,9 @@ fn tell(report: &Report) {
         let (merged, alpha) = (lora.merged, lora.alpha);
         say!("r1seg: LoRA merged into {merged} matrices, rank {}, alpha {alpha}", ranks.join(", "));
     }
+    if let Some(language_model) = &manifest.language_model {
+        say!("r1seg: language model in {}: {}", language_model.file, count(language_model));
+    }
     if 0 < report.ignored {
         say!("r1seg: {} values beside the weights were left out", report.ignored);
     }
@@ -89,4 +95,26 @@ fn tell(report: &Report) {
             say!("warning[W-FILES]: there is no {what} in the source\n  fix: --base DIR with them");
         }
     }
+}
+
+/// How many tensors are of which type, and which of them for want of a fitting one.
+fn count(language_model: &LanguageModelRecord) -> String {
+    let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in language_model.types.values() {
+        *types.entry(name).or_default() += 1;
+    }
+    let mut text: Vec<String> =
+        types.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let otherwise = &language_model.stored_otherwise;
+    if let Some(first) = otherwise.first() {
+        text.push(format!(
+            "{} otherwise than wanted (listed in manifest.json), the first {}: {} for {}, {} columns",
+            otherwise.len(),
+            first.name,
+            first.stored,
+            first.wanted,
+            first.columns,
+        ));
+    }
+    text.join(", ")
 }

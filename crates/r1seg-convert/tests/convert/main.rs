@@ -4,10 +4,13 @@
 
 mod containers;
 mod hostile;
+mod import;
+mod language_model;
 mod layouts;
 mod lora;
 mod mutation;
 mod output;
+mod quantise;
 mod shards;
 mod torch_file;
 mod verify;
