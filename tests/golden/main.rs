@@ -8,5 +8,6 @@ mod case;
 mod checkpoint;
 mod half_precision;
 mod phantom;
+mod quantised;
 mod r1seg;
 mod sliding;
