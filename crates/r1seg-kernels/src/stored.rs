@@ -15,7 +15,7 @@ pub(crate) const MAX_CUT: usize = 256;
 ///
 /// # Safety
 /// As of [`Simd`]; there must be `BYTES` readable bytes at `w`.
-pub(crate) trait Stored {
+pub(crate) trait Stored<S: Simd> {
     /// Weights of a unit.
     const LEN: usize;
     /// Bytes of a unit.
@@ -25,28 +25,22 @@ pub(crate) trait Stored {
     /// What the groups of a unit share.
     type Head;
 
-    unsafe fn head<S: Simd>(w: *const u8) -> Self::Head;
+    unsafe fn head(w: *const u8) -> Self::Head;
     /// Fills the first `GROUP / LANES` vectors.
-    unsafe fn group<S: Simd>(
-        w: *const u8,
-        head: &Self::Head,
-        group: usize,
-        out: &mut [S::V; MAX_VECTORS],
-    );
+    unsafe fn group(w: *const u8, head: &Self::Head, group: usize, out: &mut [S::V; MAX_VECTORS]);
 }
 
-/// The first `len` weights at `w`, filled up with zeros to a unit. Only numbers of their own are
-/// ever cut: rows of blocks are whole units.
+/// The first `len` bytes at `w`, filled up with zeros to a unit. Only numbers of their own are ever
+/// cut: rows of blocks are whole units.
 ///
 /// # Safety
-/// The bytes of `len` weights must be readable at `w`.
+/// `len` bytes must be readable at `w`, fewer than a unit's.
 #[inline(always)]
-pub(crate) unsafe fn first_of<W: Stored>(w: *const u8, len: usize) -> [u8; MAX_CUT] {
+pub(crate) unsafe fn first_of(w: *const u8, len: usize) -> [u8; MAX_CUT] {
     let mut unit = [0; MAX_CUT];
-    let bytes = len * (W::BYTES / W::LEN);
-    debug_assert!(W::BYTES <= MAX_CUT && len <= W::LEN, "{len} of a unit of {}", W::LEN);
-    // SAFETY: the caller has the bytes, which are fewer than a unit's.
-    unsafe { std::ptr::copy_nonoverlapping(w, unit.as_mut_ptr(), bytes) };
+    debug_assert!(len < MAX_CUT, "{len} bytes of a unit");
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(w, unit.as_mut_ptr(), len) };
     unit
 }
 
@@ -54,23 +48,18 @@ macro_rules! plain {
     ($name:ident, $bytes:literal, $load:ident) => {
         pub(crate) struct $name;
 
-        impl Stored for $name {
+        impl<S: Simd> Stored<S> for $name {
             const LEN: usize = 64;
             const BYTES: usize = 64 * $bytes;
             const GROUP: usize = 64;
             type Head = ();
 
             #[inline(always)]
-            unsafe fn head<S: Simd>(_: *const u8) {}
+            unsafe fn head(_: *const u8) {}
 
             #[inline(always)]
-            unsafe fn group<S: Simd>(
-                w: *const u8,
-                (): &(),
-                _: usize,
-                out: &mut [S::V; MAX_VECTORS],
-            ) {
-                for v in 0..Self::GROUP / S::LANES {
+            unsafe fn group(w: *const u8, (): &(), _: usize, out: &mut [S::V; MAX_VECTORS]) {
+                for v in 0..<Self as Stored<S>>::GROUP / S::LANES {
                     // SAFETY: the caller has the instructions and a whole unit.
                     out[v] = unsafe { S::$load(w.add(v * S::LANES * $bytes).cast()) };
                 }
@@ -90,35 +79,35 @@ plain!(Bf16, 2, bf16);
 #[inline(always)]
 unsafe fn half<S: Simd>(w: *const u8) -> f32 {
     // SAFETY: the caller's promise.
-    unsafe { S::half(w.cast::<u16>().read_unaligned()) }
+    unsafe { S::first(S::half(w)) }
 }
 
 pub(crate) struct Q8_0;
 
-impl Stored for Q8_0 {
+impl<S: Simd> Stored<S> for Q8_0 {
     const LEN: usize = 32;
     const BYTES: usize = 34;
     const GROUP: usize = 32;
-    type Head = f32;
+    type Head = S::V;
 
     #[inline(always)]
-    unsafe fn head<S: Simd>(w: *const u8) -> f32 {
+    unsafe fn head(w: *const u8) -> S::V {
         // SAFETY: the caller has the block.
-        unsafe { half::<S>(w) }
+        unsafe { S::half(w) }
     }
 
     #[inline(always)]
-    unsafe fn group<S: Simd>(w: *const u8, d: &f32, _: usize, out: &mut [S::V; MAX_VECTORS]) {
-        for v in 0..Self::GROUP / S::LANES {
+    unsafe fn group(w: *const u8, d: &S::V, _: usize, out: &mut [S::V; MAX_VECTORS]) {
+        for v in 0..<Self as Stored<S>>::GROUP / S::LANES {
             // SAFETY: the caller has the block.
-            out[v] = unsafe { S::mul(S::splat(*d), S::i8(w.add(2 + v * S::LANES))) };
+            out[v] = unsafe { S::mul(*d, S::i8(w.add(2 + v * S::LANES))) };
         }
     }
 }
 
 pub(crate) struct Q4K;
 
-impl Stored for Q4K {
+impl<S: Simd> Stored<S> for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = 144;
     const GROUP: usize = 64;
@@ -126,7 +115,7 @@ impl Stored for Q4K {
     type Head = ([f32; 8], [f32; 8]);
 
     #[inline(always)]
-    unsafe fn head<S: Simd>(w: *const u8) -> Self::Head {
+    unsafe fn head(w: *const u8) -> Self::Head {
         // SAFETY: the caller has the block.
         let (d, min, packed) = unsafe {
             (half::<S>(w), half::<S>(w.add(2)), w.add(4).cast::<[u32; 3]>().read_unaligned())
@@ -144,7 +133,7 @@ impl Stored for Q4K {
     }
 
     #[inline(always)]
-    unsafe fn group<S: Simd>(
+    unsafe fn group(
         w: *const u8,
         (scales, minima): &Self::Head,
         group: usize,
@@ -166,7 +155,7 @@ impl Stored for Q4K {
 
 pub(crate) struct Q6K;
 
-impl Stored for Q6K {
+impl<S: Simd> Stored<S> for Q6K {
     const LEN: usize = 256;
     const BYTES: usize = 210;
     const GROUP: usize = 128;
@@ -174,19 +163,14 @@ impl Stored for Q6K {
     type Head = [f32; 16];
 
     #[inline(always)]
-    unsafe fn head<S: Simd>(w: *const u8) -> [f32; 16] {
+    unsafe fn head(w: *const u8) -> [f32; 16] {
         // SAFETY: the caller has the block.
         let (scales, d) = unsafe { (*w.add(192).cast::<[i8; 16]>(), half::<S>(w.add(208))) };
         scales.map(|scale| d * f32::from(scale))
     }
 
     #[inline(always)]
-    unsafe fn group<S: Simd>(
-        w: *const u8,
-        scales: &[f32; 16],
-        group: usize,
-        out: &mut [S::V; MAX_VECTORS],
-    ) {
+    unsafe fn group(w: *const u8, scales: &[f32; 16], group: usize, out: &mut [S::V; MAX_VECTORS]) {
         let vectors = 32 / S::LANES;
         for v in 0..vectors {
             let first = v * S::LANES;

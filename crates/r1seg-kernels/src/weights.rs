@@ -184,7 +184,7 @@ pub(crate) unsafe fn widen<S: Simd>(weight_type: WeightType, from: *const u8, ou
 }
 
 #[inline(always)]
-unsafe fn widen_as<S: Simd, W: Stored>(from: *const u8, out: &mut [f32]) {
+unsafe fn widen_as<S: Simd, W: Stored<S>>(from: *const u8, out: &mut [f32]) {
     // SAFETY: whole units lie inside both operands, and the rest is copied to local memory first.
     unsafe {
         let whole = out.len() / W::LEN;
@@ -194,7 +194,7 @@ unsafe fn widen_as<S: Simd, W: Stored>(from: *const u8, out: &mut [f32]) {
         let rest = &mut out[whole * W::LEN..];
         if !rest.is_empty() {
             let mut wide = [0f32; MAX_LEN];
-            let bytes = first_of::<W>(from.add(whole * W::BYTES), rest.len());
+            let bytes = first_of(from.add(whole * W::BYTES), rest.len() * (W::BYTES / W::LEN));
             widen_unit::<S, W>(bytes.as_ptr(), wide.as_mut_ptr());
             rest.copy_from_slice(&wide[..rest.len()]);
         }
@@ -202,13 +202,13 @@ unsafe fn widen_as<S: Simd, W: Stored>(from: *const u8, out: &mut [f32]) {
 }
 
 #[inline(always)]
-unsafe fn widen_unit<S: Simd, W: Stored>(from: *const u8, out: *mut f32) {
+unsafe fn widen_unit<S: Simd, W: Stored<S>>(from: *const u8, out: *mut f32) {
     // SAFETY: the caller has a unit at `from` and room for its weights at `out`.
     unsafe {
-        let head = W::head::<S>(from);
+        let head = W::head(from);
         for group in 0..W::LEN / W::GROUP {
             let mut wide = [S::splat(0.0); MAX_VECTORS];
-            W::group::<S>(from, &head, group, &mut wide);
+            W::group(from, &head, group, &mut wide);
             for v in 0..W::GROUP / S::LANES {
                 S::store(out.add(group * W::GROUP + v * S::LANES), wide[v]);
             }

@@ -1,123 +1,219 @@
 //! A few rows: every weight is read once, in the order of the file.
 
-use super::{FEW, Job};
-use crate::simd::{Kernel, Simd};
-use crate::stored::{Bf16, F16, F32, MAX_CUT, MAX_VECTORS, Q4K, Q6K, Q8_0, Stored, first_of};
+use std::marker::PhantomData;
+
+use super::Job;
+use crate::simd::{self, Kernel, Simd};
+use crate::stored::{Bf16, F16, F32, MAX_VECTORS, Q4K, Q6K, Q8_0, Stored, first_of};
 use crate::weights::{Matrix, WeightType};
 
-/// How far ahead of their use weights are asked for, in bytes.
-const AHEAD: usize = 4096;
+/// Weight rows that are read side by side, far apart from each other: the processor fetches several
+/// streams ahead of their use sooner than one.
+const STREAMS: usize = 4;
 
-/// Sums per row, so that additions need not wait for each other.
-const CHAINS: usize = 4;
+/// Sums per weight row and row of activations, so that additions need not wait for each other.
+pub(super) const CHAINS: usize = 2;
 
-/// The largest unit of plain numbers.
-const CUT: usize = 64;
-
-/// Some rows of a part, which are columns of `y`.
-pub(super) struct FewRows<'a> {
-    pub(super) job: &'a Job<'a>,
-    pub(super) part: &'a Matrix<'a>,
-    /// Where the part's columns start in `y`.
-    pub(super) first: usize,
-    pub(super) rows: std::ops::Range<usize>,
+/// Rows of activations as the kernels have them: with one of zeros when there are three or five.
+pub(super) fn padded(m: usize) -> usize {
+    if m == 1 { 1 } else { m.next_multiple_of(2) }
 }
 
-impl Kernel for FewRows<'_> {
+/// Rows of activations, filled up with zeros to whole units.
+///
+/// # Shapes
+/// - `x`: `[m, k]`    - `filled`: `[padded(m), words(k)]`
+pub(super) fn fill_up(x: &[f32], k: usize, filled: &mut [f32]) {
+    let mut rows = x.chunks_exact(k.max(1));
+    for filled in filled.chunks_exact_mut(words(k).max(1)) {
+        let (row, rest) = filled.split_at_mut(k);
+        match rows.next() {
+            Some(x) => row.copy_from_slice(x),
+            None => row.fill(0.0),
+        }
+        rest.fill(0.0);
+    }
+}
+
+/// Words of a row of `k` activations.
+pub(super) fn words(k: usize) -> usize {
+    k.next_multiple_of(CUT)
+}
+
+/// Weights of the largest unit that may be cut short.
+const CUT: usize = 64;
+
+/// Weights that are read at a time, and the activations that belong to them.
+pub(super) trait Unit<S: Simd> {
+    /// Weights of a unit.
+    const LEN: usize;
+    /// Bytes of a unit.
+    const BYTES: usize;
+    /// Words of the activations of a unit.
+    const WORDS: usize;
+
+    /// Adds the products of the unit at `w` with `M` rows of `x`, `stride` words apart.
+    ///
+    /// # Safety
+    /// As of [`Simd`]; there must be a unit at `w` and at each row of `x`.
+    unsafe fn add<const M: usize>(
+        sums: &mut [[S::V; CHAINS]; M],
+        w: *const u8,
+        x: *const f32,
+        stride: usize,
+    );
+}
+
+/// Weights that are widened, by activations as they are.
+struct Exact<W>(PhantomData<W>);
+
+impl<S: Simd, W: Stored<S>> Unit<S> for Exact<W> {
+    const LEN: usize = W::LEN;
+    const BYTES: usize = W::BYTES;
+    const WORDS: usize = W::LEN;
+
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller's promise.
+    unsafe fn add<const M: usize>(
+        sums: &mut [[S::V; CHAINS]; M],
+        w: *const u8,
+        x: *const f32,
+        stride: usize,
+    ) {
+        // Several rows are several chains already, and registers are few.
+        let chains = if M == 1 { CHAINS } else { 1 };
+        // SAFETY: the caller has a unit of weights and as many numbers of each row.
         unsafe {
-            match self.part.weight_type() {
-                WeightType::F32 => self.of::<S, F32>(),
-                WeightType::F16 => self.of::<S, F16>(),
-                WeightType::Bf16 => self.of::<S, Bf16>(),
-                WeightType::Q8_0 => self.of::<S, Q8_0>(),
-                WeightType::Q4K => self.of::<S, Q4K>(),
-                WeightType::Q6K => self.of::<S, Q6K>(),
+            let head = W::head(w);
+            for group in 0..W::LEN / W::GROUP {
+                let mut wide = [S::splat(0.0); MAX_VECTORS];
+                W::group(w, &head, group, &mut wide);
+                for (v, &wide) in wide.iter().take(W::GROUP / S::LANES).enumerate() {
+                    let x = x.add(group * W::GROUP + v * S::LANES);
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let sum = &mut sums[v % chains];
+                        *sum = S::fma(wide, S::load(x.add(i * stride)), *sum);
+                    }
+                }
             }
         }
     }
 }
 
+/// Some rows of a part, which are columns of `y`.
+pub(super) struct FewRows<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) part: &'a Matrix<'a>,
+    /// As given, filled up, or rounded; on cache-line boundaries.
+    pub(super) x: &'a [f32],
+    pub(super) rounded: bool,
+    /// Where the part's columns start in `y`.
+    pub(super) first: usize,
+    pub(super) rows: std::ops::Range<usize>,
+}
+
 impl FewRows<'_> {
+    /// # Safety
+    /// The machine must have the job's instruction set, the job's slices must have their lengths,
+    /// and no other thread may access these columns of `y`.
+    pub(super) unsafe fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.rounded {
+            use super::rounded;
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            unsafe fn in_integers(task: FewRows<'_>) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match task.part.weight_type() {
+                        WeightType::Q4K => task.of::<simd::Avx512, rounded::Q4K>(),
+                        _ => task.of::<simd::Avx512, rounded::Q6K>(),
+                    }
+                }
+            }
+            // SAFETY: activations are rounded with AVX-512 alone.
+            return unsafe { in_integers(self) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { simd::run(self.job.isa, Widening(self)) }
+    }
+
     #[inline(always)]
-    unsafe fn of<S: Simd, W: Stored>(self) {
+    unsafe fn of<S: Simd, U: Unit<S>>(self) {
         // SAFETY: the caller's promise.
         unsafe {
-            match self.job.m {
-                1 => self.rows::<S, W, 1>(),
-                2 => self.rows::<S, W, 2>(),
-                3 => self.rows::<S, W, 3>(),
-                4 => self.rows::<S, W, 4>(),
-                5 => self.rows::<S, W, 5>(),
-                6 => self.rows::<S, W, 6>(),
+            match padded(self.job.m) {
+                1 => self.rows::<S, U, 1>(),
+                2 => self.rows::<S, U, 2>(),
+                4 => self.rows::<S, U, 4>(),
+                6 => self.rows::<S, U, 6>(),
                 m => debug_assert!(m == 0, "{m} rows are not few"),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn rows<S: Simd, W: Stored, const M: usize>(self) {
-        let &Job { n, k, x, bias, y, .. } = self.job;
-        let (whole, rest) = (k / W::LEN, k % W::LEN);
-        let row_bytes = self.part.row_bytes();
-        let weights = &self.part.bytes()[self.rows.start * row_bytes..self.rows.end * row_bytes];
-        // The end of each row of `x`, filled up with zeros as that of a row of weights is.
-        let mut last = [0f32; FEW * CUT];
-        for (last, x) in last.chunks_exact_mut(CUT).zip(x.chunks_exact(k.max(1))) {
-            last[..rest].copy_from_slice(&x[k - rest..]);
+    unsafe fn rows<S: Simd, U: Unit<S>, const M: usize>(self) {
+        let height = self.rows.len() / STREAMS;
+        let (start, end) = (self.rows.start, self.rows.end);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for row in start..start + height {
+                self.streams::<S, U, M>(row, height);
+            }
+            // The few rows that are left over run as that many equal streams.
+            for row in start + STREAMS * height..end {
+                self.streams::<S, U, M>(row, 0);
+            }
         }
-        for (i, row) in self.rows.enumerate() {
-            // SAFETY: a row is `whole` units and `rest` weights; `x` has `M` rows of `k`, and the
-            // output `M` of `n`, of which this column is the task's own.
-            unsafe {
-                let mut sums = [[S::splat(0.0); CHAINS]; M];
-                let mut w = weights.as_ptr().add(i * row_bytes);
-                for unit in 0..whole {
-                    for line in (0..W::BYTES).step_by(64) {
-                        S::prefetch(w.wrapping_add(AHEAD + line));
-                    }
-                    add_unit::<S, W, M>(&mut sums, w, x.as_ptr().add(unit * W::LEN), k);
-                    w = w.add(W::BYTES);
+    }
+
+    /// Rows from `first` on, `height` apart.
+    #[inline(always)]
+    unsafe fn streams<S: Simd, U: Unit<S>, const M: usize>(&self, first: usize, height: usize) {
+        let &Job { n, m, k, bias, y, .. } = self.job;
+        let (whole, rest, stride) = (k / U::LEN, k % U::LEN, self.x.len() / M);
+        let row_bytes = self.part.row_bytes();
+        // SAFETY: a row is `whole` units and `rest` weights; `x` has `M` rows, and the output `M`
+        // of `n`, of which these columns are the task's own.
+        unsafe {
+            let mut sums = [[[S::splat(0.0); CHAINS]; M]; STREAMS];
+            let w = self.part.bytes().as_ptr().add(first * row_bytes);
+            for unit in 0..whole {
+                let x = self.x.as_ptr().add(unit * U::WORDS);
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    U::add(sums, w.add(r * height * row_bytes + unit * U::BYTES), x, stride);
                 }
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
                 if rest > 0 {
-                    let w: [u8; MAX_CUT] = first_of::<W>(w, rest);
-                    add_unit::<S, W, M>(&mut sums, w.as_ptr(), last.as_ptr(), CUT);
+                    let w = w.add(r * height * row_bytes + whole * U::BYTES);
+                    let w = first_of(w, rest * (U::BYTES / U::LEN));
+                    let x = self.x.as_ptr().add(whole * U::WORDS);
+                    U::add(sums, w.as_ptr(), x, stride);
                 }
-                let column = self.first + row;
+                let column = self.first + first + r * height;
                 let bias = bias.map_or(0.0, |bias| bias[column]);
-                for (i, &[a, b, c, d]) in sums.iter().enumerate() {
-                    let sum = S::sum(S::add(S::add(a, b), S::add(c, d)));
-                    *y.get().add(i * n + column) = sum + bias;
+                for (i, &[a, b]) in sums.iter().take(m).enumerate() {
+                    *y.get().add(i * n + column) = S::sum(S::add(a, b)) + bias;
                 }
             }
         }
     }
 }
 
-/// Adds the products of a unit at `w` with `M` rows of `x`, `stride` apart.
-#[inline(always)]
-unsafe fn add_unit<S: Simd, W: Stored, const M: usize>(
-    sums: &mut [[S::V; CHAINS]; M],
-    w: *const u8,
-    x: *const f32,
-    stride: usize,
-) {
-    // Several rows are several chains already, and registers are few.
-    let chains = (6 / M).clamp(1, CHAINS);
-    // SAFETY: the caller has a unit of weights and as many numbers of each row.
-    unsafe {
-        let head = W::head::<S>(w);
-        for group in 0..W::LEN / W::GROUP {
-            let mut wide = [S::splat(0.0); MAX_VECTORS];
-            W::group::<S>(w, &head, group, &mut wide);
-            for v in 0..W::GROUP / S::LANES {
-                let x = x.add(group * W::GROUP + v * S::LANES);
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let sum = &mut sums[v % chains];
-                    *sum = S::fma(wide[v], S::load(x.add(i * stride)), *sum);
-                }
+struct Widening<'a>(FewRows<'a>);
+
+impl Kernel for Widening<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.0.part.weight_type() {
+                WeightType::F32 => self.0.of::<S, Exact<F32>>(),
+                WeightType::F16 => self.0.of::<S, Exact<F16>>(),
+                WeightType::Bf16 => self.0.of::<S, Exact<Bf16>>(),
+                WeightType::Q8_0 => self.0.of::<S, Exact<Q8_0>>(),
+                WeightType::Q4K => self.0.of::<S, Exact<Q4K>>(),
+                WeightType::Q6K => self.0.of::<S, Exact<Q6K>>(),
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Many rows: stretches of weights are brought into the order of the register tile, once for all
 //! rows of a task.
 
-use super::pack::round_pairs;
 use super::{Job, Path, Task};
 use crate::simd::{self, Kernel, Simd};
 use crate::tile::{F32, PANEL, Product, Start, Tile, WidenBf16};
@@ -152,6 +151,10 @@ impl Fill<'_> {
             unsafe {
                 let from = part.bytes().as_ptr().add((top + group) * row_bytes + first * 4);
                 for s in (0..in_place).step_by(S::LANES) {
+                    // The same of the next panel, which is most often filled next.
+                    for i in 0..S::LANES {
+                        S::prefetch(from.wrapping_add((PANEL + i) * row_bytes + s * 4));
+                    }
                     S::transpose(from.add(s * 4), row_bytes, to.add(s * PANEL), PANEL);
                 }
                 if staged == 0 {
@@ -203,7 +206,11 @@ impl Fill<'_> {
                 }
                 _ => {
                     widen::<S>(weight_type, from, &mut wide[..count]);
-                    round_pairs(&wide[..count], words);
+                    wide[count..].fill(0.0);
+                    for i in (0..2 * words.len()).step_by(S::LANES) {
+                        let to = words.as_mut_ptr().cast::<u8>().add(2 * i);
+                        S::store_bf16(to, S::load(wide.as_ptr().add(i)));
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@
 mod few;
 mod many;
 mod pack;
+mod rounded;
 
 use rayon::prelude::*;
 
@@ -134,19 +135,52 @@ impl Job<'_> {
         if work <= SERIAL { 1 } else { (work / SERIAL + 1).min(4 * rayon::current_num_threads()) }
     }
 
+    /// Whether activations are rounded to 16 bits for a few rows of such weights.
+    fn rounds(&self, weight_type: WeightType) -> bool {
+        let small = matches!(weight_type, WeightType::Q4K | WeightType::Q6K);
+        cfg!(target_arch = "x86_64") && small && !self.exact && self.isa >= Isa::Avx512
+    }
+
+    /// Calls `run` with the activations rounded for such weights, if any part has them.
+    fn with_rounded<R>(&self, weight_type: WeightType, run: impl FnOnce(&[f32]) -> R) -> R {
+        let any = self.parts.iter().any(|part| part.weight_type() == weight_type);
+        if !any || !self.rounds(weight_type) {
+            return run(&[]);
+        }
+        with_scratch(few::padded(self.m) * rounded::words(self.k), |x| {
+            rounded::round(self.x, weight_type, x);
+            run(x)
+        })
+    }
+
     fn few_rows(&self) {
+        self.with_rounded(WeightType::Q4K, |q4k| {
+            self.with_rounded(WeightType::Q6K, |q6k| {
+                with_scratch(few::padded(self.m) * few::words(self.k), |exact| {
+                    few::fill_up(self.x, self.k, exact);
+                    self.few_rows_of(exact, q4k, q6k);
+                });
+            });
+        });
+    }
+
+    fn few_rows_of(&self, exact: &[f32], q4k: &[f32], q6k: &[f32]) {
         let run = |rows: std::ops::Range<usize>| {
             let mut first = 0;
             for part in self.parts {
                 let end = first + part.n();
                 let here = rows.start.clamp(first, end)..rows.end.clamp(first, end);
-                if !here.is_empty() {
-                    let rows = here.start - first..here.end - first;
-                    let kernel = FewRows { job: self, part, first, rows };
-                    // SAFETY: `forward_on` has checked the lengths and that the machine has this
-                    // instruction set; the ranges of different tasks are different columns of `y`.
-                    unsafe { simd::run(self.isa, kernel) }
-                }
+                let rows = here.start - first..here.end - first;
+                let rounded = self.rounds(part.weight_type());
+                let x = match part.weight_type() {
+                    WeightType::Q4K if rounded => q4k,
+                    WeightType::Q6K if rounded => q6k,
+                    _ => exact,
+                };
+                let kernel = FewRows { job: self, part, x, rounded, first, rows };
+                // SAFETY: `forward_on` has checked the lengths and that the machine has this
+                // instruction set; the ranges of different tasks are different columns of `y`.
+                unsafe { kernel.run() }
                 first = end;
             }
         };

@@ -81,7 +81,7 @@ impl Activations {
 
 /// Words of two bf16 each, filled up with zeros.
 #[inline(always)]
-pub(super) fn round_pairs(x: &[f32], words: &mut [f32]) {
+fn round_pairs(x: &[f32], words: &mut [f32]) {
     let (pairs, last) = x.as_chunks::<2>();
     let (whole, rest) = words.split_at_mut(pairs.len());
     for (word, [low, high]) in whole.iter_mut().zip(pairs) {

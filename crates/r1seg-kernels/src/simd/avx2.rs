@@ -114,11 +114,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(p: *const u8) {
-        // SAFETY: a hint, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[inline(always)]
     unsafe fn bf16(p: *const u8) -> __m256 {
         // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
         unsafe {
@@ -169,9 +164,33 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn half(bits: u16) -> f32 {
+    unsafe fn half(p: *const u8) -> __m256 {
+        // SAFETY: the contract gives the instructions and the two bytes.
+        unsafe { _mm256_cvtph_ps(_mm_set1_epi16(p.cast::<i16>().read_unaligned())) }
+    }
+    #[inline(always)]
+    unsafe fn first(v: __m256) -> f32 {
         // SAFETY: the contract gives the instructions.
-        unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+        unsafe { _mm256_cvtss_f32(v) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u8, v: __m256) {
+        // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
+        unsafe {
+            let bits = _mm256_castps_si256(v);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, up));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let rounded = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
+            let halves = _mm256_permute4x64_epi64::<8>(_mm256_packus_epi32(rounded, rounded));
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(halves));
+        }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize) {

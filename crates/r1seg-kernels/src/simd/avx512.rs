@@ -109,11 +109,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(p: *const u8) {
-        // SAFETY: a hint, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[inline(always)]
     unsafe fn bf16(p: *const u8) -> __m512 {
         // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
         unsafe {
@@ -165,9 +160,32 @@ impl Simd for Avx512 {
         unsafe { _mm512_permutexvar_ps(index, levels) }
     }
     #[inline(always)]
-    unsafe fn half(bits: u16) -> f32 {
+    unsafe fn half(p: *const u8) -> __m512 {
+        // SAFETY: the contract gives the instructions and the two bytes.
+        unsafe { _mm512_cvtph_ps(_mm256_set1_epi16(p.cast::<i16>().read_unaligned())) }
+    }
+    #[inline(always)]
+    unsafe fn first(v: __m512) -> f32 {
         // SAFETY: the contract gives the instructions.
-        unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+        unsafe { _mm512_cvtss_f32(v) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u8, v: __m512) {
+        // SAFETY: the contract gives the instructions and the bytes; no alignment needed.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, up));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let rounded = _mm512_mask_set1_epi32(rounded, nan, 0x7fc0);
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(rounded));
+        }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize) {

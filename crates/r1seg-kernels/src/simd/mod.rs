@@ -57,8 +57,6 @@ pub(crate) trait Simd: Copy {
     /// The largest lane.
     unsafe fn largest(v: Self::V) -> f32;
 
-    /// A hint that the line at `p`, which need not be valid, is read soon.
-    unsafe fn prefetch(p: *const u8);
     /// `LANES` bf16, widened exactly.
     unsafe fn bf16(p: *const u8) -> Self::V;
     /// `LANES` f16, widened exactly.
@@ -75,8 +73,14 @@ pub(crate) trait Simd: Copy {
     unsafe fn levels(scale: f32, low: f32) -> Self::Levels;
     /// The levels of the low four bits of `index`.
     unsafe fn level(levels: Self::Levels, index: Self::I) -> Self::V;
-    /// An f16 from its bits.
-    unsafe fn half(bits: u16) -> f32;
+    /// The f16 at `p`, in every lane.
+    unsafe fn half(p: *const u8) -> Self::V;
+    /// The first lane.
+    unsafe fn first(v: Self::V) -> f32;
+    /// A hint that the line at `p`, which need not be valid, is read soon.
+    unsafe fn prefetch(p: *const u8);
+    /// `LANES` bf16, rounded to nearest even.
+    unsafe fn store_bf16(p: *mut u8, v: Self::V);
     /// `LANES` rows of `LANES` 32-bit words, `stride` bytes apart, to columns `to_stride` apart.
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize);
 }

@@ -1,6 +1,6 @@
 //! Vectors in plain Rust: four lanes, which SSE2 and NEON hold in one register.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::Simd;
 
@@ -118,8 +118,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(_: *const u8) {}
-    #[inline(always)]
     unsafe fn bf16(p: *const u8) -> F32x4 {
         // SAFETY: the caller has eight readable bytes at `p`.
         let bits = unsafe { p.cast::<[u16; 4]>().read_unaligned() };
@@ -159,8 +157,21 @@ impl Simd for Portable {
         F32x4(index.map(|index| fused((index & 15) as f32, scale, low)))
     }
     #[inline(always)]
-    unsafe fn half(bits: u16) -> f32 {
-        f16::from_bits(bits).to_f32()
+    unsafe fn half(p: *const u8) -> F32x4 {
+        // SAFETY: the caller has two readable bytes at `p`.
+        F32x4([f16::from_bits(unsafe { p.cast::<u16>().read_unaligned() }).to_f32(); 4])
+    }
+    #[inline(always)]
+    unsafe fn first(v: F32x4) -> f32 {
+        v.0[0]
+    }
+    #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u8, v: F32x4) {
+        let bits = v.0.map(|x| bf16::from_f32(x).to_bits());
+        // SAFETY: the caller has eight writable bytes at `p`.
+        unsafe { p.cast::<[u16; 4]>().write_unaligned(bits) }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize) {

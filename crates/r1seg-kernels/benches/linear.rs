@@ -1,0 +1,98 @@
+//! Products with weights where they lie: one row (in bytes of weights) and more (in operations).
+//!
+//! One row goes through 24 different matrices in turn, so that weights come from memory as they do
+//! when a model says a token; `read` is a plain read of the same bytes.
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
+use r1seg_kernels::{Matrix, WeightType};
+use rayon::prelude::*;
+
+const TYPES: [WeightType; 6] = [
+    WeightType::F32,
+    WeightType::F16,
+    WeightType::Bf16,
+    WeightType::Q8_0,
+    WeightType::Q4K,
+    WeightType::Q6K,
+];
+
+/// Matrices that one row goes through.
+const MATRICES: usize = 24;
+
+/// Bytes that are ordinary numbers in any type.
+fn weights(len: usize) -> Vec<u8> {
+    (0..len)
+        .into_par_iter()
+        .map(|i| 0x30 | (i.wrapping_mul(0x9e37_79b9) >> 20) as u8 & 15)
+        .collect()
+}
+
+fn activations(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i as f32).sin()).collect()
+}
+
+fn one_row(c: &mut Criterion) {
+    let (k, n) = (3072, 8192);
+    let bytes = weights(MATRICES * n * WeightType::Bf16.row_bytes(k).unwrap());
+    let mut group = c.benchmark_group("one-row");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(2))
+        .sampling_mode(SamplingMode::Flat)
+        .throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function("read", |b| {
+        let part = bytes.len().div_ceil(rayon::current_num_threads()).next_multiple_of(8);
+        b.iter(|| -> u64 {
+            let word = |word: &[u8; 8]| u64::from_le_bytes(*word);
+            let sum = |part: &[u8]| -> u64 {
+                part.as_chunks().0.iter().map(word).fold(0, u64::wrapping_add)
+            };
+            black_box(bytes.par_chunks(part).map(sum).reduce(|| 0, u64::wrapping_add))
+        });
+    });
+    let (x, mut y) = (activations(k), vec![0f32; n]);
+    for weight_type in TYPES {
+        let one = n * weight_type.row_bytes(k).unwrap();
+        let matrices: Vec<Matrix<'_>> = (bytes.chunks_exact(one))
+            .map(|bytes| Matrix::new(bytes, weight_type, n, k).unwrap())
+            .collect();
+        group.throughput(Throughput::Bytes((one * matrices.len()) as u64));
+        group.bench_function(format!("{weight_type:?}"), |b| {
+            b.iter(|| {
+                for matrix in &matrices {
+                    matrix.forward(&x, 1, None, &mut y);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn rows(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rows");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(2))
+        .sampling_mode(SamplingMode::Flat);
+    for (m, k, n) in [(8, 3072, 8192), (40, 3072, 8192), (296, 3072, 8192), (2048, 768, 3072)] {
+        let bytes = weights(n * k * 4);
+        let (x, mut y) = (activations(m * k), vec![0f32; m * n]);
+        group.throughput(Throughput::Elements(2 * (m * n * k) as u64));
+        for weight_type in TYPES {
+            let bytes = &bytes[..n * weight_type.row_bytes(k).unwrap()];
+            let matrix = Matrix::new(bytes, weight_type, n, k).unwrap();
+            let id = BenchmarkId::new(format!("{weight_type:?}"), format!("{m}x{k}x{n}"));
+            group.bench_function(id, |b| b.iter(|| matrix.forward(&x, m, None, &mut y)));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_row, rows);
+criterion_main!(benches);
