@@ -13,6 +13,7 @@
 //!   updates merged (`lora`), and are hashed on the way.
 //! - Names change in one place (`keys`).
 //! - [`convert`] makes a folder that appears whole or not at all; [`verify`] checks it again.
+//! - [`contents`] only looks.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -33,6 +34,7 @@
 //! # }
 //! ```
 
+mod contents;
 mod convert;
 mod dtype;
 mod error;
@@ -52,6 +54,7 @@ mod tensor;
 mod torch;
 mod verify;
 
+pub use contents::{Contents, contents};
 pub use convert::{ConvertOptions, PickleReading, Progress, Report, convert};
 pub use dtype::{Dtype, TargetDtype};
 pub use error::{Error, ErrorKind};
@@ -61,4 +64,4 @@ pub use pickle::PickleError;
 pub use sandbox::{Sandbox, SandboxError, sandbox_main};
 pub use tensor::TensorEntry;
 pub use torch::{TorchIndex, read_index};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, check_tensors, verify, verify_quickly};
