@@ -21,7 +21,7 @@ use r1seg_vit3d::Vit3d;
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, SharedWeights, never_used};
+use crate::checkpoint::{LoadReport, SharedWeights, dry_load, never_used};
 use crate::config::MAX_NUM_CLICKS;
 use crate::{
     AskOptions, CheckpointSource, EncodeOptions, EncodedVolume, Error, ModelConfig, Separator,
@@ -81,6 +81,7 @@ impl R1SegModel {
                 message: format!("{} passes, expected 0 to {MAX_NUM_CLICKS}", config.num_clicks),
             });
         }
+        source.check_manifest()?;
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
         let weights = Arc::new(source.open_weights()?);
         // Training resizes the embedding table to the tokenizer; the weights know, config.json
@@ -88,14 +89,7 @@ impl R1SegModel {
         if let Some(&[rows, _]) = weights.shape("model.embed_tokens.weight") {
             config.decoder.vocab_size = rows;
         }
-        tokenizer.check_embedding_rows(config.decoder.vocab_size)?;
-        let seg = tokenizer.seg_token_id();
-        if let Some(id) = config.seg_token_id.filter(|&id| id != seg) {
-            return Err(Error::Config {
-                path: source.path(),
-                message: format!("seg_token_id is {id}, but the tokenizer's [SEG] is {seg}"),
-            });
-        }
+        config.check_tokenizer(&tokenizer, source)?;
 
         let dtype = options.dtype.resolve(&device, weights.dominant_dtype());
         let native = if device.is_cpu() { DType::F32 } else { dtype };
@@ -105,6 +99,12 @@ impl R1SegModel {
             if limit < needed {
                 return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
             }
+        }
+        // Before a tensor is read: what is missing is not made up, in whatever size.
+        let report = dry_load(&config, &weights.found(), source)?;
+        if !report.is_clean() {
+            let (path, report) = (source.path(), Box::new(report));
+            return Err(Error::Weights { path, report });
         }
         let backend: Box<dyn candle_nn::var_builder::SimpleBackend> =
             Box::new(SharedWeights(weights.clone()));

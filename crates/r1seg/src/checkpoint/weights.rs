@@ -15,6 +15,11 @@ use safetensors::tensor::{Dtype, Metadata};
 use super::LoadReport;
 use crate::Error;
 
+/// The longest header that is read: 100 000 tensors take half of it.
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+/// More tensors than any published model has.
+const MAX_TENSORS: usize = 100_000;
+
 /// The contents of a shard.
 pub(super) enum Bytes {
     Mapped(Mmap),
@@ -79,6 +84,13 @@ impl Shard {
             file: name.clone(),
             message,
         };
+        // What a million names would take, before they are looked at.
+        let promised = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+        if promised > MAX_HEADER_BYTES {
+            return Err(broken(format!(
+                "a header of {promised} bytes; {MAX_HEADER_BYTES} is most"
+            )));
+        }
         // Validates header length, JSON, offsets (no holes, no overlaps) and the file's length.
         let (header, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
@@ -127,8 +139,20 @@ impl Weights {
                     });
                 }
             }
+            if index.len() > MAX_TENSORS {
+                let message = format!("more than {MAX_TENSORS} tensors");
+                return Err(Error::Safetensors { path, file: shard.name.clone(), message });
+            }
         }
         Ok(Self { shards, index, ledger: Mutex::default(), path })
+    }
+
+    /// Every tensor, as the headers describe it.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, Dtype, &[usize])> {
+        self.index.iter().filter_map(|(name, shard)| {
+            let info = self.shards.get(*shard)?.metadata.info(name)?;
+            Some((name.as_str(), info.dtype, info.shape.as_slice()))
+        })
     }
 
     /// Shape of a tensor, if the checkpoint has it.
