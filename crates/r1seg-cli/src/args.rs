@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
-pub(crate) use checkpoint::{CacheAction, CacheArgs, ConvertArgs, DownloadArgs, VerifyArgs};
+#[cfg(feature = "hub")]
+pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
+pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use infer::InferArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use volume::VolumeArgs;
@@ -30,12 +32,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a question about a volume, and segment what it asks for.
     Infer(Box<InferArgs>),
-    /// Look at a volume without a model: geometry, intensities, what the model will see of it, and
-    /// whether anything must be fixed first.
+    /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
+    /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
     /// Download a published model, checked by its hashes, into the cache that Python shares.
+    #[cfg(feature = "hub")]
     Download(DownloadArgs),
     /// Turn any published checkpoint into a folder that r1seg loads: pickles without running them,
     /// LoRA merged, in another number format.
@@ -43,12 +46,29 @@ pub(crate) enum Command {
     /// Hash a downloaded or converted model again.
     Verify(VerifyArgs),
     /// List or remove downloaded models.
+    #[cfg(feature = "hub")]
     Cache(CacheArgs),
+    /// Says why it is not there.
+    #[cfg(not(feature = "hub"))]
+    #[command(hide = true)]
+    Download(WithoutHub),
+    /// Says why it is not there.
+    #[cfg(not(feature = "hub"))]
+    #[command(hide = true)]
+    Cache(WithoutHub),
     /// Time every stage of a model.
     Bench(BenchArgs),
     /// Describes a pickle on standard input, in a process with limits.
     #[command(hide = true)]
     ReadPickle,
+}
+
+/// Arguments of a command that this build lacks.
+#[cfg(not(feature = "hub"))]
+#[derive(Debug, Args)]
+pub(crate) struct WithoutHub {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _arguments: Vec<OsString>,
 }
 
 /// Which model, and where it computes.
@@ -70,6 +90,10 @@ pub(crate) struct ModelArgs {
     /// on network drives alone.
     #[arg(long)]
     pub(crate) no_mmap: bool,
+    /// Hash the files of the checkpoint before they are used, as `r1seg verify` does. Without this,
+    /// of a converted folder the lengths are compared, and the hashes of all but the weights.
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Refinement passes of the mask decoder [default: as config.json says].
     #[arg(long, value_name = "N")]
     pub(crate) num_clicks: Option<usize>,

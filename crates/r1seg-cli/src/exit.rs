@@ -134,6 +134,7 @@ pub(crate) fn explain(error: &anyhow::Error) -> u8 {
         show(e.code(), &chain(e), e.path(), e.fix().as_deref());
         return error_code(e.kind().into());
     }
+    #[cfg(feature = "hub")]
     if let Some(e) = error.downcast_ref::<r1seg::hub::Error>() {
         show(e.code(), &chain(e), e.path(), e.fix().as_deref());
         return error_code(e.kind().into());

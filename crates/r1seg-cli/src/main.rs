@@ -9,6 +9,7 @@ mod exit;
 mod input;
 mod interrupt;
 mod memory;
+mod names;
 mod output;
 mod preview;
 mod progress;
@@ -27,10 +28,14 @@ fn main() -> ExitCode {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
+        #[cfg(feature = "hub")]
         Command::Download(args) => commands::download::run(&args, interrupt::install()),
         Command::Convert(args) => commands::convert::run(&args, interrupt::install()),
         Command::Verify(args) => commands::verify::run(&args, interrupt::install()),
+        #[cfg(feature = "hub")]
         Command::Cache(args) => commands::cache::run(&args),
+        #[cfg(not(feature = "hub"))]
+        Command::Download(_) | Command::Cache(_) => Err(names::without_hub("no such command")),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
     })

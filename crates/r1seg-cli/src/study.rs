@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::hub::{Hub, ModelId};
 use r1seg::volume::{Volume, Warning};
-use r1seg::{CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel};
+use r1seg::{CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel, is_pickle};
 
 use crate::args::ModelArgs;
 use crate::exit::{CliError, say};
-use crate::memory;
 use crate::preview::{Picture, Scene, render};
+use crate::{memory, names};
 
 /// What reports call a model.
 pub(crate) struct ModelName {
@@ -26,7 +25,7 @@ impl ModelName {
 
     /// By the name of the folder, or by the cache of huggingface_hub that it lies in:
     /// `models--ORG--NAME/snapshots/REVISION`.
-    fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         // `.` and `models/..` have no name of their own.
         let full = folder.canonicalize().ok();
         let folder = full.as_deref().unwrap_or(folder);
@@ -61,6 +60,13 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
     if path.is_dir() {
         return Ok((CheckpointSource::Folder(path.to_path_buf()), ModelName::of(path)));
     }
+    if let Some(file) = path.file_name().and_then(|name| name.to_str())
+        && path.exists()
+        && is_pickle(file)
+    {
+        let (path, file) = (path.to_path_buf(), file.to_string());
+        return Err(Error::Pickle { path, file }.into());
+    }
     if path.exists() {
         return Err(CliError {
             code: "R-MDL-01",
@@ -77,11 +83,14 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
         || path.starts_with("..")
         || path.starts_with("~");
     // One word that is no short name is rather a folder that is not there.
-    let id = path.to_str().filter(|_| !looks_like_a_path).map(ModelId::parse);
-    if let Some(Ok(id)) = id {
-        let snapshot = Hub::from_env()?.resolve(&id)?;
-        let name = ModelName::of(&snapshot.path);
-        return Ok((CheckpointSource::Folder(snapshot.path), name));
+    let name = path.to_str().filter(|_| !looks_like_a_path);
+    if let Some(folder) = name.map(names::resolve).transpose()?.flatten() {
+        let name = ModelName::of(&folder);
+        return Ok((CheckpointSource::Folder(folder), name));
+    }
+    #[cfg(not(feature = "hub"))]
+    if let Some(name) = name {
+        return Err(names::without_hub(&format!("`{name}` is no local folder")));
     }
     Err(if looks_like_a_path {
         Error::ModelNotFound { path: path.to_path_buf() }.into()
@@ -93,6 +102,14 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
 /// Whether the embedded model was named.
 pub(crate) fn is_demo(args: &ModelArgs) -> bool {
     args.model.as_deref().is_some_and(|model| model == "demo")
+}
+
+/// Hashes the model's files, if that was asked for.
+pub(crate) fn verify(args: &ModelArgs, cancel: &CancelToken) -> Result<()> {
+    if let Some(model) = args.model.as_deref().filter(|_| args.verify && !is_demo(args)) {
+        crate::commands::verify::check(model, false, cancel.clone())?;
+    }
+    Ok(())
 }
 
 /// Loads a model if there is memory for it beside `reserved` bytes that the work needs.

@@ -15,6 +15,7 @@
 //! - Names change in one place (`keys`).
 //! - The language model may go into a GGUF file, quantised or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all; [`verify`] checks it again.
+//! - [`contents`] only looks.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -35,6 +36,7 @@
 //! # }
 //! ```
 
+mod contents;
 mod convert;
 mod dtype;
 mod error;
@@ -55,6 +57,7 @@ mod tensor;
 mod torch;
 mod verify;
 
+pub use contents::{Contents, contents};
 pub use convert::{ConvertOptions, PickleReading, Progress, Report, convert};
 pub use dtype::{Dtype, TargetDtype};
 pub use error::{Error, ErrorKind};
@@ -68,4 +71,4 @@ pub use pickle::PickleError;
 pub use sandbox::{Sandbox, SandboxError, sandbox_main};
 pub use tensor::TensorEntry;
 pub use torch::{TorchIndex, read_index};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, check_tensors, verify, verify_quickly};

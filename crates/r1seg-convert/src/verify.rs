@@ -1,6 +1,8 @@
 //! Whether a converted folder is what it was.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use r1seg_gguf::{GgmlType, Gguf, TensorInfo};
@@ -10,9 +12,9 @@ use crate::dtype::{Tally, count_not_finite};
 use crate::error::first_names;
 use crate::hash::HashingReader;
 use crate::llm::blocks;
-use crate::manifest::{MANIFEST, Manifest, SCHEMA_VERSION};
+use crate::manifest::{FileRecord, MANIFEST, Manifest, SCHEMA_VERSION};
 use crate::pickle::sanitise;
-use crate::source::{is_plain_name, open_regular, read_header, read_small};
+use crate::source::{self, is_plain_name, open_regular, read_header, read_small};
 use crate::{Dtype, Error, TensorEntry};
 
 /// More files than any converted folder has.
@@ -60,15 +62,8 @@ pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
             message: format!("it counts {} tensors, there are {}", manifest.tensors, names.len()),
         });
     }
-    let not_finite: Vec<&str> =
-        checked.iter().flat_map(|file| &file.not_finite).map(String::as_str).collect();
-    if !not_finite.is_empty() {
-        return Err(Error::NotFinite {
-            path: folder.to_owned(),
-            count: not_finite.len(),
-            names: first_names(not_finite.into_iter()),
-        });
-    }
+    let not_finite = checked.iter().flat_map(|file| &file.not_finite);
+    refuse_not_finite(folder, not_finite.map(String::as_str))?;
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     Ok(Verified { bytes, tensors: names.len(), unlisted, manifest })
 }
@@ -102,6 +97,80 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
     Ok(manifest)
 }
 
+/// What can be told of a converted folder before its weights are read: that its files are there with
+/// their lengths, that no weights were added, and that everything but the weights hashes as it did.
+/// `None` for a folder that r1seg did not convert.
+///
+/// # Errors
+/// [`Error::Manifest`], [`Error::Differs`] for a file that is missing, changed or should not be there,
+/// [`Error::Read`].
+pub fn verify_quickly(folder: &Path) -> Result<Option<Manifest>, Error> {
+    const OURS: &[u8] = b"\"r1seg_version\"";
+    let Some(bytes) = read_small(&folder.join(MANIFEST))? else {
+        return Ok(None);
+    };
+    // Others write files of this name, too.
+    if !bytes.windows(OURS.len()).any(|part| part == OURS) {
+        return Ok(None);
+    }
+    let manifest = read_manifest(folder)?;
+    unlisted(folder, &manifest)?;
+    for file in &manifest.files {
+        let path = folder.join(&file.name);
+        let opened = open_as_listed(&path, file)?;
+        if !is_weights(&file.name) {
+            let read = |source| Error::Read { path: path.clone(), source };
+            let reader = HashingReader::new(opened).map_err(read)?;
+            same_hash(&path, reader.finish(file.name.clone()).map_err(read)?, file)?;
+        }
+    }
+    Ok(Some(manifest))
+}
+
+/// Looks for NaN and infinities in safetensors, whoever wrote them. Returns how many tensors were
+/// looked at; pickles are not.
+///
+/// # Errors
+/// As [`contents`](crate::contents), and [`Error::NotFinite`].
+pub fn check_tensors(folder: &Path) -> Result<usize, Error> {
+    let checkpoint = source::open(folder, None)?;
+    if checkpoint.has_pickles {
+        return Ok(0);
+    }
+    let found: Vec<Option<&str>> = checkpoint
+        .tensors
+        .par_iter()
+        .map(|stored| {
+            let path = checkpoint.path(stored.file);
+            let read = |source| Error::Read { path: path.clone(), source };
+            let mut file = open_regular(&path)?;
+            let tally = scan(&stored.entry.clone().into(), |position, buffer| {
+                file.seek(SeekFrom::Start(position))?;
+                file.read_exact(buffer)
+            });
+            Ok((0 < tally.map_err(read)?.not_finite).then_some(stored.entry.name.as_str()))
+        })
+        .collect::<Result<_, Error>>()?;
+    refuse_not_finite(folder, found.iter().flatten().copied())?;
+    Ok(found.len())
+}
+
+fn refuse_not_finite<'a>(
+    folder: &Path,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), Error> {
+    match names.clone().count() {
+        0 => Ok(()),
+        count => {
+            Err(Error::NotFinite { path: folder.to_owned(), count, names: first_names(names) })
+        }
+    }
+}
+
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".gguf")
+}
+
 /// Files that the manifest does not name. Weights among them would be loaded unverified.
 fn unlisted(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Error> {
     let read = |source| Error::Read { path: folder.to_owned(), source };
@@ -131,26 +200,9 @@ fn check_file(
     expected: &crate::manifest::FileRecord,
     check_tensors: bool,
 ) -> Result<FileCheck, Error> {
-    let differs = |what: String| Error::Differs {
-        path: path.to_owned(),
-        name: sanitise(&expected.name),
-        what,
-    };
-    let file = match open_regular(path) {
-        Err(Error::NotFound { .. }) => return Err(differs("it is missing".to_owned())),
-        other => other?,
-    };
-    let length = crate::source::length(&file, path)?;
-    if length != expected.bytes {
-        return Err(differs(format!("{length} bytes, expected {}", expected.bytes)));
-    }
+    let file = open_as_listed(path, expected)?;
     let header = if expected.name.ends_with(".safetensors") {
-        let numbers = |tensor: TensorEntry| Weights {
-            name: tensor.name,
-            range: tensor.storage,
-            format: Format::Numbers(tensor.dtype),
-        };
-        read_header(&file, path)?.into_iter().map(numbers).collect()
+        read_header(&file, path)?.into_iter().map(Weights::from).collect()
     } else if expected.name.ends_with(".gguf") {
         let gguf =
             Gguf::open(&file).map_err(|source| Error::Gguf { path: path.to_owned(), source })?;
@@ -169,15 +221,14 @@ fn check_file(
     let mut reader = HashingReader::new(file).map_err(read)?;
     let mut check = FileCheck { tensors: Vec::new(), not_finite: Vec::new() };
     for tensor in header {
-        if check_tensors && scan(&mut reader, &tensor).map_err(read)?.not_finite > 0 {
+        if check_tensors
+            && scan(&tensor, |at, buffer| reader.read_at(at, buffer)).map_err(read)?.not_finite > 0
+        {
             check.not_finite.push(tensor.name.clone());
         }
         check.tensors.push(tensor.name);
     }
-    let record = reader.finish(expected.name.clone()).map_err(read)?;
-    if record.sha256 != expected.sha256 {
-        return Err(differs("its SHA-256 is another".to_owned()));
-    }
+    same_hash(path, reader.finish(expected.name.clone()).map_err(read)?, expected)?;
     Ok(check)
 }
 
@@ -194,7 +245,44 @@ enum Format {
     Blocks(GgmlType),
 }
 
-fn scan(reader: &mut HashingReader, tensor: &Weights) -> std::io::Result<Tally> {
+impl From<TensorEntry> for Weights {
+    fn from(tensor: TensorEntry) -> Self {
+        Self { name: tensor.name, range: tensor.storage, format: Format::Numbers(tensor.dtype) }
+    }
+}
+
+fn differs(path: &Path, expected: &FileRecord, what: String) -> Error {
+    Error::Differs { path: path.to_owned(), name: sanitise(&expected.name), what }
+}
+
+/// Opens a file that must have the length that the manifest says.
+fn open_as_listed(path: &Path, expected: &FileRecord) -> Result<File, Error> {
+    let file = match open_regular(path) {
+        Err(Error::NotFound { .. }) => {
+            return Err(differs(path, expected, "it is missing".to_owned()));
+        }
+        other => other?,
+    };
+    match source::length(&file, path)? {
+        length if length == expected.bytes => Ok(file),
+        length => {
+            Err(differs(path, expected, format!("{length} bytes, expected {}", expected.bytes)))
+        }
+    }
+}
+
+fn same_hash(path: &Path, found: FileRecord, expected: &FileRecord) -> Result<(), Error> {
+    if found.sha256 == expected.sha256 {
+        return Ok(());
+    }
+    Err(differs(path, expected, "its SHA-256 is another".to_owned()))
+}
+
+/// Counts what is not finite, read piece by piece from places in the file.
+fn scan(
+    tensor: &Weights,
+    mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<Tally> {
     let chunk = match tensor.format {
         Format::Numbers(_) => CHUNK,
         Format::Blocks(ggml_type) => CHUNK / ggml_type.block_bytes() * ggml_type.block_bytes(),
@@ -205,7 +293,7 @@ fn scan(reader: &mut HashingReader, tensor: &Weights) -> std::io::Result<Tally> 
     while position < end {
         let length = (end - position).min(chunk);
         buffer.resize(usize::try_from(length).unwrap_or(0), 0);
-        reader.read_at(position, &mut buffer)?;
+        read_at(position, &mut buffer)?;
         tally = tally.add(match tensor.format {
             Format::Numbers(dtype) => count_not_finite(&buffer, dtype),
             Format::Blocks(ggml_type) => blocks::not_finite(&buffer, ggml_type),

@@ -3,11 +3,12 @@
 use r1seg_llm::{DecoderConfig, eos_token_ids};
 use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
 use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
+use r1seg_tokenizer::PromptTokenizer;
 use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{CheckpointSource, Error};
+use crate::{CheckpointSource, Error, Variant};
 
 /// The fields of R1Seg-3D in `config.json`; those of the language model are read by `r1seg-llm`.
 ///
@@ -74,6 +75,10 @@ fn twelve() -> usize {
 /// The largest volume axis, width or count that a config.json may ask for: far beyond any
 /// published model, and small enough that products of a few of them do not overflow.
 const MAX_SIZE: usize = 1 << 16;
+/// The most layers of the vision transformer.
+const MAX_LAYERS: usize = 1024;
+/// The most patches: attention among them takes the square of it, and published models have 2048.
+const MAX_PATCHES: usize = 1 << 15;
 /// The most refinement passes: each costs as much as the mask itself.
 pub(crate) const MAX_NUM_CLICKS: usize = 64;
 
@@ -124,6 +129,23 @@ impl ModelConfig {
         Self::from_fields(&config, fields, decoder, generation.as_ref()).map_err(wrong)
     }
 
+    /// Checks that the tokenizer is this model's.
+    pub(crate) fn check_tokenizer(
+        &self,
+        tokenizer: &PromptTokenizer,
+        source: &CheckpointSource,
+    ) -> Result<(), Error> {
+        tokenizer.check_embedding_rows(self.decoder.vocab_size)?;
+        let seg = tokenizer.seg_token_id();
+        match self.seg_token_id.filter(|&id| id != seg) {
+            None => Ok(()),
+            Some(id) => Err(Error::Config {
+                path: source.path(),
+                message: format!("seg_token_id is {id}, but the tokenizer's [SEG] is {seg}"),
+            }),
+        }
+    }
+
     fn from_fields(
         config: &Value,
         fields: Fields,
@@ -142,6 +164,12 @@ impl ModelConfig {
             cls_token: false,
         };
         vit.validate()?;
+        if vit.num_patches() > MAX_PATCHES {
+            return Err(format!(
+                "img_size and patch_size give {} patches, expected at most {MAX_PATCHES}",
+                vit.num_patches()
+            ));
+        }
         let mm_projector = MmProjectorConfig {
             projector_type: match fields.mm_projector_type.as_str() {
                 "spp" => ProjectorType::SpatialPooling,
@@ -203,13 +231,14 @@ fn check_ranges(fields: &Fields) -> Result<(), String> {
         ("patch_size", fields.patch_size.into_iter().max().unwrap_or(0)),
         ("mm_hidden_size", fields.mm_hidden_size),
         ("mlp_dim", fields.mlp_dim),
-        ("num_layers", fields.num_layers),
         ("num_heads", fields.num_heads),
         ("proj_pooling_size", fields.proj_pooling_size),
     ];
-    for (name, value) in sizes {
-        if value == 0 || value > MAX_SIZE {
-            return Err(format!("{name} is {value}, expected 1 to {MAX_SIZE}"));
+    let layers = ("num_layers", fields.num_layers, MAX_LAYERS);
+    let sizes = sizes.map(|(name, value)| (name, value, MAX_SIZE)).into_iter();
+    for (name, value, most) in sizes.chain([layers]) {
+        if value == 0 || value > most {
+            return Err(format!("{name} is {value}, expected 1 to {most}"));
         }
     }
     if d.saturating_mul(h).saturating_mul(w) > 1 << 30 {
@@ -239,19 +268,26 @@ fn decoder_config(config: &Value, source: &CheckpointSource) -> Result<DecoderCo
         "lamed_llama" => DecoderConfig::llama,
         "lamed_Qwen2" => DecoderConfig::qwen2,
         "llava_mistral" => DecoderConfig::mistral,
-        "lamed_phi3" => return Err(unsupported(": this is M3D-LaMed, not R1Seg-3D")),
         "" => {
             return Err(Error::Config { path, message: "model_type is missing".to_string() });
         }
-        _ => return Err(unsupported("")),
+        _ => {
+            let hint = Variant::of(config).map(|variant| {
+                format!(": this is {}, which this version does not run", variant.name())
+            });
+            return Err(unsupported(&hint.unwrap_or_default()));
+        }
     };
     // M3D-LaMed shares a model_type with R1Seg-3D, LLaVA another; this field tells them apart.
-    let given = |key: &str| config.get(key).is_some_and(|v| !v.is_null());
-    if !given("vision_module") {
-        let m3d = given("vision_tower") || given("segmentation_module");
-        let hint =
-            if m3d { " with vision_tower: this is M3D-LaMed" } else { " without vision_module" };
-        return Err(unsupported(hint));
+    match Variant::of(config) {
+        Some(Variant::R1Seg3D) => {}
+        Some(other) => {
+            let name = other.name();
+            let hint =
+                format!(" with vision_tower: this is {name}, which this version does not run");
+            return Err(unsupported(&hint));
+        }
+        None => return Err(unsupported(" without vision_module")),
     }
     adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })
 }
@@ -296,10 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn values_out_of_range_are_refused_by_name() {
+    fn t3_t4_values_out_of_range_are_refused_by_name() {
         for (key, value) in [
             ("img_size", json!([16, 60, 64])),
             ("img_size", json!([1_u64 << 40, 64, 64])),
+            ("patch_size", json!([1, 1, 1])),
             ("patch_size", json!([0, 16, 16])),
             ("num_heads", json!(5)),
             ("num_layers", json!(1_000_000_000)),

@@ -58,6 +58,7 @@ impl From<r1seg_convert::ErrorKind> for ErrorKind {
     }
 }
 
+#[cfg(feature = "hub")]
 impl From<r1seg_hub::ErrorKind> for ErrorKind {
     fn from(kind: r1seg_hub::ErrorKind) -> Self {
         use r1seg_hub::ErrorKind as Hub;
@@ -84,6 +85,9 @@ pub enum Error {
     /// Reading, preparing or writing a volume or mask.
     #[error(transparent)]
     Volume(#[from] r1seg_volume::Error),
+    /// The manifest of a converted folder, and what differs from it.
+    #[error(transparent)]
+    Convert(#[from] r1seg_convert::Error),
     /// The tokenizer, or the question.
     #[error(transparent)]
     Tokenizer(#[from] r1seg_tokenizer::Error),
@@ -145,6 +149,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Volume(e) => e.code(),
+            Self::Convert(e) => e.code(),
             Self::Tokenizer(e) => e.code(),
             Self::ModelNotFound { .. } => "R-MDL-01",
             Self::UnknownModel { .. } => "R-MDL-02",
@@ -172,6 +177,7 @@ impl Error {
         use r1seg_tokenizer::ErrorKind as TokenizerKind;
         match self {
             Self::Volume(e) => e.kind().into(),
+            Self::Convert(e) => e.kind().into(),
             Self::Tokenizer(e) => match e.kind() {
                 TokenizerKind::Usage => ErrorKind::Usage,
                 TokenizerKind::Io => ErrorKind::Missing,
@@ -200,6 +206,7 @@ impl Error {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Volume(e) => e.path(),
+            Self::Convert(e) => e.path(),
             Self::ModelNotFound { path }
             | Self::MissingFile { path, .. }
             | Self::ModelIo { path, .. }
@@ -218,6 +225,7 @@ impl Error {
     pub fn fix(&self) -> Option<String> {
         let text = match self {
             Self::Volume(e) => return e.fix(),
+            Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
             Self::ModelNotFound { .. } => "check the path, or use `demo` for the embedded model",
             Self::UnknownModel { .. } => {

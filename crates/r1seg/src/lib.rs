@@ -3,6 +3,7 @@
 //!
 //! | to | use |
 //! |---|---|
+//! | see what a checkpoint is, without its weights | [`CheckpointSource::summary`] |
 //! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::builder`] |
 //! | read a CT | [`volume::read`] |
 //! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
@@ -41,7 +42,9 @@ mod error;
 mod memory;
 mod model;
 mod options;
+mod summary;
 mod trace;
+mod variant;
 
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
 pub mod convert {
@@ -49,6 +52,7 @@ pub mod convert {
 }
 
 /// Published checkpoints, downloaded and found again: the crate `r1seg-hub`.
+#[cfg(feature = "hub")]
 pub mod hub {
     pub use r1seg_hub::*;
 }
@@ -67,7 +71,7 @@ pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
 pub use builder::R1SegModelBuilder;
-pub use checkpoint::{CheckpointSource, LoadReport};
+pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
 pub use config::ModelConfig;
 pub use encoded::{EncodedVolume, Event, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
@@ -77,7 +81,12 @@ pub use options::{
     Sampling, Separator,
 };
 pub use r1seg_tokenizer::sanitize_terminal;
+pub use summary::{
+    DtypeSummary, FileSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
+    TokenizerSummary, VisionSummary, WeightsSummary,
+};
 pub use trace::Trace;
+pub use variant::Variant;
 
 /// The README's library example compiles and runs.
 #[cfg(doctest)]

@@ -25,6 +25,15 @@ pub(crate) fn needed(config: &ModelConfig, weights: u64) -> u64 {
     weights.saturating_add(cache).saturating_add(vision.max(mask))
 }
 
+/// The same on a GPU, where activations have the weights' dtype of `size` bytes: an estimate that
+/// was not measured.
+pub(crate) fn needed_on_gpu(config: &ModelConfig, weights: u64, size: u64) -> u64 {
+    /// What a context, its kernels and cuBLAS keep.
+    const CONTEXT: u64 = 512 << 20;
+    let activations = needed(config, 0) / 4 * size;
+    weights.saturating_add(activations).saturating_add(CONTEXT)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{CheckpointSource, DeviceChoice, Error, R1SegModel};

@@ -20,7 +20,7 @@ use r1seg_vit3d::Vit3d;
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, ModelWeights, never_used, type_name};
+use crate::checkpoint::{LoadReport, ModelWeights, dry_load, never_used, type_name};
 use crate::config::MAX_NUM_CLICKS;
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
@@ -35,15 +35,41 @@ use crate::{
 pub struct R1SegModel {
     config: ModelConfig,
     tokenizer: PromptTokenizer,
+    parts: Parts,
+    device: Device,
+    dtype: &'static str,
+    report: LoadReport,
+    load_time: Duration,
+}
+
+/// What a model computes with.
+#[derive(Debug)]
+pub(crate) struct Parts {
     vision: Vit3d,
     mm_projector: MmProjector,
     seg_projector: SegProjector,
     mask_head: MaskHead,
     decoder: Decoder,
-    device: Device,
-    dtype: &'static str,
-    report: LoadReport,
-    load_time: Duration,
+}
+
+impl Parts {
+    /// Takes every tensor from the root of a checkpoint; activations have the dtype `activation`.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        weights: &Weights,
+        activation: DType,
+    ) -> candle_core::Result<Self> {
+        let model = weights.pp("model");
+        let vision_module = model.pp("vision_module");
+        let (hidden, embed) = (config.decoder.hidden_size, config.vit.hidden_size);
+        Ok(Self {
+            vision: Vit3d::new(&config.vit, vision_module.pp("image_encoder"))?,
+            mm_projector: MmProjector::new(&config.mm_projector, model.pp("mm_projector"))?,
+            seg_projector: SegProjector::new(hidden, embed, model.pp("seg_projector"))?,
+            mask_head: MaskHead::new(&config.mask_head, vision_module)?,
+            decoder: Decoder::new(&config.decoder, weights.clone(), activation)?,
+        })
+    }
 }
 
 impl R1SegModel {
@@ -80,6 +106,7 @@ impl R1SegModel {
                 message: format!("{} passes, expected 0 to {MAX_NUM_CLICKS}", config.num_clicks),
             });
         }
+        source.check_manifest()?;
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
         let files = Arc::new(source.open_weights(options.mmap, config.decoder.head_dim)?);
         // Training resizes the embedding table to the tokenizer; the weights know, config.json
@@ -87,14 +114,7 @@ impl R1SegModel {
         if let Some(&[rows, _]) = files.shape("model.embed_tokens.weight") {
             config.decoder.vocab_size = rows;
         }
-        tokenizer.check_embedding_rows(config.decoder.vocab_size)?;
-        let seg = tokenizer.seg_token_id();
-        if let Some(id) = config.seg_token_id.filter(|&id| id != seg) {
-            return Err(Error::Config {
-                path: source.path(),
-                message: format!("seg_token_id is {id}, but the tokenizer's [SEG] is {seg}"),
-            });
-        }
+        config.check_tokenizer(&tokenizer, source)?;
 
         let stored = files.dominant_type();
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
@@ -109,29 +129,18 @@ impl R1SegModel {
                 return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
             }
         }
-        let source_of_weights = ModelWeights { files: files.clone(), keep, dry: false };
-        let weights = Weights::new(Arc::new(source_of_weights), dtype, device.clone());
-        let model = weights.pp("model");
-        let vision_module = model.pp("vision_module");
-        let (hidden, embed) = (config.decoder.hidden_size, config.vit.hidden_size);
-        let vision = Vit3d::new(&config.vit, vision_module.pp("image_encoder"))?;
-        let mm_projector = MmProjector::new(&config.mm_projector, model.pp("mm_projector"))?;
-        let seg_projector = SegProjector::new(hidden, embed, model.pp("seg_projector"))?;
-        let mask_head = MaskHead::new(&config.mask_head, vision_module)?;
-        let decoder = Decoder::new(&config.decoder, weights, activation)?;
-        let report = files.report(never_used);
+        // Before a tensor is read: what is missing is not made up, in whatever size.
+        let report = dry_load(&config, &files.found(), source)?;
         if !report.is_clean() {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });
         }
+        let weights = Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone());
+        let parts = Parts::new(&config, &weights, activation)?;
         Ok(Self {
             config,
             tokenizer,
-            vision,
-            mm_projector,
-            seg_projector,
-            mask_head,
-            decoder,
+            parts,
             device,
             dtype: match stored {
                 Some(stored) if keep || quantised => type_name(stored),
@@ -218,17 +227,18 @@ impl R1SegModel {
     pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
         let [d, h, w] = self.config.vit.image_size;
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let volume = volume.to_device(&self.device)?.to_dtype(self.decoder.activation_dtype())?;
+        let volume =
+            volume.to_device(&self.device)?.to_dtype(self.parts.decoder.activation_dtype())?;
         let span = tracing::info_span!("vit").entered();
         let start = Instant::now();
-        let image_embeddings = self.vision.forward(&volume, probe)?;
+        let image_embeddings = self.parts.vision.forward(&volume, probe)?;
         self.device.synchronize()?;
         let vit = start.elapsed();
         drop(span);
         probe.record("vit.features", &image_embeddings)?;
         let _span = tracing::info_span!("projector").entered();
         let start = Instant::now();
-        let visual_tokens = self.mm_projector.forward(&image_embeddings)?;
+        let visual_tokens = self.parts.mm_projector.forward(&image_embeddings)?;
         self.device.synchronize()?;
         let projector = start.elapsed();
         probe.record("projector.features", &visual_tokens)?;
@@ -256,7 +266,7 @@ impl R1SegModel {
                 cache.truncate(fed - 1);
                 view.visual_tokens.narrow(1, last, 1)?
             }
-            tail => self.decoder.embed(tail)?,
+            tail => self.parts.decoder.embed(tail)?,
         };
         let room = self.config.decoder.max_position_embeddings - prompt.ids().len();
         let options = GenerationOptions {
@@ -271,8 +281,10 @@ impl R1SegModel {
             keep_logits,
             cancel: Some(options.cancel.flag()),
         };
-        let generated =
-            self.decoder.generate(&rest, &mut cache, &options, &mut |step| on_token(step.id))?;
+        let generated = self
+            .parts
+            .decoder
+            .generate(&rest, &mut cache, &options, &mut |step| on_token(step.id))?;
         Ok((generated, prefix))
     }
 
@@ -288,11 +300,11 @@ impl R1SegModel {
         if let Some((_, cache)) = prefix.as_ref().filter(|(k, _)| *k == key) {
             return Ok((cache.fork(), cache.len()));
         }
-        let head = self.decoder.embed(&[prompt.head()])?;
+        let head = self.parts.decoder.embed(&[prompt.head()])?;
         let inputs_embeds = Tensor::cat(&[&head, &view.visual_tokens], 1)?;
-        let mut cache = self.decoder.new_cache(inputs_embeds.dim(1)?);
+        let mut cache = self.parts.decoder.new_cache(inputs_embeds.dim(1)?);
         let input = DecoderInput { inputs_embeds: &inputs_embeds, sequence_length: total };
-        self.decoder.forward(input, &mut cache)?;
+        self.parts.decoder.forward(input, &mut cache)?;
         self.device.synchronize()?;
         let fork = cache.fork();
         let len = cache.len();
@@ -314,11 +326,11 @@ impl R1SegModel {
         let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
         let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
-        let hidden = hidden.to_dtype(self.decoder.activation_dtype())?;
-        let text = self.seg_projector.forward(&hidden)?;
+        let hidden = hidden.to_dtype(self.parts.decoder.activation_dtype())?;
+        let text = self.parts.seg_projector.forward(&hidden)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let low_res = self.mask_head.refine(
+        let low_res = self.parts.mask_head.refine(
             &view.image_embeddings,
             &prompts,
             self.config.num_clicks,

@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+#[cfg(feature = "hub")]
+use clap::Subcommand;
+use clap::{Args, ValueEnum};
 use r1seg::convert::{Quant, TargetDtype};
 
 use super::volume::bytes;
 
+#[cfg(feature = "hub")]
 #[derive(Debug, Args)]
 pub(crate) struct DownloadArgs {
     /// A published model: OWNER/NAME or a short name such as R1Seg-3D-Phi-3-4B, with @REV for a
@@ -41,12 +44,14 @@ pub(crate) struct VerifyArgs {
     pub(crate) quiet: bool,
 }
 
+#[cfg(feature = "hub")]
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     pub(crate) action: CacheAction,
 }
 
+#[cfg(feature = "hub")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheAction {
     /// List the models that were downloaded, by this program or by Python's.

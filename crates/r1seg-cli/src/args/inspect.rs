@@ -9,8 +9,9 @@ use super::VolumeArgs;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
-    /// The volume, in any format that `infer` reads; `-` reads one from standard input.
-    #[arg(value_name = "FILE|-")]
+    /// A volume, in any format that `infer` reads; `-` reads one from standard input. Or a model: a
+    /// checkpoint folder, a file of weights in one, a model that `r1seg download` brought, or `demo`.
+    #[arg(value_name = "FILE|-|MODEL")]
     pub(crate) image: PathBuf,
     /// Print what was found as one JSON object.
     #[arg(long)]
@@ -30,6 +31,8 @@ Examples:
   r1seg inspect ct.nii.gz
   r1seg inspect array.npy --spacing 5,0.8,0.8 --preview array.png
   r1seg inspect ct.nii.gz --json | jq .input.effective_resolution_mm
+  r1seg inspect R1Seg-3D-Phi-3-4B
 
-The last line says OK, or what is doubtful; a file that cannot be used gives an error and the exit
-code that `infer` would give. Text in the file's header is never shown: it may name a patient.";
+The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and
+the exit code that `infer` would give. Text in the file's header is never shown: it may name a
+patient. Of a model only small files and the headers of its weights are read.";

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use r1seg::CancelToken;
 use r1seg::convert::{ConvertOptions, LanguageModelRecord, Lora, Report, Sandbox, convert};
-use r1seg::hub::{Hub, ModelId};
 
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
+use crate::names;
 use crate::progress::{Progress, gigabytes, share};
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.
@@ -64,10 +64,9 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
 /// A path, or else a downloaded model.
 fn source(args: &ConvertArgs) -> Result<PathBuf> {
     let path = Path::new(&args.source);
-    match args.source.to_str().map(ModelId::parse) {
-        Some(Ok(id)) if !path.exists() => Ok(Hub::from_env()?.resolve(&id)?.path),
-        _ => Ok(path.to_path_buf()),
-    }
+    let name = args.source.to_str().filter(|_| !path.exists());
+    let found = name.map(names::resolve).transpose()?.flatten();
+    Ok(found.unwrap_or_else(|| path.to_path_buf()))
 }
 
 fn tell(report: &Report) {

@@ -1,9 +1,11 @@
 //! A file per subcommand.
 
 pub(crate) mod bench;
+#[cfg(feature = "hub")]
 pub(crate) mod cache;
 pub(crate) mod convert;
 pub(crate) mod demo;
+#[cfg(feature = "hub")]
 pub(crate) mod download;
 pub(crate) mod infer;
 pub(crate) mod inspect;

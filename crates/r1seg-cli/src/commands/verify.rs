@@ -1,46 +1,83 @@
 //! `r1seg verify`: are the files those that were published, or those that were converted?
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::hub::{Cancel, Event, FileState, Hub, ModelId};
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, say};
-use crate::progress::{Progress, gigabytes, share};
+use crate::progress::{Progress, gigabytes};
 
 pub(crate) fn run(args: &VerifyArgs, cancel: CancelToken) -> Result<Exit> {
-    let path = Path::new(&args.model);
-    let progress = Progress::new(args.quiet);
-    let mut out = std::io::stdout().lock();
-    if path.is_dir() {
-        progress.stage("hashing the folder");
-        let verified = r1seg::convert::verify(path, true)?;
-        progress.clear();
-        let files = verified.manifest.files.len();
-        writeln!(out, "OK: {files} files, {}, as converted", gigabytes(verified.bytes))?;
-        if !args.quiet && !verified.unlisted.is_empty() {
-            say!("r1seg: {} more files that manifest.json does not name", verified.unlisted.len());
-        }
-        return Ok(Exit::Answered);
+    let Verdict { ok, remarks } = check(&args.model, args.quiet, cancel)?;
+    writeln!(std::io::stdout(), "{ok}")?;
+    if !args.quiet {
+        remarks.iter().for_each(|remark| say!("r1seg: {remark}"));
     }
+    Ok(Exit::Answered)
+}
+
+/// What to say of a model that is what it was.
+pub(crate) struct Verdict {
+    ok: String,
+    remarks: Vec<String>,
+}
+
+/// Hashes a folder that was converted, or else a model that was downloaded.
+pub(crate) fn check(model: &OsStr, quiet: bool, cancel: CancelToken) -> Result<Verdict> {
+    let path = Path::new(model);
+    let progress = Progress::new(quiet);
+    if !path.is_dir() {
+        return downloaded(model, &progress, cancel);
+    }
+    progress.stage("hashing the folder");
+    let verified = r1seg::convert::verify(path, true)?;
+    progress.clear();
+    let (files, size) = (verified.manifest.files.len(), gigabytes(verified.bytes));
+    let remarks = match verified.unlisted.len() {
+        0 => Vec::new(),
+        n => vec![format!("{n} more files that manifest.json does not name")],
+    };
+    Ok(Verdict { ok: format!("OK: {files} files, {size}, as converted"), remarks })
+}
+
+#[cfg(feature = "hub")]
+fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result<Verdict> {
+    use r1seg::hub::{Cancel, Event, FileState, Hub, ModelId};
+
+    use crate::progress::share;
+
     let hub = Hub::from_env()?;
-    let snapshot = hub.resolve(&ModelId::parse(&args.model.to_string_lossy())?)?;
+    let snapshot = hub.resolve(&ModelId::parse(&model.to_string_lossy())?)?;
     let cancel = Cancel::when(move || cancel.is_cancelled());
     let checks = hub.verify(&snapshot, &cancel, &mut |event| {
         if let Event::Progress { name, bytes, total } = event {
             progress.stage(format!("{name}: {}", share(bytes, total)));
         }
     })?;
-    progress.clear();
     snapshot.require_intact(&checks)?;
+    progress.stage("looking for NaN and infinity");
+    let looked_at = r1seg::convert::check_tensors(&snapshot.path)?;
+    progress.clear();
     let unknown = checks.iter().filter(|c| c.state == FileState::Unknown).count();
     let bytes = checks.iter().map(|c| c.bytes).sum();
-    writeln!(out, "OK: {} files, {}, as published", checks.len() - unknown, gigabytes(bytes))?;
-    if !args.quiet && 0 < unknown {
-        say!("r1seg: of {unknown} more files nobody stated a hash");
+    let ok = format!("OK: {} files, {}, as published", checks.len() - unknown, gigabytes(bytes));
+    let mut remarks = Vec::new();
+    if 0 < unknown {
+        remarks.push(format!("of {unknown} more files nobody stated a hash"));
     }
-    Ok(Exit::Answered)
+    if looked_at == 0 {
+        let text = "pickles are not looked into for NaN and infinity; `r1seg convert` does";
+        remarks.push(text.to_string());
+    }
+    Ok(Verdict { ok, remarks })
+}
+
+#[cfg(not(feature = "hub"))]
+fn downloaded(model: &OsStr, _: &Progress, _: CancelToken) -> Result<Verdict> {
+    let what = format!("`{}` is no local folder", model.to_string_lossy());
+    Err(crate::names::without_hub(&what))
 }

@@ -6,12 +6,12 @@ use safetensors::SafeTensors;
 
 use crate::{Desk, data, finish, prompt};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// What the short name `R1Seg-3D-Phi-3-4B` stands for.
 const REPOSITORY: &str = "hf/hub/models--lihao0011--R1Seg-3D-Phi-3-4B";
 
 /// The recorded model as if it had been downloaded; the folder of its files.
-fn cached(desk: &Desk) -> PathBuf {
+pub(crate) fn cached(desk: &Desk) -> PathBuf {
     let snapshot = desk.path(REPOSITORY).join("snapshots").join(COMMIT);
     copy(&data("phi3"), &snapshot);
     let refs = desk.path(REPOSITORY).join("refs");
@@ -21,7 +21,7 @@ fn cached(desk: &Desk) -> PathBuf {
 }
 
 /// Copies the files of a folder, not the folders in it.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         if entry.path().is_file() {
@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The recorded Llama-3.1 model with its weights as a pickle.
-fn pickled(desk: &Desk) -> PathBuf {
+pub(crate) fn pickled(desk: &Desk) -> PathBuf {
     let folder = desk.path("pickled");
     copy(&data("llama31"), &folder);
     fs::remove_file(folder.join("model.safetensors")).unwrap();
@@ -91,6 +91,65 @@ fn w7_a_converted_file_that_changed_is_named() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&weights, bytes).unwrap();
     desk.run(["verify", "model"]).fails(78, "R-VER-03").says("model.safetensors");
+}
+
+#[test]
+fn w7_infer_refuses_a_converted_folder_that_changed() {
+    let desk = Desk::new();
+    let make = || {
+        desk.run(["convert", "pickled", "-o", "model", "-q", "--force"]).succeeds();
+        desk.path("model")
+    };
+    pickled(&desk);
+    let model = make();
+    let ask = |options: &str| {
+        let volume = data("llama31/golden/volume.npy");
+        desk.ask(&model, &volume, &prompt("llama31/golden/case0"), options)
+    };
+    ask("--out a --verify").succeeds();
+
+    // Lengths of weights, and hashes of all else, are compared every time.
+    for name in ["config.json", "tokenizer.json"] {
+        let mut bytes = fs::read(model.join(name)).unwrap();
+        bytes.push(b' ');
+        fs::write(model.join(name), bytes).unwrap();
+        ask("--out b").fails(78, "R-VER-03").says(name);
+        make();
+    }
+    let weights = model.join("model.safetensors");
+    let good = fs::read(&weights).unwrap();
+    fs::write(&weights, &good[..good.len() - 2]).unwrap();
+    ask("--out b").fails(78, "R-VER-03").says("model.safetensors").says("bytes, expected");
+    fs::write(&weights, &good).unwrap();
+    fs::copy(&weights, model.join("model-2.safetensors")).unwrap();
+    ask("--out b").fails(78, "R-VER-03").says("model-2.safetensors");
+    fs::remove_file(model.join("model-2.safetensors")).unwrap();
+
+    // Hashes of weights, when that is asked for.
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bad).unwrap();
+    ask("--out b --verify").fails(78, "R-VER-03").says("SHA-256");
+    assert!(!desk.path("b").exists());
+
+    // A manifest of somebody else's is none of ours.
+    fs::write(&weights, good).unwrap();
+    fs::write(model.join("manifest.json"), "{\"files\": 3}").unwrap();
+    ask("--out c").succeeds();
+    ask("--out d --verify").fails(78, "R-VER-02");
+}
+
+#[test]
+fn w6_verify_finds_nan_in_a_downloaded_model() {
+    let desk = Desk::new();
+    let snapshot = cached(&desk);
+    desk.run(["verify", "R1Seg-3D-Phi-3-4B"]).succeeds();
+    let weights = snapshot.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    desk.run(["verify", "R1Seg-3D-Phi-3-4B"]).fails(78, "R-CNV-13").says("1 tensors hold NaN");
 }
 
 #[test]

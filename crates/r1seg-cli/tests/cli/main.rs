@@ -3,6 +3,7 @@
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
+//! - `inspect_model`: what a model is said to be.
 //! - `volume_options`: which volume of a file is meant.
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
@@ -27,6 +28,7 @@ mod infer;
 mod input_faults;
 mod inspect;
 mod inspect_dicom;
+mod inspect_model;
 mod machine_faults;
 mod model_faults;
 mod output;

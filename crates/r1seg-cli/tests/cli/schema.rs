@@ -1,4 +1,5 @@
-//! Reports keep to `docs/report.schema.json`, and what is inspected to `docs/inspect.schema.json`.
+//! Reports keep to `docs/report.schema.json`, and what is inspected to `docs/inspect.schema.json`
+//! and `docs/inspect-model.schema.json`.
 //!
 //! The checker below knows the part of JSON Schema (draft 2020-12) that the schema uses, and
 //! refuses a schema that uses more.
@@ -131,6 +132,7 @@ fn every_property_of_the_schema_is_described() {
         }
     }
     check(&schema_of("inspect"), "inspect");
+    check(&schema_of("inspect-model"), "inspect-model");
     let schema = schema();
     check(&schema, "report");
     for (name, def) in schema["$defs"].as_object().unwrap() {

@@ -87,7 +87,7 @@ fn llama_biases_are_honoured() {
 }
 
 #[test]
-fn values_out_of_range_are_refused_by_name() {
+fn t3_values_out_of_range_are_refused_by_name() {
     for (field, value) in [
         ("hidden_size", json!(0)),
         ("hidden_size", json!(-64)),
@@ -129,7 +129,7 @@ fn values_out_of_range_are_refused_by_name() {
 }
 
 #[test]
-fn numbers_that_json_cannot_hold_are_refused_too() {
+fn t3_numbers_that_json_cannot_hold_are_refused_too() {
     let good = DecoderConfig::phi3(&tiny()).unwrap();
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
         let mut config = good.clone();
@@ -142,7 +142,7 @@ fn numbers_that_json_cannot_hold_are_refused_too() {
 }
 
 #[test]
-fn rope_scalings_are_read_or_refused_by_name() {
+fn t3_rope_scalings_are_read_or_refused_by_name() {
     let longrope = |kind: &str, short: usize, long: usize| {
         let scaling = json!({ "type": kind, "short_factor": vec![1.0; short], "long_factor": vec![2.0; long] });
         DecoderConfig::phi3(&with("rope_scaling", scaling))
@@ -174,7 +174,7 @@ fn rope_scalings_are_read_or_refused_by_name() {
 }
 
 #[test]
-fn llama3_scaling_out_of_range_is_refused_by_name() {
+fn t3_llama3_scaling_out_of_range_is_refused_by_name() {
     for (field, value) in [
         ("factor", json!(0.5)),
         ("low_freq_factor", json!(0)),

@@ -186,7 +186,7 @@ fn questions_of_a_megabyte_take_no_time() -> Result<()> {
 }
 
 #[test]
-fn damaged_sentencepiece_files_are_errors() -> Result<()> {
+fn t1_damaged_sentencepiece_files_are_errors() -> Result<()> {
     let model = std::fs::read(data("spm/tokenizer.model"))?;
     let load = |bytes: Vec<u8>| {
         PromptTokenizer::new(&TokenizerFiles {
@@ -219,7 +219,7 @@ fn damaged_sentencepiece_files_are_errors() -> Result<()> {
 }
 
 #[test]
-fn damaged_json_files_are_errors() -> Result<()> {
+fn t1_damaged_json_files_are_errors() -> Result<()> {
     let json = std::fs::read(data("golden/tokenizer.json"))?;
     let spm = std::fs::read(data("spm/tokenizer.json"))?;
     let load = |bytes: Vec<u8>, class: &str| {
@@ -252,7 +252,7 @@ fn damaged_json_files_are_errors() -> Result<()> {
 }
 
 #[test]
-fn tokenizer_json_that_panics_is_an_error() -> Result<()> {
+fn t1_tokenizer_json_that_panics_is_an_error() -> Result<()> {
     let golden = std::fs::read(data("golden/tokenizer.json"))?;
     let with = |key: &str, value: serde_json::Value| -> Result<_> {
         let mut json: serde_json::Value = serde_json::from_slice(&golden)?;
@@ -311,7 +311,7 @@ fn slow_tokenizer_with_a_foreign_pipeline_is_refused() -> Result<()> {
 }
 
 #[test]
-fn missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
+fn t1_missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
     let empty = TokenizerFiles::default();
     assert!(matches!(PromptTokenizer::new(&empty), Err(Error::NoVocabulary)));
     assert!(matches!(TokenizerFiles::from_dir(&data("")), Err(Error::NoVocabulary)));
@@ -341,7 +341,7 @@ fn missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
 }
 
 #[test]
-fn seg_token_that_is_cut_up_is_refused_at_load() -> Result<()> {
+fn t2_seg_token_that_is_cut_up_is_refused_at_load() -> Result<()> {
     // The space that Llama's tokenizer puts in front of a text makes a `single_word` token a part
     // of the word.
     let config = r#"{"added_tokens_decoder": {
@@ -359,7 +359,7 @@ fn seg_token_that_is_cut_up_is_refused_at_load() -> Result<()> {
 }
 
 #[test]
-fn embedding_table_without_a_row_names_the_token() -> Result<()> {
+fn t2_embedding_table_without_a_row_names_the_token() -> Result<()> {
     let tokenizer = golden_tokenizer()?;
     tokenizer.check_embedding_rows(619)?;
     tokenizer.check_embedding_rows(640)?;

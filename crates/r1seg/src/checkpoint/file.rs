@@ -13,6 +13,9 @@ use safetensors::tensor::Dtype;
 use super::mapped::FileBytes;
 use crate::Error;
 
+/// The longest header that is read: 100 000 tensors take half of it.
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+
 /// A weight file whose header was read and checked.
 pub(super) struct WeightFile {
     pub(super) name: String,
@@ -39,7 +42,7 @@ impl StoredTensor {
 
 /// How the numbers of a tensor are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Known(WeightType),
     /// Nothing that a model could use; the name is for messages.
     Other(String),
@@ -56,6 +59,13 @@ impl WeightFile {
             file: name.clone(),
             message,
         };
+        // What a million names would take, before they are looked at.
+        let promised = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+        if promised > MAX_HEADER_BYTES {
+            return Err(broken(format!(
+                "a header of {promised} bytes; {MAX_HEADER_BYTES} is most"
+            )));
+        }
         // Validates header length, JSON, offsets (no holes, no overlaps) and the file's length.
         let (header, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
@@ -77,7 +87,7 @@ impl WeightFile {
                         Dtype::F32 => Format::Known(WeightType::F32),
                         Dtype::BF16 => Format::Known(WeightType::Bf16),
                         Dtype::F16 => Format::Known(WeightType::F16),
-                        other => Format::Other(format!("{other:?}")),
+                        other => Format::Other(format!("{other:?}").to_lowercase()),
                     },
                     shape: info.shape.clone(),
                     range: start + first..start + last,

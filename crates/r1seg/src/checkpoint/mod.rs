@@ -1,8 +1,9 @@
 //! Model folders: which files they hold ([`CheckpointSource`]), their weights, tensor by tensor
-//! (`weights`), and what became of each ([`LoadReport`]).
+//! (`weights`), what became of each ([`LoadReport`]), and what would (`dry`).
 //!
 //! Nothing else opens weight files or knows odd keys.
 
+mod dry;
 mod file;
 mod mapped;
 mod report;
@@ -15,9 +16,11 @@ use std::path::{Path, PathBuf};
 use r1seg_tokenizer::TokenizerFiles;
 
 use crate::Error;
+pub(crate) use file::Format;
 use file::WeightFile;
 use mapped::FileBytes;
 
+pub(crate) use dry::{Found, dry_load};
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 
@@ -89,6 +92,15 @@ impl CheckpointSource {
         }
     }
 
+    /// What `r1seg convert` wrote about the folder, if it did: the files must have their lengths, and
+    /// all but the weights their hashes.
+    pub(crate) fn check_manifest(&self) -> Result<Option<r1seg_convert::Manifest>, Error> {
+        match self {
+            Self::Folder(folder) => Ok(r1seg_convert::verify_quickly(folder)?),
+            Self::Embedded(_) => Ok(None),
+        }
+    }
+
     /// Opens the weights without reading them; `mmap` is whether files are mapped rather than read
     /// into memory, and `None` leaves it to where they lie. `head_dim` is the language model's.
     pub(crate) fn open_weights(
@@ -136,13 +148,10 @@ fn shard_names(folder: &Path, source: &CheckpointSource) -> Result<Vec<String>, 
         return Ok(vec!["model.safetensors".to_string()]);
     }
     let Some(index) = source.read(INDEX)? else {
-        for name in ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin"] {
-            if folder.join(name).exists() {
-                let path = folder.to_path_buf();
-                return Err(Error::Pickle { path, file: name.to_string() });
-            }
-        }
-        return Err(source.missing("model.safetensors"));
+        return Err(match pickles(folder).into_iter().next() {
+            Some(file) => Error::Pickle { path: folder.to_path_buf(), file },
+            None => source.missing("model.safetensors"),
+        });
     };
     #[derive(serde::Deserialize)]
     struct Index {
@@ -169,6 +178,26 @@ fn shard_names(folder: &Path, source: &CheckpointSource) -> Result<Vec<String>, 
         }
     }
     Ok(names.into_iter().collect())
+}
+
+/// The pickles of weights in a folder, sorted by name.
+fn pickles(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| is_pickle(name))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether a file of this name holds, or indexes, weights that Python would run code to read.
+pub fn is_pickle(name: &str) -> bool {
+    let name = name.strip_suffix(".index.json").unwrap_or(name);
+    let beside = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
+    [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end))
+        && !beside.iter().any(|start| name.starts_with(start))
 }
 
 /// Tensors that published R1Seg-3D checkpoints carry and the authors' code never reads at

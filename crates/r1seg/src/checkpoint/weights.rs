@@ -1,9 +1,9 @@
 //! Weight files, memory-mapped, and the tensors that models take from them. With `mapped.rs` the
 //! only `unsafe` code of the facade.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use candle_core::{DType, Device, Shape, Tensor};
@@ -11,10 +11,12 @@ use r1seg_gguf::names::RowOrder;
 use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType};
 use rayon::prelude::*;
 
-use super::LoadReport;
 use super::file::{Format, StoredTensor, WeightFile};
 use super::mapped::FileBytes;
 use crate::Error;
+
+/// More tensors than any published model has.
+const MAX_TENSORS: usize = 100_000;
 
 /// A tensor, and which file it is in.
 struct Entry {
@@ -22,22 +24,10 @@ struct Entry {
     tensor: StoredTensor,
 }
 
-#[derive(Default)]
-struct Ledger {
-    read: BTreeSet<String>,
-    bytes: u64,
-    missing: Vec<String>,
-    misshaped: Vec<(String, String, String)>,
-}
-
-/// The weights of a checkpoint: hands out tensors and remembers which.
-///
-/// A tensor that is missing or misshaped is replaced by zeros and noted, so that one report names
-/// all of them; [`WeightFiles::report`] must be asked before the model is used.
+/// The weights of a checkpoint, of which [`dry_load`](super::dry_load) has found that they fit.
 pub(crate) struct WeightFiles {
     files: Vec<FileBytes>,
     entries: HashMap<String, Entry>,
-    ledger: Mutex<Ledger>,
     path: PathBuf,
 }
 
@@ -57,8 +47,17 @@ impl WeightFiles {
                     });
                 }
             }
+            if entries.len() > MAX_TENSORS {
+                let message = format!("more than {MAX_TENSORS} tensors");
+                return Err(Error::WeightFile { path, file: names[i].clone(), message });
+            }
         }
-        Ok(Self { files: contents, entries, ledger: Mutex::default(), path })
+        Ok(Self { files: contents, entries, path })
+    }
+
+    /// Every tensor, as the headers describe it.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.tensor))
     }
 
     /// Shape of a tensor, if the checkpoint has it.
@@ -92,47 +91,19 @@ impl WeightFiles {
         bytes.fold(0, u64::saturating_add)
     }
 
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// What loading did, once the model is built. `never_used` says which leftover tensors the
-    /// authors' code ignores too.
-    pub(crate) fn report(&self, never_used: impl Fn(&str) -> bool) -> LoadReport {
-        let ledger = self.ledger();
-        let mut rest: Vec<String> =
-            self.entries.keys().filter(|name| !ledger.read.contains(*name)).cloned().collect();
-        rest.sort();
-        let (unused, unexpected) = rest.into_iter().partition(|name| never_used(name));
-        LoadReport {
-            loaded: ledger.read.len() - ledger.misshaped.len(),
-            bytes: ledger.bytes,
-            missing: ledger.missing.clone(),
-            unexpected,
-            misshaped: ledger.misshaped.clone(),
-            unused,
+    /// Looks up a tensor of this shape.
+    fn find(&self, name: &str, shape: &[usize]) -> candle_core::Result<(&Entry, WeightType)> {
+        match self.entries.get(name) {
+            Some(entry) if entry.tensor.shape == shape => match &entry.tensor.format {
+                Format::Known(stored) => Ok((entry, *stored)),
+                Format::Other(dtype) => candle_core::bail!("`{name}` is stored as {dtype}"),
+            },
+            Some(entry) => candle_core::bail!(
+                "`{name}` is of shape {:?}, expected {shape:?}",
+                entry.tensor.shape
+            ),
+            None => candle_core::bail!("`{name}` is missing"),
         }
-    }
-
-    /// Looks a tensor up and notes that it was asked for.
-    fn find(&self, name: &str, shape: &[usize]) -> Option<(&Entry, WeightType)> {
-        let mut ledger = self.ledger();
-        let Some(entry) = self.entries.get(name) else {
-            ledger.missing.push(name.to_string());
-            return None;
-        };
-        let tensor = &entry.tensor;
-        // A tied table is asked for once; a second request would be counted twice.
-        if ledger.read.insert(name.to_string()) {
-            ledger.bytes += tensor.range.len() as u64;
-        }
-        let (expected, found) = match &tensor.format {
-            Format::Known(stored) if tensor.shape == shape => return Some((entry, *stored)),
-            Format::Known(_) => (format!("{shape:?}"), format!("{:?}", tensor.shape)),
-            Format::Other(dtype) => ("f32, bf16 or f16".to_string(), dtype.clone()),
-        };
-        ledger.misshaped.push((name.to_string(), expected, found));
-        None
     }
 
     /// The bytes of a tensor, rows in published order: a slice of the file unless they lie there in
@@ -177,8 +148,6 @@ pub(crate) struct ModelWeights {
     pub(crate) files: Arc<WeightFiles>,
     /// Whether matrices on a CPU stay as they are stored, instead of taking the asked dtype.
     pub(crate) keep: bool,
-    /// Whether only names and shapes are compared: matrices are left empty.
-    pub(crate) dry: bool,
 }
 
 impl TensorSource for ModelWeights {
@@ -189,10 +158,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        match self.files.find(name, shape.dims()) {
-            Some(found) if !self.dry => self.files.copied(found, dtype, device),
-            _ => Tensor::zeros((), dtype, device)?.broadcast_as(shape.clone()),
-        }
+        self.files.copied(self.files.find(name, shape.dims())?, dtype, device)
     }
 
     fn matrix(
@@ -203,14 +169,7 @@ impl TensorSource for ModelWeights {
         device: &Device,
     ) -> candle_core::Result<WeightMatrix> {
         let (files, (n, k)) = (&self.files, shape);
-        let absent =
-            |stored| Ok(WeightMatrix::Stored(StoredMatrix::new(Bytes::new(), stored, shape)));
-        let Some((entry, stored)) = files.find(name, &[n, k]) else {
-            return absent(WeightType::F32);
-        };
-        if self.dry {
-            return absent(stored);
-        }
+        let (entry, stored) = files.find(name, &[n, k])?;
         let as_asked = self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype);
         if device.is_cpu() && as_asked {
             files.files[entry.file].populate(entry.tensor.range.clone());

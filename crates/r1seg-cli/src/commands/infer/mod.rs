@@ -30,6 +30,7 @@ use results::Results;
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     outputs::check_args(args)?;
     let (source, name) = study::source(&args.model)?;
+    study::verify(&args.model, &cancel)?;
     let options = args.ask.options(cancel)?;
     let prompts = prompts::read(&args.prompt)?;
     results::check_trace(args, prompts.len())?;

@@ -1,6 +1,8 @@
-//! `r1seg inspect`: what a file holds, and what a model will see of it. No weights are loaded.
+//! `r1seg inspect`: what a file holds, and what a model will see of it; or what a [`model`] is. No
+//! weights are loaded.
 
 mod findings;
+mod model;
 mod sample;
 mod series;
 mod text;
@@ -21,6 +23,9 @@ use crate::study;
 use findings::{Findings, Origin};
 
 pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
+    if let Some((source, name)) = model::named(&args.image)? {
+        return model::run(args, &source, &name);
+    }
     let output = args.preview.as_deref().map(|path| open(path, args)).transpose()?;
     let loaded = match load(args) {
         Ok(loaded) => loaded,

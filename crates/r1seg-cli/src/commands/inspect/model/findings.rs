@@ -1,0 +1,275 @@
+//! What there is to say about a model; with `--json`, as it is.
+
+use std::path::Path;
+
+use r1seg::convert::Manifest;
+use r1seg::{LoadReport, ModelSummary, Variant};
+use serde::Serialize;
+
+use crate::study::ModelName;
+
+/// Raised when a field changes its meaning or goes away.
+const SCHEMA_VERSION: u32 = 1;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Findings {
+    schema_version: u32,
+    r1seg_version: &'static str,
+    pub(super) model: Model,
+    pub(super) vision: Option<Vision>,
+    pub(super) language: Option<Language>,
+    pub(super) weights: Option<Weights>,
+    pub(super) load: Option<Load>,
+    pub(super) memory: Vec<Memory>,
+    pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) license: Option<License>,
+    pub(super) provenance: Option<Provenance>,
+    /// What `r1seg verify` would compare with.
+    pub(super) verified_by: Option<&'static str>,
+    pub(super) files: Vec<File>,
+    pub(super) problem: Option<Problem>,
+    pub(super) verdict: &'static str,
+    research_use_only: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Model {
+    pub(super) path: String,
+    pub(super) id: String,
+    pub(super) revision: Option<String>,
+    pub(super) model_type: Option<String>,
+    pub(super) name: Option<&'static str>,
+    pub(super) supported: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Vision {
+    pub(super) image_size: Option<[u64; 3]>,
+    pub(super) patch_size: Option<[u64; 3]>,
+    pub(super) grid: Option<[u64; 3]>,
+    pub(super) hidden_size: Option<u64>,
+    pub(super) mlp_dim: Option<u64>,
+    pub(super) num_layers: Option<u64>,
+    pub(super) num_heads: Option<u64>,
+    pub(super) visual_tokens: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Language {
+    pub(super) family: Option<String>,
+    pub(super) hidden_size: Option<u64>,
+    pub(super) intermediate_size: Option<u64>,
+    pub(super) num_layers: Option<u64>,
+    pub(super) num_heads: Option<u64>,
+    pub(super) num_key_value_heads: Option<u64>,
+    pub(super) vocab_size: Option<u64>,
+    pub(super) max_positions: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Weights {
+    pub(super) tensors: usize,
+    pub(super) parameters: u64,
+    pub(super) bytes: u64,
+    pub(super) is_pickle: bool,
+    pub(super) dtypes: Vec<Dtype>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Dtype {
+    pub(super) dtype: String,
+    pub(super) tensors: usize,
+    pub(super) parameters: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Load {
+    pub(super) loaded: usize,
+    pub(super) missing: Vec<String>,
+    pub(super) unexpected: Vec<String>,
+    pub(super) misshaped: Vec<Misshaped>,
+    pub(super) unused: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Misshaped {
+    pub(super) name: String,
+    pub(super) expected: String,
+    pub(super) found: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Memory {
+    pub(super) device: &'static str,
+    pub(super) dtype: &'static str,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Tokenizer {
+    pub(super) kind: &'static str,
+    pub(super) vocab_size: usize,
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Vec<u32>,
+    pub(super) seg: Option<u32>,
+    pub(super) im_patch: Option<u32>,
+    pub(super) appended: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct License {
+    pub(super) name: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) text: Option<String>,
+}
+
+/// Of a folder that `r1seg convert` wrote.
+#[derive(Debug, Serialize)]
+pub(super) struct Provenance {
+    pub(super) r1seg_version: String,
+    pub(super) sources: Vec<Source>,
+    pub(super) lora_merged: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    pub(super) code: &'static str,
+    pub(super) text: String,
+    pub(super) fix: Option<String>,
+}
+
+impl Findings {
+    pub(super) fn new(path: &Path, name: &ModelName, summary: &ModelSummary) -> Self {
+        let variant = summary.variant;
+        Self {
+            schema_version: SCHEMA_VERSION,
+            r1seg_version: env!("CARGO_PKG_VERSION"),
+            model: Model {
+                path: path.display().to_string(),
+                id: name.id.clone(),
+                revision: name.revision.clone(),
+                model_type: summary.model_type.clone(),
+                name: variant.map(Variant::name),
+                supported: variant.is_some_and(Variant::is_supported),
+            },
+            vision: summary.vision.as_ref().map(|v| Vision {
+                image_size: v.image_size,
+                patch_size: v.patch_size,
+                grid: v.grid,
+                hidden_size: v.hidden_size,
+                mlp_dim: v.mlp_dim,
+                num_layers: v.num_layers,
+                num_heads: v.num_heads,
+                visual_tokens: v.visual_tokens,
+            }),
+            language: summary.language.as_ref().map(|l| Language {
+                family: l.family.clone(),
+                hidden_size: l.hidden_size,
+                intermediate_size: l.intermediate_size,
+                num_layers: l.num_layers,
+                num_heads: l.num_heads,
+                num_key_value_heads: l.num_key_value_heads,
+                vocab_size: l.vocab_size,
+                max_positions: l.max_positions,
+            }),
+            weights: summary.weights.as_ref().map(|w| Weights {
+                tensors: w.tensors,
+                parameters: w.parameters,
+                bytes: w.bytes,
+                is_pickle: w.is_pickle,
+                dtypes: w
+                    .dtypes
+                    .iter()
+                    .map(|d| Dtype {
+                        dtype: d.dtype.clone(),
+                        tensors: d.tensors,
+                        parameters: d.parameters,
+                        bytes: d.bytes,
+                    })
+                    .collect(),
+            }),
+            load: summary.load.as_ref().map(load),
+            memory: summary
+                .memory
+                .iter()
+                .map(|m| Memory { device: m.device, dtype: m.dtype, bytes: m.bytes })
+                .collect(),
+            tokenizer: summary.tokenizer.as_ref().map(|t| Tokenizer {
+                kind: t.kind,
+                vocab_size: t.vocab_size,
+                bos: t.bos,
+                eos: t.eos.clone(),
+                seg: t.seg,
+                im_patch: t.im_patch,
+                appended: t.appended.clone(),
+            }),
+            license: summary.license.as_ref().map(|l| License {
+                name: l.name.clone(),
+                file: l.file.clone(),
+                text: l.text.clone(),
+            }),
+            provenance: summary.manifest.as_ref().map(provenance),
+            verified_by: match (&summary.manifest, &name.revision) {
+                (Some(_), _) => Some("manifest"),
+                (None, Some(_)) => Some("hub"),
+                (None, None) => None,
+            },
+            files: summary
+                .files
+                .iter()
+                .map(|f| File { name: f.name.clone(), bytes: f.bytes })
+                .collect(),
+            problem: summary.problem.as_ref().map(|e| Problem {
+                code: e.code(),
+                text: e.to_string(),
+                fix: e.fix(),
+            }),
+            verdict: if summary.problem.is_none() { "usable" } else { "unusable" },
+            research_use_only: true,
+        }
+    }
+}
+
+fn load(report: &LoadReport) -> Load {
+    Load {
+        loaded: report.loaded,
+        missing: report.missing.clone(),
+        unexpected: report.unexpected.clone(),
+        misshaped: report
+            .misshaped
+            .iter()
+            .map(|(name, expected, found)| Misshaped {
+                name: name.clone(),
+                expected: expected.clone(),
+                found: found.clone(),
+            })
+            .collect(),
+        unused: report.unused.clone(),
+    }
+}
+
+fn provenance(manifest: &Manifest) -> Provenance {
+    Provenance {
+        r1seg_version: manifest.r1seg_version.clone(),
+        sources: manifest
+            .sources
+            .iter()
+            .map(|s| Source { name: s.name.clone(), bytes: s.bytes, sha256: s.sha256.clone() })
+            .collect(),
+        lora_merged: manifest.lora.as_ref().map(|lora| lora.merged),
+    }
+}

@@ -1,0 +1,226 @@
+//! Findings about a model for a reader of a terminal.
+
+use std::fmt::Write;
+
+use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights};
+use crate::progress::gigabytes;
+
+/// Names of tensors that are shown of a list.
+const FIRST: usize = 5;
+
+/// Lines of a name and what there is to say.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, text: &str) {
+        // Names of files and tensors are a stranger's: they do not begin lines.
+        let text = text.replace(char::is_control, " ");
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "  {name:<10} {}", text.trim_end());
+    }
+}
+
+/// Ends with a line that says OK, or that the model cannot be used.
+pub(super) fn render(findings: &Findings) -> String {
+    let model = &findings.model;
+    let mut lines = Lines(format!("{}\n", model.path));
+    lines.add("model", &what(findings));
+    if let Some(vision) = &findings.vision {
+        vision_lines(&mut lines, vision);
+    }
+    if let Some(language) = &findings.language {
+        lines.add("language", &language_line(language));
+    }
+    if let Some(weights) = &findings.weights {
+        weights_lines(&mut lines, weights);
+    }
+    if let Some(load) = &findings.load {
+        load_lines(&mut lines, load);
+    }
+    for device in ["cpu", "cuda"] {
+        let needs: Vec<String> = findings
+            .memory
+            .iter()
+            .filter(|need| need.device == device)
+            .map(|need| format!("{} as {}", gigabytes(need.bytes), need.dtype))
+            .collect();
+        if !needs.is_empty() {
+            let name = if device == "cpu" { "memory" } else { "" };
+            let about = if device == "cpu" { "on a CPU" } else { "on a GPU, about" };
+            lines.add(name, &format!("{about} {}", needs.join(", ")));
+        }
+    }
+    match &findings.tokenizer {
+        Some(tokenizer) => tokenizer_lines(&mut lines, tokenizer),
+        None => lines.add("tokenizer", "none that can be read"),
+    }
+    lines.add("licence", &licence(findings));
+    lines.add("origin", &origin(findings));
+    for (number, file) in findings.files.iter().enumerate() {
+        let name = if number == 0 { "files" } else { "" };
+        lines.add(name, &format!("{:>10}  {}", gigabytes(file.bytes), file.name));
+    }
+    let verdict = match &findings.problem {
+        None => "OK: `infer` runs it".to_string(),
+        Some(_) => "UNUSABLE: `infer` refuses it".to_string(),
+    };
+    format!("{}\n{verdict}\n", lines.0)
+}
+
+fn what(findings: &Findings) -> String {
+    let model = &findings.model;
+    let model_type = match &model.model_type {
+        Some(model_type) => format!("model_type {model_type}"),
+        None => "no model_type in config.json".to_string(),
+    };
+    match model.name {
+        Some(name) if model.supported => format!("{name} ({model_type})"),
+        Some(name) => format!("{name} ({model_type}), which this version does not run"),
+        None => format!("unknown ({model_type})"),
+    }
+}
+
+fn vision_lines(lines: &mut Lines, vision: &Vision) {
+    if let Some(image) = vision.image_size {
+        let patch = vision.patch_size.map(|patch| format!(", patches of {}", by(patch)));
+        let grid = vision.grid.map(|grid| format!(", {} of them", by(grid)));
+        let parts = [patch, grid].into_iter().flatten().collect::<String>();
+        lines.add("vision", &format!("{} voxels (slices first){parts}", by(image)));
+    }
+    let widths = numbers(&[
+        ("width", vision.hidden_size),
+        ("mlp", vision.mlp_dim),
+        ("layers", vision.num_layers),
+        ("heads", vision.num_heads),
+        ("visual tokens", vision.visual_tokens),
+    ]);
+    lines.add("", &widths);
+}
+
+fn language_line(language: &Language) -> String {
+    let widths = numbers(&[
+        ("width", language.hidden_size),
+        ("mlp", language.intermediate_size),
+        ("layers", language.num_layers),
+        ("heads", language.num_heads),
+        ("of keys", language.num_key_value_heads),
+        ("vocabulary", language.vocab_size),
+        ("positions", language.max_positions),
+    ]);
+    format!("{}, {widths}", language.family.as_deref().unwrap_or("unknown family"))
+}
+
+/// `width 64, layers 2`, of what is known.
+fn numbers(named: &[(&str, Option<u64>)]) -> String {
+    let known = named.iter().filter_map(|(name, n)| n.map(|n| format!("{name} {n}")));
+    known.collect::<Vec<_>>().join(", ")
+}
+
+fn weights_lines(lines: &mut Lines, weights: &Weights) {
+    let pickle = if weights.is_pickle { ", in Python pickles" } else { "" };
+    let text = format!(
+        "{} parameters in {} tensors, {}{pickle}",
+        count(weights.parameters),
+        weights.tensors,
+        gigabytes(weights.bytes)
+    );
+    lines.add("weights", &text);
+    for dtype in &weights.dtypes {
+        let text =
+            format!("{}: {} tensors, {}", dtype.dtype, dtype.tensors, gigabytes(dtype.bytes));
+        lines.add("", &text);
+    }
+}
+
+fn load_lines(lines: &mut Lines, load: &Load) {
+    let unused = match load.unused.len() {
+        0 => String::new(),
+        n => format!(", {n} that the authors' code never reads either"),
+    };
+    lines.add("fit", &format!("{} tensors as the configuration says{unused}", load.loaded));
+    let misshaped: Vec<String> = load
+        .misshaped
+        .iter()
+        .map(|t| format!("{}: expected {}, got {}", t.name, t.expected, t.found))
+        .collect();
+    for (what, names) in
+        [("missing", &load.missing), ("unexpected", &load.unexpected), ("misshaped", &misshaped)]
+    {
+        if !names.is_empty() {
+            lines.add("", &format!("{} {what}:", names.len()));
+            names.iter().take(FIRST).for_each(|name| lines.add("", &format!("  {name}")));
+            if FIRST < names.len() {
+                lines.add("", "  ..");
+            }
+        }
+    }
+}
+
+fn tokenizer_lines(lines: &mut Lines, tokenizer: &Tokenizer) {
+    let ids = |ids: &[u32]| match ids {
+        [] => "none".to_string(),
+        ids => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "),
+    };
+    let one = |id: Option<u32>| ids(id.as_slice());
+    let text = format!(
+        "{} ids, vocabulary {}, BOS {}, EOS {}",
+        tokenizer.kind,
+        tokenizer.vocab_size,
+        one(tokenizer.bos),
+        ids(&tokenizer.eos)
+    );
+    lines.add("tokenizer", &text);
+    if let (Some(seg), Some(patch)) = (tokenizer.seg, tokenizer.im_patch) {
+        let appended = match tokenizer.appended.as_slice() {
+            [] => String::new(),
+            tokens => format!("; no file lists {}", tokens.join(", ")),
+        };
+        lines.add("", &format!("[SEG] {seg}, <im_patch> {patch}{appended}"));
+    }
+}
+
+fn licence(findings: &Findings) -> String {
+    let Some(license) = &findings.license else {
+        return "the folder does not say".to_string();
+    };
+    let title = license.text.as_deref().and_then(|text| {
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+        Some(line.chars().take(60).collect::<String>())
+    });
+    let file = license.file.as_ref().map(|file| match title {
+        Some(title) => format!("{file} ({title})"),
+        None => file.clone(),
+    });
+    [license.name.clone(), file].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn origin(findings: &Findings) -> String {
+    let made = findings.provenance.as_ref().map(|made| {
+        let lora = match made.lora_merged {
+            Some(merged) => format!(", LoRA merged into {merged} matrices"),
+            None => String::new(),
+        };
+        let sources: Vec<&str> = made.sources.iter().map(|s| s.name.as_str()).collect();
+        format!("converted by r1seg {} from {}{lora}; ", made.r1seg_version, sources.join(", "))
+    });
+    let checked = match findings.verified_by {
+        Some("manifest") => "`r1seg verify` compares it with manifest.json",
+        Some(_) => "`r1seg verify` compares it with the hashes of the hub",
+        None => "unknown; there is nothing that `r1seg verify` could compare it with",
+    };
+    made.unwrap_or_default() + checked
+}
+
+fn by(axes: [u64; 3]) -> String {
+    axes.map(|n| n.to_string()).join(" x ")
+}
+
+/// `3.82 G`, or smaller units for less.
+fn count(n: u64) -> String {
+    match n {
+        1_000_000_000.. => format!("{:.2} G", n as f64 / 1e9),
+        1_000_000.. => format!("{:.1} M", n as f64 / 1e6),
+        1_000.. => format!("{:.0} k", n as f64 / 1e3),
+        _ => n.to_string(),
+    }
+}

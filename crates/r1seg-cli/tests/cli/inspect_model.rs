@@ -1,0 +1,205 @@
+//! `inspect` of models: what they are, without their weights.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::checkpoints::{COMMIT, cached, copy, pickled};
+use crate::schema::assert_keeps_to;
+use crate::{Desk, Run, data, finish};
+
+fn inspect(desk: &Desk, model: &Path, options: &str) -> Run {
+    let mut command = desk.command();
+    finish(command.arg("inspect").arg(model).args(options.split_whitespace()))
+}
+
+/// What is printed as JSON, whatever the exit code.
+fn json_of(run: &Run) -> Value {
+    let json = serde_json::from_str(&run.stdout).unwrap();
+    assert_keeps_to("inspect-model", &json);
+    json
+}
+
+#[test]
+fn a_model_is_described_and_usable() {
+    let desk = Desk::new();
+    let run = inspect(&desk, &data("phi3"), "--json");
+    let found = json_of(run.succeeds());
+    assert_eq!(found["model"]["name"], "R1Seg-3D");
+    assert_eq!(found["language"]["family"], "Phi-3");
+    assert_eq!(found["vision"]["grid"], json!([4, 4, 4]));
+    assert_eq!(found["vision"]["visual_tokens"], 8);
+    assert_eq!(found["weights"]["tensors"], 189);
+    assert_eq!(found["weights"]["dtypes"][0]["dtype"], "f32");
+    assert_eq!(found["weights"]["bytes"], 4 * found["weights"]["parameters"].as_u64().unwrap());
+    for fault in ["missing", "unexpected", "misshaped"] {
+        assert_eq!(found["load"][fault], json!([]));
+    }
+    let tokenizer = &found["tokenizer"];
+    assert_eq!((&tokenizer["seg"], &tokenizer["bos"]), (&json!(618), &json!(1)));
+    assert_eq!((&found["verdict"], &found["problem"]), (&json!("usable"), &Value::Null));
+
+    let text = inspect(&desk, &data("phi3"), "").succeeds().stdout.clone();
+    for part in ["R1Seg-3D (model_type lamed_phi3_cross)", "[SEG] 618", "OK: `infer` runs it"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    inspect(&desk, Path::new("demo"), "").succeeds();
+    // A file of it means all of it.
+    let file = data("phi3/model.safetensors");
+    assert_eq!(json_of(&inspect(&desk, &file, "--json"))["weights"], found["weights"]);
+}
+
+#[test]
+fn memory_is_what_infer_asks_for() {
+    let desk = Desk::new();
+    let found = json_of(&inspect(&desk, &data("phi3"), "--json"));
+    let need = |device: &str, dtype: &str| {
+        let all = found["memory"].as_array().unwrap();
+        let one = all.iter().find(|m| m["device"] == device && m["dtype"] == dtype).unwrap();
+        one["bytes"].as_u64().unwrap()
+    };
+    let parameters = found["weights"]["parameters"].as_u64().unwrap();
+    assert!(parameters * 4 < need("cpu", "f32") && parameters * 2 < need("cpu", "bf16"));
+    assert!(need("cpu", "bf16") < need("cpu", "f32"));
+    assert_eq!(need("cpu", "f16"), need("cpu", "bf16"));
+    assert!(need("cpu", "f32") < need("cuda", "f32"), "a context takes memory, too");
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_described_and_refused_as_infer_refuses_it() {
+    let desk = Desk::new();
+    let folder = desk.path("model");
+    copy(&data("phi3"), &folder);
+    let config = fs::read_to_string(folder.join("config.json")).unwrap();
+    let wider = config.replace("\"intermediate_size\": 96", "\"intermediate_size\": 128");
+    assert_ne!(config, wider);
+    fs::write(folder.join("config.json"), wider).unwrap();
+    let run = inspect(&desk, &folder, "--json");
+    assert_eq!(run.code, Some(78));
+    let found = json_of(&run);
+    assert_eq!(found["problem"]["code"], "R-WGT-03");
+    assert_eq!(found["load"]["misshaped"].as_array().unwrap().len(), 4);
+    assert_eq!(found["load"]["misshaped"][0]["expected"], "[256, 64]");
+    let error = run.stderr.lines().next().unwrap().to_string();
+    let refused = desk.infer_with(&folder);
+    refused.fails(78, "R-WGT-03").says(&error);
+}
+
+#[test]
+fn models_that_are_not_run_are_told_apart() {
+    let desk = Desk::new();
+    for (config, name) in [
+        (json!({"model_type": "segvol", "img_size": [32, 256, 256]}), "SegVol"),
+        (json!({"model_type": "m3d_clip", "hidden_size": 768}), "M3D-CLIP"),
+        (json!({"model_type": "r1seg-3dsam", "patch_size": [4, 16, 16]}), "R1Seg-3D-SAM"),
+        (json!({"model_type": "lamed_phi3", "hidden_size": 3072}), "M3D-LaMed"),
+    ] {
+        let folder = desk.path(name);
+        copy(&data("phi3"), &folder);
+        fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        let run = inspect(&desk, &folder, "--json");
+        assert_eq!(run.code, Some(78), "{run:#?}");
+        run.says("error[R-MDL-05]").says(name).says("this version does not run");
+        let found = json_of(&run);
+        assert_eq!((&found["model"]["name"], &found["load"]), (&json!(name), &Value::Null));
+        assert_eq!(found["weights"]["tensors"], 189);
+        assert_eq!(found["tokenizer"]["seg"].is_null(), name != "M3D-LaMed");
+    }
+}
+
+#[test]
+fn a_pickle_is_described_by_the_child_and_has_to_be_converted() {
+    let desk = Desk::new();
+    let folder = pickled(&desk);
+    let run = inspect(&desk, &folder, "--json");
+    assert_eq!(run.code, Some(78));
+    run.says("error[R-WGT-02]").says("fix: r1seg convert ");
+    let found = json_of(&run);
+    assert_eq!(
+        (&found["weights"]["is_pickle"], &found["load"]["missing"]),
+        (&json!(true), &json!([]))
+    );
+
+    // What the pickle wants to run is not run here either.
+    let hostile = b"\x80\x02cos\nsystem\nX\x09\x00\x00\x00touch ran\x85R.";
+    fs::write(folder.join("pytorch_model.bin"), hostile).unwrap();
+    let found = json_of(&inspect(&desk, &folder, "--json"));
+    assert_eq!((&found["weights"], &found["problem"]["code"]), (&Value::Null, &json!("R-WGT-02")));
+    assert!(!desk.path("ran").exists() && !folder.join("ran").exists());
+}
+
+#[test]
+fn licence_origin_and_what_verifies_it_are_told() {
+    let desk = Desk::new();
+    let source = desk.path("source");
+    copy(&data("phi3"), &source);
+    desk.run(["convert", "source", "-o", "model", "-q"]).succeeds();
+    let model = desk.path("model");
+    fs::write(model.join("LICENSE"), "\n   Apache License\n   Version 2.0\n").unwrap();
+    fs::write(model.join("README.md"), "---\nlicense: apache-2.0\n---\n").unwrap();
+    let found = json_of(inspect(&desk, &model, "--json").succeeds());
+    assert_eq!(
+        (&found["license"]["name"], &found["license"]["file"]),
+        (&json!("apache-2.0"), &json!("LICENSE"))
+    );
+    assert_eq!(found["provenance"]["sources"][0]["name"], "model.safetensors");
+    assert_eq!(found["verified_by"], "manifest");
+    let text = &inspect(&desk, &model, "").stdout;
+    assert!(text.contains("apache-2.0; LICENSE (Apache License)"), "{text}");
+
+    let snapshot = cached(&desk);
+    let found = json_of(inspect(&desk, Path::new("R1Seg-3D-Phi-3-4B"), "--json").succeeds());
+    assert_eq!(
+        (&found["verified_by"], &found["model"]["revision"]),
+        (&json!("hub"), &json!(COMMIT))
+    );
+    assert_eq!(found["model"]["id"], "lihao0011/R1Seg-3D-Phi-3-4B");
+    assert!(snapshot.is_dir());
+}
+
+#[test]
+fn what_is_no_model_stays_a_volume() {
+    let desk = Desk::new();
+    desk.run(["inspect", "nowhere"]).fails(66, "R-IN-01");
+    desk.run(["inspect", "owner/name"]).fails(66, "R-IN-01");
+    desk.run(["inspect", "SegVol"]).fails(66, "R-HUB-02").says("r1seg download");
+    desk.run(["inspect", "demo", "--preview", "x.png"]).fails(2, "R-ARG-03");
+    let run = inspect(&desk, &data("phi3/golden/volume.npy"), "");
+    assert!(run.succeeds().stdout.contains("voxels"));
+}
+
+/// 20 GB of weights that are not there but for their header: reading them would take minutes, and
+/// more memory than the process may have.
+#[test]
+#[cfg(unix)]
+fn weights_are_not_read() {
+    let desk = Desk::new();
+    let folder = desk.path("model");
+    copy(&data("phi3"), &folder);
+    let mut header = serde_json::Map::new();
+    let mut end = 0u64;
+    for layer in 0..20 {
+        let bytes = 1u64 << 30;
+        let tensor = json!({"dtype": "BF16", "shape": [1 << 15, 1 << 14], "data_offsets": [end, end + bytes]});
+        header.insert(format!("model.layers.{layer}.weight"), tensor);
+        end += bytes;
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = File::create(folder.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.seek(SeekFrom::Current(end as i64 - 1)).unwrap();
+    file.write_all(&[0]).unwrap();
+    drop(file);
+
+    let start = Instant::now();
+    let run = inspect(&desk, &folder, "--json");
+    assert!(start.elapsed().as_secs_f32() < 1.0, "{:?}", start.elapsed());
+    assert_eq!(run.code, Some(78));
+    let found = json_of(&run);
+    assert_eq!(found["weights"]["bytes"], 20u64 << 30);
+    assert_eq!(found["load"]["unexpected"].as_array().unwrap().len(), 20);
+}

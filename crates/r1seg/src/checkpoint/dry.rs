@@ -1,0 +1,227 @@
+//! What loading would do, without the weights: the model's own constructors ask for tensors, and
+//! get ones without numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use candle_core::{DType, Device, Shape, Tensor};
+use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType, Weights};
+
+use super::file::Format;
+use super::{CheckpointSource, LoadReport, WeightFiles, never_used, type_name};
+use crate::model::Parts;
+use crate::{Error, ModelConfig};
+
+/// The most numbers of a tensor that a constructor rearranges. The largest one that any does has
+/// three millions at full size.
+const MAX_REARRANGED: usize = 1 << 26;
+
+/// A tensor of a checkpoint, as its header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) format: Format,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: u64,
+}
+
+impl Found {
+    /// How many numbers it has.
+    pub(crate) fn numbers(&self) -> u64 {
+        self.shape.iter().fold(1, |n, axis| n.saturating_mul(*axis as u64))
+    }
+
+    /// How they are stored, such as `bf16`.
+    pub(crate) fn dtype(&self) -> &str {
+        match &self.format {
+            Format::Known(stored) => type_name(*stored),
+            Format::Other(name) => name,
+        }
+    }
+
+    /// Memory that they take on a CPU as numbers of `size` bytes: blocks stay blocks.
+    pub(crate) fn bytes_as(&self, size: u64) -> u64 {
+        match &self.format {
+            Format::Known(stored) if 1 < stored.block_len() => self.bytes,
+            _ => self.numbers().saturating_mul(size),
+        }
+    }
+}
+
+impl CheckpointSource {
+    /// What loading would do with every tensor, from `config.json` and the headers of the weights
+    /// alone. Loading itself finds the same and refuses a report that is not clean.
+    ///
+    /// # Errors
+    /// As [`R1SegModelBuilder::build`](crate::R1SegModelBuilder::build) for a broken configuration
+    /// or broken headers.
+    pub fn expected_vs_found(&self) -> Result<LoadReport, Error> {
+        let mut config = ModelConfig::read(self)?;
+        let found = self.found(config.decoder.head_dim)?;
+        config.set_vocabulary(&found);
+        dry_load(&config, &found, self)
+    }
+
+    /// Every tensor by name; `head_dim` is the language model's.
+    pub(crate) fn found(&self, head_dim: usize) -> Result<BTreeMap<String, Found>, Error> {
+        Ok(self.open_weights(None, head_dim)?.found())
+    }
+}
+
+impl WeightFiles {
+    /// Every tensor by name.
+    pub(crate) fn found(&self) -> BTreeMap<String, Found> {
+        let found = self.tensors().map(|(name, tensor)| {
+            let (shape, bytes) = (tensor.shape.clone(), tensor.range.len() as u64);
+            (name.to_string(), Found { format: tensor.format.clone(), shape, bytes })
+        });
+        found.collect()
+    }
+}
+
+impl ModelConfig {
+    /// Training resizes the embedding table to the tokenizer; the weights know, config.json may
+    /// not.
+    pub(crate) fn set_vocabulary(&mut self, found: &BTreeMap<String, Found>) {
+        if let Some(Found { shape, .. }) = found.get("model.embed_tokens.weight")
+            && let [rows, _] = shape[..]
+        {
+            self.decoder.vocab_size = rows;
+        }
+    }
+}
+
+/// Compares what the model asks for with what there is.
+pub(crate) fn dry_load(
+    config: &ModelConfig,
+    found: &BTreeMap<String, Found>,
+    source: &CheckpointSource,
+) -> Result<LoadReport, Error> {
+    let asked = asked_for(config).map_err(|e| Error::Config {
+        path: source.path(),
+        // The rest is a backtrace, where there is one.
+        message: format!(
+            "no model can be built from it: {}",
+            e.to_string().lines().next().unwrap_or_default()
+        ),
+    })?;
+    let mut report = LoadReport::default();
+    let mut known = BTreeSet::new();
+    for (name, shape) in asked {
+        known.insert(name.clone());
+        let Some(tensor) = found.get(&name) else {
+            report.missing.push(name);
+            continue;
+        };
+        if tensor.shape != shape {
+            let (expected, got) = (format!("{shape:?}"), format!("{:?}", tensor.shape));
+            report.misshaped.push((name, expected, got));
+        } else if let Format::Other(dtype) = &tensor.format {
+            report.misshaped.push((name, "f32, bf16 or f16".into(), dtype.clone()));
+        } else {
+            report.loaded += 1;
+            report.bytes = report.bytes.saturating_add(tensor.bytes);
+        }
+    }
+    let rest = found.keys().filter(|name| !known.contains(*name)).cloned();
+    (report.unused, report.unexpected) = rest.partition(|name| never_used(name));
+    Ok(report)
+}
+
+/// The tensors that the constructors ask for, in their order.
+fn asked_for(config: &ModelConfig) -> candle_core::Result<Vec<(String, Vec<usize>)>> {
+    let dry = Arc::new(Dry(Mutex::default()));
+    Parts::new(config, &Weights::new(dry.clone(), DType::F32, Device::Cpu), DType::F32)?;
+    let mut asked = dry.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut asked))
+}
+
+/// Notes what is asked for.
+struct Dry(Mutex<Vec<(String, Vec<usize>)>>);
+
+impl Dry {
+    fn note(&self, name: &str, dims: &[usize]) {
+        let asked = (name.to_string(), dims.to_vec());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    }
+}
+
+impl TensorSource for Dry {
+    fn tensor(
+        &self,
+        name: &str,
+        shape: &Shape,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        self.note(name, shape.dims());
+        // Constructors look at how many axes a tensor has, with two exceptions in the mask decoder:
+        // the norm over a whole block is cut up, and positions in space are encoded.
+        let rank = shape.rank();
+        if name.ends_with("positional_encoding_gaussian_matrix") {
+            return Tensor::zeros((3, 1), dtype, device);
+        }
+        let numbers = shape.dims().iter().try_fold(1usize, |n, axis| n.checked_mul(*axis));
+        let shape = match numbers {
+            Some(..=MAX_REARRANGED) if rank == 4 => shape.clone(),
+            _ => Shape::from(vec![1; rank]),
+        };
+        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+    }
+
+    fn matrix(
+        &self,
+        name: &str,
+        (n, k): (usize, usize),
+        _dtype: DType,
+        _device: &Device,
+    ) -> candle_core::Result<WeightMatrix> {
+        self.note(name, &[n, k]);
+        let absent = StoredMatrix::new(Bytes::new(), WeightType::F32, (n, k));
+        Ok(WeightMatrix::Stored(absent))
+    }
+
+    fn contains(&self, _name: &str) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::R1SegModel;
+
+    fn case(name: &str) -> CheckpointSource {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        CheckpointSource::Folder(root.join(name))
+    }
+
+    #[test]
+    fn what_a_model_reads_is_what_it_was_said_to_need() {
+        for source in [CheckpointSource::demo(), case("phi3"), case("llama31"), case("qwen2")] {
+            let loaded = R1SegModel::builder(source.clone()).device(crate::DeviceChoice::Cpu);
+            let loaded = loaded.build().unwrap();
+            let dry = source.expected_vs_found().unwrap();
+            assert!(0 < dry.loaded && dry.is_clean(), "{source:?}");
+            assert_eq!(&dry, loaded.load_report(), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_size_model_takes_no_time() {
+        let mut config = ModelConfig::read(&case("phi3")).unwrap();
+        let decoder = &mut config.decoder;
+        (decoder.hidden_size, decoder.intermediate_size) = (4096, 14336);
+        (decoder.num_hidden_layers, decoder.vocab_size) = (32, 128_260);
+        (decoder.num_attention_heads, decoder.num_key_value_heads) = (32, 8);
+        decoder.head_dim = 128;
+        config.mm_projector.out_dim = 4096;
+        let start = std::time::Instant::now();
+        let asked = asked_for(&config).unwrap();
+        let numbers: usize = asked.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        assert!(8_000_000_000 < numbers, "{numbers}");
+        assert!(start.elapsed().as_secs_f32() < 2.0, "{:?}", start.elapsed());
+    }
+}

@@ -1,0 +1,271 @@
+//! What a checkpoint is, from its small files and the headers of its weights.
+
+mod architecture;
+mod license;
+mod tokenizer;
+
+use std::collections::BTreeMap;
+
+use candle_core::DType;
+use r1seg_convert::{Dtype, Manifest, Sandbox};
+use r1seg_nn::WeightType;
+use r1seg_tokenizer::PromptTokenizer;
+use serde_json::Value;
+
+use crate::checkpoint::{Format, Found, dry_load, never_used};
+use crate::{CheckpointSource, Error, LoadReport, ModelConfig, Variant, memory};
+
+pub use architecture::{LanguageSummary, VisionSummary};
+pub use license::License;
+pub use tokenizer::TokenizerSummary;
+
+/// What a checkpoint is, found out without reading its weights. What cannot be told is absent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ModelSummary {
+    /// `model_type` of config.json.
+    pub model_type: Option<String>,
+    /// Which of the published models it is of.
+    pub variant: Option<Variant>,
+    /// The vision transformer that reads the volume.
+    pub vision: Option<VisionSummary>,
+    /// The language model, or the text encoder of a model that has none.
+    pub language: Option<LanguageSummary>,
+    /// The files of the folder, sorted by name.
+    pub files: Vec<FileSummary>,
+    /// The weights.
+    pub weights: Option<WeightsSummary>,
+    /// What loading would do with every tensor, for a model that r1seg runs.
+    pub load: Option<LoadReport>,
+    /// What the machine must have, for a model that r1seg runs.
+    pub memory: Vec<MemoryNeed>,
+    /// The tokenizer.
+    pub tokenizer: Option<TokenizerSummary>,
+    /// What the publisher allows.
+    pub license: Option<License>,
+    /// What `r1seg convert` wrote about it.
+    pub manifest: Option<Manifest>,
+    /// The first thing for which [`R1SegModel`](crate::R1SegModel) refuses to load it.
+    pub problem: Option<Error>,
+}
+
+/// A file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say what they are")]
+pub struct FileSummary {
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// The weights of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WeightsSummary {
+    /// Tensors.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: u64,
+    /// Bytes of them in the files.
+    pub bytes: u64,
+    /// Whether they are pickles, which have to be converted first.
+    pub is_pickle: bool,
+    /// By number format, that of most bytes first.
+    pub dtypes: Vec<DtypeSummary>,
+}
+
+/// The tensors of one number format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DtypeSummary {
+    /// Such as `bf16`.
+    pub dtype: String,
+    /// Tensors.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: u64,
+    /// Bytes of them in the files.
+    pub bytes: u64,
+}
+
+/// The memory that a model takes to answer a short question about one volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// `cpu`, as it is checked before loading, or `cuda`, an estimate.
+    pub device: &'static str,
+    /// How weights are kept there.
+    pub dtype: &'static str,
+    /// Bytes of main memory, or of the GPU's.
+    pub bytes: u64,
+}
+
+/// Keeps the first error, which is what loading would stop at.
+#[derive(Default)]
+struct FirstError(Option<Error>);
+
+impl FirstError {
+    fn note<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.0.get_or_insert(error)).ok()
+    }
+}
+
+impl CheckpointSource {
+    /// Finds out what a checkpoint is. Only small files and the headers of weights are read; where
+    /// there are no safetensors, pickles are described by a child process that `sandbox` lends.
+    ///
+    /// # Errors
+    /// When there is no such folder or it cannot be listed. Everything else that is wrong with it is
+    /// [`ModelSummary::problem`].
+    pub fn summary(&self, sandbox: Option<&Sandbox>) -> Result<ModelSummary, Error> {
+        let files = self.files()?;
+        // What is wrong with the config itself, reading it below says.
+        let raw = self.read("config.json").ok().flatten();
+        let raw: Value = raw.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let variant = Variant::of(&raw);
+
+        // In the order of loading.
+        let mut first = FirstError::default();
+        let mut config = first.note(ModelConfig::read(self));
+        let manifest = first.note(self.check_manifest()).flatten();
+        let files_of_tokenizer = first.note(self.tokenizer_files());
+        let tokenizer = files_of_tokenizer
+            .and_then(|files| first.note(PromptTokenizer::new(&files).map_err(Error::from)));
+        let head_dim = config.as_ref().map_or(0, |config| config.decoder.head_dim);
+        let found = first.note(self.found(head_dim));
+        let is_pickle = found.is_none();
+        let found = found.or_else(|| self.found_in_pickles(sandbox));
+
+        let (mut load, mut memory) = (None, Vec::new());
+        if let (Some(config), Some(found)) = (&mut config, &found) {
+            config.set_vocabulary(found);
+            if let Some(tokenizer) = &tokenizer {
+                first.note(config.check_tokenizer(tokenizer, self));
+            }
+            load = first.note(dry_load(config, found, self));
+            if let Some(report) = load.as_ref().filter(|report| !report.is_clean()) {
+                let (path, report) = (self.path(), Box::new(report.clone()));
+                first.note::<()>(Err(Error::Weights { path, report }));
+            }
+            memory = memory_needs(config, found);
+        }
+        let eos = config.as_ref().map(|config| config.eos_token_ids.clone());
+        Ok(ModelSummary {
+            model_type: raw["model_type"].as_str().map(str::to_owned),
+            variant,
+            vision: match &config {
+                Some(config) => Some(VisionSummary::of(config)),
+                None => VisionSummary::guess(&raw),
+            },
+            language: match &config {
+                Some(config) => Some(LanguageSummary::of(config)),
+                None => LanguageSummary::guess(&raw),
+            },
+            files,
+            weights: found.map(|found| WeightsSummary::new(&found, is_pickle)),
+            load,
+            memory,
+            tokenizer: tokenizer.map(|t| match variant {
+                Some(variant) if !variant.has_language_model() => {
+                    TokenizerSummary::of_text_encoder(&t, &raw)
+                }
+                _ => TokenizerSummary::new(&t, eos),
+            }),
+            license: License::find(self),
+            manifest,
+            problem: first.0,
+        })
+    }
+
+    fn files(&self) -> Result<Vec<FileSummary>, Error> {
+        let mut files = Vec::new();
+        match self {
+            Self::Embedded(embedded) => {
+                files.extend(embedded.iter().map(|(name, bytes)| FileSummary {
+                    name: (*name).to_string(),
+                    bytes: bytes.len() as u64,
+                }));
+            }
+            Self::Folder(folder) => {
+                let failed = |source: std::io::Error| match source.kind() {
+                    std::io::ErrorKind::NotFound => Error::ModelNotFound { path: folder.clone() },
+                    _ => Error::ModelIo { path: folder.clone(), source },
+                };
+                for entry in std::fs::read_dir(folder).map_err(failed)? {
+                    let entry = entry.map_err(failed)?;
+                    // Files of the hub's cache are links into it.
+                    let Some(meta) = entry.path().metadata().ok().filter(|m| m.is_file()) else {
+                        continue;
+                    };
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    files.push(FileSummary { name, bytes: meta.len() });
+                }
+            }
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+
+    /// The tensors that `r1seg convert` would find. Why it finds none is its own to say.
+    fn found_in_pickles(&self, sandbox: Option<&Sandbox>) -> Option<BTreeMap<String, Found>> {
+        let (Self::Folder(folder), Some(sandbox)) = (self, sandbox) else {
+            return None;
+        };
+        let contents = r1seg_convert::contents(folder, Some(sandbox)).ok()?;
+        if !contents.has_pickles {
+            return None;
+        }
+        let found = contents.tensors.into_iter().map(|tensor| {
+            let bytes = tensor.bytes().unwrap_or(u64::MAX);
+            let shape = tensor.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX));
+            let format = match tensor.dtype {
+                Dtype::F32 => Format::Known(WeightType::F32),
+                Dtype::Bf16 => Format::Known(WeightType::Bf16),
+                Dtype::F16 => Format::Known(WeightType::F16),
+                other => Format::Other(format!("{other:?}").to_lowercase()),
+            };
+            (tensor.name, Found { format, shape: shape.collect(), bytes })
+        });
+        Some(found.collect())
+    }
+}
+
+impl WeightsSummary {
+    fn new(found: &BTreeMap<String, Found>, is_pickle: bool) -> Self {
+        let mut dtypes: BTreeMap<&str, DtypeSummary> = BTreeMap::new();
+        let mut all = Self { is_pickle, ..Self::default() };
+        for tensor in found.values() {
+            let of = dtypes.entry(tensor.dtype()).or_default();
+            of.dtype = tensor.dtype().to_owned();
+            of.tensors += 1;
+            of.parameters = of.parameters.saturating_add(tensor.numbers());
+            of.bytes = of.bytes.saturating_add(tensor.bytes);
+            all.tensors += 1;
+            all.parameters = all.parameters.saturating_add(tensor.numbers());
+            all.bytes = all.bytes.saturating_add(tensor.bytes);
+        }
+        all.dtypes = dtypes.into_values().collect();
+        all.dtypes.sort_by_key(|dtype| std::cmp::Reverse(dtype.bytes));
+        all
+    }
+}
+
+fn memory_needs(config: &ModelConfig, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
+    let used = || found.iter().filter(|(name, _)| !never_used(name)).map(|(_, tensor)| tensor);
+    let sum = |bytes: &dyn Fn(&Found) -> u64| used().map(bytes).fold(0u64, u64::saturating_add);
+    let mut needs = Vec::new();
+    for (device, dtypes) in [
+        ("cpu", &[DType::BF16, DType::F16, DType::F32][..]),
+        ("cuda", &[DType::BF16, DType::F16, DType::F32]),
+    ] {
+        for dtype in dtypes {
+            let size = dtype.size_in_bytes() as u64;
+            let bytes = match device {
+                "cpu" => memory::needed(config, sum(&|tensor| tensor.bytes_as(size))),
+                // Blocks are widened for a GPU.
+                _ => {
+                    let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
+                    memory::needed_on_gpu(config, weights, size)
+                }
+            };
+            needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });
+        }
+    }
+    needs
+}
