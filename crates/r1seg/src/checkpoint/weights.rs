@@ -104,9 +104,15 @@ impl WeightFiles {
             self.entries.keys().filter(|name| !ledger.read.contains(*name)).cloned().collect();
         rest.sort();
         let (unused, unexpected) = rest.into_iter().partition(|name| never_used(name));
+        let untied = ledger.read.contains("lm_head.weight");
+        let output = if untied { "lm_head.weight" } else { "model.embed_tokens.weight" };
+        let per_token = self.entries.iter().filter(|(name, _)| {
+            ledger.read.contains(*name) && (name.starts_with("model.layers.") || *name == output)
+        });
         LoadReport {
             loaded: ledger.read.len() - ledger.misshaped.len(),
             bytes: ledger.bytes,
+            bytes_per_token: per_token.map(|(_, entry)| entry.tensor.range.len() as u64).sum(),
             missing: ledger.missing.clone(),
             unexpected,
             misshaped: ledger.misshaped.clone(),
