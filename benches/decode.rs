@@ -7,15 +7,15 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use r1seg_llm::{
     AttentionLayout, Decoder, DecoderConfig, DecoderInput, GenerationOptions, KvCache, MlpLayout,
     RopeConfig, RopeScaling,
 };
 
-/// 256 visual tokens, one in front of them, and a short question.
-const PROMPT: usize = 269;
+/// 256 visual tokens, one in front of them, and a question.
+const PROMPT: usize = 296;
 /// Tokens of an answer.
 const ANSWER: usize = 8;
 
@@ -52,7 +52,7 @@ fn configs() -> [(&'static str, DecoderConfig); 2] {
 fn for_each_decoder(mut bench: impl FnMut(BenchmarkId, &Decoder)) {
     let device = common::device();
     for (name, config) in configs() {
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in common::DTYPES {
             let activation = common::activation_dtype(dtype, &device);
             let weights = common::weights(dtype, &device);
             let decoder = Decoder::new(&config, weights, activation).unwrap();

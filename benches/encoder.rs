@@ -1,12 +1,11 @@
-//! A volume to visual tokens: the vision transformer and the projector, in f32.
+//! A volume to visual tokens: the vision transformer (`vit`) and the projector (`projector`).
 //!
-//! `full` is the published geometry, 32x256x256 voxels and ViT-B. The unit is patches for `vit`,
-//! visual tokens for `projector`.
+//! `full` is the published geometry, 32x256x256 voxels and ViT-B. The unit is one multiplication or
+//! addition, so that `Gelem/s` are GFLOP/s.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
 
 mod common;
 
-use candle_core::DType;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use r1seg_nn::NoProbe;
 use r1seg_projector::{LayerType, MmProjector, MmProjectorConfig, PoolingType, ProjectorType};
@@ -35,21 +34,33 @@ fn cases() -> [(&'static str, Vit3dConfig, usize); 2] {
     [("tiny", tiny, 64), ("full", full, 3072)]
 }
 
+/// Multiplications and additions of the matrix products in one forward pass.
+fn vit_flop(config: &Vit3dConfig) -> u64 {
+    let (n, e) = (config.num_patches(), config.hidden_size);
+    let voxels = config.patch_size.iter().product::<usize>() * config.in_channels;
+    let linear = 2 * n * e * (4 * e + 2 * config.mlp_dim);
+    let attention = 4 * n * n * e;
+    (2 * n * voxels * e + config.num_layers * (linear + attention)) as u64
+}
+
 fn vit(c: &mut Criterion) {
     let device = common::device();
     let mut group = common::group(c, "vit");
     for (name, config, _) in cases() {
-        let model = Vit3d::new(&config, common::weights(DType::F32, &device)).unwrap();
-        let [d, h, w] = config.image_size;
-        let volume = common::random((1, 1, d, h, w), 1.0, 1).to_device(&device).unwrap();
-        group.throughput(Throughput::Elements(config.num_patches() as u64));
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| {
-                let features = model.forward(&volume, &mut NoProbe).unwrap();
-                device.synchronize().unwrap();
-                features
+        for dtype in common::DTYPES {
+            let model = Vit3d::new(&config, common::weights(dtype, &device)).unwrap();
+            let [d, h, w] = config.image_size;
+            let volume = common::random((1, 1, d, h, w), 1.0, 1).to_device(&device).unwrap();
+            let volume = volume.to_dtype(common::activation_dtype(dtype, &device)).unwrap();
+            group.throughput(Throughput::Elements(vit_flop(&config)));
+            group.bench_function(BenchmarkId::new(name, dtype.as_str()), |b| {
+                b.iter(|| {
+                    let features = model.forward(&volume, &mut NoProbe).unwrap();
+                    device.synchronize().unwrap();
+                    features
+                });
             });
-        });
+        }
     }
     group.finish();
 }
@@ -68,17 +79,21 @@ fn projector(c: &mut Criterion) {
             in_dim: vit.hidden_size,
             out_dim,
         };
-        let model = MmProjector::new(&config, common::weights(DType::F32, &device)).unwrap();
-        let features = common::random((1, vit.num_patches(), vit.hidden_size), 1.0, 2);
-        let features = features.to_device(&device).unwrap();
-        group.throughput(Throughput::Elements(config.num_tokens() as u64));
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| {
-                let tokens = model.forward(&features).unwrap();
-                device.synchronize().unwrap();
-                tokens
+        let flop = 2 * config.num_tokens() * out_dim * (vit.hidden_size + out_dim);
+        for dtype in common::DTYPES {
+            let model = MmProjector::new(&config, common::weights(dtype, &device)).unwrap();
+            let features = common::random((1, vit.num_patches(), vit.hidden_size), 1.0, 2);
+            let features = features.to_device(&device).unwrap();
+            let features = features.to_dtype(common::activation_dtype(dtype, &device)).unwrap();
+            group.throughput(Throughput::Elements(flop as u64));
+            group.bench_function(BenchmarkId::new(name, dtype.as_str()), |b| {
+                b.iter(|| {
+                    let tokens = model.forward(&features).unwrap();
+                    device.synchronize().unwrap();
+                    tokens
+                });
             });
-        });
+        }
     }
     group.finish();
 }

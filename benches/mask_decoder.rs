@@ -1,12 +1,13 @@
 //! A prompt embedding to mask logits (`mask`), and these to the model's grid (`upsample`), in voxels.
 //!
 //! `full` is the published geometry: width 768, 8x16x16 patches, 32x64x64 low-resolution cells,
-//! 32x256x256 voxels. `full-refined` adds one pass that is prompted with the first one's mask.
+//! 32x256x256 voxels. `refined` adds the published two passes, each prompted with the mask of the
+//! one before.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
 
 mod common;
 
-use candle_core::DType;
+use candle_core::Tensor;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use r1seg_mask_decoder::{MaskHead, MaskHeadConfig, PromptKinds, Prompts};
 use r1seg_nn::{NoProbe, trilinear};
@@ -32,21 +33,27 @@ fn mask(c: &mut Criterion) {
     let device = common::device();
     let mut group = common::group(c, "mask");
     for (name, config) in configs() {
-        let head = MaskHead::new(&config, common::weights(DType::F32, &device)).unwrap();
-        let (patches, width) = (config.grid.iter().product::<usize>(), config.embed_dim);
-        let image = common::random((1, patches, width), 1.0, 4).to_device(&device).unwrap();
-        let text = common::random((1, width), 1.0, 5).to_device(&device).unwrap();
-        let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        for (suffix, num_clicks) in [("", 0), ("-refined", 1)] {
-            let id = BenchmarkId::from_parameter(format!("{name}{suffix}"));
-            group.throughput(voxels(config.low_res_size()));
-            group.bench_function(id, |b| {
-                b.iter(|| {
-                    let logits = head.refine(&image, &prompts, num_clicks, &mut NoProbe).unwrap();
-                    device.synchronize().unwrap();
-                    logits
+        for dtype in common::DTYPES {
+            let head = MaskHead::new(&config, common::weights(dtype, &device)).unwrap();
+            let activation = common::activation_dtype(dtype, &device);
+            let (patches, width) = (config.grid.iter().product::<usize>(), config.embed_dim);
+            let input =
+                |values: Tensor| values.to_device(&device).unwrap().to_dtype(activation).unwrap();
+            let image = input(common::random((1, patches, width), 1.0, 4));
+            let text = input(common::random((1, width), 1.0, 5));
+            let prompts = Prompts { text: Some(&text), ..Prompts::default() };
+            for (passes, num_clicks) in [("first", 0), ("refined", 2)] {
+                let id = BenchmarkId::new(format!("{name}/{passes}"), dtype.as_str());
+                group.throughput(voxels(config.low_res_size()));
+                group.bench_function(id, |b| {
+                    b.iter(|| {
+                        let logits =
+                            head.refine(&image, &prompts, num_clicks, &mut NoProbe).unwrap();
+                        device.synchronize().unwrap();
+                        logits
+                    });
                 });
-            });
+            }
         }
     }
     group.finish();

@@ -37,7 +37,7 @@ fn study() -> (Volume, Mask) {
 fn read(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let (volume, _) = study();
-    let mut group = common::group(c, "read");
+    let mut group = common::group(c, "volume_io/read");
     group.throughput(volume_bytes());
     for extension in ["nii.gz", "nii", "npy"] {
         let path = folder.path().join(format!("ct.{extension}"));
@@ -52,7 +52,7 @@ fn read(c: &mut Criterion) {
 /// Real CT series, where `R1SEG_DATA` names a folder that has them.
 fn dicom(c: &mut Criterion) {
     let Some(data) = std::env::var_os("R1SEG_DATA").map(PathBuf::from) else { return };
-    let mut group = common::group(c, "dicom");
+    let mut group = common::group(c, "volume_io/dicom");
     for (name, folder) in
         [("uncompressed", "dicom/ibsi1_lung/image"), ("jpeg-2000", "dicom/totalseg_ct_jpeg2000")]
     {
@@ -68,7 +68,7 @@ fn dicom(c: &mut Criterion) {
 
 fn prepare(c: &mut Criterion) {
     let (volume, _) = study();
-    let mut group = common::group(c, "prepare");
+    let mut group = common::group(c, "volume_io/prepare");
     group.throughput(volume_bytes());
     group.bench_function("m3d-seg", |b| b.iter(|| Recipe::M3dSeg.apply(&volume).unwrap()));
     group.bench_function("m3d-seg+resize", |b| {
@@ -80,7 +80,7 @@ fn prepare(c: &mut Criterion) {
 fn write(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let (_, mask) = study();
-    let mut group = common::group(c, "write-mask");
+    let mut group = common::group(c, "volume_io/write-mask");
     group.throughput(Throughput::Bytes(mask.data().len() as u64));
     for extension in ["nii.gz", "npy"] {
         let path = folder.path().join(format!("mask.{extension}"));

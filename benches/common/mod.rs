@@ -28,10 +28,13 @@ pub(crate) fn device() -> Device {
     }
 }
 
-/// The embedded model on the chosen device.
-pub(crate) fn demo() -> R1SegModel {
-    R1SegModel::builder(CheckpointSource::demo()).device(device_choice()).build().unwrap()
+/// A checkpoint on the chosen device.
+pub(crate) fn model(source: CheckpointSource) -> R1SegModel {
+    R1SegModel::builder(source).device(device_choice()).build().unwrap()
 }
+
+/// Dtypes of weights that are measured.
+pub(crate) const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
 
 /// The dtype of activations over such weights, as the facade chooses it.
 pub(crate) fn activation_dtype(weights: DType, device: &Device) -> DType {

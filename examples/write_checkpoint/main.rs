@@ -33,9 +33,12 @@ Usage: write_checkpoint --variant NAME --out DIR [OPTIONS]
 
   --variant NAME     phi3-mini (4.0 B parameters), llama31-8b (8.2 B) or tiny (for tests)
   --out DIR          folder to write, new or empty
+  --layers N         of the language model [default: the variant's]
   --dtype DTYPE      bf16, f16 or f32 [default: bf16]
   --shard-size SIZE  largest weight file: bytes, or with KB, MB, GB [default: 5GB]
   --seed N           same seed, same weights, whatever the dtype and the shards [default: 0]";
+
+const FLAGS: [&str; 6] = ["--variant", "--out", "--layers", "--dtype", "--shard-size", "--seed"];
 
 struct Args {
     variant: Variant,
@@ -122,11 +125,11 @@ fn write_json(path: &Path, json: &Value) -> Result<()> {
 }
 
 fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args> {
-    let (mut variant, mut out) = (None, None);
+    let (mut variant, mut out, mut layers) = (None, None, None);
     let (mut dtype, mut shard_size, mut seed) = (WeightDtype::Bf16, 5_000_000_000, 0);
     while let Some(flag) = args.next() {
         let flag = flag.to_string_lossy().into_owned();
-        if !["--variant", "--out", "--dtype", "--shard-size", "--seed"].contains(&flag.as_str()) {
+        if !FLAGS.contains(&flag.as_str()) {
             return Err(format!("unknown argument `{flag}`\n\n{USAGE}").into());
         }
         let value = args.next().ok_or_else(|| format!("`{flag}` needs a value"))?;
@@ -136,6 +139,10 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args> {
             "--variant" => {
                 let found = Variant::by_name(&text);
                 variant = Some(found.ok_or_else(|| expected("phi3-mini, llama31-8b or tiny"))?);
+            }
+            "--layers" => {
+                let count = text.parse().ok().filter(|&count| 0 < count);
+                layers = Some(count.ok_or_else(|| expected("a number of layers"))?);
             }
             "--dtype" => {
                 dtype = WeightDtype::by_name(&text).ok_or_else(|| expected("bf16, f16 or f32"))?;
@@ -147,7 +154,8 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args> {
             _ => out = Some(PathBuf::from(value)),
         }
     }
-    let variant = variant.ok_or("`--variant` is required")?;
+    let mut variant = variant.ok_or("`--variant` is required")?;
+    variant.num_hidden_layers = layers.unwrap_or(variant.num_hidden_layers);
     let out = out.ok_or("`--out` is required")?;
     Ok(Args { variant, dtype, out, shard_size, seed })
 }

@@ -157,6 +157,9 @@ pub(crate) struct BenchArgs {
     /// Tokens of the prompt in all, the image's included; the question is cut or repeated to fit.
     #[arg(long, value_name = "N")]
     pub(crate) prompt_tokens: Option<usize>,
+    /// A volume in 0..1 to read at every run, in place of noise of the model's size.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) volume: Option<PathBuf>,
     /// Volumes to run; medians are shown.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) runs: usize,

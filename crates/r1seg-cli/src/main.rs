@@ -4,6 +4,7 @@
 //! goes to stderr.
 
 mod args;
+mod bandwidth;
 mod commands;
 mod exit;
 mod input;

@@ -1,16 +1,18 @@
 //! `r1seg bench`: every stage of a model, timed.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, Volume};
+use r1seg::volume::{Geometry, ReadOptions, Volume, read};
 use r1seg::{
-    AskOptions, CancelToken, EncodeOptions, Preprocess, R1SegModel, Recipe, Separator, Timings,
+    AskOptions, CancelToken, DtypeChoice, EncodeOptions, Preprocess, R1SegModel, Recipe, Separator,
+    Timings,
 };
 use serde::Serialize;
 
 use crate::args::{BenchArgs, BenchFormat};
+use crate::bandwidth;
 use crate::exit::{CliError, Exit};
 use crate::study;
 
@@ -25,12 +27,23 @@ struct Bench {
     runs: usize,
     load_s: f64,
     weights_gb: f64,
+    /// Reading the volume from a file, where one was named
+    read_s: Option<f64>,
     vit_s: f64,
     projector_s: f64,
     prefill_s: f64,
     decode_per_token_s: f64,
+    /// Weights that a token reads, where they are kept as the checkpoint has them
+    decode_gb_per_token: Option<f64>,
+    /// The rate at which all threads together read memory; only for models larger than caches
+    read_gb_per_s: Option<f64>,
+    /// How much of that rate the weights of a token take up
+    decode_share_of_read: Option<f64>,
+    /// The mask decoder's passes, and their logits on the model's grid
     mask_s: f64,
-    /// From the volume's voxels to the mask, load excluded
+    /// Logits to a mask on the input's grid
+    postprocess_s: f64,
+    /// From the volume, or its file, to the mask; load excluded
     first_answer_s: f64,
     /// The same question again on the same volume
     second_answer_s: f64,
@@ -77,23 +90,42 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         .with_cancel(cancel);
     let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
 
-    let mut first = Vec::new();
-    let mut second = Vec::new();
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let (mut reads, mut answers) = (Vec::new(), Vec::new());
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
     for run in 0..args.runs {
-        let volume = noise(model.config().vit.image_size, run as u64)?;
+        let mut start = Instant::now();
+        let volume = match &args.volume {
+            Some(path) => {
+                let volume = read(path, &ReadOptions::default())?.volume;
+                reads.push(start.elapsed().as_secs_f64());
+                volume
+            }
+            None => {
+                let volume = noise(model.config().vit.image_size, run as u64)?;
+                start = Instant::now();
+                volume
+            }
+        };
         let study = model.encode_with(&volume, &encode)?;
         let answer = study.ask_with(&question, &ask, &mut |_| {})?;
+        answers.push(start.elapsed().as_secs_f64());
         prompt_tokens = answer.prompt_tokens;
         generated_tokens = answer.token_ids.len();
         first.push(answer.timings);
         second.push(study.ask_with(&question, &ask, &mut |_| {})?.timings);
     }
-    let median = |of: &[Timings], f: fn(&Timings) -> Duration| {
-        let mut times: Vec<f64> = of.iter().map(|t| f(t).as_secs_f64()).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+    let stage = |of: &[Timings], f: fn(&Timings) -> Duration| {
+        median(of.iter().map(|t| f(t).as_secs_f64()).collect()).unwrap_or_default()
     };
+    // Before the memory that measuring takes.
+    let peak_rss = peak_rss_bytes();
+    let decode_per_token_s = stage(&first, |t| t.decode) / (generated_tokens - 1).max(1) as f64;
+    let report = model.load_report();
+    let kept = args.model.dtype == DtypeChoice::Auto && model.device_name() == "cpu";
+    let per_token = Some(report.bytes_per_token as f64 / 1e9).filter(|_| kept);
+    let rate = per_token.and(bandwidth::of_reading(report.bytes_per_token));
+    let share = per_token.zip(rate).map(|(gb, rate)| gb / decode_per_token_s / rate);
     let bench = Bench {
         model: name.id,
         device: model.device_name(),
@@ -103,16 +135,21 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         generated_tokens,
         runs: args.runs,
         load_s: model.load_time().as_secs_f64(),
-        weights_gb: model.load_report().bytes as f64 / 1e9,
-        vit_s: median(&first, |t| t.vit),
-        projector_s: median(&first, |t| t.projector),
-        prefill_s: median(&first, |t| t.prefill),
-        decode_per_token_s: median(&first, |t| t.decode) / (generated_tokens - 1).max(1) as f64,
-        mask_s: median(&first, |t| t.mask),
-        first_answer_s: median(&first, Timings::total),
-        second_answer_s: median(&second, |t| t.prefill + t.decode + t.mask + t.postprocess),
-        second_prefill_s: median(&second, |t| t.prefill),
-        peak_rss_gib: peak_rss_bytes().map(|b| b as f64 / (1u64 << 30) as f64),
+        weights_gb: report.bytes as f64 / 1e9,
+        read_s: median(reads),
+        vit_s: stage(&first, |t| t.vit),
+        projector_s: stage(&first, |t| t.projector),
+        prefill_s: stage(&first, |t| t.prefill),
+        decode_per_token_s,
+        decode_gb_per_token: per_token,
+        read_gb_per_s: rate,
+        decode_share_of_read: share,
+        mask_s: stage(&first, |t| t.mask),
+        postprocess_s: stage(&first, |t| t.postprocess),
+        first_answer_s: median(answers).unwrap_or_default(),
+        second_answer_s: stage(&second, |t| t.prefill + t.decode + t.mask + t.postprocess),
+        second_prefill_s: stage(&second, |t| t.prefill),
+        peak_rss_gib: peak_rss.map(|b| b as f64 / (1u64 << 30) as f64),
     };
     let text = match args.output {
         BenchFormat::Json => serde_json::to_string_pretty(&bench)? + "\n",
@@ -122,23 +159,38 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     Ok(Exit::Answered)
 }
 
+fn median(mut of: Vec<f64>) -> Option<f64> {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len() / 2).copied()
+}
+
 fn markdown(b: &Bench) -> String {
     let s = |seconds: f64| match seconds {
         s if s < 0.01 => format!("{:.2} ms", s * 1e3),
         s if s < 1.0 => format!("{:.0} ms", s * 1e3),
         s => format!("{s:.2} s"),
     };
+    let share = match (b.decode_share_of_read, b.read_gb_per_s) {
+        (Some(share), Some(rate)) => {
+            format!(" ({:.0} % of the {rate:.1} GB/s that memory reads)", share * 100.0)
+        }
+        _ => String::new(),
+    };
     let mut rows = vec![
         ("load".to_string(), format!("{} ({:.2} GB)", s(b.load_s), b.weights_gb)),
         ("vision transformer".to_string(), s(b.vit_s)),
         ("projector".to_string(), s(b.projector_s)),
         (format!("prefill, {} tokens", b.prompt_tokens), s(b.prefill_s)),
-        ("decode, per token".to_string(), s(b.decode_per_token_s)),
+        ("decode, per token".to_string(), s(b.decode_per_token_s) + &share),
         ("mask".to_string(), s(b.mask_s)),
+        ("mask on the input's grid".to_string(), s(b.postprocess_s)),
         (format!("answer of {} tokens and mask", b.generated_tokens), s(b.first_answer_s)),
         ("second question, first token".to_string(), s(b.second_prefill_s)),
         ("second question, whole answer".to_string(), s(b.second_answer_s)),
     ];
+    if let Some(seconds) = b.read_s {
+        rows.insert(1, ("read the volume".to_string(), s(seconds)));
+    }
     if let Some(gib) = b.peak_rss_gib {
         rows.push(("peak memory".to_string(), format!("{gib:.2} GiB")));
     }

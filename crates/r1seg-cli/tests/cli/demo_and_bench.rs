@@ -68,6 +68,30 @@ fn a_benchmark_times_every_stage() {
 }
 
 #[test]
+fn a_benchmark_says_what_a_token_reads_and_takes_a_volume() {
+    let desk = Desk::new();
+    let (model, volume) = (data("phi3"), data("phi3/golden/volume.npy"));
+    let bench = |options: &[&str]| -> Value {
+        let mut command = desk.command();
+        command.args(["bench", "-o", "json", "--device", "cpu", "-m"]).arg(&model).args(options);
+        serde_json::from_str(&crate::finish(&mut command).succeeds().stdout).unwrap()
+    };
+    let volume = volume.to_str().unwrap();
+    let read = bench(&["--volume", volume]);
+    let seconds = |key: &str| read[key].as_f64().unwrap();
+    assert!(0.0 < seconds("read_s") && seconds("read_s") < seconds("first_answer_s"), "{read}");
+    // Bytes of `model.layers.*` and `lm_head.weight` in the file's header.
+    assert_eq!((seconds("decode_gb_per_token") * 1e9).round(), 438_016.0);
+    // So little lies in caches.
+    assert!(read["read_gb_per_s"].is_null() && read["decode_share_of_read"].is_null(), "{read}");
+
+    // Kept in another dtype than the file's, and noise.
+    let converted = bench(&["--dtype", "bf16"]);
+    assert!(converted["decode_gb_per_token"].is_null(), "{converted}");
+    assert!(converted["read_s"].is_null(), "{converted}");
+}
+
+#[test]
 fn a_benchmark_beyond_the_model_is_refused() {
     let desk = Desk::new();
     let model = data("phi3");

@@ -123,6 +123,12 @@ pub(crate) fn dry_load(
             report.bytes = report.bytes.saturating_add(tensor.bytes);
         }
     }
+    let untied = known.contains("lm_head.weight");
+    let output = if untied { "lm_head.weight" } else { "model.embed_tokens.weight" };
+    let per_token = found.iter().filter(|(name, _)| {
+        known.contains(*name) && (name.starts_with("model.layers.") || *name == output)
+    });
+    report.bytes_per_token = per_token.map(|(_, tensor)| tensor.bytes).sum();
     let rest = found.keys().filter(|name| !known.contains(*name)).cloned();
     (report.unused, report.unexpected) = rest.partition(|name| never_used(name));
     Ok(report)

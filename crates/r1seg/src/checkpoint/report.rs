@@ -7,6 +7,9 @@ pub struct LoadReport {
     pub loaded: usize,
     /// Bytes of these in the files.
     pub bytes: u64,
+    /// Bytes of those that each token of an answer reads: the language model's layers and its
+    /// output.
+    pub bytes_per_token: u64,
     /// Tensors that the model needs and the checkpoint lacks.
     pub missing: Vec<String>,
     /// Tensors that the checkpoint has and no model of its kind knows.
