@@ -2,26 +2,7 @@
 
 use r1seg::{AskOptions, DtypeChoice, MaskStatus, Separator};
 
-use crate::case::{
-    Expected, F32_TOLERANCE, R1SEG_CASES, ask, assert_same_mask, data, deviation, encode, load,
-    logits, unpack_bits, volume,
-};
-
-/// Recorded stages that are compared number by number; a case records those that it reached.
-const STAGES: [&str; 12] = [
-    "vit.block_0",
-    "vit.features",
-    "projector.features",
-    "llm.prefill_hidden_last",
-    "llm.prefill_logits_last",
-    "llm.step_logits",
-    "seg.prompt_embedding",
-    "seg.dense_pe_sample",
-    "seg.iou_multimask",
-    "seg.low_res_logits_0",
-    "seg.low_res_logits_1",
-    "seg.low_res_logits_2",
-];
+use crate::case::{Expected, R1SEG_CASES, ask, compare, data, deviation, encode, load, volume};
 
 fn check(case: &str) {
     let model = load(case, DtypeChoice::F32);
@@ -29,37 +10,7 @@ fn check(case: &str) {
     let study = encode(&model, &volume);
     let mut compared = 0;
     for n in 0..5 {
-        let what = format!("{case} case {n}");
-        let expected = Expected::read(&format!("{case}/golden/case{n}"));
-        let answer = ask(&study, &expected.prompt);
-        let trace = answer.trace.as_ref().unwrap();
-        for ids in ["input_ids", "output_ids"] {
-            let got = trace.get(ids).unwrap().to_vec1::<i64>().unwrap();
-            assert_eq!(got, expected.ids(ids), "{what}: {ids}");
-        }
-        assert_eq!(answer.text, expected.text, "{what}");
-        for stage in STAGES {
-            let Some(reference) = expected.tensors.get(stage) else { continue };
-            let got = trace.get(stage).unwrap_or_else(|| panic!("{what}: no {stage}"));
-            let deviation = deviation(got, reference);
-            assert!(deviation <= F32_TOLERANCE, "{what}: {stage} deviates by {deviation:e}");
-            compared += 1;
-        }
-        let empty = expected.tensors["mask.empty"].to_vec1::<u8>().unwrap() == [1];
-        assert_eq!(answer.mask.is_none(), empty, "{what}");
-        assert_eq!(answer.status() == MaskStatus::NotFound, empty, "{what}");
-        let logits = logits(trace);
-        assert_same_mask(&unpack_bits(&expected.tensors["mask.packed"]), &logits, &what);
-        let sample = expected.tensors["mask.logit_sample"].to_vec1::<f32>().unwrap();
-        let largest = sample.iter().fold(0f32, |m, v| m.max(v.abs()));
-        for (&index, reference) in expected.ids("mask.logit_index").iter().zip(&sample) {
-            let got = logits[usize::try_from(index).unwrap()];
-            assert!((got - reference).abs() <= F32_TOLERANCE * largest, "{what}: voxel {index}");
-        }
-        if let Some(mask) = &answer.mask {
-            let on_input: Vec<bool> = mask.data().iter().map(|&v| v == 1).collect();
-            assert_eq!(on_input, logits.iter().map(|&v| v > 0.0).collect::<Vec<_>>(), "{what}");
-        }
+        compared += compare(&study, &format!("{case}/golden/case{n}"));
     }
     // 6 language stages in all five cases, 4 of the mask in the two that have one; the refinement
     // case records two more passes in each of these.

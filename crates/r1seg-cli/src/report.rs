@@ -154,7 +154,7 @@ pub(crate) fn new(
         device: model.device_name(),
         sampling: sampling(&options.sampling),
         max_new_tokens: options.max_new_tokens,
-        separator: match options.separator {
+        separator: match options.separator.unwrap_or(model.config().separator) {
             Separator::Space => "space",
             Separator::None => "none",
         },

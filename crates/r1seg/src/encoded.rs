@@ -10,15 +10,14 @@ use r1seg_volume::intensity::min_max;
 use r1seg_volume::sliding::{Blend, windows};
 use r1seg_volume::{Geometry, Mask, Padding, Placement, Recipe, Region, Volume, Warning, crop};
 
-use crate::model::{View, seeded, seg_positions};
+use crate::model::{seeded, seg_positions};
 use crate::trace::pack_bits;
+use crate::vision::View;
 use crate::{
     Answer, AskOptions, EncodeOptions, Error, FinishReason, Mode, Preprocess, R1SegModel, SegToken,
     Timings, Trace, WindowAnswer,
 };
 
-/// The logit that the authors' code writes everywhere when an answer has no `[SEG]`.
-const NO_SEG_LOGIT: f32 = -1000.0;
 /// Overlap of the authors' sliding-window evaluation.
 pub const SLIDING_OVERLAP: f64 = 0.5;
 
@@ -238,7 +237,7 @@ impl<'m> EncodedVolume<'m> {
         let mask_time = start.elapsed();
         let grid = self.model.config().vit.image_size;
         if let Some(trace) = &mut trace {
-            trace_mask(trace, logits.as_deref(), grid)?;
+            trace_mask(trace, logits.as_deref(), self.model.config().no_seg_logit, grid)?;
         }
         let start = Instant::now();
         let mask = match &logits {
@@ -281,6 +280,7 @@ impl<'m> EncodedVolume<'m> {
         let mut blend = Blend::new(padding.shape);
         let mut answers = Vec::with_capacity(windows.len());
         let mut found = false;
+        let no_seg = self.model.config().no_seg_logit;
         for (index, (region, seen)) in windows.iter().enumerate() {
             on_event(Event::Window { index, of: windows.len() });
             let view = match seen.get() {
@@ -307,7 +307,7 @@ impl<'m> EncodedVolume<'m> {
                 }
                 None if options.abstain => {}
                 None => {
-                    let veto = vec![NO_SEG_LOGIT; region.shape().iter().product()];
+                    let veto = vec![no_seg; region.shape().iter().product()];
                     blend.add(*region, &veto)?;
                 }
             }
@@ -325,7 +325,7 @@ impl<'m> EncodedVolume<'m> {
         let start = Instant::now();
         let mut logits = padding.unpad(&blend.finish())?;
         // Where every window abstained there is nothing to average.
-        logits.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = NO_SEG_LOGIT);
+        logits.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = no_seg);
         let shape = self.placement.shape();
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
@@ -333,7 +333,7 @@ impl<'m> EncodedVolume<'m> {
             for (k, answer) in answers.iter().enumerate() {
                 trace.insert_ids(format!("window.{k}.output_ids"), &answer.token_ids)?;
             }
-            trace_mask(trace, found.then_some(&logits), shape)?;
+            trace_mask(trace, found.then_some(&logits), no_seg, shape)?;
         }
         let mask = if found { Some(self.mask(&logits, shape)?) } else { None };
         timings.postprocess = start.elapsed();
@@ -455,13 +455,19 @@ struct Said {
     prefix: Duration,
 }
 
-fn trace_mask(trace: &mut Trace, logits: Option<&[f32]>, shape: [usize; 3]) -> Result<(), Error> {
+/// `no_seg` stands everywhere when the answer had no `[SEG]`.
+fn trace_mask(
+    trace: &mut Trace,
+    logits: Option<&[f32]>,
+    no_seg: f32,
+    shape: [usize; 3],
+) -> Result<(), Error> {
     trace.insert_bytes("mask.empty", vec![u8::from(logits.is_none())])?;
     let constant;
     let logits = match logits {
         Some(logits) => logits,
         None => {
-            constant = vec![NO_SEG_LOGIT; shape.iter().product()];
+            constant = vec![no_seg; shape.iter().product()];
             &constant
         }
     };

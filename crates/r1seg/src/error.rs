@@ -232,8 +232,7 @@ impl Error {
             }
             Self::Config { .. } => "take config.json from the publisher of the weights",
             Self::UnsupportedModel { .. } => {
-                "R1Seg-3D checkpoints are of type lamed_phi3_cross, lamed_llama, lamed_Qwen2 or \
-                 llava_mistral, with a vision_module"
+                "`r1seg models` lists the supported models, with their model_type"
             }
             Self::Safetensors { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",

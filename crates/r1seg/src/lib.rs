@@ -41,7 +41,9 @@ mod error;
 mod memory;
 mod model;
 mod options;
+pub mod registry;
 mod trace;
+mod vision;
 
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
 pub mod convert {

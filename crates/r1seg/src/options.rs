@@ -240,9 +240,9 @@ impl CancelToken {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AskOptions {
-    /// What stands between the image and the question: a space, as trained and evaluated, or
-    /// nothing, as in the published quickstart.
-    pub separator: Separator,
+    /// What stands between the image and the question; absent for the model's own
+    /// ([`ModelConfig::separator`](crate::ModelConfig)).
+    pub separator: Option<Separator>,
     /// The longest answer, in tokens.
     pub max_new_tokens: usize,
     /// How tokens are chosen.
@@ -261,7 +261,7 @@ pub struct AskOptions {
 impl Default for AskOptions {
     fn default() -> Self {
         Self {
-            separator: Separator::Space,
+            separator: None,
             max_new_tokens: 256,
             sampling: Sampling::Greedy,
             first_seg: false,
@@ -276,7 +276,7 @@ impl AskOptions {
     /// Sets what stands between the image and the question.
     #[must_use]
     pub fn with_separator(mut self, separator: Separator) -> Self {
-        self.separator = separator;
+        self.separator = Some(separator);
         self
     }
 

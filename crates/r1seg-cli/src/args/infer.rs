@@ -87,9 +87,11 @@ pub(crate) struct OutputArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum SeparatorArg {
-    /// As trained and evaluated.
+    /// As the model's authors do: a space for R1Seg-3D, nothing for M3D-LaMed.
+    Auto,
+    /// As R1Seg-3D was trained and evaluated, and M3D-LaMed but for captions.
     Space,
-    /// As in the authors' quickstart.
+    /// As in the authors' quickstart, and for captions.
     None,
 }
 
@@ -115,7 +117,7 @@ pub(crate) struct AskArgs {
     )]
     pub(crate) preprocess: Preprocess,
     /// What stands between the image and the question.
-    #[arg(long, default_value = "space", value_enum)]
+    #[arg(long, default_value = "auto", value_enum)]
     pub(crate) separator: SeparatorArg,
     /// Let an answer that begins with [SEG] yield a mask, which the authors' code ignores.
     #[arg(long)]
@@ -160,11 +162,13 @@ impl AskArgs {
         } else {
             Sampling::Random { temperature, top_k: self.top_k, top_p, seed: self.seed }
         };
-        Ok(AskOptions::default()
-            .with_separator(match self.separator {
-                SeparatorArg::Space => Separator::Space,
-                SeparatorArg::None => Separator::None,
-            })
+        let mut options = AskOptions::default();
+        options.separator = match self.separator {
+            SeparatorArg::Auto => None,
+            SeparatorArg::Space => Some(Separator::Space),
+            SeparatorArg::None => Some(Separator::None),
+        };
+        Ok(options
             .with_max_new_tokens(self.max_new_tokens)
             .with_sampling(sampling)
             .with_first_seg(self.first_seg)

@@ -1,0 +1,163 @@
+//! Which models r1seg knows, and how a checkpoint is told to be one of them.
+
+use serde_json::Value;
+
+use crate::Separator;
+
+/// A model of which several sizes and language models are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// R1Seg-3D with a language model.
+    R1Seg3d,
+    /// M3D-LaMed.
+    M3dLamed,
+    /// R1Seg-3D-SAM: R1Seg-3D's mask decoder, prompted with text.
+    R1Seg3dSam,
+    /// SegVol.
+    SegVol,
+    /// M3D-CLIP.
+    M3dClip,
+}
+
+impl Family {
+    /// Its row.
+    pub fn entry(self) -> Option<&'static ModelEntry> {
+        MODELS.iter().find(|entry| entry.family == self)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.entry().map_or("this model", |entry| entry.name)
+    }
+}
+
+/// What a model can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Task {
+    /// In a word or two.
+    pub name: &'static str,
+    /// What stood between the image and such questions in training; absent where a model reads no
+    /// image in its text.
+    pub separator: Option<Separator>,
+    /// A prompt as the authors word it.
+    pub example: &'static str,
+}
+
+/// What r1seg knows about a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelEntry {
+    /// Which one.
+    pub family: Family,
+    /// As its authors call it.
+    pub name: &'static str,
+    /// `model_type` in `config.json`.
+    pub model_types: &'static [&'static str],
+    /// Fields of `config.json` of which one must be given: types alone are shared.
+    pub evidence: &'static [&'static str],
+    /// Repositories on the hub that publish it.
+    pub repositories: &'static [&'static str],
+    /// The subcommand that runs it; absent while r1seg cannot.
+    pub command: Option<&'static str>,
+    /// What it can be asked for.
+    pub tasks: &'static [Task],
+    /// What the authors' repositories say about the use of their work.
+    pub licence: &'static str,
+}
+
+const fn task(name: &'static str, separator: Option<Separator>, example: &'static str) -> Task {
+    Task { name, separator, example }
+}
+
+const NO_LICENCE: &str = "the authors' repository (lihaoqin168/R1Seg-3D) states none: ask them";
+const M3D_LICENCE: &str =
+    "the code (BAAI-DCAI/M3D) comes without a licence file: see the model card";
+const SEGVOL_LICENCE: &str = "MIT (the code, BAAI-DCAI/SegVol): see the model card for the weights";
+
+const SPACE: Option<Separator> = Some(Separator::Space);
+const NOTHING: Option<Separator> = Some(Separator::None);
+
+/// A row for each model.
+pub const MODELS: &[ModelEntry] = &[
+    ModelEntry {
+        family: Family::R1Seg3d,
+        name: "R1Seg-3D",
+        model_types: &["lamed_phi3_cross", "lamed_llama", "lamed_Qwen2", "llava_mistral"],
+        evidence: &["vision_module"],
+        repositories: &["lihao0011/R1Seg-3D-Phi-3-4B", "lihao0011/R1Seg-3D-llama-3-8B"],
+        command: Some("infer"),
+        tasks: &[
+            task("segmentation", SPACE, "Can you segment the liver in this image?"),
+            task("reasoning", SPACE, "Which organ makes bile? Please answer and segment."),
+        ],
+        licence: NO_LICENCE,
+    },
+    ModelEntry {
+        family: Family::M3dLamed,
+        name: "M3D-LaMed",
+        model_types: &["lamed_phi3", "lamed_llama"],
+        evidence: &["vision_tower", "segmentation_module"],
+        repositories: &["GoodBaiBai88/M3D-LaMed-Phi-3-4B", "GoodBaiBai88/M3D-LaMed-Llama-2-7B"],
+        command: Some("infer"),
+        tasks: &[
+            task("report", NOTHING, "Please generate a medical report based on this image."),
+            task("question", SPACE, "Which organ is enlarged?"),
+            task("grounding", SPACE, "Where is liver in this image? Please output the box."),
+            task("region", SPACE, "What is in the region {box}?"),
+            task("segmentation", SPACE, "Can you segment the liver in this image?"),
+        ],
+        licence: M3D_LICENCE,
+    },
+    ModelEntry {
+        family: Family::R1Seg3dSam,
+        name: "R1Seg-3D-SAM",
+        model_types: &["r1seg-3dsam"],
+        evidence: &[],
+        repositories: &["lihao0011/R1Seg-3D-SAM"],
+        command: None,
+        tasks: &[task("segmentation", None, "A computerized tomography of a liver.")],
+        licence: NO_LICENCE,
+    },
+    ModelEntry {
+        family: Family::SegVol,
+        name: "SegVol",
+        model_types: &["segvol"],
+        evidence: &[],
+        repositories: &["BAAI/SegVol"],
+        command: None,
+        tasks: &[task("segmentation", None, "liver")],
+        licence: SEGVOL_LICENCE,
+    },
+    ModelEntry {
+        family: Family::M3dClip,
+        name: "M3D-CLIP",
+        model_types: &["m3d_clip"],
+        evidence: &[],
+        repositories: &["GoodBaiBai88/M3D-CLIP"],
+        command: None,
+        tasks: &[task("retrieval", None, "")],
+        licence: M3D_LICENCE,
+    },
+];
+
+/// The model that a `config.json` describes.
+///
+/// # Errors
+/// What to append to "model_type `x` is not supported".
+pub(crate) fn identify(config: &Value) -> Result<&'static ModelEntry, String> {
+    let model_type = config["model_type"].as_str().unwrap_or_default();
+    let given = |key: &&str| config.get(key).is_some_and(|value| !value.is_null());
+    let of_type = || MODELS.iter().filter(|entry| entry.model_types.contains(&model_type));
+    let fits = |entry: &&ModelEntry| entry.evidence.is_empty() || entry.evidence.iter().any(given);
+    if let Some(entry) = of_type().find(fits) {
+        return Ok(entry);
+    }
+    let missing: Vec<&str> = of_type().flat_map(|entry| entry.evidence.iter().copied()).collect();
+    let hint = match missing.is_empty() {
+        true => String::new(),
+        false => format!(" without {}", missing.join(", ")),
+    };
+    Err(hint)
+}
