@@ -2,9 +2,10 @@
 //! R1Seg-3D.
 
 use r1seg::registry::Family;
+use r1seg::volume::Region;
 use r1seg::{
-    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, FinishReason, Mode, Preprocess,
-    R1SegModel, Recipe, Separator,
+    AskOptions, BoxText, CheckpointSource, DtypeChoice, EncodeOptions, FinishReason, Mode,
+    Preprocess, R1SegModel, Recipe, Separator,
 };
 
 use crate::case::{Expected, M3D_CASES, compare, data, device, encode, load, logits, volume};
@@ -100,4 +101,44 @@ fn refinement_is_refused_by_a_decoder_that_takes_no_masks() {
     let error = R1SegModel::builder(source).device(device()).num_clicks(1).build().unwrap_err();
     assert_eq!(error.code(), "R-ARG-02");
     assert!(error.to_string().contains("M3D-LaMed"), "{error}");
+}
+
+#[test]
+fn a_question_about_a_box_has_the_ids_of_the_authors_text() {
+    for case in M3D_CASES {
+        let model = load(case, DtypeChoice::F32);
+        let about = BoxText { d0: 0.0, h0: 0.34, w0: 0.062, d1: 0.938, h1: 0.5, w1: 0.984 };
+        for (question, text) in [
+            (
+                "What is in {box}?",
+                "What is in <bx_start>[0.0, 0.34, 0.062, 0.938, 0.5, 0.984]<bx_end>?",
+            ),
+            (
+                "Is this liver?",
+                "Is this liver? <bx_start>[0.0, 0.34, 0.062, 0.938, 0.5, 0.984]<bx_end>",
+            ),
+        ] {
+            let images = "<im_patch>".repeat(model.config().mm_projector.num_tokens());
+            let authors = model.tokenizer().encode_raw(&format!("{images} {text}")).unwrap();
+            let ours = model.prompt_about(question, &about, None).unwrap();
+            assert_eq!(ours.ids(), authors, "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_region_of_the_input_is_asked_about_as_its_box() {
+    let model = load("m3d-phi3", DtypeChoice::F32);
+    let study = encode(&model, &volume("m3d-phi3/golden/volume.npy"));
+    let region = Region { start: [2, 21, 32], end: [15, 40, 50] };
+    let options = AskOptions::default().with_region(region);
+    let answer = study.ask_with("What is in {box}?", &options, &mut |_| {}).unwrap();
+    let about = BoxText { d0: 0.125, h0: 0.328, w0: 0.5, d1: 0.875, h1: 0.609, w1: 0.766 };
+    let ids = answer.trace.unwrap().get("input_ids").unwrap().to_vec1::<i64>().unwrap();
+    let expected = model.prompt_about("What is in {box}?", &about, None).unwrap();
+    assert_eq!(ids, expected.ids().iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
+
+    let outside = AskOptions::default().with_region(Region { start: [0; 3], end: [17, 64, 64] });
+    let error = study.ask_with("What is in {box}?", &outside, &mut |_| {}).unwrap_err();
+    assert_eq!(error.code(), "R-BOX-01");
 }

@@ -1,5 +1,6 @@
 //! The seven R1Seg-3D cases in f32: same tokens, same stages, same masks.
 
+use r1seg::volume::Region;
 use r1seg::{AskOptions, DtypeChoice, MaskStatus, Separator};
 
 use crate::case::{Expected, R1SEG_CASES, ask, compare, data, deviation, encode, load, volume};
@@ -87,8 +88,11 @@ fn a_box_in_the_answer_is_parsed() {
     let study = encode(&model, &volume("phi3/golden/volume.npy"));
     let answer = ask(&study, &Expected::read("phi3/golden/case3").prompt);
     assert_eq!(answer.boxes.len(), 1);
-    let voxels = answer.boxes[0].to_voxels([16, 64, 64]);
+    let found = answer.boxes[0];
+    let voxels = found.text.to_voxels([16, 64, 64]);
     assert_eq!((voxels.min, voxels.max), ([2, 21, 32], [14, 39, 49]));
+    // The input is the model's own grid, and the box was made by rounding, not by truncating.
+    assert_eq!(found.region, Some(Region { start: [2, 21, 32], end: [15, 40, 50] }));
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => commands::convert::run(&args, interrupt::install()),
         Command::Verify(args) => commands::verify::run(&args, interrupt::install()),
         Command::Cache(args) => commands::cache::run(&args),
+        Command::Models(args) => commands::models::run(&args),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
     })

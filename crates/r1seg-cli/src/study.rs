@@ -10,7 +10,7 @@ use r1seg::{CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel};
 use crate::args::ModelArgs;
 use crate::exit::{CliError, say};
 use crate::memory;
-use crate::preview::{Picture, Scene, render};
+use crate::preview::{BoxMark, Picture, Scene, render};
 
 /// What reports call a model.
 pub(crate) struct ModelName {
@@ -134,14 +134,20 @@ pub(crate) fn warn(warning: &Warning) {
     say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
 }
 
-/// Draws a volume and its labels.
-pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &str) -> Picture {
+/// Draws a volume, its labels and boxes.
+pub(crate) fn picture(
+    volume: &Volume,
+    labels: &[u8],
+    boxes: &[BoxMark],
+    names: &[String],
+    title: &str,
+) -> Picture {
     let axes = volume.geometry().affine().map(|a| {
         // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
     });
     let (volume, shape) = (volume.voxels(), volume.shape());
-    render(&Scene { volume, shape, axes, labels, names, title })
+    render(&Scene { volume, shape, axes, labels, boxes, names, title })
 }
 
 /// Bytes of a picture as PNG.

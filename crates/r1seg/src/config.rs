@@ -323,7 +323,13 @@ fn family_and_decoder(
         "lamed_llama" => DecoderConfig::llama,
         "lamed_Qwen2" => DecoderConfig::qwen2,
         "llava_mistral" => DecoderConfig::mistral,
-        _ => return Err(unsupported(format!(": {} answers no questions", entry.name))),
+        _ => {
+            let name = entry.name;
+            return Err(unsupported(match entry.command {
+                Some(command) => format!(" here: {name} runs with `r1seg {command}`"),
+                None => format!(" yet: this is {name}"),
+            }));
+        }
     };
     let decoder = adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })?;
     Ok((entry.family, decoder))

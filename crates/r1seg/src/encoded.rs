@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use r1seg_llm::Generated;
 use r1seg_nn::{NoProbe, Probe};
-use r1seg_tokenizer::{Prompt, parse_boxes};
+use r1seg_tokenizer::Prompt;
 use r1seg_volume::intensity::min_max;
 use r1seg_volume::sliding::{Blend, windows};
 use r1seg_volume::{Geometry, Mask, Padding, Placement, Recipe, Region, Volume, Warning, crop};
 
+use crate::boxes::{Sight, check_box};
 use crate::model::{seeded, seg_positions};
 use crate::trace::pack_bits;
 use crate::vision::View;
@@ -187,8 +188,8 @@ impl<'m> EncodedVolume<'m> {
     /// Asks a question, with options, and tells about the progress.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] for an empty question, [`Error::PromptTooLong`],
-    /// [`Error::InvalidOption`], [`Error::Cancelled`], or when the computation fails.
+    /// [`Error::Tokenizer`] for an empty question, [`Error::PromptTooLong`], [`Error::Box`],
+    /// [`Error::NoBoxTokens`], [`Error::InvalidOption`], [`Error::Cancelled`], or when the computation fails.
     pub fn ask_with(
         &self,
         question: &str,
@@ -205,13 +206,32 @@ impl<'m> EncodedVolume<'m> {
                 message: "at least one token is needed".to_string(),
             });
         }
-        let prompt = self.model.prompt(question, options.separator)?;
+        let prompt = match options.region {
+            None => self.model.prompt(question, options.separator)?,
+            Some(region) => {
+                if self.mode == Mode::Sliding {
+                    return Err(Error::InvalidOption {
+                        what: "box",
+                        message: "each window would need a box of its own; use mode resize"
+                            .to_string(),
+                    });
+                }
+                check_box(&self.geometry, region)?;
+                let about = self.sight(None).text_of(region)?;
+                self.model.prompt_about(question, &about, options.separator)?
+            }
+        };
         match &self.views {
             Views::Whole(view) => self.ask_whole(view, &prompt, options, on_event),
             Views::Sliding { voxels, padding, windows } => {
                 self.ask_windows(voxels, padding, windows, &prompt, options, on_event)
             }
         }
+    }
+
+    /// What the model sees: all of the crop, or a window that begins at a cell of it.
+    fn sight(&self, window: Option<[i64; 3]>) -> Sight<'_> {
+        Sight { placement: &self.placement, grid: self.model.config().vit.image_size, window }
     }
 
     fn ask_whole(
@@ -254,7 +274,7 @@ impl<'m> EncodedVolume<'m> {
             postprocess: start.elapsed(),
         };
         Ok(Answer {
-            boxes: parse_boxes(&said.text),
+            boxes: self.sight(None).boxes_in(&said.text),
             text: said.text,
             token_ids: said.generated.token_ids,
             prompt_tokens: prompt.ids().len(),
@@ -354,7 +374,7 @@ impl<'m> EncodedVolume<'m> {
         if let Some(window) =
             answer.windows.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
         {
-            answer.boxes = parse_boxes(&window.text);
+            answer.boxes = self.sight(Some(window.start)).boxes_in(&window.text);
             answer.text = window.text;
             answer.token_ids = window.token_ids;
             answer.finish_reason = window.finish_reason;

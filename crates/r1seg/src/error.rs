@@ -114,6 +114,11 @@ pub enum Error {
          {limit}"
     )]
     PromptTooLong { prompt: usize, images: usize, limit: usize },
+    /// A box that asks about nothing.
+    #[error("{message}")]
+    Box { message: String },
+    #[error("the model's tokenizer has no tokens for boxes (<bx_start>, <bx_end>)")]
+    NoBoxTokens,
     #[error("{what}: {message}")]
     InvalidOption { what: &'static str, message: String },
     #[error("cancelled")]
@@ -157,6 +162,8 @@ impl Error {
             Self::BadChoice { .. } => "R-ARG-01",
             Self::InvalidOption { .. } => "R-ARG-02",
             Self::PromptTooLong { .. } => "R-PRM-01",
+            Self::Box { .. } => "R-BOX-01",
+            Self::NoBoxTokens => "R-BOX-02",
             Self::Cancelled => "R-RUN-01",
             Self::NotEnoughMemory { .. } => "R-MEM-01",
             Self::OutOfMemory(_) => "R-MEM-02",
@@ -182,10 +189,11 @@ impl Error {
             | Self::Safetensors { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } => ErrorKind::Device,
-            Self::BadChoice { .. } | Self::InvalidOption { .. } | Self::UnknownModel { .. } => {
-                ErrorKind::Usage
-            }
-            Self::PromptTooLong { .. } => ErrorKind::BadData,
+            Self::BadChoice { .. }
+            | Self::InvalidOption { .. }
+            | Self::UnknownModel { .. }
+            | Self::NoBoxTokens => ErrorKind::Usage,
+            Self::PromptTooLong { .. } | Self::Box { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::Compute(_) => ErrorKind::Internal,
@@ -238,6 +246,11 @@ impl Error {
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::PromptTooLong { .. } => "shorten the question",
+            Self::Box { .. } => {
+                "`r1seg inspect` shows the shape and the position of the volume, and what the model \
+                 sees of it"
+            }
+            Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => {
                 "free memory or raise the limit of the container; --dtype bf16 halves what f32 \
                  weights need, and --device cuda keeps them on a GPU"

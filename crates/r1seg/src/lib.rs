@@ -33,6 +33,7 @@
 //! research: it is not a medical device.
 
 mod answer;
+mod boxes;
 mod builder;
 mod checkpoint;
 mod config;
@@ -68,6 +69,7 @@ pub mod phantom {
 pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
+pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
 pub use builder::R1SegModelBuilder;
 pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;

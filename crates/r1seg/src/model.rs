@@ -15,7 +15,7 @@ use r1seg_llm::{
 use r1seg_mask_decoder::{MaskHead, PromptKinds, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
-use r1seg_tokenizer::{Prompt, PromptTokenizer};
+use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
@@ -24,7 +24,7 @@ use crate::config::MAX_NUM_CLICKS;
 use crate::vision::{View, Vision};
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
-    Separator, memory,
+    Separator, boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
@@ -202,6 +202,15 @@ impl R1SegModel {
         EncodedVolume::new(self, volume, options)
     }
 
+    /// What stands between the image and a question that is asked with these options.
+    pub fn separator(&self, options: &AskOptions) -> Separator {
+        options.separator.unwrap_or(match options.region {
+            // All models that know boxes were trained with questions about them behind a space.
+            Some(_) => Separator::Space,
+            None => self.config.separator,
+        })
+    }
+
     /// The token ids of a question, as the model reads them. Without a separator, the model's own
     /// ([`ModelConfig::separator`]) stands between the image and the question.
     ///
@@ -209,8 +218,37 @@ impl R1SegModel {
     /// [`Error::Tokenizer`] for an empty question, or [`Error::PromptTooLong`] with the numbers.
     pub fn prompt(&self, question: &str, separator: Option<Separator>) -> Result<Prompt, Error> {
         let separator = separator.unwrap_or(self.config.separator);
+        self.prompt_parts(&[PromptPart::Text(question)], separator)
+    }
+
+    /// [`prompt`](Self::prompt) for a question about a box, which stands at
+    /// [`BOX_PLACEHOLDER`](crate::BOX_PLACEHOLDER) or at its end. Without a separator, a space stands
+    /// in front.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt), and [`Error::NoBoxTokens`].
+    pub fn prompt_about(
+        &self,
+        question: &str,
+        about: &BoxText,
+        separator: Option<Separator>,
+    ) -> Result<Prompt, Error> {
+        check_question(question)?;
+        if self.tokenizer.appended_tokens().iter().any(|token| token.starts_with("<bx_")) {
+            return Err(Error::NoBoxTokens);
+        }
+        let text = about.to_string();
+        let separator = separator.unwrap_or(Separator::Space);
+        self.prompt_parts(&boxes::with_box(question, &text), separator)
+    }
+
+    fn prompt_parts(
+        &self,
+        question: &[PromptPart<'_>],
+        separator: Separator,
+    ) -> Result<Prompt, Error> {
         let images = self.config.mm_projector.num_tokens();
-        let prompt = self.tokenizer.encode_prompt(question, images, separator)?;
+        let prompt = self.tokenizer.encode_prompt_parts(question, images, separator)?;
         let limit = self.config.decoder.max_position_embeddings;
         if prompt.ids().len() >= limit {
             let prompt = prompt.ids().len();

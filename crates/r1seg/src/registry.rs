@@ -1,4 +1,7 @@
 //! Which models r1seg knows, and how a checkpoint is told to be one of them.
+//!
+//! A model of known parts is a row here, an arm of `Rules` in `config.rs` (or a config of its own),
+//! a key map in `checkpoint/keys.rs`, and a recorded case in `tests/data`.
 
 use serde_json::Value;
 
@@ -160,4 +163,53 @@ pub(crate) fn identify(config: &Value) -> Result<&'static ModelEntry, String> {
         false => format!(" without {}", missing.join(", ")),
     };
     Err(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_told_by_its_type_and_its_fields() {
+        for entry in MODELS {
+            for model_type in entry.model_types {
+                let fields = match entry.evidence {
+                    [] => &[""][..],
+                    fields => fields,
+                };
+                for field in fields {
+                    let config = json!({"model_type": model_type, *field: "given"});
+                    let found = identify(&config).map(|found| found.family);
+                    assert_eq!(found, Ok(entry.family), "{model_type} with {field}");
+                }
+            }
+        }
+        let shared = json!({"model_type": "lamed_llama", "vision_module": null});
+        assert_eq!(
+            identify(&shared),
+            Err(" without vision_module, vision_tower, segmentation_module".to_string())
+        );
+        assert_eq!(identify(&json!({"model_type": "gpt2"})), Err(String::new()));
+        assert_eq!(identify(&json!([])), Err(String::new()));
+    }
+
+    #[test]
+    fn every_published_name_belongs_to_one_row() {
+        for (alias, repository) in r1seg_hub::ALIASES {
+            let rows = MODELS.iter().filter(|entry| entry.repositories.contains(repository));
+            assert_eq!(rows.count(), 1, "{alias}");
+        }
+        let known: usize = MODELS.iter().map(|entry| entry.repositories.len()).sum();
+        assert_eq!(known, r1seg_hub::ALIASES.len());
+    }
+
+    #[test]
+    fn every_family_has_one_row() {
+        for entry in MODELS {
+            assert_eq!(entry.family.entry(), Some(entry));
+            assert_eq!(entry.family.name(), entry.name);
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
 
+use super::boxes::BoxArgs;
 use super::{ModelArgs, VolumeArgs};
 use crate::exit::CliError;
 
@@ -24,6 +25,8 @@ pub(crate) struct InferArgs {
     #[arg(short, long, value_name = "TEXT|@FILE|-", required = true)]
     pub(crate) prompt: Vec<OsString>,
     #[command(flatten)]
+    pub(crate) about: BoxArgs,
+    #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -38,6 +41,7 @@ Examples:
   r1seg infer -m R1Seg-3D-Phi-3-4B -i ct.nii.gz -p \"Can you segment the liver in this image?\"
   r1seg infer -i ct.nii.gz -p @questions.txt -o results   (with R1SEG_MODEL set)
   r1seg infer -i array.npy --spacing 5,0.8,0.8 -p \"Which organ makes bile? Please segment it.\"
+  r1seg infer -m M3D-LaMed-Phi-3-4B -i ct.nii.gz --box 41,60,9,88,121,17 -p \"What is in {box}?\"
   zcat ct.nii.gz | r1seg infer -i - -p \"Please segment the spleen.\" --mask - > mask.nii.gz
 
 Answers go to standard output; of several prompts each begins with its number: [1], [2].
