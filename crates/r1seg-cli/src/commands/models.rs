@@ -65,16 +65,16 @@ impl Model {
         writeln!(out, "{} (r1seg {})", self.name, self.command)?;
         let names: Vec<&str> =
             self.published.iter().map(|p| p.alias.unwrap_or(p.repository)).collect();
-        writeln!(out, "  published   {}", names.join(", "))?;
+        writeln!(out, "  published     {}", names.join(", "))?;
         let fields = match self.config_fields {
             [] => String::new(),
-            fields => format!(", with {}", fields.join(" or ")),
+            fields => format!(" (with {} in config.json)", fields.join(" or ")),
         };
-        writeln!(out, "  model_type  {}{fields}", self.model_types.join(", "))?;
+        writeln!(out, "  model_type    {}{fields}", self.model_types.join(", "))?;
         for task in &self.tasks {
-            writeln!(out, "  {:<11} {}", task.name, task.example)?;
+            writeln!(out, "  {:<13} {}", task.name, task.example)?;
         }
-        writeln!(out, "  licence     {}", self.licence)
+        writeln!(out, "  licence       {}", self.licence)
     }
 }
 

@@ -83,7 +83,16 @@ pub(super) fn draw(
     counts: &[u64; 256],
 ) {
     let height = area.height - NOTES * NOTE_HEIGHT;
-    let mut entries = entries(scene.names, !field.labels.is_empty(), counts);
+    let mut names = scene.names.to_vec();
+    // A label with a box and no voxels is not missing.
+    for mark in field.boxes.iter().filter(|mark| counts[usize::from(mark.label)] == 0) {
+        names
+            .iter_mut()
+            .skip(usize::from(mark.label).saturating_sub(1))
+            .take(1)
+            .for_each(String::clear);
+    }
+    let mut entries = entries(&names, !field.labels.is_empty(), counts);
     if !field.boxes.is_empty() && field.labels.is_empty() {
         entries.clear();
     }
