@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use r1seg::volume::{ReadOptions, Volume, read};
 use r1seg::{
     Answer, AskOptions, CheckpointSource, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume,
-    Preprocess, R1SegModel, Recipe, Separator, Trace,
+    MaskStatus, Preprocess, R1SegModel, Recipe, Separator, Trace,
 };
 
 /// Every stage's largest deviation, in units of the reference's largest magnitude. The recorded
@@ -17,6 +17,25 @@ pub(crate) const F32_TOLERANCE: f32 = 1e-4;
 
 pub(crate) const R1SEG_CASES: [&str; 7] =
     ["phi3", "phi3-clicks", "phi3-longrope", "llama3", "llama31", "qwen2", "mistral"];
+
+/// Recorded stages that are compared number by number; a case records those that it reached.
+const STAGES: [&str; 13] = [
+    "vit.block_0",
+    "vit.features",
+    "projector.features",
+    "llm.prefill_hidden_last",
+    "llm.prefill_logits_last",
+    "llm.step_logits",
+    "seg.image_embedding",
+    "seg.prompt_embedding",
+    "seg.dense_pe_sample",
+    "seg.iou_multimask",
+    "seg.low_res_logits_0",
+    "seg.low_res_logits_1",
+    "seg.low_res_logits_2",
+];
+
+pub(crate) const M3D_CASES: [&str; 2] = ["m3d-phi3", "m3d-llama2"];
 
 pub(crate) fn data(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
@@ -109,8 +128,48 @@ pub(crate) fn assert_same_mask(expected: &[bool], logits: &[f32], what: &str) {
     let largest = logits.iter().fold(0f32, |m, v| m.max(v.abs()));
     assert_eq!(expected.len(), logits.len());
     for (i, (&expected, &logit)) in expected.iter().zip(logits).enumerate() {
+        // Where all are the constant of an answer without [SEG], `largest` may be infinite.
         if logit.abs() >= F32_TOLERANCE * largest {
             assert_eq!(logit > 0.0, expected, "{what}: voxel {i} has logit {logit}");
         }
     }
+}
+
+/// Asks what a recorded case asked, and compares tokens, words, every recorded stage and the mask.
+/// Returns how many stages were compared.
+pub(crate) fn compare(study: &EncodedVolume<'_>, what: &str) -> usize {
+    let expected = Expected::read(what);
+    let answer = ask(study, &expected.prompt);
+    let trace = answer.trace.as_ref().unwrap();
+    for ids in ["input_ids", "output_ids"] {
+        let got = trace.get(ids).unwrap().to_vec1::<i64>().unwrap();
+        assert_eq!(got, expected.ids(ids), "{what}: {ids}");
+    }
+    assert_eq!(answer.text, expected.text, "{what}");
+    let mut compared = 0;
+    for stage in STAGES {
+        let Some(reference) = expected.tensors.get(stage) else { continue };
+        let got = trace.get(stage).unwrap_or_else(|| panic!("{what}: no {stage}"));
+        let deviation = deviation(got, reference);
+        assert!(deviation <= F32_TOLERANCE, "{what}: {stage} deviates by {deviation:e}");
+        compared += 1;
+    }
+    let empty = expected.tensors["mask.empty"].to_vec1::<u8>().unwrap() == [1];
+    assert_eq!(answer.mask.is_none(), empty, "{what}");
+    assert_eq!(answer.status() == MaskStatus::NotFound, empty, "{what}");
+    let logits = logits(trace);
+    assert_same_mask(&unpack_bits(&expected.tensors["mask.packed"]), &logits, what);
+    if let Some(sample) = expected.tensors.get("mask.logit_sample") {
+        let sample = sample.to_vec1::<f32>().unwrap();
+        let largest = sample.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (&index, reference) in expected.ids("mask.logit_index").iter().zip(&sample) {
+            let got = logits[usize::try_from(index).unwrap()];
+            assert!((got - reference).abs() <= F32_TOLERANCE * largest, "{what}: voxel {index}");
+        }
+    }
+    if let Some(mask) = &answer.mask {
+        let on_input: Vec<bool> = mask.data().iter().map(|&v| v == 1).collect();
+        assert_eq!(on_input, logits.iter().map(|&v| v > 0.0).collect::<Vec<_>>(), "{what}");
+    }
+    compared
 }

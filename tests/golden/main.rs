@@ -7,6 +7,7 @@
 mod case;
 mod checkpoint;
 mod half_precision;
+mod m3d;
 mod phantom;
 mod quantised;
 mod r1seg;

@@ -1,27 +1,9 @@
 //! The seven R1Seg-3D cases in f32: same tokens, same stages, same masks.
 
+use r1seg::volume::Region;
 use r1seg::{AskOptions, DtypeChoice, MaskStatus, Separator};
 
-use crate::case::{
-    Expected, F32_TOLERANCE, R1SEG_CASES, ask, assert_same_mask, data, deviation, encode, load,
-    logits, unpack_bits, volume,
-};
-
-/// Recorded stages that are compared number by number; a case records those that it reached.
-const STAGES: [&str; 12] = [
-    "vit.block_0",
-    "vit.features",
-    "projector.features",
-    "llm.prefill_hidden_last",
-    "llm.prefill_logits_last",
-    "llm.step_logits",
-    "seg.prompt_embedding",
-    "seg.dense_pe_sample",
-    "seg.iou_multimask",
-    "seg.low_res_logits_0",
-    "seg.low_res_logits_1",
-    "seg.low_res_logits_2",
-];
+use crate::case::{Expected, R1SEG_CASES, ask, compare, data, deviation, encode, load, volume};
 
 fn check(case: &str) {
     let model = load(case, DtypeChoice::F32);
@@ -29,37 +11,7 @@ fn check(case: &str) {
     let study = encode(&model, &volume);
     let mut compared = 0;
     for n in 0..5 {
-        let what = format!("{case} case {n}");
-        let expected = Expected::read(&format!("{case}/golden/case{n}"));
-        let answer = ask(&study, &expected.prompt);
-        let trace = answer.trace.as_ref().unwrap();
-        for ids in ["input_ids", "output_ids"] {
-            let got = trace.get(ids).unwrap().to_vec1::<i64>().unwrap();
-            assert_eq!(got, expected.ids(ids), "{what}: {ids}");
-        }
-        assert_eq!(answer.text, expected.text, "{what}");
-        for stage in STAGES {
-            let Some(reference) = expected.tensors.get(stage) else { continue };
-            let got = trace.get(stage).unwrap_or_else(|| panic!("{what}: no {stage}"));
-            let deviation = deviation(got, reference);
-            assert!(deviation <= F32_TOLERANCE, "{what}: {stage} deviates by {deviation:e}");
-            compared += 1;
-        }
-        let empty = expected.tensors["mask.empty"].to_vec1::<u8>().unwrap() == [1];
-        assert_eq!(answer.mask.is_none(), empty, "{what}");
-        assert_eq!(answer.status() == MaskStatus::NotFound, empty, "{what}");
-        let logits = logits(trace);
-        assert_same_mask(&unpack_bits(&expected.tensors["mask.packed"]), &logits, &what);
-        let sample = expected.tensors["mask.logit_sample"].to_vec1::<f32>().unwrap();
-        let largest = sample.iter().fold(0f32, |m, v| m.max(v.abs()));
-        for (&index, reference) in expected.ids("mask.logit_index").iter().zip(&sample) {
-            let got = logits[usize::try_from(index).unwrap()];
-            assert!((got - reference).abs() <= F32_TOLERANCE * largest, "{what}: voxel {index}");
-        }
-        if let Some(mask) = &answer.mask {
-            let on_input: Vec<bool> = mask.data().iter().map(|&v| v == 1).collect();
-            assert_eq!(on_input, logits.iter().map(|&v| v > 0.0).collect::<Vec<_>>(), "{what}");
-        }
+        compared += compare(&study, &format!("{case}/golden/case{n}"));
     }
     // 6 language stages in all five cases, 4 of the mask in the two that have one; the refinement
     // case records two more passes in each of these.
@@ -136,8 +88,11 @@ fn a_box_in_the_answer_is_parsed() {
     let study = encode(&model, &volume("phi3/golden/volume.npy"));
     let answer = ask(&study, &Expected::read("phi3/golden/case3").prompt);
     assert_eq!(answer.boxes.len(), 1);
-    let voxels = answer.boxes[0].to_voxels([16, 64, 64]);
+    let found = answer.boxes[0];
+    let voxels = found.text.to_voxels([16, 64, 64]);
     assert_eq!((voxels.min, voxels.max), ([2, 21, 32], [14, 39, 49]));
+    // The input is the model's own grid, and the box was made by rounding, not by truncating.
+    assert_eq!(found.region, Some(Region { start: [2, 21, 32], end: [15, 40, 50] }));
 }
 
 #[test]

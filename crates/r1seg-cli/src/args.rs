@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+mod boxes;
 mod checkpoint;
 mod infer;
 mod inspect;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Inspect(Box<InspectArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
+    /// List the models that r1seg runs: their tasks, prompts, published names and licence.
+    Models(ModelsArgs),
     /// Download a published model, checked by its hashes, into the cache that Python shares.
     #[cfg(feature = "hub")]
     Download(DownloadArgs),
@@ -131,6 +134,13 @@ pub(crate) struct DemoArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Print them as a JSON array.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

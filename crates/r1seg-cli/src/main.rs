@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Cache(args) => commands::cache::run(&args),
         #[cfg(not(feature = "hub"))]
         Command::Download(_) | Command::Cache(_) => Err(names::without_hub("no such command")),
+        Command::Models(args) => commands::models::run(&args),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
     })

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::study::ModelName;
 pub(crate) use answer::AnswerReport;
-pub(crate) use answer::ms;
 use answer::{Said, TimingsMs};
+pub(crate) use answer::{corners, ms};
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA_VERSION: u32 = 1;
@@ -28,6 +28,8 @@ pub(crate) struct Report {
     separator: &'static str,
     first_seg: bool,
     abstain: bool,
+    /// That the prompts are about: the first and the last voxel, (i, j, k).
+    asked_box: Option<[[usize; 3]; 2]>,
     input: Input,
     /// The one answer once more, where there is one only.
     #[serde(flatten)]
@@ -154,12 +156,10 @@ pub(crate) fn new(
         device: model.device_name(),
         sampling: sampling(&options.sampling),
         max_new_tokens: options.max_new_tokens,
-        separator: match options.separator {
-            Separator::Space => "space",
-            Separator::None => "none",
-        },
+        separator: separator_name(model.separator(options)),
         first_seg: options.first_seg,
         abstain: options.abstain,
+        asked_box: options.region.map(corners),
         input: Input {
             path: origin.path.clone(),
             sha256: origin.sha256.clone(),
@@ -178,12 +178,12 @@ pub(crate) fn new(
             effective_resolution_mm: study.effective_resolution_mm(),
         },
         only: match answers {
-            [(prompt, answer)] => Some(Said::new(prompt, answer, grid)),
+            [(prompt, answer)] => Some(Said::new(prompt, answer, grid, origin.geometry)),
             _ => None,
         },
         answers: answers
             .iter()
-            .map(|(prompt, answer)| AnswerReport::new(prompt, answer, grid))
+            .map(|(prompt, answer)| AnswerReport::new(prompt, answer, grid, origin.geometry))
             .collect(),
         masks: Vec::new(),
         timings_ms: TimingsMs::new(model.load_time(), origin.io, answers),
@@ -191,6 +191,14 @@ pub(crate) fn new(
         peak_vram_mb: None,
         warnings: Vec::new(),
         research_use_only: true,
+    }
+}
+
+/// As `--separator` spells it.
+pub(crate) fn separator_name(separator: Separator) -> &'static str {
+    match separator {
+        Separator::Space => "space",
+        Separator::None => "none",
     }
 }
 

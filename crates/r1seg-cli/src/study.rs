@@ -8,7 +8,7 @@ use r1seg::{CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, R1Seg
 
 use crate::args::ModelArgs;
 use crate::exit::{CliError, say};
-use crate::preview::{Picture, Scene, render};
+use crate::preview::{BoxMark, Picture, Scene, render};
 use crate::{memory, names};
 
 /// What reports call a model.
@@ -154,14 +154,20 @@ pub(crate) fn warn(warning: &Warning) {
     say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
 }
 
-/// Draws a volume and its labels.
-pub(crate) fn picture(volume: &Volume, labels: &[u8], names: &[String], title: &str) -> Picture {
+/// Draws a volume, its labels and boxes.
+pub(crate) fn picture(
+    volume: &Volume,
+    labels: &[u8],
+    boxes: &[BoxMark],
+    names: &[String],
+    title: &str,
+) -> Picture {
     let axes = volume.geometry().affine().map(|a| {
         // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
     });
     let (volume, shape) = (volume.voxels(), volume.shape());
-    render(&Scene { volume, shape, axes, labels, names, title })
+    render(&Scene { volume, shape, axes, labels, boxes, names, title })
 }
 
 /// Bytes of a picture as PNG.

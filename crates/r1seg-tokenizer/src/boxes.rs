@@ -1,9 +1,11 @@
-//! Boxes in an answer's text.
+//! Boxes in the texts of answers and questions.
 //!
 //! The models write `<bx_start>[d0, h0, w0, d1, h1, w1]<bx_end>`, each number an index divided by
 //! the volume's size and rounded to three digits, the upper corner inclusive. The reference finds
 //! it with the pattern `\[n, n, n, n, n, n\]`, `n = [-+]?\d*\.\d+|[-+]?\d+`
 //! (`LaMed/src/utils`, `Bench/eval/eval_pos.py` of M3D), and so does the scanner here.
+
+use std::fmt;
 
 /// A box as the model wrote it: fractions of the volume along `D`, `H`, `W`.
 ///
@@ -65,6 +67,39 @@ impl BoxText {
             std::array::from_fn(|axis| (corner[axis] * size[axis] as f64) as i64)
         };
         VoxelBox { min: scale(self.min()), max: scale(self.max()) }
+    }
+
+    /// The box of indices that the numbers were made of on a volume of `size` voxels `[D, H, W]`:
+    /// what [`BoxText::of`] undoes, for all sizes up to 500. [`BoxText::to_voxels`] truncates as the
+    /// reference does, and is one index lower wherever three digits rounded down.
+    #[must_use]
+    pub fn to_indices(&self, size: [usize; 3]) -> VoxelBox {
+        let scale = |corner: [f64; 3]| {
+            std::array::from_fn(|axis| (corner[axis] * size[axis] as f64).round() as i64)
+        };
+        VoxelBox { min: scale(self.min()), max: scale(self.max()) }
+    }
+
+    /// A box as the models were trained to read and write it: indices `[D, H, W]` over the size of
+    /// the volume, rounded to three digits as Python's `round` does; both corners are inside.
+    #[must_use]
+    pub fn of(voxels: VoxelBox, size: [usize; 3]) -> Self {
+        let fraction = |index: i64, axis: usize| {
+            let exact = index as f64 / size[axis].max(1) as f64;
+            // Printing rounds the exact binary number, ties to even; so does Python.
+            format!("{exact:.3}").parse().unwrap_or(exact)
+        };
+        let [d0, h0, w0] = [0, 1, 2].map(|axis| fraction(voxels.min[axis], axis));
+        let [d1, h1, w1] = [0, 1, 2].map(|axis| fraction(voxels.max[axis], axis));
+        Self { d0, h0, w0, d1, h1, w1 }
+    }
+}
+
+/// As Python prints a list of floats.
+impl fmt::Display for BoxText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { d0, h0, w0, d1, h1, w1 } = self;
+        write!(f, "[{d0:?}, {h0:?}, {w0:?}, {d1:?}, {h1:?}, {w1:?}]")
     }
 }
 
@@ -190,6 +225,28 @@ mod tests {
     fn box_truncates_in_double_precision() {
         let found = parse_boxes("[0.58, -0.5, 0, 1, 1, 1]")[0];
         assert_eq!(found.to_voxels([50, 9, 9]), VoxelBox { min: [28, -4, 0], max: [50, 9, 9] });
+    }
+
+    #[test]
+    fn box_of_indices_is_printed_as_python_does() {
+        // python3: [round(i / s, 3) for i, s in zip([0, 7, 16, 31, 255, 105], [32, 256, 256] * 2)]
+        let voxels = VoxelBox { min: [0, 7, 16], max: [31, 255, 105] };
+        let text = BoxText::of(voxels, [32, 256, 256]);
+        assert_eq!(text.to_string(), "[0.0, 0.027, 0.062, 0.969, 0.996, 0.41]");
+        assert_eq!(parse_boxes(&text.to_string()), [text]);
+        // Truncated, 105 becomes 104.
+        assert_eq!(text.to_indices([32, 256, 256]), voxels);
+        assert_eq!(text.to_voxels([32, 256, 256]).max[2], 104);
+    }
+
+    #[test]
+    fn every_index_survives_its_three_digits() {
+        for size in [1, 16, 24, 32, 64, 256, 500] {
+            for index in 0..size as i64 {
+                let voxels = VoxelBox { min: [index; 3], max: [index; 3] };
+                assert_eq!(BoxText::of(voxels, [size; 3]).to_indices([size; 3]), voxels);
+            }
+        }
     }
 
     #[test]

@@ -111,6 +111,17 @@ pub(crate) fn apply(a: &Affine, ijk: [f64; 3]) -> [f64; 3] {
     std::array::from_fn(|n| a[n][0] * ijk[0] + a[n][1] * ijk[1] + a[n][2] * ijk[2] + a[n][3])
 }
 
+/// The voxel index at a position in the world, by Cramer's rule; what [`apply`] undoes.
+pub(crate) fn invert(a: &Affine, mm: [f64; 3]) -> [f64; 3] {
+    let from_origin: [f64; 3] = std::array::from_fn(|n| mm[n] - a[n][3]);
+    let whole = determinant(a);
+    std::array::from_fn(|column| {
+        let mut replaced = *a;
+        (0..3).for_each(|row| replaced[row][column] = from_origin[row]);
+        determinant(&replaced) / whole
+    })
+}
+
 /// The largest angle, in degrees, between a voxel axis and the axis of the world that it follows.
 pub(crate) fn obliquity_degrees(a: &Affine) -> f64 {
     let (codes, zooms) = (axis_codes(a), zooms(a));

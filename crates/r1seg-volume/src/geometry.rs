@@ -181,6 +181,12 @@ impl Geometry {
         Some(affine::apply(self.affine.as_ref()?, ijk))
     }
 
+    /// The voxel index `(i, j, k)` at a position in the world (RAS+ mm), which need not be whole nor
+    /// inside; `None` without an affine.
+    pub fn voxel_at_mm(&self, mm: [f64; 3]) -> Option<[f64; 3]> {
+        Some(affine::invert(self.affine.as_ref()?, mm))
+    }
+
     /// The NIfTI fields that the header of a mask repeats, if the volume came from NIfTI.
     pub fn nifti(&self) -> Option<&NiftiFields> {
         self.nifti.as_ref()

@@ -29,8 +29,7 @@ impl Placement {
 
     /// Shape of the prepared grid.
     pub fn shape(&self) -> [usize; 3] {
-        let [d, h, w] = self.region.shape();
-        if self.swapped { [d, w, h] } else { [d, h, w] }
+        self.swap(self.region.shape())
     }
 
     /// A mask on the volume's grid from `logits` on a grid of shape `from`, which covers the
@@ -52,11 +51,58 @@ impl Placement {
         paste(&mask, self.region, self.volume_shape)
     }
 
+    /// The voxels of the volume behind cells of a model grid of shape `grid`, which covers the
+    /// prepared grid. Both are whole: a voxel that a cell only touches is a part of it.
+    pub fn from_cells(&self, cells: Region, grid: [usize; 3]) -> Region {
+        let shape = self.shape();
+        let start = std::array::from_fn(|n| cells.start[n] * shape[n] / grid[n].max(1));
+        let end = std::array::from_fn(|n| {
+            (cells.end[n] * shape[n]).div_ceil(grid[n].max(1)).min(shape[n])
+        });
+        let [start, end] = [start, end].map(|corner| self.swap(corner));
+        let first = self.region.start;
+        Region {
+            start: std::array::from_fn(|n| first[n] + start[n]),
+            end: std::array::from_fn(|n| first[n] + end[n]),
+        }
+    }
+
+    /// The cells of a model grid of shape `grid` that a part of the volume falls on: those that
+    /// sample it when a mask is resized to that grid as the authors do (`nearest`: the voxel at
+    /// `floor(cell * shape / grid)`), or the one that holds it where it is thinner than a cell.
+    /// `None` where nothing of it is in the crop.
+    pub fn to_cells(&self, region: Region, grid: [usize; 3]) -> Option<Region> {
+        let (mut start, mut end) = ([0; 3], [0; 3]);
+        for n in 0..3 {
+            let crop = (self.region.start[n], self.region.end[n]);
+            (start[n], end[n]) = (region.start[n].max(crop.0), region.end[n].min(crop.1));
+            if end[n] <= start[n] {
+                return None;
+            }
+            (start[n], end[n]) = (start[n] - crop.0, end[n] - crop.0);
+        }
+        let ([start, end], shape) = ([start, end].map(|corner| self.swap(corner)), self.shape());
+        let mut cells = Region { start, end };
+        for n in 0..3 {
+            cells.start[n] = (start[n] * grid[n]).div_ceil(shape[n]);
+            cells.end[n] = (end[n] * grid[n]).div_ceil(shape[n]);
+            if cells.end[n] <= cells.start[n] {
+                cells.start[n] = start[n] * grid[n] / shape[n];
+                cells.end[n] = cells.start[n] + 1;
+            }
+        }
+        Some(cells)
+    }
+
+    /// From the axes of the prepared grid to those of the volume, or back.
+    fn swap(&self, [d, a, b]: [usize; 3]) -> [usize; 3] {
+        if self.swapped { [d, b, a] } else { [d, a, b] }
+    }
+
     /// Millimetres of the body behind one cell of a model grid `to`, along D, H and W of the volume.
     /// The model cannot see finer detail. `None` where the spacing is not known.
     pub fn effective_resolution_mm(&self, geometry: &Geometry, to: [usize; 3]) -> Option<[f64; 3]> {
-        let [d, h, w] = to;
-        let to = if self.swapped { [d, w, h] } else { [d, h, w] };
+        let to = self.swap(to);
         let (spacing, crop) = (geometry.spacing_mm()?, self.region.shape());
         Some(std::array::from_fn(|n| spacing[n] * crop[n] as f64 / to[n] as f64))
     }
@@ -108,6 +154,68 @@ mod tests {
         assert_eq!(mask.iter().filter(|v| **v == 1).count(), 2 * 4 * 6);
         assert_eq!(mask[(8 + 2) * 12 + 3], 1);
         assert!(placement.mask_from_crop(vec![0; 3]).is_err());
+    }
+
+    /// The cells whose sample lies in a mask of the region, found by resizing that mask.
+    fn sampled(placement: &Placement, region: Region, grid: [usize; 3]) -> Option<Region> {
+        let shape = placement.shape();
+        let inside = |n: usize, cell: usize| {
+            let voxel = placement.region.start[n] + cell * shape[n] / grid[n];
+            (region.start[n]..region.end[n]).contains(&voxel)
+        };
+        let mut cells = Region { start: [0; 3], end: [0; 3] };
+        for n in 0..3 {
+            cells.start[n] = (0..grid[n]).find(|cell| inside(n, *cell))?;
+            cells.end[n] = (0..grid[n]).rfind(|cell| inside(n, *cell))? + 1;
+        }
+        Some(cells)
+    }
+
+    #[test]
+    fn cells_of_a_box_are_those_that_a_resized_mask_has() {
+        let crop = Region { start: [3, 5, 7], end: [43, 69, 60] };
+        let placement = Placement::new([50, 80, 70], crop, false);
+        for grid in [[8, 16, 16], [40, 64, 53], [80, 100, 90]] {
+            for (low, high) in [(0, 20), (9, 10), (3, 43), (30, 41)] {
+                let region = Region { start: [3 + low, 5 + low, 7 + low], end: [3 + high; 3] };
+                let region = Region { end: region.end.map(|n| n + 4), ..region };
+                let cells = placement.to_cells(region, grid).unwrap();
+                if let Some(sampled) = sampled(&placement, region, grid) {
+                    assert_eq!(cells, sampled, "{region:?} on {grid:?}");
+                }
+                // Back again, no voxel of the crop is lost but less than a cell at an edge.
+                let back = placement.from_cells(cells, grid);
+                for n in 0..3 {
+                    let cell = placement.shape()[n].div_ceil(grid[n]);
+                    let region =
+                        (region.start[n].max(crop.start[n]), region.end[n].min(crop.end[n]));
+                    assert!(back.start[n].abs_diff(region.0) <= cell, "{back:?}");
+                    assert!(back.end[n].abs_diff(region.1) <= cell, "{back:?}");
+                    assert!(crop.start[n] <= back.start[n] && back.end[n] <= crop.end[n]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_box_thinner_than_a_cell_has_one_and_one_outside_of_the_crop_has_none() {
+        let crop = Region { start: [10, 0, 0], end: [110, 10, 10] };
+        let placement = Placement::new([120, 10, 10], crop, false);
+        let cells = |d: usize| {
+            let region = Region { start: [d, 0, 0], end: [d + 1, 10, 10] };
+            placement.to_cells(region, [10, 10, 10]).map(|cells| (cells.start[0], cells.end[0]))
+        };
+        assert_eq!((cells(10), cells(11), cells(109)), (Some((0, 1)), Some((0, 1)), Some((9, 10))));
+        assert_eq!((cells(9), cells(110)), (None, None));
+    }
+
+    #[test]
+    fn boxes_follow_swapped_axes() {
+        let placement = Placement::new([4, 8, 12], Region::whole([4, 8, 12]), true);
+        let region = Region { start: [1, 2, 3], end: [2, 4, 9] };
+        let cells = placement.to_cells(region, [4, 12, 8]).unwrap();
+        assert_eq!(cells, Region { start: [1, 3, 2], end: [2, 9, 4] });
+        assert_eq!(placement.from_cells(cells, [4, 12, 8]), region);
     }
 
     #[test]

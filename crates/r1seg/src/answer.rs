@@ -6,7 +6,7 @@ pub use r1seg_llm::FinishReason;
 pub use r1seg_tokenizer::{BoxText, VoxelBox};
 use r1seg_volume::Mask;
 
-use crate::Trace;
+use crate::{AnswerBox, Trace};
 
 /// An answer in words, with a mask where the model said `[SEG]`.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct Answer {
     /// The mask on the grid of the input volume; absent when the model said no `[SEG]`.
     pub mask: Option<Mask>,
     /// Boxes in the answer's text.
-    pub boxes: Vec<BoxText>,
+    pub boxes: Vec<AnswerBox>,
     /// Answers per window, in sliding mode.
     pub windows: Vec<WindowAnswer>,
     /// How long each stage took.
@@ -124,7 +124,7 @@ pub struct Timings {
     pub prefill: Duration,
     /// The tokens after the first.
     pub decode: Duration,
-    /// Mask decoder and its refinement.
+    /// Mask decoder and its refinement, and the encoder that only it reads when that runs first.
     pub mask: Duration,
     /// Logits to a mask on the input's grid.
     pub postprocess: Duration,

@@ -8,16 +8,23 @@ use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{CheckpointSource, Error, Variant};
+use crate::checkpoint::{KeyMap, M3D_LAMED, R1SEG_3D};
+use crate::registry::{self, Family};
+use crate::{CheckpointSource, Error, Separator};
 
-/// The fields of R1Seg-3D in `config.json`; those of the language model are read by `r1seg-llm`.
+/// The fields of R1Seg-3D and M3D-LaMed in `config.json`; those of the language model are read by
+/// `r1seg-llm`.
 ///
 /// The depth of the vision transformer is in no published config.json: the defaults are those of
-/// the authors' `R1Seg3DSAM_Config`.
+/// the authors' `R1Seg3DSAM_Config`, and M3D's constants.
 #[derive(Debug, Clone, Deserialize)]
 struct Fields {
-    #[serde(default = "default_img_size")]
+    /// R1Seg-3D's name for it.
+    #[serde(default = "default_image_size")]
     img_size: [usize; 3],
+    /// M3D-LaMed's.
+    #[serde(default = "default_image_size")]
+    image_size: [usize; 3],
     #[serde(default = "default_patch_size")]
     patch_size: [usize; 3],
     #[serde(default = "one")]
@@ -42,9 +49,14 @@ struct Fields {
     #[serde(default = "two")]
     proj_pooling_size: usize,
     seg_token_id: Option<u32>,
+    /// R1Seg-3D's code ignores these two.
+    #[serde(default)]
+    vision_select_layer: Value,
+    #[serde(default)]
+    vision_select_feature: Value,
 }
 
-fn default_img_size() -> [usize; 3] {
+fn default_image_size() -> [usize; 3] {
     [32, 256, 256]
 }
 fn default_patch_size() -> [usize; 3] {
@@ -87,8 +99,12 @@ pub(crate) const MAX_NUM_CLICKS: usize = 64;
 pub struct ModelConfig {
     /// `model_type`, as published.
     pub model_type: String,
-    /// The vision transformer.
+    /// Which of the models it is.
+    pub family: Family,
+    /// The vision transformer that the language model reads.
     pub vit: Vit3dConfig,
+    /// The mask decoder's own, where it has one.
+    pub mask_vit: Option<Vit3dConfig>,
     /// Image embeddings to visual tokens.
     pub mm_projector: MmProjectorConfig,
     /// The mask decoder.
@@ -101,6 +117,59 @@ pub struct ModelConfig {
     pub seg_token_id: Option<u32>,
     /// Ids that end an answer.
     pub eos_token_ids: Vec<u32>,
+    /// What stands between the image and a question unless a caller says otherwise.
+    pub separator: Separator,
+    /// The logit of all voxels when an answer has no `[SEG]`.
+    pub no_seg_logit: f32,
+    pub(crate) keys: &'static KeyMap,
+}
+
+/// Where the families differ.
+struct Rules {
+    image_size: [usize; 3],
+    /// Whether the mask decoder has an encoder of its own, and the other one a class token.
+    two_encoders: bool,
+    prompts: PromptKinds,
+    num_clicks: usize,
+    separator: Separator,
+    no_seg_logit: f32,
+    keys: &'static KeyMap,
+}
+
+impl Rules {
+    fn of(family: Family, fields: &Fields) -> Result<Self, String> {
+        match family {
+            Family::R1Seg3d => Ok(Self {
+                image_size: fields.img_size,
+                two_encoders: false,
+                prompts: PromptKinds::Masks,
+                num_clicks: fields.num_clicks,
+                separator: Separator::Space,
+                no_seg_logit: -1000.0,
+                keys: &R1SEG_3D,
+            }),
+            Family::M3dLamed => {
+                // The authors' code fails on other layers, and `cls_patch` breaks its projector.
+                let (layer, feature) = (&fields.vision_select_layer, &fields.vision_select_feature);
+                if !(layer.is_null() || layer == -1) {
+                    return Err(format!("vision_select_layer is {layer}, expected -1"));
+                }
+                if !(feature.is_null() || feature == "patch") {
+                    return Err(format!("vision_select_feature is {feature}, expected \"patch\""));
+                }
+                Ok(Self {
+                    image_size: fields.image_size,
+                    two_encoders: true,
+                    prompts: PromptKinds::PointsAndBoxes,
+                    num_clicks: 0,
+                    separator: Separator::None,
+                    no_seg_logit: f32::NEG_INFINITY,
+                    keys: &M3D_LAMED,
+                })
+            }
+            other => Err(format!("{other:?} has no language model")),
+        }
+    }
 }
 
 impl ModelConfig {
@@ -122,11 +191,11 @@ impl ModelConfig {
             file: "config.json".to_string(),
         })?;
         let generation = json("generation_config.json")?;
-        let decoder = decoder_config(&config, source)?;
+        let (family, decoder) = family_and_decoder(&config, source)?;
         let wrong = |message: String| Error::Config { path: path.clone(), message };
         let fields: Fields =
             serde_json::from_value(config.clone()).map_err(|e| wrong(e.to_string()))?;
-        Self::from_fields(&config, fields, decoder, generation.as_ref()).map_err(wrong)
+        Self::from_fields(&config, fields, family, decoder, generation.as_ref()).map_err(wrong)
     }
 
     /// Checks that the tokenizer is this model's.
@@ -149,27 +218,30 @@ impl ModelConfig {
     fn from_fields(
         config: &Value,
         fields: Fields,
+        family: Family,
         decoder: DecoderConfig,
         generation: Option<&Value>,
     ) -> Result<Self, String> {
-        check_ranges(&fields)?;
+        let rules = Rules::of(family, &fields)?;
+        check_ranges(&fields, rules.image_size)?;
         let vit = Vit3dConfig {
-            image_size: fields.img_size,
+            image_size: rules.image_size,
             patch_size: fields.patch_size,
             in_channels: fields.image_channel,
             hidden_size: fields.mm_hidden_size,
             mlp_dim: fields.mlp_dim,
             num_layers: fields.num_layers,
             num_heads: fields.num_heads,
-            cls_token: false,
+            cls_token: rules.two_encoders,
         };
         vit.validate()?;
         if vit.num_patches() > MAX_PATCHES {
             return Err(format!(
-                "img_size and patch_size give {} patches, expected at most {MAX_PATCHES}",
+                "the image size and patch_size give {} patches, expected at most {MAX_PATCHES}",
                 vit.num_patches()
             ));
         }
+        let mask_vit = rules.two_encoders.then(|| Vit3dConfig { cls_token: false, ..vit.clone() });
         let mm_projector = MmProjectorConfig {
             projector_type: match fields.mm_projector_type.as_str() {
                 "spp" => ProjectorType::SpatialPooling,
@@ -206,28 +278,33 @@ impl ModelConfig {
         mm_projector.validate()?;
         let mask_head = MaskHeadConfig {
             embed_dim: fields.mm_hidden_size,
-            image_size: fields.img_size,
+            image_size: rules.image_size,
             grid: vit.grid(),
-            prompts: PromptKinds::Masks,
+            prompts: rules.prompts,
         };
         mask_head.validate()?;
         Ok(Self {
             model_type: config["model_type"].as_str().unwrap_or_default().to_string(),
             eos_token_ids: eos_token_ids(config, generation).map_err(|e| e.to_string())?,
+            family,
             vit,
+            mask_vit,
             mm_projector,
             mask_head,
             decoder,
-            num_clicks: fields.num_clicks,
+            num_clicks: rules.num_clicks,
             seg_token_id: fields.seg_token_id,
+            separator: rules.separator,
+            no_seg_logit: rules.no_seg_logit,
+            keys: rules.keys,
         })
     }
 }
 
-fn check_ranges(fields: &Fields) -> Result<(), String> {
-    let [d, h, w] = fields.img_size;
+fn check_ranges(fields: &Fields, image_size: [usize; 3]) -> Result<(), String> {
+    let [d, h, w] = image_size;
     let sizes = [
-        ("img_size", d.max(h).max(w)),
+        ("the image size", d.max(h).max(w)),
         ("patch_size", fields.patch_size.into_iter().max().unwrap_or(0)),
         ("mm_hidden_size", fields.mm_hidden_size),
         ("mlp_dim", fields.mlp_dim),
@@ -242,7 +319,7 @@ fn check_ranges(fields: &Fields) -> Result<(), String> {
         }
     }
     if d.saturating_mul(h).saturating_mul(w) > 1 << 30 {
-        return Err(format!("img_size {:?} is more than 2^30 voxels", fields.img_size));
+        return Err(format!("the image size {image_size:?} is more than 2^30 voxels"));
     }
     if fields.image_channel != 1 {
         return Err(format!("image_channel is {}, expected 1", fields.image_channel));
@@ -253,43 +330,38 @@ fn check_ranges(fields: &Fields) -> Result<(), String> {
     Ok(())
 }
 
-/// The language model's part, by `model_type`. `architectures` and `auto_map` are never used: they
+/// Which model it is, and its language model. `architectures` and `auto_map` are never used: they
 /// are wrong in checkpoints that were merged locally.
-fn decoder_config(config: &Value, source: &CheckpointSource) -> Result<DecoderConfig, Error> {
+fn family_and_decoder(
+    config: &Value,
+    source: &CheckpointSource,
+) -> Result<(Family, DecoderConfig), Error> {
     let path = source.path();
     let model_type = config["model_type"].as_str().unwrap_or_default();
-    let unsupported = |hint: &str| Error::UnsupportedModel {
+    if model_type.is_empty() {
+        return Err(Error::Config { path, message: "model_type is missing".to_string() });
+    }
+    let unsupported = |hint: String| Error::UnsupportedModel {
         path: path.clone(),
         model_type: model_type.to_string(),
-        hint: hint.to_string(),
+        hint,
     };
+    let entry = registry::identify(config).map_err(unsupported)?;
     let adapter = match model_type {
-        "lamed_phi3_cross" => DecoderConfig::phi3,
+        "lamed_phi3_cross" | "lamed_phi3" => DecoderConfig::phi3,
         "lamed_llama" => DecoderConfig::llama,
         "lamed_Qwen2" => DecoderConfig::qwen2,
         "llava_mistral" => DecoderConfig::mistral,
-        "" => {
-            return Err(Error::Config { path, message: "model_type is missing".to_string() });
-        }
         _ => {
-            let hint = Variant::of(config).map(|variant| {
-                format!(": this is {}, which this version does not run", variant.name())
-            });
-            return Err(unsupported(&hint.unwrap_or_default()));
+            let name = entry.name;
+            return Err(unsupported(match entry.command {
+                Some(command) => format!(" here: {name} runs with `r1seg {command}`"),
+                None => format!(" yet: this is {name}"),
+            }));
         }
     };
-    // M3D-LaMed shares a model_type with R1Seg-3D, LLaVA another; this field tells them apart.
-    match Variant::of(config) {
-        Some(Variant::R1Seg3D) => {}
-        Some(other) => {
-            let name = other.name();
-            let hint =
-                format!(" with vision_tower: this is {name}, which this version does not run");
-            return Err(unsupported(&hint));
-        }
-        None => return Err(unsupported(" without vision_module")),
-    }
-    adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })
+    let decoder = adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })?;
+    Ok((entry.family, decoder))
 }
 
 #[cfg(test)]
@@ -364,6 +436,37 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_model_type_is_told_apart_by_its_fields() {
+        let mut config = phi3();
+        config["model_type"] = json!("lamed_phi3");
+        let object = config.as_object_mut().unwrap();
+        object.remove("vision_module");
+        object.insert("vision_tower".to_string(), json!("vit3d"));
+        object.insert("image_size".to_string(), json!([8, 32, 32]));
+        object.insert("num_clicks".to_string(), json!(2));
+        let m3d = read(&config).unwrap();
+        assert_eq!((m3d.family, m3d.vit.image_size), (Family::M3dLamed, [8, 32, 32]));
+        assert!(m3d.vit.cls_token && m3d.mask_vit.is_some_and(|vit| !vit.cls_token));
+        assert_eq!((m3d.num_clicks, m3d.separator), (0, Separator::None));
+        assert_eq!(m3d.no_seg_logit, f32::NEG_INFINITY);
+
+        for (key, value) in [
+            ("vision_select_layer", json!(-2)),
+            ("vision_select_feature", json!("cls_patch")),
+            ("image_size", json!([8, 32, 33])),
+        ] {
+            let mut config = config.clone();
+            config[key] = value;
+            assert_eq!(read(&config).unwrap_err().code(), "R-CFG-01", "{key}");
+        }
+        // R1Seg-3D stores them and ignores them.
+        let mut config = phi3();
+        config["vision_select_layer"] = json!(-2);
+        config["image_size"] = json!([8, 32, 32]);
+        assert_eq!(read(&config).unwrap().vit.image_size, [16, 64, 64]);
+    }
+
+    #[test]
     fn other_models_are_recognised_and_refused() {
         let refused = |edit: &dyn Fn(&mut Value)| {
             let mut config = phi3();
@@ -372,18 +475,18 @@ mod tests {
             assert_eq!(error.code(), "R-MDL-05", "{error}");
             error.to_string()
         };
-        assert!(refused(&|c| c["model_type"] = json!("lamed_phi3")).contains("M3D-LaMed"));
-        let m3d = refused(&|c| {
-            c["model_type"] = json!("lamed_llama");
-            c["vision_module"] = Value::Null;
-            c["vision_tower"] = json!("vit3d");
-        });
-        assert!(m3d.contains("M3D-LaMed"), "{m3d}");
         let llava = refused(&|c| {
             c["model_type"] = json!("llava_mistral");
-            c.as_object_mut().unwrap().remove("vision_module");
+            c["vision_module"] = Value::Null;
         });
         assert!(llava.contains("without vision_module"), "{llava}");
+        let llama = refused(&|c| {
+            c["model_type"] = json!("lamed_llama");
+            c.as_object_mut().unwrap().remove("vision_module");
+        });
+        assert!(llama.contains("without vision_module, vision_tower"), "{llama}");
+        assert!(refused(&|c| c["model_type"] = json!("lamed_phi3")).contains("vision_tower"));
+        assert!(refused(&|c| c["model_type"] = json!("segvol")).contains("SegVol"));
         assert!(refused(&|c| c["model_type"] = json!("gpt2")).contains("`gpt2`"));
     }
 }

@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use r1seg_llm::Generated;
 use r1seg_nn::{NoProbe, Probe};
-use r1seg_tokenizer::{Prompt, parse_boxes};
+use r1seg_tokenizer::Prompt;
 use r1seg_volume::intensity::min_max;
 use r1seg_volume::sliding::{Blend, windows};
 use r1seg_volume::{Geometry, Mask, Padding, Placement, Recipe, Region, Volume, Warning, crop};
 
-use crate::model::{View, seeded, seg_positions};
+use crate::boxes::{Sight, check_box};
+use crate::model::{seeded, seg_positions};
 use crate::trace::pack_bits;
+use crate::vision::View;
 use crate::{
     Answer, AskOptions, EncodeOptions, Error, FinishReason, Mode, Preprocess, R1SegModel, SegToken,
     Timings, Trace, WindowAnswer,
 };
 
-/// The logit that the authors' code writes everywhere when an answer has no `[SEG]`.
-const NO_SEG_LOGIT: f32 = -1000.0;
 /// Overlap of the authors' sliding-window evaluation.
 pub const SLIDING_OVERLAP: f64 = 0.5;
 
@@ -188,8 +188,8 @@ impl<'m> EncodedVolume<'m> {
     /// Asks a question, with options, and tells about the progress.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] for an empty question, [`Error::PromptTooLong`],
-    /// [`Error::InvalidOption`], [`Error::Cancelled`], or when the computation fails.
+    /// [`Error::Tokenizer`] for an empty question, [`Error::PromptTooLong`], [`Error::Box`],
+    /// [`Error::NoBoxTokens`], [`Error::InvalidOption`], [`Error::Cancelled`], or when the computation fails.
     pub fn ask_with(
         &self,
         question: &str,
@@ -206,13 +206,32 @@ impl<'m> EncodedVolume<'m> {
                 message: "at least one token is needed".to_string(),
             });
         }
-        let prompt = self.model.prompt(question, options.separator)?;
+        let prompt = match options.region {
+            None => self.model.prompt(question, options.separator)?,
+            Some(region) => {
+                if self.mode == Mode::Sliding {
+                    return Err(Error::InvalidOption {
+                        what: "box",
+                        message: "each window would need a box of its own; use mode resize"
+                            .to_string(),
+                    });
+                }
+                check_box(&self.geometry, region)?;
+                let about = self.sight(None).text_of(region)?;
+                self.model.prompt_about(question, &about, options.separator)?
+            }
+        };
         match &self.views {
             Views::Whole(view) => self.ask_whole(view, &prompt, options, on_event),
             Views::Sliding { voxels, padding, windows } => {
                 self.ask_windows(voxels, padding, windows, &prompt, options, on_event)
             }
         }
+    }
+
+    /// What the model sees: all of the crop, or a window that begins at a cell of it.
+    fn sight(&self, window: Option<[i64; 3]>) -> Sight<'_> {
+        Sight { placement: &self.placement, grid: self.model.config().vit.image_size, window }
     }
 
     fn ask_whole(
@@ -238,7 +257,7 @@ impl<'m> EncodedVolume<'m> {
         let mask_time = start.elapsed();
         let grid = self.model.config().vit.image_size;
         if let Some(trace) = &mut trace {
-            trace_mask(trace, logits.as_deref(), grid)?;
+            trace_mask(trace, logits.as_deref(), self.model.config().no_seg_logit, grid)?;
         }
         let start = Instant::now();
         let mask = match &logits {
@@ -255,7 +274,7 @@ impl<'m> EncodedVolume<'m> {
             postprocess: start.elapsed(),
         };
         Ok(Answer {
-            boxes: parse_boxes(&said.text),
+            boxes: self.sight(None).boxes_in(&said.text),
             text: said.text,
             token_ids: said.generated.token_ids,
             prompt_tokens: prompt.ids().len(),
@@ -281,6 +300,7 @@ impl<'m> EncodedVolume<'m> {
         let mut blend = Blend::new(padding.shape);
         let mut answers = Vec::with_capacity(windows.len());
         let mut found = false;
+        let no_seg = self.model.config().no_seg_logit;
         for (index, (region, seen)) in windows.iter().enumerate() {
             on_event(Event::Window { index, of: windows.len() });
             let view = match seen.get() {
@@ -307,7 +327,7 @@ impl<'m> EncodedVolume<'m> {
                 }
                 None if options.abstain => {}
                 None => {
-                    let veto = vec![NO_SEG_LOGIT; region.shape().iter().product()];
+                    let veto = vec![no_seg; region.shape().iter().product()];
                     blend.add(*region, &veto)?;
                 }
             }
@@ -325,7 +345,7 @@ impl<'m> EncodedVolume<'m> {
         let start = Instant::now();
         let mut logits = padding.unpad(&blend.finish())?;
         // Where every window abstained there is nothing to average.
-        logits.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = NO_SEG_LOGIT);
+        logits.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = no_seg);
         let shape = self.placement.shape();
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
@@ -333,7 +353,7 @@ impl<'m> EncodedVolume<'m> {
             for (k, answer) in answers.iter().enumerate() {
                 trace.insert_ids(format!("window.{k}.output_ids"), &answer.token_ids)?;
             }
-            trace_mask(trace, found.then_some(&logits), shape)?;
+            trace_mask(trace, found.then_some(&logits), no_seg, shape)?;
         }
         let mask = if found { Some(self.mask(&logits, shape)?) } else { None };
         timings.postprocess = start.elapsed();
@@ -354,7 +374,7 @@ impl<'m> EncodedVolume<'m> {
         if let Some(window) =
             answer.windows.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
         {
-            answer.boxes = parse_boxes(&window.text);
+            answer.boxes = self.sight(Some(window.start)).boxes_in(&window.text);
             answer.text = window.text;
             answer.token_ids = window.token_ids;
             answer.finish_reason = window.finish_reason;
@@ -455,13 +475,19 @@ struct Said {
     prefix: Duration,
 }
 
-fn trace_mask(trace: &mut Trace, logits: Option<&[f32]>, shape: [usize; 3]) -> Result<(), Error> {
+/// `no_seg` stands everywhere when the answer had no `[SEG]`.
+fn trace_mask(
+    trace: &mut Trace,
+    logits: Option<&[f32]>,
+    no_seg: f32,
+    shape: [usize; 3],
+) -> Result<(), Error> {
     trace.insert_bytes("mask.empty", vec![u8::from(logits.is_none())])?;
     let constant;
     let logits = match logits {
         Some(logits) => logits,
         None => {
-            constant = vec![NO_SEG_LOGIT; shape.iter().product()];
+            constant = vec![no_seg; shape.iter().product()];
             &constant
         }
     };

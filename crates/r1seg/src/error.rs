@@ -120,6 +120,11 @@ pub enum Error {
          {limit}"
     )]
     PromptTooLong { prompt: usize, images: usize, limit: usize },
+    /// A box that asks about nothing.
+    #[error("{message}")]
+    Box { message: String },
+    #[error("the model's tokenizer has no tokens for boxes (<bx_start>, <bx_end>)")]
+    NoBoxTokens,
     #[error("{what}: {message}")]
     InvalidOption { what: &'static str, message: String },
     #[error("cancelled")]
@@ -165,6 +170,8 @@ impl Error {
             Self::BadChoice { .. } => "R-ARG-01",
             Self::InvalidOption { .. } => "R-ARG-02",
             Self::PromptTooLong { .. } => "R-PRM-01",
+            Self::Box { .. } => "R-BOX-01",
+            Self::NoBoxTokens => "R-BOX-02",
             Self::Cancelled => "R-RUN-01",
             Self::NotEnoughMemory { .. } => "R-MEM-01",
             Self::OutOfMemory(_) => "R-MEM-02",
@@ -192,10 +199,11 @@ impl Error {
             | Self::Gguf { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } => ErrorKind::Device,
-            Self::BadChoice { .. } | Self::InvalidOption { .. } | Self::UnknownModel { .. } => {
-                ErrorKind::Usage
-            }
-            Self::PromptTooLong { .. } => ErrorKind::BadData,
+            Self::BadChoice { .. }
+            | Self::InvalidOption { .. }
+            | Self::UnknownModel { .. }
+            | Self::NoBoxTokens => ErrorKind::Usage,
+            Self::PromptTooLong { .. } | Self::Box { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::Compute(_) => ErrorKind::Internal,
@@ -245,14 +253,18 @@ impl Error {
             }
             Self::Config { .. } => "take config.json from the publisher of the weights",
             Self::UnsupportedModel { .. } => {
-                "R1Seg-3D checkpoints are of type lamed_phi3_cross, lamed_llama, lamed_Qwen2 or \
-                 llava_mistral, with a vision_module"
+                "`r1seg models` lists the supported models, with their model_type"
             }
             Self::Gguf { source, .. } => return source.fix().map(str::to_string),
             Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::PromptTooLong { .. } => "shorten the question",
+            Self::Box { .. } => {
+                "`r1seg inspect` shows the shape and the position of the volume, and what the model \
+                 sees of it"
+            }
+            Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => {
                 "free memory or raise the limit of the container; `r1seg convert --quant q4k` makes a \
                  model that needs a quarter of bf16's, --dtype bf16 halves what f32 weights need, \

@@ -34,6 +34,7 @@
 //! research: it is not a medical device.
 
 mod answer;
+mod boxes;
 mod builder;
 mod checkpoint;
 mod config;
@@ -42,9 +43,10 @@ mod error;
 mod memory;
 mod model;
 mod options;
+pub mod registry;
 mod summary;
 mod trace;
-mod variant;
+mod vision;
 
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
 pub mod convert {
@@ -70,6 +72,7 @@ pub mod phantom {
 pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
+pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
 pub use builder::R1SegModelBuilder;
 pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
 pub use config::ModelConfig;
@@ -86,7 +89,6 @@ pub use summary::{
     TokenizerSummary, VisionSummary, WeightsSummary,
 };
 pub use trace::Trace;
-pub use variant::Variant;
 
 /// The README's library example compiles and runs.
 #[cfg(doctest)]

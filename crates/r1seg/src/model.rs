@@ -1,33 +1,33 @@
-//! R1Seg-3D: one vision transformer for language and mask, joined by a language model.
+//! The models with a language model: R1Seg-3D, with one vision transformer for language and mask,
+//! and M3D-LaMed, with one for each.
 //!
-//! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945).
-//! Keys: `model.vision_module.{image_encoder,prompt_encoder,mask_decoder}`, `model.mm_projector`,
-//! `model.seg_projector`, and the language model's.
+//! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
+//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `checkpoint/keys.rs`.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_llm::{
     Decoder, DecoderInput, Generated, GenerationOptions, KvCache, RopeScaling, Sampling,
 };
-use r1seg_mask_decoder::{MaskHead, Prompts};
+use r1seg_mask_decoder::{MaskHead, PromptKinds, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
-use r1seg_projector::{MmProjector, SegProjector};
-use r1seg_tokenizer::{Prompt, PromptTokenizer};
-use r1seg_vit3d::Vit3d;
+use r1seg_projector::SegProjector;
+use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, ModelWeights, dry_load, never_used, type_name};
+use crate::checkpoint::{LoadReport, ModelWeights, dry_load, type_name};
 use crate::config::MAX_NUM_CLICKS;
+use crate::vision::{View, Vision};
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
-    Separator, memory,
+    Separator, boxes, memory,
 };
 
-/// A loaded R1Seg-3D checkpoint.
+/// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
 ///
 /// Weights are read-only: one model serves any number of volumes and threads at once. The files
 /// of a checkpoint must not change while it loads.
@@ -45,8 +45,7 @@ pub struct R1SegModel {
 /// What a model computes with.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    vision: Vit3d,
-    mm_projector: MmProjector,
+    vision: Vision,
     seg_projector: SegProjector,
     mask_head: MaskHead,
     decoder: Decoder,
@@ -59,14 +58,12 @@ impl Parts {
         weights: &Weights,
         activation: DType,
     ) -> candle_core::Result<Self> {
-        let model = weights.pp("model");
-        let vision_module = model.pp("vision_module");
+        let keys = config.keys;
         let (hidden, embed) = (config.decoder.hidden_size, config.vit.hidden_size);
         Ok(Self {
-            vision: Vit3d::new(&config.vit, vision_module.pp("image_encoder"))?,
-            mm_projector: MmProjector::new(&config.mm_projector, model.pp("mm_projector"))?,
-            seg_projector: SegProjector::new(hidden, embed, model.pp("seg_projector"))?,
-            mask_head: MaskHead::new(&config.mask_head, vision_module)?,
+            vision: Vision::new(config, keys, weights)?,
+            seg_projector: SegProjector::new(hidden, embed, weights.pp("model.seg_projector"))?,
+            mask_head: MaskHead::new(&config.mask_head, weights.pp(keys.mask_head))?,
             decoder: Decoder::new(&config.decoder, weights.clone(), activation)?,
         })
     }
@@ -107,6 +104,15 @@ impl R1SegModel {
             });
         }
         source.check_manifest()?;
+        if config.num_clicks > 0 && config.mask_head.prompts != PromptKinds::Masks {
+            return Err(Error::InvalidOption {
+                what: "num_clicks",
+                message: format!(
+                    "{} has nothing to refine masks with, expected 0",
+                    config.family.name()
+                ),
+            });
+        }
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
         let files = Arc::new(source.open_weights(options.mmap, config.decoder.head_dim)?);
         // Training resizes the embedding table to the tokenizer; the weights know, config.json
@@ -116,6 +122,8 @@ impl R1SegModel {
         }
         config.check_tokenizer(&tokenizer, source)?;
 
+        let keys = config.keys;
+        let never_used = |name: &str| keys.never_used(name);
         let stored = files.dominant_type();
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
         let quantised = stored.is_some_and(|stored| stored.block_len() > 1);
@@ -205,13 +213,53 @@ impl R1SegModel {
         EncodedVolume::new(self, volume, options)
     }
 
-    /// The token ids of a question, as the model reads them.
+    /// What stands between the image and a question that is asked with these options.
+    pub fn separator(&self, options: &AskOptions) -> Separator {
+        options.separator.unwrap_or(match options.region {
+            // All models that know boxes were trained with questions about them behind a space.
+            Some(_) => Separator::Space,
+            None => self.config.separator,
+        })
+    }
+
+    /// The token ids of a question, as the model reads them. Without a separator, the model's own
+    /// ([`ModelConfig::separator`]) stands between the image and the question.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] for an empty question, or [`Error::PromptTooLong`] with the numbers.
-    pub fn prompt(&self, question: &str, separator: Separator) -> Result<Prompt, Error> {
+    pub fn prompt(&self, question: &str, separator: Option<Separator>) -> Result<Prompt, Error> {
+        let separator = separator.unwrap_or(self.config.separator);
+        self.prompt_parts(&[PromptPart::Text(question)], separator)
+    }
+
+    /// [`prompt`](Self::prompt) for a question about a box, which stands at
+    /// [`BOX_PLACEHOLDER`](crate::BOX_PLACEHOLDER) or at its end. Without a separator, a space stands
+    /// in front.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt), and [`Error::NoBoxTokens`].
+    pub fn prompt_about(
+        &self,
+        question: &str,
+        about: &BoxText,
+        separator: Option<Separator>,
+    ) -> Result<Prompt, Error> {
+        check_question(question)?;
+        if self.tokenizer.appended_tokens().iter().any(|token| token.starts_with("<bx_")) {
+            return Err(Error::NoBoxTokens);
+        }
+        let text = about.to_string();
+        let separator = separator.unwrap_or(Separator::Space);
+        self.prompt_parts(&boxes::with_box(question, &text), separator)
+    }
+
+    fn prompt_parts(
+        &self,
+        question: &[PromptPart<'_>],
+        separator: Separator,
+    ) -> Result<Prompt, Error> {
         let images = self.config.mm_projector.num_tokens();
-        let prompt = self.tokenizer.encode_prompt(question, images, separator)?;
+        let prompt = self.tokenizer.encode_prompt_parts(question, images, separator)?;
         let limit = self.config.decoder.max_position_embeddings;
         if prompt.ids().len() >= limit {
             let prompt = prompt.ids().len();
@@ -220,7 +268,7 @@ impl R1SegModel {
         Ok(prompt)
     }
 
-    /// Runs the vision transformer and the projector.
+    /// Runs the vision transformer that the language model reads, and the projector.
     ///
     /// # Shapes
     /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
@@ -229,20 +277,7 @@ impl R1SegModel {
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume =
             volume.to_device(&self.device)?.to_dtype(self.parts.decoder.activation_dtype())?;
-        let span = tracing::info_span!("vit").entered();
-        let start = Instant::now();
-        let image_embeddings = self.parts.vision.forward(&volume, probe)?;
-        self.device.synchronize()?;
-        let vit = start.elapsed();
-        drop(span);
-        probe.record("vit.features", &image_embeddings)?;
-        let _span = tracing::info_span!("projector").entered();
-        let start = Instant::now();
-        let visual_tokens = self.parts.mm_projector.forward(&image_embeddings)?;
-        self.device.synchronize()?;
-        let projector = start.elapsed();
-        probe.record("projector.features", &visual_tokens)?;
-        Ok(View { image_embeddings, visual_tokens, prefix: Mutex::new(None), vit, projector })
+        Ok(self.parts.vision.see(volume, probe)?)
     }
 
     /// Answers one prompt about one view.
@@ -330,12 +365,9 @@ impl R1SegModel {
         let text = self.parts.seg_projector.forward(&hidden)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let low_res = self.parts.mask_head.refine(
-            &view.image_embeddings,
-            &prompts,
-            self.config.num_clicks,
-            probe,
-        )?;
+        let features = self.parts.vision.mask_features(view)?;
+        let (head, passes) = (&self.parts.mask_head, self.config.num_clicks);
+        let low_res = head.refine(&features, &prompts, passes, probe)?;
         let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
@@ -347,27 +379,6 @@ impl R1SegModel {
 /// [`Error::Tokenizer`] for an empty or blank one.
 pub fn check_question(question: &str) -> Result<(), Error> {
     Ok(r1seg_tokenizer::check_question(question)?)
-}
-
-/// What the model has seen of a volume, or of one window of it.
-#[derive(Debug)]
-pub(crate) struct View {
-    /// `[1, N, E]`
-    image_embeddings: Tensor,
-    /// `[1, n, hidden]`
-    visual_tokens: Tensor,
-    /// The keys and values of the image, once a question was asked. The key is what they depend
-    /// on beside the image: the token in front of it, and longrope's regime.
-    prefix: Mutex<Option<((u32, bool), KvCache)>>,
-    pub(crate) vit: Duration,
-    pub(crate) projector: Duration,
-}
-
-impl View {
-    /// Forgets the keys and values of the image, which are by far its largest part.
-    pub(crate) fn drop_prefix(&self) {
-        *self.prefix.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
 
 /// Which of an answer's tokens prompt the mask.

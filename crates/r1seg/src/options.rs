@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 pub use r1seg_volume::Recipe;
+use r1seg_volume::Region;
 
 use crate::Error;
 
@@ -240,9 +241,12 @@ impl CancelToken {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AskOptions {
-    /// What stands between the image and the question: a space, as trained and evaluated, or
-    /// nothing, as in the published quickstart.
-    pub separator: Separator,
+    /// What stands between the image and the question; absent for the model's own
+    /// ([`ModelConfig::separator`](crate::ModelConfig)).
+    pub separator: Option<Separator>,
+    /// The part of the input that the question is about, in voxels: the model reads it as a box, at
+    /// [`BOX_PLACEHOLDER`](crate::BOX_PLACEHOLDER) or at the question's end. Not in sliding mode.
+    pub region: Option<Region>,
     /// The longest answer, in tokens.
     pub max_new_tokens: usize,
     /// How tokens are chosen.
@@ -261,7 +265,8 @@ pub struct AskOptions {
 impl Default for AskOptions {
     fn default() -> Self {
         Self {
-            separator: Separator::Space,
+            separator: None,
+            region: None,
             max_new_tokens: 256,
             sampling: Sampling::Greedy,
             first_seg: false,
@@ -276,7 +281,14 @@ impl AskOptions {
     /// Sets what stands between the image and the question.
     #[must_use]
     pub fn with_separator(mut self, separator: Separator) -> Self {
-        self.separator = separator;
+        self.separator = Some(separator);
+        self
+    }
+
+    /// Sets the part of the input that the question is about.
+    #[must_use]
+    pub fn with_region(mut self, region: Region) -> Self {
+        self.region = Some(region);
         self
     }
 

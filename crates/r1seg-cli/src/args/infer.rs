@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
 
+use super::boxes::BoxArgs;
 use super::{ModelArgs, VolumeArgs};
 use crate::exit::CliError;
 
@@ -24,6 +25,8 @@ pub(crate) struct InferArgs {
     #[arg(short, long, value_name = "TEXT|@FILE|-", required = true)]
     pub(crate) prompt: Vec<OsString>,
     #[command(flatten)]
+    pub(crate) about: BoxArgs,
+    #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -38,6 +41,7 @@ Examples:
   r1seg infer -m R1Seg-3D-Phi-3-4B -i ct.nii.gz -p \"Can you segment the liver in this image?\"
   r1seg infer -i ct.nii.gz -p @questions.txt -o results   (with R1SEG_MODEL set)
   r1seg infer -i array.npy --spacing 5,0.8,0.8 -p \"Which organ makes bile? Please segment it.\"
+  r1seg infer -m M3D-LaMed-Phi-3-4B -i ct.nii.gz --box 41,60,9,88,121,17 -p \"What is in {box}?\"
   zcat ct.nii.gz | r1seg infer -i - -p \"Please segment the spleen.\" --mask - > mask.nii.gz
 
 Answers go to standard output; of several prompts each begins with its number: [1], [2].
@@ -87,9 +91,11 @@ pub(crate) struct OutputArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum SeparatorArg {
-    /// As trained and evaluated.
+    /// As the model's authors do: a space for R1Seg-3D, nothing for M3D-LaMed.
+    Auto,
+    /// As R1Seg-3D was trained and evaluated, and M3D-LaMed but for captions.
     Space,
-    /// As in the authors' quickstart.
+    /// As in the authors' quickstart, and for captions.
     None,
 }
 
@@ -115,7 +121,7 @@ pub(crate) struct AskArgs {
     )]
     pub(crate) preprocess: Preprocess,
     /// What stands between the image and the question.
-    #[arg(long, default_value = "space", value_enum)]
+    #[arg(long, default_value = "auto", value_enum)]
     pub(crate) separator: SeparatorArg,
     /// Let an answer that begins with [SEG] yield a mask, which the authors' code ignores.
     #[arg(long)]
@@ -160,11 +166,13 @@ impl AskArgs {
         } else {
             Sampling::Random { temperature, top_k: self.top_k, top_p, seed: self.seed }
         };
-        Ok(AskOptions::default()
-            .with_separator(match self.separator {
-                SeparatorArg::Space => Separator::Space,
-                SeparatorArg::None => Separator::None,
-            })
+        let mut options = AskOptions::default();
+        options.separator = match self.separator {
+            SeparatorArg::Auto => None,
+            SeparatorArg::Space => Some(Separator::Space),
+            SeparatorArg::None => Some(Separator::None),
+        };
+        Ok(options
             .with_max_new_tokens(self.max_new_tokens)
             .with_sampling(sampling)
             .with_first_seg(self.first_seg)

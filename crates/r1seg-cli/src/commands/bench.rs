@@ -73,7 +73,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     study::announce(&model, &name.id, args.model.device);
 
     let question = question(&model, args)?;
-    let room = room(&model) - model.prompt(&question, Separator::None)?.ids().len();
+    let room = room(&model) - model.prompt(&question, Some(Separator::None))?.ids().len();
     if args.tokens > room {
         return Err(CliError::usage(
             format!("--tokens is {}; the model has room for {room} after this prompt", args.tokens),
@@ -218,8 +218,9 @@ fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
             "ask for a shorter prompt",
         ));
     }
-    let len =
-        |text: &str| -> Result<usize> { Ok(model.prompt(text, Separator::None)?.ids().len()) };
+    let len = |text: &str| -> Result<usize> {
+        Ok(model.prompt(text, Some(Separator::None))?.ids().len())
+    };
     let words = args.prompt.repeat(wanted / args.prompt.len().max(1) + 1);
     for end in words.char_indices().map(|(i, c)| i + c.len_utf8()) {
         if len(&words[..end]).is_ok_and(|n| n >= wanted) {

@@ -170,6 +170,6 @@ fn write(
     stage.write_volume(&path(PHANTOM), volume)?;
     let names = Organ::ALL.map(|organ| organ.name().to_string());
     let title = format!("phantom {}: what the demo model found", phantom.seed);
-    let picture = study::picture(volume, labels, &names, &title);
+    let picture = study::picture(volume, labels, &[], &names, &title);
     stage.write(&path(PICTURE), &study::png(&picture)?)
 }

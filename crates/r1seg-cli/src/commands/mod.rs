@@ -9,4 +9,5 @@ pub(crate) mod demo;
 pub(crate) mod download;
 pub(crate) mod infer;
 pub(crate) mod inspect;
+pub(crate) mod models;
 pub(crate) mod verify;

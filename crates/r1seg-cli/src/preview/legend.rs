@@ -6,7 +6,7 @@ use super::raster::Field;
 use super::sheet::shortened;
 use super::view::Anatomy;
 use super::window::rounded;
-use super::{Picture, Scene};
+use super::{BoxMark, Picture, Scene};
 
 const LARGE: Text = Text { color: TEXT, scale: 2, on_image: false };
 const SMALL: Text = Text { color: TEXT, scale: 1, on_image: false };
@@ -83,7 +83,20 @@ pub(super) fn draw(
     counts: &[u64; 256],
 ) {
     let height = area.height - NOTES * NOTE_HEIGHT;
-    let entries = entries(scene.names, !field.labels.is_empty(), counts);
+    let mut names = scene.names.to_vec();
+    // A label with a box and no voxels is not missing.
+    for mark in field.boxes.iter().filter(|mark| counts[usize::from(mark.label)] == 0) {
+        names
+            .iter_mut()
+            .skip(usize::from(mark.label).saturating_sub(1))
+            .take(1)
+            .for_each(String::clear);
+    }
+    let mut entries = entries(&names, !field.labels.is_empty(), counts);
+    if !field.boxes.is_empty() && field.labels.is_empty() {
+        entries.clear();
+    }
+    entries.extend(boxes(scene.names, &field.boxes));
     draw_entries(picture, Rect { height, ..area }, &entries);
     for (i, note) in notes(scene, anatomy).iter().rev().enumerate() {
         let y = area.bottom() - (i + 1) * NOTE_HEIGHT;
@@ -177,6 +190,20 @@ fn entries(names: &[String], has_mask: bool, counts: &[u64; 256]) -> Vec<Entry> 
         entries.extend(absent.iter().map(|i| note(format!("{} {}: no voxels", i + 1, names[*i]))));
     }
     entries
+}
+
+/// One for each label that has boxes.
+fn boxes(names: &[String], boxes: &[BoxMark]) -> Vec<Entry> {
+    let mut labels: Vec<u8> = boxes.iter().map(|mark| mark.label).collect();
+    labels.dedup();
+    labels
+        .into_iter()
+        .map(|label| {
+            let name = names.get(usize::from(label).saturating_sub(1));
+            let name = name.map_or_else(String::new, |name| format!(" {name}"));
+            Entry { text: format!("box {label}{name}"), color: Some(color_of(label)) }
+        })
+        .collect()
 }
 
 fn notes(scene: &Scene<'_>, anatomy: &Anatomy) -> Vec<String> {

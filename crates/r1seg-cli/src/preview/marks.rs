@@ -1,9 +1,12 @@
 //! Signs on a cut that help to find small masks and to tell many labels apart.
 
-use super::Picture;
+use r1seg::volume::Region;
+
 use super::canvas::{Rect, Text};
-use super::palette::TEXT;
+use super::palette::{TEXT, color_of};
 use super::raster::Tile;
+use super::view::{ScreenAxis, View};
+use super::{BoxMark, Picture};
 
 const NUMBER: Text = Text { color: TEXT, scale: 1, on_image: true };
 
@@ -46,6 +49,44 @@ pub(super) fn draw_brackets(picture: &mut Picture, image: Rect, tile: &Tile) {
         // The rim of one arm must not cover the end of another.
         arms.iter().for_each(|arm| picture.fill_on_image(*arm, TEXT));
         arms.iter().for_each(|arm| picture.fill(*arm, TEXT));
+    }
+}
+
+/// Draws the frames of boxes that a cut at voxel `slice` goes through, `width` pixels wide, around
+/// the pixels of their voxels; `image` is where the cut is.
+pub(super) fn draw_boxes(
+    picture: &mut Picture,
+    image: Rect,
+    view: &View,
+    slice: usize,
+    boxes: &[BoxMark],
+    width: usize,
+) {
+    for BoxMark { label, region: Region { start, end } } in boxes {
+        if !(start[view.through]..end[view.through]).contains(&slice) {
+            continue;
+        }
+        // The first pixel and the one past the last.
+        let span = |axis: &ScreenAxis, pixels: usize| {
+            let (a, b) = (axis.mirrored(start[axis.axis]), axis.mirrored(end[axis.axis] - 1));
+            let [low, high] = [a.min(b), a.max(b) + 1].map(|n| n * pixels / axis.count.max(1));
+            let high = high.max(low + 1).min(pixels);
+            (low.min(high.saturating_sub(1)), high)
+        };
+        let ((left, right), (top, bottom)) =
+            (span(&view.across, image.width), span(&view.down, image.height));
+        let (x, y) = (image.x + left, image.y + top);
+        let (across, down) = (right - left, bottom - top);
+        let (thin_x, thin_y) = (width.min(across), width.min(down));
+        let sides = [
+            Rect { x, y, width: across, height: thin_y },
+            Rect { x, y: image.y + bottom - thin_y, width: across, height: thin_y },
+            Rect { x, y, width: thin_x, height: down },
+            Rect { x: image.x + right - thin_x, y, width: thin_x, height: down },
+        ];
+        // The rim of one side must not cover the end of another.
+        sides.iter().for_each(|side| picture.fill_on_image(*side, color_of(*label)));
+        sides.iter().for_each(|side| picture.fill(*side, color_of(*label)));
     }
 }
 

@@ -25,7 +25,7 @@ use std::io::{self, Write};
 
 pub(crate) use palette::color_of as label_color;
 
-use r1seg::volume::Voxels;
+use r1seg::volume::{Region, Voxels};
 
 /// What there is to draw.
 pub(crate) struct Scene<'a> {
@@ -39,10 +39,21 @@ pub(crate) struct Scene<'a> {
     pub(crate) axes: Option<[[f64; 3]; 3]>,
     /// `[D, H, W]` like the volume: 0 is background. Empty for no mask.
     pub(crate) labels: &'a [u8],
+    /// Boxes, each in the color of its label.
+    pub(crate) boxes: &'a [BoxMark],
     /// The name of label 1, of label 2 and so on.
     pub(crate) names: &'a [String],
     /// The line above the picture.
     pub(crate) title: &'a str,
+}
+
+/// A box to draw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BoxMark {
+    /// The label that it belongs to; it need not have voxels.
+    pub(crate) label: u8,
+    /// Part of the scene; drawn where it has voxels.
+    pub(crate) region: Region,
 }
 
 /// Pixels.
@@ -78,8 +89,8 @@ impl Picture {
 
 /// Draws a scene.
 ///
-/// The cuts go through the centroid of the label that has the most voxels, or through the
-/// middle of a volume without labels. A cut that would miss the label there, as between two
+/// The cuts go through the centroid of the label that has the most voxels; without labels through
+/// the middle of the first box, or of the volume. A cut that would miss the label there, as between two
 /// kidneys, goes where the label is fullest. The window is chosen for what is under and around
 /// the mask.
 pub(crate) fn render(scene: &Scene<'_>) -> Picture {

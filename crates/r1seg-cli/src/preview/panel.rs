@@ -44,6 +44,7 @@ pub(super) fn draw_cut(
     let tile = field.cut(view, center[view.through], size);
     overlay::draw(picture, (image.x, image.y), &tile, CUT_OUTLINE);
     marks::draw_brackets(picture, image, &tile);
+    marks::draw_boxes(picture, image, view, center[view.through], &field.boxes, CUT_OUTLINE);
     if is_numbered {
         marks::draw_numbers(picture, image, &tile);
     }
@@ -72,6 +73,7 @@ pub(super) fn draw_tile(
     let tile = field.cut(view, slice, size);
     overlay::draw(picture, (image.x, image.y), &tile, TILE_OUTLINE);
     marks::draw_brackets(picture, image, &tile);
+    marks::draw_boxes(picture, image, view, slice, &field.boxes, TILE_OUTLINE);
 
     picture.write(area.x + 4, area.y + 4, &(slice + 1).to_string(), NOTE);
     if let Some([first, _]) = view.across.letters {

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use r1seg::volume::Voxels;
+use r1seg::volume::{Region, Voxels};
 
-use super::Scene;
 use super::view::{ScreenAxis, View};
 use super::window::{SOFT_TISSUE, Window};
+use super::{BoxMark, Scene};
 
 /// The arrays of a scene.
 pub(super) struct Field<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Field<'a> {
     pub(super) volume: &'a Voxels,
     /// None if their number is not that of the shape.
     pub(super) labels: &'a [u8],
+    /// Those that lie in the volume.
+    pub(super) boxes: Vec<BoxMark>,
     /// The intensities that are black and white.
     pub(super) window: Window,
 }
@@ -35,7 +37,12 @@ impl<'a> Field<'a> {
         let voxels = d.checked_mul(h).and_then(|n| n.checked_mul(w)).unwrap_or(0);
         let has_volume = voxels > 0 && scene.volume.len() == voxels;
         let has_labels = has_volume && scene.labels.len() == voxels;
+        let is_inside = |mark: &&BoxMark| {
+            let Region { start, end } = mark.region;
+            has_volume && (0..3).all(|n| start[n] < end[n] && end[n] <= scene.shape[n])
+        };
         Self {
+            boxes: scene.boxes.iter().filter(is_inside).copied().collect(),
             shape: if has_volume { scene.shape } else { [0; 3] },
             volume: scene.volume,
             labels: if has_labels { scene.labels } else { &[] },
@@ -188,7 +195,8 @@ mod tests {
     fn cut(volume: &[f32], labels: &[u8], shape: [usize; 3], size: [usize; 2]) -> Tile {
         let volume = &Voxels::from(volume.to_vec());
         let (axes, names, title) = (None, &[], "");
-        let mut field = Field::new(&Scene { volume, shape, axes, labels, names, title });
+        let mut field =
+            Field::new(&Scene { volume, shape, axes, labels, boxes: &[], names, title });
         field.window = Window { low: 0.0, high: 10.0, name: None };
         field.cut(&Anatomy::new(axes).view(Plane::Axial, shape), 0, size)
     }
@@ -217,7 +225,8 @@ mod tests {
     #[test]
     fn window_without_a_width_leaves_black_and_white() {
         let (volume, shape) = (&Voxels::from(vec![4.0_f32, 5.0, 6.0]), [1, 1, 3]);
-        let scene = Scene { volume, shape, axes: None, labels: &[], names: &[], title: "" };
+        let scene =
+            Scene { volume, shape, axes: None, labels: &[], boxes: &[], names: &[], title: "" };
         for high in [5.0, f32::NAN, 1.0] {
             let mut field = Field::new(&scene);
             field.window = Window { low: 5.0, high, name: None };

@@ -42,7 +42,7 @@ pub(super) fn draw(scene: &Scene<'_>) -> Picture {
     let anatomy = Anatomy::new(scene.axes);
     let mut census = Census::new(field.shape, field.labels);
     if census.is_empty() {
-        census.center = anatomy.middle(field.shape);
+        census.look_at(&field.boxes, anatomy.middle(field.shape));
     }
     field.window = Window::choose(&field, &census, anatomy.steps_mm());
     let is_numbered = census.counts.iter().filter(|count| **count > 0).count() > PLAIN_COLORS;
@@ -106,10 +106,13 @@ fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, cens
     if downwards.is_reversed {
         slices.reverse();
     }
+    let what = if census.is_empty() { "box" } else { "mask" };
     let mask = match extent.len() {
-        0 => "",
-        slices_with_mask if slices_with_mask < slices.len() => " through and next to the mask",
-        _ => " through the mask",
+        0 => String::new(),
+        slices_with_it if slices_with_it < slices.len() => {
+            format!(" through and next to the {what}")
+        }
+        _ => format!(" through the {what}"),
     };
     let heading = match anatomy.is_known {
         true => format!("axial slices{mask}, superior first"),

@@ -1,17 +1,17 @@
 use std::io::Cursor;
 
-use r1seg::volume::{Scale, Voxels};
+use r1seg::volume::{Region, Scale, Voxels};
 
 use super::canvas::Rect;
 use super::raster::Field;
 use super::view::{Anatomy, Plane};
 use super::window::Window;
-use super::{Picture, Scene, panel, render};
+use super::{BoxMark, Picture, Scene, label_color, panel, render};
 
 const SPACING_MM: [f64; 3] = [5.0, 0.8, 0.7];
 
 fn scene<'a>(volume: &'a Voxels, labels: &'a [u8], shape: [usize; 3]) -> Scene<'a> {
-    Scene { volume, shape, axes: None, labels, names: &[], title: "a title" }
+    Scene { volume, shape, axes: None, labels, boxes: &[], names: &[], title: "a title" }
 }
 
 /// Of intensities in `0..=1`.
@@ -312,4 +312,23 @@ fn png_of_no_pixels_is_an_error() {
 fn png_that_cannot_be_written_is_an_error() {
     let picture = Picture::filled(9, 9, [0; 3]);
     assert!(picture.write_png(&mut [0; 20][..]).is_err());
+}
+
+#[test]
+fn box_is_framed_around_its_voxels_where_a_cut_goes_through_it() {
+    let shape = [8, 40, 40];
+    let volume = Voxels::F32(vec![0.0; 8 * 40 * 40]);
+    let mark = |start, end| BoxMark { label: 2, region: Region { start, end } };
+    let draw = |boxes: &[BoxMark]| {
+        let picture = render(&Scene { boxes, ..scene(&volume, &[], shape) });
+        picture.rgb.chunks_exact(3).filter(|p| *p == label_color(2)).count()
+    };
+    assert_eq!(draw(&[]), 0);
+    // Three cuts, eight slices of which three are in the box, and a swatch.
+    let one = draw(&[mark([2, 10, 5], [5, 30, 25])]);
+    assert!(one > 2000, "{one}");
+    // A box of one voxel is still seen, and one outside of the volume is not.
+    assert!(draw(&[mark([7, 39, 39], [8, 40, 40])]) > 30);
+    assert_eq!(draw(&[mark([0, 0, 0], [9, 40, 40])]), 0);
+    assert_eq!(draw(&[mark([3, 3, 3], [3, 4, 4])]), 0);
 }

@@ -211,8 +211,15 @@ mod tests {
 
     fn chosen(volume: &Voxels, labels: &[u8]) -> Window {
         let names = &[];
-        let field =
-            Field::new(&Scene { volume, shape: SHAPE, axes: None, labels, names, title: "" });
+        let field = Field::new(&Scene {
+            volume,
+            shape: SHAPE,
+            axes: None,
+            labels,
+            boxes: &[],
+            names,
+            title: "",
+        });
         Window::choose(&field, &Census::new(SHAPE, labels), [4.0; 3])
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use r1seg::{Answer, FinishReason, SegToken};
+use r1seg::volume::{Geometry, Region};
+use r1seg::{Answer, AnswerBox, FinishReason, SegToken};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -46,6 +47,29 @@ struct Seg {
 struct BoxReport {
     text: [f64; 6],
     model_voxels: [[usize; 3]; 2],
+    voxels: Option<[[usize; 3]; 2]>,
+    mm: Option<[[f64; 3]; 2]>,
+}
+
+impl BoxReport {
+    /// `grid` is the model's, `[D, H, W]`.
+    fn new(found: &AnswerBox, grid: [usize; 3], geometry: &Geometry) -> Self {
+        let text = found.text;
+        let cells = text.to_indices(grid);
+        Self {
+            text: [text.d0, text.h0, text.w0, text.d1, text.h1, text.w1],
+            model_voxels: [cells.min, cells.max]
+                .map(|corner| corner.map(|v| usize::try_from(v).unwrap_or(0))),
+            voxels: found.region.map(corners),
+            mm: found.region.and_then(|region| r1seg::box_to_mm(geometry, region)),
+        }
+    }
+}
+
+/// The first and the last voxel, (i, j, k).
+pub(crate) fn corners(region: Region) -> [[usize; 3]; 2] {
+    let ([k0, j0, i0], [k1, j1, i1]) = (region.start, region.end);
+    [[i0, j0, k0], [i1, j1, k1].map(|n| n.saturating_sub(1))]
 }
 
 #[derive(Debug, Serialize)]
@@ -81,10 +105,15 @@ pub(crate) struct TimingsMs {
 
 impl AnswerReport {
     /// `grid` is the model's, `[D, H, W]`.
-    pub(super) fn new(prompt: &str, answer: &Answer, grid: [usize; 3]) -> Self {
+    pub(super) fn new(
+        prompt: &str,
+        answer: &Answer,
+        grid: [usize; 3],
+        geometry: &Geometry,
+    ) -> Self {
         let t = &answer.timings;
         Self {
-            said: Said::new(prompt, answer, grid),
+            said: Said::new(prompt, answer, grid, geometry),
             labels: Vec::new(),
             timings_ms: AnswerTimingsMs {
                 prefill: ms(t.prefill),
@@ -97,7 +126,12 @@ impl AnswerReport {
 }
 
 impl Said {
-    pub(super) fn new(prompt: &str, answer: &Answer, grid: [usize; 3]) -> Self {
+    pub(super) fn new(
+        prompt: &str,
+        answer: &Answer,
+        grid: [usize; 3],
+        geometry: &Geometry,
+    ) -> Self {
         Self {
             prompt: prompt.to_string(),
             answer: answer.text.clone(),
@@ -109,18 +143,7 @@ impl Said {
             },
             status: answer.status().as_str(),
             seg_token: seg(&answer.seg),
-            boxes: answer
-                .boxes
-                .iter()
-                .map(|b| {
-                    let voxels = b.to_voxels(grid);
-                    BoxReport {
-                        text: [b.d0, b.h0, b.w0, b.d1, b.h1, b.w1].map(f64::from),
-                        model_voxels: [voxels.min, voxels.max]
-                            .map(|corner| corner.map(|v| usize::try_from(v).unwrap_or(0))),
-                    }
-                })
-                .collect(),
+            boxes: answer.boxes.iter().map(|found| BoxReport::new(found, grid, geometry)).collect(),
             windows: answer
                 .windows
                 .iter()

@@ -2,6 +2,7 @@
 //!
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
+//! - `boxes`: boxes in answers, and questions about boxes.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
 //! - `inspect_model`: what a model is said to be.
 //! - `volume_options`: which volume of a file is meant.
@@ -21,6 +22,7 @@
     reason = "a test helper may fail"
 )]
 
+mod boxes;
 mod checkpoints;
 mod demo_and_bench;
 mod destinations;

@@ -237,15 +237,20 @@ fn t3_unknown_kinds_of_model_are_named() {
 }
 
 #[test]
-fn m3d_lamed_is_recognised_and_refused() {
+fn models_that_share_a_type_are_not_loaded_as_each_other() {
+    // A config.json of M3D-LaMed beside the weights of R1Seg-3D, of the same type.
     let broken = Broken::new("llama3").json("config.json", |json| {
         let fields = json.as_object_mut().unwrap();
         fields.remove("vision_module");
         fields.insert("vision_tower".into(), json!("vit3d"));
-        fields.insert("segmentation_module".into(), json!("segvol"));
+        fields.insert("image_size".into(), json!([16, 64, 64]));
     });
-    broken.infer().fails(78, "R-MDL-05").says("M3D-LaMed");
-    Broken::config("model_type", json!("lamed_phi3")).infer().fails(78, "R-MDL-05").says("M3D");
+    broken.infer().fails(78, "R-WGT-03").says("model.seg_module.").says("model.vision_module.");
+    let neither = Broken::new("llama3").json("config.json", |json| {
+        json.as_object_mut().unwrap().remove("vision_module");
+    });
+    neither.infer().fails(78, "R-MDL-05").says("without vision_module").says("r1seg models");
+    Broken::config("model_type", json!("segvol")).infer().fails(78, "R-MDL-05").says("SegVol");
 }
 
 #[test]

@@ -46,6 +46,19 @@ fn version_and_help_need_no_model() {
 }
 
 #[test]
+fn every_model_is_listed_with_its_tasks_names_and_licence() {
+    let desk = Desk::new();
+    snapshot(&desk, "models", &desk.run(["models"]).succeeds().stdout);
+    let json = desk.run(["models", "--json"]);
+    let models: serde_json::Value = serde_json::from_str(&json.succeeds().stdout).unwrap();
+    let m3d = models.as_array().unwrap().iter().find(|model| model["name"] == "M3D-LaMed").unwrap();
+    assert_eq!(m3d["command"], "infer");
+    assert_eq!(m3d["published"][0]["alias"], "M3D-LaMed-Phi-3-4B");
+    assert_eq!(m3d["published"][0]["repository"], "GoodBaiBai88/M3D-LaMed-Phi-3-4B");
+    assert_eq!(m3d["tasks"][0]["separator"], "none");
+}
+
+#[test]
 fn there_is_no_silent_default_model() {
     let desk = Desk::new();
     let volume = data("phi3/golden/volume.npy");

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType, Weights};
 
 use super::file::Format;
-use super::{CheckpointSource, LoadReport, WeightFiles, never_used, type_name};
+use super::{CheckpointSource, LoadReport, WeightFiles, type_name};
 use crate::model::Parts;
 use crate::{Error, ModelConfig};
 
@@ -130,7 +130,7 @@ pub(crate) fn dry_load(
     });
     report.bytes_per_token = per_token.map(|(_, tensor)| tensor.bytes).sum();
     let rest = found.keys().filter(|name| !known.contains(*name)).cloned();
-    (report.unused, report.unexpected) = rest.partition(|name| never_used(name));
+    (report.unused, report.unexpected) = rest.partition(|name| config.keys.never_used(name));
     Ok(report)
 }
 

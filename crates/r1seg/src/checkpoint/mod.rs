@@ -1,10 +1,12 @@
 //! Model folders: which files they hold ([`CheckpointSource`]), their weights, tensor by tensor
-//! (`weights`), what became of each ([`LoadReport`]), and what would (`dry`).
+//! (`weights`), under which names each family keeps its parts (`keys`), what became of each tensor
+//! ([`LoadReport`]), and what would (`dry`).
 //!
 //! Nothing else opens weight files or knows odd keys.
 
 mod dry;
 mod file;
+mod keys;
 mod mapped;
 mod report;
 mod weights;
@@ -21,6 +23,7 @@ use file::WeightFile;
 use mapped::FileBytes;
 
 pub(crate) use dry::{Found, dry_load};
+pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D};
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 
@@ -198,24 +201,4 @@ pub fn is_pickle(name: &str) -> bool {
     let beside = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
     [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end))
         && !beside.iter().any(|start| name.starts_with(start))
-}
-
-/// Tensors that published R1Seg-3D checkpoints carry and the authors' code never reads at
-/// inference: they are tolerated by name, everything else is accounted for.
-pub(crate) fn never_used(name: &str) -> bool {
-    let Some(name) = name.strip_prefix("model.vision_module.") else {
-        // Buffers that old versions of transformers saved, and a head that is tied.
-        return name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight";
-    };
-    // The contrastive heads of the pretraining.
-    name.starts_with("mm_vision_proj.")
-        || name.starts_with("mm_language_proj.")
-        || name == "logit_scale"
-        // Only the single-mask output is used.
-        || ["1", "2", "3"]
-            .iter()
-            .any(|n| name.starts_with(&format!("mask_decoder.output_hypernetworks_mlps.{n}.")))
-        // MONAI 1.4 and later create these in every block, for a mode that is off.
-        || name.contains(".norm_cross_attn.")
-        || name.contains(".cross_attn.")
 }

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::variant::language_family;
-use crate::{ModelConfig, Variant};
+use crate::ModelConfig;
+use crate::registry::{Family, identify, language_family};
 
 /// The vision transformer of a model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,11 +67,11 @@ impl VisionSummary {
     }
 
     pub(super) fn guess(config: &Value) -> Option<Self> {
-        let variant = Variant::of(config)?;
+        let family = identify(config).ok()?.family;
         let image_size = triple(config, "img_size").or_else(|| triple(config, "image_size"));
         let patch_size = triple(config, "patch_size");
         // M3D-CLIP's own widths are the vision transformer's.
-        let width = if variant == Variant::M3DClip { "hidden_size" } else { "mm_hidden_size" };
+        let width = if family == Family::M3dClip { "hidden_size" } else { "mm_hidden_size" };
         Some(Self {
             image_size,
             patch_size,
@@ -104,7 +104,7 @@ impl LanguageSummary {
     }
 
     pub(super) fn guess(config: &Value) -> Option<Self> {
-        let config = match Variant::of(config)?.has_language_model() {
+        let config = match identify(config).ok()?.family.has_language_model() {
             true => config,
             false => config.get("text_config")?,
         };

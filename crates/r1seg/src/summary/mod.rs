@@ -12,8 +12,8 @@ use r1seg_nn::WeightType;
 use r1seg_tokenizer::PromptTokenizer;
 use serde_json::Value;
 
-use crate::checkpoint::{Format, Found, dry_load, never_used};
-use crate::{CheckpointSource, Error, LoadReport, ModelConfig, Variant, memory};
+use crate::checkpoint::{Format, Found, dry_load};
+use crate::{CheckpointSource, Error, LoadReport, ModelConfig, memory, registry};
 
 pub use architecture::{LanguageSummary, VisionSummary};
 pub use license::License;
@@ -26,7 +26,7 @@ pub struct ModelSummary {
     /// `model_type` of config.json.
     pub model_type: Option<String>,
     /// Which of the published models it is of.
-    pub variant: Option<Variant>,
+    pub family: Option<registry::Family>,
     /// The vision transformer that reads the volume.
     pub vision: Option<VisionSummary>,
     /// The language model, or the text encoder of a model that has none.
@@ -118,7 +118,7 @@ impl CheckpointSource {
         // What is wrong with the config itself, reading it below says.
         let raw = self.read("config.json").ok().flatten();
         let raw: Value = raw.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-        let variant = Variant::of(&raw);
+        let family = registry::identify(&raw).ok().map(|entry| entry.family);
 
         // In the order of loading.
         let mut first = FirstError::default();
@@ -148,7 +148,7 @@ impl CheckpointSource {
         let eos = config.as_ref().map(|config| config.eos_token_ids.clone());
         Ok(ModelSummary {
             model_type: raw["model_type"].as_str().map(str::to_owned),
-            variant,
+            family,
             vision: match &config {
                 Some(config) => Some(VisionSummary::of(config)),
                 None => VisionSummary::guess(&raw),
@@ -161,8 +161,8 @@ impl CheckpointSource {
             weights: found.map(|found| WeightsSummary::new(&found, is_pickle)),
             load,
             memory,
-            tokenizer: tokenizer.map(|t| match variant {
-                Some(variant) if !variant.has_language_model() => {
+            tokenizer: tokenizer.map(|t| match family {
+                Some(family) if !family.has_language_model() => {
                     TokenizerSummary::of_text_encoder(&t, &raw)
                 }
                 _ => TokenizerSummary::new(&t, eos),
@@ -247,7 +247,8 @@ impl WeightsSummary {
 }
 
 fn memory_needs(config: &ModelConfig, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
-    let used = || found.iter().filter(|(name, _)| !never_used(name)).map(|(_, tensor)| tensor);
+    let used =
+        || found.iter().filter(|(name, _)| !config.keys.never_used(name)).map(|(_, tensor)| tensor);
     let sum = |bytes: &dyn Fn(&Found) -> u64| used().map(bytes).fold(0u64, u64::saturating_add);
     let mut needs = Vec::new();
     for (device, dtypes) in [

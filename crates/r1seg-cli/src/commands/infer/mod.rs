@@ -14,11 +14,12 @@ use std::time::Instant;
 use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
-    Answer, AskOptions, CancelToken, EncodeOptions, EncodedVolume, Event, MaskStatus, Mode,
+    Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
+    MaskStatus, Mode,
 };
 
 use crate::args::InferArgs;
-use crate::exit::{Exit, say};
+use crate::exit::{CliError, Exit, say};
 use crate::input::Input;
 use crate::progress::Progress;
 use crate::report::{self, Origin};
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     outputs::check_args(args)?;
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
-    let options = args.ask.options(cancel)?;
+    let mut options = args.ask.options(cancel)?;
     let prompts = prompts::read(&args.prompt)?;
     results::check_trace(args, prompts.len())?;
     let quiet = args.output.quiet;
@@ -40,6 +41,8 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let progress = Progress::new(quiet);
     progress.stage("reading the volume");
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
+    options.region = args.about.region(input.volume.geometry())?;
+    check_box(&prompts, &options, args.ask.mode)?;
     let (outputs, output) = Outputs::open(args, &input, prompts.len())?;
 
     progress.stage("loading the model");
@@ -51,9 +54,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     // Asked before the vision transformer runs, so that a prompt that cannot be answered costs
     // nothing.
     for (index, prompt) in prompts.iter().enumerate() {
-        model
-            .prompt(prompt, options.separator)
-            .map_err(|e| prompts::which(e, index, prompts.len()))?;
+        // Any box has as many tokens as another, give or take a digit.
+        let asked = match options.region {
+            None => model.prompt(prompt, options.separator),
+            Some(_) => model.prompt_about(prompt, &ANY_BOX, options.separator),
+        };
+        asked.map_err(|e| prompts::which(e, index, prompts.len()))?;
     }
 
     let progress = Progress::new(quiet);
@@ -116,6 +122,29 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     }
     let found = answers.iter().all(|(_, answer)| answer.status() == MaskStatus::Found);
     Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
+}
+
+/// For questions whose box is not known yet.
+const ANY_BOX: BoxText =
+    BoxText { d0: 0.125, h0: 0.125, w0: 0.125, d1: 0.875, h1: 0.875, w1: 0.875 };
+
+/// A prompt with a place for a box has one, and boxes are for whole volumes.
+fn check_box(prompts: &[String], options: &AskOptions, mode: Mode) -> Result<()> {
+    let placed = prompts.iter().any(|prompt| prompt.contains(BOX_PLACEHOLDER));
+    if placed && options.region.is_none() {
+        return Err(CliError::usage(
+            format!("a prompt has {BOX_PLACEHOLDER}, and no box was given"),
+            "give --box I0,J0,K0,I1,J1,K1 or --box-mm X0,Y0,Z0,X1,Y1,Z1",
+        ));
+    }
+    if options.region.is_some() && mode == Mode::Sliding {
+        return Err(CliError::usage(
+            "--mode sliding shows the model one window after the other, and a box is for the whole \
+             volume",
+            "use --mode resize",
+        ));
+    }
+    Ok(())
 }
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.

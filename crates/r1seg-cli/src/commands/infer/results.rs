@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::volume::{
-    Mask, MaskFormat, Overwrite, Segment, Segmentation, Warning, write_mask_to, write_segmentation,
+    Geometry, Mask, MaskFormat, Overwrite, Region, Segment, Segmentation, Warning, write_mask_to,
+    write_segmentation,
 };
 use r1seg::{Answer, ErrorKind};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::args::InferArgs;
 use crate::exit::CliError;
 use crate::input::Input;
 use crate::output::{Output, Stage};
-use crate::preview::label_color;
+use crate::preview::{BoxMark, label_color};
 use crate::report::{self, Report, WarningReport, ms};
 use crate::study;
 
@@ -214,15 +215,31 @@ impl Results<'_> {
             [(prompt, _)] => short(prompt),
             _ => format!("{} prompts", self.answers.len()),
         };
-        // Without a mask there is no label to name.
+        let boxes = self.boxes();
+        let marks: Vec<BoxMark> = boxes
+            .iter()
+            .map(|&(index, region)| BoxMark { label: label_of(index), region })
+            .collect();
+        // Without a mask or a box there is no label to name.
         let mut names = Vec::new();
-        if found.is_empty() {
+        if found.is_empty() && marks.is_empty() {
             title.push_str(": no mask");
         } else {
             names.extend(self.answers.iter().map(|(prompt, _)| short(prompt)));
         }
         let labels = if found.is_empty() { &[][..] } else { labels.data() };
-        Ok(study::png(&study::picture(&self.input.volume, labels, &names, &title))?)
+        let picture = study::picture(&self.input.volume, labels, &marks, &names, &title);
+        Ok(study::png(&picture)?)
+    }
+
+    /// The boxes in the answers that have voxels, with the number of their prompt from 0.
+    fn boxes(&self) -> Vec<(usize, Region)> {
+        let answers = self.answers.iter().enumerate();
+        answers
+            .flat_map(|(index, (_, answer))| {
+                answer.boxes.iter().filter_map(move |found| Some((index, found.region?)))
+            })
+            .collect()
     }
 
     fn answer_text(&self) -> String {
@@ -256,6 +273,10 @@ impl Results<'_> {
                 lines.push(format!("{}{what}", number(index)));
             }
             files.extend(self.mask_files(report));
+        }
+        for (index, region) in self.boxes() {
+            let which = if self.answers.len() > 1 { number(index) } else { String::new() };
+            lines.push(format!("{which}{}", box_line(region, self.input.volume.geometry())));
         }
         for (what, path) in [
             ("preview", &self.outputs.preview),
@@ -295,6 +316,23 @@ fn labels(report: &Report) -> BTreeMap<u8, Label<'_>> {
             (mask.label, Label { name, color: label_color(mask.label), file })
         })
         .collect()
+}
+
+/// Prompt K, counted from 0, is label K + 1; there are no more prompts than labels.
+fn label_of(index: usize) -> u8 {
+    u8::try_from(index + 1).unwrap_or(u8::MAX)
+}
+
+/// As `--box` and `--box-mm` take it.
+fn box_line(region: Region, geometry: &Geometry) -> String {
+    let [first, last] = report::corners(region);
+    let voxels = [first, last].concat().iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let mut line = format!("box {voxels} (voxels i,j,k)");
+    if let Some(corners) = r1seg::box_to_mm(geometry, region) {
+        let mm: Vec<String> = corners.concat().iter().map(|mm| format!("{mm:.1}")).collect();
+        line.push_str(&format!(" | {} mm (RAS+)", mm.join(",")));
+    }
+    line
 }
 
 /// In words, since the reader of a terminal does not see the tokens.

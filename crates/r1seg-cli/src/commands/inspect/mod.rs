@@ -46,7 +46,7 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
         r1seg::sanitize_terminal(&text::render(&findings, &warnings)).into_owned()
     };
     if let (Some(output), Some(path)) = (&output, &args.preview) {
-        let picture = study::picture(volume, &[], &[], &text::looks_like(&findings));
+        let picture = study::picture(volume, &[], &[], &[], &text::looks_like(&findings));
         if cancel.is_cancelled() {
             return Err(r1seg::Error::Cancelled.into());
         }

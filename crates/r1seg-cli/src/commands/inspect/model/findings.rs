@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use r1seg::convert::Manifest;
-use r1seg::{LoadReport, ModelSummary, Variant};
+use r1seg::registry::Family;
+use r1seg::{LoadReport, ModelSummary};
 use serde::Serialize;
 
 use crate::study::ModelName;
@@ -154,7 +155,7 @@ pub(super) struct Problem {
 
 impl Findings {
     pub(super) fn new(path: &Path, name: &ModelName, summary: &ModelSummary) -> Self {
-        let variant = summary.variant;
+        let family = summary.family;
         Self {
             schema_version: SCHEMA_VERSION,
             r1seg_version: env!("CARGO_PKG_VERSION"),
@@ -163,8 +164,10 @@ impl Findings {
                 id: name.id.clone(),
                 revision: name.revision.clone(),
                 model_type: summary.model_type.clone(),
-                name: variant.map(Variant::name),
-                supported: variant.is_some_and(Variant::is_supported),
+                name: family.map(Family::name),
+                supported: family
+                    .and_then(Family::entry)
+                    .is_some_and(|entry| entry.command.is_some()),
             },
             vision: summary.vision.as_ref().map(|v| Vision {
                 image_size: v.image_size,

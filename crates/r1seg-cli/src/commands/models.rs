@@ -1,0 +1,95 @@
+//! `r1seg models`: what r1seg can run.
+
+use std::io::Write;
+
+use anyhow::Result;
+use r1seg::hub::ModelId;
+use r1seg::registry::{MODELS, ModelEntry, Task};
+use serde::Serialize;
+
+use crate::args::ModelsArgs;
+use crate::exit::Exit;
+use crate::report::separator_name;
+
+#[derive(Serialize)]
+struct Model {
+    name: &'static str,
+    command: &'static str,
+    model_types: &'static [&'static str],
+    config_fields: &'static [&'static str],
+    published: Vec<Published>,
+    tasks: Vec<TaskRow>,
+    licence: &'static str,
+}
+
+#[derive(Serialize)]
+struct Published {
+    /// That `download` and `--model` take, where there is one.
+    alias: Option<&'static str>,
+    repository: &'static str,
+}
+
+#[derive(Serialize)]
+struct TaskRow {
+    name: &'static str,
+    example: &'static str,
+    separator: Option<&'static str>,
+}
+
+impl From<&Task> for TaskRow {
+    fn from(task: &Task) -> Self {
+        let separator = task.separator.map(separator_name);
+        Self { name: task.name, example: task.example, separator }
+    }
+}
+
+impl Model {
+    /// Of a row whose model r1seg can run.
+    fn of(entry: &'static ModelEntry) -> Option<Self> {
+        let published = |repository: &&'static str| Published {
+            alias: ModelId::parse(repository).ok().and_then(|id| id.alias()),
+            repository,
+        };
+        Some(Self {
+            name: entry.name,
+            command: entry.command?,
+            model_types: entry.model_types,
+            config_fields: entry.evidence,
+            published: entry.repositories.iter().map(published).collect(),
+            tasks: entry.tasks.iter().map(TaskRow::from).collect(),
+            licence: entry.licence,
+        })
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "{} (r1seg {})", self.name, self.command)?;
+        let names: Vec<&str> =
+            self.published.iter().map(|p| p.alias.unwrap_or(p.repository)).collect();
+        writeln!(out, "  published     {}", names.join(", "))?;
+        let fields = match self.config_fields {
+            [] => String::new(),
+            fields => format!(" (with {} in config.json)", fields.join(" or ")),
+        };
+        writeln!(out, "  model_type    {}{fields}", self.model_types.join(", "))?;
+        for task in &self.tasks {
+            writeln!(out, "  {:<13} {}", task.name, task.example)?;
+        }
+        writeln!(out, "  licence       {}", self.licence)
+    }
+}
+
+pub(crate) fn run(args: &ModelsArgs) -> Result<Exit> {
+    let models: Vec<Model> = MODELS.iter().filter_map(Model::of).collect();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&models)?)?;
+        return Ok(Exit::Answered);
+    }
+    for (index, model) in models.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        model.write(&mut out)?;
+    }
+    Ok(Exit::Answered)
+}

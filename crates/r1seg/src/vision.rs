@@ -1,0 +1,122 @@
+//! The encoders of a model, and what they see of a volume.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Result, Tensor};
+use r1seg_llm::KvCache;
+use r1seg_nn::{NoProbe, Probe, Weights};
+use r1seg_projector::MmProjector;
+use r1seg_vit3d::Vit3d;
+
+use crate::ModelConfig;
+use crate::checkpoint::KeyMap;
+
+/// One encoder for language and mask (R1Seg-3D), or one for each (M3D-LaMed), and the projector
+/// behind the language model's.
+#[derive(Debug)]
+pub(crate) struct Vision {
+    encoder: Vit3d,
+    /// Whether the language model's encoder has a class token, which nothing reads.
+    cls_token: bool,
+    /// The mask decoder's own.
+    mask_encoder: Option<Vit3d>,
+    mm_projector: MmProjector,
+    device: Device,
+}
+
+impl Vision {
+    /// # Errors
+    /// When the configuration is inconsistent, or a tensor is missing or misshaped.
+    pub(crate) fn new(config: &ModelConfig, keys: &KeyMap, weights: &Weights) -> Result<Self> {
+        let mask_encoder = match (&config.mask_vit, keys.mask_encoder) {
+            (Some(vit), Some(prefix)) => Some(Vit3d::new(vit, weights.pp(prefix))?),
+            _ => None,
+        };
+        Ok(Self {
+            encoder: Vit3d::new(&config.vit, weights.pp(keys.encoder))?,
+            cls_token: config.vit.cls_token,
+            mask_encoder,
+            mm_projector: MmProjector::new(&config.mm_projector, weights.pp("model.mm_projector"))?,
+            device: weights.device().clone(),
+        })
+    }
+
+    /// Runs the language model's encoder and the projector.
+    ///
+    /// # Shapes
+    /// - `volume`: `[1, 1, D, H, W]`, intensities in `0..=1`
+    ///
+    /// # Errors
+    /// When the backend cannot run the operation.
+    pub(crate) fn see(&self, volume: Tensor, probe: &mut dyn Probe) -> Result<View> {
+        let span = tracing::info_span!("vit").entered();
+        let start = Instant::now();
+        let mut features = self.encoder.forward(&volume, probe)?;
+        if self.cls_token {
+            features = features.narrow(1, 1, features.dim(1)? - 1)?.contiguous()?;
+        }
+        self.device.synchronize()?;
+        let vit = start.elapsed();
+        drop(span);
+        probe.record("vit.features", &features)?;
+        let span = tracing::info_span!("projector").entered();
+        let start = Instant::now();
+        let visual_tokens = self.mm_projector.forward(&features)?;
+        self.device.synchronize()?;
+        let projector = start.elapsed();
+        drop(span);
+        probe.record("projector.features", &visual_tokens)?;
+        let (mask_features, volume) = match self.mask_encoder {
+            None => (features.into(), None),
+            Some(_) => (OnceLock::new(), Some(volume)),
+        };
+        let prefix = Mutex::new(None);
+        let view = View { volume, mask_features, visual_tokens, prefix, vit, projector };
+        if self.mask_encoder.is_some() && probe.is_listening() {
+            probe.record("seg.image_embedding", &self.mask_features(&view)?)?;
+        }
+        Ok(view)
+    }
+
+    /// What the mask decoder reads, `[1, N, E]`. An encoder of its own runs when the first mask is
+    /// asked for: captions never pay for it.
+    ///
+    /// # Errors
+    /// When the backend cannot run the operation.
+    pub(crate) fn mask_features(&self, view: &View) -> Result<Tensor> {
+        if let Some(features) = view.mask_features.get() {
+            return Ok(features.clone());
+        }
+        let (Some(encoder), Some(volume)) = (&self.mask_encoder, &view.volume) else {
+            candle_core::bail!("the volume was not encoded for masks")
+        };
+        let _span = tracing::info_span!("mask_vit").entered();
+        let features = encoder.forward(volume, &mut NoProbe)?;
+        // Another thread may have been faster, with the same numbers.
+        Ok(view.mask_features.get_or_init(|| features).clone())
+    }
+}
+
+/// What the model has seen of a volume, or of one window of it.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// `[1, 1, D, H, W]`, where another encoder may have to look at it.
+    volume: Option<Tensor>,
+    /// `[1, N, E]`, once there.
+    mask_features: OnceLock<Tensor>,
+    /// `[1, n, hidden]`
+    pub(crate) visual_tokens: Tensor,
+    /// The keys and values of the image, once a question was asked. The key is what they depend
+    /// on beside the image: the token in front of it, and longrope's regime.
+    pub(crate) prefix: Mutex<Option<((u32, bool), KvCache)>>,
+    pub(crate) vit: Duration,
+    pub(crate) projector: Duration,
+}
+
+impl View {
+    /// Forgets the keys and values of the image, which are by far its largest part.
+    pub(crate) fn drop_prefix(&self) {
+        *self.prefix.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
