@@ -17,6 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "r1seg-vit3d",
             "r1seg-projector",
             "r1seg-llm",
+            "r1seg-text-encoder",
             "r1seg-mask-decoder",
             "r1seg-phantom",
             "r1seg-nn",
@@ -30,6 +31,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-vit3d", &["r1seg-nn"]),
     ("r1seg-projector", &["r1seg-nn"]),
     ("r1seg-llm", &["r1seg-nn"]),
+    ("r1seg-text-encoder", &["r1seg-nn"]),
     ("r1seg-mask-decoder", &["r1seg-nn"]),
     ("r1seg-nn", &["r1seg-kernels"]),
     ("r1seg-kernels", &[]),
@@ -47,7 +49,7 @@ const WITHOUT_CANDLE: &[&str] = &[
 
 /// Crates that are parts of a model.
 const MODEL_CRATES: &[&str] =
-    &["r1seg-vit3d", "r1seg-projector", "r1seg-llm", "r1seg-mask-decoder"];
+    &["r1seg-vit3d", "r1seg-projector", "r1seg-llm", "r1seg-text-encoder", "r1seg-mask-decoder"];
 
 /// What a part of a model may use. Nothing here opens a file, prints or picks a device.
 const MODEL_DEPENDENCIES: &[&str] = &[
