@@ -7,6 +7,7 @@
 mod case;
 mod checkpoint;
 mod half_precision;
+mod m3d_clip;
 mod phantom;
 mod r1seg;
 mod sliding;

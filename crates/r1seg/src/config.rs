@@ -73,7 +73,7 @@ fn twelve() -> usize {
 
 /// The largest volume axis, width or count that a config.json may ask for: far beyond any
 /// published model, and small enough that products of a few of them do not overflow.
-const MAX_SIZE: usize = 1 << 16;
+pub(crate) const MAX_SIZE: usize = 1 << 16;
 /// The most refinement passes: each costs as much as the mask itself.
 pub(crate) const MAX_NUM_CLICKS: usize = 64;
 

@@ -164,11 +164,7 @@ impl R1SegModel {
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        match self.device.location() {
-            candle_core::DeviceLocation::Cpu => "cpu".to_string(),
-            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
-        }
+        device_name(&self.device)
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
@@ -326,6 +322,15 @@ impl R1SegModel {
         )?;
         let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
+    }
+}
+
+/// A device as `--device` spells it.
+pub(crate) fn device_name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".to_string(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use r1seg_tokenizer::TokenizerFiles;
+use r1seg_tokenizer::{TextTokenizer, TokenizerFiles};
 
 use crate::Error;
 use mapped::FileBytes;
@@ -84,6 +84,13 @@ impl CheckpointSource {
                 special_tokens_map: self.read("special_tokens_map.json")?,
             }),
         }
+    }
+
+    /// The tokenizer of a text encoder, from `tokenizer.json`.
+    pub(crate) fn text_tokenizer(&self) -> Result<TextTokenizer, Error> {
+        let files = self.tokenizer_files()?;
+        let json = files.tokenizer_json.ok_or_else(|| self.missing("tokenizer.json"))?;
+        Ok(TextTokenizer::new(&json)?)
     }
 
     /// Opens the weights without reading them; `mmap` is whether files are mapped rather than read
@@ -176,6 +183,16 @@ pub(crate) fn never_used(name: &str) -> bool {
         || ["1", "2", "3"]
             .iter()
             .any(|n| name.starts_with(&format!("mask_decoder.output_hypernetworks_mlps.{n}.")))
+        // MONAI 1.4 and later create these in every block, for a mode that is off.
+        || name.contains(".norm_cross_attn.")
+        || name.contains(".cross_attn.")
+}
+
+/// The same for M3D-CLIP.
+pub(crate) fn never_used_by_m3d_clip(name: &str) -> bool {
+    // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
+    name.starts_with("language_encoder.pooler.")
+        || name == "language_encoder.embeddings.position_ids"
         // MONAI 1.4 and later create these in every block, for a mode that is off.
         || name.contains(".norm_cross_attn.")
         || name.contains(".cross_attn.")
