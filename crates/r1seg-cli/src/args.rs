@@ -3,6 +3,7 @@
 mod checkpoint;
 mod infer;
 mod inspect;
+mod retrieval;
 mod volume;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use r1seg::{DeviceChoice, DtypeChoice};
 pub(crate) use checkpoint::{CacheAction, CacheArgs, ConvertArgs, DownloadArgs, VerifyArgs};
 pub(crate) use infer::InferArgs;
 pub(crate) use inspect::InspectArgs;
+pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use volume::VolumeArgs;
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
@@ -33,6 +35,10 @@ pub(crate) enum Command {
     /// Look at a volume without a model: geometry, intensities, what the model will see of it, and
     /// whether anything must be fixed first.
     Inspect(Box<InspectArgs>),
+    /// Turn volumes and texts into vectors that can be compared, with M3D-CLIP.
+    Embed(Box<EmbedArgs>),
+    /// Find the volumes that fit a text best, or the texts that fit a volume, with M3D-CLIP.
+    Retrieve(Box<RetrieveArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
     /// Download a published model, checked by its hashes, into the cache that Python shares.
@@ -66,6 +72,12 @@ pub(crate) struct ModelArgs {
     /// own dtype on a CPU. On a CPU sums are f32 always; f32 is exact and takes twice the memory.
     #[arg(long, default_value = "auto", value_name = "DTYPE")]
     pub(crate) dtype: DtypeChoice,
+}
+
+/// How often a mask is refined.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct RefineArgs {
     /// Refinement passes of the mask decoder [default: as config.json says].
     #[arg(long, value_name = "N")]
     pub(crate) num_clicks: Option<usize>,
@@ -117,6 +129,8 @@ pub(crate) enum BenchFormat {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) refine: RefineArgs,
     /// Tokens of the answer, which are forced: random weights never say [SEG].
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub(crate) tokens: usize,

@@ -12,6 +12,7 @@ mod memory;
 mod output;
 mod preview;
 mod progress;
+mod prompts;
 mod report;
 mod study;
 
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
     exit::guard(|| match cli.command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
+        Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
+        Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),
         Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
         Command::Download(args) => commands::download::run(&args, interrupt::install()),
         Command::Convert(args) => commands::convert::run(&args, interrupt::install()),

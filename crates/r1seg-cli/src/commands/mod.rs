@@ -7,4 +7,5 @@ pub(crate) mod demo;
 pub(crate) mod download;
 pub(crate) mod infer;
 pub(crate) mod inspect;
+pub(crate) mod retrieval;
 pub(crate) mod verify;

@@ -1,12 +1,11 @@
 //! `r1seg infer`: one volume, one or more questions.
 //!
-//! [`prompts`] reads the questions, [`outputs`] chooses the files, [`printer`] streams the answers,
+//! [`crate::prompts`] reads the questions, [`outputs`] chooses the files, [`printer`] streams the answers,
 //! [`masks`] joins the masks of several questions, and [`results`] writes everything.
 
 mod masks;
 mod outputs;
 mod printer;
-mod prompts;
 mod results;
 
 use std::time::Instant;
@@ -21,6 +20,7 @@ use crate::args::InferArgs;
 use crate::exit::{Exit, say};
 use crate::input::Input;
 use crate::progress::Progress;
+use crate::prompts;
 use crate::report::{self, Origin};
 use crate::study;
 use outputs::Outputs;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     outputs::check_args(args)?;
     let (source, name) = study::source(&args.model)?;
     let options = args.ask.options(cancel)?;
-    let prompts = prompts::read(&args.prompt)?;
+    let prompts = prompts::questions(&args.prompt)?;
     results::check_trace(args, prompts.len())?;
     let quiet = args.output.quiet;
 
@@ -42,7 +42,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let (outputs, output) = Outputs::open(args, &input, prompts.len())?;
 
     progress.stage("loading the model");
-    let model = study::load(source, &args.model, working_memory(args, &input, prompts.len()))?;
+    let model = study::load(
+        source,
+        &args.model,
+        &args.refine,
+        working_memory(args, &input, prompts.len()),
+    )?;
     progress.clear();
     if !quiet {
         study::announce(&model, &name.id, args.model.device);
