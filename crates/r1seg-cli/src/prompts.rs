@@ -24,7 +24,7 @@ pub(crate) fn questions(given: &[OsString]) -> Result<Vec<String>> {
         ));
     }
     for (index, prompt) in prompts.iter().enumerate() {
-        r1seg::check_question(prompt).map_err(|e| which(e, index, prompts.len()))?;
+        r1seg::check_question(prompt).map_err(|e| which("prompt", e, (index, prompts.len())))?;
     }
     Ok(prompts)
 }
@@ -61,15 +61,15 @@ pub(crate) fn files(given: &[OsString]) -> impl Iterator<Item = PathBuf> + '_ {
     given.iter().filter_map(|text| file(text))
 }
 
-/// An error of one prompt, with its number where there are several.
-pub(crate) fn which(error: r1seg::Error, index: usize, of: usize) -> anyhow::Error {
+/// An error of one prompt or text, with its number where there are several.
+pub(crate) fn which(noun: &str, error: r1seg::Error, (index, of): (usize, usize)) -> anyhow::Error {
     if of == 1 {
         return error.into();
     }
     CliError {
         code: error.code(),
         kind: error.kind(),
-        what: format!("prompt {} of {of}: {error}", index + 1),
+        what: format!("{noun} {} of {of}: {error}", index + 1),
         path: error.path().map(Path::to_path_buf),
         fix: error.fix(),
     }

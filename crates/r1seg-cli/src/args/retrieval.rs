@@ -56,8 +56,8 @@ cut at their end, with a warning.";
 #[derive(Debug, Args)]
 #[command(after_long_help = RETRIEVE_EXAMPLES)]
 pub(crate) struct RetrieveArgs {
-    /// Volumes to search, or folders of them: a folder stands for the volumes and the DICOM
-    /// folders that lie in it.
+    /// Volumes to search, or folders of them: a folder stands for all volumes and DICOM series in
+    /// it and in its folders.
     #[arg(value_name = "FILE|FOLDER", conflicts_with_all = ["image", "texts", "pairs"])]
     pub(crate) volumes: Vec<PathBuf>,
     /// Rank the volumes for this text; may be given several times. `@FILE` takes every line of a

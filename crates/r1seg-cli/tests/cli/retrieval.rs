@@ -192,7 +192,7 @@ fn texts_that_cannot_be_embedded_are_refused_and_long_ones_cut_with_a_warning() 
     let out = ["-o", "out.npy"];
     run(&desk, &[&["embed", "-t", " "][..], &out].concat()).fails(2, "R-TOK-15");
     let second = run(&desk, &[&["embed", "-t", "liver", "-t", ""][..], &out].concat());
-    second.fails(2, "R-TOK-15").says("prompt 2 of 2");
+    second.fails(2, "R-TOK-15").says("text 2 of 2");
     assert_eq!(desk.names("."), ["scans"]);
     let long = "liver ".repeat(600);
     let done = run(&desk, &[&["embed", "-t", &long][..], &out].concat());

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     for (index, prompt) in prompts.iter().enumerate() {
         model
             .prompt(prompt, options.separator)
-            .map_err(|e| prompts::which(e, index, prompts.len()))?;
+            .map_err(|e| prompts::which("prompt", e, (index, prompts.len())))?;
     }
 
     let progress = Progress::new(quiet);

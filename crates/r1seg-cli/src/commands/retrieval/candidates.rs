@@ -10,8 +10,8 @@ use crate::exit::CliError;
 /// Names of files that hold a volume, or its header.
 const ENDINGS: [&str; 7] = [".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".npy", ".npz"];
 
-/// What `given` stands for: files as they are, folders as what lies in them. A folder with neither
-/// volumes nor folders in it is a DICOM series itself.
+/// What `given` stands for: files as they are, folders as the volumes in them and in their folders,
+/// by name. A folder with a `.dcm` in it, or with neither volumes nor folders, is a DICOM series.
 pub(super) fn expand(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for path in given {
@@ -32,16 +32,26 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>> {
         path: Some(path.to_path_buf()),
         fix: Some("check its permissions".to_string()),
     };
-    let mut found = Vec::new();
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?.path();
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let is_volume = entry.is_dir() || ENDINGS.iter().any(|ending| name.ends_with(ending));
-        if is_volume && !name.starts_with('.') {
+        let entry = entry.map_err(unreadable)?;
+        // Of the entry itself: a link to a folder above would lead in circles.
+        let is_folder = entry.file_type().map_err(unreadable)?.is_dir();
+        let name = entry.file_name().to_string_lossy().to_ascii_lowercase();
+        if !name.starts_with('.') {
+            entries.push((entry.path(), name, is_folder));
+        }
+    }
+    entries.sort();
+    let mut found = Vec::new();
+    let is_series = entries.iter().any(|(_, name, _)| name.ends_with(".dcm"));
+    for (entry, name, is_folder) in entries.into_iter().filter(|_| !is_series) {
+        if is_folder {
+            found.extend(folder(&entry)?);
+        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             found.push(entry);
         }
     }
-    found.sort();
     if found.is_empty() {
         found.push(path.to_path_buf());
     }
@@ -53,15 +63,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_stands_for_its_volumes_and_folders_by_name() {
+    fn a_folder_stands_for_the_volumes_and_series_in_it_by_name() {
         let desk = tempfile::tempdir().unwrap();
         let path = |name: &str| desk.path().join(name);
         for name in ["b.nii.gz", "a.NPY", "notes.txt", ".hidden.nii", "c.img", "c.hdr"] {
             std::fs::write(path(name), "").unwrap();
         }
-        std::fs::create_dir(path("series")).unwrap();
+        for name in ["series/IM0001", "deep/er/d.nrrd", "ct/1.dcm", "ct/thumbs/t.npy"] {
+            std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+            std::fs::write(path(name), "").unwrap();
+        }
         let found = expand(&[path("notes.txt"), desk.path().to_path_buf()]).unwrap();
-        let expected = ["notes.txt", "a.NPY", "b.nii.gz", "c.hdr", "series"].map(path);
+        let expected =
+            ["notes.txt", "a.NPY", "b.nii.gz", "c.hdr", "ct", "deep/er/d.nrrd", "series"].map(path);
         assert_eq!(found, expected);
     }
 

@@ -92,7 +92,8 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
         std::io::stdout().write_all(names.as_bytes())?;
     }
     if !quiet {
-        say!("r1seg: {} vectors of {width} numbers in {}", rows.len(), args.out.display());
+        let s = if rows.len() == 1 { "" } else { "s" };
+        say!("r1seg: {} vector{s} of {width} numbers in {}", rows.len(), args.out.display());
     }
     Ok(Exit::Answered)
 }

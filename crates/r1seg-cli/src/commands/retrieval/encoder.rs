@@ -96,7 +96,7 @@ impl Encoder {
         for (index, text) in texts.iter().enumerate() {
             self.check_cancelled()?;
             let seen = self.clip.embed_text(text);
-            let seen = seen.map_err(|e| prompts::which(e, index, texts.len()))?;
+            let seen = seen.map_err(|e| prompts::which("text", e, (index, texts.len())))?;
             if seen.dropped_tokens > 0 {
                 let text = format!(
                     "text {} is {} tokens too long, which were cut off its end",
