@@ -8,6 +8,7 @@ mod case;
 mod checkpoint;
 mod half_precision;
 mod m3d;
+mod m3d_clip;
 mod phantom;
 mod quantised;
 mod r1seg;

@@ -18,6 +18,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "r1seg-vit3d",
             "r1seg-projector",
             "r1seg-llm",
+            "r1seg-text-encoder",
             "r1seg-mask-decoder",
             "r1seg-phantom",
             "r1seg-nn",
@@ -32,6 +33,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-vit3d", &["r1seg-nn"]),
     ("r1seg-projector", &["r1seg-nn"]),
     ("r1seg-llm", &["r1seg-nn"]),
+    ("r1seg-text-encoder", &["r1seg-nn"]),
     ("r1seg-mask-decoder", &["r1seg-nn"]),
     ("r1seg-nn", &["r1seg-kernels"]),
     ("r1seg-kernels", &[]),
@@ -50,7 +52,7 @@ const WITHOUT_CANDLE: &[&str] = &[
 
 /// Crates that are parts of a model.
 const MODEL_CRATES: &[&str] =
-    &["r1seg-vit3d", "r1seg-projector", "r1seg-llm", "r1seg-mask-decoder"];
+    &["r1seg-vit3d", "r1seg-projector", "r1seg-llm", "r1seg-text-encoder", "r1seg-mask-decoder"];
 
 /// What a part of a model may use. Nothing here opens a file, prints or picks a device.
 const MODEL_DEPENDENCIES: &[&str] = &[

@@ -4,6 +4,7 @@ mod boxes;
 mod checkpoint;
 mod infer;
 mod inspect;
+mod retrieval;
 mod volume;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use infer::InferArgs;
 pub(crate) use inspect::InspectArgs;
+pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use volume::VolumeArgs;
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
@@ -36,6 +38,10 @@ pub(crate) enum Command {
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
+    /// Turn volumes and texts into vectors that can be compared, with M3D-CLIP.
+    Embed(Box<EmbedArgs>),
+    /// Find the volumes that fit a text best, or the texts that fit a volume, with M3D-CLIP.
+    Retrieve(Box<RetrieveArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
     /// List the models that r1seg runs: their tasks, prompts, published names and licence.
@@ -97,6 +103,12 @@ pub(crate) struct ModelArgs {
     /// of a converted folder the lengths are compared, and the hashes of all but the weights.
     #[arg(long)]
     pub(crate) verify: bool,
+}
+
+/// How often a mask is refined.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct RefineArgs {
     /// Refinement passes of the mask decoder [default: as config.json says].
     #[arg(long, value_name = "N")]
     pub(crate) num_clicks: Option<usize>,
@@ -155,6 +167,8 @@ pub(crate) enum BenchFormat {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) refine: RefineArgs,
     /// Tokens of the answer, which are forced: random weights never say [SEG].
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub(crate) tokens: usize,

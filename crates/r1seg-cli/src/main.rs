@@ -14,6 +14,7 @@ mod names;
 mod output;
 mod preview;
 mod progress;
+mod prompts;
 mod report;
 mod study;
 
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
     exit::guard(|| match cli.command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
+        Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
+        Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),
         Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
         #[cfg(feature = "hub")]
         Command::Download(args) => commands::download::run(&args, interrupt::install()),

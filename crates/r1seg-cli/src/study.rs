@@ -6,7 +6,7 @@ use anyhow::Result;
 use r1seg::volume::{Volume, Warning};
 use r1seg::{CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel, is_pickle};
 
-use crate::args::ModelArgs;
+use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{CliError, say};
 use crate::preview::{BoxMark, Picture, Scene, render};
 use crate::{memory, names};
@@ -116,13 +116,14 @@ pub(crate) fn verify(args: &ModelArgs, cancel: &CancelToken) -> Result<()> {
 pub(crate) fn load(
     source: CheckpointSource,
     args: &ModelArgs,
+    refine: &RefineArgs,
     reserved: u64,
 ) -> Result<R1SegModel> {
     let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
     if args.no_mmap {
         builder = builder.mmap(false);
     }
-    if let Some(num_clicks) = args.num_clicks {
+    if let Some(num_clicks) = refine.num_clicks {
         builder = builder.num_clicks(num_clicks);
     }
     if let Some(available) = memory::available() {
@@ -133,18 +134,22 @@ pub(crate) fn load(
 
 /// The first line on stderr: notice, device, dtype and model.
 pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
-    let computed = match (model.device_name().as_str(), model.dtype_name()) {
+    announce_on(&model.device_name(), model.dtype_name(), name, asked);
+}
+
+/// [`announce`] for any model, by where it computes and how its weights are kept.
+pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, asked: DeviceChoice) {
+    let computed = match (device, dtype) {
         ("cpu", "f32") => "f32".to_string(),
         ("cpu", "bf16") => "bf16 weights and products, f32 sums".to_string(),
         ("cpu", dtype) => format!("{dtype} weights, f32 sums"),
         (_, dtype) => dtype.to_string(),
     };
     say!(
-        "r1seg: research use only, not a medical device. device={} ({computed}), model {}",
-        model.device_name(),
+        "r1seg: research use only, not a medical device. device={device} ({computed}), model {}",
         r1seg::sanitize_terminal(name),
     );
-    if asked == DeviceChoice::Auto && cfg!(feature = "cuda") && model.device_name() == "cpu" {
+    if asked == DeviceChoice::Auto && cfg!(feature = "cuda") && device == "cpu" {
         warn(&Warning::new("W-DEV", "no CUDA device could be opened: computing on the CPU"));
     }
 }

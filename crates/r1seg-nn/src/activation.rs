@@ -30,6 +30,14 @@ impl CustomOp1 for GeluErf {
     }
 }
 
+/// CLIP's activation: `x * sigmoid(1.702 x)`.
+///
+/// # Errors
+/// When the backend cannot run the operation.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
+}
+
 /// The gated activation of the Llama family on a fused projection.
 ///
 /// # Shapes
@@ -78,6 +86,18 @@ mod tests {
         let y = gelu_erf(&x)?.to_vec1::<f32>()?;
         let expected =
             [-0.004_049_694, -0.158_655_26, -0.046_017_22, 0., 0.345_731_23, 1.954_499_8];
+        for (y, e) in y.iter().zip(expected) {
+            assert!((y - e).abs() < 2e-7, "{y} {e}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn quick_gelu_is_clips() -> Result<()> {
+        // x = torch.tensor([-3., -1., 0., .5, 2.]); x * torch.sigmoid(1.702 * x)
+        let x = Tensor::new(&[-3f32, -1., 0., 0.5, 2.], &Device::Cpu)?;
+        let y = quick_gelu(&x)?.to_vec1::<f32>()?;
+        let expected = [-0.018_071_31, -0.154_204_23, 0., 0.350_388_44, 1.935_658_6];
         for (y, e) in y.iter().zip(expected) {
             assert!((y - e).abs() < 2e-7, "{y} {e}");
         }

@@ -5,7 +5,8 @@
 //! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
 //!   over a whole `(C, D, H, W)` block), [`LayerNorm3d`], [`RmsNorm`];
 //! - [`Linear`], whose weights may stay in half precision while the activations are f32;
-//! - [`attention`] with an f32 softmax, and the exact activations [`gelu_erf`] and [`silu_mul`];
+//! - [`attention`] with an f32 softmax, and the activations [`gelu_erf`], [`quick_gelu`]
+//!   and [`silu_mul`];
 //! - [`Probe`], through which a caller sees the intermediate tensors of a model.
 //!
 //! Everything runs on a CPU and on CUDA from the same code: where a CPU pass is faster than a
@@ -40,7 +41,7 @@ mod probe;
 mod resize;
 mod weights;
 
-pub use activation::{gelu_erf, silu_mul};
+pub use activation::{gelu_erf, quick_gelu, silu_mul};
 pub use attention::{AttentionMask, attention};
 pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, patchify};
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};

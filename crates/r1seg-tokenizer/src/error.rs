@@ -108,6 +108,17 @@ pub enum Error {
     /// The question is empty, or blank.
     #[error("the question is empty")]
     EmptyQuestion,
+    /// The text for an encoder is empty, or blank.
+    #[error("the text is empty")]
+    EmptyText,
+    /// A text has more tokens than its encoder reads.
+    #[error("the text has {tokens} tokens, and the text encoder reads at most {max_tokens}")]
+    TextTooLong {
+        /// Tokens of the text, start and end tokens included.
+        tokens: usize,
+        /// Positions of the encoder.
+        max_tokens: usize,
+    },
     /// A trusted prompt part names a token that the vocabulary lacks.
     #[error("`{token}` is not an added token of this tokenizer")]
     UnknownToken {
@@ -149,6 +160,8 @@ impl Error {
             Error::EmptyQuestion => "R-TOK-12",
             Error::UnknownToken { .. } => "R-TOK-13",
             Error::PromptLayout { .. } => "R-TOK-14",
+            Error::EmptyText => "R-TOK-15",
+            Error::TextTooLong { .. } => "R-TOK-16",
         }
     }
 
@@ -157,7 +170,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Io { .. } => ErrorKind::Io,
-            Error::EmptyQuestion => ErrorKind::Usage,
+            Error::EmptyQuestion | Error::EmptyText | Error::TextTooLong { .. } => ErrorKind::Usage,
             _ => ErrorKind::Model,
         }
     }
@@ -189,6 +202,8 @@ impl Error {
             Error::EmptyQuestion => {
                 Some("ask something, for example --prompt \"Can you segment the liver?\"")
             }
+            Error::EmptyText => Some("name what to look for, for example \"liver\""),
+            Error::TextTooLong { .. } => Some("say it in fewer words"),
             Error::UnknownToken { .. } | Error::PromptLayout { .. } => None,
         }
     }

@@ -20,6 +20,9 @@
 //!    written; [`sanitize_terminal`] makes it safe to print.
 //! 6. [`parse_boxes`] reads `[d0, h0, w0, d1, h1, w1]` in it.
 //!
+//! [`TextTokenizer`] is for the models that read a text through an encoder of its own instead of a
+//! language model: CLIP's and BERT's ids.
+//!
 //! The crate knows no tensors, prints nothing and does not panic: calls into the `tokenizers` crate,
 //! which does on hostile files, are caught.
 //!
@@ -56,6 +59,7 @@ mod sentencepiece;
 mod slow;
 mod stream;
 mod terminal;
+mod text;
 mod tokenizer;
 
 pub use boxes::{BoxText, VoxelBox, parse_boxes};
@@ -64,4 +68,5 @@ pub use files::{MAX_CONFIG_BYTES, MAX_VOCABULARY_BYTES, TokenizerFiles};
 pub use prompt::{Prompt, PromptPart, Separator};
 pub use stream::StreamDecoder;
 pub use terminal::sanitize_terminal;
+pub use text::TextTokenizer;
 pub use tokenizer::{PromptTokenizer, TokenizerKind, check_question};

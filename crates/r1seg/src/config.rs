@@ -86,7 +86,7 @@ fn twelve() -> usize {
 
 /// The largest volume axis, width or count that a config.json may ask for: far beyond any
 /// published model, and small enough that products of a few of them do not overflow.
-const MAX_SIZE: usize = 1 << 16;
+pub(crate) const MAX_SIZE: usize = 1 << 16;
 /// The most layers of the vision transformer.
 const MAX_LAYERS: usize = 1024;
 /// The most patches: attention among them takes the square of it, and published models have 2048.

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use r1seg_llm::Generated;
 use r1seg_nn::{NoProbe, Probe};
 use r1seg_tokenizer::Prompt;
-use r1seg_volume::intensity::min_max;
 use r1seg_volume::sliding::{Blend, windows};
 use r1seg_volume::{Geometry, Mask, Padding, Placement, Recipe, Region, Volume, Warning, crop};
 
 use crate::boxes::{Sight, check_box};
 use crate::model::{seeded, seg_positions};
+use crate::prepare::prepare;
 use crate::trace::pack_bits;
 use crate::vision::View;
 use crate::{
-    Answer, AskOptions, EncodeOptions, Error, FinishReason, Mode, Preprocess, R1SegModel, SegToken,
-    Timings, Trace, WindowAnswer,
+    Answer, AskOptions, EncodeOptions, Error, FinishReason, Mode, R1SegModel, SegToken, Timings,
+    Trace, WindowAnswer,
 };
 
 /// Overlap of the authors' sliding-window evaluation.
@@ -81,35 +81,12 @@ impl<'m> EncodedVolume<'m> {
         options: &EncodeOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
-        let mut warnings = Vec::new();
-        let recipe = match options.preprocess {
-            Preprocess::Recipe(recipe) => recipe,
-            Preprocess::Auto => {
-                let (recipe, warning) = Recipe::auto(volume);
-                warnings.extend(warning);
-                recipe
-            }
-        };
-        if recipe == Recipe::None
-            && let Some((low, high)) =
-                min_max(volume.voxels()).filter(|(l, h)| *l < 0.0 || 1.0 < *h)
-        {
-            let text = format!("values span {low}..{high}, but recipe `none` expects 0..1");
-            warnings.push(Warning::new("W-RANGE", text).with_fix("use --preprocess auto"));
-        }
-        let prepared = recipe.apply(volume)?;
-        warnings.extend(prepared.warnings().iter().cloned());
+        let prepared = prepare(volume, options.preprocess)?;
+        let (recipe, placement) = (prepared.recipe, prepared.placement());
         let grid = model.config().vit.image_size;
-        let shape = prepared.shape();
         let mut trace = options.trace.then(Trace::default);
         let (views, preprocess) = match options.mode {
             Mode::Resize => {
-                if recipe == Recipe::None && shape != grid {
-                    warnings.push(Warning::new(
-                        "W-GRID",
-                        format!("the volume of {shape:?} voxels was resized to {grid:?}"),
-                    ));
-                }
                 let voxels = prepared.resize(grid)?;
                 let preprocess = start.elapsed();
                 let view = match &mut trace {
@@ -119,7 +96,7 @@ impl<'m> EncodedVolume<'m> {
                 (Views::Whole(Box::new(view)), preprocess)
             }
             Mode::Sliding => {
-                let padding = Padding::to_at_least(shape, grid);
+                let padding = Padding::to_at_least(prepared.shape(), grid);
                 let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
                 let voxels = prepared.padded(&padding)?;
                 let windows = windows.into_iter().map(|w| (w, OnceLock::new())).collect();
@@ -131,8 +108,11 @@ impl<'m> EncodedVolume<'m> {
             geometry: volume.geometry().clone(),
             recipe,
             mode: options.mode,
-            placement: prepared.placement(),
-            warnings,
+            placement,
+            warnings: match options.mode {
+                Mode::Resize => prepared.into_warnings(Some(grid)),
+                Mode::Sliding => prepared.into_warnings(None),
+            },
             views,
             preprocess,
             trace,

@@ -9,6 +9,7 @@
 //! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
 //! | write the mask | [`volume::write_mask`] |
+//! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
 //! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
 //!
 //! ```
@@ -40,9 +41,11 @@ mod checkpoint;
 mod config;
 mod encoded;
 mod error;
+mod m3d_clip;
 mod memory;
 mod model;
 mod options;
+mod prepare;
 pub mod registry;
 mod summary;
 mod trace;
@@ -78,6 +81,7 @@ pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
 pub use config::ModelConfig;
 pub use encoded::{EncodedVolume, Event, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
+pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};
 pub use options::{
     AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe,

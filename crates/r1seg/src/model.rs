@@ -19,7 +19,7 @@ use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, ModelWeights, dry_load, type_name};
+use crate::checkpoint::{LoadReport, ModelWeights, type_name};
 use crate::config::MAX_NUM_CLICKS;
 use crate::vision::{View, Vision};
 use crate::{
@@ -138,7 +138,7 @@ impl R1SegModel {
             }
         }
         // Before a tensor is read: what is missing is not made up, in whatever size.
-        let report = dry_load(&config, &files.found(), source)?;
+        let report = config.dry_load(&files.found(), source)?;
         if !report.is_clean() {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });
@@ -181,11 +181,7 @@ impl R1SegModel {
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        match self.device.location() {
-            candle_core::DeviceLocation::Cpu => "cpu".to_string(),
-            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
-        }
+        device_name(&self.device)
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
@@ -370,6 +366,15 @@ impl R1SegModel {
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
+    }
+}
+
+/// A device as `--device` spells it.
+pub(crate) fn device_name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".to_string(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

@@ -144,8 +144,11 @@ pub const MODELS: &[ModelEntry] = &[
         model_types: &["m3d_clip"],
         evidence: &[],
         repositories: &["GoodBaiBai88/M3D-CLIP"],
-        command: None,
-        tasks: &[task("retrieval", None, "")],
+        command: Some("retrieve"),
+        tasks: &[
+            task("retrieval", None, "Aneurysm of the abdominal aorta."),
+            task("embedding", None, "A cyst in the left kidney."),
+        ],
         licence: M3D_LICENCE,
     },
 ];

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
 
 use super::boxes::BoxArgs;
-use super::{ModelArgs, VolumeArgs};
+use super::{ModelArgs, RefineArgs, VolumeArgs};
 use crate::exit::CliError;
 
 #[derive(Debug, Args)]
@@ -28,6 +28,8 @@ pub(crate) struct InferArgs {
     pub(crate) about: BoxArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) refine: RefineArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -182,7 +184,7 @@ impl AskArgs {
 }
 
 /// With the choices in the message, which clap shows without the rest of the error.
-fn preprocess(text: &str) -> Result<Preprocess, String> {
+pub(super) fn preprocess(text: &str) -> Result<Preprocess, String> {
     text.parse().map_err(|e: r1seg::Error| match e.fix() {
         Some(fix) => format!("{e}; {fix}"),
         None => e.to_string(),

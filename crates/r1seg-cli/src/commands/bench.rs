@@ -69,7 +69,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     }
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
-    let model = study::load(source, &args.model, 0)?;
+    let model = study::load(source, &args.model, &args.refine, 0)?;
     study::announce(&model, &name.id, args.model.device);
 
     let question = question(&model, args)?;

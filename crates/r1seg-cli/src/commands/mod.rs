@@ -10,4 +10,5 @@ pub(crate) mod download;
 pub(crate) mod infer;
 pub(crate) mod inspect;
 pub(crate) mod models;
+pub(crate) mod retrieval;
 pub(crate) mod verify;

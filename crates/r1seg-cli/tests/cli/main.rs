@@ -11,6 +11,7 @@
 //!   code and message.
 //! - `output`: nothing is replaced, half-written or left behind.
 //! - `checkpoints`: where models come from: the cache, and conversion.
+//! - `retrieval`: what M3D-CLIP does.
 //! - `demo_and_bench`: the other two commands.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
@@ -35,6 +36,7 @@ mod machine_faults;
 mod model_faults;
 mod output;
 mod prompts;
+mod retrieval;
 mod schema;
 mod usage;
 mod volume_options;

@@ -12,6 +12,7 @@ mod adversarial;
 mod golden;
 mod oracle;
 mod stream;
+mod text;
 mod vectors;
 
 use std::path::{Path, PathBuf};

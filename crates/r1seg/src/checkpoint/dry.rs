@@ -59,7 +59,7 @@ impl CheckpointSource {
         let mut config = ModelConfig::read(self)?;
         let found = self.found(config.decoder.head_dim)?;
         config.set_vocabulary(&found);
-        dry_load(&config, &found, self)
+        config.dry_load(&found, self)
     }
 
     /// Every tensor by name; `head_dim` is the language model's.
@@ -91,13 +91,26 @@ impl ModelConfig {
     }
 }
 
-/// Compares what the model asks for with what there is.
+impl ModelConfig {
+    /// Compares what a model of this configuration asks for with what there is.
+    pub(crate) fn dry_load(
+        &self,
+        found: &BTreeMap<String, Found>,
+        source: &CheckpointSource,
+    ) -> Result<LoadReport, Error> {
+        let build = |weights: &Weights| Parts::new(self, weights, DType::F32).map(drop);
+        dry_load(&build, &|name| self.keys.never_used(name), found, source)
+    }
+}
+
+/// Compares what `build` asks for with what there is. Leftovers that are `never_used` are tolerated.
 pub(crate) fn dry_load(
-    config: &ModelConfig,
+    build: &dyn Fn(&Weights) -> candle_core::Result<()>,
+    never_used: &dyn Fn(&str) -> bool,
     found: &BTreeMap<String, Found>,
     source: &CheckpointSource,
 ) -> Result<LoadReport, Error> {
-    let asked = asked_for(config).map_err(|e| Error::Config {
+    let asked = asked_for(build).map_err(|e| Error::Config {
         path: source.path(),
         // The rest is a backtrace, where there is one.
         message: format!(
@@ -130,14 +143,16 @@ pub(crate) fn dry_load(
     });
     report.bytes_per_token = per_token.map(|(_, tensor)| tensor.bytes).sum();
     let rest = found.keys().filter(|name| !known.contains(*name)).cloned();
-    (report.unused, report.unexpected) = rest.partition(|name| config.keys.never_used(name));
+    (report.unused, report.unexpected) = rest.partition(|name| never_used(name));
     Ok(report)
 }
 
 /// The tensors that the constructors ask for, in their order.
-fn asked_for(config: &ModelConfig) -> candle_core::Result<Vec<(String, Vec<usize>)>> {
+fn asked_for(
+    build: &dyn Fn(&Weights) -> candle_core::Result<()>,
+) -> candle_core::Result<Vec<(String, Vec<usize>)>> {
     let dry = Arc::new(Dry(Mutex::default()));
-    Parts::new(config, &Weights::new(dry.clone(), DType::F32, Device::Cpu), DType::F32)?;
+    build(&Weights::new(dry.clone(), DType::F32, Device::Cpu))?;
     let mut asked = dry.0.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(std::mem::take(&mut asked))
 }
@@ -225,7 +240,8 @@ mod tests {
         decoder.head_dim = 128;
         config.mm_projector.out_dim = 4096;
         let start = std::time::Instant::now();
-        let asked = asked_for(&config).unwrap();
+        let build = |weights: &Weights| Parts::new(&config, weights, DType::F32).map(drop);
+        let asked = asked_for(&build).unwrap();
         let numbers: usize = asked.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
         assert!(8_000_000_000 < numbers, "{numbers}");
         assert!(start.elapsed().as_secs_f32() < 2.0, "{:?}", start.elapsed());

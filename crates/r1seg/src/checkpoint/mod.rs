@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use r1seg_tokenizer::TokenizerFiles;
+use r1seg_tokenizer::{TextTokenizer, TokenizerFiles};
 
 use crate::Error;
 pub(crate) use file::Format;
@@ -102,6 +102,13 @@ impl CheckpointSource {
             Self::Folder(folder) => Ok(r1seg_convert::verify_quickly(folder)?),
             Self::Embedded(_) => Ok(None),
         }
+    }
+
+    /// The tokenizer of a text encoder, from `tokenizer.json`.
+    pub(crate) fn text_tokenizer(&self) -> Result<TextTokenizer, Error> {
+        let files = self.tokenizer_files()?;
+        let json = files.tokenizer_json.ok_or_else(|| self.missing("tokenizer.json"))?;
+        Ok(TextTokenizer::new(&json)?)
     }
 
     /// Opens the weights without reading them; `mmap` is whether files are mapped rather than read
@@ -201,4 +208,14 @@ pub fn is_pickle(name: &str) -> bool {
     let beside = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
     [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end))
         && !beside.iter().any(|start| name.starts_with(start))
+}
+
+/// The same for M3D-CLIP.
+pub(crate) fn never_used_by_m3d_clip(name: &str) -> bool {
+    // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
+    name.starts_with("language_encoder.pooler.")
+        || name == "language_encoder.embeddings.position_ids"
+        // MONAI 1.4 and later create these in every block, for a mode that is off.
+        || name.contains(".norm_cross_attn.")
+        || name.contains(".cross_attn.")
 }

@@ -12,7 +12,7 @@ use r1seg_nn::WeightType;
 use r1seg_tokenizer::PromptTokenizer;
 use serde_json::Value;
 
-use crate::checkpoint::{Format, Found, dry_load};
+use crate::checkpoint::{Format, Found};
 use crate::{CheckpointSource, Error, LoadReport, ModelConfig, memory, registry};
 
 pub use architecture::{LanguageSummary, VisionSummary};
@@ -138,7 +138,7 @@ impl CheckpointSource {
             if let Some(tokenizer) = &tokenizer {
                 first.note(config.check_tokenizer(tokenizer, self));
             }
-            load = first.note(dry_load(config, found, self));
+            load = first.note(config.dry_load(found, self));
             if let Some(report) = load.as_ref().filter(|report| !report.is_clean()) {
                 let (path, report) = (self.path(), Box::new(report.clone()));
                 first.note::<()>(Err(Error::Weights { path, report }));

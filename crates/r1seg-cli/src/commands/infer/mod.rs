@@ -1,12 +1,11 @@
 //! `r1seg infer`: one volume, one or more questions.
 //!
-//! [`prompts`] reads the questions, [`outputs`] chooses the files, [`printer`] streams the answers,
+//! [`crate::prompts`] reads the questions, [`outputs`] chooses the files, [`printer`] streams the answers,
 //! [`masks`] joins the masks of several questions, and [`results`] writes everything.
 
 mod masks;
 mod outputs;
 mod printer;
-mod prompts;
 mod results;
 
 use std::time::Instant;
@@ -22,6 +21,7 @@ use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::input::Input;
 use crate::progress::Progress;
+use crate::prompts;
 use crate::report::{self, Origin};
 use crate::study;
 use outputs::Outputs;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
     let mut options = args.ask.options(cancel)?;
-    let prompts = prompts::read(&args.prompt)?;
+    let prompts = prompts::questions(&args.prompt)?;
     results::check_trace(args, prompts.len())?;
     let quiet = args.output.quiet;
 
@@ -46,7 +46,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let (outputs, output) = Outputs::open(args, &input, prompts.len())?;
 
     progress.stage("loading the model");
-    let model = study::load(source, &args.model, working_memory(args, &input, prompts.len()))?;
+    let model = study::load(
+        source,
+        &args.model,
+        &args.refine,
+        working_memory(args, &input, prompts.len()),
+    )?;
     progress.clear();
     if !quiet {
         study::announce(&model, &name.id, args.model.device);
@@ -59,7 +64,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
             None => model.prompt(prompt, options.separator),
             Some(_) => model.prompt_about(prompt, &ANY_BOX, options.separator),
         };
-        asked.map_err(|e| prompts::which(e, index, prompts.len()))?;
+        asked.map_err(|e| prompts::which("prompt", e, (index, prompts.len())))?;
     }
 
     let progress = Progress::new(quiet);

@@ -6,11 +6,11 @@ use anyhow::Result;
 use r1seg::ErrorKind;
 use r1seg::volume::{MaskFormat, Overwrite};
 
-use super::prompts;
 use crate::args::InferArgs;
 use crate::exit::CliError;
 use crate::input::{Input, is_stdin};
 use crate::output::{Output, check_picture_name, parent, wrong_ending};
+use crate::prompts;
 
 const SEGMENTATION: &str = "mask.seg.nrrd";
 const LABELS: &str = "labels.json";

@@ -1,4 +1,4 @@
-//! The questions, from the command line, from files and from standard input.
+//! Questions and other texts, from the command line, from files and from standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -15,15 +15,30 @@ const MAX_PROMPT_BYTES: u64 = 16 << 20;
 const MAX_PROMPTS: usize = 255;
 
 /// All questions in the order in which they were given, each of them with words in it.
-pub(super) fn read(given: &[OsString]) -> Result<Vec<String>> {
+pub(crate) fn questions(given: &[OsString]) -> Result<Vec<String>> {
+    let prompts = texts(given, "--prompt")?;
+    if prompts.len() > MAX_PROMPTS {
+        return Err(CliError::usage(
+            format!("{} prompts; a mask has labels for {MAX_PROMPTS}", prompts.len()),
+            "ask them in several runs",
+        ));
+    }
+    for (index, prompt) in prompts.iter().enumerate() {
+        r1seg::check_question(prompt).map_err(|e| which("prompt", e, (index, prompts.len())))?;
+    }
+    Ok(prompts)
+}
+
+/// All texts of `flag` in the order in which they were given.
+pub(crate) fn texts(given: &[OsString], flag: &str) -> Result<Vec<String>> {
     let mut prompts = Vec::new();
     let mut stdin_is_read = false;
     for text in given {
         if text == "-" {
             if std::mem::replace(&mut stdin_is_read, true) {
                 return Err(CliError::usage(
-                    "--prompt - is given twice, but standard input can be read once only",
-                    "use --prompt - once, or --prompt @FILE",
+                    format!("{flag} - is given twice, but standard input can be read once only"),
+                    format!("use {flag} - once, or {flag} @FILE"),
                 ));
             }
             let mut question = utf8(all(std::io::stdin().lock(), None)?, None)?;
@@ -38,32 +53,23 @@ pub(super) fn read(given: &[OsString]) -> Result<Vec<String>> {
             prompts.push(utf8(text.as_encoded_bytes().to_vec(), None)?);
         }
     }
-    if prompts.len() > MAX_PROMPTS {
-        return Err(CliError::usage(
-            format!("{} prompts; a mask has labels for {MAX_PROMPTS}", prompts.len()),
-            "ask them in several runs",
-        ));
-    }
-    for (index, prompt) in prompts.iter().enumerate() {
-        r1seg::check_question(prompt).map_err(|e| which(e, index, prompts.len()))?;
-    }
     Ok(prompts)
 }
 
 /// The files that questions are read from.
-pub(super) fn files(given: &[OsString]) -> impl Iterator<Item = PathBuf> + '_ {
+pub(crate) fn files(given: &[OsString]) -> impl Iterator<Item = PathBuf> + '_ {
     given.iter().filter_map(|text| file(text))
 }
 
-/// An error of one prompt, with its number where there are several.
-pub(super) fn which(error: r1seg::Error, index: usize, of: usize) -> anyhow::Error {
+/// An error of one prompt or text, with its number where there are several.
+pub(crate) fn which(noun: &str, error: r1seg::Error, (index, of): (usize, usize)) -> anyhow::Error {
     if of == 1 {
         return error.into();
     }
     CliError {
         code: error.code(),
         kind: error.kind(),
-        what: format!("prompt {} of {of}: {error}", index + 1),
+        what: format!("{noun} {} of {of}: {error}", index + 1),
         path: error.path().map(Path::to_path_buf),
         fix: error.fix(),
     }
@@ -81,8 +87,8 @@ fn file(text: &OsStr) -> Option<PathBuf> {
     text.to_str()?.strip_prefix('@').map(PathBuf::from)
 }
 
-/// A question a line; blank lines are none.
-fn lines(path: &Path) -> Result<Vec<String>> {
+/// A text a line; blank lines are none.
+pub(crate) fn lines(path: &Path) -> Result<Vec<String>> {
     let file = std::fs::File::open(path).map_err(|e| unreadable(&e, path))?;
     let text = utf8(all(file, Some(path))?, Some(path))?;
     // Some editors mark UTF-8 at the start of a file.
@@ -93,9 +99,9 @@ fn lines(path: &Path) -> Result<Vec<String>> {
         return Err(CliError {
             code: "R-PRM-04",
             kind: ErrorKind::Usage,
-            what: "the file has no question in it".to_string(),
+            what: "the file has no text in it".to_string(),
             path: Some(path.to_path_buf()),
-            fix: Some("write one question a line".to_string()),
+            fix: Some("write one a line".to_string()),
         }
         .into());
     }
@@ -122,7 +128,7 @@ fn unreadable(error: &std::io::Error, path: &Path) -> anyhow::Error {
         kind: ErrorKind::Missing,
         what: format!("the prompt cannot be read: {error}"),
         path: Some(path.to_path_buf()),
-        fix: Some("check the path after the @".to_string()),
+        fix: Some("check the path of the file".to_string()),
     }
     .into()
 }
@@ -152,7 +158,7 @@ mod tests {
         std::fs::write(&path, text)?;
         let mut at = OsString::from("@");
         at.push(&path);
-        read(&["First?".into(), at])
+        questions(&["First?".into(), at])
     }
 
     #[test]

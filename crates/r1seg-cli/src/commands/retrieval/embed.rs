@@ -1,0 +1,99 @@
+//! `r1seg embed`: vectors of volumes and texts.
+
+use std::io::Write;
+
+use anyhow::Result;
+use r1seg::CancelToken;
+use r1seg::volume::{Overwrite, Warning};
+use serde::Serialize;
+
+use super::encoder::{Embedded, Encoder};
+use super::vectors::VectorFormat;
+use crate::args::EmbedArgs;
+use crate::exit::{CliError, Exit, say};
+use crate::input::is_stdin;
+use crate::output::{Output, check_inputs};
+use crate::prompts;
+use crate::report::WarningReport;
+
+/// What the rows of a file are.
+#[derive(Debug, Serialize)]
+struct Names<'a> {
+    model: &'a str,
+    width: usize,
+    /// The authors' logit of two vectors is their product times this.
+    logit_scale: f32,
+    rows: Vec<Row<'a>>,
+    warnings: Vec<WarningReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    kind: &'static str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipe: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn of(item: &'a Embedded) -> Self {
+        let recipe = item.recipe.as_deref();
+        Self { kind: if recipe.is_some() { "volume" } else { "text" }, name: &item.name, recipe }
+    }
+}
+
+pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
+    let format = VectorFormat::from_path(&args.out)?;
+    if args.image.is_empty() && args.text.is_empty() {
+        return Err(CliError::usage(
+            "there is nothing to embed",
+            "give volumes with --image, texts with --text, or both",
+        ));
+    }
+    let stdins = args.image.iter().filter(|path| is_stdin(path)).count()
+        + usize::from(args.text.iter().any(|text| text == "-"));
+    if stdins > 1 {
+        return Err(CliError::usage(
+            "standard input can be read once only",
+            "use - for one volume or one text",
+        ));
+    }
+    let texts = prompts::texts(&args.text, "--text")?;
+    let files: Vec<_> =
+        std::iter::once(args.out.clone()).chain(format.sidecar(&args.out)).collect();
+    check_inputs(args.image.iter().cloned().chain(prompts::files(&args.text)), &files)?;
+    let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let output = Output::open(None, overwrite, &files)?;
+
+    let quiet = args.quiet;
+    let mut encoder = Encoder::open(&args.model, &args.volume, &args.prepare, quiet, cancel)?;
+    // Texts first: one that cannot be read costs nothing then.
+    let texts = encoder.texts(&texts)?;
+    let mut rows = encoder.volumes(&args.image)?;
+    rows.extend(texts);
+
+    let width = encoder.clip.width();
+    let warnings = encoder.take_warnings();
+    let names = Names {
+        model: &encoder.model,
+        width,
+        logit_scale: encoder.clip.logit_scale(),
+        rows: rows.iter().map(Row::of).collect(),
+        warnings: warnings.iter().map(|w: &Warning| WarningReport::from(w)).collect(),
+    };
+    let names = serde_json::to_string_pretty(&names)? + "\n";
+    let mut stage = output.stage()?;
+    stage.write(&args.out, &format.bytes(&rows, width, &names)?)?;
+    if let Some(sidecar) = format.sidecar(&args.out) {
+        stage.write(&sidecar, names.as_bytes())?;
+    }
+    stage.commit(&[])?;
+    if args.json {
+        std::io::stdout().write_all(names.as_bytes())?;
+    }
+    if !quiet {
+        let s = if rows.len() == 1 { "" } else { "s" };
+        say!("r1seg: {} vector{s} of {width} numbers in {}", rows.len(), args.out.display());
+    }
+    Ok(Exit::Answered)
+}

@@ -1,0 +1,156 @@
+//! A CSV file of volumes and the texts that belong to them.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use r1seg::ErrorKind;
+
+use crate::exit::CliError;
+use crate::output::parent;
+
+/// Volumes and texts, each once, and which belong together.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Pairs {
+    pub(super) images: Vec<PathBuf>,
+    pub(super) texts: Vec<String>,
+    /// Indices of a volume and of its text.
+    pub(super) pairs: Vec<(usize, usize)>,
+}
+
+/// The largest file of pairs that is read: a thousand times M3D-Cap's test set.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads the columns `image` and `text`; others are ignored.
+pub(super) fn read(path: &Path) -> Result<Pairs> {
+    let wrong = |kind: ErrorKind, what: String| CliError {
+        code: "R-RET-02",
+        kind,
+        what,
+        path: Some(path.to_path_buf()),
+        fix: Some("a CSV file in UTF-8 with the columns `image` and `text` is needed".to_string()),
+    };
+    let bad = |what: String| wrong(ErrorKind::BadData, what);
+    let unreadable =
+        |e: std::io::Error| wrong(ErrorKind::Missing, format!("the pairs cannot be read: {e}"));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(bad(format!("the file is over {MAX_BYTES} bytes")).into());
+    }
+    let csv = String::from_utf8(bytes).map_err(|e| bad(format!("it is not UTF-8: {e}")))?;
+    // Some programs mark UTF-8 at the start of a file.
+    let mut rows = rows(csv.trim_start_matches('\u{feff}')).map_err(bad)?.into_iter();
+    let header = rows.next().unwrap_or_default();
+    let column = |name: &str| {
+        let is_it = |field: &String| field.trim().eq_ignore_ascii_case(name);
+        header.iter().position(is_it).ok_or_else(|| bad(format!("it has no column `{name}`")))
+    };
+    let (image, text) = (column("image")?, column("text")?);
+    let mut found = Pairs::default();
+    for (index, row) in rows.enumerate() {
+        let field = |column: usize, name: &str| {
+            let field = row.get(column).map(|field| field.trim()).filter(|f| !f.is_empty());
+            field.ok_or_else(|| bad(format!("pair {} has no {name}", index + 1)))
+        };
+        // An absolute path stays as it is.
+        let image = parent(path).join(field(image, "image")?);
+        let pair = (
+            index_of(&mut found.images, image),
+            index_of(&mut found.texts, field(text, "text")?.to_string()),
+        );
+        found.pairs.push(pair);
+    }
+    if found.pairs.is_empty() {
+        return Err(bad("there are no pairs in it".to_string()).into());
+    }
+    Ok(found)
+}
+
+/// The rows of a CSV file (RFC 4180) that are not blank: fields between commas, in quotes where
+/// they hold commas, line ends or doubled quotes.
+fn rows(csv: &str) -> Result<Vec<Vec<String>>, String> {
+    let (mut rows, mut row, mut field) = (Vec::new(), Vec::new(), String::new());
+    let mut chars = csv.chars().peekable();
+    let mut quoted = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' if quoted => quoted = false,
+            // A quote inside a plain field is only a character.
+            '"' if field.trim().is_empty() => (field, quoted) = (String::new(), true),
+            ',' if !quoted => row.push(std::mem::take(&mut field)),
+            '\n' if !quoted => {
+                row.push(std::mem::take(&mut field));
+                rows.push(std::mem::take(&mut row));
+            }
+            c => field.push(c),
+        }
+    }
+    if quoted {
+        return Err("a quote is opened and never closed".to_string());
+    }
+    row.push(field);
+    rows.push(row);
+    rows.retain(|row| row.iter().any(|field| !field.trim().is_empty()));
+    Ok(rows)
+}
+
+/// Where a value is in a list, to whose end it is added if it is new.
+fn index_of<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
+    list.iter().position(|known| *known == value).unwrap_or_else(|| {
+        list.push(value);
+        list.len() - 1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Pairs> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("pairs.csv");
+        std::fs::write(&path, text)?;
+        let mut pairs = read(&path)?;
+        for image in &mut pairs.images {
+            *image = image.strip_prefix(folder.path()).unwrap_or(image).to_path_buf();
+        }
+        Ok(pairs)
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_values_are_listed_once() {
+        let pairs = read_text(
+            "\u{feff}Text,id,IMAGE\n\"A cyst, \"\"simple\"\".\",1,a.nii\nNormal.,2,/b.nii\nNormal.,3,a.nii\n",
+        );
+        let expected = Pairs {
+            images: vec!["a.nii".into(), "/b.nii".into()],
+            texts: vec!["A cyst, \"simple\".".into(), "Normal.".into()],
+            pairs: vec![(0, 0), (1, 1), (0, 1)],
+        };
+        assert_eq!(pairs.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_quoted_field_may_hold_lines_and_commas() {
+        let rows = rows("a, \"b,\r\nc\" ,d \"e\"\r\n\r\nf\n").unwrap();
+        assert_eq!(rows, [vec!["a", "b,\r\nc ", "d \"e\"\r"], vec!["f"]]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said() {
+        for (text, words) in [
+            ("", "no column `image`"),
+            ("image,report\na,b\n", "no column `text`"),
+            ("image,text\n\n , \n", "no pairs"),
+            ("image,text\na.nii,\"a cyst\n", "never closed"),
+            ("image,text\na.nii,\n", "pair 1 has no text"),
+            ("image,text\na.nii\n", "pair 1 has no text"),
+        ] {
+            let error = read_text(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

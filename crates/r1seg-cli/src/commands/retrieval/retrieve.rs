@@ -1,0 +1,141 @@
+//! `r1seg retrieve`: what fits best.
+
+use std::io::Write;
+
+use anyhow::Result;
+use r1seg::{CancelToken, sanitize_terminal};
+use serde::Serialize;
+
+use super::candidates;
+use super::encoder::{Embedded, Encoder};
+use super::pairs::{self, Pairs};
+use super::ranking::{Recall, rank, recall};
+use crate::args::RetrieveArgs;
+use crate::exit::{CliError, Exit};
+use crate::input::is_stdin;
+use crate::prompts;
+use crate::report::WarningReport;
+
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    result: Outcome<'a>,
+    warnings: Vec<WarningReport>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome<'a> {
+    Queries(Vec<Query<'a>>),
+    Recall(Vec<Recall>),
+}
+
+#[derive(Debug, Serialize)]
+struct Query<'a> {
+    /// The text or the volume that was given.
+    query: &'a str,
+    results: Vec<Ranked<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ranked<'a> {
+    rank: usize,
+    name: &'a str,
+    similarity: f32,
+}
+
+pub(crate) fn run(args: &RetrieveArgs, cancel: CancelToken) -> Result<Exit> {
+    if args.top == Some(0) {
+        return Err(CliError::usage("--top is 0", "ask for at least one"));
+    }
+    let open = |cancel| Encoder::open(&args.model, &args.volume, &args.prepare, args.quiet, cancel);
+    if let Some(path) = &args.pairs {
+        let pairs = pairs::read(path)?;
+        return measure(args, &pairs, open(cancel)?);
+    }
+    let by_text = !args.text.is_empty();
+    let (texts, volumes) = match &args.texts {
+        Some(path) => (prompts::lines(path)?, args.image.clone()),
+        None if by_text => {
+            (prompts::texts(&args.text, "--text")?, candidates::expand(&args.volumes)?)
+        }
+        None => {
+            return Err(CliError::usage(
+                "nothing is asked for",
+                "--text TEXT FOLDER ranks volumes, --image VOLUME --texts FILE ranks texts, and \
+                 --pairs FILE.csv measures both",
+            ));
+        }
+    };
+    let stdins = volumes.iter().filter(|path| is_stdin(path)).count()
+        + usize::from(args.text.iter().any(|text| text == "-"));
+    if stdins > 1 {
+        return Err(CliError::usage(
+            "standard input can be read once only",
+            "use - for one volume or one text",
+        ));
+    }
+    let mut encoder = open(cancel)?;
+    // Texts first: one that cannot be read costs nothing then.
+    let texts = encoder.texts(&texts)?;
+    let volumes = encoder.volumes(&volumes)?;
+    let (queries, items) = if by_text { (texts, volumes) } else { (volumes, texts) };
+    let result = Outcome::Queries(queries.iter().map(|q| answer(q, &items, args.top)).collect());
+    print(args, encoder, result)
+}
+
+fn answer<'a>(query: &'a Embedded, items: &'a [Embedded], top: Option<usize>) -> Query<'a> {
+    let hits = rank(&query.vector, items).into_iter().take(top.unwrap_or(items.len()));
+    let ranked = hits.enumerate().filter_map(|(place, hit)| {
+        let item = items.get(hit.index)?;
+        Some(Ranked { rank: place + 1, name: &item.name, similarity: hit.score })
+    });
+    Query { query: &query.name, results: ranked.collect() }
+}
+
+/// Recall in both directions.
+fn measure(args: &RetrieveArgs, pairs: &Pairs, mut encoder: Encoder) -> Result<Exit> {
+    let texts = encoder.texts(&pairs.texts)?;
+    let volumes = encoder.volumes(&pairs.images)?;
+    let reversed: Vec<(usize, usize)> = pairs.pairs.iter().map(|(v, t)| (*t, *v)).collect();
+    let result = Outcome::Recall(vec![
+        recall("volume -> text", &volumes, &texts, &pairs.pairs),
+        recall("text -> volume", &texts, &volumes, &reversed),
+    ]);
+    print(args, encoder, result)
+}
+
+fn print(args: &RetrieveArgs, mut encoder: Encoder, result: Outcome<'_>) -> Result<Exit> {
+    let warnings = encoder.take_warnings();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let warnings = warnings.iter().map(WarningReport::from).collect();
+        let found = Found { model: &encoder.model, result, warnings };
+        writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
+        return Ok(Exit::Answered);
+    }
+    match &result {
+        Outcome::Queries(queries) => {
+            for (index, query) in queries.iter().enumerate() {
+                if queries.len() > 1 {
+                    let gap = if index > 0 { "\n" } else { "" };
+                    writeln!(out, "{gap}{}", sanitize_terminal(query.query))?;
+                }
+                for hit in &query.results {
+                    writeln!(out, "{:7.4}  {}", hit.similarity, sanitize_terminal(hit.name))?;
+                }
+            }
+        }
+        Outcome::Recall(recalls) => {
+            for recall in recalls {
+                write!(out, "{} ({} of {}):", recall.direction, recall.queries, recall.candidates)?;
+                for at in &recall.at {
+                    write!(out, "  recall@{} {:.1} %", at.k, 100.0 * at.recall)?;
+                }
+                writeln!(out)?;
+            }
+        }
+    }
+    Ok(Exit::Answered)
+}

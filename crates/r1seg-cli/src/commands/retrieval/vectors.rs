@@ -1,0 +1,101 @@
+//! Vectors as a file of numpy or safetensors.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use r1seg::ErrorKind;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::encoder::Embedded;
+use crate::exit::CliError;
+use crate::output::wrong_ending;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum VectorFormat {
+    Npy,
+    Safetensors,
+}
+
+impl VectorFormat {
+    pub(super) fn from_path(path: &Path) -> Result<Self> {
+        let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+        match () {
+            () if ends("npy") => Ok(Self::Npy),
+            () if ends("safetensors") => Ok(Self::Safetensors),
+            () => {
+                let what = "the file name does not say the format";
+                Err(wrong_ending(path, what, "end the name in .npy or .safetensors"))
+            }
+        }
+    }
+
+    /// The file that names the rows, where the format has no room for it.
+    pub(super) fn sidecar(self, path: &Path) -> Option<PathBuf> {
+        let mut name = path.as_os_str().to_os_string();
+        name.push(".json");
+        (self == Self::Npy).then(|| name.into())
+    }
+
+    /// The whole file; `names` is what it says about its rows.
+    pub(super) fn bytes(self, rows: &[Embedded], width: usize, names: &str) -> Result<Vec<u8>> {
+        let numbers = rows.iter().flat_map(|row| &row.vector);
+        let numbers: Vec<u8> = numbers.flat_map(|x| x.to_le_bytes()).collect();
+        let shape = [rows.len(), width];
+        match self {
+            Self::Npy => Ok(npy(shape, &numbers)),
+            Self::Safetensors => {
+                let metadata = HashMap::from([("r1seg".to_string(), names.to_string())]);
+                let view = TensorView::new(Dtype::F32, shape.to_vec(), &numbers);
+                view.and_then(|view| safetensors::serialize([("embeddings", view)], Some(metadata)))
+                    .map_err(|e| {
+                        let (what, path, fix) = (format!("safetensors: {e}"), None, None);
+                        CliError { code: "R-BUG-02", kind: ErrorKind::Internal, what, path, fix }
+                            .into()
+                    })
+            }
+        }
+    }
+}
+
+/// Version 1.0 of numpy's format, little-endian f32 in C order.
+fn npy([rows, width]: [usize; 2], numbers: &[u8]) -> Vec<u8> {
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
+    // The numbers begin at a multiple of 64, and a newline ends the header; it is far shorter than
+    // its length can say.
+    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend_from_slice(&(padded as u16).to_le_bytes());
+    file.extend_from_slice(format!("{header:<width$}\n", width = padded - 1).as_bytes());
+    file.extend_from_slice(numbers);
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_begins_as_numpy_writes_it() {
+        // numpy.save of numpy.zeros((4, 32), "<f4")
+        let file = npy([4, 32], &[0; 4 * 32 * 4]);
+        assert_eq!(&file[..10], b"\x93NUMPY\x01\x00\x76\x00");
+        assert!(
+            file[10..]
+                .starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 32), }     ")
+        );
+        assert_eq!((file[127], file.len()), (b'\n', 128 + 512));
+    }
+
+    #[test]
+    fn the_name_says_the_format() {
+        let of = |name: &str| VectorFormat::from_path(Path::new(name)).ok();
+        assert_eq!(of("a.NPY"), Some(VectorFormat::Npy));
+        assert_eq!(of("a.b.safetensors"), Some(VectorFormat::Safetensors));
+        assert_eq!((of("a"), of("npy"), of("a.npz")), (None, None, None));
+        let sidecar = VectorFormat::Npy.sidecar(Path::new("x/a.npy"));
+        assert_eq!(sidecar, Some("x/a.npy.json".into()));
+        assert_eq!(VectorFormat::Safetensors.sidecar(Path::new("a.safetensors")), None);
+    }
+}

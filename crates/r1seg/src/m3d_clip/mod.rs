@@ -1,0 +1,241 @@
+//! M3D-CLIP: volumes and texts as points on one sphere.
+//!
+//! Port of `LaMed/src/model/CLIP.py` (M3D @63e7200).
+//! Keys: `vision_encoder`, `mm_vision_proj`, `language_encoder`, `mm_language_proj`, `logit_scale`.
+
+mod config;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use r1seg_nn::{Linear, NoProbe, Weights, linear};
+use r1seg_text_encoder::BertModel;
+use r1seg_tokenizer::TextTokenizer;
+use r1seg_vit3d::Vit3d;
+use r1seg_volume::{Recipe, Volume, Warning};
+
+use crate::checkpoint::{LoadReport, ModelWeights, dry_load, never_used_by_m3d_clip, type_name};
+use crate::model::device_name;
+use crate::prepare::prepare;
+use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, Preprocess};
+
+pub use config::M3dClipConfig;
+
+/// The smallest length that a vector is divided by (`torch.nn.functional.normalize`).
+const NORMALIZE_EPS: f64 = 1e-12;
+
+/// A loaded M3D-CLIP checkpoint.
+///
+/// ```no_run
+/// use r1seg::volume::{ReadOptions, read};
+/// use r1seg::{M3dClip, Preprocess};
+///
+/// let clip = M3dClip::load("M3D-CLIP")?;
+/// let ct = read("ct.nii.gz", &ReadOptions::default())?.volume;
+/// let ct = clip.embed_volume(&ct, Preprocess::Auto)?;
+/// let text = clip.embed_text("A cyst in the left kidney.")?;
+/// println!("{}", M3dClip::similarity(&ct.embedding, &text.embedding));
+/// # Ok::<(), r1seg::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct M3dClip {
+    config: M3dClipConfig,
+    tokenizer: TextTokenizer,
+    parts: Parts,
+    logit_scale: f32,
+    device: Device,
+    activation: DType,
+    dtype: &'static str,
+    report: LoadReport,
+}
+
+/// What the model computes with.
+#[derive(Debug)]
+struct Parts {
+    vision_encoder: Vit3d,
+    mm_vision_proj: Linear,
+    language_encoder: BertModel,
+    mm_language_proj: Linear,
+    logit_scale: Tensor,
+}
+
+impl Parts {
+    /// Takes every tensor from the root of a checkpoint.
+    fn new(config: &M3dClipConfig, weights: &Weights) -> candle_core::Result<Self> {
+        let (vision, text) = (config.vit.hidden_size, config.text.hidden_size);
+        Ok(Self {
+            vision_encoder: Vit3d::new(&config.vit, weights.pp("vision_encoder"))?,
+            mm_vision_proj: linear(vision, vision, weights.pp("mm_vision_proj"))?,
+            language_encoder: BertModel::new(&config.text, weights.pp("language_encoder"))?,
+            mm_language_proj: linear(text, vision, weights.pp("mm_language_proj"))?,
+            logit_scale: weights.get((), "logit_scale")?,
+        })
+    }
+}
+
+/// A volume as a point.
+#[derive(Debug, Clone)]
+pub struct VolumeEmbedding {
+    /// `[E]`, of length 1.
+    pub embedding: Vec<f32>,
+    /// How the intensities were prepared.
+    pub recipe: Recipe,
+    /// What a person should know about how the volume was prepared.
+    pub warnings: Vec<Warning>,
+}
+
+/// A text as a point.
+#[derive(Debug, Clone)]
+pub struct TextEmbedding {
+    /// `[E]`, of length 1.
+    pub embedding: Vec<f32>,
+    /// Tokens at the end of the text that the encoder has no room for, and that were left out.
+    pub dropped_tokens: usize,
+}
+
+impl M3dClip {
+    /// Loads a checkpoint folder with automatic device and dtype.
+    ///
+    /// # Errors
+    /// As [`M3dClip::open`].
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        let source = CheckpointSource::Folder(folder.as_ref().to_path_buf());
+        Self::open(&source, DeviceChoice::default(), DtypeChoice::default())
+    }
+
+    /// Loads a checkpoint onto a device, its weights kept as `dtype`.
+    ///
+    /// # Errors
+    /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, of another model, or does
+    /// not fit another ([`Error::Weights`] names every tensor at fault), and of kind
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there.
+    pub fn open(
+        source: &CheckpointSource,
+        device: DeviceChoice,
+        dtype: DtypeChoice,
+    ) -> Result<Self, Error> {
+        let _span = tracing::info_span!("load").entered();
+        let config = M3dClipConfig::read(source)?;
+        let device = device.open()?;
+        let tokenizer = source.text_tokenizer()?;
+        if tokenizer.vocab_size() > config.text.vocab_size {
+            let message = format!(
+                "text_config.vocab_size is {}, but the tokenizer has {} tokens",
+                config.text.vocab_size,
+                tokenizer.vocab_size()
+            );
+            return Err(Error::Config { path: source.path(), message });
+        }
+        source.check_manifest()?;
+        let files = Arc::new(source.open_weights(None, 0)?);
+        let build = |weights: &Weights| Parts::new(&config, weights).map(drop);
+        let report = dry_load(&build, &never_used_by_m3d_clip, &files.found(), source)?;
+        if !report.is_clean() {
+            let (path, report) = (source.path(), Box::new(report));
+            return Err(Error::Weights { path, report });
+        }
+        let keep = dtype == DtypeChoice::Auto && device.is_cpu();
+        let stored = files.dominant_type().filter(|_| keep);
+        let dtype = dtype.resolve(&device, Some(DType::F32));
+        let weights = Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone());
+        let parts = Parts::new(&config, &weights)?;
+        Ok(Self {
+            config,
+            tokenizer,
+            logit_scale: parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?,
+            parts,
+            activation: if device.is_cpu() { DType::F32 } else { dtype },
+            device,
+            dtype: stored.map_or(dtype.as_str(), type_name),
+            report,
+        })
+    }
+
+    /// What the checkpoint's `config.json` decided.
+    pub fn config(&self) -> &M3dClipConfig {
+        &self.config
+    }
+
+    /// What loading did with every tensor of the checkpoint.
+    pub fn load_report(&self) -> &LoadReport {
+        &self.report
+    }
+
+    /// Where it computes, such as `cpu` or `cuda:0`.
+    pub fn device_name(&self) -> String {
+        device_name(&self.device)
+    }
+
+    /// The dtype in which the weights are kept, such as `bf16`.
+    pub fn dtype_name(&self) -> &'static str {
+        self.dtype
+    }
+
+    /// Numbers of an embedding, `E`.
+    pub fn width(&self) -> usize {
+        self.config.vit.hidden_size
+    }
+
+    /// The checkpoint's `logit_scale`, with which the authors' code multiplies a
+    /// [`similarity`](Self::similarity) as it is: it is never exponentiated.
+    pub fn logit_scale(&self) -> f32 {
+        self.logit_scale
+    }
+
+    /// Embeds a volume, prepared and resized to the model's grid.
+    ///
+    /// # Errors
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    pub fn embed_volume(
+        &self,
+        volume: &Volume,
+        preprocess: Preprocess,
+    ) -> Result<VolumeEmbedding, Error> {
+        let _span = tracing::info_span!("embed_volume").entered();
+        let grid @ [d, h, w] = self.config.vit.image_size;
+        let prepared = prepare(volume, preprocess)?;
+        let voxels = prepared.resize(grid)?;
+        let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
+        let input = input.to_device(&self.device)?.to_dtype(self.activation)?;
+        let tokens = self.parts.vision_encoder.forward(&input, &mut NoProbe)?;
+        let embedding = embedding(&tokens, &self.parts.mm_vision_proj)?;
+        let recipe = prepared.recipe;
+        Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.into_warnings(Some(grid)) })
+    }
+
+    /// Embeds a text: a finding, or a whole report. What the encoder has no room for at its end
+    /// (512 tokens in the published model) is left out, as in the authors' code, and counted.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for an empty text, or when the computation fails.
+    pub fn embed_text(&self, text: &str) -> Result<TextEmbedding, Error> {
+        let _span = tracing::info_span!("embed_text").entered();
+        let limit = self.config.text.max_position_embeddings;
+        let (ids, dropped_tokens) = self.tokenizer.encode_truncated(text, limit)?;
+        let states = self.parts.language_encoder.forward(&ids, &mut NoProbe)?;
+        let embedding = embedding(&states, &self.parts.mm_language_proj)?;
+        Ok(TextEmbedding { embedding, dropped_tokens })
+    }
+
+    /// The cosine between two embeddings, in -1..1. The authors' logit is this times
+    /// [`logit_scale`](Self::logit_scale), which ranks alike where the scale is positive.
+    pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32
+    }
+}
+
+/// The first token's state (`[CLS]` of a text, the class token of a volume), projected and brought
+/// to length 1.
+///
+/// # Shapes
+/// - `states`: `[1, L, E]`    - returns: `[E]`
+fn embedding(states: &Tensor, projection: &Linear) -> Result<Vec<f32>, Error> {
+    // The authors project and normalise every token, and then read the first alone.
+    let first = projection.forward(&states.narrow(1, 0, 1)?)?;
+    let mut numbers: Vec<f32> = first.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let length = length.max(NORMALIZE_EPS);
+    numbers.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    Ok(numbers)
+}

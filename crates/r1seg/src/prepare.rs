@@ -1,0 +1,58 @@
+//! How a volume's intensities become a model's input.
+
+use r1seg_volume::intensity::min_max;
+use r1seg_volume::{Prepared, Recipe, Volume, Warning};
+
+use crate::{Error, Preprocess};
+
+/// A volume after its recipe.
+pub(crate) struct Preparation<'v> {
+    pub(crate) recipe: Recipe,
+    prepared: Prepared<'v>,
+    warnings: Vec<Warning>,
+}
+
+/// Applies a recipe, or the one that the volume's values ask for.
+///
+/// # Errors
+/// When the volume cannot be prepared.
+pub(crate) fn prepare(volume: &Volume, preprocess: Preprocess) -> Result<Preparation<'_>, Error> {
+    let mut warnings = Vec::new();
+    let recipe = match preprocess {
+        Preprocess::Recipe(recipe) => recipe,
+        Preprocess::Auto => {
+            let (recipe, warning) = Recipe::auto(volume);
+            warnings.extend(warning);
+            recipe
+        }
+    };
+    if recipe == Recipe::None
+        && let Some((low, high)) = min_max(volume.voxels()).filter(|(l, h)| *l < 0.0 || 1.0 < *h)
+    {
+        let text = format!("values span {low}..{high}, but recipe `none` expects 0..1");
+        warnings.push(Warning::new("W-RANGE", text).with_fix("use --preprocess auto"));
+    }
+    let prepared = recipe.apply(volume)?;
+    warnings.extend(prepared.warnings().iter().cloned());
+    Ok(Preparation { recipe, prepared, warnings })
+}
+
+impl Preparation<'_> {
+    /// What a person should know; `grid` is what the volume was resized to, if it was.
+    pub(crate) fn into_warnings(mut self, grid: Option<[usize; 3]>) -> Vec<Warning> {
+        let shape = self.prepared.shape();
+        if let Some(grid) = grid.filter(|grid| self.recipe == Recipe::None && shape != *grid) {
+            let text = format!("the volume of {shape:?} voxels was resized to {grid:?}");
+            self.warnings.push(Warning::new("W-GRID", text));
+        }
+        self.warnings
+    }
+}
+
+impl<'v> std::ops::Deref for Preparation<'v> {
+    type Target = Prepared<'v>;
+
+    fn deref(&self) -> &Prepared<'v> {
+        &self.prepared
+    }
+}

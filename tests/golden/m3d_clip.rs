@@ -1,0 +1,89 @@
+//! M3D-CLIP against the authors' code: four volumes, four texts, and all their logits.
+
+use candle_core::{Device, Tensor};
+use r1seg::volume::{Geometry, Volume};
+use r1seg::{CheckpointSource, DtypeChoice, M3dClip, Preprocess, Recipe};
+
+use crate::case::{F32_TOLERANCE, data, deviation, device};
+
+fn load(dtype: DtypeChoice) -> M3dClip {
+    let source = CheckpointSource::Folder(data("m3d-clip"));
+    M3dClip::open(&source, device(), dtype).unwrap()
+}
+
+/// Embeddings of the recorded volumes and texts, `[4, E]` each.
+fn embeddings(clip: &M3dClip) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let volumes = Tensor::read_npy(data("m3d-clip/golden/volumes.npy")).unwrap();
+    let shape = clip.config().vit.image_size;
+    let images = (0..4).map(|i| {
+        let voxels: Vec<f32> = volumes.get(i).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let volume = Volume::new(voxels, Geometry::without_affine(shape)).unwrap();
+        let image = clip.embed_volume(&volume, Preprocess::Recipe(Recipe::None)).unwrap();
+        assert!(image.warnings.is_empty(), "{:?}", image.warnings);
+        image.embedding
+    });
+    let json = std::fs::read(data("m3d-clip/golden/case.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let texts = json["texts"].as_array().unwrap().iter().map(|text| {
+        let text = clip.embed_text(text.as_str().unwrap()).unwrap();
+        assert_eq!(text.dropped_tokens, 0);
+        text.embedding
+    });
+    (images.collect(), texts.collect())
+}
+
+fn logits(clip: &M3dClip, images: &[Vec<f32>], texts: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let scale = clip.logit_scale();
+    let row = |image: &Vec<f32>| {
+        texts.iter().map(|text| scale * M3dClip::similarity(image, text)).collect()
+    };
+    images.iter().map(row).collect()
+}
+
+#[test]
+fn m3d_clip_f32_matches_the_authors() {
+    let clip = load(DtypeChoice::F32);
+    assert!(clip.load_report().is_clean());
+    assert_eq!(clip.load_report().unused.len(), 2, "BERT's pooler");
+    let expected = data("m3d-clip/golden/expected.safetensors");
+    let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
+    let (images, texts) = embeddings(&clip);
+    let logits = logits(&clip, &images, &texts);
+    for (name, got) in
+        [("image_embeddings", images), ("text_embeddings", texts), ("logits_per_image", logits)]
+    {
+        let gap = deviation(&Tensor::new(got, &Device::Cpu).unwrap(), &expected[name]);
+        assert!(gap <= F32_TOLERANCE, "{name}: {gap:e}");
+    }
+}
+
+#[test]
+fn m3d_clip_with_the_weights_as_stored_stays_near() {
+    let clip = load(DtypeChoice::Auto);
+    let expected = data("m3d-clip/golden/expected.safetensors");
+    let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
+    let (images, texts) = embeddings(&clip);
+    for (name, got) in [("image_embeddings", images), ("text_embeddings", texts)] {
+        let expected = expected[name].to_vec2::<f32>().unwrap();
+        for (got, expected) in got.iter().zip(&expected) {
+            // Where bf16 is multiplied in hardware, activations of products are rounded to it.
+            let cosine = M3dClip::similarity(got, expected);
+            assert!(cosine > 0.999, "{name}: {cosine}");
+        }
+    }
+}
+
+#[test]
+fn a_long_text_is_cut_where_the_encoder_ends() {
+    let clip = load(DtypeChoice::F32);
+    let text = clip.embed_text(&"liver ".repeat(600)).unwrap();
+    assert_eq!(text.dropped_tokens, 600 + 2 - 512);
+    let rest = clip.embed_text(&"liver ".repeat(510)).unwrap();
+    assert_eq!(text.embedding, rest.embedding);
+}
+
+#[test]
+fn an_empty_text_is_refused() {
+    let error = load(DtypeChoice::F32).embed_text(" ").unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("R-TOK-15", r1seg::ErrorKind::Usage));
+}
