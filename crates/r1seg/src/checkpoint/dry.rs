@@ -117,8 +117,11 @@ pub(crate) fn dry_load(
     Ok(report)
 }
 
+/// Tensors by name, and their shapes.
+type Asked = Vec<(String, Vec<usize>)>;
+
 /// The tensors that the constructors ask for, in their order.
-fn asked_for(config: &ModelConfig) -> candle_core::Result<Vec<(String, Vec<usize>)>> {
+fn asked_for(config: &ModelConfig) -> candle_core::Result<Asked> {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let backend: Box<dyn SimpleBackend> = Box::new(Dry(asked.clone()));
     // f16, since weights of that type are left as they are on a CPU.
@@ -136,7 +139,7 @@ fn asked_for(config: &ModelConfig) -> candle_core::Result<Vec<(String, Vec<usize
 }
 
 /// Notes what is asked for.
-struct Dry(Arc<Mutex<Vec<(String, Vec<usize>)>>>);
+struct Dry(Arc<Mutex<Asked>>);
 
 impl SimpleBackend for Dry {
     fn get(
