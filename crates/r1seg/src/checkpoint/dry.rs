@@ -147,10 +147,11 @@ pub(crate) fn dry_load(
     Ok(report)
 }
 
+/// Tensors by name, and their shapes.
+type Asked = Vec<(String, Vec<usize>)>;
+
 /// The tensors that the constructors ask for, in their order.
-fn asked_for(
-    build: &dyn Fn(&Weights) -> candle_core::Result<()>,
-) -> candle_core::Result<Vec<(String, Vec<usize>)>> {
+fn asked_for(build: &dyn Fn(&Weights) -> candle_core::Result<()>) -> candle_core::Result<Asked> {
     let dry = Arc::new(Dry(Mutex::default()));
     build(&Weights::new(dry.clone(), DType::F32, Device::Cpu))?;
     let mut asked = dry.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +159,7 @@ fn asked_for(
 }
 
 /// Notes what is asked for.
-struct Dry(Mutex<Vec<(String, Vec<usize>)>>);
+struct Dry(Mutex<Asked>);
 
 impl Dry {
     fn note(&self, name: &str, dims: &[usize]) {
