@@ -164,9 +164,9 @@ mod tests {
             (region.start[n]..region.end[n]).contains(&voxel)
         };
         let mut cells = Region { start: [0; 3], end: [0; 3] };
-        for n in 0..3 {
-            cells.start[n] = (0..grid[n]).find(|cell| inside(n, *cell))?;
-            cells.end[n] = (0..grid[n]).rfind(|cell| inside(n, *cell))? + 1;
+        for (n, &count) in grid.iter().enumerate() {
+            cells.start[n] = (0..count).find(|cell| inside(n, *cell))?;
+            cells.end[n] = (0..count).rfind(|cell| inside(n, *cell))? + 1;
         }
         Some(cells)
     }
@@ -185,8 +185,8 @@ mod tests {
                 }
                 // Back again, no voxel of the crop is lost but less than a cell at an edge.
                 let back = placement.from_cells(cells, grid);
-                for n in 0..3 {
-                    let cell = placement.shape()[n].div_ceil(grid[n]);
+                for (n, &count) in grid.iter().enumerate() {
+                    let cell = placement.shape()[n].div_ceil(count);
                     let region =
                         (region.start[n].max(crop.start[n]), region.end[n].min(crop.end[n]));
                     assert!(back.start[n].abs_diff(region.0) <= cell, "{back:?}");
