@@ -196,7 +196,7 @@ impl<S: Simd> Stored<S> for Q6K {
                 for (i, q) in quarters.into_iter().enumerate() {
                     let scale = scales[8 * group + 2 * i + first / 16];
                     // Exact: 11 bits of `d`, 7 of the scale and 6 of the number are 24.
-                    out[i * vectors + v] = S::fma(q, S::splat(scale), S::splat(-32.0 * scale));
+                    out[i * vectors + v] = S::mul(S::splat(scale), S::sub(q, S::splat(32.0)));
                 }
             }
         }
