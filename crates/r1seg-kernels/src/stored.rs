@@ -59,9 +59,9 @@ macro_rules! plain {
 
             #[inline(always)]
             unsafe fn group(w: *const u8, (): &(), _: usize, out: &mut [S::V; MAX_VECTORS]) {
-                for v in 0..<Self as Stored<S>>::GROUP / S::LANES {
+                for (v, out) in out.iter_mut().take(64 / S::LANES).enumerate() {
                     // SAFETY: the caller has the instructions and a whole unit.
-                    out[v] = unsafe { S::$load(w.add(v * S::LANES * $bytes).cast()) };
+                    *out = unsafe { S::$load(w.add(v * S::LANES * $bytes).cast()) };
                 }
             }
         }
@@ -98,9 +98,9 @@ impl<S: Simd> Stored<S> for Q8_0 {
 
     #[inline(always)]
     unsafe fn group(w: *const u8, d: &S::V, _: usize, out: &mut [S::V; MAX_VECTORS]) {
-        for v in 0..<Self as Stored<S>>::GROUP / S::LANES {
+        for (v, out) in out.iter_mut().take(32 / S::LANES).enumerate() {
             // SAFETY: the caller has the block.
-            out[v] = unsafe { S::mul(*d, S::i8(w.add(2 + v * S::LANES))) };
+            *out = unsafe { S::mul(*d, S::i8(w.add(2 + v * S::LANES))) };
         }
     }
 }
@@ -111,39 +111,40 @@ impl<S: Simd> Stored<S> for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = 144;
     const GROUP: usize = 64;
-    /// Per 32 weights the scale and the minimum.
-    type Head = ([f32; 8], [f32; 8]);
+    /// Per 32 weights the scale, then as many minima, and what both are multiplied by.
+    type Head = ([f32; 16], f32, f32);
 
     #[inline(always)]
     unsafe fn head(w: *const u8) -> Self::Head {
-        // SAFETY: the caller has the block.
-        let (d, min, packed) = unsafe {
-            (half::<S>(w), half::<S>(w.add(2)), w.add(4).cast::<[u32; 3]>().read_unaligned())
-        };
-        // Four bytes at a time: the low four scales, the low four minima, the rest of both.
-        let [s, m, rest] = packed;
-        let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
-        let scales = [s & low, rest & high | s >> 2 & top];
-        let minima = [m & low, rest >> 4 & high | m >> 2 & top];
-        let spread = |words: [u32; 2], unit: f32| -> [f32; 8] {
-            let [a, b] = words.map(u32::to_le_bytes);
-            std::array::from_fn(|j| unit * f32::from(if j < 4 { a[j] } else { b[j - 4] }))
-        };
-        (spread(scales, d), spread(minima, min))
+        // SAFETY: the caller has the block, and the local arrays have 16 elements.
+        unsafe {
+            // Four bytes at a time: the low four scales, the low four minima, the rest of both.
+            let [s, m, rest] = w.add(4).cast::<[u32; 3]>().read_unaligned();
+            let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+            let six_bits =
+                [s & low, rest & high | s >> 2 & top, m & low, rest >> 4 & high | m >> 2 & top];
+            let mut numbers = [0f32; 16];
+            for v in (0..16).step_by(S::LANES) {
+                let six_bits = S::i8(six_bits.as_ptr().cast::<u8>().add(v));
+                S::store(numbers.as_mut_ptr().add(v), six_bits);
+            }
+            (numbers, half::<S>(w), half::<S>(w.add(2)))
+        }
     }
 
     #[inline(always)]
     unsafe fn group(
         w: *const u8,
-        (scales, minima): &Self::Head,
+        (numbers, d, min): &Self::Head,
         group: usize,
         out: &mut [S::V; MAX_VECTORS],
     ) {
         let vectors = 32 / S::LANES;
         // SAFETY: the caller has the block.
         unsafe {
-            let low = S::levels(scales[2 * group], -minima[2 * group]);
-            let high = S::levels(scales[2 * group + 1], -minima[2 * group + 1]);
+            let (low, high) = (2 * group, 2 * group + 1);
+            let low = S::levels(d * numbers[low], -min * numbers[low + 8]);
+            let high = S::levels(d * numbers[high], -min * numbers[high + 8]);
             for v in 0..vectors {
                 let q = S::u8(w.add(16 + 32 * group + v * S::LANES));
                 out[v] = S::level(low, q);
@@ -164,9 +165,16 @@ impl<S: Simd> Stored<S> for Q6K {
 
     #[inline(always)]
     unsafe fn head(w: *const u8) -> [f32; 16] {
-        // SAFETY: the caller has the block.
-        let (scales, d) = unsafe { (*w.add(192).cast::<[i8; 16]>(), half::<S>(w.add(208))) };
-        scales.map(|scale| d * f32::from(scale))
+        let mut scales = [0f32; 16];
+        // SAFETY: the caller has the block, and the local array has 16 elements.
+        unsafe {
+            let d = S::half(w.add(208));
+            for v in (0..16).step_by(S::LANES) {
+                let integers = S::i8(w.add(192 + v));
+                S::store(scales.as_mut_ptr().add(v), S::mul(d, integers));
+            }
+        }
+        scales
     }
 
     #[inline(always)]
@@ -188,7 +196,7 @@ impl<S: Simd> Stored<S> for Q6K {
                 for (i, q) in quarters.into_iter().enumerate() {
                     let scale = scales[8 * group + 2 * i + first / 16];
                     // Exact: 11 bits of `d`, 7 of the scale and 6 of the number are 24.
-                    out[i * vectors + v] = S::fma(q, S::splat(scale), S::splat(-32.0 * scale));
+                    out[i * vectors + v] = S::mul(S::splat(scale), S::sub(q, S::splat(32.0)));
                 }
             }
         }

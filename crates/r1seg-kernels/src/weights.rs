@@ -209,8 +209,8 @@ unsafe fn widen_unit<S: Simd, W: Stored<S>>(from: *const u8, out: *mut f32) {
         for group in 0..W::LEN / W::GROUP {
             let mut wide = [S::splat(0.0); MAX_VECTORS];
             W::group(from, &head, group, &mut wide);
-            for v in 0..W::GROUP / S::LANES {
-                S::store(out.add(group * W::GROUP + v * S::LANES), wide[v]);
+            for (v, &wide) in wide.iter().take(W::GROUP / S::LANES).enumerate() {
+                S::store(out.add(group * W::GROUP + v * S::LANES), wide);
             }
         }
     }

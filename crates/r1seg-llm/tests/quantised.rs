@@ -117,7 +117,7 @@ fn more_bits_are_closer_to_the_weights_before_quantisation() {
     for name in ["phi3", "llama3", "qwen2"] {
         let losses = BLOCKS.map(|block| deviations(&wide(name), block, 40).1);
         println!("{name}: q8_0 {:.1e}, q6k {:.1e}, q4k {:.1e}", losses[0], losses[1], losses[2]);
-        assert!(losses[0] < 0.05 && losses[1] < 0.1 && losses[2] < 0.6, "{name}: {losses:?}");
+        assert!(losses[0] < 0.05 && losses[1] < 0.2 && losses[2] < 0.6, "{name}: {losses:?}");
         assert!(losses[0] < losses[2] && losses[1] < losses[2], "{name}: {losses:?}");
     }
 }

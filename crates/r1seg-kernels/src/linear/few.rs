@@ -51,6 +51,9 @@ pub(super) trait Unit<S: Simd> {
     const BYTES: usize;
     /// Words of the activations of a unit.
     const WORDS: usize;
+    /// Whether several rows of activations share one read of the weights. Widening large blocks costs
+    /// more than reading them, and is not worth the size of that code.
+    const SHARED: bool;
 
     /// Adds the products of the unit at `w` with `M` rows of `x`, `stride` words apart.
     ///
@@ -71,6 +74,7 @@ impl<S: Simd, W: Stored<S>> Unit<S> for Exact<W> {
     const LEN: usize = W::LEN;
     const BYTES: usize = W::BYTES;
     const WORDS: usize = W::LEN;
+    const SHARED: bool = W::LEN <= CUT;
 
     #[inline(always)]
     unsafe fn add<const M: usize>(
@@ -141,44 +145,54 @@ impl FewRows<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match padded(self.job.m) {
-                1 => self.rows::<S, U, 1>(),
-                2 => self.rows::<S, U, 2>(),
-                4 => self.rows::<S, U, 4>(),
-                6 => self.rows::<S, U, 6>(),
+                1 => self.rows::<S, U, 1>(0),
+                _ if !U::SHARED => {
+                    for i in 0..self.job.m {
+                        self.rows::<S, U, 1>(i);
+                    }
+                }
+                2 => self.rows::<S, U, 2>(0),
+                4 => self.rows::<S, U, 4>(0),
+                6 => self.rows::<S, U, 6>(0),
                 m => debug_assert!(m == 0, "{m} rows are not few"),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn rows<S: Simd, U: Unit<S>, const M: usize>(self) {
+    unsafe fn rows<S: Simd, U: Unit<S>, const M: usize>(&self, top: usize) {
         let height = self.rows.len() / STREAMS;
         let (start, end) = (self.rows.start, self.rows.end);
         // SAFETY: the caller's promise.
         unsafe {
             for row in start..start + height {
-                self.streams::<S, U, M>(row, height);
+                self.streams::<S, U, M>(top, row, height);
             }
             // The few rows that are left over run as that many equal streams.
             for row in start + STREAMS * height..end {
-                self.streams::<S, U, M>(row, 0);
+                self.streams::<S, U, M>(top, row, 0);
             }
         }
     }
 
-    /// Rows from `first` on, `height` apart.
+    /// Weight rows from `first` on, `height` apart, by rows of activations from `top` on.
     #[inline(always)]
-    unsafe fn streams<S: Simd, U: Unit<S>, const M: usize>(&self, first: usize, height: usize) {
+    unsafe fn streams<S: Simd, U: Unit<S>, const M: usize>(
+        &self,
+        top: usize,
+        first: usize,
+        height: usize,
+    ) {
         let &Job { n, m, k, bias, y, .. } = self.job;
-        let (whole, rest, stride) = (k / U::LEN, k % U::LEN, self.x.len() / M);
-        let row_bytes = self.part.row_bytes();
+        let (whole, rest, stride) = (k / U::LEN, k % U::LEN, self.x.len() / padded(m));
+        let (x, row_bytes) = (&self.x[top * stride..], self.part.row_bytes());
         // SAFETY: a row is `whole` units and `rest` weights; `x` has `M` rows, and the output `M`
         // of `n`, of which these columns are the task's own.
         unsafe {
             let mut sums = [[[S::splat(0.0); CHAINS]; M]; STREAMS];
             let w = self.part.bytes().as_ptr().add(first * row_bytes);
             for unit in 0..whole {
-                let x = self.x.as_ptr().add(unit * U::WORDS);
+                let x = x.as_ptr().add(unit * U::WORDS);
                 for (r, sums) in sums.iter_mut().enumerate() {
                     U::add(sums, w.add(r * height * row_bytes + unit * U::BYTES), x, stride);
                 }
@@ -187,13 +201,13 @@ impl FewRows<'_> {
                 if rest > 0 {
                     let w = w.add(r * height * row_bytes + whole * U::BYTES);
                     let w = first_of(w, rest * (U::BYTES / U::LEN));
-                    let x = self.x.as_ptr().add(whole * U::WORDS);
+                    let x = x.as_ptr().add(whole * U::WORDS);
                     U::add(sums, w.as_ptr(), x, stride);
                 }
                 let column = self.first + first + r * height;
                 let bias = bias.map_or(0.0, |bias| bias[column]);
-                for (i, &[a, b]) in sums.iter().take(m).enumerate() {
-                    *y.get().add(i * n + column) = S::sum(S::add(a, b)) + bias;
+                for (i, &[a, b]) in sums.iter().take(m - top).enumerate() {
+                    *y.get().add((top + i) * n + column) = S::sum(S::add(a, b)) + bias;
                 }
             }
         }

@@ -83,6 +83,7 @@ impl Unit<Avx512> for Q4K {
     const LEN: usize = LEN;
     const BYTES: usize = 144;
     const WORDS: usize = WORDS;
+    const SHARED: bool = true;
 
     #[inline(always)]
     unsafe fn add<const M: usize>(
@@ -167,6 +168,7 @@ impl Unit<Avx512> for Q6K {
     const LEN: usize = LEN;
     const BYTES: usize = 210;
     const WORDS: usize = WORDS;
+    const SHARED: bool = true;
 
     #[inline(always)]
     unsafe fn add<const M: usize>(
