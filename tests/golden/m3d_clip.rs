@@ -8,7 +8,7 @@ use crate::case::{F32_TOLERANCE, data, deviation, device};
 
 fn load(dtype: DtypeChoice) -> M3dClip {
     let source = CheckpointSource::Folder(data("m3d-clip"));
-    M3dClip::open(&source, device(), dtype).unwrap()
+    M3dClip::open(&source, device(), dtype, None).unwrap()
 }
 
 /// Embeddings of the recorded volumes and texts, `[4, E]` each.

@@ -93,20 +93,35 @@ fn models_that_are_not_run_are_told_apart() {
     let desk = Desk::new();
     for (config, name) in [
         (json!({"model_type": "segvol", "img_size": [32, 256, 256]}), "SegVol"),
-        (json!({"model_type": "m3d_clip", "hidden_size": 768}), "M3D-CLIP"),
         (json!({"model_type": "r1seg-3dsam", "patch_size": [4, 16, 16]}), "R1Seg-3D-SAM"),
-        (json!({"model_type": "lamed_phi3", "hidden_size": 3072}), "M3D-LaMed"),
     ] {
         let folder = desk.path(name);
         copy(&data("phi3"), &folder);
         fs::write(folder.join("config.json"), config.to_string()).unwrap();
         let run = inspect(&desk, &folder, "--json");
         assert_eq!(run.code, Some(78), "{run:#?}");
-        run.says("error[R-MDL-05]").says(name).says("this version does not run");
+        run.says("error[R-MDL-05]").says(&format!("not supported yet: this is {name}"));
         let found = json_of(&run);
         assert_eq!((&found["model"]["name"], &found["load"]), (&json!(name), &Value::Null));
         assert_eq!(found["weights"]["tensors"], 189);
-        assert_eq!(found["tokenizer"]["seg"].is_null(), name != "M3D-LaMed");
+        assert!(found["tokenizer"]["seg"].is_null());
+    }
+}
+
+#[test]
+fn models_of_every_family_that_is_run_are_found_whole() {
+    let desk = Desk::new();
+    for (case, name) in [("qwen2", "R1Seg-3D"), ("m3d-phi3", "M3D-LaMed"), ("m3d-clip", "M3D-CLIP")]
+    {
+        let run = inspect(&desk, &data(case), "--json");
+        assert_eq!(run.code, Some(0), "{case}: {run:#?}");
+        let found = json_of(&run);
+        assert_eq!(found["model"]["name"], json!(name));
+        assert_eq!(found["model"]["supported"], json!(true));
+        assert_eq!(
+            (&found["load"]["missing"], &found["load"]["unexpected"]),
+            (&json!([]), &json!([]))
+        );
     }
 }
 

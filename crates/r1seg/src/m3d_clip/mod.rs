@@ -5,6 +5,7 @@
 
 mod config;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::Vit3d;
 use r1seg_volume::{Recipe, Volume, Warning};
 
-use crate::checkpoint::{LoadReport, ModelWeights, dry_load, never_used_by_m3d_clip, type_name};
+use crate::checkpoint::{
+    Found, LoadReport, ModelWeights, dry_load, never_used_by_m3d_clip, type_name,
+};
 use crate::model::device_name;
 use crate::prepare::prepare;
 use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, Preprocess};
@@ -74,6 +77,18 @@ impl Parts {
     }
 }
 
+impl M3dClipConfig {
+    /// Compares what a model of this configuration asks for with what there is.
+    pub(crate) fn dry_load(
+        &self,
+        found: &BTreeMap<String, Found>,
+        source: &CheckpointSource,
+    ) -> Result<LoadReport, Error> {
+        let build = |weights: &Weights| Parts::new(self, weights).map(drop);
+        dry_load(&build, &never_used_by_m3d_clip, found, source)
+    }
+}
+
 /// A volume as a point.
 #[derive(Debug, Clone)]
 pub struct VolumeEmbedding {
@@ -101,10 +116,12 @@ impl M3dClip {
     /// As [`M3dClip::open`].
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
         let source = CheckpointSource::Folder(folder.as_ref().to_path_buf());
-        Self::open(&source, DeviceChoice::default(), DtypeChoice::default())
+        Self::open(&source, DeviceChoice::default(), DtypeChoice::default(), None)
     }
 
-    /// Loads a checkpoint onto a device, its weights kept as `dtype`.
+    /// Loads a checkpoint onto a device, its weights kept as `dtype`; `mmap` is as in
+    /// [`R1SegModelBuilder::mmap`](crate::R1SegModelBuilder::mmap), and `None` leaves it to where the
+    /// files lie.
     ///
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, of another model, or does
@@ -114,6 +131,7 @@ impl M3dClip {
         source: &CheckpointSource,
         device: DeviceChoice,
         dtype: DtypeChoice,
+        mmap: Option<bool>,
     ) -> Result<Self, Error> {
         let _span = tracing::info_span!("load").entered();
         let config = M3dClipConfig::read(source)?;
@@ -128,9 +146,8 @@ impl M3dClip {
             return Err(Error::Config { path: source.path(), message });
         }
         source.check_manifest()?;
-        let files = Arc::new(source.open_weights(None, 0)?);
-        let build = |weights: &Weights| Parts::new(&config, weights).map(drop);
-        let report = dry_load(&build, &never_used_by_m3d_clip, &files.found(), source)?;
+        let files = Arc::new(source.open_weights(mmap, 0)?);
+        let report = config.dry_load(&files.found(), source)?;
         if !report.is_clean() {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });

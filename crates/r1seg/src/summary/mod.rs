@@ -13,7 +13,7 @@ use r1seg_tokenizer::PromptTokenizer;
 use serde_json::Value;
 
 use crate::checkpoint::{Format, Found};
-use crate::{CheckpointSource, Error, LoadReport, ModelConfig, memory, registry};
+use crate::{CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, memory, registry};
 
 pub use architecture::{LanguageSummary, VisionSummary};
 pub use license::License;
@@ -122,10 +122,17 @@ impl CheckpointSource {
 
         // In the order of loading.
         let mut first = FirstError::default();
-        let mut config = first.note(ModelConfig::read(self));
+        let clip = (family == Some(registry::Family::M3dClip))
+            .then(|| first.note(M3dClipConfig::read(self)))
+            .flatten();
+        let mut config = match family {
+            Some(registry::Family::M3dClip) => None,
+            _ => first.note(ModelConfig::read(self)),
+        };
         let manifest = first.note(self.check_manifest()).flatten();
         let files_of_tokenizer = first.note(self.tokenizer_files());
-        let tokenizer = files_of_tokenizer
+        let tokenizer = files_of_tokenizer.filter(|_| clip.is_none());
+        let tokenizer = tokenizer
             .and_then(|files| first.note(PromptTokenizer::new(&files).map_err(Error::from)));
         let head_dim = config.as_ref().map_or(0, |config| config.decoder.head_dim);
         let found = first.note(self.found(head_dim));
@@ -139,11 +146,12 @@ impl CheckpointSource {
                 first.note(config.check_tokenizer(tokenizer, self));
             }
             load = first.note(config.dry_load(found, self));
-            if let Some(report) = load.as_ref().filter(|report| !report.is_clean()) {
-                let (path, report) = (self.path(), Box::new(report.clone()));
-                first.note::<()>(Err(Error::Weights { path, report }));
-            }
+            first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
             memory = memory_needs(config, found);
+        }
+        if let (Some(clip), Some(found)) = (&clip, &found) {
+            load = first.note(clip.dry_load(found, self));
+            first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
         }
         let eos = config.as_ref().map(|config| config.eos_token_ids.clone());
         Ok(ModelSummary {
@@ -171,6 +179,16 @@ impl CheckpointSource {
             manifest,
             problem: first.0,
         })
+    }
+
+    fn clean(&self, report: &LoadReport) -> Result<(), Error> {
+        match report.is_clean() {
+            true => Ok(()),
+            false => {
+                let (path, report) = (self.path(), Box::new(report.clone()));
+                Err(Error::Weights { path, report })
+            }
+        }
     }
 
     fn files(&self) -> Result<Vec<FileSummary>, Error> {

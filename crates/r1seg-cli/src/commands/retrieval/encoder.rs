@@ -43,7 +43,9 @@ impl Encoder {
         let (source, name) = study::source(model)?;
         let progress = Progress::new(quiet);
         progress.stage("loading the model");
-        let clip = M3dClip::open(&source, model.device, model.dtype)?;
+        study::verify(model, &cancel)?;
+        let mmap = model.no_mmap.then_some(false);
+        let clip = M3dClip::open(&source, model.device, model.dtype, mmap)?;
         progress.clear();
         if !quiet {
             let device = clip.device_name();
