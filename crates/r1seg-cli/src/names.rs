@@ -21,6 +21,17 @@ pub(crate) fn resolve(_name: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// The short name of a published repository.
+#[cfg(feature = "hub")]
+pub(crate) fn alias(repository: &str) -> Option<&'static str> {
+    r1seg::hub::ModelId::parse(repository).ok()?.alias()
+}
+
+#[cfg(not(feature = "hub"))]
+pub(crate) fn alias(_repository: &str) -> Option<&'static str> {
+    None
+}
+
 /// As [`resolve`], where OWNER/NAME may be a path as well: then it must be in the cache.
 #[cfg(feature = "hub")]
 pub(crate) fn resolve_if_there(name: &str) -> Result<Option<PathBuf>> {

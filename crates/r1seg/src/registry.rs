@@ -216,6 +216,7 @@ mod tests {
         assert_eq!(identify(&json!([])), Err(String::new()));
     }
 
+    #[cfg(feature = "hub")]
     #[test]
     fn every_published_name_belongs_to_one_row() {
         for (alias, repository) in r1seg_hub::ALIASES {

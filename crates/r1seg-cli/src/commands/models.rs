@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Result;
-use r1seg::hub::ModelId;
 use r1seg::registry::{MODELS, ModelEntry, Task};
 use serde::Serialize;
 
@@ -47,7 +46,7 @@ impl Model {
     /// Of a row whose model r1seg can run.
     fn of(entry: &'static ModelEntry) -> Option<Self> {
         let published = |repository: &&'static str| Published {
-            alias: ModelId::parse(repository).ok().and_then(|id| id.alias()),
+            alias: crate::names::alias(repository),
             repository,
         };
         Some(Self {
