@@ -1,9 +1,11 @@
 //! The seven R1Seg-3D cases in f32: same tokens, same stages, same masks.
 
 use r1seg::volume::Region;
-use r1seg::{AskOptions, DtypeChoice, MaskStatus, Separator};
+use r1seg::{AskOptions, CheckpointSource, DtypeChoice, MaskStatus, R1SegModel, Separator};
 
-use crate::case::{Expected, R1SEG_CASES, ask, compare, data, deviation, encode, load, volume};
+use crate::case::{
+    Expected, R1SEG_CASES, ask, compare, data, deviation, device, encode, load, volume,
+};
 
 fn check(case: &str) {
     let model = load(case, DtypeChoice::F32);
@@ -125,4 +127,36 @@ fn questions_from_several_threads_get_the_answers_of_one() {
             scope.spawn(move || assert_eq!(ask(study, &expected.prompt).text, expected.text));
         }
     });
+}
+
+#[test]
+fn w8_weights_that_are_read_answer_as_mapped_ones_do() {
+    let volume = volume("qwen2/golden/volume.npy");
+    let expected = Expected::read("qwen2/golden/case0");
+    let answer = |mmap: bool| {
+        let builder = R1SegModel::builder(CheckpointSource::Folder(data("qwen2")));
+        let model = builder.device(device()).mmap(mmap).build().unwrap();
+        let answer = ask(&encode(&model, &volume), &expected.prompt);
+        (answer.token_ids, answer.mask.map(|mask| mask.data().to_vec()))
+    };
+    assert_eq!(answer(true), answer(false));
+}
+
+#[test]
+fn w8_a_file_that_was_cut_short_is_refused_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(data("qwen2")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let weights = folder.path().join("model.safetensors");
+    let file = std::fs::File::options().write(true).open(&weights).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    for mmap in [true, false] {
+        let source = CheckpointSource::Folder(folder.path().to_path_buf());
+        let error = R1SegModel::builder(source).mmap(mmap).build().unwrap_err();
+        assert_eq!(error.code(), "R-WGT-01", "{error}");
+    }
 }
