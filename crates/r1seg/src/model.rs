@@ -19,7 +19,7 @@ use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, ModelWeights, type_name};
+use crate::checkpoint::{Found, LoadReport, ModelWeights, type_name};
 use crate::config::MAX_NUM_CLICKS;
 use crate::vision::{View, Vision};
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
 ///
 /// Weights are read-only: one model serves any number of volumes and threads at once. The files
-/// of a checkpoint must not change while it loads.
+/// of a checkpoint are used where they lie: they must not change while a model uses them.
 #[derive(Debug)]
 pub struct R1SegModel {
     config: ModelConfig,
@@ -115,15 +115,10 @@ impl R1SegModel {
         }
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
         let files = Arc::new(source.open_weights(options.mmap, config.decoder.head_dim)?);
-        // Training resizes the embedding table to the tokenizer; the weights know, config.json
-        // may not.
-        if let Some(&[rows, _]) = files.shape("model.embed_tokens.weight") {
-            config.decoder.vocab_size = rows;
-        }
+        let found = files.found();
+        config.set_vocabulary(&found);
         config.check_tokenizer(&tokenizer, source)?;
 
-        let keys = config.keys;
-        let never_used = |name: &str| keys.never_used(name);
         let stored = files.dominant_type();
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
         let quantised = stored.is_some_and(|stored| stored.block_len() > 1);
@@ -131,14 +126,19 @@ impl R1SegModel {
         let native = if device.is_cpu() { DType::F32 } else { dtype };
         let activation = options.compute.resolve(&device, Some(native));
         if let Some(limit) = options.memory_limit.filter(|_| device.is_cpu()) {
-            let kept = if keep { None } else { Some(dtype) };
-            let needed = memory::needed(&config, files.bytes_as(kept, never_used));
+            let kept = |tensor: &Found| match keep {
+                true => tensor.bytes,
+                false => tensor.bytes_as(dtype.size_in_bytes() as u64),
+            };
+            let used = found.iter().filter(|(name, _)| !config.keys.never_used(name));
+            let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
+            let needed = memory::needed(&config, weights);
             if limit < needed {
                 return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
             }
         }
         // Before a tensor is read: what is missing is not made up, in whatever size.
-        let report = config.dry_load(&files.found(), source)?;
+        let report = config.dry_load(&found, source)?;
         if !report.is_clean() {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });

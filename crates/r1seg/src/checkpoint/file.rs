@@ -34,12 +34,6 @@ pub(super) struct StoredTensor {
     pub(super) rows: RowOrder,
 }
 
-impl StoredTensor {
-    pub(super) fn numbers(&self) -> u64 {
-        self.shape.iter().fold(1, |n: u64, len| n.saturating_mul(*len as u64))
-    }
-}
-
 /// How the numbers of a tensor are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Format {

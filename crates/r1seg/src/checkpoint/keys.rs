@@ -71,6 +71,16 @@ impl KeyMap {
     }
 }
 
+/// [`KeyMap::never_used`] for M3D-CLIP, which has no language model.
+pub(crate) fn never_used_by_m3d_clip(name: &str) -> bool {
+    // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
+    name.starts_with("language_encoder.pooler.")
+        || name == "language_encoder.embeddings.position_ids"
+        // MONAI 1.4 and later create these in every block, for a mode that is off.
+        || name.contains(".norm_cross_attn.")
+        || name.contains(".cross_attn.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

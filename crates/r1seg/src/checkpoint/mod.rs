@@ -23,7 +23,7 @@ use file::WeightFile;
 use mapped::FileBytes;
 
 pub(crate) use dry::{Found, dry_load};
-pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D};
+pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D, never_used_by_m3d_clip};
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 
@@ -208,14 +208,4 @@ pub fn is_pickle(name: &str) -> bool {
     let beside = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
     [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end))
         && !beside.iter().any(|start| name.starts_with(start))
-}
-
-/// The same for M3D-CLIP.
-pub(crate) fn never_used_by_m3d_clip(name: &str) -> bool {
-    // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
-    name.starts_with("language_encoder.pooler.")
-        || name == "language_encoder.embeddings.position_ids"
-        // MONAI 1.4 and later create these in every block, for a mode that is off.
-        || name.contains(".norm_cross_attn.")
-        || name.contains(".cross_attn.")
 }

@@ -60,11 +60,6 @@ impl WeightFiles {
         self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.tensor))
     }
 
-    /// Shape of a tensor, if the checkpoint has it.
-    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|entry| entry.tensor.shape.as_slice())
-    }
-
     /// How most bytes of the checkpoint are stored.
     pub(crate) fn dominant_type(&self) -> Option<WeightType> {
         let mut totals: Vec<(WeightType, usize)> = Vec::new();
@@ -76,19 +71,6 @@ impl WeightFiles {
             }
         }
         totals.into_iter().max_by_key(|(_, total)| *total).map(|(stored, _)| stored)
-    }
-
-    /// Bytes of all tensors but those that are `never_used`, once they are kept as `dtype`, or as
-    /// they are stored. Quantised tensors stay quantised.
-    pub(crate) fn bytes_as(&self, dtype: Option<DType>, never_used: impl Fn(&str) -> bool) -> u64 {
-        let used = self.entries.iter().filter(|(name, _)| !never_used(name));
-        let bytes = used.map(|(_, Entry { tensor, .. })| match (dtype, &tensor.format) {
-            (Some(dtype), Format::Known(stored)) if stored.block_len() == 1 => {
-                tensor.numbers().saturating_mul(dtype.size_in_bytes() as u64)
-            }
-            _ => tensor.range.len() as u64,
-        });
-        bytes.fold(0, u64::saturating_add)
     }
 
     /// Looks up a tensor of this shape.
