@@ -1,7 +1,7 @@
 //! Products with weights where they lie: one row (in bytes of weights) and more (in operations).
 //!
-//! One row goes through 24 different matrices in turn, so that weights come from memory as they do
-//! when a model says a token; `read` is a plain read of the same bytes.
+//! All go through 24 different matrices in turn, so that weights come from memory as they do in a
+//! model; `read` is a plain read of the same bytes.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
 
 use std::hint::black_box;
@@ -81,14 +81,19 @@ fn rows(c: &mut Criterion) {
         .measurement_time(Duration::from_secs(2))
         .sampling_mode(SamplingMode::Flat);
     for (m, k, n) in [(8, 3072, 8192), (40, 3072, 8192), (296, 3072, 8192), (2048, 768, 3072)] {
-        let bytes = weights(n * k * 4);
+        let bytes = weights(MATRICES * n * WeightType::Bf16.row_bytes(k).unwrap());
         let (x, mut y) = (activations(m * k), vec![0f32; m * n]);
         group.throughput(Throughput::Elements(2 * (m * n * k) as u64));
         for weight_type in TYPES {
-            let bytes = &bytes[..n * weight_type.row_bytes(k).unwrap()];
-            let matrix = Matrix::new(bytes, weight_type, n, k).unwrap();
+            let mut matrices = (bytes.chunks_exact(n * weight_type.row_bytes(k).unwrap()))
+                .map(|bytes| Matrix::new(bytes, weight_type, n, k).unwrap())
+                .collect::<Vec<_>>()
+                .into_iter()
+                .cycle();
             let id = BenchmarkId::new(format!("{weight_type:?}"), format!("{m}x{k}x{n}"));
-            group.bench_function(id, |b| b.iter(|| matrix.forward(&x, m, None, &mut y)));
+            group.bench_function(id, |b| {
+                b.iter(|| matrices.next().unwrap().forward(&x, m, None, &mut y));
+            });
         }
     }
     group.finish();

@@ -77,7 +77,14 @@ impl ManyRows<'_> {
         for first in (0..steps.max(1)).step_by(PASS) {
             let count = PASS.min(steps - first);
             for (panel, stretch) in task.panels.clone().zip(stretches.chunks_exact_mut(STRETCH)) {
-                let fill = Fill { part, path, panel, first, count };
+                // Behind the last panel follows the first one's next stretch, and in the end the
+                // next task, which most often is this thread's.
+                let next = match panel + 1 {
+                    next if next < task.panels.end => (next, first),
+                    _ if first + count < steps => (task.panels.start, first + count),
+                    next => (next, 0),
+                };
+                let fill = Fill { part, path, panel, first, count, next };
                 // SAFETY: the caller's promise.
                 unsafe { fill.run::<S>(stretch, staging) }
             }
@@ -124,6 +131,8 @@ struct Fill<'a> {
     panel: usize,
     first: usize,
     count: usize,
+    /// Panel and first step of the stretch that is filled next.
+    next: (usize, usize),
 }
 
 impl Fill<'_> {
@@ -131,7 +140,7 @@ impl Fill<'_> {
     /// - `stretch`: `[PASS, PANEL]`    - `staging`: `[STAGED, PASS]` and two more rows
     #[inline(always)]
     unsafe fn run<S: Simd>(self, stretch: &mut [f32], staging: &mut [f32]) {
-        let Self { part, path, panel, first, count } = self;
+        let Self { part, path, panel, first, count, next } = self;
         let (row_bytes, top) = (part.row_bytes(), panel * PANEL);
         let rows = PANEL.min(part.n() - top);
         // Words that can be taken from where they are.
@@ -149,11 +158,12 @@ impl Fill<'_> {
             // SAFETY: whole blocks of words lie inside the rows or the staging area, and inside
             // the stretch, which is a multiple of every number of lanes long.
             unsafe {
-                let from = part.bytes().as_ptr().add((top + group) * row_bytes + first * 4);
+                let weights = part.bytes().as_ptr();
+                let from = weights.add((top + group) * row_bytes + first * 4);
+                let next = weights.wrapping_add((next.0 * PANEL + group) * row_bytes + next.1 * 4);
                 for s in (0..in_place).step_by(S::LANES) {
-                    // The same of the next panel, which is most often filled next.
                     for i in 0..S::LANES {
-                        S::prefetch(from.wrapping_add((PANEL + i) * row_bytes + s * 4));
+                        S::prefetch(next.wrapping_add(i * row_bytes + s * 4));
                     }
                     S::transpose(from.add(s * 4), row_bytes, to.add(s * PANEL), PANEL);
                 }
