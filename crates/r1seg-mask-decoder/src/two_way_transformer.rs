@@ -2,62 +2,182 @@
 //! Port of SAM's `transformer.py` as SegVol uses it. Keys: `layers.N`,
 //! `final_attn_token_to_image`, `norm_final_attn`.
 
-use candle_core::{Result, Tensor};
-use r1seg_nn::{AttentionMask, LayerNorm, Linear, Weights, attention, layer_norm, linear};
+use candle_core::{DType, Result, Tensor};
+use r1seg_nn::{AttentionMask, LayerNorm, Linear, Weights, attention, layer_norm, linear, softmax};
 
 use crate::MaskHeadConfig;
 
 /// torch.nn.LayerNorm's default.
 const LAYER_NORM_EPS: f64 = 1e-5;
 
-/// Attention whose inner width may be smaller than the embedding.
+const HEADS: usize = MaskHeadConfig::NUM_HEADS;
+
+/// # Shapes
+/// - `x`: `[B, T, heads * d]`    - returns: `[B, heads, T, d]`
+fn heads(x: &Tensor) -> Result<Tensor> {
+    let (b, t, inner) = x.dims3()?;
+    x.reshape((b, t, HEADS, inner / HEADS))?.transpose(1, 2)?.contiguous()
+}
+
+/// The reverse of [`heads`].
+fn joined(x: &Tensor) -> Result<Tensor> {
+    let (b, h, t, d) = x.dims4()?;
+    x.transpose(1, 2)?.reshape((b, t, h * d))
+}
+
+/// Tokens attend to tokens.
 #[derive(Debug, Clone)]
-struct Attention {
+struct SelfAttention {
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
     out_proj: Linear,
 }
 
-impl Attention {
-    fn new(embed_dim: usize, downsample: usize, weights: Weights) -> Result<Self> {
-        let inner = embed_dim / downsample;
+impl SelfAttention {
+    fn new(e: usize, weights: Weights) -> Result<Self> {
+        let projection = |name: &str| linear(e, e, weights.pp(name));
         Ok(Self {
-            q_proj: linear(embed_dim, inner, weights.pp("q_proj"))?,
-            k_proj: linear(embed_dim, inner, weights.pp("k_proj"))?,
-            v_proj: linear(embed_dim, inner, weights.pp("v_proj"))?,
-            out_proj: linear(inner, embed_dim, weights.pp("out_proj"))?,
+            q_proj: projection("q_proj")?,
+            k_proj: projection("k_proj")?,
+            v_proj: projection("v_proj")?,
+            out_proj: projection("out_proj")?,
         })
     }
 
     /// # Shapes
-    /// - `q`: `[B, T, E]`    - `k`, `v`: `[B, S, E]`    - returns: `[B, T, E]`
+    /// - `q`, `k`, `v`: `[B, T, E]`    - returns: the same
     fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let heads = |x: Tensor| -> Result<Tensor> {
-            let (b, t, inner) = x.dims3()?;
-            let dims = (b, t, MaskHeadConfig::NUM_HEADS, inner / MaskHeadConfig::NUM_HEADS);
-            x.reshape(dims)?.transpose(1, 2)?.contiguous()
-        };
-        let q = heads(self.q_proj.forward(q)?)?;
-        let k = heads(self.k_proj.forward(k)?)?;
-        let v = heads(self.v_proj.forward(v)?)?;
-        let (b, h, t, dim) = q.dims4()?;
-        let x = attention(&q, &k, &v, 1.0 / (dim as f64).sqrt(), AttentionMask::None)?;
-        self.out_proj.forward(&x.transpose(1, 2)?.reshape((b, t, h * dim))?)
+        let q = heads(&self.q_proj.forward(q)?)?;
+        let k = heads(&self.k_proj.forward(k)?)?;
+        let v = heads(&self.v_proj.forward(v)?)?;
+        let x = attention(&q, &k, &v, scale(&q)?, AttentionMask::None)?;
+        self.out_proj.forward(&joined(&x)?)
+    }
+}
+
+/// `1 / sqrt(d)` for heads of `[B, heads, T, d]`.
+fn scale(heads: &Tensor) -> Result<f64> {
+    Ok((heads.dim(3)? as f64).powf(-0.5))
+}
+
+/// `W`, `[inner, E]`, of a projection of the image, in the dtype of what is computed.
+///
+/// A handful of tokens attends to thousands of patches, or the reverse. `(x Wᵀ) y = x (Wᵀ y)`: what
+/// would project every patch to `inner` numbers is multiplied with the tokens instead, which leaves
+/// one number for each patch, head and token.
+fn folded(weight: Tensor) -> Result<Tensor> {
+    // On a CPU everything is computed in f32.
+    let dtype = if weight.device().is_cpu() { DType::F32 } else { weight.dtype() };
+    weight.to_dtype(dtype)
+}
+
+/// # Shapes
+/// - `weight`: `[heads * d, n]`    - returns: `[1, heads, d, n]`, in the dtype of `like`
+fn by_heads(weight: &Tensor, like: &Tensor) -> Result<Tensor> {
+    let (inner, n) = weight.dims2()?;
+    weight.to_dtype(like.dtype())?.reshape((1, HEADS, inner / HEADS, n))
+}
+
+/// Tokens attend to the image.
+#[derive(Debug, Clone)]
+struct TokenToImage {
+    q_proj: Linear,
+    /// `[inner, E]`; the bias adds the same to all patches and does not change a softmax.
+    k_proj: Tensor,
+    /// `[inner, E]`
+    v_proj: Tensor,
+    /// `[inner]`
+    v_bias: Tensor,
+    out_proj: Linear,
+}
+
+impl TokenToImage {
+    fn new(e: usize, weights: Weights) -> Result<Self> {
+        let inner = e / MaskHeadConfig::ATTENTION_DOWNSAMPLE;
+        let (k, v) = (weights.pp("k_proj"), weights.pp("v_proj"));
+        k.get(inner, "bias")?;
+        Ok(Self {
+            q_proj: linear(e, inner, weights.pp("q_proj"))?,
+            k_proj: folded(k.get((inner, e), "weight")?)?,
+            v_proj: folded(v.get((inner, e), "weight")?)?,
+            v_bias: v.get(inner, "bias")?,
+            out_proj: linear(inner, e, weights.pp("out_proj"))?,
+        })
+    }
+
+    /// # Shapes
+    /// - `tokens`: `[B, T, E]`    - `keys`, `values`: `[B, N, E]`    - returns: `[B, T, E]`
+    fn forward(&self, tokens: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+        let q = heads(&self.q_proj.forward(tokens)?)?;
+        let scale = scale(&q)?;
+        let q = q.broadcast_matmul(&by_heads(&self.k_proj, &q)?)?;
+        let (keys, values) = (keys.unsqueeze(1)?, values.unsqueeze(1)?);
+        let x = attention(&q, &keys, &values, scale, AttentionMask::None)?;
+        let x = joined(&x.broadcast_matmul(&by_heads(&self.v_proj, &x)?.transpose(2, 3)?)?)?;
+        self.out_proj.forward(&x.broadcast_add(&self.v_bias.to_dtype(x.dtype())?)?)
+    }
+}
+
+/// The image attends to the tokens.
+#[derive(Debug, Clone)]
+struct ImageToToken {
+    /// `[inner, E]`
+    q_proj: Tensor,
+    /// `[inner, 1]`
+    q_bias: Tensor,
+    k_proj: Linear,
+    v_proj: Linear,
+    /// `[inner, E]`, transposed
+    out_proj: Tensor,
+    /// `[E]`
+    out_bias: Tensor,
+}
+
+impl ImageToToken {
+    fn new(e: usize, weights: Weights) -> Result<Self> {
+        let inner = e / MaskHeadConfig::ATTENTION_DOWNSAMPLE;
+        let (q, out) = (weights.pp("q_proj"), weights.pp("out_proj"));
+        Ok(Self {
+            q_proj: folded(q.get((inner, e), "weight")?)?,
+            q_bias: folded(q.get(inner, "bias")?.unsqueeze(1)?)?,
+            k_proj: linear(e, inner, weights.pp("k_proj"))?,
+            v_proj: linear(e, inner, weights.pp("v_proj"))?,
+            out_proj: folded(out.get((e, inner), "weight")?.t()?.contiguous()?)?,
+            out_bias: out.get(e, "bias")?,
+        })
+    }
+
+    /// # Shapes
+    /// - `image`: `[B, N, E]`    - `keys`, `values`: `[B, T, E]`    - returns: `[B, N, E]`
+    fn forward(&self, image: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+        let (b, n, e) = image.dims3()?;
+        let t = keys.dim(1)?;
+        let k = heads(&self.k_proj.forward(keys)?)?;
+        let v = heads(&self.v_proj.forward(values)?)?;
+        let q = k.broadcast_matmul(&by_heads(&self.q_proj, &k)?)?.reshape((b, HEADS * t, e))?;
+        let bias = k.broadcast_matmul(&by_heads(&self.q_bias, &k)?)?;
+        let bias = bias.reshape((b, 1, HEADS * t))?;
+        let scores = image.matmul(&q.transpose(1, 2)?)?.broadcast_add(&bias)?;
+        let scores = scores.reshape((b, n, HEADS, t))?;
+        let shares = softmax(scores, scale(&k)?, AttentionMask::None)?;
+        let v = v.broadcast_matmul(&by_heads(&self.out_proj, &v)?)?.reshape((b, HEADS * t, e))?;
+        let x = shares.reshape((b, n, HEADS * t))?.matmul(&v)?;
+        x.broadcast_add(&self.out_bias.to_dtype(x.dtype())?)
     }
 }
 
 #[derive(Debug, Clone)]
 struct Layer {
-    self_attn: Attention,
+    self_attn: SelfAttention,
     norm1: LayerNorm,
-    cross_attn_token_to_image: Attention,
+    cross_attn_token_to_image: TokenToImage,
     norm2: LayerNorm,
     lin1: Linear,
     lin2: Linear,
     norm3: LayerNorm,
     norm4: LayerNorm,
-    cross_attn_image_to_token: Attention,
+    cross_attn_image_to_token: ImageToToken,
     /// The first layer attends without positions and without a residual: the tokens are their
     /// own positions there.
     first: bool,
@@ -65,15 +185,13 @@ struct Layer {
 
 impl Layer {
     fn new(e: usize, first: bool, weights: Weights) -> Result<Self> {
-        let down = MaskHeadConfig::ATTENTION_DOWNSAMPLE;
         let norm = |name: &str| layer_norm(e, LAYER_NORM_EPS, weights.pp(name));
         let mlp = weights.pp("mlp");
         Ok(Self {
-            self_attn: Attention::new(e, 1, weights.pp("self_attn"))?,
+            self_attn: SelfAttention::new(e, weights.pp("self_attn"))?,
             norm1: norm("norm1")?,
-            cross_attn_token_to_image: Attention::new(
+            cross_attn_token_to_image: TokenToImage::new(
                 e,
-                down,
                 weights.pp("cross_attn_token_to_image"),
             )?,
             norm2: norm("norm2")?,
@@ -81,9 +199,8 @@ impl Layer {
             lin2: linear(MaskHeadConfig::MLP_DIM, e, mlp.pp("lin2"))?,
             norm3: norm("norm3")?,
             norm4: norm("norm4")?,
-            cross_attn_image_to_token: Attention::new(
+            cross_attn_image_to_token: ImageToToken::new(
                 e,
-                down,
                 weights.pp("cross_attn_image_to_token"),
             )?,
             first,
@@ -125,7 +242,7 @@ impl Layer {
 #[derive(Debug, Clone)]
 pub struct TwoWayTransformer {
     layers: Vec<Layer>,
-    final_attn_token_to_image: Attention,
+    final_attn_token_to_image: TokenToImage,
     norm_final_attn: LayerNorm,
 }
 
@@ -140,9 +257,8 @@ impl TwoWayTransformer {
             layers: (0..MaskHeadConfig::DEPTH)
                 .map(|i| Layer::new(embed_dim, i == 0, layers.pp(i)))
                 .collect::<Result<_>>()?,
-            final_attn_token_to_image: Attention::new(
+            final_attn_token_to_image: TokenToImage::new(
                 embed_dim,
-                MaskHeadConfig::ATTENTION_DOWNSAMPLE,
                 weights.pp("final_attn_token_to_image"),
             )?,
             norm_final_attn: layer_norm(embed_dim, LAYER_NORM_EPS, weights.pp("norm_final_attn"))?,

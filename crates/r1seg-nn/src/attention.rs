@@ -120,9 +120,14 @@ impl CustomOp3 for BlockedAttention {
     }
 }
 
+/// `softmax(scale * scores + mask)`, in f32 whatever the dtype.
+///
 /// # Shapes
 /// - `scores`: `[B, heads, Lq, Lk]`, unscaled    - returns: the same, rows that sum to one
-fn softmax(scores: Tensor, scale: f64, mask: AttentionMask) -> Result<Tensor> {
+///
+/// # Errors
+/// When the backend cannot run the operation.
+pub fn softmax(scores: Tensor, scale: f64, mask: AttentionMask) -> Result<Tensor> {
     let (_, _, lq, lk) = scores.dims4()?;
     let dtype = scores.dtype();
     let scores = (scores.to_dtype(DType::F32)? * scale)?;
