@@ -75,7 +75,7 @@ pub enum Error {
         /// What was being done.
         stage: &'static str,
     },
-    /// Two files disagree about a token's id, or two tokens claim the same one.
+    /// Two files disagree about a token's id.
     #[error("token `{token}`: expected id {expected}, got {got}")]
     IdConflict {
         /// The token.
@@ -84,6 +84,16 @@ pub enum Error {
         expected: u32,
         /// The id that the tokenizer gives.
         got: u32,
+    },
+    /// The id of a token that prompts are made of is also that of another token.
+    #[error("tokens `{token}` and `{other}` both have id {id}")]
+    SharedId {
+        /// The token of the prompt.
+        token: String,
+        /// The other one.
+        other: String,
+        /// Their id.
+        id: u32,
     },
     /// A token that must be one id is cut into several.
     #[error("token `{token}` (id {id}) is tokenized as {ids:?}")]
@@ -162,6 +172,7 @@ impl Error {
             Error::PromptLayout { .. } => "R-TOK-14",
             Error::EmptyText => "R-TOK-15",
             Error::TextTooLong { .. } => "R-TOK-16",
+            Error::SharedId { .. } => "R-TOK-17",
         }
     }
 
@@ -193,7 +204,7 @@ impl Error {
             Error::Unsupported { .. } => Some(
                 "save the tokenizer as tokenizer.json with transformers' PreTrainedTokenizerFast",
             ),
-            Error::IdConflict { .. } | Error::NotAtomic { .. } => Some(
+            Error::IdConflict { .. } | Error::SharedId { .. } | Error::NotAtomic { .. } => Some(
                 "take all tokenizer files from the same checkpoint, as save_pretrained wrote them",
             ),
             Error::EmbeddingRows { .. } => {

@@ -81,11 +81,18 @@ impl FastTokenizer {
             .collect();
         let is_special = |token: &String| inner.get_added_vocabulary().is_special_token(token);
         let special = added.values().filter(|token| is_special(token)).cloned().collect();
-        let last = guarded("listing the vocabulary", || Ok(inner.get_vocab(true)))?
-            .into_iter()
-            .map(|(token, id)| (id, token))
-            .max()
-            .unwrap_or_default();
+        let vocabulary = guarded("listing the vocabulary", || Ok(inner.get_vocab(true)))?;
+        // An appended token gets the number of tokens as its id, which is another's where ids have
+        // gaps.
+        for token in R1SEG_SPECIAL.into_iter().chain([R1SEG_SEG]) {
+            let id = inner.token_to_id(token);
+            let other = vocabulary.iter().find(|(t, i)| Some(**i) == id && *t != token);
+            if let Some((other, &id)) = other {
+                let (token, other) = (token.to_owned(), other.clone());
+                return Err(Error::SharedId { token, other, id });
+            }
+        }
+        let last = vocabulary.into_iter().map(|(token, id)| (id, token)).max().unwrap_or_default();
         Ok(Self {
             clean_up: config.clean_up_tokenization_spaces,
             inner,

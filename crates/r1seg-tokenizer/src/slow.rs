@@ -74,6 +74,13 @@ impl SlowTokenizer {
             appended.push(R1SEG_SEG);
         }
         let added = added.added;
+        for token in R1SEG_SPECIAL.into_iter().chain([R1SEG_SEG]) {
+            let Some(id) = added.id(token) else { continue };
+            if let Some(piece) = model.piece(id).filter(|piece| &*piece.text != token) {
+                let (token, other) = (token.to_owned(), piece.text.to_string());
+                return Err(Error::SharedId { token, other, id });
+            }
+        }
 
         let roles = [&config.bos_token, &config.eos_token, &config.unk_token];
         let mut special: HashSet<String> =

@@ -340,6 +340,36 @@ fn t1_missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
     Ok(())
 }
 
+/// A fuzzer's find: answers would have said `[SEG]` with every `l`.
+#[test]
+fn t2_seg_token_with_the_id_of_another_is_refused_at_load() -> Result<()> {
+    let golden = std::fs::read(data("golden/tokenizer.json"))?;
+    let mut json: serde_json::Value = serde_json::from_slice(&golden)?;
+    // Without the prompt's own tokens, and the last of the others where `[SEG]` will be appended.
+    json["added_tokens"] = serde_json::json!([]);
+    let vocabulary = json["model"]["vocab"].as_object_mut().ok_or("no vocabulary")?;
+    let last = vocabulary.len() - 1;
+    let id = |(_, id): &(&String, &serde_json::Value)| id.as_u64() == Some(last as u64);
+    let last = vocabulary.iter().find(id).ok_or("no last token")?.0.clone();
+    vocabulary[&last] = serde_json::json!(vocabulary.len() + 3);
+    let files = TokenizerFiles {
+        tokenizer_json: Some(serde_json::to_vec(&json)?.into()),
+        ..TokenizerFiles::default()
+    };
+    match PromptTokenizer::new(&files) {
+        Err(Error::SharedId { token, other, .. }) => {
+            assert_eq!((&*token, other), ("[SEG]", last));
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+
+    let config = r#"{"added_tokens_decoder": {"300": {"content": "[SEG]"}}}"#;
+    let error = spm_with(config).err().ok_or("accepted")?;
+    assert!(error.to_string().starts_with("tokens `[SEG]` and `"), "{error}");
+    assert!(error.to_string().ends_with("both have id 300"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn t2_seg_token_that_is_cut_up_is_refused_at_load() -> Result<()> {
     // The space that Llama's tokenizer puts in front of a text makes a `single_word` token a part
