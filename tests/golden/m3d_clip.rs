@@ -2,13 +2,14 @@
 
 use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
-use r1seg::{CheckpointSource, DtypeChoice, M3dClip, Preprocess, Recipe};
+use r1seg::{CheckpointSource, DtypeChoice, LoadOptions, M3dClip, Preprocess, Recipe};
 
 use crate::case::{F32_TOLERANCE, data, deviation, device};
 
 fn load(dtype: DtypeChoice) -> M3dClip {
     let source = CheckpointSource::Folder(data("m3d-clip"));
-    M3dClip::open(&source, device(), dtype, None).unwrap()
+    let options = LoadOptions::default().with_device(device()).with_dtype(dtype);
+    M3dClip::open(&source, &options).unwrap()
 }
 
 /// Embeddings of the recorded volumes and texts, `[4, E]` each.
