@@ -262,7 +262,8 @@ impl Prepared<'_> {
         }
         let shape @ [_, h, w] = window.shape();
         // What of the window is more than padding.
-        let first: [usize; 3] = std::array::from_fn(|n| window.start[n].max(padding.inner.start[n]));
+        let first: [usize; 3] =
+            std::array::from_fn(|n| window.start[n].max(padding.inner.start[n]));
         let end: [usize; 3] = std::array::from_fn(|n| window.end[n].min(padding.inner.end[n]));
         let mut out = vec![0.0; shape.iter().product()];
         if (0..3).any(|n| end[n] <= first[n]) {

@@ -136,7 +136,9 @@ pub fn voxel_from_mm(geometry: &Geometry, mm: [f64; 3]) -> Result<[usize; 3], Er
         let at = at.round();
         if !(0.0 <= at && at < size as f64) {
             let [x, y, z] = mm;
-            return Err(wrong(format!("the point {x},{y},{z} mm (RAS+) lies outside of the volume")));
+            return Err(wrong(format!(
+                "the point {x},{y},{z} mm (RAS+) lies outside of the volume"
+            )));
         }
         // Casts from float to integer saturate.
         voxel[axis] = at as usize;
@@ -173,7 +175,9 @@ impl Places {
         let unseen = || {
             let Region { start, end } = placement.region();
             let last = end.map(|n| n.saturating_sub(1));
-            format!("lies outside of what the model sees, voxels {start:?} to {last:?} of [D, H, W]")
+            format!(
+                "lies outside of what the model sees, voxels {start:?} to {last:?} of [D, H, W]"
+            )
         };
         let shape = placement.shape();
         let point = |point: &PromptPoint| {
@@ -186,7 +190,8 @@ impl Places {
         };
         let region = |region: Region| {
             let seen = placement.to_prepared(region);
-            let seen = seen.ok_or_else(|| Error::Box { message: format!("the box {}", unseen()) })?;
+            let seen =
+                seen.ok_or_else(|| Error::Box { message: format!("the box {}", unseen()) })?;
             Ok::<_, Error>(cells_of(seen, shape, grid))
         };
         Ok(Self {
@@ -220,7 +225,11 @@ mod tests {
 
     use super::*;
 
-    fn places(prompt: &SegmentPrompt, shape: [usize; 3], grid: [usize; 3]) -> Result<Places, Error> {
+    fn places(
+        prompt: &SegmentPrompt,
+        shape: [usize; 3],
+        grid: [usize; 3],
+    ) -> Result<Places, Error> {
         // The margin of one voxel is dark, and cropped.
         let [d, h, w] = shape;
         let dark = |z: usize, y: usize, x: usize| {

@@ -500,12 +500,7 @@ mod tests {
         let places = Places { region: Some(region([0; 3], [4, 8, 8])), ..Places::default() };
         let part = region([0, 2, 0], [6, 16, 16]);
         let padding = Padding::to_at_least(part.shape(), GRID);
-        let seen = |start| Seen {
-            part,
-            padding,
-            window: Region::at(start, GRID),
-            is_only: false,
-        };
+        let seen = |start| Seen { part, padding, window: Region::at(start, GRID), is_only: false };
         let found = mask(&[[3, 9, 5], [5, 10, 9], [3, 1, 5]]);
         let told_at = |start| told(&seen(start), &places, &found).bounding_box;
         assert_eq!(told_at([2, 4, 4]), Some([1.0, 3.0, 1.0, 3.0, 4.0, 5.0]));
@@ -531,7 +526,8 @@ mod tests {
     fn a_part_is_replaced_and_the_rest_stays() {
         let mut found = mask(&[[0, 0, 0], [2, 3, 4]]);
         let part = region([2, 3, 4], [4, 5, 7]);
-        let logits: Vec<f32> = (0..12).map(|n| if n == 4 || n == 11 { 1.0 } else { -1.0 }).collect();
+        let logits: Vec<f32> =
+            (0..12).map(|n| if n == 4 || n == 11 { 1.0 } else { -1.0 }).collect();
         replace(&mut found, SHAPE, part, &logits);
         assert_eq!(found, mask(&[[0, 0, 0], [2, 4, 5], [3, 4, 6]]));
     }

@@ -21,8 +21,7 @@ const NOWHERE: f32 = -1.0;
 /// a window: by half of what is missing on either side, rounded down and clipped at the grid, so that
 /// it may stay smaller than the window.
 pub(super) fn region_of_interest(found: Region, window: [usize; 3], size: [usize; 3]) -> Region {
-    let pad: [usize; 3] =
-        std::array::from_fn(|n| window[n].saturating_sub(found.shape()[n]) / 2);
+    let pad: [usize; 3] = std::array::from_fn(|n| window[n].saturating_sub(found.shape()[n]) / 2);
     Region {
         start: std::array::from_fn(|n| found.start[n].saturating_sub(pad[n])),
         end: std::array::from_fn(|n| (found.end[n] + pad[n]).min(size[n])),
@@ -137,7 +136,8 @@ mod tests {
 
     #[test]
     fn quirk_17_a_region_grows_by_half_of_what_is_missing_rounded_down() {
-        let grown = |start, end| region_of_interest(region(start, end), [16, 64, 64], [40, 90, 100]);
+        let grown =
+            |start, end| region_of_interest(region(start, end), [16, 64, 64], [40, 90, 100]);
         // 16 - 5 = 11 missing, 5 on either side: 15 slices, one less than the window.
         assert_eq!(grown([20, 10, 30], [25, 74, 40]), region([15, 10, 3], [30, 74, 67]));
         // At the edges it is clipped, and does not grow on the other side for it.

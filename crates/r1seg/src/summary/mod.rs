@@ -296,16 +296,16 @@ impl TextConfig {
 
     fn memory_needs(&self, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
         match self {
-            Self::Clip(config) => memory_needs(
-                found,
-                &|name| !never_used_by_m3d_clip(name),
-                &|weights| memory::needed_to_look(&config.vit, weights),
-            ),
-            Self::Promptable(config) => memory_needs(
-                found,
-                &|name| !config.keys.never_used(name),
-                &|weights| memory::needed_to_segment(&config.vit, weights),
-            ),
+            Self::Clip(config) => {
+                memory_needs(found, &|name| !never_used_by_m3d_clip(name), &|weights| {
+                    memory::needed_to_look(&config.vit, weights)
+                })
+            }
+            Self::Promptable(config) => {
+                memory_needs(found, &|name| !config.keys.never_used(name), &|weights| {
+                    memory::needed_to_segment(&config.vit, weights)
+                })
+            }
         }
     }
 }
