@@ -20,13 +20,11 @@ pub(crate) struct SegmentArgs {
     /// What to segment, in words. May be given several times: text K becomes label K of the mask.
     ///
     /// SegVol wants the name of an organ or a lesion, and sets it into the sentence that it was
-    /// trained with: \"liver\". R1Seg-3D-SAM wants a whole sentence: \"A computerized tomography of a
-    /// liver.\" `@FILE` takes every line of a text file that is not blank as a text of its own, `-`
+    /// trained with: "liver". R1Seg-3D-SAM wants a whole sentence: "A computerized tomography of a
+    /// liver." `@FILE` takes every line of a text file that is not blank as a text of its own, `-`
     /// reads one text from standard input.
     #[arg(short, long, value_name = "TEXT|@FILE|-")]
     pub(crate) text: Vec<OsString>,
-    #[command(flatten)]
-    pub(crate) places: PlaceArgs,
     /// How the model looks at the volume: `zoom` once at the whole and again at full resolution where
     /// that found something; `resize` once only; `sliding` windows at full resolution, which takes a
     /// text alone [default: as the model's authors: zoom for SegVol, sliding for R1Seg-3D-SAM].
@@ -34,6 +32,8 @@ pub(crate) struct SegmentArgs {
     pub(crate) mode: Option<SegmentMode>,
     #[command(flatten)]
     pub(crate) prepare: PrepareArgs,
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]

@@ -133,6 +133,15 @@ fn models_of_every_family_that_is_run_are_found_whole() {
 }
 
 #[test]
+fn the_command_that_runs_a_model_is_named() {
+    let desk = Desk::new();
+    for (case, command) in [("segvol", "segment"), ("m3d-clip", "retrieve"), ("phi3", "infer")] {
+        let run = inspect(&desk, &data(case), "");
+        assert!(run.stdout.contains(&format!("OK: `{command}` runs it")), "{run:#?}");
+    }
+}
+
+#[test]
 fn a_pickle_is_described_by_the_child_and_has_to_be_converted() {
     let desk = Desk::new();
     let folder = pickled(&desk);
