@@ -1,8 +1,9 @@
 //! Every tensor of a published checkpoint: key, shape, and what to fill it with.
 //!
-//! Keys as `R1Seg-3D` saves them, the ones that its inference never reads included.
+//! Keys as `R1Seg-3D` and `SegVol` save them (without the prefix that `r1seg convert` takes off), the
+//! ones that inference never reads included.
 
-use crate::variant::{Family, Variant};
+use crate::variant::{Clip, Family, Variant};
 
 /// What a tensor holds.
 #[derive(Clone, Copy)]
@@ -36,6 +37,33 @@ const LOGIT_SCALE: f32 = 2.659_26;
 
 /// All tensors, in the order of the reference's modules.
 pub(crate) fn tensors(variant: &Variant) -> Vec<TensorPlan> {
+    match variant.family {
+        Family::SegVol | Family::Sam => promptable(variant),
+        Family::Phi3 | Family::Llama => language_model(variant),
+    }
+}
+
+fn promptable(variant: &Variant) -> Vec<TensorPlan> {
+    let vision = variant.mm_hidden_size;
+    let mut layout = Layout::default();
+    layout.image_encoder("image_encoder", variant);
+    if variant.family == Family::SegVol {
+        layout.position_encoding("prompt_encoder", vision);
+        layout.points("prompt_encoder", vision);
+    } else {
+        layout.prompt_encoder("prompt_encoder", vision);
+        for unused in ["mm_vision_proj", "mm_language_proj"] {
+            layout.linear(unused, &[vision, vision]);
+        }
+        layout.push("logit_scale", &[], Init::Constant(LOGIT_SCALE));
+    }
+    layout.mask_decoder("mask_decoder", vision, variant.grid());
+    layout.text_encoder("text_encoder.clip_text_model.text_model", variant.vocabulary.len());
+    layout.linear("text_encoder.dim_align", &[vision, Clip::HIDDEN]);
+    layout.0
+}
+
+fn language_model(variant: &Variant) -> Vec<TensorPlan> {
     let (hidden, vision) = (variant.hidden_size, variant.mm_hidden_size);
     let vocab = variant.vocabulary.len();
     let mut layout = Layout::default();
@@ -116,6 +144,7 @@ impl Layout {
                 ("mlp.gate_proj", inner),
                 ("mlp.up_proj", inner),
             ],
+            Family::SegVol | Family::Sam => &[],
         };
         for (name, outputs) in inputs {
             self.matrix(&format!("{prefix}.{name}.weight"), &[*outputs, hidden]);
@@ -144,10 +173,47 @@ impl Layout {
         self.layer_norm(&format!("{prefix}.norm"), &[width]);
     }
 
-    fn prompt_encoder(&mut self, prefix: &str, width: usize) {
+    fn position_encoding(&mut self, prefix: &str, width: usize) {
         let matrix = format!("{prefix}.pe_layer.positional_encoding_gaussian_matrix");
         self.push(&matrix, &[3, width / 2], Init::Normal);
         self.matrix(&format!("{prefix}.no_mask_embed.weight"), &[1, width]);
+    }
+
+    /// SegVol's, with the layers of SAM that no 3D mask goes through.
+    fn points(&mut self, prefix: &str, width: usize) {
+        for kind in 0..4 {
+            self.matrix(&format!("{prefix}.point_embeddings.{kind}.weight"), &[1, width]);
+        }
+        self.matrix(&format!("{prefix}.not_a_point_embed.weight"), &[1, width]);
+        let downscaling = format!("{prefix}.mask_downscaling");
+        self.linear(&format!("{downscaling}.0"), &[4, 1, 2, 2]);
+        self.layer_norm(&format!("{downscaling}.1"), &[4]);
+        self.linear(&format!("{downscaling}.3"), &[16, 4, 2, 2]);
+        self.layer_norm(&format!("{downscaling}.4"), &[16]);
+        self.linear(&format!("{downscaling}.6"), &[width, 16, 1, 1]);
+    }
+
+    /// CLIP ViT-B/32's.
+    fn text_encoder(&mut self, prefix: &str, vocab: usize) {
+        let width = Clip::HIDDEN;
+        let table = |name: &str| format!("{prefix}.embeddings.{name}.weight");
+        self.matrix(&table("token_embedding"), &[vocab, width]);
+        self.matrix(&table("position_embedding"), &[Clip::POSITIONS, width]);
+        for index in 0..Clip::LAYERS {
+            let layer = format!("{prefix}.encoder.layers.{index}");
+            for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                self.linear(&format!("{layer}.self_attn.{name}"), &[width, width]);
+            }
+            self.layer_norm(&format!("{layer}.layer_norm1"), &[width]);
+            self.linear(&format!("{layer}.mlp.fc1"), &[4 * width, width]);
+            self.linear(&format!("{layer}.mlp.fc2"), &[width, 4 * width]);
+            self.layer_norm(&format!("{layer}.layer_norm2"), &[width]);
+        }
+        self.layer_norm(&format!("{prefix}.final_layer_norm"), &[width]);
+    }
+
+    fn prompt_encoder(&mut self, prefix: &str, width: usize) {
+        self.position_encoding(prefix, width);
         // nn.Sequential: 2 and 5 are GELU.
         let downscaling = format!("{prefix}.mask3D_downscaling");
         self.linear(&format!("{downscaling}.0"), &[4, 1, 2, 2, 2]);

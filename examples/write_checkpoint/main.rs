@@ -31,7 +31,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 Usage: write_checkpoint --variant NAME --out DIR [OPTIONS]
 
-  --variant NAME     phi3-mini (4.0 B parameters), llama31-8b (8.2 B) or tiny (for tests)
+  --variant NAME     phi3-mini (4.0 B parameters), llama31-8b (8.2 B), segvol (0.2 B),
+                     r1seg-3dsam (0.2 B) or tiny (for tests)
   --out DIR          folder to write, new or empty
   --layers N         of the language model [default: the variant's]
   --dtype DTYPE      bf16, f16 or f32 [default: bf16]
@@ -75,7 +76,9 @@ fn write_checkpoint(args: &Args) -> Result<()> {
     for (name, json) in tokenizer::files(&args.variant.vocabulary) {
         write_json(&args.out.join(name), &json)?;
     }
-    write_json(&args.out.join("generation_config.json"), &args.variant.generation_config())?;
+    if args.variant.has_language_model() {
+        write_json(&args.out.join("generation_config.json"), &args.variant.generation_config())?;
+    }
     // The last one: without it, nothing takes the folder for a checkpoint.
     write_json(&args.out.join("config.json"), &args.variant.config(args.dtype))?;
     eprintln!(
@@ -138,7 +141,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Args> {
         match flag.as_str() {
             "--variant" => {
                 let found = Variant::by_name(&text);
-                variant = Some(found.ok_or_else(|| expected("phi3-mini, llama31-8b or tiny"))?);
+                variant = Some(found.ok_or_else(|| expected("a variant of --help"))?);
             }
             "--layers" => {
                 let count = text.parse().ok().filter(|&count| 0 < count);

@@ -23,6 +23,10 @@ pub(crate) struct Vocabulary {
     unk: Option<usize>,
     /// Whether every text begins with `bos`.
     adds_bos: bool,
+    /// Whether it ends with `eos`.
+    adds_eos: bool,
+    /// Whether R1Seg-3D has added its tokens.
+    is_r1seg: bool,
 }
 
 impl Vocabulary {
@@ -51,6 +55,8 @@ impl Vocabulary {
         pad: 32000,
         unk: Some(0),
         adds_bos: false,
+        adds_eos: false,
+        is_r1seg: true,
     };
 
     /// Llama-3.1.
@@ -77,6 +83,24 @@ impl Vocabulary {
         pad: 128001,
         unk: None,
         adds_bos: true,
+        adds_eos: false,
+        is_r1seg: true,
+    };
+
+    /// CLIP's text encoder.
+    pub(crate) const CLIP: Self = Self {
+        first: &[],
+        model_size: 49406,
+        added: &["<|startoftext|>", "<|endoftext|>"],
+        reserved: 0..0,
+        bos: 49406,
+        eos: 49407,
+        also_ends: &[],
+        pad: 49407,
+        unk: None,
+        adds_bos: true,
+        adds_eos: true,
+        is_r1seg: false,
     };
 
     /// Phi-3's first tokens, the bytes, and few others.
@@ -84,7 +108,11 @@ impl Vocabulary {
         Self { model_size: 615, added: &[], eos: 2, also_ends: &[], pad: 0, ..Self::PHI3 };
 
     pub(crate) fn len(&self) -> usize {
-        self.model_size + self.added.len() + self.reserved.len() + R1SEG.len()
+        self.model_size + self.added.len() + self.reserved.len() + self.r1seg().len()
+    }
+
+    fn r1seg(&self) -> &'static [&'static str] {
+        if self.is_r1seg { &R1SEG } else { &[] }
     }
 
     /// The id of `[SEG]`, the last one.
@@ -106,7 +134,7 @@ impl Vocabulary {
     fn added_tokens(&self) -> Vec<(usize, String)> {
         let reserved = self.reserved.clone().map(|n| format!("<|reserved_special_token_{n}|>"));
         let added = self.added.iter().map(|token| (*token).to_owned());
-        let r1seg = R1SEG.map(String::from);
+        let r1seg = self.r1seg().iter().map(|token| (*token).to_owned());
         let first = self.first.iter().map(|token| (*token).to_owned());
         let after = added.chain(reserved).chain(r1seg);
         (0..).zip(first).chain((self.model_size..).zip(after)).collect()
@@ -116,9 +144,10 @@ impl Vocabulary {
 /// The files of a `PreTrainedTokenizerFast`, with their names.
 pub(crate) fn files(vocabulary: &Vocabulary) -> [(&'static str, Value); 3] {
     let added = vocabulary.added_tokens();
+    let special = vocabulary.r1seg().split_last().map_or(&[][..], |(_, special)| special);
     let token = |id: usize| added.iter().find(|(added, _)| *added == id).map(|(_, token)| token);
     let mut special_tokens_map = json!({
-        "additional_special_tokens": R1SEG[..3].iter().map(|token| flags(token)).collect::<Value>(),
+        "additional_special_tokens": special.iter().map(|token| flags(token)).collect::<Value>(),
         "bos_token": token(vocabulary.bos),
         "eos_token": token(vocabulary.eos),
         "pad_token": token(vocabulary.pad),
@@ -128,7 +157,7 @@ pub(crate) fn files(vocabulary: &Vocabulary) -> [(&'static str, Value); 3] {
             .iter()
             .map(|(id, content)| (id.to_string(), with_special(content)))
             .collect::<Value>(),
-        "additional_special_tokens": R1SEG[..3],
+        "additional_special_tokens": special,
         "bos_token": token(vocabulary.bos),
         "eos_token": token(vocabulary.eos),
         "pad_token": token(vocabulary.pad),
@@ -149,7 +178,9 @@ pub(crate) fn files(vocabulary: &Vocabulary) -> [(&'static str, Value); 3] {
 }
 
 fn tokenizer_json(vocabulary: &Vocabulary, added: &[(usize, String)]) -> Value {
-    let bos = added.iter().find(|(id, _)| *id == vocabulary.bos && vocabulary.adds_bos);
+    let find = |id: usize, adds: bool| added.iter().find(|(found, _)| *found == id && adds);
+    let bos = find(vocabulary.bos, vocabulary.adds_bos);
+    let eos = find(vocabulary.eos, vocabulary.adds_eos);
     let byte_level = json!({
         "type": "ByteLevel",
         "add_prefix_space": false,
@@ -170,7 +201,7 @@ fn tokenizer_json(vocabulary: &Vocabulary, added: &[(usize, String)]) -> Value {
             .collect::<Value>(),
         "normalizer": null,
         "pre_tokenizer": byte_level,
-        "post_processor": bos.map(|(id, content)| begin_with(*id, content)),
+        "post_processor": bos.map(|bos| around_text(bos, eos)),
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -187,15 +218,25 @@ fn tokenizer_json(vocabulary: &Vocabulary, added: &[(usize, String)]) -> Value {
     })
 }
 
-/// A post-processor that puts `token` before every text.
-fn begin_with(id: usize, token: &str) -> Value {
-    let special = |type_id: u8| json!({ "SpecialToken": { "id": token, "type_id": type_id } });
-    let text = |name: &str, type_id: u8| json!({ "Sequence": { "id": name, "type_id": type_id } });
+/// A post-processor that puts a token before every text, and another one behind it.
+fn around_text(before: &(usize, String), after: Option<&(usize, String)>) -> Value {
+    let special =
+        |token: &str, type_id: u8| json!({ "SpecialToken": { "id": token, "type_id": type_id } });
+    let text = |name: &str, type_id: u8| {
+        let text = json!({ "Sequence": { "id": name, "type_id": type_id } });
+        let end = after.map(|(_, token)| special(token, type_id));
+        [Some(special(&before.1, type_id)), Some(text), end].into_iter().flatten()
+    };
+    let tokens = [Some(before), after].into_iter().flatten();
     json!({
         "type": "TemplateProcessing",
-        "single": [special(0), text("A", 0)],
-        "pair": [special(0), text("A", 0), special(1), text("B", 1)],
-        "special_tokens": { token: { "id": token, "ids": [id], "tokens": [token] } },
+        "single": text("A", 0).collect::<Value>(),
+        "pair": text("A", 0).chain(text("B", 1)).collect::<Value>(),
+        "special_tokens": tokens
+            .map(|(id, token)| {
+                (token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] }))
+            })
+            .collect::<Value>(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Widths of the published models, and `config.json` as R1Seg-3D saves it.
+//! Widths of the published models, and `config.json` as their authors save it.
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,19 @@ pub(crate) enum Family {
     Phi3,
     /// Split projections.
     Llama,
+    /// No language model: SegVol.
+    SegVol,
+    /// No language model: R1Seg-3D-SAM.
+    Sam,
+}
+
+/// Widths of CLIP ViT-B/32's text encoder.
+pub(crate) struct Clip;
+
+impl Clip {
+    pub(crate) const HIDDEN: usize = 512;
+    pub(crate) const LAYERS: usize = 12;
+    pub(crate) const POSITIONS: usize = 77;
 }
 
 /// Widths of the image encoder that a published config leaves to the reference's defaults.
@@ -65,6 +78,15 @@ const LLAMA31_8B: Variant = Variant {
     ..PHI3_MINI
 };
 
+const SEGVOL: Variant = Variant {
+    family: Family::SegVol,
+    num_hidden_layers: 0,
+    vocabulary: Vocabulary::CLIP,
+    ..PHI3_MINI
+};
+
+const R1SEG_3D_SAM: Variant = Variant { family: Family::Sam, ..SEGVOL };
+
 /// A Phi-3 in which everything is small.
 const TINY: Variant = Variant {
     hidden_size: 64,
@@ -85,9 +107,15 @@ impl Variant {
         match name {
             "phi3-mini" => Some(PHI3_MINI),
             "llama31-8b" => Some(LLAMA31_8B),
+            "segvol" => Some(SEGVOL),
+            "r1seg-3dsam" => Some(R1SEG_3D_SAM),
             "tiny" => Some(TINY),
             _ => None,
         }
+    }
+
+    pub(crate) fn has_language_model(&self) -> bool {
+        matches!(self.family, Family::Phi3 | Family::Llama)
     }
 
     pub(crate) fn head_dim(&self) -> usize {
@@ -101,6 +129,23 @@ impl Variant {
 
     pub(crate) fn config(&self, dtype: WeightDtype) -> Value {
         let family = match self.family {
+            Family::SegVol => {
+                return json!({
+                    "model_type": "segvol",
+                    "spatial_size": self.img_size,
+                    "patch_size": self.patch_size,
+                    "test_mode": true,
+                });
+            }
+            Family::Sam => {
+                return json!({
+                    "model_type": "r1seg-3dsam",
+                    "img_size": self.img_size,
+                    "patch_size": self.patch_size,
+                    "num_clicks": 1,
+                    "need_text_en": true,
+                });
+            }
             Family::Phi3 => json!({
                 "architectures": ["LamedPhi3ForCausalLMCrossA"],
                 "model_type": "lamed_phi3_cross",
@@ -199,7 +244,7 @@ impl Variant {
             "transformers_version": "4.46.3",
         });
         let sampling = match self.family {
-            Family::Phi3 => json!({}),
+            Family::Phi3 | Family::SegVol | Family::Sam => json!({}),
             // The base model's own.
             Family::Llama => json!({ "do_sample": true, "temperature": 0.6, "top_p": 0.9 }),
         };

@@ -2,13 +2,16 @@
 
 use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
-use r1seg::{CheckpointSource, DtypeChoice, M3dClip, Preprocess, Recipe};
+use r1seg::{
+    CheckpointSource, DeviceChoice, DtypeChoice, Error, LoadOptions, M3dClip, Preprocess, Recipe,
+};
 
 use crate::case::{F32_TOLERANCE, data, deviation, device};
 
 fn load(dtype: DtypeChoice) -> M3dClip {
     let source = CheckpointSource::Folder(data("m3d-clip"));
-    M3dClip::open(&source, device(), dtype, None).unwrap()
+    let options = LoadOptions::default().with_device(device()).with_dtype(dtype);
+    M3dClip::open(&source, &options).unwrap()
 }
 
 /// Embeddings of the recorded volumes and texts, `[4, E]` each.
@@ -86,4 +89,16 @@ fn a_long_text_is_cut_where_the_encoder_ends() {
 fn an_empty_text_is_refused() {
     let error = load(DtypeChoice::F32).embed_text(" ").unwrap_err();
     assert_eq!((error.code(), error.kind()), ("R-TOK-15", r1seg::ErrorKind::Usage));
+}
+
+#[test]
+fn r1_a_clip_is_loaded_exactly_if_the_limit_allows_what_it_needs() {
+    let source = CheckpointSource::Folder(data("m3d-clip"));
+    let load = |limit| {
+        let options = LoadOptions::default().with_device(DeviceChoice::Cpu);
+        M3dClip::open(&source, &options.with_memory_limit(limit))
+    };
+    let Err(Error::NotEnoughMemory { needed, .. }) = load(1) else { panic!("it is not enough") };
+    assert!(matches!(load(needed - 1), Err(Error::NotEnoughMemory { .. })));
+    assert!(load(needed).is_ok());
 }

@@ -5,6 +5,7 @@ mod checkpoint;
 mod infer;
 mod inspect;
 mod retrieval;
+mod segment;
 mod volume;
 
 use std::ffi::OsString;
@@ -16,9 +17,10 @@ use r1seg::{DeviceChoice, DtypeChoice};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
-pub(crate) use infer::InferArgs;
+pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
+pub(crate) use segment::SegmentArgs;
 pub(crate) use volume::VolumeArgs;
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
@@ -35,6 +37,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a question about a volume, and segment what it asks for.
     Infer(Box<InferArgs>),
+    /// Segment what a text, points or a box say, with SegVol or R1Seg-3D-SAM.
+    Segment(Box<SegmentArgs>),
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),

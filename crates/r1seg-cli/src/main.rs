@@ -16,6 +16,7 @@ mod preview;
 mod progress;
 mod prompts;
 mod report;
+mod results;
 mod study;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     exit::guard(|| match cli.command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
+        Command::Segment(args) => commands::segment::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
         Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),

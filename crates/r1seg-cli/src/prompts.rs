@@ -16,15 +16,21 @@ const MAX_PROMPTS: usize = 255;
 
 /// All questions in the order in which they were given, each of them with words in it.
 pub(crate) fn questions(given: &[OsString]) -> Result<Vec<String>> {
-    let prompts = texts(given, "--prompt")?;
+    let prompts = several(given, "--prompt")?;
+    for (index, prompt) in prompts.iter().enumerate() {
+        r1seg::check_question(prompt).map_err(|e| which("prompt", e, (index, prompts.len())))?;
+    }
+    Ok(prompts)
+}
+
+/// All texts of `flag`, of which a mask has a label for each.
+pub(crate) fn several(given: &[OsString], flag: &str) -> Result<Vec<String>> {
+    let prompts = texts(given, flag)?;
     if prompts.len() > MAX_PROMPTS {
         return Err(CliError::usage(
             format!("{} prompts; a mask has labels for {MAX_PROMPTS}", prompts.len()),
             "ask them in several runs",
         ));
-    }
-    for (index, prompt) in prompts.iter().enumerate() {
-        r1seg::check_question(prompt).map_err(|e| which("prompt", e, (index, prompts.len())))?;
     }
     Ok(prompts)
 }

@@ -2,16 +2,21 @@
 //! every field.
 
 mod answer;
+mod segment;
+
+use std::time::Duration;
 
 use anyhow::Result;
 use r1seg::volume::{Geometry, IntensityRange, Mask, Volume, Warning, mask_stats};
 use r1seg::{Answer, AskOptions, EncodedVolume, R1SegModel, Sampling, Separator};
 use serde::Serialize;
 
+use crate::input::Input as Volumes;
 use crate::study::ModelName;
 pub(crate) use answer::AnswerReport;
 use answer::{Said, TimingsMs};
 pub(crate) use answer::{corners, ms};
+pub(crate) use segment::{Asked, SegmentReport};
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA_VERSION: u32 = 1;
@@ -54,6 +59,20 @@ struct Model {
     num_clicks: usize,
 }
 
+impl Model {
+    fn new(name: &ModelName, model_type: &str, dtype: &'static str, num_clicks: usize) -> Self {
+        Self {
+            id: name.id.clone(),
+            revision: name.revision.clone(),
+            sha256: None,
+            model_type: model_type.to_string(),
+            dtype,
+            quant: None,
+            num_clicks,
+        }
+    }
+}
+
 /// Without draws at random there is nothing to name but the temperature.
 #[derive(Debug, Serialize)]
 struct SamplingReport {
@@ -80,6 +99,35 @@ struct Input {
     mode: String,
     crop: [[usize; 3]; 2],
     effective_resolution_mm: Option<[f64; 3]>,
+}
+
+impl Input {
+    fn new(
+        origin: &Origin<'_>,
+        preprocess: String,
+        mode: String,
+        crop: [[usize; 3]; 2],
+        effective_resolution_mm: Option<[f64; 3]>,
+    ) -> Self {
+        let ends = origin.range.map(|(low, high)| [low, high]);
+        Self {
+            path: origin.path.clone(),
+            sha256: origin.sha256.clone(),
+            kind: origin.kind.to_string(),
+            shape: origin.geometry.shape(),
+            spacing_mm: origin.geometry.spacing_mm(),
+            orientation: origin.geometry.orientation(),
+            affine: origin.geometry.affine().copied(),
+            affine_source: origin.geometry.affine_source().as_str(),
+            intensity_range: ends,
+            intensity_verdict: origin.range.map(|(l, h)| IntensityRange::of(l, h).as_str()),
+            hu_range: ends.filter(|_| is_hu(origin.range)),
+            preprocess,
+            mode,
+            crop,
+            effective_resolution_mm,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +160,39 @@ impl From<&Warning> for WarningReport {
     }
 }
 
+/// A report that masks are added to once they are measured.
+pub(crate) trait ReportFile {
+    /// Adds what the prompt of this index, from 0, got.
+    fn add_mask(&mut self, index: usize, mask: MaskReport);
+    /// The masks so far.
+    fn masks(&self) -> &[MaskReport];
+    /// Says what was odd, and how long saving and everything took.
+    fn finish(&mut self, warnings: &[Warning], save: Duration, total: Duration);
+    fn to_json(&self) -> Result<String>;
+}
+
+impl ReportFile for Report {
+    fn add_mask(&mut self, index: usize, mask: MaskReport) {
+        if let Some(answer) = self.answers.get_mut(index) {
+            answer.labels.push(mask.label);
+        }
+        self.masks.push(mask);
+    }
+
+    fn masks(&self) -> &[MaskReport] {
+        &self.masks
+    }
+
+    fn finish(&mut self, warnings: &[Warning], save: Duration, total: Duration) {
+        self.warnings = warnings.iter().map(WarningReport::from).collect();
+        (self.timings_ms.save, self.timings_ms.total) = (ms(save), ms(total));
+    }
+
+    fn to_json(&self) -> Result<String> {
+        Report::to_json(self)
+    }
+}
+
 /// What a report is about, and where it came from.
 pub(crate) struct Origin<'a> {
     pub(crate) path: String,
@@ -120,7 +201,21 @@ pub(crate) struct Origin<'a> {
     pub(crate) geometry: &'a Geometry,
     /// Smallest and largest intensity.
     pub(crate) range: Option<(f32, f32)>,
-    pub(crate) io: std::time::Duration,
+    pub(crate) io: Duration,
+}
+
+impl<'a> Origin<'a> {
+    /// Of a volume that was read, and the hash of its bytes.
+    pub(crate) fn of(input: &'a Volumes, sha256: Option<String>) -> Self {
+        Self {
+            path: input.path.display().to_string(),
+            sha256,
+            kind: input.kind,
+            geometry: input.volume.geometry(),
+            range: input.range,
+            io: input.io,
+        }
+    }
 }
 
 /// Whether intensities of this range are in Hounsfield units.
@@ -139,20 +234,16 @@ pub(crate) fn new(
 ) -> Report {
     let crop = study.crop();
     let grid = model.config().vit.image_size;
-    let ends = origin.range.map(|(low, high)| [low, high]);
     Report {
         schema_version: SCHEMA_VERSION,
         r1seg_version: env!("CARGO_PKG_VERSION"),
         git: option_env!("R1SEG_GIT"),
-        model: Model {
-            id: name.id.clone(),
-            revision: name.revision.clone(),
-            sha256: None,
-            model_type: model.config().model_type.clone(),
-            dtype: model.dtype_name(),
-            quant: None,
-            num_clicks: model.config().num_clicks,
-        },
+        model: Model::new(
+            name,
+            &model.config().model_type,
+            model.dtype_name(),
+            model.config().num_clicks,
+        ),
         device: model.device_name(),
         sampling: sampling(&options.sampling),
         max_new_tokens: options.max_new_tokens,
@@ -160,23 +251,13 @@ pub(crate) fn new(
         first_seg: options.first_seg,
         abstain: options.abstain,
         asked_box: options.region.map(corners),
-        input: Input {
-            path: origin.path.clone(),
-            sha256: origin.sha256.clone(),
-            kind: origin.kind.to_string(),
-            shape: origin.geometry.shape(),
-            spacing_mm: origin.geometry.spacing_mm(),
-            orientation: origin.geometry.orientation(),
-            affine: origin.geometry.affine().copied(),
-            affine_source: origin.geometry.affine_source().as_str(),
-            intensity_range: ends,
-            intensity_verdict: origin.range.map(|(l, h)| IntensityRange::of(l, h).as_str()),
-            hu_range: ends.filter(|_| is_hu(origin.range)),
-            preprocess: study.recipe().to_string(),
-            mode: study.mode().to_string(),
-            crop: [crop.start, crop.end],
-            effective_resolution_mm: study.effective_resolution_mm(),
-        },
+        input: Input::new(
+            origin,
+            study.recipe().to_string(),
+            study.mode().to_string(),
+            [crop.start, crop.end],
+            study.effective_resolution_mm(),
+        ),
         only: match answers {
             [(prompt, answer)] => Some(Said::new(prompt, answer, grid, origin.geometry)),
             _ => None,

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{Volume, Warning};
-use r1seg::{CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, R1SegModel, is_pickle};
+use r1seg::{
+    CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, LoadOptions, R1SegModel,
+    is_pickle,
+};
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{CliError, say};
@@ -130,6 +133,19 @@ pub(crate) fn load(
         builder = builder.memory_limit(available.saturating_sub(reserved));
     }
     Ok(builder.build()?)
+}
+
+/// How a model without a language model is loaded, if there is memory for it beside `reserved` bytes
+/// that the work needs.
+pub(crate) fn load_options(args: &ModelArgs, reserved: u64) -> LoadOptions {
+    let mut options = LoadOptions::default().with_device(args.device).with_dtype(args.dtype);
+    if args.no_mmap {
+        options = options.with_mmap(false);
+    }
+    match memory::available() {
+        Some(available) => options.with_memory_limit(available.saturating_sub(reserved)),
+        None => options,
+    }
 }
 
 /// The first line on stderr: notice, device, dtype and model.

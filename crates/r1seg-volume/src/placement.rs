@@ -72,6 +72,22 @@ impl Placement {
     /// `floor(cell * shape / grid)`), or the one that holds it where it is thinner than a cell.
     /// `None` where nothing of it is in the crop.
     pub fn to_cells(&self, region: Region, grid: [usize; 3]) -> Option<Region> {
+        let (region, shape) = (self.to_prepared(region)?, self.shape());
+        let mut cells = region;
+        for n in 0..3 {
+            cells.start[n] = (region.start[n] * grid[n]).div_ceil(shape[n]);
+            cells.end[n] = (region.end[n] * grid[n]).div_ceil(shape[n]);
+            if cells.end[n] <= cells.start[n] {
+                cells.start[n] = region.start[n] * grid[n] / shape[n];
+                cells.end[n] = cells.start[n] + 1;
+            }
+        }
+        Some(cells)
+    }
+
+    /// Where a part of the volume lies in the prepared grid; `None` where nothing of it is in the
+    /// crop.
+    pub fn to_prepared(&self, region: Region) -> Option<Region> {
         let (mut start, mut end) = ([0; 3], [0; 3]);
         for n in 0..3 {
             let crop = (self.region.start[n], self.region.end[n]);
@@ -81,17 +97,13 @@ impl Placement {
             }
             (start[n], end[n]) = (start[n] - crop.0, end[n] - crop.0);
         }
-        let ([start, end], shape) = ([start, end].map(|corner| self.swap(corner)), self.shape());
-        let mut cells = Region { start, end };
-        for n in 0..3 {
-            cells.start[n] = (start[n] * grid[n]).div_ceil(shape[n]);
-            cells.end[n] = (end[n] * grid[n]).div_ceil(shape[n]);
-            if cells.end[n] <= cells.start[n] {
-                cells.start[n] = start[n] * grid[n] / shape[n];
-                cells.end[n] = cells.start[n] + 1;
-            }
-        }
-        Some(cells)
+        Some(Region { start: self.swap(start), end: self.swap(end) })
+    }
+
+    /// The part of the volume behind a part of the prepared grid: the way back from
+    /// [`to_prepared`](Self::to_prepared).
+    pub fn from_prepared(&self, region: Region) -> Region {
+        self.from_cells(region, self.shape())
     }
 
     /// From the axes of the prepared grid to those of the volume, or back.

@@ -217,6 +217,72 @@ impl Prepared<'_> {
     pub fn resize(&self, to: [usize; 3]) -> Result<Vec<f32>, Error> {
         resample::interpolate(self, to, |v| v)
     }
+
+    /// The prepared grid, sampled to the model's grid `to`, `[D, H, W]`, as torch's `nearest-exact`
+    /// does: each cell has the value of the voxel at its centre.
+    ///
+    /// # Errors
+    /// [`Error::EmptyShape`] if `to` has an axis of 0.
+    pub fn resize_nearest_exact(&self, to: [usize; 3]) -> Result<Vec<f32>, Error> {
+        if to.contains(&0) {
+            return Err(Error::EmptyShape { shape: to });
+        }
+        let shape = self.shape();
+        let [depth, rows, columns]: [Vec<usize>; 3] =
+            std::array::from_fn(|n| resample::nearest_exact_sources(shape[n], to[n]));
+        let mut out = vec![0.0; to.iter().product()];
+        out.par_chunks_mut(to[1] * to[2]).zip(&depth).for_each(|(out, z)| {
+            let mut scratch = Vec::new();
+            for (out, y) in out.chunks_exact_mut(to[2]).zip(&rows) {
+                let row = self.row(*z, *y, &mut scratch);
+                out.iter_mut().zip(&columns).for_each(|(out, x)| *out = row[*x]);
+            }
+        });
+        Ok(out)
+    }
+
+    /// The values of the part `within` of the prepared grid in the middle of zeros, as `padding` of
+    /// that part says, and of those only the ones in `window`.
+    ///
+    /// # Errors
+    /// [`Error::Region`] if one of the three reaches out of the next; [`Error::ShapeMismatch`] if
+    /// `padding` is not one of the shape of `within`.
+    pub fn window(
+        &self,
+        within: Region,
+        padding: &Padding,
+        window: Region,
+    ) -> Result<Vec<f32>, Error> {
+        within.check(self.shape())?;
+        padding.inner.check(padding.shape)?;
+        window.check(padding.shape)?;
+        if padding.inner.shape() != within.shape() {
+            let (expected, got) = (within.shape(), padding.inner.shape());
+            return Err(Error::ShapeMismatch { expected, got });
+        }
+        let shape @ [_, h, w] = window.shape();
+        // What of the window is more than padding.
+        let first: [usize; 3] =
+            std::array::from_fn(|n| window.start[n].max(padding.inner.start[n]));
+        let end: [usize; 3] = std::array::from_fn(|n| window.end[n].min(padding.inner.end[n]));
+        let mut out = vec![0.0; shape.iter().product()];
+        if (0..3).any(|n| end[n] <= first[n]) {
+            return Ok(out);
+        }
+        let source = |n: usize, at: usize| at - padding.inner.start[n] + within.start[n];
+        let columns = source(2, first[2])..source(2, first[2]) + end[2] - first[2];
+        let slices = out.par_chunks_mut(h * w).skip(first[0] - window.start[0]);
+        slices.zip(first[0]..end[0]).for_each(|(slice, z)| {
+            let mut scratch = Vec::new();
+            let rows = slice.chunks_mut(w).skip(first[1] - window.start[1]);
+            for (out, y) in rows.zip(first[1]..end[1]) {
+                let row = self.row(source(0, z), source(1, y), &mut scratch);
+                out[first[2] - window.start[2]..][..columns.len()]
+                    .copy_from_slice(&row[columns.clone()]);
+            }
+        });
+        Ok(out)
+    }
 }
 
 impl resample::Rows for Prepared<'_> {
@@ -297,6 +363,39 @@ mod tests {
         assert_eq!(padded, padding.pad(&prepared.to_f32()).unwrap());
         let other = Padding::to_at_least([3, 3, 3], [4, 4, 4]);
         assert_eq!(prepared.padded(&other).unwrap_err().code(), "R-GEO-02");
+    }
+
+    #[test]
+    fn a_window_is_cut_from_its_part_and_zero_beyond_it() {
+        let v = volume([4, 6, 8], |n| (n + 1) as f32 / 192.0);
+        let prepared = Recipe::None.apply(&v).unwrap();
+        let all = prepared.to_f32();
+        for within in [Region::whole([4, 6, 8]), Region { start: [1, 2, 3], end: [3, 4, 8] }] {
+            let padding = Padding::to_at_least(within.shape(), [3, 4, 4]);
+            let part = crate::crop(&all, [4, 6, 8], within).unwrap();
+            let padded = padding.pad(&part).unwrap();
+            for window in crate::sliding::windows(padding.shape, [3, 4, 4], 0.5).unwrap() {
+                let expected = crate::crop(&padded, padding.shape, window).unwrap();
+                assert_eq!(prepared.window(within, &padding, window).unwrap(), expected);
+            }
+            let padding = Padding::to_at_least([1; 3], [3, 4, 4]);
+            let wrong = prepared.window(within, &padding, Region::whole([3, 4, 4]));
+            assert_eq!(wrong.unwrap_err().code(), "R-GEO-02");
+        }
+        let beyond = Region { start: [0; 3], end: [5, 6, 8] };
+        let padding = Padding::to_at_least([5, 6, 8], [1; 3]);
+        assert_eq!(prepared.window(beyond, &padding, beyond).unwrap_err().code(), "R-GEO-04");
+    }
+
+    #[test]
+    fn the_nearest_voxel_is_the_one_at_the_centre_of_a_cell() {
+        let v = volume([2, 4, 8], |n| n as f32 / 63.0);
+        let prepared = Recipe::None.apply(&v).unwrap();
+        let cells = prepared.resize_nearest_exact([2, 2, 4]).unwrap();
+        let voxels: Vec<usize> = cells.iter().map(|v| (v * 63.0).round() as usize).collect();
+        assert_eq!(voxels[..8], [9, 11, 13, 15, 25, 27, 29, 31]);
+        assert_eq!(prepared.resize_nearest_exact([2, 4, 8]).unwrap(), prepared.to_f32());
+        assert!(prepared.resize_nearest_exact([0, 1, 1]).is_err());
     }
 
     #[test]

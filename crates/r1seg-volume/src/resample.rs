@@ -1,5 +1,6 @@
-//! Trilinear interpolation between grids, as `torch.nn.functional.interpolate(mode="trilinear",
-//! align_corners=False)` without anti-aliasing: voxel centres of both grids span the same extent.
+//! Interpolation between grids, as `torch.nn.functional.interpolate` does it without anti-aliasing:
+//! `mode="trilinear", align_corners=False`, where voxel centres of both grids span the same extent,
+//! `mode="nearest"`, and `mode="nearest-exact"`.
 
 use rayon::prelude::*;
 
@@ -36,6 +37,44 @@ pub fn trilinear_threshold(
 ) -> Result<Vec<u8>, Error> {
     check_data(logits, from)?;
     interpolate(&Dense { data: logits, shape: from }, to, |v| u8::from(0.0 < v))
+}
+
+/// Along one axis, the cell of a grid of `from` cells that each of `to` cells takes its value of in
+/// torch's `nearest`: `floor(n * from / to)` in f32.
+pub fn nearest_sources(from: usize, to: usize) -> Vec<usize> {
+    let scale = from as f32 / to as f32;
+    (0..to).map(|n| ((n as f32 * scale) as usize).min(from.saturating_sub(1))).collect()
+}
+
+/// The same for torch's `nearest-exact`: `floor((n + 0.5) * from / to)`, the cell that holds the
+/// centre.
+pub fn nearest_exact_sources(from: usize, to: usize) -> Vec<usize> {
+    let scale = f64::from(from as f32 / to as f32);
+    let source = |n: usize| ((n as f64 + 0.5) * scale) as f32 as usize;
+    (0..to).map(|n| source(n).min(from.saturating_sub(1))).collect()
+}
+
+/// Takes each cell of a grid of shape `to` from a grid of shape `from` (both `[D, H, W]`), as torch's
+/// `nearest` does.
+///
+/// # Errors
+/// As [`trilinear`].
+pub fn nearest<T: Copy>(data: &[T], from: [usize; 3], to: [usize; 3]) -> Result<Vec<T>, Error> {
+    check_data(data, from)?;
+    if let Some(shape) = [from, to].into_iter().find(|shape| shape.contains(&0)) {
+        return Err(Error::EmptyShape { shape });
+    }
+    let [depth, rows, columns]: [Vec<usize>; 3] =
+        std::array::from_fn(|n| nearest_sources(from[n], to[n]));
+    let [_, h, w] = from;
+    let mut out = Vec::with_capacity(to.iter().product());
+    for z in &depth {
+        for y in &rows {
+            let row = &data[(z * h + y) * w..][..w];
+            out.extend(columns.iter().map(|x| row[*x]));
+        }
+    }
+    Ok(out)
 }
 
 /// A grid whose rows are made when they are needed.
@@ -243,6 +282,30 @@ mod tests {
                 assert!((out[n] - expected).abs() < 1e-6, "{to:?} {n}: {}", out[n]);
             }
         }
+    }
+
+    #[test]
+    fn the_nearest_cell_is_that_of_torch() {
+        // floor(n * 5 / 8) and floor((n + 0.5) * 5 / 8).
+        assert_eq!(nearest_sources(5, 8), [0, 0, 1, 1, 2, 3, 3, 4]);
+        assert_eq!(nearest_exact_sources(5, 8), [0, 0, 1, 2, 2, 3, 4, 4]);
+        assert_eq!(nearest_sources(8, 5), [0, 1, 3, 4, 6]);
+        assert_eq!(nearest_exact_sources(8, 5), [0, 2, 4, 5, 7]);
+        for n in [1, 7, 300] {
+            let all: Vec<usize> = (0..n).collect();
+            assert_eq!((nearest_sources(n, n), nearest_exact_sources(n, n)), (all.clone(), all));
+        }
+    }
+
+    #[test]
+    fn the_nearest_cells_of_three_axes_are_those_of_each() {
+        let data: Vec<u32> = (0..24).collect();
+        let out = nearest(&data, [2, 3, 4], [4, 3, 2]).unwrap();
+        assert_eq!(out[..6], [0, 2, 4, 6, 8, 10]);
+        assert_eq!(out[..6], out[6..12]);
+        assert_eq!(out[12..18], [12, 14, 16, 18, 20, 22]);
+        assert_eq!(nearest(&data, [2, 3, 4], [0, 1, 1]).unwrap_err().code(), "R-GEO-06");
+        assert_eq!(nearest(&data, [2, 3, 3], [1, 1, 1]).unwrap_err().code(), "R-GEO-01");
     }
 
     #[test]

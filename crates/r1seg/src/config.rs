@@ -179,18 +179,8 @@ impl ModelConfig {
     /// [`Error::MissingFile`], [`Error::Config`] naming the field, or [`Error::UnsupportedModel`].
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();
-        let json = |name: &str| -> Result<Option<Value>, Error> {
-            let Some(bytes) = source.read(name)? else { return Ok(None) };
-            serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Config {
-                path: path.clone(),
-                message: format!("{name} is not valid JSON: {e}"),
-            })
-        };
-        let config = json("config.json")?.ok_or_else(|| Error::MissingFile {
-            path: path.clone(),
-            file: "config.json".to_string(),
-        })?;
-        let generation = json("generation_config.json")?;
+        let config = read_config(source)?;
+        let generation = read_json(source, "generation_config.json")?;
         let (family, decoder) = family_and_decoder(&config, source)?;
         let wrong = |message: String| Error::Config { path: path.clone(), message };
         let fields: Fields =
@@ -223,7 +213,7 @@ impl ModelConfig {
         generation: Option<&Value>,
     ) -> Result<Self, String> {
         let rules = Rules::of(family, &fields)?;
-        check_ranges(&fields, rules.image_size)?;
+        check_ranges(&fields)?;
         let vit = Vit3dConfig {
             image_size: rules.image_size,
             patch_size: fields.patch_size,
@@ -234,13 +224,12 @@ impl ModelConfig {
             num_heads: fields.num_heads,
             cls_token: rules.two_encoders,
         };
-        vit.validate()?;
-        if vit.num_patches() > MAX_PATCHES {
-            return Err(format!(
-                "the image size and patch_size give {} patches, expected at most {MAX_PATCHES}",
-                vit.num_patches()
-            ));
-        }
+        let names = VitNames {
+            image_size: "the image size",
+            in_channels: "image_channel",
+            hidden_size: "mm_hidden_size",
+        };
+        check_vit(&vit, &names)?;
         let mask_vit = rules.two_encoders.then(|| Vit3dConfig { cls_token: false, ..vit.clone() });
         let mm_projector = MmProjectorConfig {
             projector_type: match fields.mm_projector_type.as_str() {
@@ -301,33 +290,77 @@ impl ModelConfig {
     }
 }
 
-fn check_ranges(fields: &Fields, image_size: [usize; 3]) -> Result<(), String> {
-    let [d, h, w] = image_size;
-    let sizes = [
-        ("the image size", d.max(h).max(w)),
-        ("patch_size", fields.patch_size.into_iter().max().unwrap_or(0)),
-        ("mm_hidden_size", fields.mm_hidden_size),
-        ("mlp_dim", fields.mlp_dim),
-        ("num_heads", fields.num_heads),
-        ("proj_pooling_size", fields.proj_pooling_size),
-    ];
-    let layers = ("num_layers", fields.num_layers, MAX_LAYERS);
-    let sizes = sizes.map(|(name, value)| (name, value, MAX_SIZE)).into_iter();
-    for (name, value, most) in sizes.chain([layers]) {
+fn check_ranges(fields: &Fields) -> Result<(), String> {
+    let size = fields.proj_pooling_size;
+    if size == 0 || size > MAX_SIZE {
+        return Err(format!("proj_pooling_size is {size}, expected 1 to {MAX_SIZE}"));
+    }
+    check_num_clicks(fields.num_clicks)
+}
+
+/// # Errors
+/// More refinement passes than any model has use for.
+pub(crate) fn check_num_clicks(num_clicks: usize) -> Result<(), String> {
+    if num_clicks > MAX_NUM_CLICKS {
+        return Err(format!("num_clicks is {num_clicks}, expected 0 to {MAX_NUM_CLICKS}"));
+    }
+    Ok(())
+}
+
+/// What a `config.json` calls sizes of the vision transformer, where the models differ.
+pub(crate) struct VitNames {
+    pub(crate) image_size: &'static str,
+    pub(crate) in_channels: &'static str,
+    pub(crate) hidden_size: &'static str,
+}
+
+/// # Errors
+/// The first field of which no vision transformer can be made, or only one of an absurd size.
+pub(crate) fn check_vit(vit: &Vit3dConfig, names: &VitNames) -> Result<(), String> {
+    let image_size @ [d, h, w] = vit.image_size;
+    for (name, value, most) in [
+        (names.image_size, d.max(h).max(w), MAX_SIZE),
+        ("patch_size", vit.patch_size.into_iter().max().unwrap_or(0), MAX_SIZE),
+        (names.hidden_size, vit.hidden_size, MAX_SIZE),
+        ("mlp_dim", vit.mlp_dim, MAX_SIZE),
+        ("num_heads", vit.num_heads, MAX_SIZE),
+        ("num_layers", vit.num_layers, MAX_LAYERS),
+    ] {
         if value == 0 || value > most {
             return Err(format!("{name} is {value}, expected 1 to {most}"));
         }
     }
     if d.saturating_mul(h).saturating_mul(w) > 1 << 30 {
-        return Err(format!("the image size {image_size:?} is more than 2^30 voxels"));
+        return Err(format!("{} {image_size:?} is more than 2^30 voxels", names.image_size));
     }
-    if fields.image_channel != 1 {
-        return Err(format!("image_channel is {}, expected 1", fields.image_channel));
+    if vit.in_channels != 1 {
+        return Err(format!("{} is {}, expected 1", names.in_channels, vit.in_channels));
     }
-    if fields.num_clicks > MAX_NUM_CLICKS {
-        return Err(format!("num_clicks is {}, expected 0 to {MAX_NUM_CLICKS}", fields.num_clicks));
+    vit.validate()?;
+    if vit.num_patches() > MAX_PATCHES {
+        return Err(format!(
+            "{} and patch_size give {} patches, expected at most {MAX_PATCHES}",
+            names.image_size,
+            vit.num_patches()
+        ));
     }
     Ok(())
+}
+
+/// A small JSON file of a checkpoint, where there is one.
+pub(crate) fn read_json(source: &CheckpointSource, name: &str) -> Result<Option<Value>, Error> {
+    let Some(bytes) = source.read(name)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Config {
+        path: source.path(),
+        message: format!("{name} is not valid JSON: {e}"),
+    })
+}
+
+/// `config.json`, which every checkpoint has.
+pub(crate) fn read_config(source: &CheckpointSource) -> Result<Value, Error> {
+    let file = "config.json";
+    let missing = || Error::MissingFile { path: source.path(), file: file.to_string() };
+    read_json(source, file)?.ok_or_else(missing)
 }
 
 /// Which model it is, and its language model. `architectures` and `auto_map` are never used: they
@@ -353,11 +386,8 @@ fn family_and_decoder(
         "lamed_Qwen2" => DecoderConfig::qwen2,
         "llava_mistral" => DecoderConfig::mistral,
         _ => {
-            let name = entry.name;
-            return Err(unsupported(match entry.command {
-                Some(command) => format!(" here: {name} runs with `r1seg {command}`"),
-                None => format!(" yet: this is {name}"),
-            }));
+            let (name, command) = (entry.name, entry.command);
+            return Err(unsupported(format!(" here: {name} runs with `r1seg {command}`")));
         }
     };
     let decoder = adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })?;

@@ -110,8 +110,8 @@ impl<'m> EncodedVolume<'m> {
             mode: options.mode,
             placement,
             warnings: match options.mode {
-                Mode::Resize => prepared.into_warnings(Some(grid)),
-                Mode::Sliding => prepared.into_warnings(None),
+                Mode::Resize => prepared.warnings(Some(grid)),
+                Mode::Sliding => prepared.warnings(None),
             },
             views,
             preprocess,

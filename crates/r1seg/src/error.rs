@@ -123,6 +123,12 @@ pub enum Error {
     /// A box that asks about nothing.
     #[error("{message}")]
     Box { message: String },
+    /// A point that is nowhere.
+    #[error("{message}")]
+    Point { message: String },
+    /// A prompt of a kind that the model does not know, or none.
+    #[error("{message}")]
+    Prompt { message: String, fix: &'static str },
     #[error("the model's tokenizer has no tokens for boxes (<bx_start>, <bx_end>)")]
     NoBoxTokens,
     #[error("{what}: {message}")]
@@ -172,6 +178,8 @@ impl Error {
             Self::PromptTooLong { .. } => "R-PRM-01",
             Self::Box { .. } => "R-BOX-01",
             Self::NoBoxTokens => "R-BOX-02",
+            Self::Point { .. } => "R-PNT-01",
+            Self::Prompt { .. } => "R-PRM-05",
             Self::Cancelled => "R-RUN-01",
             Self::NotEnoughMemory { .. } => "R-MEM-01",
             Self::OutOfMemory(_) => "R-MEM-02",
@@ -185,6 +193,7 @@ impl Error {
         match self {
             Self::Volume(e) => e.kind().into(),
             Self::Convert(e) => e.kind().into(),
+            Self::Tokenizer(r1seg_tokenizer::Error::TextTooLong { .. }) => ErrorKind::BadData,
             Self::Tokenizer(e) => match e.kind() {
                 TokenizerKind::Usage => ErrorKind::Usage,
                 TokenizerKind::Io => ErrorKind::Missing,
@@ -202,8 +211,11 @@ impl Error {
             Self::BadChoice { .. }
             | Self::InvalidOption { .. }
             | Self::UnknownModel { .. }
+            | Self::Prompt { .. }
             | Self::NoBoxTokens => ErrorKind::Usage,
-            Self::PromptTooLong { .. } | Self::Box { .. } => ErrorKind::BadData,
+            Self::PromptTooLong { .. } | Self::Box { .. } | Self::Point { .. } => {
+                ErrorKind::BadData
+            }
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::Compute(_) => ErrorKind::Internal,
@@ -260,7 +272,8 @@ impl Error {
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::PromptTooLong { .. } => "shorten the question",
-            Self::Box { .. } => {
+            Self::Prompt { fix, .. } => fix,
+            Self::Box { .. } | Self::Point { .. } => {
                 "`r1seg inspect` shows the shape and the position of the volume, and what the model \
                  sees of it"
             }

@@ -9,6 +9,7 @@
 //! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
 //! | write the mask | [`volume::write_mask`] |
+//! | segment by a text, points or a box | [`PromptableModel::open`], [`PromptedVolume::segment`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
 //! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
 //!
@@ -41,11 +42,13 @@ mod checkpoint;
 mod config;
 mod encoded;
 mod error;
+mod load;
 mod m3d_clip;
 mod memory;
 mod model;
 mod options;
 mod prepare;
+mod promptable;
 pub mod registry;
 mod summary;
 mod trace;
@@ -84,8 +87,12 @@ pub use error::{Error, ErrorKind};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe,
-    Sampling, Separator,
+    AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, LoadOptions, Mode,
+    Preprocess, Recipe, Sampling, SegmentMode, Separator,
+};
+pub use promptable::{
+    PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
+    SegmentTimings, Segmented, voxel_from_mm,
 };
 pub use r1seg_tokenizer::sanitize_terminal;
 pub use summary::{

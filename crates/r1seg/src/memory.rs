@@ -1,5 +1,7 @@
 //! What a model needs of the machine's memory.
 
+use r1seg_vit3d::Vit3dConfig;
+
 use crate::ModelConfig;
 
 /// Tokens of a question and its answer that are reckoned with.
@@ -10,28 +12,46 @@ const MASK_MAPS: u64 = 3;
 /// Bytes to keep weights of `weights` bytes on a CPU and to answer a short question with them,
 /// all activations in f32. A full-size Phi-3 checkpoint in bf16 was measured at 99% of it.
 pub(crate) fn needed(config: &ModelConfig, weights: u64) -> u64 {
-    let floats = |sizes: &[usize]| sizes.iter().fold(4_u64, |n, s| n.saturating_mul(*s as u64));
-    let (vit, llm) = (&config.vit, &config.decoder);
-    let patches = vit.num_patches();
-    let vision = floats(&[patches, 2 * vit.mlp_dim + 8 * vit.hidden_size]);
+    let llm = &config.decoder;
     // The keys and values of the image are kept beside those of a question about it.
     let positions = config.mm_projector.num_tokens() + WORDS;
     let kv_width = llm.num_key_value_heads * llm.head_dim;
     let cache = floats(&[2, 2, llm.num_hidden_layers, positions, kv_width]);
+    weights.saturating_add(cache).saturating_add(vision(&config.vit).max(masks(&config.vit)))
+}
+
+/// The same for a model that only looks and segments.
+pub(crate) fn needed_to_segment(vit: &Vit3dConfig, weights: u64) -> u64 {
+    weights.saturating_add(vision(vit).max(masks(vit)))
+}
+
+/// The same for a model that only looks.
+pub(crate) fn needed_to_look(vit: &Vit3dConfig, weights: u64) -> u64 {
+    weights.saturating_add(vision(vit))
+}
+
+/// Bytes of so many floats along each axis.
+fn floats(sizes: &[usize]) -> u64 {
+    sizes.iter().fold(4_u64, |n, s| n.saturating_mul(*s as u64))
+}
+
+fn vision(vit: &Vit3dConfig) -> u64 {
+    floats(&[vit.num_patches(), 2 * vit.mlp_dim + 8 * vit.hidden_size])
+}
+
+fn masks(vit: &Vit3dConfig) -> u64 {
     let [d, h, w] = vit.image_size;
     // Maps have a quarter of the grid's height and width, and an eighth of the channels.
     let map = floats(&[d, h / 4, w / 4, vit.hidden_size / 8]);
-    let mask = map.saturating_mul(MASK_MAPS).saturating_add(floats(&[2, d, h, w]));
-    weights.saturating_add(cache).saturating_add(vision.max(mask))
+    map.saturating_mul(MASK_MAPS).saturating_add(floats(&[2, d, h, w]))
 }
 
-/// The same on a GPU, where activations have the weights' dtype of `size` bytes: an estimate that
-/// was not measured.
-pub(crate) fn needed_on_gpu(config: &ModelConfig, weights: u64, size: u64) -> u64 {
+/// The same on a GPU, where activations, `activations` bytes in f32, have the weights' dtype of `size`
+/// bytes: an estimate that was not measured.
+pub(crate) fn needed_on_gpu(activations: u64, weights: u64, size: u64) -> u64 {
     /// What a context, its kernels and cuBLAS keep.
     const CONTEXT: u64 = 512 << 20;
-    let activations = needed(config, 0) / 4 * size;
-    weights.saturating_add(activations).saturating_add(CONTEXT)
+    weights.saturating_add(activations / 4 * size).saturating_add(CONTEXT)
 }
 
 #[cfg(test)]

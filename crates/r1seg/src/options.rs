@@ -125,6 +125,52 @@ impl DtypeChoice {
     }
 }
 
+/// How a model without a language model is loaded: [`M3dClip`](crate::M3dClip) and
+/// [`PromptableModel`](crate::PromptableModel).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// In which dtype the weights are kept.
+    pub dtype: DtypeChoice,
+    /// As in [`R1SegModelBuilder::mmap`](crate::R1SegModelBuilder::mmap); `None` leaves it to where
+    /// the files lie.
+    pub mmap: Option<bool>,
+    /// As in [`R1SegModelBuilder::memory_limit`](crate::R1SegModelBuilder::memory_limit).
+    pub memory_limit: Option<u64>,
+}
+
+impl LoadOptions {
+    /// Sets where to compute.
+    #[must_use]
+    pub fn with_device(mut self, device: DeviceChoice) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Sets the dtype of the weights.
+    #[must_use]
+    pub fn with_dtype(mut self, dtype: DtypeChoice) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Sets whether weight files are mapped into memory, or read.
+    #[must_use]
+    pub fn with_mmap(mut self, mmap: bool) -> Self {
+        self.mmap = Some(mmap);
+        self
+    }
+
+    /// Sets how many bytes of main memory the model may take.
+    #[must_use]
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+}
+
 /// How a volume of any size meets a model of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -156,6 +202,46 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Resize => "resize",
+            Self::Sliding => "sliding",
+        })
+    }
+}
+
+/// How a [`PromptableModel`](crate::PromptableModel) looks at a volume of any size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentMode {
+    /// Once, resized to the model's grid.
+    Resize,
+    /// Once as in `Resize`, and again at full resolution at the part where that found something: the
+    /// zoom-out and zoom-in of SegVol's authors.
+    Zoom,
+    /// In windows of the model's grid at full resolution, with an overlap of one half and averaged
+    /// logits: the evaluation of R1Seg-3D's authors.
+    Sliding,
+}
+
+impl FromStr for SegmentMode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "resize" => Ok(Self::Resize),
+            "zoom" => Ok(Self::Zoom),
+            "sliding" => Ok(Self::Sliding),
+            _ => Err(Error::BadChoice {
+                what: "mode",
+                value: text.to_string(),
+                expected: "use zoom, resize or sliding",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for SegmentMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resize => "resize",
+            Self::Zoom => "zoom",
             Self::Sliding => "sliding",
         })
     }

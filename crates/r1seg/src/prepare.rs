@@ -6,6 +6,7 @@ use r1seg_volume::{Prepared, Recipe, Volume, Warning};
 use crate::{Error, Preprocess};
 
 /// A volume after its recipe.
+#[derive(Debug)]
 pub(crate) struct Preparation<'v> {
     pub(crate) recipe: Recipe,
     prepared: Prepared<'v>,
@@ -39,13 +40,14 @@ pub(crate) fn prepare(volume: &Volume, preprocess: Preprocess) -> Result<Prepara
 
 impl Preparation<'_> {
     /// What a person should know; `grid` is what the volume was resized to, if it was.
-    pub(crate) fn into_warnings(mut self, grid: Option<[usize; 3]>) -> Vec<Warning> {
+    pub(crate) fn warnings(&self, grid: Option<[usize; 3]>) -> Vec<Warning> {
+        let mut warnings = self.warnings.clone();
         let shape = self.prepared.shape();
         if let Some(grid) = grid.filter(|grid| self.recipe == Recipe::None && shape != *grid) {
             let text = format!("the volume of {shape:?} voxels was resized to {grid:?}");
-            self.warnings.push(Warning::new("W-GRID", text));
+            warnings.push(Warning::new("W-GRID", text));
         }
-        self.warnings
+        warnings
     }
 }
 

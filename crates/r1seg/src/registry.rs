@@ -34,6 +34,11 @@ impl Family {
         self.entry().map_or("this model", |entry| entry.name)
     }
 
+    /// Whether it segments what a text, points or a box say, without a language model.
+    pub fn is_promptable(self) -> bool {
+        matches!(self, Self::SegVol | Self::R1Seg3dSam)
+    }
+
     /// Whether it answers in words, and its tokenizer knows `[SEG]`.
     pub fn has_language_model(self) -> bool {
         matches!(self, Self::R1Seg3d | Self::M3dLamed)
@@ -67,8 +72,8 @@ pub struct ModelEntry {
     pub evidence: &'static [&'static str],
     /// Repositories on the hub that publish it.
     pub repositories: &'static [&'static str],
-    /// The subcommand that runs it; absent while r1seg cannot.
-    pub command: Option<&'static str>,
+    /// The subcommand that runs it.
+    pub command: &'static str,
     /// What it can be asked for.
     pub tasks: &'static [Task],
     /// What the authors' repositories say about the use of their work.
@@ -95,7 +100,7 @@ pub const MODELS: &[ModelEntry] = &[
         model_types: &["lamed_phi3_cross", "lamed_llama", "lamed_Qwen2", "llava_mistral"],
         evidence: &["vision_module"],
         repositories: &["lihao0011/R1Seg-3D-Phi-3-4B", "lihao0011/R1Seg-3D-llama-3-8B"],
-        command: Some("infer"),
+        command: "infer",
         tasks: &[
             task("segmentation", SPACE, "Can you segment the liver in this image?"),
             task("reasoning", SPACE, "Which organ makes bile? Please answer and segment."),
@@ -108,7 +113,7 @@ pub const MODELS: &[ModelEntry] = &[
         model_types: &["lamed_phi3", "lamed_llama"],
         evidence: &["vision_tower", "segmentation_module"],
         repositories: &["GoodBaiBai88/M3D-LaMed-Phi-3-4B", "GoodBaiBai88/M3D-LaMed-Llama-2-7B"],
-        command: Some("infer"),
+        command: "infer",
         tasks: &[
             task("report", NOTHING, "Please generate a medical report based on this image."),
             task("question", SPACE, "Which organ is enlarged?"),
@@ -124,8 +129,8 @@ pub const MODELS: &[ModelEntry] = &[
         model_types: &["r1seg-3dsam"],
         evidence: &[],
         repositories: &["lihao0011/R1Seg-3D-SAM"],
-        command: None,
-        tasks: &[task("segmentation", None, "A computerized tomography of a liver.")],
+        command: "segment",
+        tasks: &[task("text", None, "--text \"A computerized tomography of a liver.\"")],
         licence: NO_LICENCE,
     },
     ModelEntry {
@@ -134,8 +139,13 @@ pub const MODELS: &[ModelEntry] = &[
         model_types: &["segvol"],
         evidence: &[],
         repositories: &["BAAI/SegVol"],
-        command: None,
-        tasks: &[task("segmentation", None, "liver")],
+        command: "segment",
+        tasks: &[
+            task("text", None, "--text liver"),
+            task("points", None, "--point 210,180,40 --point 150,180,40:neg"),
+            task("box", None, "--box 150,120,30,260,240,60"),
+            task("combination", None, "--text liver --box 150,120,30,260,240,60"),
+        ],
         licence: SEGVOL_LICENCE,
     },
     ModelEntry {
@@ -144,7 +154,7 @@ pub const MODELS: &[ModelEntry] = &[
         model_types: &["m3d_clip"],
         evidence: &[],
         repositories: &["GoodBaiBai88/M3D-CLIP"],
-        command: Some("retrieve"),
+        command: "retrieve",
         tasks: &[
             task("retrieval", None, "Aneurysm of the abdominal aorta."),
             task("embedding", None, "A cyst in the left kidney."),

@@ -31,6 +31,11 @@ impl Trace {
         self.tensors.insert(name.into(), tensor);
     }
 
+    /// Adds the tensors of stages that another prompt ran.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.tensors.extend(other.tensors.iter().map(|(name, t)| (name.clone(), t.clone())));
+    }
+
     pub(crate) fn insert_ids(&mut self, name: impl Into<String>, ids: &[u32]) -> Result<(), Error> {
         let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
         self.insert(name, Tensor::new(ids, &Device::Cpu)?);

@@ -37,17 +37,26 @@ pub(crate) struct Millimetres([[f64; 3]; 2]);
 impl BoxArgs {
     /// The voxels of this volume that are meant.
     pub(crate) fn region(&self, geometry: &Geometry) -> Result<Option<Region>, r1seg::Error> {
-        if let Some(Millimetres(corners)) = self.box_mm {
-            return r1seg::box_from_mm(geometry, corners).map(Some);
-        }
-        if let Some(region) = self.voxels {
-            r1seg::check_box(geometry, region)?;
-        }
-        Ok(self.voxels)
+        region(self.voxels, self.box_mm, geometry)
     }
 }
 
-fn voxels(text: &str) -> Result<Region, String> {
+/// The voxels of this volume that one of the two means.
+pub(super) fn region(
+    voxels: Option<Region>,
+    box_mm: Option<Millimetres>,
+    geometry: &Geometry,
+) -> Result<Option<Region>, r1seg::Error> {
+    if let Some(Millimetres(corners)) = box_mm {
+        return r1seg::box_from_mm(geometry, corners).map(Some);
+    }
+    if let Some(region) = voxels {
+        r1seg::check_box(geometry, region)?;
+    }
+    Ok(voxels)
+}
+
+pub(super) fn voxels(text: &str) -> Result<Region, String> {
     let numbers = six(text, |number| number.parse::<i64>().ok(), "a whole number")?;
     ordered(&numbers, "i", "j", "k")?;
     let index = |n: i64| {
@@ -62,7 +71,7 @@ fn voxels(text: &str) -> Result<Region, String> {
     Ok(Region { start, end: last.map(|n| n + 1) })
 }
 
-fn millimetres(text: &str) -> Result<Millimetres, String> {
+pub(super) fn millimetres(text: &str) -> Result<Millimetres, String> {
     let finite = |number: &str| number.parse::<f64>().ok().filter(|n| n.is_finite());
     let numbers = six(text, finite, "a finite number")?;
     ordered(&numbers, "x", "y", "z")?;

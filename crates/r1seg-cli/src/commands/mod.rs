@@ -11,4 +11,5 @@ pub(crate) mod infer;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod retrieval;
+pub(crate) mod segment;
 pub(crate) mod verify;

@@ -43,21 +43,20 @@ impl From<&Task> for TaskRow {
 }
 
 impl Model {
-    /// Of a row whose model r1seg can run.
-    fn of(entry: &'static ModelEntry) -> Option<Self> {
+    fn of(entry: &'static ModelEntry) -> Self {
         let published = |repository: &&'static str| Published {
             alias: crate::names::alias(repository),
             repository,
         };
-        Some(Self {
+        Self {
             name: entry.name,
-            command: entry.command?,
+            command: entry.command,
             model_types: entry.model_types,
             config_fields: entry.evidence,
             published: entry.repositories.iter().map(published).collect(),
             tasks: entry.tasks.iter().map(TaskRow::from).collect(),
             licence: entry.licence,
-        })
+        }
     }
 
     fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
@@ -78,7 +77,7 @@ impl Model {
 }
 
 pub(crate) fn run(args: &ModelsArgs) -> Result<Exit> {
-    let models: Vec<Model> = MODELS.iter().filter_map(Model::of).collect();
+    let models: Vec<Model> = MODELS.iter().map(Model::of).collect();
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&models)?)?;

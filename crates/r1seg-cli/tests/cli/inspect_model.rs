@@ -100,9 +100,10 @@ fn models_that_are_not_run_are_told_apart() {
         fs::write(folder.join("config.json"), config.to_string()).unwrap();
         let run = inspect(&desk, &folder, "--json");
         assert_eq!(run.code, Some(78), "{run:#?}");
-        run.says("error[R-MDL-05]").says(&format!("not supported yet: this is {name}"));
+        // The weights are another model's.
+        run.says("error[R-WGT-03]").says("image_encoder.");
         let found = json_of(&run);
-        assert_eq!((&found["model"]["name"], &found["load"]), (&json!(name), &Value::Null));
+        assert_eq!(found["model"]["name"], json!(name));
         assert_eq!(found["weights"]["tensors"], 189);
         assert!(found["tokenizer"]["seg"].is_null());
     }
@@ -111,8 +112,13 @@ fn models_that_are_not_run_are_told_apart() {
 #[test]
 fn models_of_every_family_that_is_run_are_found_whole() {
     let desk = Desk::new();
-    for (case, name) in [("qwen2", "R1Seg-3D"), ("m3d-phi3", "M3D-LaMed"), ("m3d-clip", "M3D-CLIP")]
-    {
+    for (case, name) in [
+        ("qwen2", "R1Seg-3D"),
+        ("m3d-phi3", "M3D-LaMed"),
+        ("m3d-clip", "M3D-CLIP"),
+        ("segvol", "SegVol"),
+        ("r1seg-3dsam", "R1Seg-3D-SAM"),
+    ] {
         let run = inspect(&desk, &data(case), "--json");
         assert_eq!(run.code, Some(0), "{case}: {run:#?}");
         let found = json_of(&run);
@@ -122,6 +128,16 @@ fn models_of_every_family_that_is_run_are_found_whole() {
             (&found["load"]["missing"], &found["load"]["unexpected"]),
             (&json!([]), &json!([]))
         );
+        assert!(found["memory"].as_array().is_some_and(|needs| !needs.is_empty()), "{case}");
+    }
+}
+
+#[test]
+fn the_command_that_runs_a_model_is_named() {
+    let desk = Desk::new();
+    for (case, command) in [("segvol", "segment"), ("m3d-clip", "retrieve"), ("phi3", "infer")] {
+        let run = inspect(&desk, &data(case), "");
+        assert!(run.stdout.contains(&format!("OK: `{command}` runs it")), "{run:#?}");
     }
 }
 

@@ -11,7 +11,7 @@
 //!   code and message.
 //! - `output`: nothing is replaced, half-written or left behind.
 //! - `checkpoints`: where models come from: the cache, and conversion.
-//! - `retrieval`: what M3D-CLIP does.
+//! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `demo_and_bench`: the other two commands.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
@@ -38,6 +38,7 @@ mod output;
 mod prompts;
 mod retrieval;
 mod schema;
+mod segment;
 mod usage;
 mod volume_options;
 

@@ -11,7 +11,8 @@ pub(crate) struct KeyMap {
     pub(crate) encoder: &'static str,
     /// The encoder of the mask decoder, where it is another one.
     pub(crate) mask_encoder: Option<&'static str>,
-    /// What holds `prompt_encoder` and `mask_decoder`.
+    /// What holds `prompt_encoder` and `mask_decoder`; empty for the root, where a model without a
+    /// language model keeps them.
     pub(crate) mask_head: &'static str,
     /// Tensors below `mask_head` that published checkpoints carry and the authors' code never reads
     /// at inference: a name, or the beginning of names where it ends in a dot.
@@ -49,11 +50,47 @@ pub(crate) const M3D_LAMED: KeyMap = KeyMap {
     ],
 };
 
+/// R1Seg-3D-SAM.
+pub(crate) const R1SEG_3D_SAM: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        "mm_vision_proj.",
+        "mm_language_proj.",
+        "logit_scale",
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+        POSITION_IDS,
+    ],
+};
+
+/// SegVol, once `r1seg convert` has taken off its publishers' prefixes.
+pub(crate) const SEGVOL: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        "prompt_encoder.mask_downscaling.",
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+        POSITION_IDS,
+    ],
+};
+
+/// A buffer that old versions of transformers saved.
+const POSITION_IDS: &str = "text_encoder.clip_text_model.text_model.embeddings.position_ids";
+
 impl KeyMap {
     /// Whether the authors' code never reads a tensor at inference: such a tensor is tolerated by
     /// name, everything else is accounted for.
     pub(crate) fn never_used(&self, name: &str) -> bool {
-        let below = |prefix: &str| name.strip_prefix(prefix)?.strip_prefix('.');
+        let below = |prefix: &str| match prefix {
+            "" => Some(name),
+            prefix => name.strip_prefix(prefix)?.strip_prefix('.'),
+        };
         // MONAI 1.4 and later create these in every block, for a mode that is off.
         let extra =
             |rest: &str| rest.contains(".norm_cross_attn.") || rest.contains(".cross_attn.");
@@ -61,9 +98,10 @@ impl KeyMap {
             true => rest.starts_with(unused),
             false => rest == unused,
         };
-        // Buffers that old versions of transformers saved, and a head that is tied.
-        name.ends_with(".rotary_emb.inv_freq")
-            || name == "lm_head.weight"
+        // Of a language model: buffers that old versions of transformers saved, and a head that is
+        // tied.
+        let of_words = name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight";
+        !self.mask_head.is_empty() && of_words
             || below(self.encoder).is_some_and(extra)
             || self.mask_encoder.and_then(below).is_some_and(extra)
             || below(self.mask_head)
@@ -114,5 +152,17 @@ mod tests {
             assert!(M3D_LAMED.never_used(name), "{name}");
         }
         assert!(!M3D_LAMED.never_used("model.seg_module.prompt_encoder.no_mask_embed.weight"));
+        for name in [
+            "prompt_encoder.mask_downscaling.0.weight",
+            "image_encoder.blocks.11.norm_cross_attn.weight",
+            "text_encoder.clip_text_model.text_model.embeddings.position_ids",
+        ] {
+            assert!(SEGVOL.never_used(name), "{name}");
+        }
+        for name in ["lm_head.weight", "logit_scale", "prompt_encoder.no_mask_embed.weight"] {
+            assert!(!SEGVOL.never_used(name), "{name}");
+        }
+        assert!(R1SEG_3D_SAM.never_used("logit_scale"));
+        assert!(!R1SEG_3D_SAM.never_used("prompt_encoder.mask3D_downscaling.0.weight"));
     }
 }

@@ -23,7 +23,7 @@ use file::WeightFile;
 use mapped::FileBytes;
 
 pub(crate) use dry::{Found, dry_load};
-pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D, never_used_by_m3d_clip};
+pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL, never_used_by_m3d_clip};
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 

@@ -3,9 +3,8 @@
 use r1seg_text_encoder::BertConfig;
 use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::config::MAX_SIZE;
+use crate::config::{VitNames, check_vit, read_config};
 use crate::{CheckpointSource, Error};
 
 /// What `config.json` calls the model.
@@ -61,11 +60,7 @@ impl M3dClipConfig {
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();
         let wrong = |message: String| Error::Config { path: path.clone(), message };
-        let Some(bytes) = source.read("config.json")? else {
-            return Err(Error::MissingFile { path, file: "config.json".to_string() });
-        };
-        let config: Value =
-            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not valid JSON: {e}")))?;
+        let config = read_config(source)?;
         let model_type = config["model_type"].as_str().unwrap_or_default();
         if model_type != MODEL_TYPE {
             let model_type = model_type.to_string();
@@ -77,25 +72,6 @@ impl M3dClipConfig {
     }
 
     fn from_fields(fields: Fields) -> Result<Self, String> {
-        let [d, h, w] = fields.img_size;
-        for (name, value) in [
-            ("img_size", d.max(h).max(w)),
-            ("patch_size", fields.patch_size.into_iter().max().unwrap_or(0)),
-            ("hidden_size", fields.hidden_size),
-            ("mlp_dim", fields.mlp_dim),
-            ("num_layers", fields.num_layers),
-            ("num_heads", fields.num_heads),
-        ] {
-            if value == 0 || value > MAX_SIZE {
-                return Err(format!("{name} is {value}, expected 1 to {MAX_SIZE}"));
-            }
-        }
-        if d.saturating_mul(h).saturating_mul(w) > 1 << 30 {
-            return Err(format!("img_size {:?} is more than 2^30 voxels", fields.img_size));
-        }
-        if fields.in_channels != 1 {
-            return Err(format!("in_channels is {}, expected 1", fields.in_channels));
-        }
         if fields.pos_embed != "perceptron" {
             return Err(format!("pos_embed is `{}`, expected `perceptron`", fields.pos_embed));
         }
@@ -109,7 +85,8 @@ impl M3dClipConfig {
             num_heads: fields.num_heads,
             cls_token: true,
         };
-        vit.validate()?;
+        let (image_size, in_channels, hidden_size) = ("img_size", "in_channels", "hidden_size");
+        check_vit(&vit, &VitNames { image_size, in_channels, hidden_size })?;
         fields.text_config.validate()?;
         Ok(Self { vit, text: fields.text_config })
     }
@@ -117,7 +94,7 @@ impl M3dClipConfig {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

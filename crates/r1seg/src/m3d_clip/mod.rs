@@ -7,7 +7,6 @@ mod config;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_nn::{Linear, NoProbe, Weights, linear};
@@ -16,12 +15,11 @@ use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::Vit3d;
 use r1seg_volume::{Recipe, Volume, Warning};
 
-use crate::checkpoint::{
-    Found, LoadReport, ModelWeights, dry_load, never_used_by_m3d_clip, type_name,
-};
+use crate::checkpoint::{Found, LoadReport, dry_load, never_used_by_m3d_clip};
+use crate::load::{self, Loaded};
 use crate::model::device_name;
 use crate::prepare::prepare;
-use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, Preprocess};
+use crate::{CheckpointSource, Error, LoadOptions, Preprocess, memory};
 
 pub use config::M3dClipConfig;
 
@@ -45,12 +43,8 @@ const NORMALIZE_EPS: f64 = 1e-12;
 pub struct M3dClip {
     config: M3dClipConfig,
     tokenizer: TextTokenizer,
-    parts: Parts,
+    loaded: Loaded<Parts>,
     logit_scale: f32,
-    device: Device,
-    activation: DType,
-    dtype: &'static str,
-    report: LoadReport,
 }
 
 /// What the model computes with.
@@ -116,26 +110,19 @@ impl M3dClip {
     /// As [`M3dClip::open`].
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
         let source = CheckpointSource::Folder(folder.as_ref().to_path_buf());
-        Self::open(&source, DeviceChoice::default(), DtypeChoice::default(), None)
+        Self::open(&source, &LoadOptions::default())
     }
 
-    /// Loads a checkpoint onto a device, its weights kept as `dtype`; `mmap` is as in
-    /// [`R1SegModelBuilder::mmap`](crate::R1SegModelBuilder::mmap), and `None` leaves it to where the
-    /// files lie.
+    /// Loads a checkpoint.
     ///
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, of another model, or does
-    /// not fit another ([`Error::Weights`] names every tensor at fault), and of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there.
-    pub fn open(
-        source: &CheckpointSource,
-        device: DeviceChoice,
-        dtype: DtypeChoice,
-        mmap: Option<bool>,
-    ) -> Result<Self, Error> {
+    /// not fit another ([`Error::Weights`] names every tensor at fault), of kind
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there, and
+    /// [`Error::NotEnoughMemory`] beyond the limit that was set.
+    pub fn open(source: &CheckpointSource, options: &LoadOptions) -> Result<Self, Error> {
         let _span = tracing::info_span!("load").entered();
         let config = M3dClipConfig::read(source)?;
-        let device = device.open()?;
         let tokenizer = source.text_tokenizer()?;
         if tokenizer.vocab_size() > config.text.vocab_size {
             let message = format!(
@@ -145,28 +132,17 @@ impl M3dClip {
             );
             return Err(Error::Config { path: source.path(), message });
         }
-        source.check_manifest()?;
-        let files = Arc::new(source.open_weights(mmap, 0)?);
-        let report = config.dry_load(&files.found(), source)?;
-        if !report.is_clean() {
-            let (path, report) = (source.path(), Box::new(report));
-            return Err(Error::Weights { path, report });
-        }
-        let keep = dtype == DtypeChoice::Auto && device.is_cpu();
-        let stored = files.dominant_type().filter(|_| keep);
-        let dtype = dtype.resolve(&device, Some(DType::F32));
-        let weights = Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone());
-        let parts = Parts::new(&config, &weights)?;
-        Ok(Self {
-            config,
-            tokenizer,
-            logit_scale: parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?,
-            parts,
-            activation: if device.is_cpu() { DType::F32 } else { dtype },
-            device,
-            dtype: stored.map_or(dtype.as_str(), type_name),
-            report,
-        })
+        let loaded = load::load(
+            source,
+            options,
+            &load::Plan {
+                build: &|weights| Parts::new(&config, weights),
+                never_used: &never_used_by_m3d_clip,
+                needed: &|weights| memory::needed_to_look(&config.vit, weights),
+            },
+        )?;
+        let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;
+        Ok(Self { config, tokenizer, loaded, logit_scale })
     }
 
     /// What the checkpoint's `config.json` decided.
@@ -176,17 +152,17 @@ impl M3dClip {
 
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
-        &self.report
+        &self.loaded.report
     }
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        device_name(&self.device)
+        device_name(&self.loaded.device)
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.dtype
+        self.loaded.dtype
     }
 
     /// Numbers of an embedding, `E`.
@@ -214,11 +190,11 @@ impl M3dClip {
         let prepared = prepare(volume, preprocess)?;
         let voxels = prepared.resize(grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let input = input.to_device(&self.device)?.to_dtype(self.activation)?;
-        let tokens = self.parts.vision_encoder.forward(&input, &mut NoProbe)?;
-        let embedding = embedding(&tokens, &self.parts.mm_vision_proj)?;
+        let input = input.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;
+        let tokens = self.loaded.parts.vision_encoder.forward(&input, &mut NoProbe)?;
+        let embedding = embedding(&tokens, &self.loaded.parts.mm_vision_proj)?;
         let recipe = prepared.recipe;
-        Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.into_warnings(Some(grid)) })
+        Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.warnings(Some(grid)) })
     }
 
     /// Embeds a text: a finding, or a whole report. What the encoder has no room for at its end
@@ -230,8 +206,8 @@ impl M3dClip {
         let _span = tracing::info_span!("embed_text").entered();
         let limit = self.config.text.max_position_embeddings;
         let (ids, dropped_tokens) = self.tokenizer.encode_truncated(text, limit)?;
-        let states = self.parts.language_encoder.forward(&ids, &mut NoProbe)?;
-        let embedding = embedding(&states, &self.parts.mm_language_proj)?;
+        let states = self.loaded.parts.language_encoder.forward(&ids, &mut NoProbe)?;
+        let embedding = embedding(&states, &self.loaded.parts.mm_language_proj)?;
         Ok(TextEmbedding { embedding, dropped_tokens })
     }
 

@@ -12,8 +12,11 @@ use r1seg_nn::WeightType;
 use r1seg_tokenizer::PromptTokenizer;
 use serde_json::Value;
 
-use crate::checkpoint::{Format, Found};
-use crate::{CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, memory, registry};
+use crate::checkpoint::{Format, Found, never_used_by_m3d_clip};
+use crate::{
+    CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, PromptableConfig, memory,
+    registry,
+};
 
 pub use architecture::{LanguageSummary, VisionSummary};
 pub use license::License;
@@ -45,7 +48,7 @@ pub struct ModelSummary {
     pub license: Option<License>,
     /// What `r1seg convert` wrote about it.
     pub manifest: Option<Manifest>,
-    /// The first thing for which [`R1SegModel`](crate::R1SegModel) refuses to load it.
+    /// The first thing for which loading refuses it.
     pub problem: Option<Error>,
 }
 
@@ -122,18 +125,27 @@ impl CheckpointSource {
 
         // In the order of loading.
         let mut first = FirstError::default();
-        let clip = (family == Some(registry::Family::M3dClip))
-            .then(|| first.note(M3dClipConfig::read(self)))
-            .flatten();
+        let without_words = match family {
+            Some(registry::Family::M3dClip) => {
+                first.note(M3dClipConfig::read(self)).map(TextConfig::Clip)
+            }
+            Some(family) if family.is_promptable() => {
+                first.note(PromptableConfig::read(self)).map(TextConfig::Promptable)
+            }
+            _ => None,
+        };
         let mut config = match family {
-            Some(registry::Family::M3dClip) => None,
+            Some(family) if !family.has_language_model() => None,
             _ => first.note(ModelConfig::read(self)),
         };
         let manifest = first.note(self.check_manifest()).flatten();
-        let files_of_tokenizer = first.note(self.tokenizer_files());
-        let tokenizer = files_of_tokenizer.filter(|_| clip.is_none());
-        let tokenizer = tokenizer
-            .and_then(|files| first.note(PromptTokenizer::new(&files).map_err(Error::from)));
+        let is_text_encoder = family.is_some_and(|family| !family.has_language_model());
+        let (mut tokenizer, mut text_tokenizer) = (None, None);
+        if is_text_encoder {
+            text_tokenizer = first.note(self.text_tokenizer());
+        } else if let Some(files) = first.note(self.tokenizer_files()) {
+            tokenizer = first.note(PromptTokenizer::new(&files).map_err(Error::from));
+        }
         let head_dim = config.as_ref().map_or(0, |config| config.decoder.head_dim);
         let found = first.note(self.found(head_dim));
         let is_pickle = found.is_none();
@@ -147,11 +159,13 @@ impl CheckpointSource {
             }
             load = first.note(config.dry_load(found, self));
             first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
-            memory = memory_needs(config, found);
+            let used = |name: &str| !config.keys.never_used(name);
+            memory = memory_needs(found, &used, &|weights| memory::needed(config, weights));
         }
-        if let (Some(clip), Some(found)) = (&clip, &found) {
-            load = first.note(clip.dry_load(found, self));
+        if let (Some(config), Some(found)) = (&without_words, &found) {
+            load = first.note(config.dry_load(found, self));
             first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
+            memory = config.memory_needs(found);
         }
         let eos = config.as_ref().map(|config| config.eos_token_ids.clone());
         Ok(ModelSummary {
@@ -169,12 +183,10 @@ impl CheckpointSource {
             weights: found.map(|found| WeightsSummary::new(&found, is_pickle)),
             load,
             memory,
-            tokenizer: tokenizer.map(|t| match family {
-                Some(family) if !family.has_language_model() => {
-                    TokenizerSummary::of_text_encoder(&t, &raw)
-                }
-                _ => TokenizerSummary::new(&t, eos),
-            }),
+            tokenizer: match text_tokenizer {
+                Some(tokenizer) => Some(TokenizerSummary::of_text_encoder(&tokenizer, &raw)),
+                None => tokenizer.map(|tokenizer| TokenizerSummary::new(&tokenizer, eos)),
+            },
             license: License::find(self),
             manifest,
             problem: first.0,
@@ -264,9 +276,47 @@ impl WeightsSummary {
     }
 }
 
-fn memory_needs(config: &ModelConfig, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
-    let used =
-        || found.iter().filter(|(name, _)| !config.keys.never_used(name)).map(|(_, tensor)| tensor);
+/// The configuration of a model with a text encoder in place of a language model.
+enum TextConfig {
+    Clip(M3dClipConfig),
+    Promptable(PromptableConfig),
+}
+
+impl TextConfig {
+    fn dry_load(
+        &self,
+        found: &BTreeMap<String, Found>,
+        source: &CheckpointSource,
+    ) -> Result<LoadReport, Error> {
+        match self {
+            Self::Clip(config) => config.dry_load(found, source),
+            Self::Promptable(config) => config.dry_load(found, source),
+        }
+    }
+
+    fn memory_needs(&self, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
+        match self {
+            Self::Clip(config) => {
+                memory_needs(found, &|name| !never_used_by_m3d_clip(name), &|weights| {
+                    memory::needed_to_look(&config.vit, weights)
+                })
+            }
+            Self::Promptable(config) => {
+                memory_needs(found, &|name| !config.keys.never_used(name), &|weights| {
+                    memory::needed_to_segment(&config.vit, weights)
+                })
+            }
+        }
+    }
+}
+
+/// `needed` is what weights of so many bytes and the work with them take on a CPU.
+fn memory_needs(
+    found: &BTreeMap<String, Found>,
+    is_used: &dyn Fn(&str) -> bool,
+    needed: &dyn Fn(u64) -> u64,
+) -> Vec<MemoryNeed> {
+    let used = || found.iter().filter(|(name, _)| is_used(name)).map(|(_, tensor)| tensor);
     let sum = |bytes: &dyn Fn(&Found) -> u64| used().map(bytes).fold(0u64, u64::saturating_add);
     let mut needs = Vec::new();
     for (device, dtypes) in [
@@ -276,11 +326,11 @@ fn memory_needs(config: &ModelConfig, found: &BTreeMap<String, Found>) -> Vec<Me
         for dtype in dtypes {
             let size = dtype.size_in_bytes() as u64;
             let bytes = match device {
-                "cpu" => memory::needed(config, sum(&|tensor| tensor.bytes_as(size))),
+                "cpu" => needed(sum(&|tensor| tensor.bytes_as(size))),
                 // Blocks are widened for a GPU.
                 _ => {
                     let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
-                    memory::needed_on_gpu(config, weights, size)
+                    memory::needed_on_gpu(needed(0), weights, size)
                 }
             };
             needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });

@@ -1,6 +1,6 @@
 //! What a checkpoint's tokenizer is.
 
-use r1seg_tokenizer::{PromptTokenizer, TokenizerKind};
+use r1seg_tokenizer::{PromptTokenizer, TextTokenizer, TokenizerKind};
 use serde_json::Value;
 
 /// The tokenizer of a checkpoint.
@@ -37,15 +37,13 @@ impl TokenizerSummary {
         }
     }
 
-    /// Of a text encoder, whose tokenizer gets tokens here that it does not know: the ids are those of
-    /// `text_config`.
-    pub(super) fn of_text_encoder(tokenizer: &PromptTokenizer, config: &Value) -> Self {
+    /// Of a text encoder; the ids are those of `text_config`.
+    pub(super) fn of_text_encoder(tokenizer: &TextTokenizer, config: &Value) -> Self {
         let config = &config["text_config"];
         let number = |field: &str| config[field].as_u64().and_then(|n| u32::try_from(n).ok());
-        let (listed, found) = (number("vocab_size"), tokenizer.vocab_size());
         Self {
-            kind: kind(tokenizer),
-            vocab_size: listed.map_or(found, |n| found.min(n as usize)),
+            kind: "fast",
+            vocab_size: tokenizer.vocab_size(),
             bos: number("bos_token_id"),
             eos: number("eos_token_id").into_iter().collect(),
             seg: None,

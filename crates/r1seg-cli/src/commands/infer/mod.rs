@@ -1,12 +1,9 @@
 //! `r1seg infer`: one volume, one or more questions.
 //!
-//! [`crate::prompts`] reads the questions, [`outputs`] chooses the files, [`printer`] streams the answers,
-//! [`masks`] joins the masks of several questions, and [`results`] writes everything.
+//! [`crate::prompts`] reads the questions, [`printer`] streams the answers, and [`crate::results`]
+//! chooses the files and writes everything.
 
-mod masks;
-mod outputs;
 mod printer;
-mod results;
 
 use std::time::Instant;
 
@@ -23,18 +20,24 @@ use crate::input::Input;
 use crate::progress::Progress;
 use crate::prompts;
 use crate::report::{self, Origin};
+use crate::results::{self, Finding, Outputs, Request, Results, number};
 use crate::study;
-use outputs::Outputs;
 use printer::{Printer, To};
-use results::Results;
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
-    outputs::check_args(args)?;
+    let request = Request {
+        image: &args.image,
+        affine_from: args.volume.affine_from.as_deref(),
+        prompts: ("--prompt -", &args.prompt),
+        has_answers: true,
+        output: &args.output,
+    };
+    results::check_args(&request)?;
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
     let mut options = args.ask.options(cancel)?;
     let prompts = prompts::questions(&args.prompt)?;
-    results::check_trace(args, prompts.len())?;
+    results::check_trace(&request, prompts.len())?;
     let quiet = args.output.quiet;
 
     let start = Instant::now();
@@ -43,7 +46,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
     options.region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, &options, args.ask.mode)?;
-    let (outputs, output) = Outputs::open(args, &input, prompts.len())?;
+    let (outputs, output) = Outputs::open(&request, &input, prompts.len())?;
 
     progress.stage("loading the model");
     let model = study::load(
@@ -100,16 +103,17 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         warnings.extend(doubts(answer, (answers.len() > 1).then_some(index)));
     }
     let sha256 = input.sha256();
-    let origin = Origin {
-        path: input.path.display().to_string(),
-        sha256,
-        kind: input.kind,
-        geometry: input.volume.geometry(),
-        range: input.range,
-        io: input.io,
-    };
+    let origin = Origin::of(&input, sha256);
     let report = report::new(&model, &name, &origin, &study, &options, &answers);
-    let results = Results { args, outputs: &outputs, input: &input, answers: &answers };
+    let findings: Vec<Finding<'_>> = answers.iter().map(finding).collect();
+    let results = Results {
+        request: &request,
+        outputs: &outputs,
+        input: &input,
+        findings: &findings,
+        answer: answer_text(&answers),
+        trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
+    };
     let written = results.write(&output, report, warnings, start)?;
 
     if !quiet {
@@ -127,6 +131,35 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     }
     let found = answers.iter().all(|(_, answer)| answer.status() == MaskStatus::Found);
     Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
+}
+
+fn finding((prompt, answer): &(String, Answer)) -> Finding<'_> {
+    Finding {
+        name: prompt,
+        mask: answer.mask.as_ref(),
+        boxes: answer.boxes.iter().filter_map(|found| found.region).collect(),
+        why_no_mask: why_no_mask(answer),
+    }
+}
+
+fn answer_text(answers: &[(String, Answer)]) -> String {
+    match answers {
+        [(_, answer)] => format!("{}\n", answer.text),
+        _ => answers
+            .iter()
+            .enumerate()
+            .map(|(index, (_, answer))| format!("{}{}\n", number(index), answer.text))
+            .collect(),
+    }
+}
+
+/// In words, since the reader of a terminal does not see the tokens.
+fn why_no_mask(answer: &Answer) -> &'static str {
+    if answer.text.trim_start().starts_with("[SEG]") {
+        "the answer begins with [SEG], which the authors' code ignores; --first-seg uses it"
+    } else {
+        "the answer has no [SEG]"
+    }
 }
 
 /// For questions whose box is not known yet.

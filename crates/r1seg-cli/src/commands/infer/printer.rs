@@ -4,6 +4,8 @@ use std::io::Write;
 
 use r1seg::Answer;
 
+use crate::results::number;
+
 /// Where answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum To {
@@ -60,9 +62,4 @@ impl Printer {
     pub(super) fn end(self) -> std::io::Result<()> {
         self.state
     }
-}
-
-/// What stands before the answer to one of several prompts, counted from 0.
-pub(super) fn number(index: usize) -> String {
-    format!("[{}] ", index + 1)
 }

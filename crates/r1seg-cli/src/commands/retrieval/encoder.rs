@@ -44,8 +44,7 @@ impl Encoder {
         let progress = Progress::new(quiet);
         progress.stage("loading the model");
         study::verify(model, &cancel)?;
-        let mmap = model.no_mmap.then_some(false);
-        let clip = M3dClip::open(&source, model.device, model.dtype, mmap)?;
+        let clip = M3dClip::open(&source, &study::load_options(model, 0))?;
         progress.clear();
         if !quiet {
             let device = clip.device_name();

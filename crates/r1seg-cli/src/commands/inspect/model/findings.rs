@@ -165,9 +165,7 @@ impl Findings {
                 revision: name.revision.clone(),
                 model_type: summary.model_type.clone(),
                 name: family.map(Family::name),
-                supported: family
-                    .and_then(Family::entry)
-                    .is_some_and(|entry| entry.command.is_some()),
+                supported: family.and_then(Family::entry).is_some(),
             },
             vision: summary.vision.as_ref().map(|v| Vision {
                 image_size: v.image_size,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use r1seg::registry::MODELS;
+
 use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights};
 use crate::progress::gigabytes;
 
@@ -60,9 +62,11 @@ pub(super) fn render(findings: &Findings) -> String {
         let name = if number == 0 { "files" } else { "" };
         lines.add(name, &format!("{:>10}  {}", gigabytes(file.bytes), file.name));
     }
+    let command = MODELS.iter().find(|entry| Some(entry.name) == model.name);
+    let command = command.map_or("infer", |entry| entry.command);
     let verdict = match &findings.problem {
-        None => "OK: `infer` runs it".to_string(),
-        Some(_) => "UNUSABLE: `infer` refuses it".to_string(),
+        None => format!("OK: `{command}` runs it"),
+        Some(_) => format!("UNUSABLE: `{command}` refuses it"),
     };
     format!("{}\n{verdict}\n", lines.0)
 }

@@ -1,4 +1,9 @@
-//! What a run leaves: masks, their names, a picture, the answers and the report.
+//! What `infer` and `segment` leave: masks, their names, a picture, the answers and the report.
+//!
+//! [`outputs`] chooses the files, and [`masks`] joins the masks of several prompts.
+
+mod masks;
+mod outputs;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,35 +14,51 @@ use r1seg::volume::{
     Geometry, Mask, MaskFormat, Overwrite, Region, Segment, Segmentation, Warning, write_mask_to,
     write_segmentation,
 };
-use r1seg::{Answer, ErrorKind};
+use r1seg::{ErrorKind, Trace};
 use serde::Serialize;
 
-use super::masks::{Found, Together};
-use super::outputs::{Outputs, numbered};
-use super::printer::number;
-use crate::args::InferArgs;
 use crate::exit::CliError;
 use crate::input::Input;
 use crate::output::{Output, Stage};
 use crate::preview::{BoxMark, label_color};
-use crate::report::{self, Report, WarningReport, ms};
+use crate::report::{self, MaskReport, ReportFile};
 use crate::study;
+use masks::{Found, Together};
+use outputs::numbered;
+pub(crate) use outputs::{Outputs, Request, check_args};
+
+/// What a prompt got.
+pub(crate) struct Finding<'a> {
+    /// The prompt, as labels and picture call it.
+    pub(crate) name: &'a str,
+    /// An empty one counts.
+    pub(crate) mask: Option<&'a Mask>,
+    /// Boxes in its answer that have voxels.
+    pub(crate) boxes: Vec<Region>,
+    /// In words, where there is no mask.
+    pub(crate) why_no_mask: &'static str,
+}
 
 /// All there is to write.
-pub(super) struct Results<'a> {
-    pub(super) args: &'a InferArgs,
-    pub(super) outputs: &'a Outputs,
-    pub(super) input: &'a Input,
-    pub(super) answers: &'a [(String, Answer)],
+pub(crate) struct Results<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) outputs: &'a Outputs,
+    pub(crate) input: &'a Input,
+    pub(crate) findings: &'a [Finding<'a>],
+    /// Of `answer.txt`.
+    pub(crate) answer: String,
+    pub(crate) trace: Option<&'a Trace>,
 }
 
 /// What there is to say once everything is written.
-pub(super) struct Written {
-    pub(super) json: String,
+pub(crate) struct Written {
+    pub(crate) json: String,
     /// Lines.
-    pub(super) summary: Vec<String>,
-    pub(super) warnings: Vec<Warning>,
-    pub(super) stdout_mask: Option<Mask>,
+    pub(crate) summary: Vec<String>,
+    /// Of the mask of each prompt, or why there is none.
+    pub(crate) sizes: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) stdout_mask: Option<Mask>,
 }
 
 /// An entry of `labels.json`.
@@ -50,7 +71,7 @@ struct Label<'a> {
 }
 
 /// A trace is of one answer.
-pub(super) fn check_trace(args: &InferArgs, prompts: usize) -> Result<()> {
+pub(crate) fn check_trace(args: &Request<'_>, prompts: usize) -> Result<()> {
     if args.output.trace.is_some() && prompts > 1 {
         return Err(CliError::usage(
             format!("--trace writes the stages of one answer, and there are {prompts} prompts"),
@@ -61,7 +82,7 @@ pub(super) fn check_trace(args: &InferArgs, prompts: usize) -> Result<()> {
 }
 
 /// As `.nii.gz`.
-pub(super) fn print_mask(mask: &Mask) -> Result<()> {
+pub(crate) fn print_mask(mask: &Mask) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     write_mask_to(&mut out, mask, MaskFormat::NiftiGz)?;
     Ok(out.flush()?)
@@ -69,10 +90,10 @@ pub(super) fn print_mask(mask: &Mask) -> Result<()> {
 
 impl Results<'_> {
     /// Measures the masks, then writes all files or none.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         output: &Output,
-        mut report: Report,
+        mut report: impl ReportFile,
         mut warnings: Vec<Warning>,
         start: Instant,
     ) -> Result<Written> {
@@ -98,48 +119,46 @@ impl Results<'_> {
         }
         for found in &found {
             let index = usize::from(found.label) - 1;
-            let name = &self.answers[index].0;
+            let name = self.findings[index].name;
             let (volume, range) = (&self.input.volume, self.input.range);
             let mut mask = report::mask(found.mask, volume, range, found.label, name)?;
             mask.path = self.mask_path(found.label, together.overlap > 0);
-            report.masks.push(mask);
-            report.answers[index].labels.push(found.label);
+            report.add_mask(index, mask);
         }
 
         let mut stage = output.stage()?;
         self.write_masks(&mut stage, &found, &together)?;
         if let Some(path) = self.outputs.labels.as_ref().filter(|_| !found.is_empty()) {
-            let labels = labels(&report);
+            let labels = labels(report.masks());
             stage.write(path, (serde_json::to_string_pretty(&labels)? + "\n").as_bytes())?;
         }
         if let Some(path) = &self.outputs.preview {
             stage.write(path, &self.picture(&found, &together.labels)?)?;
         }
         if let Some(path) = &self.outputs.answer {
-            stage.write(path, self.answer_text().as_bytes())?;
+            stage.write(path, self.answer.as_bytes())?;
         }
-        if let (Some(path), Some(trace)) = (&self.outputs.trace, &self.answers[0].1.trace) {
+        if let (Some(path), Some(trace)) = (&self.outputs.trace, self.trace) {
             stage.write_with(path, |part| trace.write(part, Overwrite::Refuse))?;
         }
-        report.warnings = warnings.iter().map(WarningReport::from).collect();
-        report.timings_ms.save = ms(saving.elapsed());
-        report.timings_ms.total = ms(start.elapsed());
+        report.finish(&warnings, saving.elapsed(), start.elapsed());
         let json = report.to_json()?;
         if let Some(path) = &self.outputs.report {
             stage.write(path, json.as_bytes())?;
         }
         stage.commit(&self.outputs.stale())?;
-        let summary = self.summary(&report, start);
+        let summary = self.summary(report.masks(), start);
         let to_stdout = self.outputs.mask_to_stdout && !found.is_empty();
         let stdout_mask = to_stdout.then_some(together.labels);
-        Ok(Written { json, summary, warnings, stdout_mask })
+        let sizes = self.sizes(report.masks());
+        Ok(Written { json, summary, sizes, warnings, stdout_mask })
     }
 
     fn found(&self) -> Vec<Found<'_>> {
         let numbers = 1..=u8::MAX;
         numbers
-            .zip(self.answers)
-            .filter_map(|(label, (_, answer))| Some(Found { label, mask: answer.mask.as_ref()? }))
+            .zip(self.findings)
+            .filter_map(|(label, finding)| Some(Found { label, mask: finding.mask? }))
             .collect()
     }
 
@@ -174,11 +193,11 @@ impl Results<'_> {
 
     /// A segment a prompt, since segments are labelled by their number; some may be empty.
     fn segments<'a>(&'a self, together: &'a Together) -> Vec<Segment<'a>> {
-        let numbered = (1..=u8::MAX).zip(self.answers);
+        let numbered = (1..=u8::MAX).zip(self.findings);
         numbered
-            .map(|(label, (prompt, answer))| {
-                let (name, color) = (one_line(prompt), label_color(label));
-                match &answer.mask {
+            .map(|(label, finding)| {
+                let (name, color) = (one_line(finding.name), label_color(label));
+                match finding.mask {
                     Some(mask) => Segment::new(name, color, mask.data()),
                     None => Segment::of_label(name, color, together.labels.data(), label),
                 }
@@ -211,9 +230,9 @@ impl Results<'_> {
     }
 
     fn picture(&self, found: &[Found<'_>], labels: &Mask) -> Result<Vec<u8>> {
-        let mut title = match self.answers {
-            [(prompt, _)] => short(prompt),
-            _ => format!("{} prompts", self.answers.len()),
+        let mut title = match self.findings {
+            [finding] => short(finding.name),
+            _ => format!("{} prompts", self.findings.len()),
         };
         let boxes = self.boxes();
         let marks: Vec<BoxMark> = boxes
@@ -225,7 +244,7 @@ impl Results<'_> {
         if found.is_empty() && marks.is_empty() {
             title.push_str(": no mask");
         } else {
-            names.extend(self.answers.iter().map(|(prompt, _)| short(prompt)));
+            names.extend(self.findings.iter().map(|finding| short(finding.name)));
         }
         let labels = if found.is_empty() { &[][..] } else { labels.data() };
         let picture = study::picture(&self.input.volume, labels, &marks, &names, &title);
@@ -234,53 +253,45 @@ impl Results<'_> {
 
     /// The boxes in the answers that have voxels, with the number of their prompt from 0.
     fn boxes(&self) -> Vec<(usize, Region)> {
-        let answers = self.answers.iter().enumerate();
-        answers
-            .flat_map(|(index, (_, answer))| {
-                answer.boxes.iter().filter_map(move |found| Some((index, found.region?)))
-            })
+        let findings = self.findings.iter().enumerate();
+        findings
+            .flat_map(|(index, finding)| finding.boxes.iter().map(move |region| (index, *region)))
             .collect()
     }
 
-    fn answer_text(&self) -> String {
-        match self.answers {
-            [(_, answer)] => format!("{}\n", answer.text),
-            _ => self
-                .answers
-                .iter()
-                .enumerate()
-                .map(|(index, (_, answer))| format!("{}{}\n", number(index), answer.text))
-                .collect(),
-        }
+    fn sizes(&self, masks: &[MaskReport]) -> Vec<String> {
+        let of = |(label, finding): (u8, &Finding<'_>)| {
+            let mask = masks.iter().find(|mask| mask.label == label);
+            mask.map_or_else(|| format!("no mask: {}", finding.why_no_mask), MaskReport::size)
+        };
+        (1..=u8::MAX).zip(self.findings).map(of).collect()
     }
 
-    fn summary(&self, report: &Report, start: Instant) -> Vec<String> {
+    fn summary(&self, masks: &[MaskReport], start: Instant) -> Vec<String> {
         let mut lines = Vec::new();
         let mut files = Vec::new();
         let size = |label: usize| {
-            report.masks.iter().find(|m| usize::from(m.label) == label).map(|mask| mask.size())
+            masks.iter().find(|m| usize::from(m.label) == label).map(|mask| mask.size())
         };
-        if let [(_, answer)] = self.answers {
-            match (size(1), self.mask_files(report)) {
+        if let [finding] = self.findings {
+            match (size(1), self.mask_files(masks)) {
                 (Some(size), Some(files_of_mask)) => files.push(format!("{files_of_mask} {size}")),
                 (Some(size), None) => files.push(format!("mask {size}")),
-                (None, _) => files.push(format!("no mask: {}", why_no_mask(answer))),
+                (None, _) => files.push(format!("no mask: {}", finding.why_no_mask)),
             }
         } else {
-            for (index, (_, answer)) in self.answers.iter().enumerate() {
-                let what =
-                    size(index + 1).unwrap_or_else(|| format!("no mask: {}", why_no_mask(answer)));
+            for (index, what) in self.sizes(masks).into_iter().enumerate() {
                 lines.push(format!("{}{what}", number(index)));
             }
-            files.extend(self.mask_files(report));
+            files.extend(self.mask_files(masks));
         }
         for (index, region) in self.boxes() {
-            let which = if self.answers.len() > 1 { number(index) } else { String::new() };
+            let which = if self.findings.len() > 1 { number(index) } else { String::new() };
             lines.push(format!("{which}{}", box_line(region, self.input.volume.geometry())));
         }
         for (what, path) in [
             ("preview", &self.outputs.preview),
-            ("report", &self.args.output.report),
+            ("report", &self.request.output.report),
             ("trace", &self.outputs.trace),
         ] {
             files.extend(path.as_ref().map(|path| format!("{what} {}", path.display())));
@@ -291,14 +302,14 @@ impl Results<'_> {
     }
 
     /// `mask out/mask.nii.gz`, or the first and the last of several.
-    fn mask_files(&self, report: &Report) -> Option<String> {
+    fn mask_files(&self, masks: &[MaskReport]) -> Option<String> {
         let path = self.outputs.masks.first().or(self.outputs.segmentation.as_ref())?;
-        let name = |mask: &report::MaskReport| {
+        let name = |mask: &MaskReport| {
             let name = mask.path.as_ref()?;
             let file = std::path::Path::new(name).file_name()?;
             Some(path.with_file_name(file).display().to_string())
         };
-        let (first, last) = (report.masks.first()?, report.masks.last()?);
+        let (first, last) = (masks.first()?, masks.last()?);
         Some(if first.path == last.path {
             format!("mask {}", name(first)?)
         } else {
@@ -307,9 +318,8 @@ impl Results<'_> {
     }
 }
 
-fn labels(report: &Report) -> BTreeMap<u8, Label<'_>> {
-    report
-        .masks
+fn labels(masks: &[MaskReport]) -> BTreeMap<u8, Label<'_>> {
+    masks
         .iter()
         .map(|mask| {
             let (name, file) = (mask.name.as_str(), mask.path.as_deref());
@@ -335,13 +345,9 @@ fn box_line(region: Region, geometry: &Geometry) -> String {
     line
 }
 
-/// In words, since the reader of a terminal does not see the tokens.
-fn why_no_mask(answer: &Answer) -> &'static str {
-    if answer.text.trim_start().starts_with("[SEG]") {
-        "the answer begins with [SEG], which the authors' code ignores; --first-seg uses it"
-    } else {
-        "the answer has no [SEG]"
-    }
+/// The number of a prompt, counted from 0, in front of what it got.
+pub(crate) fn number(index: usize) -> String {
+    format!("[{}] ", index + 1)
 }
 
 /// A question as a title.

@@ -1,12 +1,13 @@
 //! Which files a run writes, and where to.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::ErrorKind;
 use r1seg::volume::{MaskFormat, Overwrite};
 
-use crate::args::InferArgs;
+use crate::args::OutputArgs;
 use crate::exit::CliError;
 use crate::input::{Input, is_stdin};
 use crate::output::{Output, check_picture_name, parent, wrong_ending};
@@ -41,14 +42,14 @@ const ENDINGS: [&str; 15] = [
 ];
 
 /// The files of a run. Those of masks are written only if there is one.
-pub(super) struct Outputs {
+pub(crate) struct Outputs {
     /// Of `--out`, or the one named after the image.
     folder: Option<PathBuf>,
     /// The same masks in several formats, the most telling first.
     pub(super) masks: Vec<PathBuf>,
     /// The same for 3D Slicer, with names and colors, however masks overlap.
     pub(super) segmentation: Option<PathBuf>,
-    pub(super) mask_to_stdout: bool,
+    pub(crate) mask_to_stdout: bool,
     pub(super) labels: Option<PathBuf>,
     pub(super) preview: Option<PathBuf>,
     pub(super) answer: Option<PathBuf>,
@@ -57,20 +58,33 @@ pub(super) struct Outputs {
     prompts: usize,
 }
 
+/// What a command was told to read and to write.
+pub(crate) struct Request<'a> {
+    pub(crate) image: &'a Path,
+    /// Of other files to read, the one with a geometry.
+    pub(crate) affine_from: Option<&'a Path>,
+    /// What the volume is asked for, as given by the flag of this name.
+    pub(crate) prompts: (&'static str, &'a [OsString]),
+    /// Whether the model answers them in words.
+    pub(crate) has_answers: bool,
+    pub(crate) output: &'a OutputArgs,
+}
+
 /// What can be said about the arguments before anything is read.
-pub(super) fn check_args(args: &InferArgs) -> Result<()> {
-    let out = &args.output;
+pub(crate) fn check_args(args: &Request<'_>) -> Result<()> {
+    let (flag, prompts) = args.prompts;
+    let out = args.output;
     let mask_to_stdout = out.mask.as_deref().is_some_and(is_stdin);
-    if is_stdin(&args.image) && args.prompt.iter().any(|prompt| prompt == "-") {
+    if is_stdin(args.image) && prompts.iter().any(|prompt| prompt == "-") {
         return Err(CliError::usage(
-            "--image - and --prompt - both read standard input",
-            "give the question as text or with @FILE",
+            format!("--image - and {flag} - both read standard input"),
+            "give it as text or with @FILE",
         ));
     }
-    if is_stdin(&args.image) && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+    if is_stdin(args.image) && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         return Err(CliError::usage(
             "--image - reads a file from standard input, and that is the terminal",
-            "send a file: r1seg infer -i - ... < ct.nii.gz",
+            "send a file: r1seg ... -i - < ct.nii.gz",
         ));
     }
     if mask_to_stdout && out.json {
@@ -82,7 +96,7 @@ pub(super) fn check_args(args: &InferArgs) -> Result<()> {
     if mask_to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         return Err(CliError::usage(
             "--mask - would write a binary file to the terminal",
-            "send it to a file or program: r1seg infer ... --mask - > mask.nii.gz",
+            "send it to a file or program: r1seg ... --mask - > mask.nii.gz",
         ));
     }
     for (path, flag) in [(&out.preview, "--preview"), (&out.report, "--report")] {
@@ -107,13 +121,17 @@ const MASK_ENDINGS: &str = "end the name in .nii.gz, .nii, .npy or .seg.nrrd";
 
 impl Outputs {
     /// Chooses the files, and checks that all of them can be written.
-    pub(super) fn open(args: &InferArgs, input: &Input, prompts: usize) -> Result<(Self, Output)> {
-        let out = &args.output;
+    pub(crate) fn open(
+        args: &Request<'_>,
+        input: &Input,
+        prompts: usize,
+    ) -> Result<(Self, Output)> {
+        let out = args.output;
         let explicit = out.mask.is_some() || out.preview.is_some() || out.report.is_some();
         let folder = match &out.out {
             Some(folder) => Some(folder.clone()),
             None if explicit => None,
-            None => Some(default_folder(&args.image)?),
+            None => Some(default_folder(args.image)?),
         };
         let in_folder = |name: &str| folder.as_ref().map(|folder| folder.join(name));
         let masks = match &out.mask {
@@ -132,7 +150,7 @@ impl Outputs {
             mask_to_stdout: out.mask.as_deref().is_some_and(is_stdin),
             labels: in_folder(LABELS),
             preview: out.preview.clone().or_else(|| in_folder(PREVIEW).filter(|_| !out.no_preview)),
-            answer: in_folder(ANSWER),
+            answer: in_folder(ANSWER).filter(|_| args.has_answers),
             report: out.report.clone().or_else(|| in_folder(REPORT)),
             trace: out.trace.clone(),
             prompts,
@@ -185,10 +203,11 @@ impl Outputs {
     }
 
     /// Refuses to replace or remove what is read.
-    fn check_inputs(&self, args: &InferArgs) -> Result<()> {
-        let read = std::iter::once(args.image.clone())
-            .chain(args.volume.affine_from.clone())
-            .chain(prompts::files(&args.prompt));
+    fn check_inputs(&self, args: &Request<'_>) -> Result<()> {
+        let read = std::iter::once(args.image)
+            .chain(args.affine_from)
+            .map(Path::to_path_buf)
+            .chain(prompts::files(args.prompts.1));
         crate::output::check_inputs(read, &self.stale())
     }
 }

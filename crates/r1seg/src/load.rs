@@ -1,0 +1,80 @@
+//! Loading a model that has no language model: open, check memory, compare, and only then build.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device};
+use r1seg_nn::Weights;
+
+use crate::checkpoint::{Found, LoadReport, ModelWeights, dry_load, type_name};
+use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
+
+/// A model's parts, and how they were loaded.
+#[derive(Debug)]
+pub(crate) struct Loaded<P> {
+    pub(crate) parts: P,
+    pub(crate) device: Device,
+    /// Of activations.
+    pub(crate) activation: DType,
+    /// Of the weights, as reports call it.
+    pub(crate) dtype: &'static str,
+    pub(crate) report: LoadReport,
+    pub(crate) time: Duration,
+}
+
+/// What is particular to a model.
+pub(crate) struct Plan<'a, P> {
+    /// Takes every tensor from the root of a checkpoint.
+    pub(crate) build: &'a dyn Fn(&Weights) -> candle_core::Result<P>,
+    /// Tensors that the authors' code never reads.
+    pub(crate) never_used: &'a dyn Fn(&str) -> bool,
+    /// Bytes for weights of so many bytes and for the work with them on a CPU.
+    pub(crate) needed: &'a dyn Fn(u64) -> u64,
+}
+
+/// Loads a model whose configuration and tokenizer have been read.
+///
+/// # Errors
+/// As [`M3dClip::open`](crate::M3dClip::open).
+pub(crate) fn load<P>(
+    source: &CheckpointSource,
+    options: &LoadOptions,
+    plan: &Plan<'_, P>,
+) -> Result<Loaded<P>, Error> {
+    let start = Instant::now();
+    let device = options.device.open()?;
+    source.check_manifest()?;
+    let files = Arc::new(source.open_weights(options.mmap, 0)?);
+    let found = files.found();
+    let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
+    let stored = files.dominant_type().filter(|_| keep);
+    let dtype = options.dtype.resolve(&device, Some(DType::F32));
+    if let Some(limit) = options.memory_limit.filter(|_| device.is_cpu()) {
+        let kept = |tensor: &Found| match keep {
+            true => tensor.bytes,
+            false => tensor.bytes_as(dtype.size_in_bytes() as u64),
+        };
+        let used = found.iter().filter(|(name, _)| !(plan.never_used)(name));
+        let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
+        let needed = (plan.needed)(weights);
+        if limit < needed {
+            return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
+        }
+    }
+    // Before a tensor is read: what is missing is not made up, in whatever size.
+    let build = |weights: &Weights| (plan.build)(weights).map(drop);
+    let report = dry_load(&build, plan.never_used, &found, source)?;
+    if !report.is_clean() {
+        let (path, report) = (source.path(), Box::new(report));
+        return Err(Error::Weights { path, report });
+    }
+    let weights = Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone());
+    Ok(Loaded {
+        parts: (plan.build)(&weights)?,
+        activation: if device.is_cpu() { DType::F32 } else { dtype },
+        device,
+        dtype: stored.map_or(dtype.as_str(), type_name),
+        report,
+        time: start.elapsed(),
+    })
+}
