@@ -57,7 +57,7 @@ pub fn conv3d(
     weights: Weights,
 ) -> Result<Conv3d> {
     let [kd, kh, kw] = kernel;
-    let weight = weights.get((out_channels, in_channels, kd, kh, kw), "weight")?;
+    let weight = weights.factor((out_channels, in_channels, kd, kh, kw), "weight")?;
     Conv3d::new(weight, Some(weights.get(out_channels, "bias")?))
 }
 
@@ -108,7 +108,7 @@ pub fn conv_transpose3d(
     weights: Weights,
 ) -> Result<ConvTranspose3d> {
     let [kd, kh, kw] = kernel;
-    let weight = weights.get((in_channels, out_channels, kd, kh, kw), "weight")?;
+    let weight = weights.factor((in_channels, out_channels, kd, kh, kw), "weight")?;
     ConvTranspose3d::new(weight, weights.get(out_channels, "bias")?)
 }
 

@@ -20,6 +20,15 @@ pub trait TensorSource: Send + Sync {
     /// return zeros instead.
     fn tensor(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
 
+    /// A tensor that is rearranged into a matrix: on a CPU in the dtype in which [`matrix`](Self::matrix)
+    /// would leave it.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn factor(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.tensor(name, shape, dtype, device)
+    }
+
     /// A matrix `[n, k]` that is only ever multiplied with or looked up in: on a CPU it may stay in
     /// the file, and it may be quantised, in which case `dtype` says what a GPU gets.
     ///
@@ -77,6 +86,14 @@ impl Weights {
     /// As [`TensorSource::tensor`].
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         self.source.tensor(&self.path(name), &shape.into(), self.dtype, &self.device)
+    }
+
+    /// A tensor of this shape that becomes a matrix, such as the kernel of a convolution.
+    ///
+    /// # Errors
+    /// As [`TensorSource::factor`].
+    pub fn factor(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        self.source.factor(&self.path(name), &shape.into(), self.dtype, &self.device)
     }
 
     /// A matrix `[n, k]` that is multiplied with or looked up in.

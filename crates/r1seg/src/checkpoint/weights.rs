@@ -143,6 +143,18 @@ impl TensorSource for ModelWeights {
         self.files.copied(self.files.find(name, shape.dims())?, dtype, device)
     }
 
+    fn factor(
+        &self,
+        name: &str,
+        shape: &Shape,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let found = self.files.find(name, shape.dims())?;
+        let kept = dtype_of(found.1).filter(|_| self.keep && device.is_cpu());
+        self.files.copied(found, kept.unwrap_or(dtype), device)
+    }
+
     fn matrix(
         &self,
         name: &str,
