@@ -1,23 +1,24 @@
 //! What a model needs of the machine's memory.
 
-use crate::ModelConfig;
+use crate::{ModelConfig, QUESTIONS_AT_ONCE};
 
 /// Tokens of a question and its answer that are reckoned with.
 const WORDS: usize = 64;
 /// Maps of the mask decoder that live at the same time.
 const MASK_MAPS: u64 = 3;
 
-/// Bytes to keep weights of `weights` bytes on a CPU and to answer a short question with them,
-/// all activations in f32. A full-size Phi-3 checkpoint in bf16 was measured at 99% of it.
-pub(crate) fn needed(config: &ModelConfig, weights: u64) -> u64 {
+/// Bytes to keep weights of `weights` bytes on a CPU and to answer short questions with them, asked
+/// at once as far as that goes, all activations in f32. A full-size Phi-3 checkpoint in bf16 was measured at 99% of it.
+pub(crate) fn needed(config: &ModelConfig, weights: u64, questions: usize) -> u64 {
     let floats = |sizes: &[usize]| sizes.iter().fold(4_u64, |n, s| n.saturating_mul(*s as u64));
     let (vit, llm) = (&config.vit, &config.decoder);
     let patches = vit.num_patches();
     let vision = floats(&[patches, 2 * vit.mlp_dim + 8 * vit.hidden_size]);
-    // The keys and values of the image are kept beside those of a question about it.
+    // The keys and values of the image are kept beside those of each question about it.
+    let caches = 1 + questions.min(QUESTIONS_AT_ONCE);
     let positions = config.mm_projector.num_tokens() + WORDS;
     let kv_width = llm.num_key_value_heads * llm.head_dim;
-    let cache = floats(&[2, 2, llm.num_hidden_layers, positions, kv_width]);
+    let cache = floats(&[caches, 2, llm.num_hidden_layers, positions, kv_width]);
     let [d, h, w] = vit.image_size;
     // Maps have a quarter of the grid's height and width, and an eighth of the channels.
     let map = floats(&[d, h / 4, w / 4, vit.hidden_size / 8]);
@@ -30,7 +31,7 @@ pub(crate) fn needed(config: &ModelConfig, weights: u64) -> u64 {
 pub(crate) fn needed_on_gpu(config: &ModelConfig, weights: u64, size: u64) -> u64 {
     /// What a context, its kernels and cuBLAS keep.
     const CONTEXT: u64 = 512 << 20;
-    let activations = needed(config, 0) / 4 * size;
+    let activations = needed(config, 0, 1) / 4 * size;
     weights.saturating_add(activations).saturating_add(CONTEXT)
 }
 
@@ -52,5 +53,15 @@ mod tests {
         let error = load(needed - 1).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Temporary));
         assert!(load(needed).is_ok());
+        let several = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
+        let several = |questions| several.clone().memory_limit(needed).questions(questions).build();
+        let Err(Error::NotEnoughMemory { needed: two, .. }) = several(2) else {
+            panic!("each question has keys and values of its own")
+        };
+        let Err(Error::NotEnoughMemory { needed: many, .. }) = several(1000) else {
+            panic!("each question has keys and values of its own")
+        };
+        let at_once = crate::QUESTIONS_AT_ONCE as u64;
+        assert_eq!(many - needed, (at_once - 1) * (two - needed));
     }
 }

@@ -276,7 +276,7 @@ fn memory_needs(config: &ModelConfig, found: &BTreeMap<String, Found>) -> Vec<Me
         for dtype in dtypes {
             let size = dtype.size_in_bytes() as u64;
             let bytes = match device {
-                "cpu" => memory::needed(config, sum(&|tensor| tensor.bytes_as(size))),
+                "cpu" => memory::needed(config, sum(&|tensor| tensor.bytes_as(size)), 1),
                 // Blocks are widened for a GPU.
                 _ => {
                     let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
