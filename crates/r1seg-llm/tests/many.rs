@@ -1,5 +1,7 @@
 //! Several sequences in one pass: each gets what it gets alone.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
