@@ -71,7 +71,7 @@ impl EncodedVolume<'_> {
         answers.pop().ok_or_else(|| candle_core::Error::msg("no answer to a question").into())
     }
 
-    /// Asks several questions at once, in less time than one after the other.
+    /// Asks several questions at once: their tokens share each read of the weights.
     ///
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
