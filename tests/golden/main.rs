@@ -9,6 +9,7 @@ mod checkpoint;
 mod half_precision;
 mod m3d;
 mod m3d_clip;
+mod many;
 mod phantom;
 mod promptable;
 mod quantised;

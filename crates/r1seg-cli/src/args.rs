@@ -191,6 +191,9 @@ pub(crate) struct BenchArgs {
     /// Volumes to run; medians are shown.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) runs: usize,
+    /// Also asks the question so many times one after the other, and then at once.
+    #[arg(long, value_name = "N")]
+    pub(crate) questions: Option<usize>,
     /// Form of the result.
     #[arg(short, long, default_value = "md", value_enum)]
     pub(crate) output: BenchFormat,

@@ -115,11 +115,13 @@ pub(crate) fn verify(args: &ModelArgs, cancel: &CancelToken) -> Result<()> {
     Ok(())
 }
 
-/// Loads a model if there is memory for it beside `reserved` bytes that the work needs.
+/// Loads a model if there is memory for it and `questions`, beside `reserved` bytes that the work
+/// needs.
 pub(crate) fn load(
     source: CheckpointSource,
     args: &ModelArgs,
     refine: &RefineArgs,
+    questions: usize,
     reserved: u64,
 ) -> Result<R1SegModel> {
     let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
@@ -130,7 +132,7 @@ pub(crate) fn load(
         builder = builder.num_clicks(num_clicks);
     }
     if let Some(available) = memory::available() {
-        builder = builder.memory_limit(available.saturating_sub(reserved));
+        builder = builder.memory_limit(available.saturating_sub(reserved)).questions(questions);
     }
     Ok(builder.build()?)
 }

@@ -50,5 +50,5 @@ mod weights;
 pub use attention::{AttentionArgs, Mask, attention};
 pub use elementwise::{gelu_erf, silu_mul};
 pub use isa::Isa;
-pub use linear::forward_stacked;
+pub use linear::{FEW_ROWS, forward_stacked};
 pub use weights::{Matrix, WeightType};

@@ -4,9 +4,8 @@
 use candle_core::{Result, Tensor};
 use r1seg_nn::{AttentionMask, Linear, Weights, attention, stacked};
 
-use crate::cache::KvCache;
 use crate::config::{AttentionBias, AttentionLayout, DecoderConfig};
-use crate::rope::RotaryTables;
+use crate::decoder::Sequence;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
@@ -45,21 +44,36 @@ impl Attention {
         })
     }
 
+    /// Each sequence attends to its own positions alone; the projections see the rows of all.
+    ///
     /// # Shapes
-    /// - `x`: `[B, L, hidden]`    - returns: the same
+    /// - `x`: `[1, R, hidden]`, the rows of all sequences, one after the other
+    /// - returns: the same
     pub(crate) fn forward(
         &self,
         x: &Tensor,
-        rotary: &RotaryTables,
         layer: usize,
-        cache: &mut KvCache,
+        sequences: &mut [Sequence<'_>],
     ) -> Result<Tensor> {
-        let (b, l, _) = x.dims3()?;
         let qkv = self.qkv_proj.forward(x)?;
+        let mut first = 0;
+        let attended = sequences.iter_mut().map(|sequence| {
+            let qkv = qkv.narrow(1, first, sequence.len)?;
+            first += sequence.len;
+            self.attend(&qkv, layer, sequence)
+        });
+        self.o_proj.forward(&Tensor::cat(&attended.collect::<Result<Vec<_>>>()?, 1)?)
+    }
+
+    /// # Shapes
+    /// - `qkv`: `[1, L, (heads + 2 kv_heads) head_dim]`, of one sequence
+    /// - returns: `[1, L, heads head_dim]`
+    fn attend(&self, qkv: &Tensor, layer: usize, sequence: &mut Sequence<'_>) -> Result<Tensor> {
+        let Sequence { len, rotary, cache } = sequence;
         let split = |first: usize, heads: usize| {
             qkv.narrow(2, first * self.head_dim, heads * self.head_dim)?
-                .reshape((b, l, heads, self.head_dim))?
-                .transpose(1, 2) // [B, heads, L, head_dim]
+                .reshape((1, *len, heads, self.head_dim))?
+                .transpose(1, 2) // [1, heads, L, head_dim]
         };
         let q = rotary.rotate(&split(0, self.heads)?)?;
         let k = rotary.rotate(&split(self.heads, self.kv_heads)?)?;
@@ -68,6 +82,6 @@ impl Attention {
         let (k, v) = cache.append(layer, &k, &v)?;
         let scale = (self.head_dim as f64).powf(-0.5);
         let out = attention(&q, &k, &v, scale, mask)?;
-        self.o_proj.forward(&out.transpose(1, 2)?.reshape((b, l, self.heads * self.head_dim))?)
+        out.transpose(1, 2)?.reshape((1, *len, self.heads * self.head_dim))
     }
 }

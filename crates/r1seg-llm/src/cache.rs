@@ -10,7 +10,7 @@ const GRANULE: usize = 64;
 /// The most positions that are allocated ahead of their need.
 const MAX_AHEAD: usize = 1 << 17;
 
-/// The keys and values of one sequence (or of a batch of sequences of one length).
+/// The keys and values of one sequence.
 ///
 /// The decoder that fills it does not own it: one decoder serves many caches. Appending writes
 /// into room that was allocated ahead, so a decode step copies one position, not all of them.
@@ -33,7 +33,7 @@ pub struct KvCache {
     capacity: usize,
 }
 
-/// `[B, kv_heads, capacity, head_dim]` each; rows from the cache's length on are unused.
+/// `[1, kv_heads, capacity, head_dim]` each; rows from the cache's length on are unused.
 #[derive(Debug)]
 struct Buffers {
     keys: Tensor,
@@ -74,7 +74,7 @@ impl KvCache {
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         if self.len == 0 {
-            // An empty cache accepts any batch size again.
+            // What is forgotten takes no memory.
             self.layers.fill(None);
         }
     }
@@ -91,8 +91,8 @@ impl KvCache {
     /// so that a pass that fails half-way leaves the cache as it was.
     ///
     /// # Shapes
-    /// - `keys`, `values`: `[B, kv_heads, L, head_dim]`
-    /// - returns: two of `[B, kv_heads, len + L, head_dim]`
+    /// - `keys`, `values`: `[1, kv_heads, L, head_dim]`
+    /// - returns: two of `[1, kv_heads, len + L, head_dim]`
     pub(crate) fn append(
         &mut self,
         layer: usize,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn truncation_forgets_and_an_empty_cache_takes_another_batch() {
+    fn truncation_forgets_and_an_empty_cache_keeps_no_buffers() {
         let mut cache = KvCache::new(1, 8);
         push(&mut cache, 1.0, 4);
         cache.truncate(9);
@@ -226,9 +226,10 @@ mod tests {
         assert_eq!(push(&mut cache, 2.0, 1), [1.0, 1.0, 2.0]);
         let pair = Tensor::zeros((2, 2, 1, 4), DType::F32, &Device::Cpu).unwrap();
         assert!(cache.append(0, &pair, &pair).is_err());
+        let one = filled(3.0, 1);
+        assert!(cache.append(1, &one, &one).is_err());
         assert_eq!(push(&mut cache, 3.0, 1), [1.0, 1.0, 2.0, 3.0]);
         cache.truncate(0);
-        assert!(cache.is_empty() && cache.append(0, &pair, &pair).is_ok());
-        assert!(cache.append(1, &pair, &pair).is_err());
+        assert!(cache.is_empty() && cache.layers[0].is_none());
     }
 }

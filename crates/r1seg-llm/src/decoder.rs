@@ -11,6 +11,14 @@ use crate::config::DecoderConfig;
 use crate::mlp::Mlp;
 use crate::rope::{RotaryEmbedding, RotaryTables};
 
+/// A sequence's share of a pass over several.
+pub(crate) struct Sequence<'a> {
+    /// Number of its rows.
+    pub(crate) len: usize,
+    pub(crate) rotary: RotaryTables,
+    pub(crate) cache: &'a mut KvCache,
+}
+
 /// A decoder-only language model: embeddings in, hidden states out.
 ///
 /// The weights are read-only and shared by any number of threads; what a run changes is in the
@@ -28,10 +36,10 @@ pub struct Decoder {
     rotary: RotaryEmbedding,
 }
 
-/// What one pass through a [`Decoder`] reads.
+/// What one pass through a [`Decoder`] reads of a sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct DecoderInput<'a> {
-    /// `[B, L, hidden]`: the embeddings of the positions that follow those in the cache.
+    /// `[1, L, hidden]`: the embeddings of the positions that follow those in the cache.
     pub inputs_embeds: &'a Tensor,
     /// Length of the whole sequence that this pass is a part of, at least the filled positions
     /// plus `L`. Longrope chooses its frequencies by it, as transformers does for a prompt that it
@@ -113,20 +121,65 @@ impl Decoder {
         self.embed_tokens.forward(ids)?.to_dtype(self.activation_dtype)?.unsqueeze(0)
     }
 
-    /// Runs the layers and the final norm, and fills the cache.
+    /// Runs the layers and the final norm, and fills the cache: [`forward_many`](Self::forward_many)
+    /// of one sequence.
     ///
     /// # Shapes
-    /// - `input.inputs_embeds`: `[B, L, hidden]`
-    /// - returns: `[B, L, hidden]`, hidden states after the final norm, in the activation dtype
+    /// - `input.inputs_embeds`: `[1, L, hidden]`
+    /// - returns: `[1, L, hidden]`, hidden states after the final norm, in the activation dtype
     ///
     /// # Errors
-    /// When the shapes do not fit, the cache is another decoder's or another batch's, or the
-    /// backend cannot run an operation. The cache is then as it was.
+    /// As [`forward_many`](Self::forward_many).
     pub fn forward(&self, input: DecoderInput<'_>, cache: &mut KvCache) -> Result<Tensor> {
-        let (_, l, hidden) = input.inputs_embeds.dims3()?;
-        if hidden != self.config.hidden_size || l == 0 {
+        let sequence = self.sequence(&input, cache)?;
+        self.pass(&[input.inputs_embeds], &mut [sequence])
+    }
+
+    /// Runs several sequences in one pass, each of its own length and with its own cache.
+    ///
+    /// Norms, linear layers and the MLP see the rows of all sequences as one matrix, so that the
+    /// weights are read once for all; positions and attention are each sequence's own. A sequence
+    /// gets what it gets alone, up to the order of f32 sums, as long as its company does not raise
+    /// the rows of the pass above [`FEW_ROWS`](r1seg_nn::FEW_ROWS) when its own are not: only
+    /// products of more rows may round activations.
+    ///
+    /// # Shapes
+    /// - `inputs_embeds` of sequence i: `[1, L_i, hidden]`
+    /// - returns: `[1, L_i, hidden]` each, hidden states after the final norm, in the activation
+    ///   dtype
+    ///
+    /// # Errors
+    /// When there is no sequence, the shapes do not fit, a cache is another decoder's, or the
+    /// backend cannot run an operation. All caches are then as they were.
+    pub fn forward_many(
+        &self,
+        batch: &mut [(DecoderInput<'_>, &mut KvCache)],
+    ) -> Result<Vec<Tensor>> {
+        let inputs: Vec<&Tensor> = batch.iter().map(|(input, _)| input.inputs_embeds).collect();
+        let mut sequences = batch
+            .iter_mut()
+            .map(|(input, cache)| self.sequence(input, cache))
+            .collect::<Result<Vec<_>>>()?;
+        let hidden_states = self.pass(&inputs, &mut sequences)?;
+        let mut first = 0;
+        let parts = sequences.iter().map(|sequence| {
+            let part = hidden_states.narrow(1, first, sequence.len);
+            first += sequence.len;
+            part
+        });
+        parts.collect()
+    }
+
+    /// Checks what a pass is given of one sequence.
+    fn sequence<'c>(
+        &self,
+        input: &DecoderInput<'_>,
+        cache: &'c mut KvCache,
+    ) -> Result<Sequence<'c>> {
+        let (b, len, hidden) = input.inputs_embeds.dims3()?;
+        if b != 1 || hidden != self.config.hidden_size || len == 0 {
             bail!(
-                "expected embeddings of shape [B, L > 0, {}], got {:?}",
+                "expected embeddings of shape [1, L > 0, {}], got {:?}",
                 self.config.hidden_size,
                 input.inputs_embeds.dims()
             )
@@ -139,19 +192,27 @@ impl Decoder {
             )
         }
         let past = cache.len();
-        if input.sequence_length < past + l {
+        if input.sequence_length < past + len {
             bail!(
-                "a sequence of {} tokens cannot hold {past} cached and {l} new positions",
+                "a sequence of {} tokens cannot hold {past} cached and {len} new positions",
                 input.sequence_length
             )
         }
-        let rotary = self.rotary.tables(past, l, input.sequence_length, &self.device)?;
-        let mut x = input.inputs_embeds.to_dtype(self.activation_dtype)?;
+        let rotary = self.rotary.tables(past, len, input.sequence_length, &self.device)?;
+        Ok(Sequence { len, rotary, cache })
+    }
+
+    /// # Shapes
+    /// - `inputs`: `[1, L_i, hidden]` each    - returns: `[1, sum of L_i, hidden]`
+    fn pass(&self, inputs: &[&Tensor], sequences: &mut [Sequence<'_>]) -> Result<Tensor> {
+        let mut x = Tensor::cat(inputs, 1)?.to_dtype(self.activation_dtype)?;
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, &rotary, i, cache)?;
+            x = layer.forward(&x, i, sequences)?;
         }
         let hidden_states = self.norm.forward(&x)?;
-        cache.advance(l);
+        for sequence in sequences {
+            sequence.cache.advance(sequence.len);
+        }
         Ok(hidden_states)
     }
 
@@ -188,16 +249,10 @@ impl Layer {
     }
 
     /// # Shapes
-    /// - `x`: `[B, L, hidden]`    - returns: the same
-    fn forward(
-        &self,
-        x: &Tensor,
-        rotary: &RotaryTables,
-        layer: usize,
-        cache: &mut KvCache,
-    ) -> Result<Tensor> {
+    /// - `x`: `[1, R, hidden]`, the rows of all sequences    - returns: the same
+    fn forward(&self, x: &Tensor, layer: usize, sequences: &mut [Sequence<'_>]) -> Result<Tensor> {
         let attended =
-            self.self_attn.forward(&self.input_layernorm.forward(x)?, rotary, layer, cache)?;
+            self.self_attn.forward(&self.input_layernorm.forward(x)?, layer, sequences)?;
         let x = (x + attended)?;
         let y = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
         x + y

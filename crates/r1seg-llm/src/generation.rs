@@ -1,17 +1,23 @@
-//! From a prompt to an answer, one token at a time.
+//! From prompts to answers, one token of each at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{D, Error, Result, Tensor, bail};
+use candle_core::{Error, Result, Tensor, bail};
+use r1seg_nn::FEW_ROWS;
 
 use crate::cache::KvCache;
+use crate::chooser::Chooser;
 use crate::decoder::{Decoder, DecoderInput};
-use crate::sampling::{Sampled, Sampler, Sampling, logprob};
+use crate::sampling::{Sampled, Sampling};
 
 /// Tokens for which room is made before they are said: more than most answers have, and little
 /// enough to waste on a GPU.
 const MAX_TOKENS_AHEAD: usize = 1024;
+
+/// Rows of several prompts that one pass reads at most: beyond them reading the weights once more
+/// is a small part of its time, and its activations only take memory.
+const MAX_STACKED_ROWS: usize = 512;
 
 /// What a caller decides about an answer.
 #[derive(Debug, Clone)]
@@ -63,6 +69,8 @@ pub struct Step<'a> {
     /// `[V]`, f32: what it was chosen from, when
     /// [`keep_logits`](GenerationOptions::keep_logits) is set.
     pub logits: Option<&'a Tensor>,
+    /// Why the answer ends with it, if it does.
+    pub finish_reason: Option<FinishReason>,
 }
 
 /// Why an answer ended.
@@ -90,26 +98,36 @@ pub struct Generated {
     pub logits: Option<Tensor>,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// From the start to the first token.
+    /// Time to the first token: its share of the pass that read its prompt. The time of a pass is
+    /// divided among the answers in it by their rows, so that the times of all answers add up.
     pub prefill: Duration,
-    /// From the first token to the last.
+    /// Time for the tokens after the first, shared in the same way.
     pub decode: Duration,
 }
 
+/// A prompt to answer.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// `[1, L, hidden]`: the positions that follow those in the cache.
+    pub prompt: &'a Tensor,
+    /// May already hold a prefix; afterwards it holds the prompt and every token of the answer but
+    /// the last, which no pass has seen.
+    pub cache: &'a mut KvCache,
+    /// How it is answered.
+    pub options: &'a GenerationOptions<'a>,
+}
+
 impl Decoder {
-    /// Answers a prompt.
+    /// Answers a prompt: [`generate_many`](Self::generate_many) of one.
     ///
-    /// Only the prompt's last position goes through the output layer. Each new token costs one
-    /// pass over one position, and what crosses from a GPU for a greedy token is its id and
-    /// its probability. `cache` may already hold a prefix; afterwards it holds the prompt and
-    /// every token of the answer but the last, which no pass has seen.
+    /// `cache` may already hold a prefix; afterwards it holds the prompt and every token of the
+    /// answer but the last, which no pass has seen.
     ///
     /// # Shapes
     /// - `prompt`: `[1, L, hidden]`, the positions that follow those in the cache
     ///
     /// # Errors
-    /// When the prompt is no single sequence, the sampling does not validate, a logit is NaN, a
-    /// forced token is not in the vocabulary, or the backend cannot run an operation.
+    /// As [`generate_many`](Self::generate_many).
     pub fn generate(
         &self,
         prompt: &Tensor,
@@ -117,132 +135,233 @@ impl Decoder {
         options: &GenerationOptions<'_>,
         on_token: &mut dyn FnMut(Step<'_>),
     ) -> Result<Generated> {
-        let (batch, l, _) = prompt.dims3()?;
+        let request = Request { prompt, cache, options };
+        let mut answers = self.generate_many(vec![request], &mut |_, step| on_token(step))?;
+        answers.pop().ok_or_else(|| Error::msg("one prompt has one answer"))
+    }
+
+    /// Answers several prompts at once, in their order.
+    ///
+    /// Saying a token is bound by reading the weights, and up to [`FEW_ROWS`] answers read them
+    /// together; more take turns, and an answer that has ended leaves its place. `on_token` is told
+    /// the index of the prompt. Only a prompt's last position goes through the output layer, and
+    /// what crosses from a GPU for a greedy token is its id and its probability.
+    ///
+    /// An answer does not depend on its company, up to the order of f32 sums: each has its own
+    /// sampler, and what one prompt's rows alone would not round is not rounded among others'.
+    ///
+    /// # Errors
+    /// When a prompt is no single sequence, a sampling does not validate, a logit is NaN, a forced
+    /// token is not in the vocabulary, or the backend cannot run an operation.
+    pub fn generate_many(
+        &self,
+        requests: Vec<Request<'_>>,
+        on_token: &mut dyn FnMut(usize, Step<'_>),
+    ) -> Result<Vec<Generated>> {
+        let requests = requests.into_iter().enumerate();
+        let mut answers =
+            requests.map(|(i, request)| Answering::new(i, request)).collect::<Result<Vec<_>>>()?;
+        loop {
+            let mut going: Vec<&mut Answering<'_>> =
+                answers.iter_mut().filter_map(Answering::going).collect();
+            if going.is_empty() {
+                break;
+            }
+            going.sort_by_key(|answering| answering.rows);
+            let mut rest = going.as_mut_slice();
+            while !rest.is_empty() {
+                let (pass, later) = rest.split_at_mut(pass_len(rest.iter().map(|a| a.rows)));
+                self.next_tokens(pass, on_token)?;
+                rest = later;
+            }
+        }
+        answers.into_iter().map(Answering::finish).collect()
+    }
+
+    /// One pass, and the token after it for each answer.
+    fn next_tokens(
+        &self,
+        answers: &mut [&mut Answering<'_>],
+        on_token: &mut dyn FnMut(usize, Step<'_>),
+    ) -> Result<()> {
+        let start = Instant::now();
+        let rows: usize = answers.iter().map(|answering| answering.rows).sum();
+        let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
+        let states = self.forward_many(&mut batch)?;
+        let states = states.iter().map(last_row).collect::<Result<Vec<_>>>()?;
+        let logits = self.logits(&Tensor::stack(&states, 0)?)?;
+        let own_rows: Vec<usize> = answers.iter().map(|answering| answering.rows).collect();
+        for (i, (answering, state)) in answers.iter_mut().zip(states).enumerate() {
+            let id = answering.take(state, logits.get(i)?, on_token)?;
+            if answering.finished.is_none() {
+                (answering.inputs_embeds, answering.rows) = (self.embed(&[id])?, 1);
+            }
+        }
+        let took = start.elapsed();
+        for (answering, own) in answers.iter_mut().zip(own_rows) {
+            answering.spend(took.mul_f64(own as f64 / rows as f64));
+        }
+        Ok(())
+    }
+}
+
+/// How many of those that wait, by their rows in ascending order, go into the next pass: at most
+/// [`FEW_ROWS`], for the output layer, and in such a way that what is a few rows alone stays so.
+fn pass_len(waiting: impl Iterator<Item = usize>) -> usize {
+    let (mut total, mut limit) = (0, None);
+    let fits = |rows: &usize| {
+        total += rows;
+        let limit = *limit.get_or_insert(match *rows <= FEW_ROWS {
+            true => FEW_ROWS,
+            false => MAX_STACKED_ROWS.max(*rows),
+        });
+        total <= limit
+    };
+    waiting.take(FEW_ROWS).take_while(fits).count()
+}
+
+/// # Shapes
+/// - `states`: `[1, L, hidden]`    - returns: `[hidden]`
+fn last_row(states: &Tensor) -> Result<Tensor> {
+    let last = states.narrow(1, states.dim(1)? - 1, 1)?;
+    // A copy, so that the row does not keep the whole prompt's states alive.
+    last.flatten_all()?.force_contiguous()
+}
+
+/// An answer on its way.
+struct Answering<'a> {
+    /// Index of the prompt.
+    index: usize,
+    cache: &'a mut KvCache,
+    options: &'a GenerationOptions<'a>,
+    chooser: Chooser,
+    /// `[1, rows, hidden]`: what the next pass reads.
+    inputs_embeds: Tensor,
+    rows: usize,
+    finished: Option<FinishReason>,
+    answer: Generated,
+    kept_logits: Vec<Tensor>,
+}
+
+impl<'a> Answering<'a> {
+    fn new(index: usize, request: Request<'a>) -> Result<Self> {
+        let Request { prompt, cache, options } = request;
+        let (batch, rows, _) = prompt.dims3()?;
         if batch != 1 {
             bail!("an answer needs one prompt, got a batch of {batch}")
         }
-        let mut chooser = Chooser {
-            sampler: Sampler::new(options.sampling.clone()).map_err(Error::wrap)?,
-            forced: options.forced.clone().into_iter(),
-        };
-        cache.reserve(l.saturating_add(options.max_new_tokens.min(MAX_TOKENS_AHEAD)));
-        let start = Instant::now();
-        let mut first_token = None;
-        let mut answer = Generated {
-            token_ids: Vec::new(),
-            logprobs: Vec::new(),
-            hidden_states: Vec::new(),
-            logits: None,
-            finish_reason: FinishReason::Length,
-            prefill: Duration::ZERO,
-            decode: Duration::ZERO,
-        };
-        let mut kept_logits = Vec::new();
-        let mut inputs_embeds = prompt.clone();
-        for index in 0..options.max_new_tokens {
-            if options.cancelled() {
-                answer.finish_reason = FinishReason::Cancelled;
-                break;
-            }
-            let hidden = self.last_hidden_state(&inputs_embeds, cache)?;
-            let logits = self.logits(&hidden.unsqueeze(0)?)?.squeeze(0)?;
-            let Sampled { id, logprob } = chooser.choose(&logits)?;
-            first_token.get_or_insert_with(Instant::now);
-            answer.token_ids.push(id);
-            answer.logprobs.push(logprob);
-            answer.hidden_states.push(hidden);
-            let shown = options.keep_logits.then_some(&logits);
-            on_token(Step { index, id, logprob, logits: shown });
-            if options.keep_logits {
-                kept_logits.push(logits);
-            }
-            if options.eos_token_ids.contains(&id) {
-                answer.finish_reason = FinishReason::Stop;
-                break;
-            }
-            if index + 1 < options.max_new_tokens {
-                inputs_embeds = self.embed(&[id])?;
-            }
+        cache.reserve(rows.saturating_add(options.max_new_tokens.min(MAX_TOKENS_AHEAD)));
+        Ok(Self {
+            index,
+            cache,
+            options,
+            chooser: Chooser::new(options.sampling.clone(), options.forced.clone())?,
+            inputs_embeds: prompt.clone(),
+            rows,
+            finished: (options.max_new_tokens == 0).then_some(FinishReason::Length),
+            answer: Generated {
+                token_ids: Vec::new(),
+                logprobs: Vec::new(),
+                hidden_states: Vec::new(),
+                logits: None,
+                finish_reason: FinishReason::Length,
+                prefill: Duration::ZERO,
+                decode: Duration::ZERO,
+            },
+            kept_logits: Vec::new(),
+        })
+    }
+
+    /// Itself, unless it has ended or is cancelled.
+    fn going(&mut self) -> Option<&mut Self> {
+        if self.finished.is_none() && self.options.cancelled() {
+            self.finished = Some(FinishReason::Cancelled);
         }
-        let end = Instant::now();
-        let first_token = first_token.unwrap_or(end);
-        answer.prefill = first_token - start;
-        answer.decode = end - first_token;
-        if !kept_logits.is_empty() {
-            answer.logits = Some(Tensor::stack(&kept_logits, 0)?);
+        self.finished.is_none().then_some(self)
+    }
+
+    fn input(&mut self) -> (DecoderInput<'_>, &mut KvCache) {
+        let sequence_length = self.cache.len() + self.rows;
+        (DecoderInput { inputs_embeds: &self.inputs_embeds, sequence_length }, self.cache)
+    }
+
+    /// Chooses the next token.
+    ///
+    /// # Shapes
+    /// - `state`: `[hidden]`    - `logits`: `[V]`
+    fn take(
+        &mut self,
+        state: Tensor,
+        logits: Tensor,
+        on_token: &mut dyn FnMut(usize, Step<'_>),
+    ) -> Result<u32> {
+        let Self { options, answer, .. } = self;
+        let Sampled { id, logprob } = self.chooser.choose(&logits)?;
+        let index = answer.token_ids.len();
+        answer.token_ids.push(id);
+        answer.logprobs.push(logprob);
+        answer.hidden_states.push(state);
+        self.finished = if options.eos_token_ids.contains(&id) {
+            Some(FinishReason::Stop)
+        } else {
+            (index + 1 == options.max_new_tokens).then_some(FinishReason::Length)
+        };
+        let shown = options.keep_logits.then_some(&logits);
+        let step = Step { index, id, logprob, logits: shown, finish_reason: self.finished };
+        on_token(self.index, step);
+        if options.keep_logits {
+            self.kept_logits.push(logits);
+        }
+        Ok(id)
+    }
+
+    /// Counts the time of the last token.
+    fn spend(&mut self, time: Duration) {
+        match self.answer.token_ids.len() {
+            1 => self.answer.prefill += time,
+            _ => self.answer.decode += time,
+        }
+    }
+
+    fn finish(self) -> Result<Generated> {
+        let mut answer = self.answer;
+        if let Some(reason) = self.finished {
+            answer.finish_reason = reason;
+        }
+        if !self.kept_logits.is_empty() {
+            answer.logits = Some(Tensor::stack(&self.kept_logits, 0)?);
         }
         Ok(answer)
     }
-
-    /// # Shapes
-    /// - `inputs_embeds`: `[1, L, hidden]`    - returns: `[hidden]`
-    fn last_hidden_state(&self, inputs_embeds: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
-        let l = inputs_embeds.dim(1)?;
-        let sequence_length = cache.len() + l;
-        let hidden_states = self.forward(DecoderInput { inputs_embeds, sequence_length }, cache)?;
-        // A copy, so that the row does not keep the whole prompt's states alive.
-        hidden_states.narrow(1, l - 1, 1)?.flatten_all()?.force_contiguous()
-    }
-}
-
-/// Forced tokens first, then the sampler's.
-struct Chooser {
-    sampler: Sampler,
-    forced: std::vec::IntoIter<u32>,
-}
-
-impl Chooser {
-    /// # Shapes
-    /// - `logits`: `[V]`, f32
-    fn choose(&mut self, logits: &Tensor) -> Result<Sampled> {
-        let forced = self.forced.next();
-        if logits.device().is_cpu() {
-            let logits = logits.to_vec1::<f32>()?;
-            return match forced {
-                None => self.sampler.sample(&logits),
-                Some(id) => Ok(Sampled { id, logprob: logprob(&logits, index(id)?)? }),
-            };
-        }
-        let id = match forced {
-            Some(id) => id,
-            None if self.sampler.is_greedy() => logits.argmax(D::Minus1)?.to_scalar::<u32>()?,
-            None => return self.sampler.sample(&logits.to_vec1::<f32>()?),
-        };
-        Ok(Sampled { id, logprob: logprob_on_device(logits, id)? })
-    }
-}
-
-fn index(id: u32) -> Result<usize> {
-    usize::try_from(id).map_err(Error::wrap)
-}
-
-/// [`logprob`] without moving the logits off their device.
-fn logprob_on_device(logits: &Tensor, id: u32) -> Result<f32> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    let logprob = (shifted.narrow(0, index(id)?, 1)? - log_sum)?.squeeze(0)?.to_scalar::<f32>()?;
-    if logprob.is_nan() {
-        bail!("a logit is NaN or infinite: there is no distribution")
-    }
-    Ok(logprob)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
-    #[test]
-    fn logprobs_on_the_device_equal_those_of_the_sampler() -> Result<()> {
-        let logits = Tensor::randn(0f32, 3.0, 500, &Device::Cpu)?;
-        let values = logits.to_vec1::<f32>()?;
-        for id in [0, 7, 499] {
-            let gap = logprob_on_device(&logits, id)? - logprob(&values, index(id)?)?;
-            assert!(gap.abs() < 1e-5, "{gap}");
+    fn passes(rows: &[usize]) -> Vec<&[usize]> {
+        let (mut rest, mut passes) = (rows, Vec::new());
+        while !rest.is_empty() {
+            let (pass, later) = rest.split_at(pass_len(rest.iter().copied()));
+            passes.push(pass);
+            rest = later;
         }
-        assert!(logprob_on_device(&logits, 500).is_err());
-        assert!(logprob_on_device(&Tensor::new(&[0f32, f32::NAN], &Device::Cpu)?, 0).is_err());
-        Ok(())
+        passes
+    }
+
+    #[test]
+    fn a_few_rows_alone_are_a_few_rows_in_company() {
+        let tokens = [1; FEW_ROWS + 2];
+        assert_eq!(passes(&tokens), [&tokens[..FEW_ROWS], &tokens[FEW_ROWS..]]);
+        assert_eq!(passes(&[1, 2, 3, 4, 7, 9]), [&[1, 2, 3][..], &[4], &[7, 9]]);
+        assert_eq!(passes(&[FEW_ROWS, FEW_ROWS + 1]), [[FEW_ROWS], [FEW_ROWS + 1]]);
+    }
+
+    #[test]
+    fn long_prompts_are_stacked_up_to_a_limit_and_a_longer_one_goes_alone() {
+        assert_eq!(passes(&[7, 505, 506]), [&[7, 505][..], &[506]]);
+        assert_eq!(passes(&[20; 8]), [&[20; 6][..], &[20; 2]]);
+        assert_eq!(passes(&[400, 5000]), [[400], [5000]]);
+        assert_eq!(passes(&[5000]), [[5000]]);
     }
 }

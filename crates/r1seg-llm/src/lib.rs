@@ -5,9 +5,9 @@
 //! [`DecoderConfig`], so there is one [`Decoder`]:
 //!
 //! ```text
-//! inputs_embeds [B, L, hidden]          from Decoder::embed and the visual tokens
+//! inputs_embeds [1, L, hidden]          from Decoder::embed and the visual tokens
 //!   └ num_hidden_layers ×  x + attention(norm(x)),  x + mlp(norm(x))    KvCache, owned by the caller
-//!       └ norm → hidden states [B, L, hidden]                           what [SEG] is read from
+//!       └ norm → hidden states [1, L, hidden]                           what [SEG] is read from
 //!           └ Decoder::logits → token logits [.., V]                    only for the rows that need it
 //! ```
 //!
@@ -16,6 +16,8 @@
 //!   where an answer ends.
 //! - [`Decoder::generate`] answers a prompt: greedy or sampled ([`Sampling`]), streaming,
 //!   cancellable, with the hidden state that predicted each token.
+//! - [`Decoder::forward_many`] and [`Decoder::generate_many`] run several sequences, each of its own
+//!   length and with its own cache, in passes that read the weights once for all.
 //!
 //! # Precision
 //!
@@ -26,6 +28,7 @@
 
 mod attention;
 mod cache;
+mod chooser;
 mod config;
 mod decoder;
 mod generation;
@@ -39,5 +42,5 @@ pub use config::{
     MlpLayout, RopeConfig, RopeScaling, eos_token_ids,
 };
 pub use decoder::{Decoder, DecoderInput};
-pub use generation::{FinishReason, Generated, GenerationOptions, Step};
+pub use generation::{FinishReason, Generated, GenerationOptions, Request, Step};
 pub use sampling::{Sampled, Sampler, Sampling};

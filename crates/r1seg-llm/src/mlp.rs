@@ -31,7 +31,7 @@ impl Mlp {
     }
 
     /// # Shapes
-    /// - `x`: `[B, L, hidden]`    - returns: the same
+    /// - `x`: `[1, R, hidden]`    - returns: the same
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.down_proj.forward(&silu_mul(&self.gate_up_proj.forward(x)?)?)
     }

@@ -49,23 +49,6 @@ fn longrope_chooses_its_frequencies_by_the_whole_sequence() {
     assert!(gap(&split(10), &tail) > 1e-3);
 }
 
-#[test]
-fn batch_rows_equal_single_runs() {
-    for (name, config) in families() {
-        let decoder = decoder(&config, &random_weights(&config, 3));
-        let x = embeddings(&config, 3, 14, 4);
-        let mut cache = decoder.new_cache(14);
-        let head = run(&decoder, &x.narrow(1, 0, 13).unwrap(), &mut cache);
-        let last = run(&decoder, &x.narrow(1, 13, 1).unwrap(), &mut cache);
-        let batch = Tensor::cat(&[head, last], 1).unwrap();
-        for row in 0..3 {
-            let single = prefill(&decoder, &x.narrow(0, row, 1).unwrap());
-            let got = batch.narrow(0, row, 1).unwrap();
-            assert!(gap(&got, &single) < F32, "{name}: {}", gap(&got, &single));
-        }
-    }
-}
-
 /// Repeats each head of a k or v projection.
 fn repeat_heads(weight: &Tensor, head_dim: usize, times: usize) -> Result<Tensor> {
     let heads = weight.dim(0)? / head_dim;

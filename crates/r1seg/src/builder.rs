@@ -22,6 +22,7 @@ pub struct R1SegModelBuilder {
     pub(crate) compute: DtypeChoice,
     pub(crate) num_clicks: Option<usize>,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) questions: usize,
     pub(crate) mmap: Option<bool>,
 }
 
@@ -34,6 +35,7 @@ impl R1SegModelBuilder {
             compute: DtypeChoice::default(),
             num_clicks: None,
             memory_limit: None,
+            questions: 1,
             mmap: None,
         }
     }
@@ -68,11 +70,20 @@ impl R1SegModelBuilder {
     }
 
     /// Sets how many bytes of main memory the model may take. On a CPU it is estimated before any
-    /// weight is read: the weights, the keys and values of the image and a short question, and the
-    /// largest activations.
+    /// weight is read: the weights, the keys and values of the image and of
+    /// [short questions](Self::questions), and the largest activations.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Sets how many questions will be asked [at once](crate::EncodedVolume::ask_many); without it one.
+    /// The [memory limit](Self::memory_limit) reckons with them, up to
+    /// [`QUESTIONS_AT_ONCE`](crate::QUESTIONS_AT_ONCE).
+    #[must_use]
+    pub fn questions(mut self, questions: usize) -> Self {
+        self.questions = questions;
         self
     }
 

@@ -8,6 +8,7 @@
 //! | read a CT | [`volume::read`] |
 //! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
+//! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
 //! | segment by a text, points or a box | [`PromptableModel::open`], [`PromptedVolume::segment`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
@@ -82,7 +83,7 @@ pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
 pub use builder::R1SegModelBuilder;
 pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
 pub use config::ModelConfig;
-pub use encoded::{EncodedVolume, Event, SLIDING_OVERLAP};
+pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};

@@ -2,21 +2,23 @@
 
 use r1seg_vit3d::Vit3dConfig;
 
-use crate::ModelConfig;
+use crate::{ModelConfig, QUESTIONS_AT_ONCE};
 
 /// Tokens of a question and its answer that are reckoned with.
 const WORDS: usize = 64;
 /// Maps of the mask decoder that live at the same time.
 const MASK_MAPS: u64 = 3;
 
-/// Bytes to keep weights of `weights` bytes on a CPU and to answer a short question with them,
-/// all activations in f32. A full-size Phi-3 checkpoint in bf16 was measured at 99% of it.
-pub(crate) fn needed(config: &ModelConfig, weights: u64) -> u64 {
+/// Bytes to keep weights of `weights` bytes on a CPU and to answer short questions with them, asked
+/// at once as far as that goes, all activations in f32. A full-size Phi-3 checkpoint in bf16 was
+/// measured at 99% of it for one question.
+pub(crate) fn needed(config: &ModelConfig, weights: u64, questions: usize) -> u64 {
     let llm = &config.decoder;
-    // The keys and values of the image are kept beside those of a question about it.
+    // The keys and values of the image are kept beside those of each question about it.
+    let caches = 1 + questions.min(QUESTIONS_AT_ONCE);
     let positions = config.mm_projector.num_tokens() + WORDS;
     let kv_width = llm.num_key_value_heads * llm.head_dim;
-    let cache = floats(&[2, 2, llm.num_hidden_layers, positions, kv_width]);
+    let cache = floats(&[caches, 2, llm.num_hidden_layers, positions, kv_width]);
     weights.saturating_add(cache).saturating_add(vision(&config.vit).max(masks(&config.vit)))
 }
 
@@ -72,5 +74,15 @@ mod tests {
         let error = load(needed - 1).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Temporary));
         assert!(load(needed).is_ok());
+        let several = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
+        let several = |questions| several.clone().memory_limit(needed).questions(questions).build();
+        let Err(Error::NotEnoughMemory { needed: two, .. }) = several(2) else {
+            panic!("each question has keys and values of its own")
+        };
+        let Err(Error::NotEnoughMemory { needed: many, .. }) = several(1000) else {
+            panic!("each question has keys and values of its own")
+        };
+        let at_once = crate::QUESTIONS_AT_ONCE as u64;
+        assert_eq!(many - needed, (at_once - 1) * (two - needed));
     }
 }

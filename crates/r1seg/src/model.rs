@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_llm::{
-    Decoder, DecoderInput, Generated, GenerationOptions, KvCache, RopeScaling, Sampling,
+    Decoder, DecoderInput, Generated, GenerationOptions, KvCache, Request, RopeScaling, Sampling,
+    Step,
 };
 use r1seg_mask_decoder::{MaskHead, PromptKinds, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
@@ -132,7 +133,7 @@ impl R1SegModel {
             };
             let used = found.iter().filter(|(name, _)| !config.keys.never_used(name));
             let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
-            let needed = memory::needed(&config, weights);
+            let needed = memory::needed(&config, weights, options.questions);
             if limit < needed {
                 return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
             }
@@ -276,47 +277,54 @@ impl R1SegModel {
         Ok(self.parts.vision.see(volume, probe)?)
     }
 
-    /// Answers one prompt about one view.
+    /// Answers prompts about one view, all at once, each with the time that reading the image took
+    /// for it.
     pub(crate) fn answer(
         &self,
         view: &View,
-        prompt: &Prompt,
+        prompts: &[Prompt],
         options: &AskOptions,
         keep_logits: bool,
-        on_token: &mut dyn FnMut(u32),
-    ) -> Result<(Generated, Duration), Error> {
-        let _span = tracing::info_span!("answer", prompt_tokens = prompt.ids().len()).entered();
-        let start = Instant::now();
-        let (mut cache, fed) = self.image_prefix(view, prompt)?;
-        let prefix = start.elapsed();
-        let rest = match prompt.tail() {
-            // A question of one token that the image overwrites: its last visual token is fed
-            // again, to predict from.
-            [] => {
-                let last = view.visual_tokens.dim(1)? - 1;
-                cache.truncate(fed - 1);
-                view.visual_tokens.narrow(1, last, 1)?
-            }
-            tail => self.parts.decoder.embed(tail)?,
-        };
-        let room = self.config.decoder.max_position_embeddings - prompt.ids().len();
-        let options = GenerationOptions {
-            max_new_tokens: options.max_new_tokens.min(room),
-            eos_token_ids: match options.forced_tokens {
-                // A benchmark's tokens are said to the last.
-                Some(_) => Vec::new(),
-                None => self.config.eos_token_ids.clone(),
-            },
-            sampling: options.sampling.clone(),
-            forced: options.forced_tokens.clone().unwrap_or_default(),
-            keep_logits,
-            cancel: Some(options.cancel.flag()),
-        };
-        let generated = self
-            .parts
-            .decoder
-            .generate(&rest, &mut cache, &options, &mut |step| on_token(step.id))?;
-        Ok((generated, prefix))
+        on_token: &mut dyn FnMut(usize, Step<'_>),
+    ) -> Result<Vec<(Generated, Duration)>, Error> {
+        let _span = tracing::info_span!("answer", prompts = prompts.len()).entered();
+        let limit = self.config.decoder.max_position_embeddings;
+        let mut begun = Vec::with_capacity(prompts.len());
+        let mut prefixes = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let start = Instant::now();
+            let (mut cache, fed) = self.image_prefix(view, prompt)?;
+            prefixes.push(start.elapsed());
+            let rest = match prompt.tail() {
+                // A question of one token that the image overwrites: its last visual token is fed
+                // again, to predict from.
+                [] => {
+                    let last = view.visual_tokens.dim(1)? - 1;
+                    cache.truncate(fed - 1);
+                    view.visual_tokens.narrow(1, last, 1)?
+                }
+                tail => self.parts.decoder.embed(tail)?,
+            };
+            let options = GenerationOptions {
+                max_new_tokens: options.max_new_tokens.min(limit - prompt.ids().len()),
+                eos_token_ids: match options.forced_tokens {
+                    // A benchmark's tokens are said to the last.
+                    Some(_) => Vec::new(),
+                    None => self.config.eos_token_ids.clone(),
+                },
+                sampling: options.sampling.clone(),
+                forced: options.forced_tokens.clone().unwrap_or_default(),
+                keep_logits,
+                cancel: Some(options.cancel.flag()),
+            };
+            begun.push((rest, cache, options));
+        }
+        let requests = begun
+            .iter_mut()
+            .map(|(prompt, cache, options)| Request { prompt, cache, options })
+            .collect();
+        let answers = self.parts.decoder.generate_many(requests, on_token)?;
+        Ok(answers.into_iter().zip(prefixes).collect())
     }
 
     /// A cache that holds `[E0, V..]`, computed once per view and longrope regime.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::volume::{Geometry, ReadOptions, Volume, read};
 use r1seg::{
-    AskOptions, CancelToken, DtypeChoice, EncodeOptions, Preprocess, R1SegModel, Recipe, Separator,
-    Timings,
+    Answer, AskOptions, CancelToken, DtypeChoice, EncodeOptions, EncodedVolume, Preprocess,
+    R1SegModel, Recipe, Separator, Timings,
 };
 use serde::Serialize;
 
@@ -49,7 +49,19 @@ struct Bench {
     second_answer_s: f64,
     /// Its time to the first token
     second_prefill_s: f64,
+    /// Several more questions on the same volume, one after the other and at once
+    several: Option<Several>,
     peak_rss_gib: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Several {
+    questions: usize,
+    one_by_one_s: f64,
+    at_once_s: f64,
+    /// Of these, what the masks took
+    one_by_one_masks_s: f64,
+    at_once_masks_s: f64,
 }
 
 pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
@@ -69,7 +81,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     }
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
-    let model = study::load(source, &args.model, &args.refine, 0)?;
+    let model = study::load(source, &args.model, &args.refine, args.questions.unwrap_or(1), 0)?;
     study::announce(&model, &name.id, args.model.device);
 
     let question = question(&model, args)?;
@@ -91,7 +103,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    let (mut reads, mut answers) = (Vec::new(), Vec::new());
+    let (mut reads, mut answers, mut several) = (Vec::new(), Vec::new(), Vec::new());
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
     for run in 0..args.runs {
         let mut start = Instant::now();
@@ -114,6 +126,9 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         generated_tokens = answer.token_ids.len();
         first.push(answer.timings);
         second.push(study.ask_with(&question, &ask, &mut |_| {})?.timings);
+        if let Some(n) = args.questions {
+            several.push(ask_several(&study, &vec![question.as_str(); n], &ask)?);
+        }
     }
     let stage = |of: &[Timings], f: fn(&Timings) -> Duration| {
         median(of.iter().map(|t| f(t).as_secs_f64()).collect()).unwrap_or_default()
@@ -149,6 +164,18 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         first_answer_s: median(answers).unwrap_or_default(),
         second_answer_s: stage(&second, |t| t.prefill + t.decode + t.mask + t.postprocess),
         second_prefill_s: stage(&second, |t| t.prefill),
+        several: args.questions.map(|questions| {
+            let figure = |f: fn(&[[f64; 2]; 2]) -> f64| {
+                median(several.iter().map(f).collect()).unwrap_or_default()
+            };
+            Several {
+                questions,
+                one_by_one_s: figure(|s| s[0][0]),
+                at_once_s: figure(|s| s[1][0]),
+                one_by_one_masks_s: figure(|s| s[0][1]),
+                at_once_masks_s: figure(|s| s[1][1]),
+            }
+        }),
         peak_rss_gib: peak_rss.map(|b| b as f64 / (1u64 << 30) as f64),
     };
     let text = match args.output {
@@ -157,6 +184,27 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Answered)
+}
+
+/// Seconds that questions take one after the other, and at once; and those of their masks alone.
+fn ask_several(
+    study: &EncodedVolume<'_>,
+    questions: &[&str],
+    ask: &AskOptions,
+) -> Result<[[f64; 2]; 2]> {
+    let masks = |answers: &[Answer]| {
+        answers.iter().map(|a| (a.timings.mask + a.timings.postprocess).as_secs_f64()).sum()
+    };
+    let start = Instant::now();
+    let answers = questions
+        .iter()
+        .map(|question| study.ask_with(question, ask, &mut |_| {}))
+        .collect::<Result<Vec<_>, _>>()?;
+    let one_by_one = [start.elapsed().as_secs_f64(), masks(&answers)];
+    drop(answers);
+    let start = Instant::now();
+    let answers = study.ask_many(questions, ask)?;
+    Ok([one_by_one, [start.elapsed().as_secs_f64(), masks(&answers)]])
 }
 
 fn median(mut of: Vec<f64>) -> Option<f64> {
@@ -188,6 +236,11 @@ fn markdown(b: &Bench) -> String {
         ("second question, first token".to_string(), s(b.second_prefill_s)),
         ("second question, whole answer".to_string(), s(b.second_answer_s)),
     ];
+    if let Some(several) = &b.several {
+        let n = several.questions;
+        rows.push((format!("{n} more questions, one by one"), s(several.one_by_one_s)));
+        rows.push((format!("{n} more questions, at once"), s(several.at_once_s)));
+    }
     if let Some(seconds) = b.read_s {
         rows.insert(1, ("read the volume".to_string(), s(seconds)));
     }

@@ -64,6 +64,13 @@ fn a_benchmark_times_every_stage() {
     let bench: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
     assert_eq!((&bench["model"], &bench["generated_tokens"]), (&"phi3".into(), &5.into()));
     assert!(bench["mask_s"].as_f64().unwrap() > 0.0, "{bench}");
+    assert!(bench["several"].is_null(), "{bench}");
+    let run = desk.run(["bench", "-m", model, "-o", "json", "--questions", "7"]);
+    let bench: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    assert_eq!(bench["several"]["questions"], 7);
+    for time in ["one_by_one_s", "at_once_s"] {
+        assert!(bench["several"][time].as_f64().unwrap() > 0.0, "{bench}");
+    }
     desk.is_empty_but_for(&[]);
 }
 

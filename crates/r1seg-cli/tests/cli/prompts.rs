@@ -56,6 +56,27 @@ fn several_prompts_are_answered_in_turn_each_with_its_number() {
 }
 
 #[test]
+fn answers_said_at_once_are_printed_in_the_order_of_their_prompts() {
+    // The first answer is the longest, and there are more than are answered at once.
+    let desk = Desk::new();
+    let [short, long] = questions();
+    let mut prompts = vec![long.as_str(), &short];
+    prompts.extend([&*short; 6]);
+    let said = |n: usize| if n == 0 { OTHER_ANSWER } else { ANSWER };
+    let expected: String =
+        (0..prompts.len()).map(|n| format!("[{}] {}\n", n + 1, said(n))).collect();
+    assert_eq!(ask(&desk, &prompts, "").succeeds().stdout, expected);
+    let report = desk.report();
+    for (n, prompt) in prompts.iter().enumerate() {
+        let answer = &report["answers"][n];
+        assert_eq!((&answer["prompt"], &answer["answer"]), (&json!(prompt), &json!(said(n))));
+        for time in ["prefill", "decode"] {
+            assert!(answer["timings_ms"][time].as_f64().unwrap() > 0.0, "{n} {time}");
+        }
+    }
+}
+
+#[test]
 fn a_prompt_gets_the_same_among_others_as_alone() {
     let [first, second] = questions();
     for options in ["", "--temperature 1 --seed 5 --max-new-tokens 8"] {
@@ -65,8 +86,16 @@ fn a_prompt_gets_the_same_among_others_as_alone() {
         for (n, prompt) in [&first, &second].into_iter().enumerate() {
             ask(&desk, &[prompt], &format!("{options} --force")).succeeds();
             let alone = desk.report();
-            for name in ["answer", "tokens", "seg_token", "finish_reason", "status"] {
+            for name in ["answer", "tokens", "finish_reason", "status"] {
                 assert_eq!(together["answers"][n][name], alone[name], "{options} {name}");
+            }
+            let [got, expected] = [&together["answers"][n], &alone].map(|a| &a["seg_token"]);
+            assert_eq!(got["positions"], expected["positions"], "{options}");
+            let [got, expected] = [got, expected].map(|seg| seg["logprobs"].as_array().unwrap());
+            for (got, expected) in got.iter().zip(expected) {
+                // f32 sums are taken in another order.
+                let gap = got.as_f64().unwrap() - expected.as_f64().unwrap();
+                assert!(gap.abs() < 1e-4, "{options} {gap}");
             }
         }
     }

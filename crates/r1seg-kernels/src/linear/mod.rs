@@ -21,16 +21,21 @@ use few::FewRows;
 use many::{ManyRows, PANELS};
 use pack::Activations;
 
-/// Up to this many rows the product is bound by reading the weights, and rounding the activations
-/// would save nothing.
-pub(crate) const FEW: usize = 6;
+/// Up to this many rows of activations, [`Matrix::forward`] reads every weight once and keeps all
+/// rows in registers. It is bound by reading the weights: one row takes about as long as all of
+/// them, and rounding the activations would save nothing. More rows go another way and may round
+/// ([`Matrix::rounds_activations`]).
+///
+/// Whoever has several independent rows to multiply, such as the next tokens of several answers,
+/// gives up to this many at a time.
+pub const FEW_ROWS: usize = 6;
 
 /// Below this many multiplications a task costs more to hand over than to do.
 const SERIAL: usize = 1 << 17;
 
 /// # Precision
 ///
-/// Sums are in f32 on every path. Up to 6 rows, activations are those given and weights those of
+/// Sums are in f32 on every path. Up to [`FEW_ROWS`] rows, activations are those given and weights those of
 /// [`widen_rows`](Matrix::widen_rows). More rows round as this table says (to nearest even) where
 /// the processor has AVX512-BF16, whose products count denormals as zero; elsewhere nothing is
 /// rounded, either.
@@ -45,7 +50,7 @@ const SERIAL: usize = 1 << 17;
 impl Matrix<'_> {
     /// Whether [`forward`](Self::forward) rounds the activations of `m` rows to bf16 here.
     pub fn rounds_activations(&self, m: usize) -> bool {
-        m > FEW && Path::of(self.weight_type(), Isa::detect(), false) == Path::Dot
+        m > FEW_ROWS && Path::of(self.weight_type(), Isa::detect(), false) == Path::Dot
     }
 
     /// `y = x Wᵀ + bias`, on rayon's current pool. Results do not depend on its size.
@@ -111,7 +116,7 @@ pub(crate) fn forward_on(
         return;
     }
     let job = Job { isa, exact, parts, n, k, x, m, bias, y: SharedMut::new(y) };
-    if m <= FEW { job.few_rows() } else { job.many_rows() }
+    if m <= FEW_ROWS { job.few_rows() } else { job.many_rows() }
 }
 
 /// One call of `forward`, its lengths checked.

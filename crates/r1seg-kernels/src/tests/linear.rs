@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use memmap2::MmapOptions;
 
 use super::Random;
-use crate::linear::{FEW, forward_on};
+use crate::linear::{FEW_ROWS, forward_on};
 use crate::{Isa, Matrix, WeightType, forward_stacked, reference};
 
 const TYPES: [WeightType; 6] = [
@@ -83,7 +83,7 @@ fn rounded_to_16_bits(x: &[f64]) -> impl Iterator<Item = f64> {
 
 fn rounds(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
     let plain = matches!(weight_type, WeightType::F32 | WeightType::F16);
-    isa == Isa::Avx512Bf16 && m > FEW && !exact && !plain
+    isa == Isa::Avx512Bf16 && m > FEW_ROWS && !exact && !plain
 }
 
 struct Case {
@@ -127,7 +127,7 @@ impl Case {
                 let given: Vec<f64> = self.x.iter().map(|&x| f64::from(x)).collect();
                 let x: Vec<f64> = if rounds(isa, kind, m, exact) {
                     given.iter().copied().map(rounded).collect()
-                } else if blocks && isa >= Isa::Avx512 && m <= FEW && !exact {
+                } else if blocks && isa >= Isa::Avx512 && m <= FEW_ROWS && !exact {
                     given.chunks(256).flat_map(rounded_to_16_bits).collect()
                 } else {
                     given.clone()
@@ -136,7 +136,7 @@ impl Case {
                 let error = self.error(&y, &x, &weights, first, biased);
                 let label = format!("{isa:?} {kind:?} exact={exact} {m}x{k}x{n}");
                 assert!(error < TOLERANCE, "{label}: {error:e}");
-                if m <= FEW {
+                if m <= FEW_ROWS {
                     let error = self.error(&y, &given, &weights, first, biased);
                     // Half of 1 in 32767 of a block's largest activation, some four times as large
                     // as the others, and some of it cancels.

@@ -160,7 +160,7 @@ impl CheckpointSource {
             load = first.note(config.dry_load(found, self));
             first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
             let used = |name: &str| !config.keys.never_used(name);
-            memory = memory_needs(found, &used, &|weights| memory::needed(config, weights));
+            memory = memory_needs(found, &used, &|weights| memory::needed(config, weights, 1));
         }
         if let (Some(config), Some(found)) = (&without_words, &found) {
             load = first.note(config.dry_load(found, self));

@@ -11,7 +11,7 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    MaskStatus, Mode,
+    MaskStatus, Mode, QUESTIONS_AT_ONCE,
 };
 
 use crate::args::InferArgs;
@@ -22,7 +22,7 @@ use crate::prompts;
 use crate::report::{self, Origin};
 use crate::results::{self, Finding, Outputs, Request, Results, number};
 use crate::study;
-use printer::{Printer, To};
+use printer::{InOrder, Printer, To};
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let request = Request {
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         source,
         &args.model,
         &args.refine,
+        prompts.len(),
         working_memory(args, &input, prompts.len()),
     )?;
     progress.clear();
@@ -187,62 +188,65 @@ fn check_box(prompts: &[String], options: &AskOptions, mode: Mode) -> Result<()>
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
 fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
-    // In windows: normalised intensities, sums of logits, their number and their mean, all f32. In
-    // one pass, only the model's own grid is made.
+    // In windows: normalised intensities, a mean of logits, and of each question that is asked at
+    // once their sums and their number, all f32. In one pass, only the model's own grid is made.
     let grids = match args.ask.mode {
         Mode::Resize => 0,
-        Mode::Sliding => 4,
+        Mode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
     };
     // A mask a prompt, one that joins them, and a layer of the segmentation for each at the worst.
     let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 1;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }
 
-/// Asks one question after the other, and prints the answers as they are said.
+/// Asks all questions, and prints the answers in their order as they are said.
 fn ask_all(
     study: &EncodedVolume<'_>,
     prompts: Vec<String>,
     options: &AskOptions,
     quiet: bool,
-    first_progress: Progress,
+    mut progress: Progress,
     printer: &mut Printer,
 ) -> Result<Vec<(String, Answer)>> {
     let of = prompts.len();
-    let mut first_progress = Some(first_progress);
-    let mut answers = Vec::with_capacity(of);
-    for (index, prompt) in prompts.into_iter().enumerate() {
-        // A cleared line does not come back.
-        let progress = first_progress.take().unwrap_or_else(|| Progress::new(quiet));
+    progress.stage(match of {
+        1 => "reading the question".to_string(),
+        _ => format!("reading {of} questions"),
+    });
+    let mut words = InOrder::new(of);
+    let questions: Vec<&str> = prompts.iter().map(String::as_str).collect();
+    let answers = study.ask_many_with(&questions, options, &mut |index, event| {
         let which = if of > 1 { format!(" {} of {of}", index + 1) } else { String::new() };
-        progress.stage(format!("reading question{which}"));
-        let mut begun = false;
-        let answer = study.ask_with(&prompt, options, &mut |event| match event {
-            Event::Text(text) => {
-                progress.clear();
-                if !std::mem::replace(&mut begun, true) {
-                    printer.begin(index);
-                }
-                printer.print(text);
-            }
+        let ready = match event {
+            Event::Text(text) => words.text(index, text),
+            Event::Said => words.said(index),
             Event::Window { index, of } => {
-                progress.stage(format!("question{which}: window {} of {of}", index + 1));
+                let window = format!("window {} of {of}", index + 1);
+                return progress.stage(match which.as_str() {
+                    "" => window,
+                    _ => format!("from question{which}: {window}"),
+                });
             }
-            Event::Mask => progress.stage("drawing the mask"),
-            _ => {}
-        })?;
-        progress.clear();
-        match study.mode() {
-            Mode::Sliding => printer.distinct(index, &answer),
-            Mode::Resize => {
-                if !begun {
-                    printer.begin(index);
-                }
-                printer.print("\n");
+            Event::Mask => {
+                // A cleared line does not come back.
+                progress.clear();
+                progress = Progress::new(quiet);
+                return progress.stage(format!("drawing the mask{which}"));
             }
+            _ => return,
+        };
+        if !ready.is_empty() && study.mode() == Mode::Resize {
+            progress.clear();
+            printer.print(&ready);
         }
-        answers.push((prompt, answer));
+    })?;
+    progress.clear();
+    if study.mode() == Mode::Sliding {
+        for (index, answer) in answers.iter().enumerate() {
+            printer.distinct(index, answer);
+        }
     }
-    Ok(answers)
+    Ok(prompts.into_iter().zip(answers).collect())
 }
 
 /// What a person should know about an answer, by its number from 0 where there are several.

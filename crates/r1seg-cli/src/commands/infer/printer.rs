@@ -30,13 +30,6 @@ impl Printer {
         Self { to, numbered: prompts > 1, state: Ok(()) }
     }
 
-    /// Begins the answer to a prompt, counted from 0.
-    pub(super) fn begin(&mut self, index: usize) {
-        if self.numbered {
-            self.print(&number(index));
-        }
-    }
-
     pub(super) fn print(&mut self, text: &str) {
         if self.to == To::Nowhere || self.state.is_err() {
             return;
@@ -54,12 +47,89 @@ impl Printer {
     pub(super) fn distinct(&mut self, index: usize, answer: &Answer) {
         for (text, count) in answer.distinct_answers() {
             let windows = if count == 1 { "window" } else { "windows" };
-            self.begin(index);
-            self.print(&format!("{text} ({count} {windows})\n"));
+            let number = if self.numbered { number(index) } else { String::new() };
+            self.print(&format!("{number}{text} ({count} {windows})\n"));
         }
     }
 
     pub(super) fn end(self) -> std::io::Result<()> {
         self.state
+    }
+}
+
+/// Answers that are said at the same time, in the order of their prompts: of those that are not
+/// complete the first is shown as it is said, and the others wait.
+pub(super) struct InOrder {
+    /// Words that wait, and whether they are the last.
+    waiting: Vec<(String, bool)>,
+    /// The prompt whose answer is shown, counted from 0.
+    shown: usize,
+    begun: bool,
+}
+
+impl InOrder {
+    pub(super) fn new(prompts: usize) -> Self {
+        Self { waiting: vec![(String::new(), false); prompts], shown: 0, begun: false }
+    }
+
+    /// Takes more of an answer, and returns what is to be printed now.
+    pub(super) fn text(&mut self, index: usize, text: &str) -> String {
+        if let Some((waiting, _)) = self.waiting.get_mut(index) {
+            waiting.push_str(text);
+        }
+        self.ready()
+    }
+
+    /// Takes that an answer is complete, and returns what is to be printed now.
+    pub(super) fn said(&mut self, index: usize) -> String {
+        if let Some((_, complete)) = self.waiting.get_mut(index) {
+            *complete = true;
+        }
+        self.ready()
+    }
+
+    fn ready(&mut self) -> String {
+        let (mut ready, numbered) = (String::new(), self.waiting.len() > 1);
+        while let Some((text, complete)) = self.waiting.get_mut(self.shown) {
+            if text.is_empty() && !*complete {
+                break;
+            }
+            if !std::mem::replace(&mut self.begun, true) && numbered {
+                ready.push_str(&number(self.shown));
+            }
+            ready.push_str(&std::mem::take(text));
+            if !*complete {
+                break;
+            }
+            ready.push('\n');
+            (self.shown, self.begun) = (self.shown + 1, false);
+        }
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_said_at_once_are_shown_one_after_the_other() {
+        let mut words = InOrder::new(3);
+        assert_eq!(words.text(1, "two"), "");
+        assert_eq!(words.text(0, "on"), "[1] on");
+        assert_eq!(words.said(1), "");
+        assert_eq!(words.text(2, "thr"), "");
+        assert_eq!(words.text(0, "e"), "e");
+        assert_eq!(words.said(0), "\n[2] two\n[3] thr");
+        assert_eq!(words.text(2, "ee"), "ee");
+        assert_eq!(words.said(2), "\n");
+    }
+
+    #[test]
+    fn one_answer_has_no_number_and_an_empty_one_has_a_line() {
+        let mut words = InOrder::new(1);
+        assert_eq!(words.text(0, "") + &words.text(0, "a") + &words.said(0), "a\n");
+        let mut words = InOrder::new(2);
+        assert_eq!(words.said(0) + &words.said(1), "[1] \n[2] \n");
     }
 }

@@ -1,0 +1,142 @@
+//! Questions in sliding mode: each window answers, and the masks are blended.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use r1seg_nn::NoProbe;
+use r1seg_tokenizer::Prompt;
+use r1seg_volume::sliding::Blend;
+use r1seg_volume::{Padding, Region, crop};
+
+use super::EncodedVolume;
+use super::asking::{Event, OnEvent, trace_mask};
+use crate::model::seeded;
+use crate::vision::View;
+use crate::{Answer, AskOptions, Error, FinishReason, Timings, WindowAnswer};
+
+/// A question's answers so far, in sliding mode.
+struct Windowed {
+    blend: Blend,
+    answers: Vec<WindowAnswer>,
+    found: bool,
+    timings: Timings,
+}
+
+impl EncodedVolume<'_> {
+    pub(super) fn ask_windows(
+        &self,
+        voxels: &[f32],
+        padding: &Padding,
+        windows: &[(Region, OnceLock<View>)],
+        prompts: &[Prompt],
+        options: &AskOptions,
+        on_event: &mut OnEvent<'_>,
+    ) -> Result<Vec<Answer>, Error> {
+        let begun = || Windowed {
+            blend: Blend::new(padding.shape),
+            answers: Vec::with_capacity(windows.len()),
+            found: false,
+            timings: Timings { preprocess: self.preprocess, ..Timings::default() },
+        };
+        let mut all: Vec<Windowed> = prompts.iter().map(|_| begun()).collect();
+        let no_seg = self.model.config().no_seg_logit;
+        for (index, (region, seen)) in windows.iter().enumerate() {
+            on_event(0, Event::Window { index, of: windows.len() });
+            let view = match seen.get() {
+                Some(view) => view,
+                None => {
+                    let voxels = crop(voxels, padding.shape, *region)?;
+                    let view = self.model.see(voxels, &mut NoProbe)?;
+                    if let Some(first) = all.first_mut() {
+                        first.timings.vit += view.vit;
+                        first.timings.projector += view.projector;
+                    }
+                    seen.get_or_init(|| view)
+                }
+            };
+            let options =
+                AskOptions { sampling: seeded(&options.sampling, index as u64), ..options.clone() };
+            // Texts of windows are not told: only all of them together are an answer.
+            let all_said = self.say(view, prompts, &options, false, &mut |_, _| {})?;
+            view.drop_prefix();
+            for (windowed, said) in all.iter_mut().zip(all_said) {
+                windowed.timings.prefill += said.prefix + said.generated.prefill;
+                windowed.timings.decode += said.generated.decode;
+                let start = Instant::now();
+                match self.logits(view, &said, &mut NoProbe)? {
+                    Some(logits) => {
+                        windowed.found = true;
+                        windowed.blend.add(*region, &logits)?;
+                    }
+                    None if options.abstain => {}
+                    None => {
+                        let veto = vec![no_seg; region.shape().iter().product()];
+                        windowed.blend.add(*region, &veto)?;
+                    }
+                }
+                windowed.timings.mask += start.elapsed();
+                windowed.answers.push(WindowAnswer {
+                    start: std::array::from_fn(|axis| {
+                        region.start[axis] as i64 - padding.inner.start[axis] as i64
+                    }),
+                    text: said.text,
+                    token_ids: said.generated.token_ids,
+                    finish_reason: said.generated.finish_reason,
+                    seg: said.seg,
+                });
+            }
+        }
+        let answers = prompts.iter().zip(all);
+        answers.map(|(prompt, windowed)| self.join(padding, prompt, windowed)).collect()
+    }
+
+    /// The answer that those of all windows make.
+    fn join(
+        &self,
+        padding: &Padding,
+        prompt: &Prompt,
+        windowed: Windowed,
+    ) -> Result<Answer, Error> {
+        let Windowed { blend, answers, found, mut timings } = windowed;
+        let no_seg = self.model.config().no_seg_logit;
+        let start = Instant::now();
+        let mut logits = padding.unpad(&blend.finish())?;
+        // Where every window abstained there is nothing to average.
+        logits.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = no_seg);
+        let shape = self.placement.shape();
+        let mut trace = self.trace.clone();
+        if let Some(trace) = &mut trace {
+            trace.insert_ids("input_ids", prompt.ids())?;
+            for (k, answer) in answers.iter().enumerate() {
+                trace.insert_ids(format!("window.{k}.output_ids"), &answer.token_ids)?;
+            }
+            trace_mask(trace, found.then_some(&logits), no_seg, shape)?;
+        }
+        let mask = if found { Some(self.mask(&logits, shape)?) } else { None };
+        timings.postprocess = start.elapsed();
+
+        let mut answer = Answer {
+            text: String::new(),
+            token_ids: Vec::new(),
+            prompt_tokens: prompt.ids().len(),
+            finish_reason: FinishReason::Stop,
+            seg: Vec::new(),
+            mask,
+            boxes: Vec::new(),
+            windows: answers,
+            timings,
+            trace,
+        };
+        let most_frequent = answer.distinct_answers().first().map(|(text, _)| text.to_string());
+        if let Some(window) =
+            answer.windows.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
+        {
+            answer.boxes = self.sight(Some(window.start)).boxes_in(&window.text);
+            answer.text = window.text;
+            answer.token_ids = window.token_ids;
+            answer.finish_reason = window.finish_reason;
+            answer.seg = window.seg;
+        }
+        Ok(answer)
+    }
+}

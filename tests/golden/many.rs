@@ -1,0 +1,153 @@
+//! Questions that are asked at once get what each gets alone.
+
+use r1seg::{
+    Answer, AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Error, Event, MaskStatus, Mode,
+    Preprocess, QUESTIONS_AT_ONCE, Recipe, Sampling, Separator,
+};
+
+use crate::case::{Expected, R1SEG_CASES, data, encode, load, volume};
+
+/// The recorded prompts of a case, twice, so that there are more than are answered at once.
+fn questions(case: &str) -> Vec<String> {
+    let prompt = |n: usize| {
+        let json = std::fs::read(data(&format!("{case}/golden/case{}.json", n % 5))).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        json["prompt"].as_str().unwrap().to_string()
+    };
+    let questions: Vec<String> = (0..10).map(prompt).collect();
+    assert!(questions.len() > QUESTIONS_AT_ONCE);
+    questions
+}
+
+fn options() -> AskOptions {
+    AskOptions::default().with_separator(Separator::None).with_max_new_tokens(24)
+}
+
+fn assert_same(got: &Answer, alone: &Answer, what: &str) {
+    assert_eq!(got.text, alone.text, "{what}");
+    assert_eq!(got.token_ids, alone.token_ids, "{what}");
+    assert_eq!(got.prompt_tokens, alone.prompt_tokens, "{what}");
+    assert_eq!(got.finish_reason, alone.finish_reason, "{what}");
+    assert_eq!(got.boxes.len(), alone.boxes.len(), "{what}");
+    let positions = |answer: &Answer| answer.seg.iter().map(|s| s.position).collect::<Vec<_>>();
+    assert_eq!(positions(got), positions(alone), "{what}");
+    for (got, alone) in got.seg.iter().zip(&alone.seg) {
+        // f32 sums are taken in another order.
+        assert!((got.logprob - alone.logprob).abs() < 1e-4, "{what}");
+    }
+    let data = |answer: &Answer| answer.mask.as_ref().map(|mask| mask.data().to_vec());
+    assert_eq!(data(got), data(alone), "{what}");
+    assert_eq!(got.windows.len(), alone.windows.len(), "{what}");
+    for (got, alone) in got.windows.iter().zip(&alone.windows) {
+        assert_eq!((got.start, &got.token_ids), (alone.start, &alone.token_ids), "{what}");
+    }
+}
+
+fn check(study: &EncodedVolume<'_>, questions: &[String], options: &AskOptions, what: &str) {
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let answers = study.ask_many(&questions, options).unwrap();
+    assert_eq!(answers.len(), questions.len());
+    for (n, (question, answer)) in questions.iter().zip(&answers).enumerate() {
+        let alone = study.ask_with(question, options, &mut |_| {}).unwrap();
+        assert_same(answer, &alone, &format!("{what} {n}"));
+    }
+}
+
+#[test]
+fn questions_asked_at_once_get_what_each_gets_alone() {
+    for case in R1SEG_CASES {
+        let model = load(case, DtypeChoice::F32);
+        let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
+        let questions = questions(case);
+        check(&study, &questions, &options(), case);
+        let found = study.ask(&Expected::read(&format!("{case}/golden/case0")).prompt).unwrap();
+        assert!(found.status() != MaskStatus::NotFound, "{case}: no mask was compared");
+    }
+}
+
+#[test]
+fn questions_asked_at_once_draw_as_each_does_alone() {
+    let model = load("phi3", DtypeChoice::F32);
+    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    for seed in [1, 2] {
+        let sampling = Sampling::Random { temperature: 3.0, top_k: 0, top_p: 1.0, seed };
+        let options = options().with_sampling(sampling);
+        check(&study, &questions("phi3"), &options, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn windows_read_by_several_questions_give_what_each_gets_alone() {
+    let model = load("phi3", DtypeChoice::F32);
+    let encode = EncodeOptions::default()
+        .with_preprocess(Preprocess::Recipe(Recipe::None))
+        .with_mode(Mode::Sliding);
+    let study = model.encode_with(&volume("phi3/golden/sliding.volume.npy"), &encode).unwrap();
+    let questions = [0, 2, 1].map(|n| Expected::read(&format!("phi3/golden/case{n}")).prompt);
+    check(&study, &questions, &options(), "sliding");
+    let sampling = Sampling::Random { temperature: 3.0, top_k: 0, top_p: 1.0, seed: 5 };
+    check(&study, &questions, &options().with_sampling(sampling), "sampled");
+}
+
+#[test]
+fn what_is_told_names_its_question() {
+    let model = load("phi3", DtypeChoice::F32);
+    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    let questions = questions("phi3");
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let mut texts = vec![String::new(); questions.len()];
+    let mut said = vec![0; questions.len()];
+    let mut masks = vec![0; questions.len()];
+    let answers = study
+        .ask_many_with(&questions, &options(), &mut |which, event| match event {
+            Event::Text(text) => {
+                assert_eq!(said[which], 0, "text behind the end");
+                texts[which].push_str(text);
+            }
+            Event::Said => said[which] += 1,
+            Event::Mask => masks[which] += 1,
+            _ => {}
+        })
+        .unwrap();
+    for (n, answer) in answers.iter().enumerate() {
+        assert_eq!((&texts[n], said[n]), (&answer.text, 1), "{n}");
+        assert_eq!(masks[n], usize::from(answer.mask.is_some()), "{n}");
+    }
+}
+
+#[test]
+fn a_question_that_cannot_be_asked_costs_nothing_and_a_cancelled_one_ends_all() {
+    let model = load("phi3", DtypeChoice::F32);
+    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    assert!(study.ask_many(&[], &options()).unwrap().is_empty());
+    let mut events = 0;
+    let refused = study.ask_many_with(&["The liver?", " "], &options(), &mut |_, _| events += 1);
+    assert!(matches!(refused, Err(Error::Tokenizer(_))), "{refused:?}");
+    assert_eq!(events, 0);
+    let stopped = options();
+    let cancel = stopped.cancel.clone();
+    let ended = study.ask_many_with(&["The liver?", "The spleen?"], &stopped, &mut |_, event| {
+        if matches!(event, Event::Token { index: 1 }) {
+            cancel.cancel();
+        }
+    });
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+}
+
+#[test]
+fn times_of_answers_add_up_to_the_time_that_was_spent() {
+    let model = load("phi3", DtypeChoice::F32);
+    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    let questions = questions("phi3");
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let start = std::time::Instant::now();
+    let answers = study.ask_many(&questions, &options()).unwrap();
+    let spent = start.elapsed();
+    let sum: std::time::Duration = answers
+        .iter()
+        .map(|answer| &answer.timings)
+        .map(|t| t.prefill + t.decode + t.mask + t.postprocess)
+        .sum();
+    assert!(sum <= spent, "{sum:?} of {spent:?}");
+    assert!(answers.iter().all(|answer| !answer.timings.prefill.is_zero()));
+}
