@@ -25,6 +25,12 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 
+/// Every operation of a model makes a new tensor of some 10 MB. The system's allocator gives each
+/// back to the kernel, which clears its pages for the next one; this one keeps them, and asks for
+/// large ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     exit::guard(|| match cli.command {
