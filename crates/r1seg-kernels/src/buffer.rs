@@ -58,6 +58,10 @@ impl SharedMut {
         Self(slice.as_mut_ptr())
     }
 
+    pub(crate) fn from_ptr(numbers: *mut f32) -> Self {
+        Self(numbers)
+    }
+
     pub(crate) fn get(self) -> *mut f32 {
         self.0
     }

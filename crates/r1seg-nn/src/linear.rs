@@ -170,8 +170,7 @@ impl CustomOp1 for Product {
         let x = crate::cpu::f32_slice(x, layout, self.name())?;
         let Stored { parts, bias, out_dim } = &*self.0;
         let parts = parts.iter().map(StoredMatrix::view).collect::<Result<Vec<_>>>()?;
-        let mut y = vec![0f32; m * out_dim];
-        r1seg_kernels::forward_stacked(&parts, x, m, bias.as_deref(), &mut y);
+        let y = r1seg_kernels::forward_stacked(&parts, x, m, bias.as_deref());
         Ok((CpuStorage::F32(y), Shape::from((m, *out_dim))))
     }
 }

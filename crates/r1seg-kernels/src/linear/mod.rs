@@ -77,22 +77,32 @@ impl Matrix<'_> {
     }
 }
 
-/// As [`Matrix::forward`], with the matrices on top of each other: row `i` of `y` is what the first
-/// gives for row `i` of `x`, then what the second gives, and so on. The matrices may differ in type.
+/// As [`Matrix::forward`], with the matrices on top of each other: row `i` of the result is what the
+/// first gives for row `i` of `x`, then what the second gives, and so on. The matrices may differ in
+/// type.
 ///
 /// # Shapes
-/// - `parts`: `[n_p, k]` each    - `x`: `[m, k]`    - `bias`: `[Σ n_p]`    - `y`: `[m, Σ n_p]`
+/// - `parts`: `[n_p, k]` each    - `x`: `[m, k]`    - `bias`: `[Σ n_p]`    - returns: `[m, Σ n_p]`
 ///
 /// # Panics
-/// When a slice has another length or the widths `k` differ.
+/// When a slice has another length, the widths `k` differ, or no memory could hold the result.
 pub fn forward_stacked(
     parts: &[Matrix<'_>],
     x: &[f32],
     m: usize,
     bias: Option<&[f32]>,
-    y: &mut [f32],
-) {
-    forward_on(Isa::detect(), false, parts, x, m, bias, y);
+) -> Vec<f32> {
+    let n: usize = parts.iter().map(Matrix::n).sum();
+    let len = m.saturating_mul(n);
+    // Clearing it first is a pass over memory on one thread.
+    let mut y = Vec::with_capacity(len);
+    // SAFETY: there is room for `len` numbers, all of which are written before any is read: columns
+    // and rows are split into tasks without a gap, and each of them starts from zero or its bias.
+    unsafe {
+        forward_to(Isa::detect(), false, parts, x, m, bias, SharedMut::from_ptr(y.as_mut_ptr()));
+        y.set_len(len);
+    }
+    y
 }
 
 /// `isa` must be one of this machine.
@@ -105,17 +115,34 @@ pub(crate) fn forward_on(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
+    let n: usize = parts.iter().map(Matrix::n).sum();
+    assert_eq!(Some(y.len()), m.checked_mul(n), "an output of [{m}, {n}]");
+    // SAFETY: `y` is as long as it has to be.
+    unsafe { forward_to(isa, exact, parts, x, m, bias, SharedMut::new(y)) }
+}
+
+/// # Safety
+/// `y` must have room for a row of all parts' columns for each of the `m` rows, and nothing else may
+/// access it. What it holds is not read.
+unsafe fn forward_to(
+    isa: Isa,
+    exact: bool,
+    parts: &[Matrix<'_>],
+    x: &[f32],
+    m: usize,
+    bias: Option<&[f32]>,
+    y: SharedMut,
+) {
     let k = parts.first().map_or(0, Matrix::k);
     let n: usize = parts.iter().map(Matrix::n).sum();
     assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
     assert!(parts.iter().all(|part| part.k() == k), "parts of one width out of {parts:?}");
     assert_eq!(Some(x.len()), m.checked_mul(k), "an input of [{m}, {k}]");
-    assert_eq!(Some(y.len()), m.checked_mul(n), "an output of [{m}, {n}]");
     assert!(bias.is_none_or(|bias| bias.len() == n), "a bias of [{n}]");
     if m == 0 || n == 0 {
         return;
     }
-    let job = Job { isa, exact, parts, n, k, x, m, bias, y: SharedMut::new(y) };
+    let job = Job { isa, exact, parts, n, k, x, m, bias, y };
     if m <= FEW_ROWS { job.few_rows() } else { job.many_rows() }
 }
 

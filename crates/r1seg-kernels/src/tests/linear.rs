@@ -232,7 +232,26 @@ fn a_product_over_nothing_is_its_bias() {
     }
     matrix.forward(&[], 0, None, &mut []);
     Matrix::new(&[], WeightType::Bf16, 0, 5).unwrap().forward(&[0.0; 10], 2, None, &mut []);
-    forward_stacked(&[], &[], 0, None, &mut []);
+    assert!(forward_stacked(&[], &[], 0, None).is_empty());
+}
+
+/// Results are not cleared before they are written.
+#[test]
+fn every_number_of_a_result_is_written() {
+    let random = &mut Random::new(5);
+    for (m, n) in [1, 4, 7, 40].into_iter().flat_map(|m| [1, 31, 33, 130, 1100].map(|n| (m, n))) {
+        for weight_type in TYPES {
+            let k = 300usize.next_multiple_of(weight_type.block_len());
+            let parts = [n, 17].map(|n| Weights::new(random, weight_type, n, k));
+            let parts = parts.each_ref().map(Weights::matrix);
+            let x = random.normals(m * k);
+            for isa in Isa::available() {
+                let mut y = vec![f32::NAN; m * (n + 17)];
+                forward_on(isa, false, &parts, &x, m, None, &mut y);
+                assert!(!y.iter().any(|y| y.is_nan()), "{isa:?} {weight_type:?} {m} {n}");
+            }
+        }
+    }
 }
 
 #[test]
