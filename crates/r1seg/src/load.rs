@@ -1,12 +1,14 @@
-//! Loading a model that has no language model: open, check memory, compare, and only then build.
+//! Loading a model: open, check memory, compare, and only then build. [`load`] does all of it for a
+//! model that has no language model.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
-use crate::checkpoint::{Found, LoadReport, ModelWeights, dry_load, type_name};
+use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
 use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 
 /// A model's parts, and how they were loaded.
@@ -49,26 +51,8 @@ pub(crate) fn load<P>(
     let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
     let stored = files.dominant_type().filter(|_| keep);
     let dtype = options.dtype.resolve(&device, Some(DType::F32));
-    if let Some(limit) = options.memory_limit.filter(|_| device.is_cpu()) {
-        let kept = |tensor: &Found| match keep {
-            true => tensor.bytes,
-            false => tensor.bytes_as(dtype.size_in_bytes() as u64),
-        };
-        let used = found.iter().filter(|(name, _)| !(plan.never_used)(name));
-        let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
-        let needed = (plan.needed)(weights);
-        if limit < needed {
-            return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
-        }
-    }
-    // Before a tensor is read: what is missing is not made up, in whatever size.
-    let build = |weights: &Weights| (plan.build)(weights).map(drop);
-    let report = dry_load(&build, plan.never_used, &found, source)?;
-    if !report.is_clean() {
-        let (path, report) = (source.path(), Box::new(report));
-        return Err(Error::Weights { path, report });
-    }
-    let weights = Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone());
+    let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
+    let (weights, report) = checked.weights(options.memory_limit, plan)?;
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
         activation: if device.is_cpu() { DType::F32 } else { dtype },
@@ -77,4 +61,51 @@ pub(crate) fn load<P>(
         report,
         time: start.elapsed(),
     })
+}
+
+/// The files of a checkpoint, to be compared with what a model asks for.
+pub(crate) struct Checked<'a> {
+    pub(crate) source: &'a CheckpointSource,
+    pub(crate) files: Arc<WeightFiles>,
+    pub(crate) found: &'a BTreeMap<String, Found>,
+    pub(crate) device: &'a Device,
+    /// Whether a CPU uses the weights in the dtypes in which they are stored.
+    pub(crate) keep: bool,
+    /// What they are converted to otherwise.
+    pub(crate) dtype: DType,
+}
+
+impl Checked<'_> {
+    /// The weights, if they are those that the model asks for and memory can hold them: `limit` is
+    /// in bytes, and counts on a CPU.
+    ///
+    /// # Errors
+    /// [`Error::NotEnoughMemory`], [`Error::Weights`] and [`Error::Config`], before a tensor is read.
+    pub(crate) fn weights<P>(
+        self,
+        limit: Option<u64>,
+        plan: &Plan<'_, P>,
+    ) -> Result<(Weights, LoadReport), Error> {
+        let Self { source, files, found, device, keep, dtype } = self;
+        if let Some(limit) = limit.filter(|_| device.is_cpu()) {
+            let kept = |tensor: &Found| match keep {
+                true => tensor.bytes,
+                false => tensor.bytes_as(dtype.size_in_bytes() as u64),
+            };
+            let used = found.iter().filter(|(name, _)| !(plan.never_used)(name));
+            let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
+            let needed = (plan.needed)(weights);
+            if limit < needed {
+                return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
+            }
+        }
+        // Before a tensor is read: what is missing is not made up, in whatever size.
+        let build = |weights: &Weights| (plan.build)(weights).map(drop);
+        let report = dry_load(&build, plan.never_used, found, source)?;
+        if !report.is_clean() {
+            let (path, report) = (source.path(), Box::new(report));
+            return Err(Error::Weights { path, report });
+        }
+        Ok((Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone()), report))
+    }
 }

@@ -20,8 +20,9 @@ use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{Found, LoadReport, ModelWeights, type_name};
+use crate::checkpoint::{LoadReport, type_name};
 use crate::config::MAX_NUM_CLICKS;
+use crate::load::{Checked, Plan};
 use crate::vision::{View, Vision};
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
@@ -98,21 +99,15 @@ impl R1SegModel {
         let source = &options.source;
         let mut config = ModelConfig::read(source)?;
         config.num_clicks = options.num_clicks.unwrap_or(config.num_clicks);
+        let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
         if config.num_clicks > MAX_NUM_CLICKS {
-            return Err(Error::InvalidOption {
-                what: "num_clicks",
-                message: format!("{} passes, expected 0 to {MAX_NUM_CLICKS}", config.num_clicks),
-            });
+            let passes = config.num_clicks;
+            return Err(wrong(format!("{passes} passes, expected 0 to {MAX_NUM_CLICKS}")));
         }
         source.check_manifest()?;
         if config.num_clicks > 0 && config.mask_head.prompts != PromptKinds::Masks {
-            return Err(Error::InvalidOption {
-                what: "num_clicks",
-                message: format!(
-                    "{} has nothing to refine masks with, expected 0",
-                    config.family.name()
-                ),
-            });
+            let name = config.family.name();
+            return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
         }
         let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
         let files = Arc::new(source.open_weights(options.mmap, config.decoder.head_dim)?);
@@ -126,25 +121,13 @@ impl R1SegModel {
         let dtype = options.dtype.resolve(&device, Some(DType::F32));
         let native = if device.is_cpu() { DType::F32 } else { dtype };
         let activation = options.compute.resolve(&device, Some(native));
-        if let Some(limit) = options.memory_limit.filter(|_| device.is_cpu()) {
-            let kept = |tensor: &Found| match keep {
-                true => tensor.bytes,
-                false => tensor.bytes_as(dtype.size_in_bytes() as u64),
-            };
-            let used = found.iter().filter(|(name, _)| !config.keys.never_used(name));
-            let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
-            let needed = memory::needed(&config, weights, options.questions);
-            if limit < needed {
-                return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
-            }
-        }
-        // Before a tensor is read: what is missing is not made up, in whatever size.
-        let report = config.dry_load(&found, source)?;
-        if !report.is_clean() {
-            let (path, report) = (source.path(), Box::new(report));
-            return Err(Error::Weights { path, report });
-        }
-        let weights = Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone());
+        let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
+        let plan = Plan {
+            build: &|weights| Parts::new(&config, weights, activation),
+            never_used: &|name| config.keys.never_used(name),
+            needed: &|weights| memory::needed(&config, weights, options.questions),
+        };
+        let (weights, report) = checked.weights(options.memory_limit, &plan)?;
         let parts = Parts::new(&config, &weights, activation)?;
         Ok(Self {
             config,
