@@ -1,90 +1,71 @@
-//! The register tile that every matrix product here is made of: `M` rows by two vectors.
+//! The register tile that every matrix product here is made of: `M` rows by one or two vectors.
 
 use crate::simd::Simd;
 
 /// Columns of a packed panel.
 pub(crate) const PANEL: usize = 32;
 
+/// The most rows of a tile, which one vector wide every instruction set has the registers for.
+pub(crate) const MAX_ROWS: usize = 12;
+
+/// Words of a cache line, which lie next to each other in the rows of [`Tile::a`].
+pub(crate) const LINE: usize = 16;
+
 /// Where a tile's sums start.
 #[derive(Clone, Copy)]
 pub(crate) enum Start {
     Zero,
-    /// [`PANEL`] numbers, the same for every row.
-    Bias(*const f32),
     /// The sums of an earlier stretch of the inner dimension, from the output.
     Output,
 }
 
-/// One step along the inner dimension.
+/// One step along the inner dimension, of one 32-bit word of either operand.
 ///
 /// # Safety
-/// As of [`Simd`]; `a` and `b` must be readable over the step, `b` two vectors wide.
+/// As of [`Simd`]; `a` must be readable in each of its `M` rows, at any alignment, and `b` must be
+/// `V` vectors wide.
 pub(crate) trait Product<S: Simd> {
-    /// Elements of the inner dimension that `a` holds per step.
-    const A_STEP: usize;
-
-    unsafe fn step<const M: usize>(
-        sums: &mut [[S::V; 2]; M],
+    unsafe fn step<const M: usize, const V: usize>(
+        sums: &mut [[S::V; V]; M],
         a: *const f32,
-        strides: (usize, usize),
+        row: usize,
         b: *const f32,
     );
+}
+
+/// `sum + a * b` of every row by every vector. `a` and `b` are read here, and not through a closure,
+/// which would not be compiled for the caller's instructions.
+macro_rules! step {
+    ($multiply_add:path) => {
+        #[inline(always)]
+        unsafe fn step<const M: usize, const V: usize>(
+            sums: &mut [[S::V; V]; M],
+            a: *const f32,
+            row: usize,
+            b: *const f32,
+        ) {
+            // SAFETY: the caller vouches for the instructions and for both pointers.
+            unsafe {
+                let mut vectors = [S::splat(0.0); V];
+                for (v, vector) in vectors.iter_mut().enumerate() {
+                    *vector = S::load(b.add(v * S::LANES));
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a = S::splat(a.add(i * row).read_unaligned());
+                    for (sum, b) in sums.iter_mut().zip(vectors) {
+                        *sum = $multiply_add(a, b, *sum);
+                    }
+                }
+            }
+        }
+    };
 }
 
 /// f32 by f32.
 pub(crate) struct F32;
 
 impl<S: Simd> Product<S> for F32 {
-    const A_STEP: usize = 1;
-
-    #[inline(always)]
-    unsafe fn step<const M: usize>(
-        sums: &mut [[S::V; 2]; M],
-        a: *const f32,
-        (row, _): (usize, usize),
-        b: *const f32,
-    ) {
-        // SAFETY: the caller vouches for the instructions and for both pointers.
-        unsafe {
-            let (b0, b1) = (S::load(b), S::load(b.add(S::LANES)));
-            for (i, [s0, s1]) in sums.iter_mut().enumerate() {
-                let a = S::splat(*a.add(i * row));
-                *s0 = S::fma(a, b0, *s0);
-                *s1 = S::fma(a, b1, *s1);
-            }
-        }
-    }
-}
-
-/// f32 by pairs of bf16, which are widened exactly in registers.
-pub(crate) struct WidenBf16;
-
-impl<S: Simd> Product<S> for WidenBf16 {
-    const A_STEP: usize = 2;
-
-    #[inline(always)]
-    unsafe fn step<const M: usize>(
-        sums: &mut [[S::V; 2]; M],
-        a: *const f32,
-        (row, next): (usize, usize),
-        b: *const f32,
-    ) {
-        // SAFETY: the caller vouches for the instructions and for both pointers.
-        unsafe {
-            let (b0, b1) = (S::low_bf16(b), S::low_bf16(b.add(S::LANES)));
-            for (i, [s0, s1]) in sums.iter_mut().enumerate() {
-                let a = S::splat(*a.add(i * row));
-                *s0 = S::fma(a, b0, *s0);
-                *s1 = S::fma(a, b1, *s1);
-            }
-            let (b0, b1) = (S::high_bf16(b), S::high_bf16(b.add(S::LANES)));
-            for (i, [s0, s1]) in sums.iter_mut().enumerate() {
-                let a = S::splat(*a.add(i * row + next));
-                *s0 = S::fma(a, b0, *s0);
-                *s1 = S::fma(a, b1, *s1);
-            }
-        }
-    }
+    step!(S::fma);
 }
 
 /// Pairs of bf16 by pairs of bf16, in one instruction.
@@ -92,34 +73,15 @@ impl<S: Simd> Product<S> for WidenBf16 {
 pub(crate) struct DotBf16;
 
 #[cfg(target_arch = "x86_64")]
-impl Product<crate::simd::Avx512> for DotBf16 {
-    const A_STEP: usize = 1;
-
-    #[inline(always)]
-    unsafe fn step<const M: usize>(
-        sums: &mut [[std::arch::x86_64::__m512; 2]; M],
-        a: *const f32,
-        (row, _): (usize, usize),
-        b: *const f32,
-    ) {
-        use crate::simd::{Avx512, dot_bf16};
-        // SAFETY: the caller vouches for the instructions and for both pointers.
-        unsafe {
-            let (b0, b1) = (Avx512::load(b), Avx512::load(b.add(Avx512::LANES)));
-            for (i, [s0, s1]) in sums.iter_mut().enumerate() {
-                let a = Avx512::splat(*a.add(i * row));
-                *s0 = dot_bf16(*s0, a, b0);
-                *s1 = dot_bf16(*s1, a, b1);
-            }
-        }
-    }
+impl<S: crate::simd::DotBf16> Product<S> for DotBf16 {
+    step!(S::dot_bf16);
 }
 
-/// The operands of a tile: `rows` by [`PANEL`] outputs over `steps` of the inner dimension.
+/// The operands of a tile: some rows by up to [`PANEL`] outputs over `steps` of the inner dimension.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub(crate) a: *const f32,
-    /// Distance in `a` from row to row, and from one inner element to the next.
+    /// Distance in `a` from row to row, and from one [`LINE`] of a row to the next.
     pub(crate) a_strides: (usize, usize),
     pub(crate) b: *const f32,
     /// Distance in `b` from step to step.
@@ -134,15 +96,15 @@ impl Tile {
     /// Computes `rows` (at most `S::ROWS`) by `columns` (at most [`PANEL`]) outputs.
     ///
     /// # Safety
-    /// As of [`Simd`]; `a`, `b` and `c` must reach over the tile (`b` over a whole panel,
-    /// `c` over `columns`), and nothing else may access that part of `c`.
+    /// As of [`Simd`]; `a`, `b` and `c` must reach over the tile (`b` over whole vectors, `c` over
+    /// `columns`), and nothing else may access that part of `c`.
     #[inline(always)]
     pub(crate) unsafe fn run<S: Simd, P: Product<S>>(self, rows: usize, columns: usize) {
-        if columns >= PANEL {
+        if columns.is_multiple_of(S::LANES) {
             // SAFETY: the caller's promise.
-            return unsafe { self.full::<S, P>(rows) };
+            return unsafe { self.vectors::<S, P>(rows, columns) };
         }
-        let mut local = [0f32; 12 * PANEL];
+        let mut local = [0f32; MAX_ROWS * PANEL];
         // SAFETY: `c` reaches over `columns` of each row; `local` holds `rows` whole rows.
         unsafe {
             if let Start::Output = self.start {
@@ -152,7 +114,8 @@ impl Tile {
                     std::ptr::copy_nonoverlapping(from, to, columns);
                 }
             }
-            Self { c: local.as_mut_ptr(), c_stride: PANEL, ..self }.full::<S, P>(rows);
+            let tile = Self { c: local.as_mut_ptr(), c_stride: PANEL, ..self };
+            tile.vectors::<S, P>(rows, columns.next_multiple_of(S::LANES));
             for i in 0..rows {
                 let (from, to) = (local.as_ptr().add(i * PANEL), self.c.add(i * self.c_stride));
                 std::ptr::copy_nonoverlapping(from, to, columns);
@@ -160,64 +123,99 @@ impl Tile {
         }
     }
 
+    /// As [`run`](Self::run), of whole vectors.
+    ///
+    /// # Safety
+    /// As of [`run`](Self::run).
     #[inline(always)]
-    unsafe fn full<S: Simd, P: Product<S>>(self, rows: usize) {
+    pub(crate) unsafe fn vectors<S: Simd, P: Product<S>>(self, rows: usize, columns: usize) {
         // The arms beyond `S::ROWS` vanish at compile time.
         // SAFETY: the caller's promise.
         unsafe {
             match rows {
-                1 => self.fixed::<S, P, 1>(),
-                2 => self.fixed::<S, P, 2>(),
-                3 => self.fixed::<S, P, 3>(),
-                4 => self.fixed::<S, P, 4>(),
-                5 if S::ROWS > 4 => self.fixed::<S, P, 5>(),
-                6 if S::ROWS > 4 => self.fixed::<S, P, 6>(),
-                7 if S::ROWS > 6 => self.fixed::<S, P, 7>(),
-                8 if S::ROWS > 6 => self.fixed::<S, P, 8>(),
-                9 if S::ROWS > 6 => self.fixed::<S, P, 9>(),
-                10 if S::ROWS > 6 => self.fixed::<S, P, 10>(),
-                11 if S::ROWS > 6 => self.fixed::<S, P, 11>(),
-                12 if S::ROWS > 6 => self.fixed::<S, P, 12>(),
+                1 => self.fixed::<S, P, 1>(columns),
+                2 => self.fixed::<S, P, 2>(columns),
+                3 => self.fixed::<S, P, 3>(columns),
+                4 => self.fixed::<S, P, 4>(columns),
+                5 if S::ROWS > 4 => self.fixed::<S, P, 5>(columns),
+                6 if S::ROWS > 4 => self.fixed::<S, P, 6>(columns),
+                7 if S::ROWS > 6 => self.fixed::<S, P, 7>(columns),
+                8 if S::ROWS > 6 => self.fixed::<S, P, 8>(columns),
+                9 if S::ROWS > 6 => self.fixed::<S, P, 9>(columns),
+                10 if S::ROWS > 6 => self.fixed::<S, P, 10>(columns),
+                11 if S::ROWS > 6 => self.fixed::<S, P, 11>(columns),
+                12 if S::ROWS > 6 => self.fixed::<S, P, 12>(columns),
                 _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
             }
         }
     }
 
+    /// Computes `rows` (at most [`MAX_ROWS`]) by one vector of outputs.
+    ///
+    /// # Safety
+    /// As of [`run`](Self::run).
     #[inline(always)]
-    unsafe fn fixed<S: Simd, P: Product<S>, const M: usize>(self) {
-        let mut first = 0;
-        while first < PANEL {
-            // SAFETY: the caller's pointers reach over the panel, of which this is a part.
-            unsafe {
-                let c = self.c.add(first);
-                let mut sums = [[S::splat(0.0); 2]; M];
-                match self.start {
-                    Start::Zero => {}
-                    Start::Bias(bias) => {
-                        let bias = bias.add(first);
-                        sums = [[S::load(bias), S::load(bias.add(S::LANES))]; M];
+    pub(crate) unsafe fn narrow<S: Simd, P: Product<S>>(self, rows: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows {
+                MAX_ROWS => self.at::<S, P, MAX_ROWS, 1>(0),
+                _ => {
+                    for i in 0..rows {
+                        let a = self.a.add(i * self.a_strides.0);
+                        let c = self.c.add(i * self.c_stride);
+                        Self { a, c, ..self }.at::<S, P, 1, 1>(0);
                     }
-                    Start::Output => {
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            let c = c.add(i * self.c_stride);
-                            *sums = [S::load(c), S::load(c.add(S::LANES))];
-                        }
-                    }
-                }
-                let (mut a, mut b) = (self.a, self.b.add(first));
-                for _ in 0..self.steps {
-                    P::step::<M>(&mut sums, a, self.a_strides, b);
-                    // Past the last step these may leave the operands, and are not read.
-                    a = a.wrapping_add(P::A_STEP * self.a_strides.1);
-                    b = b.wrapping_add(self.b_stride);
-                }
-                for (i, &[s0, s1]) in sums.iter().enumerate() {
-                    let c = c.add(i * self.c_stride);
-                    S::store(c, s0);
-                    S::store(c.add(S::LANES), s1);
                 }
             }
-            first += 2 * S::LANES;
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fixed<S: Simd, P: Product<S>, const M: usize>(self, columns: usize) {
+        let mut first = 0;
+        // SAFETY: the caller's pointers reach over the columns, of which these are parts.
+        unsafe {
+            while first + S::LANES < columns {
+                self.at::<S, P, M, 2>(first);
+                first += 2 * S::LANES;
+            }
+            if first < columns {
+                self.at::<S, P, M, 1>(first);
+            }
+        }
+    }
+
+    /// `M` rows by `V` vectors from column `first` on.
+    #[inline(always)]
+    unsafe fn at<S: Simd, P: Product<S>, const M: usize, const V: usize>(self, first: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let c = self.c.add(first);
+            let mut sums = [[S::splat(0.0); V]; M];
+            if let Start::Output = self.start {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::load(c.add(i * self.c_stride + v * S::LANES));
+                    }
+                }
+            }
+            let (row, line) = self.a_strides;
+            let mut b = self.b.add(first);
+            for at in 0..self.steps.div_ceil(LINE) {
+                let mut a = self.a.add(at * line);
+                for _ in 0..LINE.min(self.steps - at * LINE) {
+                    P::step::<M, V>(&mut sums, a, row, b);
+                    // Past the last step these may leave the operands, and are not read.
+                    a = a.wrapping_add(1);
+                    b = b.wrapping_add(self.b_stride);
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    S::store(c.add(i * self.c_stride + v * S::LANES), sum);
+                }
+            }
         }
     }
 }

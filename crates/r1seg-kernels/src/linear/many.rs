@@ -1,40 +1,54 @@
-//! Many rows: stretches of weights are brought into the order of the register tile, once for all
-//! rows of a task.
+//! Many rows: the lanes of a vector are rows of activations, and each word of the weights, read
+//! where it lies, is multiplied with all of them.
+
+use std::ops::Range;
 
 use super::{Job, Path, Task};
 use crate::simd::{self, Kernel, Simd};
-use crate::tile::{F32, PANEL, Product, Start, Tile, WidenBf16};
+use crate::tile::{F32, LINE, MAX_ROWS, PANEL, Product, Start, Tile};
 use crate::weights::{Matrix, WeightType, widen};
 
-/// Inner steps of a stretch. A panel's stretch is 64 KiB, and those of a task stay in the
-/// second-level cache. Blocks of quantised weights end with a stretch.
-const PASS: usize = 512;
+/// Words of the inner dimension that are multiplied at a time: those of a panel fill half the
+/// first-level cache.
+const PASS: usize = 256;
 
-/// Panels per task, which share one read of the activations.
-pub(super) const PANELS: usize = 4;
+/// Words of weights that are brought together at a time, in the second-level cache.
+const STAGED: usize = 64 << 10;
 
-/// Words of a panel's stretch.
-const STRETCH: usize = PASS * PANEL;
+/// Up to this many panels of activations, weights are read where they lie if they can be.
+const IN_PLACE: usize = 2;
 
-/// Rows that are staged at a time: the lanes of the widest vector.
-const STAGED: usize = 16;
+/// Weight rows per task, which share one read of the activations: whole tiles of every height.
+pub(super) const ROWS: usize = 96;
 
-/// Some panels of a part by some blocks of rows.
+/// Panels of activations per task, which share one read of the weights.
+pub(super) const PANELS: usize = 16;
+
+/// Lanes of the widest vector.
+const WIDEST: usize = 16;
+
+/// Some weight rows of a part by some panels of activations.
 pub(super) struct ManyRows<'a> {
     pub(super) job: &'a Job<'a>,
     pub(super) part: &'a Matrix<'a>,
     pub(super) path: Path,
     /// Packed for this path.
     pub(super) x: &'a [f32],
-    pub(super) tile_rows: usize,
     pub(super) task: &'a Task,
-    /// Stretches of the panels, staged rows, and a row in f32.
     pub(super) scratch: &'a mut [f32],
 }
 
 impl ManyRows<'_> {
-    pub(super) fn scratch_words(panels: usize) -> usize {
-        panels * STRETCH + STAGED * PASS + 2 * PASS
+    /// Sums of the task, staged weights, and a row of them in f32.
+    pub(super) fn scratch_words(task: &Task, path: Path, k: usize) -> usize {
+        let rows = task.rows.len().next_multiple_of(WIDEST);
+        let words = path.words(k);
+        rows * task.panels.len() * PANEL + Self::staged_rows(words) * words + k
+    }
+
+    /// Rows of so many words that are staged at a time, in whole tiles.
+    fn staged_rows(words: usize) -> usize {
+        (STAGED / words.max(1) / MAX_ROWS).clamp(1, ROWS / MAX_ROWS) * MAX_ROWS
     }
 
     /// # Safety
@@ -53,173 +67,202 @@ impl ManyRows<'_> {
             // SAFETY: this path is chosen with AVX512-BF16 alone.
             return unsafe { dot(self) };
         }
-        let isa = self.job.isa;
         // SAFETY: the caller's promise.
-        unsafe {
-            match self.path {
-                Path::F32 => simd::run(isa, ByF32(self)),
-                Path::Widen | Path::Dot => simd::run(isa, ByBf16(self)),
-            }
-        }
+        unsafe { simd::run(self.job.isa, ByF32(self)) }
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd, P: Product<S>>(self) {
-        let &Job { n, k, m, bias, y, .. } = self.job;
-        let Self { part, path, x, tile_rows, task, scratch, .. } = self;
-        let (steps, words) = match path {
-            Path::F32 => (k, k.next_multiple_of(2)),
-            Path::Widen => (k.div_ceil(2), k.next_multiple_of(2)),
-            Path::Dot => (k.div_ceil(2), k.div_ceil(2)),
-        };
-        let (stretches, staging) = scratch.split_at_mut(task.panels.len() * STRETCH);
-        // A product over nothing still writes its bias.
-        for first in (0..steps.max(1)).step_by(PASS) {
-            let count = PASS.min(steps - first);
-            for (panel, stretch) in task.panels.clone().zip(stretches.chunks_exact_mut(STRETCH)) {
-                // Behind the last panel follows the first one's next stretch, and in the end the
-                // next task, which most often is this thread's.
-                let next = match panel + 1 {
-                    next if next < task.panels.end => (next, first),
-                    _ if first + count < steps => (task.panels.start, first + count),
-                    next => (next, 0),
-                };
-                let fill = Fill { part, path, panel, first, count, next };
-                // SAFETY: the caller's promise.
-                unsafe { fill.run::<S>(stretch, staging) }
-            }
-            for block in task.blocks.clone() {
-                let rows = tile_rows.min(m - block * tile_rows);
-                for (panel, stretch) in task.panels.clone().zip(stretches.chunks_exact(STRETCH)) {
-                    let columns = PANEL.min(part.n() - panel * PANEL);
-                    let column = task.column + panel * PANEL;
-                    let mut edge = [0f32; PANEL];
-                    let start = match bias {
-                        _ if first > 0 => Start::Output,
-                        None => Start::Zero,
-                        Some(bias) => {
-                            edge[..columns].copy_from_slice(&bias[column..][..columns]);
-                            Start::Bias(edge.as_ptr())
-                        }
-                    };
-                    let x = &x[block * tile_rows * words + first * P::A_STEP * rows..];
-                    // SAFETY: the tile's rows and columns lie inside `y`, which has m * n
-                    // elements; blocks and stretches reach over `count` by construction.
+    unsafe fn multiply<S: Simd, P: Product<S> + Product<S::Narrow>>(mut self) {
+        let Task { rows, panels, .. } = self.task;
+        let words = self.path.words(self.job.k);
+        let stride = panels.len() * PANEL;
+        let (sums, staging) = std::mem::take(&mut self.scratch)
+            .split_at_mut(rows.len().next_multiple_of(WIDEST) * stride);
+        let height = Self::staged_rows(words);
+        for top in (0..rows.len()).step_by(height) {
+            let block = rows.start + top..rows.end.min(rows.start + top + height);
+            match self.in_place(block.clone()) {
+                Some(weights) => {
+                    let row = self.part.row_bytes() / 4;
+                    // SAFETY: the caller's promise, and these are the rows.
+                    unsafe { self.block::<S, P>(block, weights, (row, LINE), MAX_ROWS * row, sums) }
+                }
+                None => {
+                    let (staging, wide) = staging.split_at_mut(height * words);
+                    // SAFETY: the caller's promise, and these are the rows.
                     unsafe {
-                        let tile = Tile {
-                            a: x.as_ptr(),
-                            a_strides: (1, rows),
-                            b: stretch.as_ptr(),
-                            b_stride: PANEL,
-                            steps: count,
-                            c: y.get().add(block * tile_rows * n + column),
-                            c_stride: n,
-                            start,
-                        };
-                        tile.run::<S, P>(rows, columns);
+                        self.stage::<S>(block.clone(), staging, wide);
+                        let strides = (LINE, MAX_ROWS * LINE);
+                        let weights = staging.as_ptr();
+                        self.block::<S, P>(block, weights, strides, MAX_ROWS * words, sums);
                     }
                 }
             }
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.write::<S>(sums) }
     }
-}
 
-/// Steps `first..first + count` of a panel, which are words of one f32 or of two bf16.
-struct Fill<'a> {
-    part: &'a Matrix<'a>,
-    path: Path,
-    panel: usize,
-    first: usize,
-    count: usize,
-    /// Panel and first step of the stretch that is filled next.
-    next: (usize, usize),
-}
-
-impl Fill<'_> {
+    /// The sums of some rows, of which the first is at `weights` and every [`MAX_ROWS`] more are
+    /// `next` words further.
+    ///
     /// # Shapes
-    /// - `stretch`: `[PASS, PANEL]`    - `staging`: `[STAGED, PASS]` and two more rows
+    /// - `sums`: `[rows, panels, PANEL]` of the task
     #[inline(always)]
-    unsafe fn run<S: Simd>(self, stretch: &mut [f32], staging: &mut [f32]) {
-        let Self { part, path, panel, first, count, next } = self;
-        let (row_bytes, top) = (part.row_bytes(), panel * PANEL);
-        let rows = PANEL.min(part.n() - top);
-        // Words that can be taken from where they are.
-        let in_place = match (path, part.weight_type()) {
-            _ if rows < PANEL => 0,
-            (Path::F32, WeightType::F32) => count,
-            (_, WeightType::Bf16) => count.min(part.k() / 2 - first),
-            _ => 0,
-        };
-        let in_place = in_place / S::LANES * S::LANES;
-        let staged = (count - in_place).next_multiple_of(S::LANES);
-        let (staging, row) = staging.split_at_mut(STAGED * PASS);
-        for group in (0..PANEL).step_by(S::LANES) {
-            let to = stretch[group..].as_mut_ptr();
-            // SAFETY: whole blocks of words lie inside the rows or the staging area, and inside
-            // the stretch, which is a multiple of every number of lanes long.
-            unsafe {
-                let weights = part.bytes().as_ptr();
-                let from = weights.add((top + group) * row_bytes + first * 4);
-                let next = weights.wrapping_add((next.0 * PANEL + group) * row_bytes + next.1 * 4);
-                for s in (0..in_place).step_by(S::LANES) {
-                    for i in 0..S::LANES {
-                        S::prefetch(next.wrapping_add(i * row_bytes + s * 4));
+    unsafe fn block<S: Simd, P: Product<S> + Product<S::Narrow>>(
+        &self,
+        rows: Range<usize>,
+        weights: *const f32,
+        strides: (usize, usize),
+        next: usize,
+        sums: &mut [f32],
+    ) {
+        let &Job { k, m, .. } = self.job;
+        let Task { panels, rows: all, .. } = self.task;
+        let (steps, words) = (self.path.steps(k), self.path.words(k));
+        let stride = panels.len() * PANEL;
+        // The rows behind these, of which each pass fetches a share into the second-level cache.
+        let bytes = self.part.bytes();
+        let ahead = &bytes[rows.end * self.part.row_bytes()..];
+        let ahead = &ahead[..ahead.len().min(rows.len() * self.part.row_bytes())];
+        let share = ahead.len().div_ceil(panels.len() * steps.div_ceil(PASS).max(1)).max(1);
+        let mut shares = ahead.chunks(share);
+        for panel in panels.clone() {
+            let columns = PANEL.min(m - panel * PANEL);
+            let narrow = columns <= S::Narrow::LANES;
+            let height = if narrow { MAX_ROWS } else { S::ROWS };
+            // A product over nothing is zero, too.
+            for first in (0..steps.max(1)).step_by(PASS) {
+                let x = &self.x[(panel * words + first) * PANEL..];
+                for line in shares.next().unwrap_or_default().chunks(64) {
+                    // SAFETY: the caller's promise.
+                    unsafe { S::prefetch(line.as_ptr()) }
+                }
+                for i in (0..rows.len()).step_by(height) {
+                    let sum = (rows.start - all.start + i) * stride;
+                    let sum = &mut sums[sum + (panel - panels.start) * PANEL..];
+                    let at = i / MAX_ROWS * next + i % MAX_ROWS * strides.0;
+                    let tile = Tile {
+                        a: weights.wrapping_add(at + first / LINE * strides.1),
+                        a_strides: strides,
+                        b: x.as_ptr(),
+                        b_stride: PANEL,
+                        steps: PASS.min(steps - first),
+                        c: sum.as_mut_ptr(),
+                        c_stride: stride,
+                        start: if first == 0 { Start::Zero } else { Start::Output },
+                    };
+                    let height = height.min(rows.len() - i);
+                    // SAFETY: the weights have these rows, the packed activations whole panels, and
+                    // the sums both.
+                    unsafe {
+                        if narrow {
+                            tile.narrow::<S::Narrow, P>(height);
+                        } else {
+                            tile.vectors::<S, P>(height, columns.next_multiple_of(S::LANES));
+                        }
                     }
-                    S::transpose(from.add(s * 4), row_bytes, to.add(s * PANEL), PANEL);
-                }
-                if staged == 0 {
-                    continue;
-                }
-                for (i, words) in staging.chunks_exact_mut(PASS).take(S::LANES).enumerate() {
-                    let words = &mut words[..staged];
-                    if group + i < rows {
-                        self.stage::<S>(top + group + i, in_place, words, row);
-                    } else {
-                        words.fill(0.0);
-                    }
-                }
-                for s in (0..staged).step_by(S::LANES) {
-                    let from = staging.as_ptr().add(s).cast();
-                    S::transpose(from, PASS * 4, to.add((in_place + s) * PANEL), PANEL);
                 }
             }
         }
     }
 
-    /// Words of a row from `skipped` on, with zeros behind its end.
+    /// Where some rows lie as words for this path, at any alignment, if they should be read there.
+    fn in_place(&self, rows: Range<usize>) -> Option<*const f32> {
+        let row_bytes = self.part.row_bytes();
+        let as_words = match (self.path, self.part.weight_type()) {
+            (Path::F32, WeightType::F32) => true,
+            (Path::Dot, WeightType::Bf16) => row_bytes.is_multiple_of(4),
+            _ => false,
+        };
+        let once = self.job.m <= IN_PLACE * PANEL;
+        (as_words && once).then(|| self.part.bytes()[rows.start * row_bytes..].as_ptr().cast())
+    }
+
+    /// Brings rows together, so that a tile reads one stream of weights.
+    ///
+    /// # Shapes
+    /// - `staging`: `[rows / MAX_ROWS][words / LINE][MAX_ROWS][LINE]`    - `wide`: `[k]`
     #[inline(always)]
-    unsafe fn stage<S: Simd>(
-        &self,
-        row: usize,
-        skipped: usize,
-        words: &mut [f32],
-        wide: &mut [f32],
-    ) {
-        let &Self { part, path, first, .. } = self;
-        let weight_type = part.weight_type();
-        let per_word = if path == Path::F32 { 1 } else { 2 };
-        let start = (first + skipped) * per_word;
-        let count = (words.len() * per_word).min(part.k() - start);
-        let offset = start / weight_type.block_len() * weight_type.block_bytes();
-        let from = part.bytes()[row * part.row_bytes()..][offset..].as_ptr();
-        // SAFETY: `count` weights of the row follow, in whole blocks: a stretch that starts inside
-        // a row of blocks starts with one, and the row ends with one.
-        unsafe {
-            match (path, weight_type) {
-                (Path::F32, _) => {
-                    widen::<S>(weight_type, from, &mut words[..count]);
-                    words[count..].fill(0.0);
+    unsafe fn stage<S: Simd>(&self, rows: Range<usize>, staging: &mut [f32], wide: &mut [f32]) {
+        let &Self { part, path, .. } = self;
+        let (weight_type, k, row_bytes) = (part.weight_type(), part.k(), part.row_bytes());
+        let words = path.words(k);
+        for (i, row) in rows.enumerate() {
+            let stored = &part.bytes()[row * row_bytes..][..row_bytes];
+            let wide = &mut wide[..k];
+            // SAFETY: a row is `k` weights. Blocks are whole vectors, and what is rounded is shorter
+            // than what it replaces.
+            let bytes = unsafe {
+                match (path, weight_type) {
+                    (Path::F32, WeightType::F32) | (Path::Dot, WeightType::Bf16) => stored,
+                    (Path::F32, _) => {
+                        widen::<S>(weight_type, stored.as_ptr(), wide);
+                        std::slice::from_raw_parts(wide.as_ptr().cast(), 4 * k)
+                    }
+                    (Path::Dot, _) => {
+                        widen::<S>(weight_type, stored.as_ptr(), wide);
+                        let numbers = wide.as_mut_ptr();
+                        for i in (0..k).step_by(S::LANES) {
+                            let rounded = numbers.cast::<u8>().add(2 * i);
+                            S::store_bf16(rounded, S::load(numbers.add(i)));
+                        }
+                        std::slice::from_raw_parts(numbers.cast(), 2 * k)
+                    }
                 }
-                (_, WeightType::Bf16) => {
-                    words.fill(0.0);
-                    std::ptr::copy_nonoverlapping(from, words.as_mut_ptr().cast(), 2 * count);
+            };
+            let at = i / MAX_ROWS * MAX_ROWS * words + i % MAX_ROWS * LINE;
+            let lines = staging[at..].chunks_mut(MAX_ROWS * LINE);
+            for (line, bytes) in lines.zip(bytes.chunks(4 * LINE)) {
+                let line = line.as_mut_ptr().cast::<u8>();
+                // SAFETY: a line is as long as this; zeros fill up the last word.
+                unsafe {
+                    if let Ok(whole) = <&[u8; 4 * LINE]>::try_from(bytes) {
+                        line.cast::<[u8; 4 * LINE]>().write_unaligned(*whole);
+                    } else {
+                        line.write_bytes(0, 4 * LINE);
+                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), line, bytes.len());
+                    }
                 }
-                _ => {
-                    widen::<S>(weight_type, from, &mut wide[..count]);
-                    wide[count..].fill(0.0);
-                    for i in (0..2 * words.len()).step_by(S::LANES) {
-                        let to = words.as_mut_ptr().cast::<u8>().add(2 * i);
-                        S::store_bf16(to, S::load(wide.as_ptr().add(i)));
+            }
+        }
+    }
+
+    /// Turns the sums back into rows of activations, and adds the bias.
+    ///
+    /// # Shapes
+    /// - `sums`: `[rows, panels, PANEL]`
+    #[inline(always)]
+    unsafe fn write<S: Simd>(&self, sums: &[f32]) {
+        let &Job { n, m, bias, y, .. } = self.job;
+        let Task { rows, panels, column, .. } = self.task;
+        let (stride, top) = (panels.len() * PANEL, panels.start * PANEL);
+        let height = m.min(panels.end * PANEL) - top;
+        for first in (0..rows.len()).step_by(S::LANES) {
+            let width = S::LANES.min(rows.len() - first);
+            let column = column + rows.start + first;
+            let mut offsets = [0f32; WIDEST];
+            if let Some(bias) = bias {
+                offsets[..width].copy_from_slice(&bias[column..][..width]);
+            }
+            for from in (0..height).step_by(S::LANES) {
+                let mut block = [0f32; WIDEST * WIDEST];
+                // SAFETY: sums reach over whole vectors in both directions, the output over `width`
+                // columns of each row below `m`, and the local arrays over a vector.
+                unsafe {
+                    let sums = sums[first * stride + from..].as_ptr();
+                    S::transpose(sums.cast(), stride * 4, block.as_mut_ptr(), S::LANES);
+                    let offsets = S::load(offsets.as_ptr());
+                    for i in 0..S::LANES.min(height - from) {
+                        let row = block.as_mut_ptr().add(i * S::LANES);
+                        let y = y.get().add((top + from + i) * n + column);
+                        let sums = S::add(S::load(row), offsets);
+                        if width == S::LANES {
+                            S::store(y, sums);
+                        } else {
+                            S::store(row, sums);
+                            std::ptr::copy_nonoverlapping(row, y, width);
+                        }
                     }
                 }
             }
@@ -234,15 +277,5 @@ impl Kernel for ByF32<'_> {
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the caller's promise.
         unsafe { self.0.multiply::<S, F32>() }
-    }
-}
-
-struct ByBf16<'a>(ManyRows<'a>);
-
-impl Kernel for ByBf16<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.multiply::<S, WidenBf16>() }
     }
 }

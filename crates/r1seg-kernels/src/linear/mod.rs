@@ -1,8 +1,8 @@
 //! `y = x Wᵀ + b` over weights where they lie.
 //!
 //! - A few rows ([`few`]) read every weight once, in the order of the file.
-//! - More rows ([`many`]) bring a stretch of 32 weight rows at a time into the order of the register
-//!   tile, in the second-level cache, and use it for all rows.
+//! - More rows ([`many`]) are laid side by side in the lanes of vectors, and every weight is
+//!   multiplied with all of them.
 
 mod few;
 mod many;
@@ -13,13 +13,11 @@ use rayon::prelude::*;
 
 use crate::buffer::{SharedMut, with_scratch};
 use crate::isa::Isa;
-use crate::simd;
-use crate::tile::PANEL;
+use crate::tile::{MAX_ROWS, PANEL};
 use crate::weights::{Matrix, WeightType};
 
 use few::FewRows;
-use many::{ManyRows, PANELS};
-use pack::Activations;
+use many::{ManyRows, PANELS, ROWS};
 
 /// Up to this many rows of activations, [`Matrix::forward`] reads every weight once and keeps all
 /// rows in registers. It is bound by reading the weights: one row takes about as long as all of
@@ -229,30 +227,28 @@ impl Job<'_> {
     fn many_rows(&self) {
         let &Self { x, m, k, isa, .. } = self;
         let path = |part: &Matrix<'_>| Path::of(part.weight_type(), isa, self.exact);
-        let words = |activations: Activations, needed: bool| {
-            if needed { m * activations.words(k) } else { 0 }
-        };
         // The parts may differ in what they multiply with.
-        let (wide, narrow) = (Activations::F32, Activations::Bf16);
-        let wide_words = words(wide, self.parts.iter().any(|part| path(part) != Path::Dot));
-        let narrow_words = words(narrow, self.parts.iter().any(|part| path(part) == Path::Dot));
-        let tile_rows = simd::tile_rows(isa);
-        with_scratch(wide_words + narrow_words, |packed| {
-            let (in_wide, in_narrow) = packed.split_at_mut(wide_words);
-            for (activations, packed) in [(wide, &mut *in_wide), (narrow, &mut *in_narrow)] {
+        let words = |wanted: Path| {
+            let needed = self.parts.iter().any(|part| path(part) == wanted);
+            if needed { pack::words(wanted, m, k) } else { 0 }
+        };
+        let (wide, narrow) = (words(Path::F32), words(Path::Dot));
+        with_scratch(wide + narrow, |packed| {
+            let (wide, narrow) = packed.split_at_mut(wide);
+            for (path, packed) in [(Path::F32, &mut *wide), (Path::Dot, &mut *narrow)] {
                 if !packed.is_empty() {
-                    activations.pack(x, m, k, tile_rows, packed);
+                    pack::pack(isa, path, x, m, k, packed);
                 }
             }
-            let tasks = self.split(tile_rows);
+            let tasks = self.split();
             let run = |task: &Task| {
                 let part = &self.parts[task.part];
                 let path = path(part);
-                let x = if path == Path::Dot { &*in_narrow } else { &*in_wide };
-                with_scratch(ManyRows::scratch_words(task.panels.len()), |scratch| {
-                    let kernel = ManyRows { job: self, part, path, x, tile_rows, task, scratch };
-                    // SAFETY: `forward_on` has checked the lengths and that the machine has this
-                    // instruction set; tasks are different panels or blocks of `y`.
+                let x = if path == Path::Dot { &*narrow } else { &*wide };
+                with_scratch(ManyRows::scratch_words(task, path, k), |scratch| {
+                    let kernel = ManyRows { job: self, part, path, x, task, scratch };
+                    // SAFETY: `forward_to` has checked the lengths and that the machine has this
+                    // instruction set; tasks are different rows or columns of `y`.
                     unsafe { kernel.run() }
                 });
             };
@@ -260,25 +256,23 @@ impl Job<'_> {
         });
     }
 
-    /// Tasks of some panels of a part by some blocks of rows. Columns are split first, since every
-    /// task fills its panels.
-    fn split(&self, tile_rows: usize) -> Vec<Task> {
-        let blocks = self.m.div_ceil(tile_rows);
-        let panels: usize = self.parts.iter().map(|part| part.n().div_ceil(PANEL)).sum();
+    /// Tasks of some weight rows of a part by some panels of activations. Weights are split first:
+    /// tasks that share them read or widen them once each.
+    fn split(&self) -> Vec<Task> {
         let wanted = self.tasks();
-        let width = PANELS.min(panels.div_ceil(wanted)).max(PANELS.min(panels) / 2).max(1);
-        let height = blocks.div_ceil(wanted.div_ceil(panels.div_ceil(width)));
+        let panels = self.m.div_ceil(PANEL);
+        let height = self.n.div_ceil(wanted).next_multiple_of(MAX_ROWS).min(ROWS);
+        let width = panels.div_ceil(wanted.div_ceil(self.n.div_ceil(height))).min(PANELS);
         let mut tasks = Vec::new();
         let mut column = 0;
         for (index, part) in self.parts.iter().enumerate() {
-            let panels = part.n().div_ceil(PANEL);
-            for panel in (0..panels).step_by(width) {
-                for block in (0..blocks).step_by(height) {
+            for row in (0..part.n()).step_by(height) {
+                for panel in (0..panels).step_by(width) {
                     tasks.push(Task {
                         part: index,
                         column,
+                        rows: row..(row + height).min(part.n()),
                         panels: panel..(panel + width).min(panels),
-                        blocks: block..(block + height).min(blocks),
                     });
                 }
             }
@@ -293,8 +287,9 @@ struct Task {
     part: usize,
     /// Where the part's columns start in `y`.
     column: usize,
+    /// Of the part's weights, which are columns of `y`.
+    rows: std::ops::Range<usize>,
     panels: std::ops::Range<usize>,
-    blocks: std::ops::Range<usize>,
 }
 
 /// Which tile kernel multiplies many rows.
@@ -302,8 +297,6 @@ struct Task {
 enum Path {
     /// f32 by f32.
     F32,
-    /// f32 by bf16 widened in registers.
-    Widen,
     /// bf16 by bf16.
     Dot,
 }
@@ -314,8 +307,20 @@ impl Path {
         match weight_type {
             WeightType::F32 | WeightType::F16 => Self::F32,
             _ if dot => Self::Dot,
-            WeightType::Bf16 => Self::Widen,
-            WeightType::Q8_0 | WeightType::Q4K | WeightType::Q6K => Self::F32,
+            _ => Self::F32,
         }
+    }
+
+    /// 32-bit words of `k` numbers.
+    fn steps(self, k: usize) -> usize {
+        match self {
+            Self::F32 => k,
+            Self::Dot => k.div_ceil(2),
+        }
+    }
+
+    /// The same, filled up to whole vectors.
+    fn words(self, k: usize) -> usize {
+        self.steps(k).next_multiple_of(16)
     }
 }

@@ -1,78 +1,89 @@
-//! The layout in which the register tile streams activations `[m, k]`: blocks of its rows, the inner
-//! dimension first, so that the tile reads one stream instead of a dozen whose distance may be a
-//! multiple of the cache's sets. The last block has as many rows as are left.
+//! Activations `[m, k]` as the register tile streams them: the lanes of a vector are rows.
 
 use rayon::prelude::*;
 
+use super::Path;
 use crate::buffer::SharedMut;
+use crate::isa::Isa;
+use crate::simd::{self, Kernel, Simd};
+use crate::tile::PANEL;
 
-/// Inner elements that are transposed at a time: they stay in the first-level cache.
+/// Words that are transposed at a time: they stay in the first-level cache.
 const CHUNK: usize = 128;
 
-/// How activations are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activations {
-    /// f32, filled up to an even number.
-    F32,
-    /// Words of two bf16, rounded to nearest even.
-    Bf16,
+/// Lanes of the widest vector.
+const WIDEST: usize = 16;
+
+/// Words of all panels.
+pub(super) fn words(path: Path, m: usize, k: usize) -> usize {
+    m.div_ceil(PANEL) * path.words(k) * PANEL
 }
 
-impl Activations {
-    /// Words per row.
-    pub(super) fn words(self, k: usize) -> usize {
-        match self {
-            Self::F32 => k.next_multiple_of(2),
-            Self::Bf16 => k.div_ceil(2),
-        }
-    }
-
-    /// # Shapes
-    /// - `x`: `[m, k]`    - `packed`: `[m / rows][words(k)][rows]`
-    pub(super) fn pack(self, x: &[f32], m: usize, k: usize, rows: usize, packed: &mut [f32]) {
-        let words = self.words(k);
-        let out = SharedMut::new(&mut packed[..m * words]);
-        let block = |b: usize| {
-            let first = b * rows;
-            let rows = rows.min(m - first);
-            // SAFETY: block `b` is `rows * words` long and starts after `first` whole rows, so
-            // that the blocks of different tasks do not overlap and end with the buffer.
-            let packed = unsafe {
-                std::slice::from_raw_parts_mut(out.get().add(first * words), rows * words)
-            };
-            self.pack_block(&x[first * k..][..rows * k], k, rows, packed);
+/// Lanes beyond `m` that share a vector with others are zero.
+///
+/// # Shapes
+/// - `x`: `[m, k]`    - `packed`: `[m / PANEL][words(k)][PANEL]`
+pub(super) fn pack(isa: Isa, path: Path, x: &[f32], m: usize, k: usize, packed: &mut [f32]) {
+    let words = path.words(k);
+    let chunks = words.div_ceil(CHUNK);
+    let out = SharedMut::new(packed);
+    let run = |task: usize| {
+        let (panel, first) = (task / chunks, task % chunks * CHUNK);
+        let len = CHUNK.min(words - first) * PANEL;
+        // SAFETY: chunks of panels lie one behind the other and end with the buffer.
+        let packed = unsafe {
+            std::slice::from_raw_parts_mut(out.get().add((panel * words + first) * PANEL), len)
         };
-        let blocks = m.div_ceil(rows);
-        if m * k < 1 << 16 {
-            (0..blocks).for_each(block);
-        } else {
-            (0..blocks).into_par_iter().with_min_len(4).for_each(block);
-        }
+        let x = &x[panel * PANEL * k..(panel + 1).saturating_mul(PANEL).min(m) * k];
+        // SAFETY: the machine has `isa`, and the kernel no pointers of its own.
+        unsafe { simd::run(isa, Pack { path, x, k, first, packed }) }
+    };
+    let tasks = m.div_ceil(PANEL) * chunks;
+    if m * k < 1 << 16 {
+        (0..tasks).for_each(run);
+    } else {
+        (0..tasks).into_par_iter().with_min_len(4).for_each(run);
     }
+}
 
-    fn pack_block(self, x: &[f32], k: usize, rows: usize, packed: &mut [f32]) {
-        let words = self.words(k);
-        let mut rounded = [0f32; CHUNK];
-        for first in (0..words).step_by(CHUNK) {
-            let chunk = CHUNK.min(words - first);
-            let packed = &mut packed[first * rows..][..chunk * rows];
-            for i in 0..rows {
-                let row = &x[i * k..][..k];
-                let source = match self {
-                    Self::F32 => {
-                        let whole = chunk.min(k - first);
-                        rounded[..whole].copy_from_slice(&row[first..][..whole]);
-                        rounded[whole..chunk].fill(0.0);
-                        &rounded[..chunk]
+/// Some words of a panel from `first` on, whole vectors of them.
+struct Pack<'a> {
+    path: Path,
+    x: &'a [f32],
+    k: usize,
+    first: usize,
+    packed: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { path, x, k, first, packed } = self;
+        let count = packed.len() / PANEL;
+        let mut staged = [[0f32; CHUNK]; WIDEST];
+        for (group, x) in x.chunks(S::LANES * k).enumerate() {
+            let rows = x.len() / k;
+            for (row, staged) in x.chunks_exact(k).zip(&mut staged) {
+                let words = &mut staged[..count];
+                match path {
+                    Path::F32 => {
+                        let row = &row[first.min(k)..(first + count).min(k)];
+                        words[..row.len()].copy_from_slice(row);
+                        words[row.len()..].fill(0.0);
                     }
-                    Self::Bf16 => {
-                        let row = &row[2 * first..(2 * (first + chunk)).min(k)];
-                        round_pairs(row, &mut rounded[..chunk]);
-                        &rounded[..chunk]
+                    Path::Dot => {
+                        round_pairs(&row[(2 * first).min(k)..(2 * (first + count)).min(k)], words);
                     }
-                };
-                for (s, word) in source.iter().enumerate() {
-                    packed[s * rows + i] = *word;
+                }
+            }
+            staged[rows..].as_flattened_mut().fill(0.0);
+            for s in (0..count).step_by(S::LANES) {
+                // SAFETY: a chunk is whole vectors of words, staged in as many rows as lanes, and a
+                // panel whole vectors of lanes.
+                unsafe {
+                    let from = staged.as_ptr().cast::<f32>().add(s).cast();
+                    let to = packed.as_mut_ptr().add(s * PANEL + group * S::LANES);
+                    S::transpose(from, CHUNK * 4, to, PANEL);
                 }
             }
         }

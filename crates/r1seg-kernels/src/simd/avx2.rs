@@ -12,6 +12,7 @@ impl Simd for Avx2 {
     type V = __m256;
     type I = __m256i;
     type Levels = [__m256; 2];
+    type Narrow = Self;
     const LANES: usize = 8;
     // 12 sums, 2 weights and 1 activation in 16 registers.
     const ROWS: usize = 6;
@@ -30,21 +31,6 @@ impl Simd for Avx2 {
     unsafe fn store(p: *mut f32, v: __m256) {
         // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
         unsafe { _mm256_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    unsafe fn low_bf16(p: *const f32) -> __m256 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
-        unsafe {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(_mm256_loadu_ps(p))))
-        }
-    }
-    #[inline(always)]
-    unsafe fn high_bf16(p: *const f32) -> __m256 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
-        unsafe {
-            let high = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
-            _mm256_and_ps(_mm256_loadu_ps(p), high)
-        }
     }
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {

@@ -12,6 +12,7 @@ impl Simd for Avx512 {
     type V = __m512;
     type I = __m512i;
     type Levels = __m512;
+    type Narrow = super::Avx2;
     const LANES: usize = 16;
     // 24 sums, up to 4 widened weights and 1 activation in 32 registers.
     const ROWS: usize = 12;
@@ -30,21 +31,6 @@ impl Simd for Avx512 {
     unsafe fn store(p: *mut f32, v: __m512) {
         // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
         unsafe { _mm512_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    unsafe fn low_bf16(p: *const f32) -> __m512 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
-        unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(_mm512_loadu_ps(p))))
-        }
-    }
-    #[inline(always)]
-    unsafe fn high_bf16(p: *const f32) -> __m512 {
-        // SAFETY: the contract gives the instructions and `LANES` elements; no alignment needed.
-        unsafe {
-            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(p)), high))
-        }
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
@@ -221,16 +207,36 @@ impl Simd for Avx512 {
     }
 }
 
-/// `sum + a_low * b_low + a_high * b_high` per lane, over words of two bf16. Denormal inputs and
-/// results count as zero.
-///
-/// # Safety
-/// Needs AVX-512F and AVX512-BF16.
-#[inline(always)]
-pub(crate) unsafe fn dot_bf16(sum: __m512, a: __m512, b: __m512) -> __m512 {
-    // SAFETY: the two types are 64 bytes of plain bits.
-    unsafe {
-        let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
-        _mm512_dpbf16_ps(sum, a, b)
+/// Vectors that the bf16 dot product exists for.
+pub(crate) trait DotBf16: Simd {
+    /// `sum + a_low * b_low + a_high * b_high` per lane, over words of two bf16. Denormal inputs and
+    /// results count as zero.
+    ///
+    /// # Safety
+    /// Needs AVX512-BF16, and AVX-512VL where vectors are short.
+    unsafe fn dot_bf16(a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
+}
+
+impl DotBf16 for Avx512 {
+    #[inline(always)]
+    unsafe fn dot_bf16(a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the two types are 64 bytes of plain bits.
+        unsafe {
+            let a = std::mem::transmute::<__m512, __m512bh>(a);
+            let b = std::mem::transmute::<__m512, __m512bh>(b);
+            _mm512_dpbf16_ps(sum, a, b)
+        }
+    }
+}
+
+impl DotBf16 for super::Avx2 {
+    #[inline(always)]
+    unsafe fn dot_bf16(a: __m256, b: __m256, sum: __m256) -> __m256 {
+        // SAFETY: the two types are 32 bytes of plain bits.
+        unsafe {
+            let a = std::mem::transmute::<__m256, __m256bh>(a);
+            let b = std::mem::transmute::<__m256, __m256bh>(b);
+            _mm256_dpbf16_ps(sum, a, b)
+        }
     }
 }

@@ -10,7 +10,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::{Avx512, dot_bf16};
+pub(crate) use avx512::{Avx512, DotBf16};
 pub(crate) use math::{exp_nonpositive, gelu_erf, sigmoid};
 pub(crate) use portable::Portable;
 
@@ -20,14 +20,16 @@ use crate::isa::Isa;
 ///
 /// # Safety
 /// Every function needs a machine with the implementor's instructions, and is meant to be inlined
-/// into a function that enables them ([`run`]). `load`, `store`, `low_bf16` and `high_bf16` need
-/// `LANES` readable or writable elements at `p`, of any alignment.
+/// into a function that enables them ([`run`]). `load` and `store` need `LANES` readable or writable
+/// elements at `p`, of any alignment.
 pub(crate) trait Simd: Copy {
     type V: Copy;
     /// `LANES` integers of 32 bits.
     type I: Copy;
     /// Sixteen evenly spaced numbers.
     type Levels: Copy;
+    /// The fewest lanes that cost less, on machines that have these.
+    type Narrow: Simd;
     const LANES: usize;
     /// Rows of a register tile two vectors wide: as many as the registers hold.
     const ROWS: usize;
@@ -35,10 +37,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
-    /// The low bf16 of each 32-bit word, widened exactly.
-    unsafe fn low_bf16(p: *const f32) -> Self::V;
-    /// The high bf16 of each 32-bit word, widened exactly.
-    unsafe fn high_bf16(p: *const f32) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

@@ -37,6 +37,7 @@ impl Simd for Portable {
     type V = F32x4;
     type I = [u32; 4];
     type Levels = [f32; 2];
+    type Narrow = Self;
     const LANES: usize = 4;
     const ROWS: usize = 4;
 
@@ -53,16 +54,6 @@ impl Simd for Portable {
     unsafe fn store(p: *mut f32, v: F32x4) {
         // SAFETY: the caller has four writable elements at `p`.
         unsafe { p.cast::<[f32; 4]>().write_unaligned(v.0) }
-    }
-    #[inline(always)]
-    unsafe fn low_bf16(p: *const f32) -> F32x4 {
-        // SAFETY: as of `load`.
-        map(unsafe { Self::load(p) }, |x| f32::from_bits(x.to_bits() << 16))
-    }
-    #[inline(always)]
-    unsafe fn high_bf16(p: *const f32) -> F32x4 {
-        // SAFETY: as of `load`.
-        map(unsafe { Self::load(p) }, |x| f32::from_bits(x.to_bits() & 0xffff_0000))
     }
     #[inline(always)]
     unsafe fn add(a: F32x4, b: F32x4) -> F32x4 {
