@@ -12,7 +12,7 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F, BW, DQ and VL, as every server and desktop core with AVX-512 has.
     Avx512,
-    /// The same with the bf16 dot product.
+    /// The same with dot products of bf16 and of bytes (VNNI), which come together.
     Avx512Bf16,
 }
 
@@ -33,7 +33,8 @@ impl Isa {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
-        if avx512 && is_x86_feature_detected!("avx512bf16") {
+        let dots = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni");
+        if avx512 && dots {
             Self::Avx512Bf16
         } else if avx512 {
             Self::Avx512

@@ -77,7 +77,7 @@ plain!(Bf16, 2, bf16);
 /// # Safety
 /// As of [`Simd`]; there must be two readable bytes at `w`.
 #[inline(always)]
-unsafe fn half<S: Simd>(w: *const u8) -> f32 {
+pub(crate) unsafe fn half<S: Simd>(w: *const u8) -> f32 {
     // SAFETY: the caller's promise.
     unsafe { S::first(S::half(w)) }
 }

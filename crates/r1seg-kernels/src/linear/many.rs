@@ -25,7 +25,7 @@ pub(super) const ROWS: usize = 96;
 pub(super) const PANELS: usize = 16;
 
 /// Lanes of the widest vector.
-const WIDEST: usize = 16;
+pub(super) const WIDEST: usize = 16;
 
 /// Some weight rows of a part by some panels of activations.
 pub(super) struct ManyRows<'a> {
@@ -42,7 +42,7 @@ impl ManyRows<'_> {
     /// Sums of the task, staged weights, and a row of them in f32.
     pub(super) fn scratch_words(task: &Task, path: Path, k: usize) -> usize {
         let rows = task.rows.len().next_multiple_of(WIDEST);
-        let words = path.words(k);
+        let words = path.w_words(k);
         rows * task.panels.len() * PANEL + Self::staged_rows(words) * words + k
     }
 
@@ -56,25 +56,37 @@ impl ManyRows<'_> {
     /// and no other thread may access this part of `y`.
     pub(super) unsafe fn run(self) {
         #[cfg(target_arch = "x86_64")]
-        if self.path == Path::Dot {
+        if self.path != Path::F32 {
+            use super::eight_bits::EightBits;
+            use crate::tile::DotBf16;
+            use simd::Avx512;
+
             #[target_feature(
-                enable = "avx512f,avx512bf16,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+                enable = "avx512f,avx512bf16,avx512vnni,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
             )]
-            unsafe fn dot(task: ManyRows<'_>) {
+            unsafe fn rounded(task: ManyRows<'_>) {
                 // SAFETY: the caller's promise.
-                unsafe { task.multiply::<simd::Avx512, crate::tile::DotBf16>() }
+                unsafe {
+                    match (task.path, task.part.weight_type()) {
+                        (Path::EightBits, WeightType::Q4K) => {
+                            task.multiply::<Avx512, EightBits<true>>();
+                        }
+                        (Path::EightBits, _) => task.multiply::<Avx512, EightBits<false>>(),
+                        _ => task.multiply::<Avx512, Words<DotBf16>>(),
+                    }
+                }
             }
-            // SAFETY: this path is chosen with AVX512-BF16 alone.
-            return unsafe { dot(self) };
+            // SAFETY: these paths are chosen with AVX512-BF16 and VNNI alone.
+            return unsafe { rounded(self) };
         }
         // SAFETY: the caller's promise.
         unsafe { simd::run(self.job.isa, ByF32(self)) }
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd, P: Product<S> + Product<S::Narrow>>(mut self) {
+    unsafe fn multiply<S: Simd, T: Tiles<S>>(mut self) {
         let Task { rows, panels, .. } = self.task;
-        let words = self.path.words(self.job.k);
+        let words = self.path.w_words(self.job.k);
         let stride = panels.len() * PANEL;
         let (sums, staging) = std::mem::take(&mut self.scratch)
             .split_at_mut(rows.len().next_multiple_of(WIDEST) * stride);
@@ -85,7 +97,7 @@ impl ManyRows<'_> {
                 Some(weights) => {
                     let row = self.part.row_bytes() / 4;
                     // SAFETY: the caller's promise, and these are the rows.
-                    unsafe { self.block::<S, P>(block, weights, (row, LINE), MAX_ROWS * row, sums) }
+                    unsafe { self.block::<S, T>(block, weights, (row, LINE), MAX_ROWS * row, sums) }
                 }
                 None => {
                     let (staging, wide) = staging.split_at_mut(height * words);
@@ -94,7 +106,7 @@ impl ManyRows<'_> {
                         self.stage::<S>(block.clone(), staging, wide);
                         let strides = (LINE, MAX_ROWS * LINE);
                         let weights = staging.as_ptr();
-                        self.block::<S, P>(block, weights, strides, MAX_ROWS * words, sums);
+                        self.block::<S, T>(block, weights, strides, MAX_ROWS * words, sums);
                     }
                 }
             }
@@ -109,7 +121,7 @@ impl ManyRows<'_> {
     /// # Shapes
     /// - `sums`: `[rows, panels, PANEL]` of the task
     #[inline(always)]
-    unsafe fn block<S: Simd, P: Product<S> + Product<S::Narrow>>(
+    unsafe fn block<S: Simd, T: Tiles<S>>(
         &self,
         rows: Range<usize>,
         weights: *const f32,
@@ -119,7 +131,7 @@ impl ManyRows<'_> {
     ) {
         let &Job { k, m, .. } = self.job;
         let Task { panels, rows: all, .. } = self.task;
-        let (steps, words) = (self.path.steps(k), self.path.words(k));
+        let (steps, words) = (self.path.steps(k), self.path.x_words(k));
         let stride = panels.len() * PANEL;
         // The rows behind these, of which each pass fetches a share into the second-level cache.
         let bytes = self.part.bytes();
@@ -129,11 +141,10 @@ impl ManyRows<'_> {
         let mut shares = ahead.chunks(share);
         for panel in panels.clone() {
             let columns = PANEL.min(m - panel * PANEL);
-            let narrow = columns <= S::Narrow::LANES;
-            let height = if narrow { MAX_ROWS } else { S::ROWS };
+            let height = T::height(columns);
             // A product over nothing is zero, too.
             for first in (0..steps.max(1)).step_by(PASS) {
-                let x = &self.x[(panel * words + first) * PANEL..];
+                let x = &self.x[(panel * words + first / LINE * T::X_LINE) * PANEL..];
                 for line in shares.next().unwrap_or_default().chunks(64) {
                     // SAFETY: the caller's promise.
                     unsafe { S::prefetch(line.as_ptr()) }
@@ -152,16 +163,9 @@ impl ManyRows<'_> {
                         c_stride: stride,
                         start: if first == 0 { Start::Zero } else { Start::Output },
                     };
-                    let height = height.min(rows.len() - i);
                     // SAFETY: the weights have these rows, the packed activations whole panels, and
                     // the sums both.
-                    unsafe {
-                        if narrow {
-                            tile.narrow::<S::Narrow, P>(height);
-                        } else {
-                            tile.vectors::<S, P>(height, columns.next_multiple_of(S::LANES));
-                        }
-                    }
+                    unsafe { T::run(tile, height.min(rows.len() - i), columns) }
                 }
             }
         }
@@ -187,10 +191,12 @@ impl ManyRows<'_> {
     unsafe fn stage<S: Simd>(&self, rows: Range<usize>, staging: &mut [f32], wide: &mut [f32]) {
         let &Self { part, path, .. } = self;
         let (weight_type, k, row_bytes) = (part.weight_type(), part.k(), part.row_bytes());
-        let words = path.words(k);
+        let words = path.w_words(k);
         for (i, row) in rows.enumerate() {
             let stored = &part.bytes()[row * row_bytes..][..row_bytes];
             let wide = &mut wide[..k];
+            let at = i / MAX_ROWS * MAX_ROWS * words + i % MAX_ROWS * LINE;
+            let lines = &mut staging[at..];
             // SAFETY: a row is `k` weights. Blocks are whole vectors, and what is rounded is shorter
             // than what it replaces.
             let bytes = unsafe {
@@ -209,11 +215,15 @@ impl ManyRows<'_> {
                         }
                         std::slice::from_raw_parts(numbers.cast(), 2 * k)
                     }
+                    #[cfg(target_arch = "x86_64")]
+                    (Path::EightBits, _) => {
+                        let line = lines.as_mut_ptr();
+                        super::eight_bits::stage(weight_type, stored, line, MAX_ROWS * LINE);
+                        continue;
+                    }
                 }
             };
-            let at = i / MAX_ROWS * MAX_ROWS * words + i % MAX_ROWS * LINE;
-            let lines = staging[at..].chunks_mut(MAX_ROWS * LINE);
-            for (line, bytes) in lines.zip(bytes.chunks(4 * LINE)) {
+            for (line, bytes) in lines.chunks_mut(MAX_ROWS * LINE).zip(bytes.chunks(4 * LINE)) {
                 let line = line.as_mut_ptr().cast::<u8>();
                 // SAFETY: a line is as long as this; zeros fill up the last word.
                 unsafe {
@@ -270,12 +280,48 @@ impl ManyRows<'_> {
     }
 }
 
+/// How a panel of activations is multiplied with some rows of weights.
+pub(super) trait Tiles<S: Simd> {
+    /// Words of activations for a [`LINE`] of weights.
+    const X_LINE: usize;
+
+    /// Rows of a tile of so many columns, which divide [`MAX_ROWS`].
+    fn height(columns: usize) -> usize;
+
+    /// # Safety
+    /// As of [`Tile::run`]; `c` must reach over whole vectors.
+    unsafe fn run(tile: Tile, rows: usize, columns: usize);
+}
+
+/// Tiles of 32-bit words.
+struct Words<P>(std::marker::PhantomData<P>);
+
+impl<S: Simd, P: Product<S> + Product<S::Narrow>> Tiles<S> for Words<P> {
+    const X_LINE: usize = LINE;
+
+    fn height(columns: usize) -> usize {
+        if columns <= S::Narrow::LANES { MAX_ROWS } else { S::ROWS }
+    }
+
+    #[inline(always)]
+    unsafe fn run(tile: Tile, rows: usize, columns: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if columns <= S::Narrow::LANES {
+                tile.narrow::<S::Narrow, P>(rows);
+            } else {
+                tile.vectors::<S, P>(rows, columns.next_multiple_of(S::LANES));
+            }
+        }
+    }
+}
+
 struct ByF32<'a>(ManyRows<'a>);
 
 impl Kernel for ByF32<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.multiply::<S, F32>() }
+        unsafe { self.0.multiply::<S, Words<F32>>() }
     }
 }

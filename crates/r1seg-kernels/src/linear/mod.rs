@@ -4,6 +4,8 @@
 //! - More rows ([`many`]) are laid side by side in the lanes of vectors, and every weight is
 //!   multiplied with all of them.
 
+#[cfg(target_arch = "x86_64")]
+mod eight_bits;
 mod few;
 mod many;
 mod pack;
@@ -13,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::buffer::{SharedMut, with_scratch};
 use crate::isa::Isa;
-use crate::tile::{MAX_ROWS, PANEL};
+use crate::tile::{LINE, MAX_ROWS, PANEL};
 use crate::weights::{Matrix, WeightType};
 
 use few::FewRows;
@@ -35,20 +37,22 @@ const SERIAL: usize = 1 << 17;
 ///
 /// Sums are in f32 on every path. Up to [`FEW_ROWS`] rows, activations are those given and weights those of
 /// [`widen_rows`](Matrix::widen_rows). More rows round as this table says (to nearest even) where
-/// the processor has AVX512-BF16, whose products count denormals as zero; elsewhere nothing is
-/// rounded, either.
+/// the processor has AVX512-BF16, whose products count denormals as zero, and AVX512-VNNI; elsewhere
+/// nothing is rounded, either.
 ///
 /// | weights | activations | weights |
 /// |---|---|---|
 /// | f32, f16 | as given | as stored |
 /// | bf16 | **rounded to bf16** | as stored |
-/// | `Q8_0`, `Q4K`, `Q6K` | **rounded to bf16** | widened, then **rounded to bf16** |
+/// | `Q6K` | **rounded to bf16** | widened, then **rounded to bf16** |
+/// | `Q8_0`, `Q4K` | **rounded to 8 bits**, with a scale per 32 of them | as stored |
 ///
 /// [`Matrix::forward_exact`] never rounds either.
 impl Matrix<'_> {
-    /// Whether [`forward`](Self::forward) rounds the activations of `m` rows to bf16 here.
+    /// Whether [`forward`](Self::forward) rounds the activations of `m` rows here, to bf16 or to 8
+    /// bits.
     pub fn rounds_activations(&self, m: usize) -> bool {
-        m > FEW_ROWS && Path::of(self.weight_type(), Isa::detect(), false) == Path::Dot
+        m > FEW_ROWS && Path::of(self.weight_type(), Isa::detect(), false) != Path::F32
     }
 
     /// `y = x Wᵀ + bias`, on rayon's current pool. Results do not depend on its size.
@@ -228,23 +232,23 @@ impl Job<'_> {
         let &Self { x, m, k, isa, .. } = self;
         let path = |part: &Matrix<'_>| Path::of(part.weight_type(), isa, self.exact);
         // The parts may differ in what they multiply with.
-        let words = |wanted: Path| {
-            let needed = self.parts.iter().any(|part| path(part) == wanted);
-            if needed { pack::words(wanted, m, k) } else { 0 }
-        };
-        let (wide, narrow) = (words(Path::F32), words(Path::Dot));
-        with_scratch(wide + narrow, |packed| {
-            let (wide, narrow) = packed.split_at_mut(wide);
-            for (path, packed) in [(Path::F32, &mut *wide), (Path::Dot, &mut *narrow)] {
-                if !packed.is_empty() {
-                    pack::pack(isa, path, x, m, k, packed);
-                }
+        let paths =
+            Path::ALL.iter().filter(|wanted| self.parts.iter().any(|p| path(p) == **wanted));
+        let paths: Vec<(Path, usize)> =
+            paths.map(|&path| (path, pack::words(path, m, k))).collect();
+        with_scratch(paths.iter().map(|(_, words)| words).sum(), |mut rest| {
+            let mut packed = Vec::new();
+            for &(path, words) in &paths {
+                let (x_packed, behind) = rest.split_at_mut(words);
+                pack::pack(isa, path, x, m, k, x_packed);
+                packed.push((path, &*x_packed));
+                rest = behind;
             }
             let tasks = self.split();
             let run = |task: &Task| {
                 let part = &self.parts[task.part];
                 let path = path(part);
-                let x = if path == Path::Dot { &*narrow } else { &*wide };
+                let x = packed.iter().find(|(of, _)| *of == path).map_or(&[][..], |(_, x)| x);
                 with_scratch(ManyRows::scratch_words(task, path, k), |scratch| {
                     let kernel = ManyRows { job: self, part, path, x, task, scratch };
                     // SAFETY: `forward_to` has checked the lengths and that the machine has this
@@ -299,28 +303,48 @@ enum Path {
     F32,
     /// bf16 by bf16.
     Dot,
+    /// Blocks of 8-bit integers.
+    #[cfg(target_arch = "x86_64")]
+    EightBits,
 }
 
 impl Path {
+    #[cfg(target_arch = "x86_64")]
+    const ALL: &'static [Self] = &[Self::F32, Self::Dot, Self::EightBits];
+    #[cfg(not(target_arch = "x86_64"))]
+    const ALL: &'static [Self] = &[Self::F32, Self::Dot];
+
     fn of(weight_type: WeightType, isa: Isa, exact: bool) -> Self {
-        let dot = isa == Isa::Avx512Bf16 && !exact;
         match weight_type {
+            _ if isa != Isa::Avx512Bf16 || exact => Self::F32,
             WeightType::F32 | WeightType::F16 => Self::F32,
-            _ if dot => Self::Dot,
-            _ => Self::F32,
+            #[cfg(target_arch = "x86_64")]
+            _ if eight_bits::takes(weight_type) => Self::EightBits,
+            _ => Self::Dot,
         }
     }
 
-    /// 32-bit words of `k` numbers.
+    /// 32-bit words of a row of `k` weights: one each, one for two, or a [`LINE`] for a block.
     fn steps(self, k: usize) -> usize {
         match self {
             Self::F32 => k,
             Self::Dot => k.div_ceil(2),
+            #[cfg(target_arch = "x86_64")]
+            Self::EightBits => k / eight_bits::LEN * LINE,
         }
     }
 
-    /// The same, filled up to whole vectors.
-    fn words(self, k: usize) -> usize {
-        self.steps(k).next_multiple_of(16)
+    /// The same, in whole lines.
+    fn w_words(self, k: usize) -> usize {
+        self.steps(k).next_multiple_of(LINE)
+    }
+
+    /// Words of a row of `k` activations, filled up to whole vectors.
+    fn x_words(self, k: usize) -> usize {
+        match self {
+            Self::F32 | Self::Dot => self.w_words(k),
+            #[cfg(target_arch = "x86_64")]
+            Self::EightBits => (k / eight_bits::LEN * eight_bits::X_WORDS).next_multiple_of(16),
+        }
     }
 }

@@ -3,20 +3,23 @@
 use rayon::prelude::*;
 
 use super::Path;
+#[cfg(target_arch = "x86_64")]
+use super::eight_bits;
 use crate::buffer::SharedMut;
 use crate::isa::Isa;
 use crate::simd::{self, Kernel, Simd};
 use crate::tile::PANEL;
 
-/// Words that are transposed at a time: they stay in the first-level cache.
-const CHUNK: usize = 128;
+/// Words that are transposed at a time: they stay in the first-level cache, are whole vectors, and
+/// whole blocks of 8-bit integers.
+const CHUNK: usize = 160;
 
 /// Lanes of the widest vector.
 const WIDEST: usize = 16;
 
 /// Words of all panels.
 pub(super) fn words(path: Path, m: usize, k: usize) -> usize {
-    m.div_ceil(PANEL) * path.words(k) * PANEL
+    m.div_ceil(PANEL) * path.x_words(k) * PANEL
 }
 
 /// Lanes beyond `m` that share a vector with others are zero.
@@ -24,7 +27,7 @@ pub(super) fn words(path: Path, m: usize, k: usize) -> usize {
 /// # Shapes
 /// - `x`: `[m, k]`    - `packed`: `[m / PANEL][words(k)][PANEL]`
 pub(super) fn pack(isa: Isa, path: Path, x: &[f32], m: usize, k: usize, packed: &mut [f32]) {
-    let words = path.words(k);
+    let words = path.x_words(k);
     let chunks = words.div_ceil(CHUNK);
     let out = SharedMut::new(packed);
     let run = |task: usize| {
@@ -73,6 +76,11 @@ impl Kernel for Pack<'_> {
                     }
                     Path::Dot => {
                         round_pairs(&row[(2 * first).min(k)..(2 * (first + count)).min(k)], words);
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    Path::EightBits => {
+                        let number = |word: usize| word / eight_bits::X_WORDS * eight_bits::LEN;
+                        eight_bits::round(&row[number(first)..number(first + count).min(k)], words);
                     }
                 }
             }

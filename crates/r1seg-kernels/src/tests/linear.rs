@@ -82,8 +82,20 @@ fn rounded_to_16_bits(x: &[f64]) -> impl Iterator<Item = f64> {
 }
 
 fn rounds(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
-    let plain = matches!(weight_type, WeightType::F32 | WeightType::F16);
-    isa == Isa::Avx512Bf16 && m > FEW_ROWS && !exact && !plain
+    let rounded = matches!(weight_type, WeightType::Bf16 | WeightType::Q6K);
+    isa == Isa::Avx512Bf16 && m > FEW_ROWS && !exact && rounded
+}
+
+/// What a block of 32 activations is rounded to where integers of 8 bits are multiplied.
+fn rounded_to_8_bits(x: &[f64]) -> impl Iterator<Item = f64> {
+    let scale = x.iter().fold(0f64, |largest, x| largest.max(x.abs())) as f32 / 127.0;
+    let round = move |x: &f64| (*x as f32 * scale.recip()).round_ties_even() * scale;
+    x.iter().map(round).map(f64::from)
+}
+
+fn rounds_to_8_bits(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
+    let bytes = matches!(weight_type, WeightType::Q8_0 | WeightType::Q4K);
+    isa == Isa::Avx512Bf16 && m > FEW_ROWS && !exact && bytes
 }
 
 struct Case {
@@ -127,6 +139,8 @@ impl Case {
                 let given: Vec<f64> = self.x.iter().map(|&x| f64::from(x)).collect();
                 let x: Vec<f64> = if rounds(isa, kind, m, exact) {
                     given.iter().copied().map(rounded).collect()
+                } else if rounds_to_8_bits(isa, kind, m, exact) {
+                    given.chunks(32).flat_map(rounded_to_8_bits).collect()
                 } else if blocks && isa >= Isa::Avx512 && m <= FEW_ROWS && !exact {
                     given.chunks(256).flat_map(rounded_to_16_bits).collect()
                 } else {
