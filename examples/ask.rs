@@ -1,8 +1,8 @@
 //! Asks several questions about one volume, and shows what each answer cost.
 //!
-//! The vision transformer runs once, and the language model reads the image once: from the
-//! second question on only the question's own tokens are paid. Answers are printed while they are
-//! said. With no arguments the embedded model is asked about a phantom that is drawn for it.
+//! The vision transformer runs once, the language model reads the image once, and the tokens of all
+//! answers share each read of its weights. With no arguments the embedded model is asked about a
+//! phantom that is drawn for it.
 //!
 //! ```sh
 //! cargo run --release --example ask
@@ -12,7 +12,6 @@
 #![expect(clippy::print_stdout, reason = "a program prints")]
 
 use std::error::Error;
-use std::io::{Write, stdout};
 
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
 use r1seg::volume::{Geometry, ReadOptions, Volume, read};
@@ -32,22 +31,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let study = model.encode(&volume)?;
     let options = AskOptions::default().with_max_new_tokens(128);
-    for (index, question) in questions.iter().enumerate() {
-        println!("\n> {question}");
-        let answer = study.ask_with(question, &options, &mut |event| {
-            if let Event::Text(text) = event {
-                print!("{text}");
-                // A terminal that is gone stops no answer.
-                let _ = stdout().flush();
-            }
-        })?;
-        println!();
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let answers = study.ask_many_with(&questions, &options, &mut |index, event| {
+        // Answers grow at once; each is told as soon as it is complete.
+        if let Event::Said = event {
+            println!("answer {} is complete", index + 1);
+        }
+    })?;
+    for (index, (question, answer)) in questions.iter().zip(&answers).enumerate() {
+        println!("\n> {question}\n{}", answer.text);
         let times = answer.timings;
         if index == 0 {
             println!("  image: {:.2?} to see, once for all questions", times.vit + times.projector);
         }
         println!(
-            "  {} prompt tokens, first token after {:.2?}, {} more in {:.2?}",
+            "  {} prompt tokens, {:.2?} to read them, {} more tokens in {:.2?}",
             answer.prompt_tokens,
             times.prefill,
             answer.token_ids.len().saturating_sub(1),

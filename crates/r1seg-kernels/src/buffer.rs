@@ -66,3 +66,16 @@ impl SharedMut {
         self.0
     }
 }
+
+/// `len` numbers that `write` puts where it is told. Clearing them first would be a pass over memory
+/// on one thread.
+///
+/// # Safety
+/// `write` must write all of them.
+pub(crate) unsafe fn written(len: usize, write: impl FnOnce(SharedMut)) -> Vec<f32> {
+    let mut numbers = Vec::with_capacity(len);
+    write(SharedMut::from_ptr(numbers.as_mut_ptr()));
+    // SAFETY: there is room for `len` numbers, and the caller has had them written.
+    unsafe { numbers.set_len(len) };
+    numbers
+}

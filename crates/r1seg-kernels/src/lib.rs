@@ -3,7 +3,8 @@
 //! - [`Matrix`]: `y = x Wᵀ + b` with f32, f16, bf16 or quantised weights where they lie, such as in a
 //!   memory-mapped safetensors or GGUF file;
 //! - [`attention`]: dense, causal or windowed, with grouped heads and a cache read in place;
-//! - [`gelu_erf`] and [`silu_mul`]: exact activations in one pass.
+//! - [`gelu_erf`], [`gelu_dot`] and [`silu_mul`]: exact activations in one pass;
+//! - [`Norm`], [`softmax`] and [`add`] of rows.
 //!
 //! Everything takes plain row-major slices, runs on rayon's current pool and may be called from
 //! several threads at once. The instructions ([`Isa`]) are chosen at run time: AVX512-BF16,
@@ -38,6 +39,7 @@ mod buffer;
 mod elementwise;
 mod isa;
 mod linear;
+mod norm;
 #[cfg(test)]
 mod reference;
 mod simd;
@@ -48,7 +50,8 @@ mod tile;
 mod weights;
 
 pub use attention::{AttentionArgs, Mask, attention};
-pub use elementwise::{gelu_erf, silu_mul};
+pub use elementwise::{add, gelu_dot, gelu_erf, silu_mul, softmax};
 pub use isa::Isa;
 pub use linear::{FEW_ROWS, forward_stacked};
+pub use norm::Norm;
 pub use weights::{Matrix, WeightType};

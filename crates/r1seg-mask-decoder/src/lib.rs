@@ -8,6 +8,7 @@
 //! Letters of the shapes: see the legend in `r1seg_nn`; `d, h, w` is the grid of low-resolution
 //! masks, four times the patch grid.
 
+mod blocks;
 mod config;
 mod head;
 mod mask_decoder;

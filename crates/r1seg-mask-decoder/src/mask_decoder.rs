@@ -4,8 +4,11 @@
 //! `txt_align_upscaled_embedding`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{ConvTranspose3d, LayerNorm, Linear, Weights, conv_transpose3d, gelu_erf, linear};
+use r1seg_nn::{
+    ConvTranspose3d, LayerNorm, Linear, Weights, add, conv_transpose3d, gelu_dot, linear,
+};
 
+use crate::blocks::to_grid;
 use crate::head::MaskPrediction;
 use crate::{MaskHeadConfig, PromptEmbeddings, TwoWayTransformer};
 
@@ -104,7 +107,7 @@ impl MaskDecoder {
             }
             None => output_tokens,
         };
-        let src = image_embeddings.broadcast_add(&prompts.dense.to_dtype(dtype)?)?;
+        let src = add(image_embeddings, &prompts.dense.to_dtype(dtype)?)?;
         let (hs, src) = self.transformer.forward(&src, &image_pe.to_dtype(dtype)?, &tokens)?;
 
         // Both products read the same map, and the text similarity is added to the mask.
@@ -112,15 +115,9 @@ impl MaskDecoder {
         if let Some(text) = text {
             kernel = (kernel + self.txt_align.forward(text)?.unsqueeze(1)?)?;
         }
-        // Each cell's eight children follow it, channels last, twice: only the logits, one number a
-        // voxel, are put in the order of the grid.
-        let x = self.upscale_norm.forward(&self.upscale0.forward_blocks(&src)?)?;
-        let logits = self.dots(&x, &kernel.transpose(1, 2)?.contiguous()?)?;
-        let [gd, gh, gw] = self.grid;
-        let logits = logits.reshape(vec![b, gd, gh, gw, 2, 2, 2, 2, 2, 2])?;
-        let logits = logits.permute(vec![0, 1, 4, 7, 2, 5, 8, 3, 6, 9])?;
+        let x = self.upscale_norm.forward_gelu(&self.upscale0.forward_blocks(&src)?)?;
         Ok(MaskPrediction {
-            logits: logits.reshape((b, 1, 4 * gd, 4 * gh, 4 * gw))?,
+            logits: to_grid(&self.dots(&x, &kernel)?, self.grid)?,
             iou: self.iou_prediction_head.forward(&hs.narrow(1, 0, 1)?.squeeze(1)?)?,
         })
     }
@@ -129,17 +126,21 @@ impl MaskDecoder {
     /// upscaled map, the largest tensor of a pass, is never whole: its parts stay in the cache.
     ///
     /// # Shapes
-    /// - `x`: `[B, L, E / 4]`    - `kernel`: `[B, E / 8, 1]`    - returns: `[B, 8 L, 1]`
+    /// - `x`: `[B, L, E / 4]`    - `kernel`: `[B, 1, E / 8]`    - returns: `[B, 8 L]`
     fn dots(&self, x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
         /// Rows whose children are computed at a time.
-        const PART: usize = 1024;
-        let rows = x.dim(1)?;
+        const PART: usize = 2048;
+        let (b, rows, _) = x.dims3()?;
         let part = if x.device().is_cpu() { PART } else { rows };
-        let parts = (0..rows).step_by(part.max(1)).map(|first| {
-            let x = gelu_erf(&x.narrow(1, first, part.min(rows - first))?)?;
-            gelu_erf(&self.upscale3.forward_blocks(&x)?)?.matmul(kernel)
-        });
-        Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)
+        let of_one = |i: usize| {
+            let (x, kernel) = (x.narrow(0, i, 1)?, kernel.get(i)?);
+            let parts = (0..rows).step_by(part.max(1)).map(|first| {
+                let x = x.narrow(1, first, part.min(rows - first))?;
+                gelu_dot(&self.upscale3.forward_blocks(&x)?.squeeze(0)?, &kernel)
+            });
+            Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+        };
+        Tensor::stack(&(0..b).map(of_one).collect::<Result<Vec<_>>>()?, 0)
     }
 }
 

@@ -4,11 +4,12 @@
 //! M3D-LaMed: `point_embeddings.{0..3}`, `not_a_point_embed`.
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::{Conv3d, LayerNorm3d, Weights, conv3d, gelu_erf, layer_norm_3d};
+use r1seg_nn::{Conv3d, LayerNorm, Weights, conv3d, layer_norm};
 
+use crate::blocks::to_blocks;
 use crate::{MaskHeadConfig, PositionEncoding, PromptKinds};
 
-/// `LayerNorm3d` of the mask prompt keeps SAM's own default.
+/// `LayerNorm3d` of the mask prompt, over the channels of a voxel, keeps SAM's own default.
 const LAYER_NORM_3D_EPS: f64 = 1e-6;
 
 /// What a point says.
@@ -47,9 +48,9 @@ pub struct PromptEmbeddings {
 #[derive(Debug, Clone)]
 struct MaskDownscaling {
     conv0: Conv3d,
-    norm1: LayerNorm3d,
+    norm1: LayerNorm,
     conv3: Conv3d,
-    norm4: LayerNorm3d,
+    norm4: LayerNorm,
     conv6: Conv3d,
 }
 
@@ -60,19 +61,19 @@ impl MaskDownscaling {
         let narrow = wide / 4;
         Ok(Self {
             conv0: conv3d(1, narrow, [2; 3], weights.pp(0))?,
-            norm1: layer_norm_3d(narrow, LAYER_NORM_3D_EPS, weights.pp(1))?,
+            norm1: layer_norm(narrow, LAYER_NORM_3D_EPS, weights.pp(1))?,
             conv3: conv3d(narrow, wide, [2; 3], weights.pp(3))?,
-            norm4: layer_norm_3d(wide, LAYER_NORM_3D_EPS, weights.pp(4))?,
+            norm4: layer_norm(wide, LAYER_NORM_3D_EPS, weights.pp(4))?,
             conv6: conv3d(wide, embed_dim, [1; 3], weights.pp(6))?,
         })
     }
 
     /// # Shapes
-    /// - `mask`: `[B, 1, d, h, w]`    - returns: `[B, N, E]`
-    fn forward(&self, mask: &Tensor) -> Result<Tensor> {
-        let x = gelu_erf(&self.norm1.forward(&self.conv0.forward(mask)?)?)?;
-        let x = gelu_erf(&self.norm4.forward(&self.conv3.forward(&x)?)?)?;
-        self.conv6.forward(&x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()
+    /// - `blocks`: `[B, 64 N, 1]`, as [`to_blocks`] leaves a mask    - returns: `[B, N, E]`
+    fn forward(&self, blocks: &Tensor) -> Result<Tensor> {
+        let x = self.norm1.forward_gelu(&self.conv0.forward_blocks(blocks)?)?;
+        let x = self.norm4.forward_gelu(&self.conv3.forward_blocks(&x)?)?;
+        self.conv6.forward_blocks(&x)
     }
 }
 
@@ -160,7 +161,7 @@ impl PromptEncoder {
                 if [d, h, w] != self.low_res_size {
                     bail!("a mask prompt has {:?} cells, got {:?}", self.low_res_size, [d, h, w])
                 }
-                downscaling.forward(mask)?
+                downscaling.forward(&to_blocks(mask)?)?
             }
         };
         Ok(PromptEmbeddings { sparse, dense })

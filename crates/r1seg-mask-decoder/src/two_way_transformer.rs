@@ -3,7 +3,9 @@
 //! `final_attn_token_to_image`, `norm_final_attn`.
 
 use candle_core::{DType, Result, Tensor};
-use r1seg_nn::{AttentionMask, LayerNorm, Linear, Weights, attention, layer_norm, linear, softmax};
+use r1seg_nn::{
+    AttentionMask, LayerNorm, Linear, Weights, add, attention, layer_norm, linear, softmax,
+};
 
 use crate::MaskHeadConfig;
 
@@ -154,17 +156,28 @@ impl ImageToToken {
         let (b, n, e) = image.dims3()?;
         let t = keys.dim(1)?;
         let k = heads(&self.k_proj.forward(keys)?)?;
+        let k = (&k * scale(&k)?)?;
         let v = heads(&self.v_proj.forward(values)?)?;
         let q = k.broadcast_matmul(&by_heads(&self.q_proj, &k)?)?.reshape((b, HEADS * t, e))?;
-        let bias = k.broadcast_matmul(&by_heads(&self.q_bias, &k)?)?;
-        let bias = bias.reshape((b, 1, HEADS * t))?;
-        let scores = image.matmul(&q.transpose(1, 2)?)?.broadcast_add(&bias)?;
-        let scores = scores.reshape((b, n, HEADS, t))?;
-        let shares = softmax(scores, scale(&k)?, AttentionMask::None)?;
+        let bias = k.broadcast_matmul(&by_heads(&self.q_bias, &k)?)?.reshape((b, HEADS * t))?;
+        let scores = products(image, &q, |i| bias.get(i))?.reshape((b, n, HEADS, t))?;
+        let shares = softmax(scores, 1.0, AttentionMask::None)?.reshape((b, n, HEADS * t))?;
         let v = v.broadcast_matmul(&by_heads(&self.out_proj, &v)?)?.reshape((b, HEADS * t, e))?;
-        let x = shares.reshape((b, n, HEADS * t))?.matmul(&v)?;
-        x.broadcast_add(&self.out_bias.to_dtype(x.dtype())?)
+        products(&shares, &v.transpose(1, 2)?, |_| Ok(self.out_bias.clone()))
     }
+}
+
+/// `x Wᵀ + bias`, with a `W` and a bias of its own for each of the batch.
+///
+/// # Shapes
+/// - `x`: `[B, N, K]`    - `weights`: `[B, M, K]`    - `bias`: `[M]`    - returns: `[B, N, M]`
+fn products(
+    x: &Tensor,
+    weights: &Tensor,
+    bias: impl Fn(usize) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let one = |i| Linear::new(&weights.get(i)?, Some(bias(i)?))?.forward(&x.get(i)?);
+    Tensor::stack(&(0..x.dim(0)?).map(one).collect::<Result<Vec<_>>>()?, 0)
 }
 
 #[derive(Debug, Clone)]
@@ -225,7 +238,7 @@ impl Layer {
         let queries = self.norm1.forward(&queries)?;
 
         let q = (&queries + query_pe)?;
-        let k = keys.broadcast_add(key_pe)?;
+        let k = add(keys, key_pe)?;
         let queries = (&queries + self.cross_attn_token_to_image.forward(&q, &k, keys)?)?;
         let queries = self.norm2.forward(&queries)?;
 
@@ -233,8 +246,8 @@ impl Layer {
         let queries = self.norm3.forward(&(&queries + mlp)?)?;
 
         let q = (&queries + query_pe)?;
-        let keys = (keys + self.cross_attn_image_to_token.forward(&k, &q, &queries)?)?;
-        Ok((queries, self.norm4.forward(&keys)?))
+        let x = self.cross_attn_image_to_token.forward(&k, &q, &queries)?;
+        Ok((queries, self.norm4.forward_sum(keys, &x)?))
     }
 }
 
@@ -282,7 +295,7 @@ impl TwoWayTransformer {
             (queries, keys) = layer.forward(&queries, &keys, tokens, image_pe)?;
         }
         let q = (&queries + tokens)?;
-        let k = keys.broadcast_add(image_pe)?;
+        let k = add(&keys, image_pe)?;
         let queries = (&queries + self.final_attn_token_to_image.forward(&q, &k, &keys)?)?;
         Ok((self.norm_final_attn.forward(&queries)?, keys))
     }

@@ -1,6 +1,6 @@
-//! Activations as the published models compute them.
+//! Activations as the published models compute them, and sums.
 
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
 use crate::cpu;
 
@@ -24,9 +24,91 @@ impl CustomOp1 for GeluErf {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = cpu::f32_slice(storage, layout, self.name())?;
-        let mut y = vec![0f32; x.len()];
-        r1seg_kernels::gelu_erf(x, &mut y);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        Ok((CpuStorage::F32(r1seg_kernels::gelu_erf(x)), layout.shape().clone()))
+    }
+}
+
+/// The product of [`gelu_erf`] of each row with `weights`.
+///
+/// # Shapes
+/// - `x`: `[rows, n]`    - `weights`: `[n]`    - returns: `[rows]`
+///
+/// # Errors
+/// When the shapes do not fit or the backend cannot run the operation.
+pub fn gelu_dot(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let (_, n) = x.dims2()?;
+    let weights = weights.reshape(n)?;
+    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return gelu_erf(x)?.matmul(&weights.unsqueeze(1)?)?.squeeze(1);
+    }
+    x.contiguous()?.apply_op2_no_bwd(&weights.contiguous()?, &GeluDot)
+}
+
+struct GeluDot;
+
+impl CustomOp2 for GeluDot {
+    fn name(&self) -> &'static str {
+        "gelu-dot"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weights: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = cpu::f32_slice(x, x_layout, self.name())?;
+        let y = r1seg_kernels::gelu_dot(x, cpu::f32_slice(weights, layout, self.name())?);
+        let rows = y.len();
+        Ok((CpuStorage::F32(y), Shape::from(rows)))
+    }
+}
+
+/// `x + y`, the smaller one as often as it takes.
+///
+/// On a CPU it runs where all products run; candle's own sum has threads of its own, which compete
+/// with those that have just finished a product.
+///
+/// # Shapes
+/// - one `[.., *dims]`, the other `dims`, perhaps with ones in front    - returns: the larger shape
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if x.elem_count() < y.elem_count() {
+        return add(y, x);
+    }
+    let repeats = x.rank() >= y.rank() && x.dims().ends_with(trimmed(y.dims()));
+    if !x.device().is_cpu() || x.dtype() != DType::F32 || y.dtype() != DType::F32 || !repeats {
+        return x.broadcast_add(y);
+    }
+    x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Add)
+}
+
+/// Without ones in front.
+fn trimmed(dims: &[usize]) -> &[usize] {
+    let ones = dims.iter().take_while(|&&n| n == 1).count();
+    &dims[ones..]
+}
+
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = cpu::f32_slice(x, x_layout, self.name())?;
+        let y = cpu::f32_slice(y, y_layout, self.name())?;
+        Ok((CpuStorage::F32(r1seg_kernels::add(x, y)), x_layout.shape().clone()))
     }
 }
 
@@ -89,6 +171,39 @@ mod tests {
         for (y, e) in y.iter().zip(expected) {
             assert!((y - e).abs() < 2e-7, "{y} {e}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn gelu_dot_equals_the_unfused_operations() -> Result<()> {
+        let x = Tensor::randn(0f32, 2., (40, 96), &Device::Cpu)?;
+        let weights = Tensor::randn(0f32, 1., 96, &Device::Cpu)?;
+        let plain = gelu_erf(&x)?.matmul(&weights.unsqueeze(1)?)?.squeeze(1)?;
+        let gap = (gelu_dot(&x, &weights)? - plain)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(gap < 1e-5, "{gap}");
+        Ok(())
+    }
+
+    #[test]
+    fn sums_of_all_shapes_are_candles() -> Result<()> {
+        let random = |dims: &[usize]| Tensor::randn(0f32, 1., dims, &Device::Cpu);
+        for (x, y) in [
+            (&[2, 3, 4][..], &[2, 3, 4][..]),
+            (&[2, 3, 4], &[1, 3, 4]),
+            (&[1, 1, 4], &[2, 3, 4]),
+            (&[2, 3, 4], &[2, 1, 4]),
+            (&[2, 3, 4], &[4]),
+            (&[1, 1, 1], &[1]),
+        ] {
+            let (x, y) = (random(x)?, random(y)?);
+            let (sum, plain) = (add(&x, &y)?, x.broadcast_add(&y)?);
+            assert_eq!(sum.dims(), plain.dims());
+            assert_eq!(
+                sum.flatten_all()?.to_vec1::<f32>()?,
+                plain.flatten_all()?.to_vec1::<f32>()?
+            );
+        }
+        assert!(add(&random(&[2, 3, 4])?, &random(&[3])?).is_err());
         Ok(())
     }
 

@@ -38,12 +38,14 @@ fn blocks(x: &Tensor, kernel: [usize; 3]) -> Result<(Tensor, [usize; 3])> {
     Ok((x, grid))
 }
 
-/// A 3D convolution with kernel = stride and no padding (1x1x1 included).
+/// A 3D convolution with kernel = stride and no padding (1x1x1 included), over blocks of voxels.
 #[derive(Debug, Clone)]
 pub struct Conv3d {
+    /// `[out, kd * kh * kw * in]`
     linear: Linear,
-    kernel: [usize; 3],
-    out_channels: usize,
+    in_channels: usize,
+    /// `kd * kh * kw`
+    size: usize,
 }
 
 /// A [`Conv3d`] from the keys `weight` (`[out, in, kd, kh, kw]`) and `bias`.
@@ -68,23 +70,28 @@ impl Conv3d {
     /// # Errors
     /// When the weight has another rank.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let (out_channels, c, kd, kh, kw) = weight.dims5()?;
-        let linear = Linear::new(&weight.reshape((out_channels, c * kd * kh * kw))?, bias)?;
-        Ok(Self { linear, kernel: [kd, kh, kw], out_channels })
+        let (out_channels, in_channels, kd, kh, kw) = weight.dims5()?;
+        let size = kd * kh * kw;
+        // Channels last, as a transposed convolution leaves them.
+        let weight = weight.reshape((out_channels, in_channels, size))?.transpose(1, 2)?;
+        let weight = weight.contiguous()?.reshape((out_channels, size * in_channels))?;
+        Ok(Self { linear: Linear::new(&weight, bias)?, in_channels, size })
     }
 
+    /// The reverse of [`ConvTranspose3d::forward_blocks`]: what each block of voxels, one after the
+    /// other in the order `(kd, kh, kw)`, becomes.
+    ///
     /// # Shapes
-    /// - `x`: `[B, C, D, H, W]`    - returns: `[B, out, D / kd, H / kh, W / kw]`
+    /// - `rows`: `[B, L * kd * kh * kw, in]`    - returns: `[B, L, out]`
     ///
     /// # Errors
-    /// When the kernel does not divide the grid.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, c, _, _, _) = x.dims5()?;
-        let [kd, kh, kw] = self.kernel;
-        let (blocks, [gd, gh, gw]) = blocks(x, self.kernel)?;
-        let rows = blocks.permute(vec![0, 2, 4, 6, 1, 3, 5, 7])?;
-        let y = self.linear.forward(&rows.reshape((b, gd * gh * gw, c * kd * kh * kw))?)?;
-        y.transpose(1, 2)?.contiguous()?.reshape((b, self.out_channels, gd, gh, gw))
+    /// When the channels differ from the weight's, or blocks are not whole.
+    pub fn forward_blocks(&self, rows: &Tensor) -> Result<Tensor> {
+        let (b, l, _) = rows.dims3()?;
+        if !l.is_multiple_of(self.size) {
+            bail!("{l} voxels are not blocks of {}", self.size)
+        }
+        self.linear.forward(&rows.reshape((b, l / self.size, self.size * self.in_channels))?)
     }
 }
 
@@ -217,8 +224,13 @@ mod tests {
         let x = Tensor::randn(0f32, 1., (2, 3, 4, 6, 4), d)?;
         let weight = Tensor::randn(0f32, 1., (5, 3, 2, 3, 2), d)?;
         let bias = Tensor::randn(0f32, 1., 5, d)?;
-        let y = Conv3d::new(weight.clone(), Some(bias.clone()))?.forward(&x)?;
-        assert_eq!(y.dims(), [2, 5, 2, 2, 2]);
+        let (cut, _) = blocks(&x, [2, 3, 2])?;
+        let rows = cut.permute(vec![0, 2, 4, 6, 3, 5, 7, 1])?.reshape((2, 8 * 12, 3))?;
+        let conv = Conv3d::new(weight.clone(), Some(bias.clone()))?;
+        let y = conv.forward_blocks(&rows)?;
+        assert_eq!(y.dims(), [2, 8, 5]);
+        assert!(conv.forward_blocks(&rows.narrow(1, 0, 13)?).is_err());
+        let y = y.transpose(1, 2)?.reshape((2, 5, 2, 2, 2))?;
         let at = |t: &Tensor, i: &[usize]| -> Result<f32> {
             let mut t = t.clone();
             for &i in i {

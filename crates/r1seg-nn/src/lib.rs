@@ -3,10 +3,10 @@
 //! - 3D operators: [`patchify`], [`Conv3d`] and [`ConvTranspose3d`] with kernel = stride,
 //!   [`avg_pool3d`], [`trilinear`];
 //! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
-//!   over a whole `(C, D, H, W)` block), [`LayerNorm3d`], [`RmsNorm`];
+//!   over a whole `(C, D, H, W)` block), [`RmsNorm`];
 //! - [`Linear`], whose weights may stay in half precision while the activations are f32;
-//! - [`attention`] with an f32 softmax, and the activations [`gelu_erf`], [`quick_gelu`]
-//!   and [`silu_mul`];
+//! - [`attention`] with an f32 softmax, the activations [`gelu_erf`], [`quick_gelu`] and
+//!   [`silu_mul`], and [`add`];
 //! - [`Probe`], through which a caller sees the intermediate tensors of a model.
 //!
 //! Everything runs on a CPU and on CUDA from the same code: where a CPU pass is faster than a
@@ -41,11 +41,11 @@ mod probe;
 mod resize;
 mod weights;
 
-pub use activation::{gelu_erf, quick_gelu, silu_mul};
+pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, silu_mul};
 pub use attention::{AttentionMask, attention, softmax};
 pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, patchify};
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
-pub use norm::{LayerNorm, LayerNorm3d, RmsNorm, layer_norm, layer_norm_3d, rms_norm};
+pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use probe::{NoProbe, Probe, Recording};
 pub use r1seg_kernels::{FEW_ROWS, WeightType};
 pub use resize::trilinear;

@@ -1,14 +1,19 @@
 //! Norms in f32, with a two-pass variance, whatever the dtype of the input.
 
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail,
+};
+use r1seg_kernels::Norm;
+
+use crate::cpu::f32_slice;
 use crate::weights::Weights;
-use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
 /// `torch.nn.LayerNorm` over the trailing dimensions that `weight` spans.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    /// The weight, then the bias, each flattened.
+    factors: Tensor,
+    dims: Shape,
     eps: f64,
 }
 
@@ -28,7 +33,9 @@ impl LayerNorm {
     /// # Errors
     /// When the tensors cannot be converted to f32.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
-        Ok(Self { weight: weight.to_dtype(DType::F32)?, bias: bias.to_dtype(DType::F32)?, eps })
+        let dims = weight.shape().clone();
+        let factors = Tensor::cat(&[weight.flatten_all()?, bias.flatten_all()?], 0)?;
+        Ok(Self { factors: factors.to_dtype(DType::F32)?, dims, eps })
     }
 
     /// # Shapes
@@ -37,17 +44,60 @@ impl LayerNorm {
     /// # Errors
     /// When the trailing dimensions differ from the weight's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (dims, inner) = (x.dims(), self.weight.dims());
+        let rows = self.rows(x)?;
+        if is_plain(x) {
+            let op = RowNorm { eps: self.eps, centred: true, gelu: false };
+            return rows.apply_op2_no_bwd(&self.factors, &op)?.reshape(x.dims());
+        }
+        self.composed(x, &rows)
+    }
+
+    /// The norm of `x + y`.
+    ///
+    /// # Shapes
+    /// - `x`, `y`: `[.., *weight.dims()]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// When the shapes differ, or the trailing dimensions from the weight's.
+    pub fn forward_sum(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if !is_plain(x) || !is_plain(y) || x.shape() != y.shape() {
+            return self.forward(&(x + y)?);
+        }
+        let op = RowNorm { eps: self.eps, centred: true, gelu: false };
+        let rows = self.rows(x)?.apply_op3_no_bwd(&self.rows(y)?, &self.factors, &op)?;
+        rows.reshape(x.dims())
+    }
+
+    /// [`gelu_erf`](crate::gelu_erf) of the norm.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., *weight.dims()]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// When the trailing dimensions differ from the weight's.
+    pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        if !is_plain(x) {
+            return crate::gelu_erf(&self.forward(x)?);
+        }
+        let op = RowNorm { eps: self.eps, centred: true, gelu: true };
+        self.rows(x)?.apply_op2_no_bwd(&self.factors, &op)?.reshape(x.dims())
+    }
+
+    /// # Shapes
+    /// - returns: `[rows, width]`
+    fn rows(&self, x: &Tensor) -> Result<Tensor> {
+        let (dims, inner) = (x.dims(), self.dims.dims());
         if dims.len() < inner.len() || dims[dims.len() - inner.len()..] != *inner {
             bail!("a layer norm over {inner:?} got an input of shape {dims:?}")
         }
-        let width = self.weight.elem_count();
-        let rows = x.contiguous()?.reshape((x.elem_count() / width, width))?;
-        let (weight, bias) = (self.weight.flatten_all()?, self.bias.flatten_all()?);
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            let op = RowNorm { eps: self.eps, centred: true };
-            return rows.apply_op3_no_bwd(&weight, &bias, &op)?.reshape(dims);
-        }
+        let width = self.dims.elem_count();
+        x.contiguous()?.reshape((x.elem_count() / width, width))
+    }
+
+    fn composed(&self, x: &Tensor, rows: &Tensor) -> Result<Tensor> {
+        let width = self.dims.elem_count();
+        let (weight, bias) =
+            (self.factors.narrow(0, 0, width)?, self.factors.narrow(0, width, width)?);
         let rows = rows.to_dtype(DType::F32)?;
         let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
         let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -56,33 +106,13 @@ impl LayerNorm {
             .broadcast_mul(&weight)?
             .broadcast_add(&bias)?
             .to_dtype(x.dtype())?
-            .reshape(dims)
+            .reshape(x.dims())
     }
 }
 
-/// SAM's `LayerNorm3d`: every voxel is normalised over its channels.
-#[derive(Debug, Clone)]
-pub struct LayerNorm3d(LayerNorm);
-
-/// A [`LayerNorm3d`] from the keys `weight` and `bias`.
-///
-/// # Errors
-/// When a tensor is missing or misshaped.
-pub fn layer_norm_3d(channels: usize, eps: f64, weights: Weights) -> Result<LayerNorm3d> {
-    Ok(LayerNorm3d(layer_norm(channels, eps, weights)?))
-}
-
-impl LayerNorm3d {
-    /// # Shapes
-    /// - `x`: `[B, C, D, H, W]`    - returns: the same
-    ///
-    /// # Errors
-    /// When the channels differ from the weight's.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, c, d, h, w) = x.dims5()?;
-        let channels_last = x.reshape((b, c, d * h * w))?.transpose(1, 2)?;
-        self.0.forward(&channels_last)?.transpose(1, 2)?.contiguous()?.reshape((b, c, d, h, w))
-    }
+/// Whether the kernels of the CPU take it.
+fn is_plain(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 /// The root-mean-square norm of the Llama family.
@@ -121,9 +151,9 @@ impl RmsNorm {
             bail!("an RMS norm of width {width} got an input of shape {:?}", x.dims())
         }
         let rows = x.contiguous()?.reshape((x.elem_count() / width, width))?;
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            let op = RowNorm { eps: self.eps, centred: false };
-            return rows.apply_op3_no_bwd(&self.weight, &self.weight, &op)?.reshape(x.dims());
+        if is_plain(x) {
+            let op = RowNorm { eps: self.eps, centred: false, gelu: false };
+            return rows.apply_op2_no_bwd(&self.weight, &op)?.reshape(x.dims());
         }
         let rows = rows.to_dtype(DType::F32)?;
         let mean_square = rows.sqr()?.mean_keepdim(D::Minus1)?;
@@ -134,79 +164,65 @@ impl RmsNorm {
     }
 }
 
-/// Normalises rows: a layer norm when `centred`, else an RMS norm (which ignores the bias).
+/// Normalises rows: a layer norm when `centred`, whose weights are followed by a bias, else an RMS
+/// norm.
 struct RowNorm {
     eps: f64,
     centred: bool,
+    gelu: bool,
 }
 
-/// Sum in f32 lanes, carried over into f64 every few thousand elements, so that rows of millions
-/// of elements (the whole-block norm) stay exact.
-#[inline(always)]
-fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f64 {
-    const LANES: usize = 16;
-    row.chunks(4096)
-        .map(|block| {
-            let mut lanes = [0f32; LANES];
-            let mut chunks = block.chunks_exact(LANES);
-            for chunk in &mut chunks {
-                for (lane, &x) in lanes.iter_mut().zip(chunk) {
-                    *lane += f(x);
-                }
-            }
-            let tail: f32 = chunks.remainder().iter().map(|&x| f(x)).sum();
-            f64::from(lanes.iter().sum::<f32>() + tail)
-        })
-        .sum()
+impl RowNorm {
+    const NAME: &'static str = "row-norm";
+
+    fn norm<'a>(&self, factors: &'a CpuStorage, layout: &Layout) -> Result<Norm<'a>> {
+        let factors = f32_slice(factors, layout, Self::NAME)?;
+        if !self.centred {
+            return Ok(Norm { weight: factors, bias: None, eps: self.eps });
+        }
+        let (weight, bias) = factors.split_at(factors.len() / 2);
+        Ok(Norm { weight, bias: Some(bias), eps: self.eps })
+    }
 }
 
-impl CustomOp3 for RowNorm {
+/// `[rows, width]` and the factors.
+impl CustomOp2 for RowNorm {
     fn name(&self) -> &'static str {
-        "row-norm"
+        Self::NAME
     }
 
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
+        factors: &CpuStorage,
+        layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = x_layout.shape().dims2()?;
-        let x = crate::cpu::f32_slice(x, x_layout, self.name())?;
-        let weight = crate::cpu::f32_slice(weight, weight_layout, self.name())?;
-        let bias = crate::cpu::f32_slice(bias, bias_layout, self.name())?;
-        let mut y = vec![0f32; x.len()];
-        let arch = pulp::Arch::new();
-        y.par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(y, x)| {
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    let n = width as f64;
-                    // Sums of the differences to any one element keep the digits that a large
-                    // mean would take.
-                    let first = x.first().copied().unwrap_or(0.0);
-                    let mean = if self.centred {
-                        (f64::from(first) + sum(x, |x| x - first) / n) as f32
-                    } else {
-                        0.0
-                    };
-                    let variance = sum(x, |x| (x - mean) * (x - mean)) / n;
-                    let inverse = (1.0 / (variance + self.eps).sqrt()) as f32;
-                    if self.centred {
-                        for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                            *y = (x - mean) * inverse * w + b;
-                        }
-                    } else {
-                        for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
-                            *y = x * inverse * w;
-                        }
-                    }
-                },
-            )
-        });
+        let x = f32_slice(x, x_layout, Self::NAME)?;
+        let norm = self.norm(factors, layout)?;
+        let y = if self.gelu { norm.forward_gelu(x) } else { norm.forward(x) };
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+}
+
+/// `[rows, width]`, what is added to it, and the factors.
+impl CustomOp3 for RowNorm {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+        factors: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = f32_slice(x, x_layout, Self::NAME)?;
+        let y = f32_slice(y, y_layout, Self::NAME)?;
+        let y = self.norm(factors, layout)?.forward_sum(x, y);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 }
@@ -259,14 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn layer_norm_3d_normalises_each_voxel_over_its_channels() -> Result<()> {
+    fn fused_norms_equal_the_unfused() -> Result<()> {
         let d = &Device::Cpu;
-        let x = Tensor::randn(0f32, 2., (1, 16, 3, 4, 5), d)?;
-        let (w, b) = (Tensor::randn(1f32, 0.5, 16, d)?, Tensor::randn(0f32, 1., 16, d)?);
-        let y = LayerNorm3d(LayerNorm::new(w.clone(), b.clone(), 1e-6)?).forward(&x)?;
-        let last = |t: &Tensor| t.reshape((16, 60))?.t()?.contiguous();
-        let gap = gap(&last(&y)?, &exact_layer_norm(&last(&x)?, &w, &b, 1e-6)?)?;
-        assert!(gap < 1e-5, "{gap}");
+        let [x, y] = [0; 2].map(|_| Tensor::randn(0f32, 2., (2, 50, 96), d));
+        let (x, y) = (x?, y?);
+        let (w, b) = (Tensor::randn(1f32, 0.5, 96, d)?, Tensor::randn(0f32, 1., 96, d)?);
+        let norm = LayerNorm::new(w, b, 1e-5)?;
+        let plain = norm.forward(&(&x + &y)?)?.to_dtype(DType::F64)?;
+        assert!(gap(&norm.forward_sum(&x, &y)?, &plain)? < 1e-5);
+        let plain = crate::gelu_erf(&norm.forward(&x)?)?.to_dtype(DType::F64)?;
+        assert!(gap(&norm.forward_gelu(&x)?, &plain)? < 1e-5);
+        assert!(norm.forward_sum(&x, &y.narrow(1, 0, 9)?).is_err());
         Ok(())
     }
 

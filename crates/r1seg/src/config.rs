@@ -92,7 +92,7 @@ const MAX_LAYERS: usize = 1024;
 /// The most patches: attention among them takes the square of it, and published models have 2048.
 const MAX_PATCHES: usize = 1 << 15;
 /// The most refinement passes: each costs as much as the mask itself.
-pub(crate) const MAX_NUM_CLICKS: usize = 64;
+const MAX_NUM_CLICKS: usize = 64;
 
 /// Everything that a checkpoint's `config.json` decides.
 #[derive(Debug, Clone)]
@@ -295,14 +295,14 @@ fn check_ranges(fields: &Fields) -> Result<(), String> {
     if size == 0 || size > MAX_SIZE {
         return Err(format!("proj_pooling_size is {size}, expected 1 to {MAX_SIZE}"));
     }
-    check_num_clicks(fields.num_clicks)
+    check_num_clicks(fields.num_clicks).map_err(|e| format!("num_clicks: {e}"))
 }
 
 /// # Errors
 /// More refinement passes than any model has use for.
 pub(crate) fn check_num_clicks(num_clicks: usize) -> Result<(), String> {
     if num_clicks > MAX_NUM_CLICKS {
-        return Err(format!("num_clicks is {num_clicks}, expected 0 to {MAX_NUM_CLICKS}"));
+        return Err(format!("{num_clicks} passes, expected 0 to {MAX_NUM_CLICKS}"));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use r1seg_volume::Volume;
 
 use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, type_name};
-use crate::config::MAX_NUM_CLICKS;
+use crate::config::check_num_clicks;
 use crate::load::{Checked, Plan};
 use crate::vision::{View, Vision};
 use crate::{
@@ -100,10 +100,7 @@ impl R1SegModel {
         let mut config = ModelConfig::read(source)?;
         config.num_clicks = options.num_clicks.unwrap_or(config.num_clicks);
         let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
-        if config.num_clicks > MAX_NUM_CLICKS {
-            let passes = config.num_clicks;
-            return Err(wrong(format!("{passes} passes, expected 0 to {MAX_NUM_CLICKS}")));
-        }
+        check_num_clicks(config.num_clicks).map_err(wrong)?;
         source.check_manifest()?;
         if config.num_clicks > 0 && config.mask_head.prompts != PromptKinds::Masks {
             let name = config.family.name();

@@ -46,35 +46,39 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let range = intensity::min_max(volume.voxels());
     let mut labels = vec![0u8; phantom.truth.len()];
     let mut masks = Vec::new();
+    let options = AskOptions::default().with_cancel(cancel);
+    // Each organ is asked for in another of the ways that the model was taught.
+    let ways = Organ::ALL.iter().map(|organ| organ.questions()).enumerate();
+    let asked = ways.filter_map(|(n, ways)| ways.get(n % ways.len().max(1)).cloned());
+    let questions: Vec<String> = [CAPTION_QUESTION.to_string()].into_iter().chain(asked).collect();
+    progress.stage("asking for its organs");
+    let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let said = study.ask_many(&texts, &options)?;
+    progress.clear();
+    let answers: Vec<_> = questions.into_iter().zip(said).collect();
     let mut stdout = std::io::stdout().lock();
     if !args.json {
         writeln!(stdout, "phantom {}: 32x256x256 voxels, six organs\n", args.seed)?;
     }
-    let options = AskOptions::default().with_cancel(cancel);
-    let caption = study.ask_with(CAPTION_QUESTION, &options, &mut |_| {})?;
-    if !args.json {
-        writeln!(stdout, "Q: {CAPTION_QUESTION}\nA: {}\n", caption.text)?;
-    }
-    let mut answers = vec![(CAPTION_QUESTION.to_string(), caption)];
-    for (n, organ) in Organ::ALL.into_iter().enumerate() {
-        // Each organ is asked for in another of the ways that the model was taught.
-        let questions = organ.questions();
-        let question = &questions[n % questions.len()];
-        let answer = study.ask_with(question, &options, &mut |_| {})?;
-        let mask = answer.mask.as_ref();
-        let organ_report = segmented(&phantom, &volume, range, organ, mask, &mut labels)?;
+    // The caption has no mask to measure.
+    let organs = std::iter::once(None).chain(Organ::ALL.into_iter().map(Some));
+    for ((question, answer), organ) in answers.iter().zip(organs) {
         if !args.json {
-            let dice = organ_report.dice.unwrap_or(0.0);
-            let ml = organ_report.volume_ml.unwrap_or(0.0);
             writeln!(stdout, "Q: {question}\nA: {}", answer.text)?;
-            writeln!(
-                stdout,
-                "   {}: {ml:.0} mL, Dice {dice:.3} against the truth\n",
-                organ.name()
-            )?;
         }
-        masks.push(organ_report);
-        answers.push((question.clone(), answer));
+        if let Some(organ) = organ {
+            let mask = answer.mask.as_ref();
+            let measured = segmented(&phantom, &volume, range, organ, mask, &mut labels)?;
+            let (name, dice) = (organ.name(), measured.dice.unwrap_or(0.0));
+            let ml = measured.volume_ml.unwrap_or(0.0);
+            if !args.json {
+                writeln!(stdout, "   {name}: {ml:.0} mL, Dice {dice:.3} against the truth")?;
+            }
+            masks.push(measured);
+        }
+        if !args.json {
+            writeln!(stdout)?;
+        }
     }
     let mean = masks.iter().filter_map(|m| m.dice).sum::<f64>() / Organ::ALL.len() as f64;
 

@@ -5,9 +5,10 @@ use std::fs;
 use r1seg::volume::{ReadOptions, read};
 use serde_json::{Value, json};
 
+use crate::checkpoints::copy;
 use crate::schema::assert_keeps_to;
 use crate::usage::snapshot;
-use crate::{Desk, Run, data, finish, nifti, read_tensors};
+use crate::{Desk, Run, data, finish, nifti, read_tensors, write_tensors};
 
 /// A command with a recorded model and volume, exact on any processor.
 fn segment(desk: &Desk, case: &str, args: &[&str]) -> Run {
@@ -227,6 +228,9 @@ fn segment_needs_a_model_that_takes_prompts() {
     segment(&desk, "segvol", &["-t", "liver", "--num-clicks", "2", "-o", "x"])
         .fails(2, "R-ARG-02")
         .says("nothing to refine");
+    segment(&desk, "r1seg-3dsam", &["-t", "liver", "--num-clicks", "65", "-o", "x"])
+        .fails(2, "R-ARG-02")
+        .says("num_clicks: 65 passes, expected 0 to 64");
 }
 
 #[test]
@@ -241,4 +245,41 @@ fn a_converted_folder_can_be_hashed_and_read_into_memory() {
 fn the_help_of_segment_is_complete() {
     let desk = Desk::new();
     snapshot(&desk, "help_segment", &desk.run(["segment", "--help"]).succeeds().stdout);
+}
+
+#[test]
+fn q4_an_empty_mask_is_no_mask_that_is_required() {
+    let desk = Desk::new();
+    let folder = desk.path("nothing");
+    copy(&data("segvol"), &folder);
+    fs::remove_file(folder.join("manifest.json")).unwrap();
+    // Every voxel is the same, and what the text is compared with is far from it.
+    let path = folder.join("model.safetensors");
+    let mut tensors = read_tensors(&path);
+    let text = "mask_decoder.txt_align_upscaled_embedding";
+    for (name, value) in [
+        ("mask_decoder.output_upscaling.3.weight", 0.0),
+        ("mask_decoder.output_upscaling.3.bias", 10.0),
+        (&format!("{text}.weight"), 0.0),
+        (&format!("{text}.bias"), -1000.0_f32),
+    ] {
+        let bytes = &mut tensors.get_mut(name).unwrap().bytes;
+        // bf16, which all of these are in.
+        *bytes = value.to_le_bytes()[2..].repeat(bytes.len() / 2);
+    }
+    write_tensors(&path, &tensors);
+    let volume = data("segvol/golden/volume.npy");
+    let ask = |options: &[&str]| {
+        let mut command = desk.command();
+        command.arg("segment").arg("--model").arg(&folder).arg("--image").arg(&volume);
+        command.args(["--device", "cpu", "--preprocess", "none", "-t", "liver"]);
+        finish(command.args(["--mask", "m.npy"]).args(options))
+    };
+    ask(&[]).succeeds().says("warning[W-EMPTY]");
+    let done = ask(&["--require-mask", "--force"]);
+    assert_eq!(done.code, Some(3), "{done:#?}");
+    assert!(mask(&desk, "m.npy").iter().all(|&voxel| voxel == 0));
+    // A mask that was found fulfils it.
+    segment(&desk, "segvol", &["-t", "liver", "--require-mask", "--mask", "m.npy", "--force"])
+        .succeeds();
 }

@@ -5,6 +5,7 @@
 
 mod few;
 mod many;
+mod spread;
 
 use rayon::prelude::*;
 
@@ -15,6 +16,7 @@ use crate::tile::PANEL;
 
 use few::FewQueries;
 use many::ManyQueries;
+use spread::Stretch;
 
 /// Scores that a task holds at once (512 KiB).
 const SCORES: usize = 128 << 10;
@@ -24,6 +26,9 @@ const BLOCK: usize = 60;
 
 /// Up to this many queries per head the keys are read in place: reordering them would cost more.
 const IN_PLACE: usize = 4;
+
+/// Up to this many queries over one head of keys the keys are read in place, by several tasks.
+const SPREAD: usize = 128;
 
 /// Below this many multiplications a task costs more to hand over than to do.
 const SERIAL: usize = 1 << 16;
@@ -139,7 +144,15 @@ pub(crate) fn attention_on(isa: Isa, args: AttentionArgs<'_>) {
         scale,
         mask,
     };
-    if lq <= IN_PLACE { job.few_queries(isa) } else { job.many_queries(isa) }
+    // Whole panels of values can be read where they are.
+    let whole = dim.is_multiple_of(PANEL) && lk >= 4 * PASS;
+    if lq <= IN_PLACE {
+        job.few_queries(isa);
+    } else if mask == Mask::None && kv_heads == 1 && heads * lq <= SPREAD && whole {
+        job.spread_keys(isa);
+    } else {
+        job.many_queries(isa);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -232,6 +245,32 @@ impl Job<'_> {
                     unsafe { simd::run(isa, ManyQueries { job: &job, head, queries, scores }) }
                 });
             });
+        });
+    }
+
+    /// Few queries that all see the same many keys: each task reads a stretch of keys for all of
+    /// them, and their parts of the softmax are joined in the end.
+    fn spread_keys(&self, isa: Isa) {
+        let (rows, dim) = (self.group * self.lq, self.dim);
+        let columns = rows.next_multiple_of(PANEL);
+        let (stretches, part) = (self.lk.div_ceil(PASS), spread::part_len(rows, dim));
+        with_scratch(columns * dim + stretches * part, |scratch| {
+            let (queries, parts) = scratch.split_at_mut(columns * dim);
+            spread::pack_queries(self.q, rows, dim, queries);
+            let (queries, to) = (&*queries, SharedMut::new(parts));
+            (0..stretches).into_par_iter().for_each(|i| {
+                let keys = i * PASS..((i + 1) * PASS).min(self.lk);
+                with_scratch(PASS * columns, |scores| {
+                    // SAFETY: the machine has `isa`, and the parts are disjoint.
+                    unsafe {
+                        let part = to.get().add(i * part);
+                        simd::run(isa, Stretch { job: self, keys, queries, scores, part });
+                    }
+                });
+            });
+            // SAFETY: the output, which nothing else writes.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.out.get(), rows * dim) };
+            spread::join(parts, rows, dim, out);
         });
     }
 

@@ -73,6 +73,15 @@ fn prefill_equals_the_reference_over_several_blocks_and_passes() {
 }
 
 #[test]
+fn few_queries_equal_the_reference_over_stretches_of_keys() {
+    let random = &mut Random::new(17);
+    for shape in [(8, 1, 6, 2048, 64), (1, 1, 128, 1024, 32), (3, 1, 5, 1500, 96)] {
+        check(random, shape, 0.125, Mask::None);
+        check(random, shape, -0.3, Mask::None);
+    }
+}
+
+#[test]
 fn decoding_equals_the_reference() {
     let random = &mut Random::new(13);
     for (shape, past) in

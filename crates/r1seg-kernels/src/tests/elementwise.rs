@@ -1,5 +1,5 @@
 use super::Random;
-use crate::elementwise::{gelu_erf_on, silu_mul_on};
+use crate::elementwise::{gelu_dot_on, gelu_erf_on, silu_mul_on, softmax_on};
 use crate::{Isa, reference};
 
 /// The gap in units of the last place of `exact`, those of the smallest normal number at least.
@@ -12,8 +12,7 @@ fn ulp(y: f32, exact: f64) -> f64 {
 fn gelu_is_exact_to_rounding() {
     let x: Vec<f32> = (-300_000..=300_000).map(|i| i as f32 * 1e-4).collect();
     for isa in Isa::available() {
-        let mut y = vec![0f32; x.len()];
-        gelu_erf_on(isa, &x, &mut y);
+        let y = gelu_erf_on(isa, &x);
         let (mut gap, mut places) = (0f64, 0f64);
         for (&x, &y) in x.iter().zip(&y) {
             let exact = reference::gelu_erf(f64::from(x));
@@ -51,8 +50,7 @@ fn silu_mul_is_exact_to_rounding() {
 fn special_numbers_come_out_as_limits() {
     let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1e30, -1e30, 1e-40];
     for isa in Isa::available() {
-        let mut y = [0f32; 7];
-        gelu_erf_on(isa, &x, &mut y);
+        let y = gelu_erf_on(isa, &x);
         assert!(y[0].is_nan(), "{isa:?}");
         assert_eq!((y[1], y[3], y[4]), (f32::INFINITY, 0.0, 1e30), "{isa:?}");
         let mut y = [0f32; 1];
@@ -60,5 +58,55 @@ fn special_numbers_come_out_as_limits() {
         assert!(y[0].is_nan(), "{isa:?}");
         silu_mul_on(isa, &[-200.0, 1.0], 1, &mut y);
         assert!(y[0].abs() < 1e-35, "{isa:?}");
+    }
+}
+
+#[test]
+fn gelu_dot_is_the_product_of_gelu() {
+    let random = &mut Random::new(22);
+    for (rows, n) in [(1, 1), (3, 17), (70, 96), (4000, 5), (0, 4)] {
+        let (x, weights) = (random.normals(rows * n), random.normals(n));
+        for isa in Isa::available() {
+            let y = gelu_dot_on(isa, &x, &weights);
+            assert_eq!(y.len(), rows);
+            for (row, y) in x.chunks(n).zip(y) {
+                let products = row.iter().zip(&weights);
+                let exact: f64 =
+                    products.map(|(&x, &w)| reference::gelu_erf(f64::from(x)) * f64::from(w)).sum();
+                assert!((f64::from(y) - exact).abs() < 1e-5, "{isa:?} {n}: {y} {exact}");
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_is_exact_to_rounding() {
+    let random = &mut Random::new(23);
+    for (rows, n) in [(1, 1), (3, 17), (5000, 6), (2, 40_000)] {
+        let x: Vec<f32> = random.normals(rows * n).iter().map(|x| x * 20.0).collect();
+        for isa in Isa::available() {
+            for scale in [0.7, -0.2, 0.0] {
+                let y = softmax_on(isa, &x, n, scale);
+                for (x, y) in x.chunks(n).zip(y.chunks(n)) {
+                    let scores = x.iter().map(|&x| f64::from(x) * f64::from(scale));
+                    let largest = scores.clone().fold(f64::NEG_INFINITY, f64::max);
+                    let total: f64 = scores.clone().map(|s| (s - largest).exp()).sum();
+                    for (score, &y) in scores.zip(y) {
+                        let exact = (score - largest).exp() / total;
+                        assert!((f64::from(y) - exact).abs() < 3e-6, "{isa:?} {n}: {y} {exact}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_added_repeats() {
+    let random = &mut Random::new(24);
+    for (rows, n) in [(1, 1), (3, 17), (50, 1000), (2, 70_000), (0, 3)] {
+        let (x, y) = (random.normals(rows * n), random.normals(n));
+        let expected: Vec<f32> = x.iter().zip(y.iter().cycle()).map(|(x, y)| x + y).collect();
+        assert_eq!(crate::add(&x, &y), expected);
     }
 }

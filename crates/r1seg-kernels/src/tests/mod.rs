@@ -3,6 +3,7 @@
 mod attention;
 mod elementwise;
 mod linear;
+mod norm;
 
 /// A fixed stream of random numbers (xorshift).
 pub(crate) struct Random(u64);

@@ -132,7 +132,7 @@ impl PromptableConfig {
         let (in_channels, hidden_size) = ("in_channels", "mm_hidden_size");
         check_vit(&vit, &VitNames { image_size, in_channels, hidden_size })?;
         fields.text_config.validate()?;
-        check_num_clicks(fields.num_clicks)?;
+        check_num_clicks(fields.num_clicks).map_err(|e| format!("num_clicks: {e}"))?;
         let is_segvol = family == Family::SegVol;
         let mask_head = MaskHeadConfig {
             embed_dim: vit.hidden_size,

@@ -1,0 +1,43 @@
+use super::Random;
+use crate::Norm;
+
+const EPS: f64 = 1e-5;
+
+fn exact(x: &[f64], weight: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
+    let n = x.len() as f64;
+    let mean = if bias.is_some() { x.iter().sum::<f64>() / n } else { 0.0 };
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+    let unit = x.iter().map(|x| (x - mean) / (variance + EPS).sqrt());
+    let bias = |i: usize| bias.map_or(0.0, |bias| f64::from(bias[i]));
+    unit.zip(weight).enumerate().map(|(i, (x, w))| x * f64::from(*w) + bias(i)).collect()
+}
+
+#[test]
+fn norms_equal_the_reference_in_short_and_long_rows() {
+    let random = &mut Random::new(31);
+    for (rows, n) in [(0, 3), (1, 1), (5, 768), (300, 4), (40, 1000), (1, 100_003), (2, 70_000)] {
+        let mut numbers =
+            |mean: f32| -> Vec<f32> { random.normals(rows * n).iter().map(|x| x + mean).collect() };
+        // The mean drifts along a row, so that its stretches have means of their own.
+        let (mut x, y) = (numbers(30.0), numbers(-2.0));
+        x.iter_mut().enumerate().for_each(|(i, x)| *x += 3.0 * (i % n) as f32 / n as f32);
+        let (weight, bias) = (random.normals(n), random.normals(n));
+        for bias in [Some(&bias[..]), None] {
+            let norm = Norm { weight: &weight, bias, eps: EPS };
+            let check = |name: &str, got: &[f32], x: Vec<f64>, then: &dyn Fn(f64) -> f64| {
+                assert_eq!(got.len(), rows * n);
+                for (got, x) in got.chunks(n).zip(x.chunks(n)) {
+                    for (got, exact) in got.iter().zip(exact(x, &weight, bias)) {
+                        let gap = (f64::from(*got) - then(exact)).abs();
+                        assert!(gap < 2e-5, "{name} {rows} x {n} {}: {gap:e}", bias.is_some());
+                    }
+                }
+            };
+            let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+            let sum = x.iter().zip(&y).map(|(&x, &y)| f64::from(x) + f64::from(y)).collect();
+            check("norm", &norm.forward(&x), wide.clone(), &|x| x);
+            check("gelu", &norm.forward_gelu(&x), wide, &crate::reference::gelu_erf);
+            check("sum", &norm.forward_sum(&x, &y), sum, &|x| x);
+        }
+    }
+}
