@@ -8,7 +8,7 @@ pub(crate) const PANEL: usize = 32;
 /// The most rows of a tile, which one vector wide every instruction set has the registers for.
 pub(crate) const MAX_ROWS: usize = 12;
 
-/// Words of a cache line, which lie next to each other in the rows of [`Tile::a`].
+/// Words of a cache line.
 pub(crate) const LINE: usize = 16;
 
 /// Where a tile's sums start.
@@ -77,12 +77,33 @@ impl<S: crate::simd::DotBf16> Product<S> for DotBf16 {
     step!(S::dot_bf16);
 }
 
+/// Distances in [`Tile::a`].
+#[derive(Clone, Copy)]
+pub(crate) struct Strides {
+    pub(crate) row: usize,
+    /// From one word of a [`LINE`] to the next.
+    pub(crate) word: usize,
+    /// From one line of a row to the next.
+    pub(crate) line: usize,
+}
+
+impl Strides {
+    /// Of rows that lie `row` words apart.
+    pub(crate) fn rows(row: usize) -> Self {
+        Self { row, word: 1, line: LINE }
+    }
+
+    /// Of rows that are the columns of a matrix of so many.
+    pub(crate) fn columns(columns: usize) -> Self {
+        Self { row: 1, word: columns, line: LINE * columns }
+    }
+}
+
 /// The operands of a tile: some rows by up to [`PANEL`] outputs over `steps` of the inner dimension.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub(crate) a: *const f32,
-    /// Distance in `a` from row to row, and from one [`LINE`] of a row to the next.
-    pub(crate) a_strides: (usize, usize),
+    pub(crate) a_strides: Strides,
     pub(crate) b: *const f32,
     /// Distance in `b` from step to step.
     pub(crate) b_stride: usize,
@@ -162,7 +183,7 @@ impl Tile {
                 MAX_ROWS => self.at::<S, P, MAX_ROWS, 1>(0),
                 _ => {
                     for i in 0..rows {
-                        let a = self.a.add(i * self.a_strides.0);
+                        let a = self.a.add(i * self.a_strides.row);
                         let c = self.c.add(i * self.c_stride);
                         Self { a, c, ..self }.at::<S, P, 1, 1>(0);
                     }
@@ -200,14 +221,14 @@ impl Tile {
                     }
                 }
             }
-            let (row, line) = self.a_strides;
+            let Strides { row, word, line } = self.a_strides;
             let mut b = self.b.add(first);
             for at in 0..self.steps.div_ceil(LINE) {
                 let mut a = self.a.add(at * line);
                 for _ in 0..LINE.min(self.steps - at * LINE) {
                     P::step::<M, V>(&mut sums, a, row, b);
                     // Past the last step these may leave the operands, and are not read.
-                    a = a.wrapping_add(1);
+                    a = a.wrapping_add(word);
                     b = b.wrapping_add(self.b_stride);
                 }
             }

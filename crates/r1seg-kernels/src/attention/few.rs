@@ -2,7 +2,7 @@
 
 use super::{Job, PASS, exponentials};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{F32, LINE, PANEL, Start, Tile};
+use crate::tile::{F32, PANEL, Start, Strides, Tile};
 
 /// Rows of the largest register tile.
 const ROWS: usize = 12;
@@ -58,7 +58,7 @@ impl Kernel for FewQueries<'_> {
                 for t in (0..whole).step_by(PANEL) {
                     let tile = Tile {
                         a: weights[pass..].as_ptr(),
-                        a_strides: (stride, LINE),
+                        a_strides: Strides::rows(stride),
                         b: values[pass * dim + t..].as_ptr(),
                         b_stride: dim,
                         steps: PASS.min(seen.end - pass),

@@ -2,7 +2,7 @@
 
 use super::{BLOCK, Job, PASS, exponentials};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{F32, LINE, PANEL, Start, Tile};
+use crate::tile::{F32, PANEL, Start, Strides, Tile};
 
 impl Job<'_> {
     /// # Shapes
@@ -61,7 +61,7 @@ impl Kernel for ManyQueries<'_> {
             for i in (0..rows).step_by(S::ROWS) {
                 let tile = Tile {
                     a: q[i * dim..].as_ptr(),
-                    a_strides: (dim, LINE),
+                    a_strides: Strides::rows(dim),
                     b: keys[panel * dim * PANEL..].as_ptr(),
                     b_stride: PANEL,
                     steps: dim,
@@ -95,7 +95,7 @@ impl Kernel for ManyQueries<'_> {
                 for i in (0..rows).step_by(S::ROWS) {
                     let tile = Tile {
                         a: scores[i * stride + pass - first..].as_ptr(),
-                        a_strides: (stride, LINE),
+                        a_strides: Strides::rows(stride),
                         b: values[t * panel_stride..].as_ptr().wrapping_add(pass * step),
                         b_stride: step,
                         steps: PASS.min(last - pass),

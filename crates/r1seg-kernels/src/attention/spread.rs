@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Job;
 use crate::simd::{Kernel, Simd, exp_nonpositive};
-use crate::tile::{F32, PANEL, Start, Tile};
+use crate::tile::{F32, PANEL, Start, Strides, Tile};
 
 /// Numbers that a stretch of keys leaves for `rows` queries: their sums of values, of exponentials,
 /// and their largest scores.
@@ -54,7 +54,7 @@ impl Kernel for Stretch<'_> {
             for i in (0..count).step_by(S::ROWS) {
                 let tile = Tile {
                     a: keys[i * dim..].as_ptr(),
-                    a_strides: (dim, 1),
+                    a_strides: Strides::rows(dim),
                     b: panel.as_ptr(),
                     b_stride: PANEL,
                     steps: dim,
@@ -91,7 +91,7 @@ impl Kernel for Stretch<'_> {
             for i in (0..rows).step_by(S::ROWS) {
                 let tile = Tile {
                     a: scores[i..].as_ptr(),
-                    a_strides: (1, columns),
+                    a_strides: Strides::columns(columns),
                     b: values[t..].as_ptr(),
                     b_stride: dim,
                     steps: count,

@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 use super::many::{Tiles, WIDEST};
 use crate::simd::Avx512;
 use crate::stored::{Q4K, Stored, half};
-use crate::tile::{LINE, PANEL, Start, Tile};
+use crate::tile::{LINE, PANEL, Start, Strides, Tile};
 use crate::weights::WeightType;
 
 /// Numbers of a block.
@@ -149,7 +149,7 @@ impl<const OFFSETS: bool> Tiles<Avx512> for EightBits<OFFSETS> {
                 (ROWS, false) => Self::fixed::<ROWS, 2>(tile),
                 _ => {
                     for i in 0..rows {
-                        let a = tile.a.add(i * tile.a_strides.0);
+                        let a = tile.a.add(i * tile.a_strides.row);
                         let c = tile.c.add(i * tile.c_stride);
                         Self::fixed::<1, 2>(Tile { a, c, ..tile });
                     }
@@ -162,7 +162,7 @@ impl<const OFFSETS: bool> Tiles<Avx512> for EightBits<OFFSETS> {
 impl<const OFFSETS: bool> EightBits<OFFSETS> {
     #[inline(always)]
     unsafe fn fixed<const M: usize, const V: usize>(tile: Tile) {
-        let Tile { a, a_strides: (row, line), b, c, c_stride, .. } = tile;
+        let Tile { a, a_strides: Strides { row, line, .. }, b, c, c_stride, .. } = tile;
         // SAFETY: the caller has the instructions, blocks in `M` rows of `a` and in both
         // vectors of `b`, and as many rows of `c`.
         unsafe {

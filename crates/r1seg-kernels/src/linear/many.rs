@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Job, Path, Task};
 use crate::simd::{self, Kernel, Simd};
-use crate::tile::{F32, LINE, MAX_ROWS, PANEL, Product, Start, Tile};
+use crate::tile::{F32, LINE, MAX_ROWS, PANEL, Product, Start, Strides, Tile};
 use crate::weights::{Matrix, WeightType, widen};
 
 /// Words of the inner dimension that are multiplied at a time: those of a panel fill half the
@@ -97,14 +97,16 @@ impl ManyRows<'_> {
                 Some(weights) => {
                     let row = self.part.row_bytes() / 4;
                     // SAFETY: the caller's promise, and these are the rows.
-                    unsafe { self.block::<S, T>(block, weights, (row, LINE), MAX_ROWS * row, sums) }
+                    unsafe {
+                        self.block::<S, T>(block, weights, Strides::rows(row), MAX_ROWS * row, sums)
+                    }
                 }
                 None => {
                     let (staging, wide) = staging.split_at_mut(height * words);
                     // SAFETY: the caller's promise, and these are the rows.
                     unsafe {
                         self.stage::<S>(block.clone(), staging, wide);
-                        let strides = (LINE, MAX_ROWS * LINE);
+                        let strides = Strides { row: LINE, word: 1, line: MAX_ROWS * LINE };
                         let weights = staging.as_ptr();
                         self.block::<S, T>(block, weights, strides, MAX_ROWS * words, sums);
                     }
@@ -125,7 +127,7 @@ impl ManyRows<'_> {
         &self,
         rows: Range<usize>,
         weights: *const f32,
-        strides: (usize, usize),
+        strides: Strides,
         next: usize,
         sums: &mut [f32],
     ) {
@@ -152,9 +154,9 @@ impl ManyRows<'_> {
                 for i in (0..rows.len()).step_by(height) {
                     let sum = (rows.start - all.start + i) * stride;
                     let sum = &mut sums[sum + (panel - panels.start) * PANEL..];
-                    let at = i / MAX_ROWS * next + i % MAX_ROWS * strides.0;
+                    let at = i / MAX_ROWS * next + i % MAX_ROWS * strides.row;
                     let tile = Tile {
-                        a: weights.wrapping_add(at + first / LINE * strides.1),
+                        a: weights.wrapping_add(at + first / LINE * strides.line),
                         a_strides: strides,
                         b: x.as_ptr(),
                         b_stride: PANEL,
