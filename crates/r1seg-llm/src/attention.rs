@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use r1seg_nn::{AttentionMask, Linear, Weights, attention, stacked};
 
 use crate::config::{AttentionBias, AttentionLayout, DecoderConfig};
-use crate::decoder::Sequence;
+use crate::decoder::{Positions, Sequence};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
@@ -48,19 +48,20 @@ impl Attention {
     ///
     /// # Shapes
     /// - `x`: `[1, R, hidden]`, the rows of all sequences, one after the other
-    /// - returns: the same
+    /// - returns: `[1, sum of positions, hidden]`
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         layer: usize,
         sequences: &mut [Sequence<'_>],
+        positions: Positions,
     ) -> Result<Tensor> {
         let qkv = self.qkv_proj.forward(x)?;
         let mut first = 0;
         let attended = sequences.iter_mut().map(|sequence| {
             let qkv = qkv.narrow(1, first, sequence.len)?;
             first += sequence.len;
-            self.attend(&qkv, layer, sequence)
+            positions.select(&self.attend(&qkv, layer, sequence)?)
         });
         self.o_proj.forward(&Tensor::cat(&attended.collect::<Result<Vec<_>>>()?, 1)?)
     }

@@ -3,7 +3,7 @@
 //! `lm_head`. Port of `modeling_{phi3,llama,qwen2,mistral}.py`, transformers 4.46.3.
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use r1seg_nn::{Embedding, Linear, RmsNorm, Weights, linear_no_bias, rms_norm};
+use r1seg_nn::{Embedding, Linear, RmsNorm, Weights, add, linear_no_bias, rms_norm};
 
 use crate::attention::Attention;
 use crate::cache::KvCache;
@@ -17,6 +17,29 @@ pub(crate) struct Sequence<'a> {
     pub(crate) len: usize,
     pub(crate) rotary: RotaryTables,
     pub(crate) cache: &'a mut KvCache,
+}
+
+/// Which positions of each sequence leave a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Positions {
+    All,
+    Last,
+}
+
+impl Positions {
+    /// How many of `len` these are.
+    fn of(self, len: usize) -> usize {
+        match self {
+            Self::All => len,
+            Self::Last => len.min(1),
+        }
+    }
+
+    /// Of `[1, L, ..]`, the rows of one sequence.
+    pub(crate) fn select(self, x: &Tensor) -> Result<Tensor> {
+        let len = x.dim(1)?;
+        x.narrow(1, len - self.of(len), self.of(len))
+    }
 }
 
 /// A decoder-only language model: embeddings in, hidden states out.
@@ -132,7 +155,7 @@ impl Decoder {
     /// As [`forward_many`](Self::forward_many).
     pub fn forward(&self, input: DecoderInput<'_>, cache: &mut KvCache) -> Result<Tensor> {
         let sequence = self.sequence(&input, cache)?;
-        self.pass(&[input.inputs_embeds], &mut [sequence])
+        self.pass(&[input.inputs_embeds], &mut [sequence], Positions::All)
     }
 
     /// Runs several sequences in one pass, each of its own length and with its own cache.
@@ -155,16 +178,40 @@ impl Decoder {
         &self,
         batch: &mut [(DecoderInput<'_>, &mut KvCache)],
     ) -> Result<Vec<Tensor>> {
+        self.forward_positions(batch, Positions::All)
+    }
+
+    /// As [`forward_many`](Self::forward_many), for the last position of each sequence alone: of the
+    /// others the last layer computes keys and values only, for which a prompt is read.
+    ///
+    /// # Shapes
+    /// - returns: `[1, 1, hidden]` each
+    ///
+    /// # Errors
+    /// As [`forward_many`](Self::forward_many).
+    pub fn forward_last(
+        &self,
+        batch: &mut [(DecoderInput<'_>, &mut KvCache)],
+    ) -> Result<Vec<Tensor>> {
+        self.forward_positions(batch, Positions::Last)
+    }
+
+    fn forward_positions(
+        &self,
+        batch: &mut [(DecoderInput<'_>, &mut KvCache)],
+        positions: Positions,
+    ) -> Result<Vec<Tensor>> {
         let inputs: Vec<&Tensor> = batch.iter().map(|(input, _)| input.inputs_embeds).collect();
         let mut sequences = batch
             .iter_mut()
             .map(|(input, cache)| self.sequence(input, cache))
             .collect::<Result<Vec<_>>>()?;
-        let hidden_states = self.pass(&inputs, &mut sequences)?;
+        let hidden_states = self.pass(&inputs, &mut sequences, positions)?;
         let mut first = 0;
         let parts = sequences.iter().map(|sequence| {
-            let part = hidden_states.narrow(1, first, sequence.len);
-            first += sequence.len;
+            let len = positions.of(sequence.len);
+            let part = hidden_states.narrow(1, first, len);
+            first += len;
             part
         });
         parts.collect()
@@ -203,11 +250,18 @@ impl Decoder {
     }
 
     /// # Shapes
-    /// - `inputs`: `[1, L_i, hidden]` each    - returns: `[1, sum of L_i, hidden]`
-    fn pass(&self, inputs: &[&Tensor], sequences: &mut [Sequence<'_>]) -> Result<Tensor> {
+    /// - `inputs`: `[1, L_i, hidden]` each    - returns: `[1, sum of positions, hidden]`
+    fn pass(
+        &self,
+        inputs: &[&Tensor],
+        sequences: &mut [Sequence<'_>],
+        positions: Positions,
+    ) -> Result<Tensor> {
         let mut x = Tensor::cat(inputs, 1)?.to_dtype(self.activation_dtype)?;
+        let last = self.layers.len().saturating_sub(1);
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, i, sequences)?;
+            let wanted = if i == last { positions } else { Positions::All };
+            x = layer.forward(&x, i, sequences, wanted)?;
         }
         let hidden_states = self.norm.forward(&x)?;
         for sequence in sequences {
@@ -249,12 +303,30 @@ impl Layer {
     }
 
     /// # Shapes
-    /// - `x`: `[1, R, hidden]`, the rows of all sequences    - returns: the same
-    fn forward(&self, x: &Tensor, layer: usize, sequences: &mut [Sequence<'_>]) -> Result<Tensor> {
-        let attended =
-            self.self_attn.forward(&self.input_layernorm.forward(x)?, layer, sequences)?;
-        let x = (x + attended)?;
-        let y = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
-        x + y
+    /// - `x`: `[1, R, hidden]`, the rows of all sequences
+    /// - returns: `[1, sum of positions, hidden]`
+    fn forward(
+        &self,
+        x: &Tensor,
+        layer: usize,
+        sequences: &mut [Sequence<'_>],
+        positions: Positions,
+    ) -> Result<Tensor> {
+        let normed = self.input_layernorm.forward(x)?;
+        let attended = self.self_attn.forward(&normed, layer, sequences, positions)?;
+        let x = match positions {
+            Positions::All => x.clone(),
+            Positions::Last => {
+                let mut first = 0;
+                let rows = sequences.iter().map(|sequence| {
+                    let rows = positions.select(&x.narrow(1, first, sequence.len)?);
+                    first += sequence.len;
+                    rows
+                });
+                Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 1)?
+            }
+        };
+        let x = add(&x, &attended)?;
+        add(&x, &self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?)
     }
 }

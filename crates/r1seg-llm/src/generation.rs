@@ -187,8 +187,8 @@ impl Decoder {
         let start = Instant::now();
         let rows: usize = answers.iter().map(|answering| answering.rows).sum();
         let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
-        let states = self.forward_many(&mut batch)?;
-        let states = states.iter().map(last_row).collect::<Result<Vec<_>>>()?;
+        let states = self.forward_last(&mut batch)?;
+        let states = states.iter().map(only_row).collect::<Result<Vec<_>>>()?;
         let logits = self.logits(&Tensor::stack(&states, 0)?)?;
         let own_rows: Vec<usize> = answers.iter().map(|answering| answering.rows).collect();
         for (i, (answering, state)) in answers.iter_mut().zip(states).enumerate() {
@@ -221,11 +221,10 @@ fn pass_len(waiting: impl Iterator<Item = usize>) -> usize {
 }
 
 /// # Shapes
-/// - `states`: `[1, L, hidden]`    - returns: `[hidden]`
-fn last_row(states: &Tensor) -> Result<Tensor> {
-    let last = states.narrow(1, states.dim(1)? - 1, 1)?;
-    // A copy, so that the row does not keep the whole prompt's states alive.
-    last.flatten_all()?.force_contiguous()
+/// - `state`: `[1, 1, hidden]`    - returns: `[hidden]`
+fn only_row(state: &Tensor) -> Result<Tensor> {
+    // A copy, so that the row does not keep those of other answers alive.
+    state.flatten_all()?.force_contiguous()
 }
 
 /// An answer on its way.

@@ -33,15 +33,20 @@ fn sequences(config: &DecoderConfig, decoder: &Decoder) -> Vec<(KvCache, Tensor)
     LENGTHS.into_iter().enumerate().map(of).collect()
 }
 
-fn together(decoder: &Decoder, sequences: &mut [(KvCache, Tensor)]) -> Result<Vec<Tensor>> {
-    let mut batch: Vec<_> = sequences
+type Batch<'a> = Vec<(DecoderInput<'a>, &'a mut KvCache)>;
+
+fn batch(sequences: &mut [(KvCache, Tensor)]) -> Batch<'_> {
+    sequences
         .iter_mut()
         .map(|(cache, x)| {
             let sequence_length = cache.len() + x.dim(1).unwrap();
-            (DecoderInput { inputs_embeds: x, sequence_length }, cache)
+            (DecoderInput { inputs_embeds: &*x, sequence_length }, cache)
         })
-        .collect();
-    decoder.forward_many(&mut batch)
+        .collect()
+}
+
+fn together(decoder: &Decoder, sequences: &mut [(KvCache, Tensor)]) -> Result<Vec<Tensor>> {
+    decoder.forward_many(&mut batch(sequences))
 }
 
 fn answers(
@@ -209,6 +214,32 @@ fn each_prompt_draws_from_its_own_seed_as_it_does_alone() {
     let got = answers(&decoder, &mut batch, &options);
     assert_same(&got, &expected, "phi3");
     assert_ne!(got[0].token_ids, got[3].token_ids);
+}
+
+/// A prompt's other positions are not wanted, but their keys and values are.
+#[test]
+fn the_last_positions_are_those_of_a_whole_pass() -> Result<()> {
+    for name in ["phi3", "llama31"] {
+        let config = family(name);
+        let decoder = decoder(&config, &random_weights(&config, 61));
+        let mut whole = sequences(&config, &decoder);
+        let mut last = sequences(&config, &decoder);
+        let expected = together(&decoder, &mut whole)?;
+        let got = decoder.forward_last(&mut batch(&mut last))?;
+        for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+            let (len, shape) = (expected.dim(1)?, got.dims3()?);
+            assert_eq!(shape, (1, 1, config.hidden_size), "{name} {i}");
+            let gap = gap(got, &expected.narrow(1, len - 1, 1)?);
+            assert!(gap < F32, "{name} {i}: {gap}");
+        }
+        let next = embeddings(&config, 1, 1, 99);
+        for (i, ((a, _), (b, _))) in whole.iter_mut().zip(&mut last).enumerate() {
+            assert_eq!(a.len(), b.len());
+            let gap = gap(&run(&decoder, &next, a), &run(&decoder, &next, b));
+            assert!(gap < F32, "{name} {i}, the next token: {gap}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

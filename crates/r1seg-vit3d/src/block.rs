@@ -1,7 +1,7 @@
 //! A pre-norm transformer block. Keys: `norm1`, `attn`, `norm2`, `mlp.linear1`, `mlp.linear2`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{LayerNorm, Linear, Weights, gelu_erf, layer_norm, linear};
+use r1seg_nn::{LayerNorm, Linear, Weights, add, gelu_erf, layer_norm, linear};
 
 use crate::{Attention, Vit3dConfig};
 
@@ -41,8 +41,8 @@ impl Block {
     /// # Errors
     /// When the backend cannot run the operation.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attn.forward(&self.norm1.forward(x)?)?)?;
+        let x = add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
         let mlp = gelu_erf(&self.linear1.forward(&self.norm2.forward(&x)?)?)?;
-        &x + self.linear2.forward(&mlp)?
+        add(&x, &self.linear2.forward(&mlp)?)
     }
 }
