@@ -9,7 +9,6 @@ mod commands;
 mod exit;
 mod input;
 mod interrupt;
-mod keep;
 mod memory;
 mod names;
 mod output;
@@ -26,8 +25,13 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 
+/// Every operation of a model makes a new tensor of some 10 MB. The system's allocator gives each
+/// back to the kernel, which clears its pages for the next one; this one keeps them, and asks for
+/// large ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    keep::freed_memory();
     let cli = Cli::parse();
     exit::guard(|| match cli.command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),

@@ -177,8 +177,11 @@ impl Simd for Avx512 {
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: the contract gives the instructions and both blocks.
         unsafe {
-            let mut r: [__m512; 16] =
-                std::array::from_fn(|i| Self::load(from.add(i * stride).cast()));
+            // Not a closure, which would not be compiled for these instructions.
+            let mut r = [_mm512_setzero_ps(); 16];
+            for (i, r) in r.iter_mut().enumerate() {
+                *r = Self::load(from.add(i * stride).cast());
+            }
             let mut t = r;
             for i in 0..8 {
                 t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
