@@ -1,17 +1,19 @@
 //! The same cases with a quantised language model.
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use r1seg::convert::{ConvertOptions, Quant, convert};
 use r1seg::{CheckpointSource, R1SegModel};
 
 use crate::case::{R1SEG_CASES, data, device};
 use crate::half_precision::assert_alike;
+use crate::phantom;
 
-fn quantised(case: &str, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
+fn quantised(source: PathBuf, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join(case);
-    let options = ConvertOptions { quant: Some(quant), ..ConvertOptions::new(data(case)) };
+    let out = folder.path().join("quantised");
+    let options = ConvertOptions { quant: Some(quant), ..ConvertOptions::new(source) };
     convert(&options, &out, &mut |_| ControlFlow::Continue(())).unwrap();
     let source = CheckpointSource::Folder(out);
     let model = R1SegModel::builder(source).device(device()).build().unwrap();
@@ -21,7 +23,7 @@ fn quantised(case: &str, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
 #[test]
 fn r1seg_q8_0_says_the_same_and_masks_agree() {
     for case in R1SEG_CASES {
-        let (_folder, model) = quantised(case, Quant::Q8_0);
+        let (_folder, model) = quantised(data(case), Quant::Q8_0);
         let report = model.load_report();
         assert!(report.is_clean(), "{case}: {}", report.summary());
         // The words themselves, however small the reference's lead.
@@ -32,6 +34,14 @@ fn r1seg_q8_0_says_the_same_and_masks_agree() {
 #[test]
 fn widths_that_k_quants_cannot_hold_are_q8_0() {
     // 64 and 96 are no multiples of 256.
-    let (_folder, model) = quantised("qwen2", Quant::Q4K);
+    let (_folder, model) = quantised(data("qwen2"), Quant::Q4K);
     assert_alike(&model, "qwen2", 0.0);
+}
+
+/// A model that was trained, unlike the others. k-quants do not fit its width.
+#[test]
+fn the_demo_model_in_q8_0_says_the_same_and_masks_agree() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/r1seg-phantom/model");
+    let (_folder, model) = quantised(source, Quant::Q8_0);
+    phantom::assert_alike(&model);
 }

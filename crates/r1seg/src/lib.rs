@@ -48,6 +48,7 @@ mod m3d_clip;
 mod memory;
 mod model;
 mod options;
+mod prefix;
 mod prepare;
 mod promptable;
 pub mod registry;

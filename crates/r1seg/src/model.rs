@@ -5,14 +5,11 @@
 //! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `checkpoint/keys.rs`.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
-use r1seg_llm::{
-    Decoder, DecoderInput, Generated, GenerationOptions, KvCache, Request, RopeScaling, Sampling,
-    Step,
-};
+use r1seg_llm::{Decoder, Generated, GenerationOptions, Request, Sampling, Step};
 use r1seg_mask_decoder::{MaskHead, PromptKinds, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
@@ -257,6 +254,14 @@ impl R1SegModel {
         Ok(self.parts.vision.see(volume, probe)?)
     }
 
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.parts.decoder
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Answers prompts about one view, all at once, each with the time that reading the image took
     /// for it.
     pub(crate) fn answer(
@@ -271,11 +276,12 @@ impl R1SegModel {
         let limit = self.config.decoder.max_position_embeddings;
         let mut begun = Vec::with_capacity(prompts.len());
         let mut prefixes = Vec::with_capacity(prompts.len());
+        let mut shared = None;
         for prompt in prompts {
             let start = Instant::now();
             let (rest, cache) = match prompts {
-                [_] if !self.knows_prefix(view, prompt) => self.whole(view, prompt)?,
-                _ => self.after_prefix(view, prompt)?,
+                [_] => self.begin(view, prompt)?,
+                _ => self.begin_beside(view, prompt, &mut shared)?,
             };
             prefixes.push(start.elapsed());
             let options = GenerationOptions {
@@ -296,88 +302,14 @@ impl R1SegModel {
             .iter_mut()
             .map(|(prompt, cache, options)| Request { prompt, cache, options })
             .collect();
-        let answers = self.parts.decoder.generate_many(requests, on_token)?;
-        if let ([prompt], [(_, cache, _)]) = (prompts, &begun[..]) {
-            self.keep_prefix(view, prompt, cache);
+        let answers = self.parts.decoder.generate_many(requests, on_token);
+        if let ([prompt], Some((_, cache, _))) = (prompts, begun.pop()) {
+            view.prefixes.give(self.prefix_key(prompt), cache);
         }
-        Ok(answers.into_iter().zip(prefixes).collect())
-    }
-
-    /// What a cached prefix belongs to: its first token, and the longrope regime.
-    fn prefix_key(&self, prompt: &Prompt) -> (u32, bool) {
-        let long = match &self.config.decoder.rope.scaling {
-            RopeScaling::LongRope(scaling) => {
-                prompt.ids().len() > scaling.original_max_position_embeddings
-            }
-            _ => false,
-        };
-        (prompt.head(), long)
-    }
-
-    fn knows_prefix(&self, view: &View, prompt: &Prompt) -> bool {
-        let prefix = view.prefix.lock().unwrap_or_else(PoisonError::into_inner);
-        prefix.as_ref().is_some_and(|(key, _)| *key == self.prefix_key(prompt))
-    }
-
-    /// Keeps the image's part of the cache of an answer for the next question.
-    fn keep_prefix(&self, view: &View, prompt: &Prompt, cache: &KvCache) {
-        let Ok(visual_tokens) = view.visual_tokens.dim(1) else { return };
-        let mut prefix = view.prefix.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = self.prefix_key(prompt);
-        if cache.len() > visual_tokens && prefix.as_ref().is_none_or(|(k, _)| *k != key) {
-            let mut cache = cache.fork();
-            cache.truncate(1 + visual_tokens);
-            *prefix = Some((key, cache));
+        if let Some((key, cache)) = shared {
+            view.prefixes.give(key, cache);
         }
-    }
-
-    /// All embeddings of a prompt, and an empty cache: one pass over the weights reads the image and
-    /// the first question.
-    fn whole(&self, view: &View, prompt: &Prompt) -> Result<(Tensor, KvCache), Error> {
-        let decoder = &self.parts.decoder;
-        let mut parts = vec![decoder.embed(&[prompt.head()])?, view.visual_tokens.clone()];
-        if !prompt.tail().is_empty() {
-            parts.push(decoder.embed(prompt.tail())?);
-        }
-        let inputs_embeds = Tensor::cat(&parts, 1)?;
-        let cache = decoder.new_cache(inputs_embeds.dim(1)?);
-        Ok((inputs_embeds, cache))
-    }
-
-    /// What a prompt adds to the image, and a cache that holds what precedes it.
-    fn after_prefix(&self, view: &View, prompt: &Prompt) -> Result<(Tensor, KvCache), Error> {
-        let (mut cache, fed) = self.image_prefix(view, prompt)?;
-        let rest = match prompt.tail() {
-            // A question of one token that the image overwrites: its last visual token is fed
-            // again, to predict from.
-            [] => {
-                let last = view.visual_tokens.dim(1)? - 1;
-                cache.truncate(fed - 1);
-                view.visual_tokens.narrow(1, last, 1)?
-            }
-            tail => self.parts.decoder.embed(tail)?,
-        };
-        Ok((rest, cache))
-    }
-
-    /// A cache that holds `[E0, V..]`, computed once per view and longrope regime.
-    fn image_prefix(&self, view: &View, prompt: &Prompt) -> Result<(KvCache, usize), Error> {
-        let key = self.prefix_key(prompt);
-        let mut prefix = view.prefix.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, cache)) = prefix.as_ref().filter(|(k, _)| *k == key) {
-            return Ok((cache.fork(), cache.len()));
-        }
-        let head = self.parts.decoder.embed(&[prompt.head()])?;
-        let inputs_embeds = Tensor::cat(&[&head, &view.visual_tokens], 1)?;
-        let mut cache = self.parts.decoder.new_cache(inputs_embeds.dim(1)?);
-        let sequence_length = prompt.ids().len();
-        let input = DecoderInput { inputs_embeds: &inputs_embeds, sequence_length };
-        self.parts.decoder.forward_last(&mut [(input, &mut cache)])?;
-        self.device.synchronize()?;
-        let fork = cache.fork();
-        let len = cache.len();
-        *prefix = Some((key, cache));
-        Ok((fork, len))
+        Ok(answers?.into_iter().zip(prefixes).collect())
     }
 
     /// The mask logits of an answer, on the model's grid.

@@ -1,16 +1,16 @@
 //! The encoders of a model, and what they see of a volume.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor};
-use r1seg_llm::KvCache;
 use r1seg_nn::{NoProbe, Probe, Weights};
 use r1seg_projector::MmProjector;
 use r1seg_vit3d::Vit3d;
 
 use crate::ModelConfig;
 use crate::checkpoint::KeyMap;
+use crate::prefix::Prefixes;
 
 /// One encoder for language and mask (R1Seg-3D), or one for each (M3D-LaMed), and the projector
 /// behind the language model's.
@@ -71,8 +71,8 @@ impl Vision {
             None => (features.into(), None),
             Some(_) => (OnceLock::new(), Some(volume)),
         };
-        let prefix = Mutex::new(None);
-        let view = View { volume, mask_features, visual_tokens, prefix, vit, projector };
+        let prefixes = Prefixes::new(&visual_tokens)?;
+        let view = View { volume, mask_features, visual_tokens, prefixes, vit, projector };
         if self.mask_encoder.is_some() && probe.is_listening() {
             probe.record("seg.image_embedding", &self.mask_features(&view)?)?;
         }
@@ -107,16 +107,8 @@ pub(crate) struct View {
     mask_features: OnceLock<Tensor>,
     /// `[1, n, hidden]`
     pub(crate) visual_tokens: Tensor,
-    /// The keys and values of the image, once a question was asked. The key is what they depend
-    /// on beside the image: the token in front of it, and longrope's regime.
-    pub(crate) prefix: Mutex<Option<((u32, bool), KvCache)>>,
+    /// The keys and values of the image, once a question was asked.
+    pub(crate) prefixes: Prefixes,
     pub(crate) vit: Duration,
     pub(crate) projector: Duration,
-}
-
-impl View {
-    /// Forgets the keys and values of the image, which are by far its largest part.
-    pub(crate) fn drop_prefix(&self) {
-        *self.prefix.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }

@@ -1,5 +1,6 @@
-//! Many rows: the lanes of a vector are rows of activations, and each word of the weights, read
-//! where it lies, is multiplied with all of them.
+//! Many rows: the lanes of a vector are rows of activations, and each word of the weights is
+//! multiplied with all of them. So weights need not be transposed: a block of their rows is brought
+//! together line by line, or read where it lies, and used for all activations of a task.
 
 use std::ops::Range;
 
@@ -8,8 +9,8 @@ use crate::simd::{self, Kernel, Simd};
 use crate::tile::{F32, LINE, MAX_ROWS, PANEL, Product, Start, Strides, Tile};
 use crate::weights::{Matrix, WeightType, widen};
 
-/// Words of the inner dimension that are multiplied at a time: those of a panel fill half the
-/// first-level cache.
+/// Words of the inner dimension that are multiplied at a time. Those of a panel stream through the
+/// first-level cache, 32 KiB of them; fewer would load and store the sums more often.
 const PASS: usize = 256;
 
 /// Words of weights that are brought together at a time, in the second-level cache.

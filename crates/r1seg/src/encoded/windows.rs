@@ -58,7 +58,7 @@ impl EncodedVolume<'_> {
                 AskOptions { sampling: seeded(&options.sampling, index as u64), ..options.clone() };
             // Texts of windows are not told: only all of them together are an answer.
             let all_said = self.say(view, prompts, &options, false, &mut |_, _| {})?;
-            view.drop_prefix();
+            view.prefixes.clear();
             for (windowed, said) in all.iter_mut().zip(all_said) {
                 windowed.timings.prefill += said.prefix + said.generated.prefill;
                 windowed.timings.decode += said.generated.decode;
