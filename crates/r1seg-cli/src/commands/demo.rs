@@ -51,15 +51,15 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let ways = Organ::ALL.iter().map(|organ| organ.questions()).enumerate();
     let asked = ways.filter_map(|(n, ways)| ways.get(n % ways.len().max(1)).cloned());
     let questions: Vec<String> = [CAPTION_QUESTION.to_string()].into_iter().chain(asked).collect();
+    let mut stdout = std::io::stdout().lock();
+    if !args.json {
+        writeln!(stdout, "phantom {}: 32x256x256 voxels, six organs\n", args.seed)?;
+    }
     progress.stage("asking for its organs");
     let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
     let said = study.ask_many(&texts, &options)?;
     progress.clear();
     let answers: Vec<_> = questions.into_iter().zip(said).collect();
-    let mut stdout = std::io::stdout().lock();
-    if !args.json {
-        writeln!(stdout, "phantom {}: 32x256x256 voxels, six organs\n", args.seed)?;
-    }
     // The caption has no mask to measure.
     let organs = std::iter::once(None).chain(Organ::ALL.into_iter().map(Some));
     for ((question, answer), organ) in answers.iter().zip(organs) {
