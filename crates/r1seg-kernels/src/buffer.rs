@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-/// f32 (or words of two bf16) per cache line.
-const LINE: usize = 16;
+/// 32-bit words of a cache line: an f32 each, two bf16 or four bytes.
+pub(crate) const LINE: usize = 16;
 
 /// Larger scratch buffers are returned to the allocator (64 MiB).
 const KEPT_LINES: usize = 1 << 20;

@@ -6,13 +6,10 @@ use rayon::prelude::*;
 
 use crate::buffer::{SharedMut, with_scratch, written};
 use crate::isa::Isa;
-use crate::simd::{self, Kernel, Simd};
+use crate::simd::{self, Kernel, Simd, WIDEST};
 
 /// Elements per task.
 pub(crate) const CHUNK: usize = 16 << 10;
-
-/// Lanes of the widest vector.
-pub(crate) const WIDEST: usize = 16;
 
 /// Calls `run` with stretches of `0..len`, several of them on rayon's current pool.
 pub(crate) fn in_chunks(len: usize, chunk: usize, run: impl Fn(Range<usize>) + Sync) {

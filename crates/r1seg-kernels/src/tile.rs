@@ -1,5 +1,6 @@
 //! The register tile that every matrix product here is made of: `M` rows by one or two vectors.
 
+use crate::buffer::LINE;
 use crate::simd::Simd;
 
 /// Columns of a packed panel.
@@ -7,9 +8,6 @@ pub(crate) const PANEL: usize = 32;
 
 /// The most rows of a tile, which one vector wide every instruction set has the registers for.
 pub(crate) const MAX_ROWS: usize = 12;
-
-/// Words of a cache line.
-pub(crate) const LINE: usize = 16;
 
 /// Where a tile's sums start.
 #[derive(Clone, Copy)]

@@ -11,10 +11,11 @@
 
 use std::arch::x86_64::*;
 
-use super::many::{Tiles, WIDEST};
-use crate::simd::Avx512;
+use super::many::Tiles;
+use crate::buffer::LINE;
+use crate::simd::{Avx512, WIDEST};
 use crate::stored::{Q4K, Stored, half};
-use crate::tile::{LINE, PANEL, Start, Strides, Tile};
+use crate::tile::{PANEL, Start, Strides, Tile};
 use crate::weights::WeightType;
 
 /// Numbers of a block.
@@ -144,16 +145,10 @@ impl<const OFFSETS: bool> Tiles<Avx512> for EightBits<OFFSETS> {
     unsafe fn run(tile: Tile, rows: usize, columns: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            match (rows, columns <= WIDEST) {
-                (ROWS, true) => Self::fixed::<ROWS, 1>(tile),
-                (ROWS, false) => Self::fixed::<ROWS, 2>(tile),
-                _ => {
-                    for i in 0..rows {
-                        let a = tile.a.add(i * tile.a_strides.row);
-                        let c = tile.c.add(i * tile.c_stride);
-                        Self::fixed::<1, 2>(Tile { a, c, ..tile });
-                    }
-                }
+            if columns <= WIDEST {
+                Self::rows::<1>(tile, rows);
+            } else {
+                Self::rows::<2>(tile, rows);
             }
         }
     }
@@ -161,9 +156,24 @@ impl<const OFFSETS: bool> Tiles<Avx512> for EightBits<OFFSETS> {
 
 impl<const OFFSETS: bool> EightBits<OFFSETS> {
     #[inline(always)]
+    unsafe fn rows<const V: usize>(tile: Tile, rows: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if rows == ROWS {
+                return Self::fixed::<ROWS, V>(tile);
+            }
+            for i in 0..rows {
+                let a = tile.a.add(i * tile.a_strides.row);
+                let c = tile.c.add(i * tile.c_stride);
+                Self::fixed::<1, V>(Tile { a, c, ..tile });
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn fixed<const M: usize, const V: usize>(tile: Tile) {
         let Tile { a, a_strides: Strides { row, line, .. }, b, c, c_stride, .. } = tile;
-        // SAFETY: the caller has the instructions, blocks in `M` rows of `a` and in both
+        // SAFETY: the caller has the instructions, blocks in `M` rows of `a` and in `V`
         // vectors of `b`, and as many rows of `c`.
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); V]; M];

@@ -5,8 +5,9 @@
 use std::ops::Range;
 
 use super::{Job, Path, Task};
-use crate::simd::{self, Kernel, Simd};
-use crate::tile::{F32, LINE, MAX_ROWS, PANEL, Product, Start, Strides, Tile};
+use crate::buffer::LINE;
+use crate::simd::{self, Kernel, Simd, WIDEST};
+use crate::tile::{F32, MAX_ROWS, PANEL, Product, Start, Strides, Tile};
 use crate::weights::{Matrix, WeightType, widen};
 
 /// Words of the inner dimension that are multiplied at a time. Those of a panel stream through the
@@ -24,9 +25,6 @@ pub(super) const ROWS: usize = 96;
 
 /// Panels of activations per task, which share one read of the weights.
 pub(super) const PANELS: usize = 16;
-
-/// Lanes of the widest vector.
-pub(super) const WIDEST: usize = 16;
 
 /// Some weight rows of a part by some panels of activations.
 pub(super) struct ManyRows<'a> {

@@ -13,9 +13,10 @@ mod rounded;
 
 use rayon::prelude::*;
 
-use crate::buffer::{SharedMut, with_scratch};
+use crate::buffer::{LINE, SharedMut, with_scratch, written};
 use crate::isa::Isa;
-use crate::tile::{LINE, MAX_ROWS, PANEL};
+use crate::simd::WIDEST;
+use crate::tile::{MAX_ROWS, PANEL};
 use crate::weights::{Matrix, WeightType};
 
 use few::FewRows;
@@ -95,16 +96,10 @@ pub fn forward_stacked(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let n: usize = parts.iter().map(Matrix::n).sum();
-    let len = m.saturating_mul(n);
-    // Clearing it first is a pass over memory on one thread.
-    let mut y = Vec::with_capacity(len);
-    // SAFETY: there is room for `len` numbers, all of which are written before any is read: columns
-    // and rows are split into tasks without a gap, and each of them starts from zero or its bias.
-    unsafe {
-        forward_to(Isa::detect(), false, parts, x, m, bias, SharedMut::from_ptr(y.as_mut_ptr()));
-        y.set_len(len);
-    }
-    y
+    let isa = Isa::detect();
+    // SAFETY: all numbers are written before any is read: columns and rows are split into tasks
+    // without a gap, and each of them starts from zero or its bias.
+    unsafe { written(m.saturating_mul(n), |y| forward_to(isa, false, parts, x, m, bias, y)) }
 }
 
 /// `isa` must be one of this machine.
@@ -344,7 +339,7 @@ impl Path {
         match self {
             Self::F32 | Self::Dot => self.w_words(k),
             #[cfg(target_arch = "x86_64")]
-            Self::EightBits => (k / eight_bits::LEN * eight_bits::X_WORDS).next_multiple_of(16),
+            Self::EightBits => (k / eight_bits::LEN * eight_bits::X_WORDS).next_multiple_of(WIDEST),
         }
     }
 }

@@ -7,15 +7,12 @@ use super::Path;
 use super::eight_bits;
 use crate::buffer::SharedMut;
 use crate::isa::Isa;
-use crate::simd::{self, Kernel, Simd};
+use crate::simd::{self, Kernel, Simd, WIDEST};
 use crate::tile::PANEL;
 
 /// Words that are transposed at a time: they stay in the first-level cache, are whole vectors, and
 /// whole blocks of 8-bit integers.
 const CHUNK: usize = 160;
-
-/// Lanes of the widest vector.
-const WIDEST: usize = 16;
 
 /// Words of all panels.
 pub(super) fn words(path: Path, m: usize, k: usize) -> usize {

@@ -16,6 +16,9 @@ pub(crate) use portable::Portable;
 
 use crate::isa::Isa;
 
+/// Lanes of the widest vector.
+pub(crate) const WIDEST: usize = 16;
+
 /// Vectors of `LANES` f32.
 ///
 /// # Safety
