@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use r1seg_nn::{AttentionMask, Linear, Weights, attention, stacked};
 
 use crate::config::{AttentionBias, AttentionLayout, DecoderConfig};
-use crate::decoder::{Positions, Sequence};
+use crate::decoder::{Positions, Sequence, split};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
@@ -57,12 +57,11 @@ impl Attention {
         positions: Positions,
     ) -> Result<Tensor> {
         let qkv = self.qkv_proj.forward(x)?;
-        let mut first = 0;
-        let attended = sequences.iter_mut().map(|sequence| {
-            let qkv = qkv.narrow(1, first, sequence.len)?;
-            first += sequence.len;
-            positions.select(&self.attend(&qkv, layer, sequence)?)
-        });
+        let qkv = split(&qkv, sequences.iter().map(|sequence| sequence.len))?;
+        let attended = qkv
+            .iter()
+            .zip(sequences)
+            .map(|(qkv, sequence)| positions.select(&self.attend(qkv, layer, sequence)?));
         self.o_proj.forward(&Tensor::cat(&attended.collect::<Result<Vec<_>>>()?, 1)?)
     }
 

@@ -42,6 +42,19 @@ impl Positions {
     }
 }
 
+/// The rows of each sequence, of so many one after the other.
+///
+/// # Shapes
+/// - `x`: `[1, sum of lens, ..]`    - returns: `[1, len, ..]` each
+pub(crate) fn split(x: &Tensor, lens: impl Iterator<Item = usize>) -> Result<Vec<Tensor>> {
+    let mut first = 0;
+    let of_one = lens.map(|len| {
+        first += len;
+        x.narrow(1, first - len, len)
+    });
+    of_one.collect()
+}
+
 /// A decoder-only language model: embeddings in, hidden states out.
 ///
 /// The weights are read-only and shared by any number of threads; what a run changes is in the
@@ -207,14 +220,7 @@ impl Decoder {
             .map(|(input, cache)| self.sequence(input, cache))
             .collect::<Result<Vec<_>>>()?;
         let hidden_states = self.pass(&inputs, &mut sequences, positions)?;
-        let mut first = 0;
-        let parts = sequences.iter().map(|sequence| {
-            let len = positions.of(sequence.len);
-            let part = hidden_states.narrow(1, first, len);
-            first += len;
-            part
-        });
-        parts.collect()
+        split(&hidden_states, sequences.iter().map(|sequence| positions.of(sequence.len)))
     }
 
     /// Checks what a pass is given of one sequence.
@@ -317,12 +323,8 @@ impl Layer {
         let x = match positions {
             Positions::All => x.clone(),
             Positions::Last => {
-                let mut first = 0;
-                let rows = sequences.iter().map(|sequence| {
-                    let rows = positions.select(&x.narrow(1, first, sequence.len)?);
-                    first += sequence.len;
-                    rows
-                });
+                let rows = split(x, sequences.iter().map(|sequence| sequence.len))?;
+                let rows = rows.iter().map(|rows| positions.select(rows));
                 Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 1)?
             }
         };
