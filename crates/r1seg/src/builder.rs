@@ -54,7 +54,8 @@ impl R1SegModelBuilder {
         self
     }
 
-    /// Sets the dtype of the activations; without it f32 on a CPU and the weights' dtype on CUDA.
+    /// Sets the dtype of the activations; without it f32 on a CPU, and the weights' dtype on CUDA:
+    /// [`dtype`](Self::dtype) alone chooses both there.
     /// Half precision on a CPU is slow: it shows there what CUDA would compute.
     #[must_use]
     pub fn compute(mut self, compute: DtypeChoice) -> Self {

@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
+use crate::options::Dtypes;
 use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 
 /// A model's parts, and how they were loaded.
@@ -50,12 +51,13 @@ pub(crate) fn load<P>(
     let found = files.found();
     let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
     let stored = files.dominant_type().filter(|_| keep);
-    let dtype = options.dtype.resolve(&device, Some(DType::F32));
+    let dtypes = Dtypes::new(options.dtype, DtypeChoice::Auto, device.is_cpu());
+    let dtype = dtypes.weights;
     let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
-        activation: if device.is_cpu() { DType::F32 } else { dtype },
+        activation: dtypes.activation,
         device,
         dtype: stored.map_or(dtype.as_str(), type_name),
         report,

@@ -20,6 +20,7 @@ use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, type_name};
 use crate::config::check_num_clicks;
 use crate::load::{Checked, Plan};
+use crate::options::Dtypes;
 use crate::vision::{View, Vision};
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
@@ -112,9 +113,8 @@ impl R1SegModel {
         let stored = files.dominant_type();
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
         let quantised = stored.is_some_and(|stored| stored.block_len() > 1);
-        let dtype = options.dtype.resolve(&device, Some(DType::F32));
-        let native = if device.is_cpu() { DType::F32 } else { dtype };
-        let activation = options.compute.resolve(&device, Some(native));
+        let Dtypes { weights: dtype, activation } =
+            Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
         let plan = Plan {
             build: &|weights| Parts::new(&config, weights, activation),

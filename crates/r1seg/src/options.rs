@@ -79,8 +79,8 @@ impl DeviceChoice {
 /// In which dtype the weights are kept.
 ///
 /// On a CPU activations are f32, and only matrix products with bf16 weights may round them (see
-/// `r1seg_nn::Linear`); on CUDA they have the dtype of the weights. Softmax, norms and position
-/// tables are f32 everywhere.
+/// `r1seg_nn::Linear`); on CUDA they have the dtype of the weights, so that f32 weights are exact
+/// there, too. Softmax, norms and position tables are f32 everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DtypeChoice {
     /// bf16 on CUDA; on a CPU the checkpoint's own dtype.
@@ -113,15 +113,31 @@ impl FromStr for DtypeChoice {
 }
 
 impl DtypeChoice {
-    /// The dtype that `Auto` stands for is `native` on a CPU, where it is exact, and bf16 on CUDA.
-    pub(crate) fn resolve(self, device: &Device, native: Option<DType>) -> DType {
+    /// What was chosen; `Auto` stands for `native`.
+    fn or(self, native: DType) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::BF16 => DType::BF16,
             Self::F16 => DType::F16,
-            Self::Auto if device.is_cuda() => DType::BF16,
-            Self::Auto => native.unwrap_or(DType::F32),
+            Self::Auto => native,
         }
+    }
+}
+
+/// What a model computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dtypes {
+    /// Of weights that are converted. A CPU keeps those of [`DtypeChoice::Auto`] as they are stored.
+    pub(crate) weights: DType,
+    /// Of activations.
+    pub(crate) activation: DType,
+}
+
+impl Dtypes {
+    /// `weights` and `activation` are choices that `Auto` leaves to the device.
+    pub(crate) fn new(weights: DtypeChoice, activation: DtypeChoice, is_cpu: bool) -> Self {
+        let weights = weights.or(if is_cpu { DType::F32 } else { DType::BF16 });
+        Self { weights, activation: activation.or(if is_cpu { DType::F32 } else { weights }) }
     }
 }
 
@@ -418,5 +434,27 @@ impl AskOptions {
     pub fn with_forced_tokens(mut self, tokens: Vec<u32>) -> Self {
         self.forced_tokens = Some(tokens);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_on_a_gpu_have_the_dtype_of_the_weights_unless_another_is_chosen() {
+        use DType::{BF16, F16, F32};
+        let auto = DtypeChoice::Auto;
+        let choose = |weights, activation, is_cpu| {
+            let chosen = Dtypes::new(weights, activation, is_cpu);
+            (chosen.weights, chosen.activation)
+        };
+        assert_eq!(choose(auto, auto, false), (BF16, BF16));
+        assert_eq!(choose(DtypeChoice::F32, auto, false), (F32, F32));
+        assert_eq!(choose(DtypeChoice::F16, auto, false), (F16, F16));
+        assert_eq!(choose(DtypeChoice::F16, DtypeChoice::F32, false), (F16, F32));
+        assert_eq!(choose(auto, auto, true), (F32, F32));
+        assert_eq!(choose(DtypeChoice::BF16, auto, true), (BF16, F32));
+        assert_eq!(choose(DtypeChoice::BF16, DtypeChoice::BF16, true), (BF16, BF16));
     }
 }
