@@ -102,10 +102,9 @@ impl R1SegModelBuilder {
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, unknown or does not fit
     /// another ([`Error::Weights`] names every tensor at fault), of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there, and
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there or cannot run this build, and
     /// [`Error::NotEnoughMemory`] beyond the limit that was set.
     pub fn build(self) -> Result<R1SegModel, Error> {
-        let device = self.device.open()?;
-        R1SegModel::open(&self, device)
+        R1SegModel::open(&self, self.device.open()?)
     }
 }

@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
+use crate::device::Opened;
 use crate::options::Dtypes;
 use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 
@@ -17,6 +18,8 @@ use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 pub(crate) struct Loaded<P> {
     pub(crate) parts: P,
     pub(crate) device: Device,
+    /// Why it is the CPU, where `DeviceChoice::Auto` would have had a GPU.
+    pub(crate) fallback: Option<Error>,
     /// Of activations.
     pub(crate) activation: DType,
     /// Of the weights, as reports call it.
@@ -45,7 +48,7 @@ pub(crate) fn load<P>(
     plan: &Plan<'_, P>,
 ) -> Result<Loaded<P>, Error> {
     let start = Instant::now();
-    let device = options.device.open()?;
+    let Opened { device, fallback } = options.device.open()?;
     source.check_manifest()?;
     let files = Arc::new(source.open_weights(options.mmap, 0)?);
     let found = files.found();
@@ -59,6 +62,7 @@ pub(crate) fn load<P>(
         parts: (plan.build)(&weights)?,
         activation: dtypes.activation,
         device,
+        fallback,
         dtype: stored.map_or(dtype.as_str(), type_name),
         report,
         time: start.elapsed(),

@@ -5,76 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 pub use r1seg_volume::Recipe;
 use r1seg_volume::Region;
 
-use crate::Error;
-
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeviceChoice {
-    /// The first CUDA device if there is one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A CUDA device by number.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Self::Cuda).ok_or_else(
-                    || Error::BadChoice {
-                        what: "device",
-                        value: text.to_string(),
-                        expected: "use auto, cpu, cuda or cuda:N",
-                    },
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(n) => write!(f, "cuda:{n}"),
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// # Errors
-    /// [`Error::DeviceUnavailable`] when a CUDA device was asked for by name and is not there.
-    pub(crate) fn open(self) -> Result<Device, Error> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            // Whether the build has CUDA says nothing about the machine: only opening does.
-            Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(n) => Device::new_cuda(n).map_err(|e| Error::DeviceUnavailable {
-                device: self.to_string(),
-                reason: if cfg!(feature = "cuda") {
-                    e.to_string()
-                } else {
-                    "this r1seg was built without CUDA".to_string()
-                },
-            }),
-        }
-    }
-}
+use crate::{DeviceChoice, Error};
 
 /// In which dtype the weights are kept.
 ///
