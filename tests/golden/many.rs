@@ -5,7 +5,7 @@ use r1seg::{
     Preprocess, QUESTIONS_AT_ONCE, Recipe, Sampling, Separator,
 };
 
-use crate::case::{Expected, R1SEG_CASES, data, encode, load, volume};
+use crate::case::{Expected, R1SEG_CASES, assert_repeated_mask, data, encode, load, volume};
 
 /// The recorded prompts of a case, twice, so that there are more than are answered at once.
 fn questions(case: &str) -> Vec<String> {
@@ -35,8 +35,7 @@ fn assert_same(got: &Answer, alone: &Answer, what: &str) {
         // f32 sums are taken in another order.
         assert!((got.logprob - alone.logprob).abs() < 1e-4, "{what}");
     }
-    let data = |answer: &Answer| answer.mask.as_ref().map(|mask| mask.data().to_vec());
-    assert_eq!(data(got), data(alone), "{what}");
+    assert_repeated_mask(got.mask.as_ref(), alone.mask.as_ref(), what);
     assert_eq!(got.windows.len(), alone.windows.len(), "{what}");
     for (got, alone) in got.windows.iter().zip(&alone.windows) {
         assert_eq!((got.start, &got.token_ids), (alone.start, &alone.token_ids), "{what}");

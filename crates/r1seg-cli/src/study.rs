@@ -4,10 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{Volume, Warning};
-use r1seg::{
-    CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, LoadOptions, R1SegModel,
-    is_pickle,
-};
+use r1seg::{CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, is_pickle};
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{CliError, say};
@@ -151,12 +148,13 @@ pub(crate) fn load_options(args: &ModelArgs, reserved: u64) -> LoadOptions {
 }
 
 /// The first line on stderr: notice, device, dtype and model.
-pub(crate) fn announce(model: &R1SegModel, name: &str, asked: DeviceChoice) {
-    announce_on(&model.device_name(), model.dtype_name(), name, asked);
+pub(crate) fn announce(model: &R1SegModel, name: &str) {
+    announce_on(&model.device_name(), model.dtype_name(), name, model.device_fallback());
 }
 
-/// [`announce`] for any model, by where it computes and how its weights are kept.
-pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, asked: DeviceChoice) {
+/// [`announce`] for any model, by where it computes, how its weights are kept, and why it is not on
+/// a GPU, if it should be.
+pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, fallback: Option<&Error>) {
     let computed = match (device, dtype) {
         ("cpu", "f32") => "f32".to_string(),
         ("cpu", "bf16") => "bf16 weights and products, f32 sums".to_string(),
@@ -167,14 +165,20 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, asked: DeviceCh
         "r1seg: research use only, not a medical device. device={device} ({computed}), model {}",
         r1seg::sanitize_terminal(name),
     );
-    if asked == DeviceChoice::Auto && cfg!(feature = "cuda") && device == "cpu" {
-        warn(&Warning::new("W-DEV", "no CUDA device could be opened: computing on the CPU"));
+    if let Some(error) = fallback {
+        // What to do about a device that is not there, `auto` has done.
+        let fix = error.fix().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
+        say_warning("W-DEV", &format!("computing on the CPU: {error}"), fix.as_deref());
     }
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    let fix = warning.fix.map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-    say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
+    say_warning(warning.code, &warning.text, warning.fix);
+}
+
+fn say_warning(code: &str, text: &str, fix: Option<&str>) {
+    let fix = fix.map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+    say!("warning[{code}]: {}{fix}", r1seg::sanitize_terminal(text));
 }
 
 /// Draws a volume, its labels and boxes.

@@ -6,9 +6,9 @@ use candle_core::{
 use r1seg_kernels::AttentionArgs;
 pub use r1seg_kernels::Mask as AttentionMask;
 
-/// Scores that one pass may hold at once where they are materialised: bounds the memory of long
-/// sequences (64 MiB of f32).
-const MAX_SCORES: usize = 16 << 20;
+/// Scores that one pass may hold at once where they are materialized: bounds the memory of long
+/// sequences (64 MiB of f32). They are on a GPU, and in half precision on a CPU.
+pub const MAX_SCORES: usize = 16 << 20;
 
 /// `softmax(scale * q kᵀ + mask) v`, the softmax in f32 whatever the dtype.
 ///

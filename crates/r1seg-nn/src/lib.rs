@@ -42,7 +42,7 @@ mod resize;
 mod weights;
 
 pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, silu_mul};
-pub use attention::{AttentionMask, attention, softmax};
+pub use attention::{AttentionMask, MAX_SCORES, attention, softmax};
 pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, patchify};
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};

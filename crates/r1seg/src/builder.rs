@@ -54,7 +54,8 @@ impl R1SegModelBuilder {
         self
     }
 
-    /// Sets the dtype of the activations; without it f32 on a CPU and the weights' dtype on CUDA.
+    /// Sets the dtype of the activations; without it f32 on a CPU, and the weights' dtype on CUDA:
+    /// [`dtype`](Self::dtype) alone chooses both there.
     /// Half precision on a CPU is slow: it shows there what CUDA would compute.
     #[must_use]
     pub fn compute(mut self, compute: DtypeChoice) -> Self {
@@ -101,10 +102,9 @@ impl R1SegModelBuilder {
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, unknown or does not fit
     /// another ([`Error::Weights`] names every tensor at fault), of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there, and
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there or cannot run this build, and
     /// [`Error::NotEnoughMemory`] beyond the limit that was set.
     pub fn build(self) -> Result<R1SegModel, Error> {
-        let device = self.device.open()?;
-        R1SegModel::open(&self, device)
+        R1SegModel::open(&self, self.device.open()?)
     }
 }

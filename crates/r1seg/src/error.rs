@@ -14,7 +14,7 @@ pub enum ErrorKind {
     BadData,
     /// The input is missing or may not be read.
     Missing,
-    /// The requested device is not there.
+    /// The requested device is not there, or cannot run this build.
     Device,
     /// The output exists already or cannot be created.
     CannotCreate,
@@ -113,6 +113,8 @@ pub enum Error {
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
     DeviceUnavailable { device: String, reason: String },
+    #[error("device `{device}` cannot run the kernels of this build of r1seg: {reason}")]
+    DeviceUnfit { device: String, reason: String, fix: String },
     #[error("`{value}` is no {what}; {expected}")]
     BadChoice { what: &'static str, value: String, expected: &'static str },
     #[error(
@@ -146,12 +148,28 @@ pub enum Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
+        let error = without_backtrace(error);
         let text = error.to_string();
         if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
             Self::OutOfMemory(text)
         } else {
             Self::Compute(error)
         }
+    }
+}
+
+/// The error alone: candle prints a backtrace behind it where `RUST_BACKTRACE` is set.
+pub(crate) fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
+    use candle_core::Error as Candle;
+    match error {
+        Candle::WithBacktrace { inner, .. } => without_backtrace(*inner),
+        Candle::Context { inner, context } => {
+            Candle::Context { inner: Box::new(without_backtrace(*inner)), context }
+        }
+        Candle::WithPath { inner, path } => {
+            Candle::WithPath { inner: Box::new(without_backtrace(*inner)), path }
+        }
+        other => other,
     }
 }
 
@@ -173,6 +191,7 @@ impl Error {
             Self::Pickle { .. } => "R-WGT-02",
             Self::Weights { .. } => "R-WGT-03",
             Self::DeviceUnavailable { .. } => "R-DEV-01",
+            Self::DeviceUnfit { .. } => "R-DEV-02",
             Self::BadChoice { .. } => "R-ARG-01",
             Self::InvalidOption { .. } => "R-ARG-02",
             Self::PromptTooLong { .. } => "R-PRM-01",
@@ -207,7 +226,7 @@ impl Error {
             | Self::WeightFile { .. }
             | Self::Gguf { .. }
             | Self::Weights { .. } => ErrorKind::Model,
-            Self::DeviceUnavailable { .. } => ErrorKind::Device,
+            Self::DeviceUnavailable { .. } | Self::DeviceUnfit { .. } => ErrorKind::Device,
             Self::BadChoice { .. }
             | Self::InvalidOption { .. }
             | Self::UnknownModel { .. }
@@ -271,6 +290,7 @@ impl Error {
             Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
+            Self::DeviceUnfit { fix, .. } => fix,
             Self::PromptTooLong { .. } => "shorten the question",
             Self::Prompt { fix, .. } => fix,
             Self::Box { .. } | Self::Point { .. } => {
@@ -296,5 +316,22 @@ fn size(bytes: u64) -> String {
     match bytes as f64 / MIB {
         mib if mib < 1024.0 => format!("{mib:.0} MiB"),
         mib => format!("{:.1} GiB", mib / 1024.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::backtrace::Backtrace;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_computation_is_told_without_candles_backtrace() {
+        let failed = candle_core::Error::Msg("no such kernel".to_string());
+        let backtrace = Box::new(Backtrace::force_capture());
+        let traced = candle_core::Error::WithBacktrace { inner: Box::new(failed), backtrace };
+        assert!(traced.to_string().lines().count() > 1);
+        let error = Error::from(traced.context("the mask decoder"));
+        assert_eq!(error.to_string(), "computation failed: the mask decoder\nno such kernel");
     }
 }

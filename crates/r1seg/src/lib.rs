@@ -41,6 +41,7 @@ mod boxes;
 mod builder;
 mod checkpoint;
 mod config;
+mod device;
 mod encoded;
 mod error;
 mod load;
@@ -84,13 +85,14 @@ pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
 pub use builder::R1SegModelBuilder;
 pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
 pub use config::ModelConfig;
+pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, LoadOptions, Mode,
-    Preprocess, Recipe, Sampling, SegmentMode, Separator,
+    AskOptions, CancelToken, DtypeChoice, EncodeOptions, LoadOptions, Mode, Preprocess, Recipe,
+    Sampling, SegmentMode, Separator,
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,

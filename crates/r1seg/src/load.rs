@@ -9,6 +9,8 @@ use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
+use crate::device::Opened;
+use crate::options::Dtypes;
 use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 
 /// A model's parts, and how they were loaded.
@@ -16,6 +18,8 @@ use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 pub(crate) struct Loaded<P> {
     pub(crate) parts: P,
     pub(crate) device: Device,
+    /// Why it is the CPU, where `DeviceChoice::Auto` would have had a GPU.
+    pub(crate) fallback: Option<Error>,
     /// Of activations.
     pub(crate) activation: DType,
     /// Of the weights, as reports call it.
@@ -44,19 +48,21 @@ pub(crate) fn load<P>(
     plan: &Plan<'_, P>,
 ) -> Result<Loaded<P>, Error> {
     let start = Instant::now();
-    let device = options.device.open()?;
+    let Opened { device, fallback } = options.device.open()?;
     source.check_manifest()?;
     let files = Arc::new(source.open_weights(options.mmap, 0)?);
     let found = files.found();
     let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
     let stored = files.dominant_type().filter(|_| keep);
-    let dtype = options.dtype.resolve(&device, Some(DType::F32));
+    let dtypes = Dtypes::new(options.dtype, DtypeChoice::Auto, device.is_cpu());
+    let dtype = dtypes.weights;
     let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
-        activation: if device.is_cpu() { DType::F32 } else { dtype },
+        activation: dtypes.activation,
         device,
+        fallback,
         dtype: stored.map_or(dtype.as_str(), type_name),
         report,
         time: start.elapsed(),

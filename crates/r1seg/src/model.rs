@@ -19,7 +19,9 @@ use r1seg_volume::Volume;
 use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, type_name};
 use crate::config::check_num_clicks;
+use crate::device::Opened;
 use crate::load::{Checked, Plan};
+use crate::options::Dtypes;
 use crate::vision::{View, Vision};
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
@@ -36,6 +38,7 @@ pub struct R1SegModel {
     tokenizer: PromptTokenizer,
     parts: Parts,
     device: Device,
+    fallback: Option<Error>,
     dtype: &'static str,
     report: LoadReport,
     load_time: Duration,
@@ -90,9 +93,10 @@ impl R1SegModel {
         R1SegModelBuilder::new(source)
     }
 
-    pub(crate) fn open(options: &R1SegModelBuilder, device: Device) -> Result<Self, Error> {
+    pub(crate) fn open(options: &R1SegModelBuilder, opened: Opened) -> Result<Self, Error> {
         let _span = tracing::info_span!("load").entered();
         let start = Instant::now();
+        let Opened { device, fallback } = opened;
         let source = &options.source;
         let mut config = ModelConfig::read(source)?;
         config.num_clicks = options.num_clicks.unwrap_or(config.num_clicks);
@@ -112,9 +116,8 @@ impl R1SegModel {
         let stored = files.dominant_type();
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
         let quantised = stored.is_some_and(|stored| stored.block_len() > 1);
-        let dtype = options.dtype.resolve(&device, Some(DType::F32));
-        let native = if device.is_cpu() { DType::F32 } else { dtype };
-        let activation = options.compute.resolve(&device, Some(native));
+        let Dtypes { weights: dtype, activation } =
+            Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
         let plan = Plan {
             build: &|weights| Parts::new(&config, weights, activation),
@@ -128,6 +131,7 @@ impl R1SegModel {
             tokenizer,
             parts,
             device,
+            fallback,
             dtype: match stored {
                 Some(stored) if keep || quantised => type_name(stored),
                 _ => dtype.as_str(),
@@ -160,6 +164,12 @@ impl R1SegModel {
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
         device_name(&self.device)
+    }
+
+    /// Why it computes on the CPU, where [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) found no
+    /// GPU that it can use; never in a build without CUDA.
+    pub fn device_fallback(&self) -> Option<&Error> {
+        self.fallback.as_ref()
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.

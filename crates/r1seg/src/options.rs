@@ -5,82 +5,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 pub use r1seg_volume::Recipe;
 use r1seg_volume::Region;
 
-use crate::Error;
-
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeviceChoice {
-    /// The first CUDA device if there is one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A CUDA device by number.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Self::Cuda).ok_or_else(
-                    || Error::BadChoice {
-                        what: "device",
-                        value: text.to_string(),
-                        expected: "use auto, cpu, cuda or cuda:N",
-                    },
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(n) => write!(f, "cuda:{n}"),
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// # Errors
-    /// [`Error::DeviceUnavailable`] when a CUDA device was asked for by name and is not there.
-    pub(crate) fn open(self) -> Result<Device, Error> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            // Whether the build has CUDA says nothing about the machine: only opening does.
-            Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(n) => Device::new_cuda(n).map_err(|e| Error::DeviceUnavailable {
-                device: self.to_string(),
-                reason: if cfg!(feature = "cuda") {
-                    e.to_string()
-                } else {
-                    "this r1seg was built without CUDA".to_string()
-                },
-            }),
-        }
-    }
-}
+use crate::{DeviceChoice, Error};
 
 /// In which dtype the weights are kept.
 ///
 /// On a CPU activations are f32, and only matrix products with bf16 weights may round them (see
-/// `r1seg_nn::Linear`); on CUDA they have the dtype of the weights. Softmax, norms and position
-/// tables are f32 everywhere.
+/// `r1seg_nn::Linear`); on CUDA they have the dtype of the weights, so that f32 weights are exact
+/// there, too. Softmax, norms and position tables are f32 everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DtypeChoice {
     /// bf16 on CUDA; on a CPU the checkpoint's own dtype.
@@ -113,15 +50,31 @@ impl FromStr for DtypeChoice {
 }
 
 impl DtypeChoice {
-    /// The dtype that `Auto` stands for is `native` on a CPU, where it is exact, and bf16 on CUDA.
-    pub(crate) fn resolve(self, device: &Device, native: Option<DType>) -> DType {
+    /// What was chosen; `Auto` stands for `native`.
+    fn or(self, native: DType) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::BF16 => DType::BF16,
             Self::F16 => DType::F16,
-            Self::Auto if device.is_cuda() => DType::BF16,
-            Self::Auto => native.unwrap_or(DType::F32),
+            Self::Auto => native,
         }
+    }
+}
+
+/// What a model computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dtypes {
+    /// Of weights that are converted. A CPU keeps those of [`DtypeChoice::Auto`] as they are stored.
+    pub(crate) weights: DType,
+    /// Of activations.
+    pub(crate) activation: DType,
+}
+
+impl Dtypes {
+    /// `weights` and `activation` are choices that `Auto` leaves to the device.
+    pub(crate) fn new(weights: DtypeChoice, activation: DtypeChoice, is_cpu: bool) -> Self {
+        let weights = weights.or(if is_cpu { DType::F32 } else { DType::BF16 });
+        Self { weights, activation: activation.or(if is_cpu { DType::F32 } else { weights }) }
     }
 }
 
@@ -418,5 +371,27 @@ impl AskOptions {
     pub fn with_forced_tokens(mut self, tokens: Vec<u32>) -> Self {
         self.forced_tokens = Some(tokens);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_on_a_gpu_have_the_dtype_of_the_weights_unless_another_is_chosen() {
+        use DType::{BF16, F16, F32};
+        let auto = DtypeChoice::Auto;
+        let choose = |weights, activation, is_cpu| {
+            let chosen = Dtypes::new(weights, activation, is_cpu);
+            (chosen.weights, chosen.activation)
+        };
+        assert_eq!(choose(auto, auto, false), (BF16, BF16));
+        assert_eq!(choose(DtypeChoice::F32, auto, false), (F32, F32));
+        assert_eq!(choose(DtypeChoice::F16, auto, false), (F16, F16));
+        assert_eq!(choose(DtypeChoice::F16, DtypeChoice::F32, false), (F16, F32));
+        assert_eq!(choose(auto, auto, true), (F32, F32));
+        assert_eq!(choose(DtypeChoice::BF16, auto, true), (BF16, F32));
+        assert_eq!(choose(DtypeChoice::BF16, DtypeChoice::BF16, true), (BF16, BF16));
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
     let model = study::load(source, &args.model, &args.refine, args.questions.unwrap_or(1), 0)?;
-    study::announce(&model, &name.id, args.model.device);
+    study::announce(&model, &name.id);
 
     let question = question(&model, args)?;
     let room = room(&model) - model.prompt(&question, Some(Separator::None))?.ids().len();

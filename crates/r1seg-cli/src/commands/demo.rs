@@ -34,7 +34,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let files = [MASK, TRUTH, PHANTOM, PICTURE, REPORT].map(path);
     let output = Output::open(Some(args.out.clone()), overwrite, &files)?;
     let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
-    study::announce(&model, "demo (knows only synthetic phantoms)", args.device);
+    study::announce(&model, "demo (knows only synthetic phantoms)");
 
     let phantom = Phantom::draw(args.seed);
     let volume = Volume::new(phantom.volume.clone(), geometry(phantom.shape)?)?;

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     progress.clear();
     if !quiet {
         let device = model.device_name();
-        study::announce_on(&device, model.dtype_name(), &name.id, args.model.device);
+        study::announce_on(&device, model.dtype_name(), &name.id, model.device_fallback());
     }
     for (index, text) in texts.iter().enumerate() {
         model.check_text(text).map_err(|e| prompts::which("text", e, (index, texts.len())))?;

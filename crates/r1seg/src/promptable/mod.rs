@@ -153,6 +153,11 @@ impl PromptableModel {
         device_name(&self.loaded.device)
     }
 
+    /// Why it computes on the CPU, as [`R1SegModel::device_fallback`](crate::R1SegModel::device_fallback).
+    pub fn device_fallback(&self) -> Option<&Error> {
+        self.loaded.fallback.as_ref()
+    }
+
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
         self.loaded.dtype

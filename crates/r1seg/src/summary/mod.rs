@@ -10,6 +10,7 @@ use candle_core::DType;
 use r1seg_convert::{Dtype, Manifest, Sandbox};
 use r1seg_nn::WeightType;
 use r1seg_tokenizer::PromptTokenizer;
+use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
 
 use crate::checkpoint::{Format, Found, never_used_by_m3d_clip};
@@ -160,7 +161,8 @@ impl CheckpointSource {
             load = first.note(config.dry_load(found, self));
             first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
             let used = |name: &str| !config.keys.never_used(name);
-            memory = memory_needs(found, &used, &|weights| memory::needed(config, weights, 1));
+            let needed = |weights| memory::needed(config, weights, 1);
+            memory = memory_needs(found, &config.vit, &used, &needed);
         }
         if let (Some(config), Some(found)) = (&without_words, &found) {
             load = first.note(config.dry_load(found, self));
@@ -296,16 +298,18 @@ impl TextConfig {
 
     fn memory_needs(&self, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
         match self {
-            Self::Clip(config) => {
-                memory_needs(found, &|name| !never_used_by_m3d_clip(name), &|weights| {
-                    memory::needed_to_look(&config.vit, weights)
-                })
-            }
-            Self::Promptable(config) => {
-                memory_needs(found, &|name| !config.keys.never_used(name), &|weights| {
-                    memory::needed_to_segment(&config.vit, weights)
-                })
-            }
+            Self::Clip(config) => memory_needs(
+                found,
+                &config.vit,
+                &|name| !never_used_by_m3d_clip(name),
+                &|weights| memory::needed_to_look(&config.vit, weights),
+            ),
+            Self::Promptable(config) => memory_needs(
+                found,
+                &config.vit,
+                &|name| !config.keys.never_used(name),
+                &|weights| memory::needed_to_segment(&config.vit, weights),
+            ),
         }
     }
 }
@@ -313,6 +317,7 @@ impl TextConfig {
 /// `needed` is what weights of so many bytes and the work with them take on a CPU.
 fn memory_needs(
     found: &BTreeMap<String, Found>,
+    vit: &Vit3dConfig,
     is_used: &dyn Fn(&str) -> bool,
     needed: &dyn Fn(u64) -> u64,
 ) -> Vec<MemoryNeed> {
@@ -330,7 +335,7 @@ fn memory_needs(
                 // Blocks are widened for a GPU.
                 _ => {
                     let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
-                    memory::needed_on_gpu(needed(0), weights, size)
+                    memory::needed_on_gpu(vit, needed(0), weights, size)
                 }
             };
             needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });

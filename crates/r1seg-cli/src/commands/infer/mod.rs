@@ -58,7 +58,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     )?;
     progress.clear();
     if !quiet {
-        study::announce(&model, &name.id, args.model.device);
+        study::announce(&model, &name.id);
     }
     // Asked before the vision transformer runs, so that a prompt that cannot be answered costs
     // nothing.

@@ -48,7 +48,7 @@ impl Encoder {
         progress.clear();
         if !quiet {
             let device = clip.device_name();
-            study::announce_on(&device, clip.dtype_name(), &name.id, model.device);
+            study::announce_on(&device, clip.dtype_name(), &name.id, clip.device_fallback());
         }
         Ok(Self {
             clip,
