@@ -123,6 +123,7 @@ Exit codes:
   0    answered, with or without a mask; or inspected
   2    arguments make no sense, or no model was named
   3    --require-mask, and a prompt got none
+  4    embed, retrieve: finished, but some of the volumes failed
   65   the volume or the question cannot be used
   66   the volume or the model folder is missing
   69   the device is not there

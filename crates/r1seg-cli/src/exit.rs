@@ -1,6 +1,7 @@
 //! Exit codes and how errors look.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +26,10 @@ pub(crate) enum Exit {
     Answered,
     /// A mask was required and none was produced.
     NoMask,
+    /// Finished, but for items that failed and were reported.
+    SomeFailed,
+    /// Every item failed and was reported, as this code says.
+    AllFailed(u8),
     /// The child that reads pickles could not tell its finding.
     ChildFailed,
 }
@@ -34,6 +39,8 @@ impl Exit {
         match self {
             Self::Answered => 0,
             Self::NoMask => 3,
+            Self::SomeFailed => 4,
+            Self::AllFailed(code) => code,
             Self::ChildFailed => INTERNAL,
         }
     }
@@ -49,7 +56,7 @@ const INTERNAL: u8 = 70;
 /// Stopped by a signal.
 pub(crate) const CANCELLED: u8 = 130;
 
-fn error_code(kind: ErrorKind) -> u8 {
+pub(crate) fn error_code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => 2,
         ErrorKind::BadData => 65,
@@ -81,6 +88,18 @@ impl std::fmt::Display for CliError {
 }
 
 impl std::error::Error for CliError {}
+
+impl From<&Error> for CliError {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code(),
+            kind: error.kind(),
+            what: chain(error),
+            path: error.path().map(Path::to_path_buf),
+            fix: error.fix(),
+        }
+    }
+}
 
 impl CliError {
     pub(crate) fn usage(what: impl Into<String>, fix: impl Into<String>) -> anyhow::Error {

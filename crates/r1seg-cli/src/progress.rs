@@ -15,6 +15,11 @@ pub(crate) fn gigabytes(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, [one, many]: [&str; 2]) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// `34 % of 1.2 GB`.
 pub(crate) fn share(done: u64, total: Option<u64>) -> String {
     match total {
@@ -61,6 +66,12 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_counted_in_the_singular() {
+        let matrices = |n| counted(n, ["matrix", "matrices"]);
+        assert_eq!([0, 1, 2].map(matrices), ["0 matrices", "1 matrix", "2 matrices"]);
+    }
 
     #[test]
     fn sizes_are_in_units_that_people_read() {

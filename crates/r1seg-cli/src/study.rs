@@ -4,10 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{Volume, Warning};
-use r1seg::{CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, is_pickle};
+use r1seg::{
+    CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, is_gguf, is_pickle,
+};
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{CliError, say};
+use crate::output::parent;
 use crate::preview::{BoxMark, Picture, Scene, render};
 use crate::{memory, names};
 
@@ -60,22 +63,8 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
     if path.is_dir() {
         return Ok((CheckpointSource::Folder(path.to_path_buf()), ModelName::of(path)));
     }
-    if let Some(file) = path.file_name().and_then(|name| name.to_str())
-        && path.exists()
-        && is_pickle(file)
-    {
-        let (path, file) = (path.to_path_buf(), file.to_string());
-        return Err(Error::Pickle { path, file }.into());
-    }
     if path.exists() {
-        return Err(CliError {
-            code: "R-MDL-01",
-            kind: ErrorKind::Missing,
-            what: "is a file; a model is the whole checkpoint folder".to_string(),
-            path: Some(path.to_path_buf()),
-            fix: Some("name the folder that it lies in".to_string()),
-        }
-        .into());
+        return Err(not_a_folder(path).into());
     }
     let looks_like_a_path = path.is_absolute()
         || path.components().count() > 2
@@ -97,6 +86,25 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
     } else {
         Error::UnknownModel { name: path.display().to_string() }.into()
     })
+}
+
+/// Why a file is not a model.
+pub(crate) fn not_a_folder(path: &Path) -> CliError {
+    // One beside a config.json is the language model of that folder.
+    if is_gguf(path) && !parent(path).join("config.json").is_file() {
+        return (&Error::LanguageModelAlone { path: path.to_path_buf() }).into();
+    }
+    if let Some(file) = path.file_name().and_then(|name| name.to_str()).filter(|n| is_pickle(n)) {
+        let (path, file) = (path.to_path_buf(), file.to_string());
+        return (&Error::Pickle { path, file }).into();
+    }
+    CliError {
+        code: "R-MDL-01",
+        kind: ErrorKind::Missing,
+        what: "this is a file; a model is the whole checkpoint folder".to_string(),
+        path: Some(path.to_path_buf()),
+        fix: Some(format!("name the folder that it lies in: {}", parent(path).display())),
+    }
 }
 
 /// Whether the embedded model was named.

@@ -104,6 +104,36 @@ pub enum PickleReading {
     InProcess,
 }
 
+/// A converted folder that is complete and not yet in its place, so that it can be checked first.
+/// Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Converted {
+    staged: Staged,
+    report: Report,
+    replace: bool,
+}
+
+impl Converted {
+    /// Where the folder is until it is published.
+    pub fn folder(&self) -> &Path {
+        self.staged.path()
+    }
+
+    /// What was done.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Moves the folder to its place.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::NotReplaceable`], [`Error::CannotCreate`], [`Error::Write`].
+    pub fn publish(self) -> Result<Report, Error> {
+        self.staged.publish(self.replace)?;
+        Ok(self.report)
+    }
+}
+
 /// Turns a published checkpoint into a folder that r1seg loads: safetensors, `config.json`,
 /// tokenizer files and `manifest.json`.
 ///
@@ -118,12 +148,36 @@ pub fn convert(
     out: &Path,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
+    prepare(options, out, progress)?.publish()
+}
+
+/// As [`convert`], up to the last step: the folder `out` appears with [`Converted::publish`].
+///
+/// # Errors
+/// As [`convert`].
+pub fn prepare(
+    options: &ConvertOptions,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Converted, Error> {
     if options.max_shard_bytes == 0 {
         return Err(Error::Option { what: "a shard of 0 bytes holds no tensor".to_owned() });
     }
     // Before anything is read: who cannot write need not wait.
     let staged = Staged::new(out, options.replace)?;
+    // Nobody knows the folder under construction: errors name the one that was asked for.
+    let report = fill(staged.path(), options, out, progress)
+        .map_err(|error| error.moved(staged.path(), out))?;
+    Ok(Converted { staged, report, replace: options.replace })
+}
 
+/// Writes everything into the folder `target`, which becomes `out`.
+fn fill(
+    target: &Path,
+    options: &ConvertOptions,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Report, Error> {
     let sandbox = options.sandbox.as_ref();
     let checkpoint = source::open(&options.source, sandbox)?;
     // Without its GGUF file the folder is only half a checkpoint.
@@ -142,11 +196,11 @@ pub fn convert(
     let mut plan = plan(checkpoint, base, base_folder, options)?;
     refuse_same_folder(&plan.folders, out)?;
 
-    let mut files = sidecar::write(&plan.folders, staged.path(), options.dtype)?;
+    let mut files = sidecar::write(&plan.folders, target, options.dtype)?;
     let sources = Sources::open(&plan.files)?;
     let bytes_read = sources.bytes();
-    let (read, mut shards) = run(&plan, sources, options, staged.path(), progress)?;
-    shards.extend(index(&plan, staged.path())?);
+    let (read, mut shards) = run(&plan, sources, options, target, progress)?;
+    shards.extend(index(&plan, target)?);
     shards.append(&mut files);
     shards.sort_by(|a, b| a.name.cmp(&b.name));
 
@@ -161,11 +215,10 @@ pub fn convert(
         lora: plan.lora.clone(),
         language_model: plan.language_model.take().map(|file| file.record),
     };
-    let written = |source| Error::Write { path: staged.path().join(MANIFEST), source };
+    let written = |source| Error::Write { path: target.join(MANIFEST), source };
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| written(e.into()))?;
     json.push(b'\n');
-    sidecar::put(staged.path(), MANIFEST, &json)?;
-    staged.publish(options.replace)?;
+    sidecar::put(target, MANIFEST, &json)?;
 
     let has = |name: &str| manifest.files.iter().any(|file| file.name == name);
     Ok(Report {

@@ -54,9 +54,9 @@ pub enum Error {
 
     #[error("tensor `{name}` is in the checkpoint twice")]
     Duplicate { path: PathBuf, name: String },
-    #[error("{} tensors have no numbers: {}", count, names)]
+    #[error("{}: {names}", tensors(*count, ["has no numbers", "have no numbers"]))]
     EmptyTensors { path: PathBuf, count: usize, names: String },
-    #[error("{count} tensors hold NaN or infinity: {names}")]
+    #[error("{}: {names}", tensors(*count, ["holds NaN or infinity", "hold NaN or infinity"]))]
     NotFinite { path: PathBuf, count: usize, names: String },
     #[error("tensor `{name}` holds {count} numbers beyond the range of {dtype}")]
     Overflow { path: PathBuf, name: String, count: u64, dtype: &'static str },
@@ -68,6 +68,11 @@ pub enum Error {
     #[error("LoRA weights are not usable: {message}")]
     Lora { path: PathBuf, message: String },
 
+    #[error(
+        "the file is in the GGUF format: a language model without the vision and mask parts of a \
+         checkpoint"
+    )]
+    LanguageModelAlone { path: PathBuf },
     #[error("{source}")]
     Gguf { path: PathBuf, source: r1seg_gguf::Error },
     #[error("{what}")]
@@ -88,7 +93,7 @@ pub enum Error {
     #[error("stopped by the caller")]
     Cancelled,
 
-    #[error("has no manifest.json to verify it by")]
+    #[error("the folder has no manifest.json to verify it by")]
     NoManifest { path: PathBuf },
     #[error("manifest.json is not usable: {message}")]
     Manifest { path: PathBuf, message: String },
@@ -125,6 +130,7 @@ impl Error {
             Self::Cancelled => "R-CNV-23",
             Self::LanguageModel { .. } => "R-CNV-24",
             Self::QuantisedSource { .. } => "R-CNV-25",
+            Self::LanguageModelAlone { .. } => "R-CNV-26",
             Self::Gguf { source, .. } => source.code(),
             Self::NoManifest { .. } => "R-VER-01",
             Self::Manifest { .. } => "R-VER-02",
@@ -179,6 +185,7 @@ impl Error {
             | Self::NeedsBase { path, .. }
             | Self::Lora { path, .. }
             | Self::Gguf { path, .. }
+            | Self::LanguageModelAlone { path }
             | Self::LanguageModel { path, .. }
             | Self::QuantisedSource { path }
             | Self::Exists { path }
@@ -213,7 +220,11 @@ impl Error {
             Self::NotFinite { .. } => "the checkpoint is damaged; turn the check off to convert it",
             Self::Overflow { .. } => "convert to bf16, which has the range of f32",
             Self::Strided { .. } => "save the tensor again after .contiguous()",
-            Self::NeedsBase { .. } => "name the folder of the base model",
+            Self::NeedsBase { .. } => "name the folder of the base model: --base DIR",
+            Self::LanguageModelAlone { .. } => {
+                "convert the checkpoint that it belongs to, and name the GGUF file with --llm: \
+                 r1seg convert CHECKPOINT --llm FILE.gguf -o DIR"
+            }
             Self::Gguf { source, .. } => return source.fix(),
             Self::QuantisedSource { .. } => {
                 "convert the original checkpoint, or name the folder's GGUF file with --llm"
@@ -227,6 +238,27 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same error about what `to` will be, where it is about the folder `from` or a file in it.
+    pub(crate) fn moved(mut self, from: &Path, to: &Path) -> Self {
+        if let Self::Write { path, .. } | Self::Safetensors { path, .. } = &mut self
+            && let Ok(rest) = path.strip_prefix(from)
+        {
+            // Joining nothing would add a slash.
+            *path = if rest == Path::new("") { to.to_owned() } else { to.join(rest) };
+        }
+        self
+    }
+}
+
+/// `1 tensor has ..`, `2 tensors have ..`.
+pub(crate) fn tensors(count: usize, [of_one, of_many]: [&str; 2]) -> String {
+    match count {
+        1 => format!("1 tensor {of_one}"),
+        _ => format!("{count} tensors {of_many}"),
+    }
+}
+
 /// The first five of many names, fit to be shown.
 pub(crate) fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut names = names.map(|name| format!("`{}`", crate::pickle::sanitise(name)));
@@ -235,4 +267,26 @@ pub(crate) fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
         text.push_str(", ..");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_folder_under_construction_names_the_one_that_was_asked_for() {
+        let (from, to) = (Path::new("a/.out.x1.part"), Path::new("a/out"));
+        let write = |path: &str| Error::Write {
+            path: path.into(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        for (path, moved) in [
+            ("a/.out.x1.part/tokenizer.json", "a/out/tokenizer.json"),
+            ("a/.out.x1.part", "a/out"),
+            ("a/elsewhere", "a/elsewhere"),
+        ] {
+            let error = write(path).moved(from, to);
+            assert_eq!(error.path().and_then(Path::to_str), Some(moved));
+        }
+    }
 }

@@ -14,7 +14,8 @@
 //!   updates merged (`lora`), and are hashed on the way.
 //! - Names change in one place (`keys`).
 //! - The language model may go into a GGUF file, quantised or taken over from one (`llm`).
-//! - [`convert`] makes a folder that appears whole or not at all; [`verify`] checks it again.
+//! - [`convert`] makes a folder that appears whole or not at all, [`prepare`] one that can be checked
+//!   before it appears; [`verify`] checks it again.
 //! - [`contents`] only looks.
 //!
 //! ```
@@ -58,7 +59,7 @@ mod torch;
 mod verify;
 
 pub use contents::{Contents, contents};
-pub use convert::{ConvertOptions, PickleReading, Progress, Report, convert};
+pub use convert::{ConvertOptions, Converted, PickleReading, Progress, Report, convert, prepare};
 pub use dtype::{Dtype, TargetDtype};
 pub use error::{Error, ErrorKind};
 pub use llm::{LANGUAGE_MODEL, Quant};

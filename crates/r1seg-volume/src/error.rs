@@ -33,7 +33,7 @@ pub enum Error {
     NotFound { path: PathBuf },
     #[error("cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("is a folder without a DICOM image ({files} files in it)")]
+    #[error("the folder has no DICOM image ({files} {} in it)", if *files == 1 { "file" } else { "files" })]
     Directory { path: PathBuf, files: usize },
     #[error("is not a regular file (a pipe, socket or device)")]
     NotAFile { path: PathBuf },

@@ -48,6 +48,9 @@ struct Fields {
     proj_pooling_type: String,
     #[serde(default = "two")]
     proj_pooling_size: usize,
+    /// How many tokens the projector makes. It follows from the other fields; a config that says
+    /// otherwise is of another model.
+    proj_out_num: Option<usize>,
     seg_token_id: Option<u32>,
     /// R1Seg-3D's code ignores these two.
     #[serde(default)]
@@ -265,6 +268,13 @@ impl ModelConfig {
             out_dim: decoder.hidden_size,
         };
         mm_projector.validate()?;
+        let tokens = mm_projector.num_tokens();
+        if let Some(given) = fields.proj_out_num.filter(|given| *given != tokens) {
+            return Err(format!(
+                "proj_out_num is {given}, but image size, patch_size, mm_projector_type and \
+                 proj_pooling_size give {tokens} visual tokens"
+            ));
+        }
         let mask_head = MaskHeadConfig {
             embed_dim: fields.mm_hidden_size,
             image_size: rules.image_size,
@@ -347,12 +357,19 @@ pub(crate) fn check_vit(vit: &Vit3dConfig, names: &VitNames) -> Result<(), Strin
     Ok(())
 }
 
+/// What some editors put before UTF-8. JSON has no place for it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A small JSON file of a checkpoint, where there is one.
 pub(crate) fn read_json(source: &CheckpointSource, name: &str) -> Result<Option<Value>, Error> {
     let Some(bytes) = source.read(name)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Config {
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Json {
         path: source.path(),
-        message: format!("{name} is not valid JSON: {e}"),
+        file: name.to_string(),
+        message: match bytes.starts_with(BYTE_ORDER_MARK) {
+            true => "it begins with a byte order mark; save it as UTF-8 without one".to_string(),
+            false => e.to_string(),
+        },
     })
 }
 
@@ -463,6 +480,40 @@ mod tests {
         let mut config = phi3();
         config.as_object_mut().unwrap().remove("mm_hidden_size");
         assert!(read(&config).unwrap_err().to_string().contains("mm_hidden_size"));
+    }
+
+    #[test]
+    fn t4_a_number_of_visual_tokens_that_the_projector_does_not_make_is_refused() {
+        let mut config = phi3();
+        config["proj_out_num"] = json!(8);
+        assert_eq!(read(&config).unwrap().mm_projector.num_tokens(), 8);
+        config["proj_out_num"] = json!(256);
+        let error = read(&config).unwrap_err();
+        assert_eq!(error.code(), "R-CFG-01");
+        assert!(error.to_string().contains("proj_out_num is 256, but"), "{error}");
+        assert!(error.to_string().contains("8 visual tokens"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_json_is_named_once_and_is_the_one_to_take_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = CheckpointSource::Folder(folder.path().to_path_buf());
+        let config = phi3().to_string();
+        for (file, text, words) in [
+            ("config.json", "{", "is not valid JSON: EOF"),
+            ("config.json", "\u{feff}{}", "byte order mark"),
+            ("generation_config.json", "{", "is not valid JSON: EOF"),
+        ] {
+            std::fs::write(folder.path().join("config.json"), &config).unwrap();
+            std::fs::write(folder.path().join(file), text).unwrap();
+            let error = ModelConfig::read(&source).unwrap_err();
+            assert_eq!(error.code(), "R-CFG-01");
+            let said = error.to_string();
+            assert!(said.starts_with(file) && said.contains(words), "{said}");
+            assert_eq!(said.matches(".json").count(), 1, "{said}");
+            let fix = format!("take {file} from the publisher");
+            assert!(error.fix().is_some_and(|told| told.starts_with(&fix)), "{error:?}");
+        }
     }
 
     #[test]

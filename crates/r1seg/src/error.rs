@@ -101,8 +101,15 @@ pub enum Error {
     ModelIo { path: PathBuf, source: std::io::Error },
     #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
     Pickle { path: PathBuf, file: String },
+    #[error(
+        "the file is in the GGUF format: a language model without the vision and mask parts of a \
+         checkpoint"
+    )]
+    LanguageModelAlone { path: PathBuf },
     #[error("config.json: {message}")]
     Config { path: PathBuf, message: String },
+    #[error("{file} is not valid JSON: {message}")]
+    Json { path: PathBuf, file: String, message: String },
     #[error("model_type `{model_type}` is not supported{hint}")]
     UnsupportedModel { path: PathBuf, model_type: String, hint: String },
     #[error("{file}: {message}")]
@@ -185,11 +192,12 @@ impl Error {
             Self::MissingFile { .. } => "R-MDL-03",
             Self::ModelIo { .. } => "R-MDL-04",
             Self::UnsupportedModel { .. } => "R-MDL-05",
-            Self::Config { .. } => "R-CFG-01",
+            Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
             Self::WeightFile { .. } => "R-WGT-01",
             Self::Gguf { source, .. } => source.code(),
             Self::Pickle { .. } => "R-WGT-02",
             Self::Weights { .. } => "R-WGT-03",
+            Self::LanguageModelAlone { .. } => "R-WGT-04",
             Self::DeviceUnavailable { .. } => "R-DEV-01",
             Self::DeviceUnfit { .. } => "R-DEV-02",
             Self::BadChoice { .. } => "R-ARG-01",
@@ -221,7 +229,9 @@ impl Error {
             Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
             Self::MissingFile { .. }
             | Self::Pickle { .. }
+            | Self::LanguageModelAlone { .. }
             | Self::Config { .. }
+            | Self::Json { .. }
             | Self::UnsupportedModel { .. }
             | Self::WeightFile { .. }
             | Self::Gguf { .. }
@@ -250,7 +260,9 @@ impl Error {
             | Self::MissingFile { path, .. }
             | Self::ModelIo { path, .. }
             | Self::Pickle { path, .. }
+            | Self::LanguageModelAlone { path }
             | Self::Config { path, .. }
+            | Self::Json { path, .. }
             | Self::UnsupportedModel { path, .. }
             | Self::WeightFile { path, .. }
             | Self::Gguf { path, .. }
@@ -281,6 +293,15 @@ impl Error {
                     "r1seg convert {} -o DIR, and then --model DIR",
                     path.display()
                 ));
+            }
+            Self::LanguageModelAlone { path } => {
+                return Some(format!(
+                    "r1seg convert CHECKPOINT --llm {} -o DIR, and then --model DIR",
+                    path.display()
+                ));
+            }
+            Self::Json { file, .. } => {
+                return Some(format!("take {file} from the publisher of the weights"));
             }
             Self::Config { .. } => "take config.json from the publisher of the weights",
             Self::UnsupportedModel { .. } => {

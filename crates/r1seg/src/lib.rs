@@ -100,8 +100,8 @@ pub use promptable::{
 };
 pub use r1seg_tokenizer::sanitize_terminal;
 pub use summary::{
-    DtypeSummary, FileSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
-    TokenizerSummary, VisionSummary, WeightsSummary,
+    DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
+    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary, is_gguf,
 };
 pub use trace::Trace;
 

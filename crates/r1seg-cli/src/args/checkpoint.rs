@@ -87,24 +87,33 @@ impl From<TargetArg> for TargetDtype {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum QuantArg {
-    #[value(name = "q8_0")]
-    Q8_0,
-    #[value(name = "q6k")]
-    Q6K,
-    #[value(name = "q4k")]
-    Q4K,
+/// A quantisation, by r1seg's name or llama.cpp's.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct QuantArg {
+    pub(crate) quant: Quant,
+    /// What is different from what llama.cpp makes under the name that was given.
+    pub(crate) remark: Option<String>,
 }
 
-impl From<QuantArg> for Quant {
-    fn from(quant: QuantArg) -> Self {
-        match quant {
-            QuantArg::Q8_0 => Self::Q8_0,
-            QuantArg::Q6K => Self::Q6K,
-            QuantArg::Q4K => Self::Q4K,
+fn quant(name: &str) -> Result<QuantArg, String> {
+    let (quant, is_mixture) = match name.to_ascii_lowercase().as_str() {
+        "q8_0" => (Quant::Q8_0, false),
+        "q6k" | "q6_k" => (Quant::Q6K, false),
+        "q4k" | "q4_k" => (Quant::Q4K, false),
+        "q4_k_s" | "q4_k_m" => (Quant::Q4K, true),
+        _ => {
+            return Err("r1seg quantises to q8_0, q6k (Q6_K) and q4k (Q4_K, and in place of \
+                        Q4_K_S and Q4_K_M)"
+                .to_owned());
         }
-    }
+    };
+    let remark = is_mixture.then(|| {
+        format!(
+            "{name} is stored as q4k: all linear layers as Q4_K and the output layer as Q6_K, where \
+             llama.cpp keeps some of the linear layers in more bits"
+        )
+    });
+    Ok(QuantArg { quant, remark })
 }
 
 #[derive(Debug, Args)]
@@ -125,12 +134,12 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_enum, value_name = "bf16|f16|f32", hide_possible_values = true)]
     pub(crate) dtype: Option<TargetArg>,
     /// Quantise the language model into a GGUF file: 8.5, 6.6 or 4.5 bits a weight. Vision and mask
-    /// parts are not quantised.
+    /// parts are not quantised. llama.cpp's names are understood in any case: Q8_0, Q6_K, Q4_K; Q4_K_S
+    /// and Q4_K_M become q4k, which has no layers in more bits but the output layer (Q6_K).
     #[arg(
         long,
-        value_enum,
         value_name = "q8_0|q6k|q4k",
-        hide_possible_values = true,
+        value_parser = quant,
         conflicts_with = "llm"
     )]
     pub(crate) quant: Option<QuantArg>,
@@ -147,6 +156,10 @@ pub(crate) struct ConvertArgs {
     /// Do not refuse weights that are NaN or infinite.
     #[arg(long)]
     pub(crate) no_check_tensors: bool,
+    /// Write the folder even if the model in it would not load: a part of a model, or one whose
+    /// config.json is to be changed by hand.
+    #[arg(long)]
+    pub(crate) no_check_model: bool,
     /// Replace a folder that r1seg converted before.
     #[arg(long)]
     pub(crate) force: bool,
@@ -156,4 +169,30 @@ pub(crate) struct ConvertArgs {
     /// Say nothing but errors on stderr.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantisations_go_by_the_names_of_llama_cpp_in_any_case() {
+        for (name, expected, has_remark) in [
+            ("q8_0", Quant::Q8_0, false),
+            ("Q8_0", Quant::Q8_0, false),
+            ("q6k", Quant::Q6K, false),
+            ("Q6_K", Quant::Q6K, false),
+            ("Q4_K", Quant::Q4K, false),
+            ("Q4K", Quant::Q4K, false),
+            ("Q4_K_M", Quant::Q4K, true),
+            ("q4_k_s", Quant::Q4K, true),
+        ] {
+            let found = quant(name).unwrap();
+            assert_eq!((found.quant, found.remark.is_some()), (expected, has_remark), "{name}");
+        }
+        for name in ["Q5_K_M", "q4_0", "", "f16"] {
+            let refused = quant(name).unwrap_err();
+            assert!(["q8_0", "q6k", "q4k"].iter().all(|known| refused.contains(known)), "{name}");
+        }
+    }
 }

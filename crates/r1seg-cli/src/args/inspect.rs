@@ -10,7 +10,7 @@ use super::VolumeArgs;
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
     /// A volume, in any format that `infer` reads; `-` reads one from standard input. Or a model: a
-    /// checkpoint folder, a file of weights in one, a model that `r1seg download` brought, or `demo`.
+    /// checkpoint folder, a file of weights (safetensors, a pickle, GGUF), a model that `r1seg download` brought, or `demo`.
     #[arg(value_name = "FILE|-|MODEL")]
     pub(crate) image: PathBuf,
     /// Print what was found as one JSON object.
@@ -34,5 +34,6 @@ Examples:
   r1seg inspect R1Seg-3D-Phi-3-4B
 
 The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and
-the exit code that `infer` would give. Text in the file's header is never shown: it may name a
-patient. Of a model only small files and the headers of its weights are read.";
+the exit code that `infer` would give. A file of weights is described, and refused as `infer` does,
+which takes the folder. Text in the file's header is never shown: it may name a patient. Of a model
+only small files and the headers of its weights are read.";

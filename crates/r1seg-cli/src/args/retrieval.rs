@@ -12,8 +12,8 @@ use super::{ModelArgs, VolumeArgs};
 #[derive(Debug, Args)]
 #[command(after_long_help = EMBED_EXAMPLES)]
 pub(crate) struct EmbedArgs {
-    /// A volume, in any format that `infer` reads; may be given several times. `-` reads a file
-    /// from standard input.
+    /// A volume, in any format that `infer` reads, or a folder of them, as for `retrieve`; may be given
+    /// several times. `-` reads a file from standard input.
     #[arg(short, long, value_name = "PATH|-")]
     pub(crate) image: Vec<PathBuf>,
     /// A text, such as a finding or a report; may be given several times. `@FILE` takes every line
@@ -51,13 +51,14 @@ Examples:
   r1seg embed -m M3D-CLIP -t @reports.txt -o reports.safetensors
 
 Vectors have length 1: the product of two is their similarity. Texts longer than the model reads are
-cut at their end, with a warning.";
+cut at their end, with a warning. A volume that cannot be read is reported and has no row; the exit
+code is then 4.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = RETRIEVE_EXAMPLES)]
 pub(crate) struct RetrieveArgs {
     /// Volumes to search, or folders of them: a folder stands for all volumes and DICOM series in
-    /// it and in its folders.
+    /// it and in its folders. A series of several goes by its number, as in `study#2`.
     #[arg(value_name = "FILE|FOLDER", conflicts_with_all = ["image", "texts", "pairs"])]
     pub(crate) volumes: Vec<PathBuf>,
     /// Rank the volumes for this text; may be given several times. `@FILE` takes every line of a
@@ -105,7 +106,8 @@ Examples:
   r1seg retrieve -m M3D-CLIP --pairs pairs.csv --json
 
 Each line is a similarity in -1..1 and a name, the best first. Of equal ones the first given is
-first.";
+first. A volume that cannot be read is reported and left out; the exit code is then 4, or that of
+the error where no volume is left.";
 
 /// How intensities become the model's input.
 #[derive(Debug, Args)]

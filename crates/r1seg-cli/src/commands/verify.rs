@@ -9,7 +9,9 @@ use r1seg::CancelToken;
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, say};
-use crate::progress::{Progress, gigabytes};
+use crate::progress::{Progress, counted, gigabytes};
+
+const FILES: [&str; 2] = ["file", "files"];
 
 pub(crate) fn run(args: &VerifyArgs, cancel: CancelToken) -> Result<Exit> {
     let Verdict { ok, remarks } = check(&args.model, args.quiet, cancel)?;
@@ -30,6 +32,10 @@ pub(crate) struct Verdict {
 pub(crate) fn check(model: &OsStr, quiet: bool, cancel: CancelToken) -> Result<Verdict> {
     let path = Path::new(model);
     let progress = Progress::new(quiet);
+    if path == Path::new("demo") && !path.exists() {
+        let ok = "OK: the demo model is part of r1seg itself; it has no files to compare";
+        return Ok(Verdict { ok: ok.to_string(), remarks: Vec::new() });
+    }
     if !path.is_dir() {
         return downloaded(model, &progress, cancel);
     }
@@ -39,9 +45,13 @@ pub(crate) fn check(model: &OsStr, quiet: bool, cancel: CancelToken) -> Result<V
     let (files, size) = (verified.manifest.files.len(), gigabytes(verified.bytes));
     let remarks = match verified.unlisted.len() {
         0 => Vec::new(),
-        n => vec![format!("{n} more files that manifest.json does not name")],
+        n => vec![format!(
+            "{} that manifest.json does not name",
+            counted(n as u64, ["more file", "more files"])
+        )],
     };
-    Ok(Verdict { ok: format!("OK: {files} files, {size}, as converted"), remarks })
+    let files = counted(files as u64, FILES);
+    Ok(Verdict { ok: format!("OK: {files}, {size}, as converted"), remarks })
 }
 
 #[cfg(feature = "hub")]
@@ -64,10 +74,14 @@ fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result
     progress.clear();
     let unknown = checks.iter().filter(|c| c.state == FileState::Unknown).count();
     let bytes = checks.iter().map(|c| c.bytes).sum();
-    let ok = format!("OK: {} files, {}, as published", checks.len() - unknown, gigabytes(bytes));
+    let known = counted((checks.len() - unknown) as u64, FILES);
+    let ok = format!("OK: {known}, {}, as published", gigabytes(bytes));
     let mut remarks = Vec::new();
     if 0 < unknown {
-        remarks.push(format!("of {unknown} more files nobody stated a hash"));
+        remarks.push(format!(
+            "of {} nobody stated a hash",
+            counted(unknown as u64, ["more file", "more files"])
+        ));
     }
     if looked_at == 0 {
         let text = "pickles are not looked into for NaN and infinity; `r1seg convert` does";

@@ -149,7 +149,7 @@ fn w6_verify_finds_nan_in_a_downloaded_model() {
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&weights, bytes).unwrap();
-    desk.run(["verify", "R1Seg-3D-Phi-3-4B"]).fails(78, "R-CNV-13").says("1 tensors hold NaN");
+    desk.run(["verify", "R1Seg-3D-Phi-3-4B"]).fails(78, "R-CNV-13").says("1 tensor holds NaN");
 }
 
 #[test]
@@ -220,4 +220,10 @@ fn offline_means_offline() {
     let done: serde_json::Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
     assert_eq!(done["path"], snapshot.display().to_string());
     assert_eq!((&done["commit"], &done["needs_convert"]), (&COMMIT.into(), &false.into()));
+}
+
+#[test]
+fn verify_knows_that_the_embedded_model_has_no_files() {
+    let run = Desk::new().run(["verify", "demo"]);
+    assert!(run.succeeds().stdout.contains("part of r1seg itself"), "{run:#?}");
 }

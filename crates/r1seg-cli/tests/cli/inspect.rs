@@ -325,7 +325,11 @@ fn real_files_are_judged_without_a_panic() {
                     assert_keeps_to("inspect", &found);
                     usable += 1;
                 }
-                code => assert_eq!(code, Some(65), "{}: {run:#?}", path.display()),
+                code => {
+                    // Vocabularies in GGUF lie there, too.
+                    let expected = if r1seg::is_gguf(&path) { 78 } else { 65 };
+                    assert_eq!(code, Some(expected), "{}: {run:#?}", path.display());
+                }
             }
         }
     }

@@ -26,7 +26,12 @@ fn element(group: u16, number: u16, vr: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// Writes one slice of 8 x 8 voxels at `z` mm.
-fn slice(desk: &Desk, name: &str, series: &str, modality: &str, z: f64) {
+pub(crate) fn slice(desk: &Desk, name: &str, series: &str, modality: &str, z: f64) {
+    image(desk, name, series, (modality, "AXIAL"), z);
+}
+
+/// [`slice`], or the view of a localizer.
+pub(crate) fn image(desk: &Desk, name: &str, series: &str, (modality, view): (&str, &str), z: f64) {
     let us = |value: u16| value.to_le_bytes().to_vec();
     let syntax = element(2, 0x10, "UI", b"1.2.840.10008.1.2.1");
     let pixels: Vec<u8> = (0..64_i16).flat_map(|n| (n * 16 - 900).to_le_bytes()).collect();
@@ -35,6 +40,7 @@ fn slice(desk: &Desk, name: &str, series: &str, modality: &str, z: f64) {
         b"DICM".to_vec(),
         element(2, 0, "UL", &u32::try_from(syntax.len()).unwrap().to_le_bytes()),
         syntax,
+        element(8, 8, "CS", format!("ORIGINAL\\PRIMARY\\{view}").as_bytes()),
         element(8, 0x16, "UI", b"1.2.840.10008.5.1.4.1.1.2"),
         element(8, 0x18, "UI", format!("1.2.3.{series}.{}", z + 100.0).as_bytes()),
         element(8, 0x60, "CS", modality.as_bytes()),

@@ -46,10 +46,80 @@ fn a_model_is_described_and_usable() {
     for part in ["R1Seg-3D (model_type lamed_phi3_cross)", "[SEG] 618", "OK: `infer` runs it"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    inspect(&desk, Path::new("demo"), "").succeeds();
-    // A file of it means all of it.
-    let file = data("phi3/model.safetensors");
-    assert_eq!(json_of(&inspect(&desk, &file, "--json"))["weights"], found["weights"]);
+}
+
+#[test]
+fn the_embedded_model_says_its_licence_and_where_it_comes_from() {
+    let desk = Desk::new();
+    let text = inspect(&desk, Path::new("demo"), "").succeeds().stdout.clone();
+    for part in ["licence    apache-2.0", "origin     part of r1seg", "OK: `infer` runs it"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let found = json_of(&inspect(&desk, Path::new("demo"), "--json"));
+    assert_eq!(found["verified_by"], "program");
+}
+
+#[test]
+fn a_file_of_a_model_is_described_and_refused_as_infer_refuses_it() {
+    let desk = Desk::new();
+    copy(&data("phi3"), &desk.path("model"));
+    fs::copy(data("llama31-bin/pytorch_model.bin"), desk.path("model/pytorch_model.bin")).unwrap();
+    desk.run(["convert", "model", "--quant", "q8_0", "-o", "small", "-q"]).succeeds();
+    fs::copy(desk.path("small/language_model.gguf"), desk.path("llm.gguf")).unwrap();
+    let whole = json_of(&inspect(&desk, &data("phi3"), "--json"));
+    for (file, format, exit, code) in [
+        ("model/model.safetensors", json!("safetensors"), 66, "R-MDL-01"),
+        ("model/config.json", Value::Null, 66, "R-MDL-01"),
+        ("model/pytorch_model.bin", json!("pickle"), 78, "R-WGT-02"),
+        ("small/language_model.gguf", json!("gguf"), 66, "R-MDL-01"),
+        ("llm.gguf", json!("gguf"), 78, "R-WGT-04"),
+    ] {
+        let run = inspect(&desk, Path::new(file), "--json");
+        let found = json_of(&run);
+        assert_eq!(run.code, Some(exit), "{file}: {run:#?}");
+        assert_eq!(
+            (&found["problem"]["code"], &found["verdict"]),
+            (&json!(code), &json!("unusable"))
+        );
+        assert_eq!(found["file"]["format"], if format.is_null() { Value::Null } else { format });
+        if file.ends_with(".safetensors") {
+            assert_eq!(found["weights"], whole["weights"]);
+        }
+        let refused = desk.infer_with(Path::new(file));
+        refused.fails(exit, code);
+        assert_eq!(refused.stderr, run.stderr, "{file}");
+        let text = inspect(&desk, Path::new(file), "").stdout;
+        assert!(text.contains("UNUSABLE BY ITSELF") && !text.contains("OK:"), "{text}");
+    }
+}
+
+#[test]
+fn a_gguf_file_is_known_for_what_it_is_and_for_what_takes_it() {
+    let desk = Desk::new();
+    copy(&data("phi3"), &desk.path("model"));
+    desk.run(["convert", "model", "--quant", "q8_0", "-o", "small", "-q"]).succeeds();
+    // By its first bytes, and far from any checkpoint.
+    fs::copy(desk.path("small/language_model.gguf"), desk.path("llm")).unwrap();
+    let run = inspect(&desk, Path::new("llm"), "");
+    assert_eq!(run.code, Some(78), "{run:#?}");
+    for part in ["GGUF version 3, architecture phi3", "q8_0: ", "`convert --llm` joins"] {
+        assert!(run.stdout.contains(part), "{part}: {run:#?}");
+    }
+    run.says("fix: r1seg convert CHECKPOINT --llm llm -o DIR");
+    let found = json_of(&inspect(&desk, Path::new("llm"), "--json"));
+    assert_eq!(found["file"]["architecture"], "phi3");
+    assert_eq!(found["language"]["num_layers"], 2);
+    assert!(found["weights"]["tensors"].as_u64().unwrap() > 10);
+
+    desk.run(["convert", "llm", "-o", "out"]).fails(78, "R-CNV-26").says("--llm");
+    desk.infer_with(Path::new("llm")).fails(78, "R-WGT-04").says("--llm llm");
+    // A damaged one is not offered to anybody.
+    let bytes = fs::read(desk.path("llm")).unwrap();
+    fs::write(desk.path("llm"), &bytes[..100]).unwrap();
+    let run = inspect(&desk, Path::new("llm"), "");
+    assert_eq!(run.code, Some(78), "{run:#?}");
+    run.says("error[R-GGUF-04]");
+    assert!(run.stdout.contains("it cannot be read"), "{run:#?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
 //! - `output`: nothing is replaced, half-written or left behind.
-//! - `checkpoints`: where models come from: the cache, and conversion.
+//! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `demo_and_bench`: the other two commands.
 //!
@@ -25,6 +25,7 @@
 
 mod boxes;
 mod checkpoints;
+mod conversion;
 mod demo_and_bench;
 mod destinations;
 mod infer;

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use r1seg::volume::{Geometry, Overwrite, Volume, write_volume};
 use serde_json::{Value, json};
 
+use crate::inspect_dicom::{image, slice};
 use crate::usage::snapshot;
 use crate::{Desk, Run, data, finish, nifti, read_tensors};
 
@@ -34,10 +35,21 @@ fn desk() -> (Desk, Vec<String>) {
 
 /// A command with the recorded model, exact on any processor.
 fn run(desk: &Desk, args: &[&str]) -> Run {
+    run_prepared(desk, args, "none")
+}
+
+/// [`run`] with a recipe for the intensities.
+fn run_prepared(desk: &Desk, args: &[&str], preprocess: &str) -> Run {
     let mut command = desk.command();
     command.arg(args[0]).arg("--model").arg(data("m3d-clip"));
-    command.args(["--device", "cpu", "--dtype", "f32", "--preprocess", "none"]).args(&args[1..]);
-    finish(&mut command)
+    command.args(["--device", "cpu", "--dtype", "f32", "--preprocess", preprocess]);
+    finish(command.args(&args[1..]))
+}
+
+/// The names in a ranking.
+fn ranked(query: &Value) -> Vec<&str> {
+    let results = query["results"].as_array().unwrap();
+    results.iter().map(|hit| hit["name"].as_str().unwrap()).collect()
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -200,20 +212,121 @@ fn texts_that_cannot_be_embedded_are_refused_and_long_ones_cut_with_a_warning() 
 }
 
 #[test]
-fn volumes_that_cannot_be_read_are_named() {
+fn volumes_that_cannot_be_read_are_named_and_end_with_their_code_where_there_is_nothing_else() {
     let (desk, _) = desk();
-    run(&desk, &["embed", "-i", "absent.nii", "-o", "x.npy"])
-        .fails(66, "R-IN-01")
-        .says("absent.nii");
-    fs::write(desk.path("scans/broken.nii.gz"), "no volume").unwrap();
-    let done = run(&desk, &["retrieve", "-t", "liver", "scans"]);
-    assert_eq!(done.code, Some(65), "{done:?}");
-    done.says("broken.nii.gz");
-    assert!(done.stdout.is_empty());
+    let absent = ["embed", "-i", "absent.nii", "-o", "x.npy"];
+    run(&desk, &absent).fails(66, "R-IN-01").says("--> absent.nii");
+    fs::write(desk.path("broken.nii.gz"), "no volume").unwrap();
+    run(&desk, &["retrieve", "-t", "liver", "broken.nii.gz"])
+        .fails(65, "R-IN-06")
+        .says("--> broken.nii.gz");
+    // Different codes: that of the data.
+    run(&desk, &["retrieve", "-t", "liver", "absent.nii", "broken.nii.gz"])
+        .fails(65, "R-IN-06")
+        .says("error[R-IN-01]");
     fs::create_dir(desk.path("empty")).unwrap();
-    let done = run(&desk, &["retrieve", "-t", "liver", "empty"]);
-    assert!(matches!(done.code, Some(65 | 66)), "{done:?}");
-    done.says("empty");
+    run(&desk, &["retrieve", "-t", "liver", "empty"]).fails(66, "R-IN-03").says("--> empty");
+    assert_eq!(desk.names("."), ["broken.nii.gz", "empty", "scans"]);
+}
+
+#[test]
+fn a_bad_file_among_good_ones_is_reported_and_the_rest_is_ranked_with_a_code_of_its_own() {
+    let (desk, texts) = desk();
+    fs::write(desk.path("scans/a.nii.gz"), "no volume").unwrap();
+    let done = run(&desk, &["retrieve", "-t", &texts[0], "scans", "-q"]);
+    assert_eq!((done.code, done.stdout.lines().count()), (Some(4), 4), "{done:?}");
+    done.says("error[R-IN-06]: ").says("--> scans/a.nii.gz");
+
+    let done = run(&desk, &["retrieve", "-t", &texts[0], "scans", "absent.nii", "--json"]);
+    assert_eq!(done.code, Some(4), "{done:?}");
+    let found: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(ranked(&found["queries"][0]).len(), 4);
+    assert_eq!(found["failed"][0]["name"], "scans/a.nii.gz");
+    assert_eq!(
+        (&found["failed"][1]["name"], &found["failed"][1]["code"]),
+        (&json!("absent.nii"), &json!("R-IN-01"))
+    );
+
+    // The vectors that there are, and the names of those that are not.
+    let done = run(&desk, &["embed", "-i", "scans", "-o", "out.npy", "-q"]);
+    assert_eq!(done.code, Some(4), "{done:?}");
+    assert_near(
+        &floats(&fs::read(desk.path("out.npy")).unwrap()[128..]),
+        &recorded("image_embeddings"),
+    );
+    let names: Value =
+        serde_json::from_slice(&fs::read(desk.path("out.npy.json")).unwrap()).unwrap();
+    assert_eq!(names["rows"].as_array().unwrap().len(), 4);
+    assert_eq!(names["failed"][0]["name"], "scans/a.nii.gz");
+}
+
+#[test]
+fn recall_is_measured_on_the_pairs_whose_volumes_can_be_read() {
+    let (desk, texts) = desk();
+    let row = |(i, text): (usize, &String)| format!("scans/v{i}.nii.gz,\"{text}\"\n");
+    let rows: String = texts.iter().enumerate().map(row).collect();
+    fs::write(desk.path("pairs.csv"), format!("image,text\n{rows}")).unwrap();
+    fs::remove_file(desk.path("scans/v1.nii.gz")).unwrap();
+    let done = run(&desk, &["retrieve", "--pairs", "pairs.csv", "--json"]);
+    assert_eq!(done.code, Some(4), "{done:?}");
+    done.says("scans/v1.nii.gz");
+    let found: Value = serde_json::from_str(&done.stdout).unwrap();
+    for (n, candidates) in [(0, 4), (1, 3)] {
+        let got = &found["recall"][n];
+        assert_eq!((&got["queries"], &got["candidates"]), (&json!(3), &json!(candidates)));
+        assert_eq!(got["at"][2]["recall"], 1.0);
+    }
+    assert_eq!(found["failed"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn each_series_of_a_study_is_a_volume_of_its_own_and_so_is_a_file_beside_them() {
+    let desk = Desk::new();
+    for (n, z) in [0.0, 2.5, 5.0, 7.5].into_iter().enumerate() {
+        slice(&desk, &format!("a{n}"), "1", "CT", z);
+        slice(&desk, &format!("b{n}.dcm"), "2", "CT", z);
+    }
+    nifti(&desk, "study/ct.nii.gz");
+    let names = ["study#1", "study#2", "study/ct.nii.gz"];
+    let ask = ["retrieve", "-t", "liver", "study", "--json"];
+    let done = run_prepared(&desk, &ask, "auto");
+    let found: Value = serde_json::from_str(&done.succeeds().stdout).unwrap();
+    let mut got = ranked(&found["queries"][0]);
+    got.sort_unstable();
+    assert_eq!((got, &found["failed"]), (names.to_vec(), &json!([])));
+
+    let done = run_prepared(&desk, &["embed", "-i", "study", "-o", "x.npy", "--json"], "auto");
+    let found: Value = serde_json::from_str(&done.succeeds().stdout).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), names);
+
+    // One series of one folder is chosen; of several volumes that makes no sense.
+    fs::remove_file(desk.path("study/ct.nii.gz")).unwrap();
+    let chosen = run_prepared(&desk, &[&ask[..], &["--series", "2"]].concat(), "auto");
+    let found: Value = serde_json::from_str(&chosen.succeeds().stdout).unwrap();
+    assert_eq!(ranked(&found["queries"][0]), ["study"]);
+    let two = [&ask[..], &["other.nii", "--series", "2"]].concat();
+    run_prepared(&desk, &two, "auto").fails(2, "R-ARG-03").says("each series");
+}
+
+#[test]
+fn a_series_that_cannot_be_read_is_named_and_a_localizer_is_left_out() {
+    let desk = Desk::new();
+    for (n, z) in [0.0, 2.5, 5.0, 7.5].into_iter().enumerate() {
+        slice(&desk, &format!("a{n}"), "1", "CT", z);
+        slice(&desk, &format!("b{n}"), "2", "MR", z);
+    }
+    image(&desk, "scout", "3", ("CT", "LOCALIZER"), 0.0);
+    let done = run_prepared(&desk, &["retrieve", "-t", "liver", "study", "--json"], "auto");
+    assert_eq!(done.code, Some(4), "{done:?}");
+    let found: Value = serde_json::from_str(&done.stdout).unwrap();
+    let (good, bad) = (ranked(&found["queries"][0]), &found["failed"][0]["name"]);
+    assert_eq!(found["warnings"][0]["code"], "W-SERIES");
+    let left_out = found["warnings"][0]["text"].as_str().unwrap().split(' ').next().unwrap();
+    let mut all = [good[0], bad.as_str().unwrap(), left_out];
+    all.sort_unstable();
+    assert_eq!((good.len(), all), (1, ["study#1", "study#2", "study#3"]));
+    assert_eq!(found["failed"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use r1seg_gguf::{GgmlType, Gguf, TensorInfo, Value};
 use super::Chosen;
 use super::decoder::{Decoder, Expected};
 use super::policy::fitting;
-use crate::error::first_names;
+use crate::error::{first_names, tensors};
 use crate::pickle::sanitise;
 use crate::plan::Planned;
 use crate::source::{Stored, open_regular};
@@ -78,14 +78,16 @@ pub(super) fn open(
     let unknown: Vec<&str> =
         gguf.tensors.keys().filter(|name| !known(name)).map(String::as_str).collect();
     for (names, what) in [
-        (missing, "tensors are missing"),
-        (misshapen.iter().map(String::as_str).collect(), "tensors have another shape"),
-        (unknown, "tensors are no part of this model"),
+        (missing, ["is missing", "are missing"]),
+        (
+            misshapen.iter().map(String::as_str).collect(),
+            ["has another shape", "have another shape"],
+        ),
+        (unknown, ["is no part of this model", "are no part of this model"]),
     ] {
         if !names.is_empty() {
-            let count = names.len();
-            let names = first_names(names.into_iter());
-            return Err(refuse(format!("{count} {what}: {names}")));
+            let said = tensors(names.len(), what);
+            return Err(refuse(format!("{said}: {}", first_names(names.into_iter()))));
         }
     }
     chosen.sort_by_key(|chosen| chosen.planned.from.entry.start);

@@ -8,7 +8,7 @@ use r1seg_gguf::names::Part;
 use super::decoder::{Decoder, Expected};
 use super::{Chosen, Quant};
 use crate::Error;
-use crate::error::first_names;
+use crate::error::{first_names, tensors};
 use crate::lora::Update;
 use crate::plan::Planned;
 use crate::source::Stored;
@@ -77,8 +77,8 @@ pub(super) fn choose(
     }
     if !unexpected.is_empty() {
         let names = first_names(unexpected.iter().map(String::as_str));
-        let count = unexpected.len();
-        return Err(refuse(format!("config.json has no place for {count} tensors: {names}")));
+        let said = ["has no place in config.json", "have no place in config.json"];
+        return Err(refuse(format!("{}: {names}", tensors(unexpected.len(), said))));
     }
     let mut missing = Vec::new();
     for expected in &expected {
@@ -92,7 +92,8 @@ pub(super) fn choose(
     }
     if !missing.is_empty() {
         let (count, names) = (missing.len(), first_names(missing.into_iter()));
-        return Err(refuse(format!("{count} tensors of the language model are missing: {names}")));
+        let said = ["of the language model is missing", "of the language model are missing"];
+        return Err(refuse(format!("{}: {names}", tensors(count, said))));
     }
     Ok(chosen)
 }

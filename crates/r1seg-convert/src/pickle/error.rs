@@ -28,11 +28,19 @@ pub enum PickleError {
 
 /// What may be shown of a name that a stranger chose.
 pub(crate) fn sanitise(name: &str) -> String {
-    const LONGEST: usize = 120;
-    let shown = |c: char| if c.is_ascii_graphic() && c != '`' { c } else { '?' };
-    let mut text: String = name.chars().take(LONGEST).map(shown).collect();
-    if name.chars().nth(LONGEST).is_some() {
-        text.push_str("..");
+    printable(name, 120, |c| c.is_ascii_graphic() && c != '`')
+}
+
+/// What may be shown of a library's message, which may quote names that a stranger chose.
+pub(crate) fn sanitise_text(text: &str) -> String {
+    printable(text, 240, |c| c.is_ascii_graphic() || c == ' ')
+}
+
+fn printable(text: &str, most: usize, is_shown: impl Fn(char) -> bool) -> String {
+    let mut shown: String =
+        text.chars().take(most).map(|c| if is_shown(c) { c } else { '?' }).collect();
+    if text.chars().nth(most).is_some() {
+        shown.push_str("..");
     }
-    text
+    shown
 }

@@ -102,7 +102,11 @@ impl Checkpoint {
     fn add_file(&mut self, path: PathBuf, sandbox: Option<&Sandbox>) -> Result<(), Error> {
         let file = self.files.len();
         let opened = open_regular(&path)?;
-        let tensors = if is_safetensors(&opened, &path)? {
+        let start = start(&opened, &path)?;
+        if start.starts_with(b"GGUF") {
+            return Err(Error::LanguageModelAlone { path });
+        }
+        let tensors = if is_safetensors(start, &path) {
             read_header(&opened, &path)?
         } else {
             self.has_pickles = true;
@@ -253,8 +257,8 @@ pub(crate) fn length(file: &File, path: &Path) -> Result<u64, Error> {
     metadata.map(|m| m.len()).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
-/// A safetensors file begins with the length of a JSON object, and that object.
-fn is_safetensors(file: &File, path: &Path) -> Result<bool, Error> {
+/// The first bytes of a file, zeros where it is shorter.
+fn start(file: &File, path: &Path) -> Result<[u8; 9], Error> {
     use std::io::{Seek, SeekFrom};
     let mut file = file;
     let mut start = [0; 9];
@@ -267,9 +271,14 @@ fn is_safetensors(file: &File, path: &Path) -> Result<bool, Error> {
         }
     }
     file.seek(SeekFrom::Start(0)).map_err(read)?;
+    Ok(start)
+}
+
+/// A safetensors file begins with the length of a JSON object, and that object.
+fn is_safetensors(start: [u8; 9], path: &Path) -> bool {
     let named = path.extension().is_some_and(|extension| extension == "safetensors");
     // Neither a zip archive nor a pickle of torch.save has a brace there.
-    Ok(named || start[8] == b'{')
+    named || start[8] == b'{'
 }
 
 /// A small file, if it exists.

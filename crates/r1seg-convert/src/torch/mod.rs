@@ -65,7 +65,14 @@ pub fn read_index<R: Read + Seek>(file: &mut R) -> Result<TorchIndex, PickleErro
 }
 
 fn io(source: std::io::Error) -> PickleError {
-    PickleError::Io { what: source.to_string() }
+    use std::io::ErrorKind;
+    match source.kind() {
+        // Of the bytes, not of the disk: checksums and deflated data that do not hold.
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
+            PickleError::Container { what: "the file is damaged or cut off".to_owned() }
+        }
+        _ => PickleError::Io { what: source.to_string() },
+    }
 }
 
 fn read_up_to<R: Read>(file: &mut R, buffer: &mut [u8]) -> Result<usize, PickleError> {

@@ -212,7 +212,7 @@ fn w4_tensors_of_a_file_that_are_missing_misshapen_or_too_many_are_named() {
 
     // Not tied: the output layer is missing.
     write_gguf(&place, &model, &llama(), |name| F32.filter(|_| name != "output.weight"));
-    assert_eq!(refused(&place).to_string(), "1 tensors are missing: `output.weight`");
+    assert_eq!(refused(&place).to_string(), "1 tensor is missing: `output.weight`");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn w6_scales_that_are_not_finite_are_found_on_import_and_when_verified() {
     std::fs::write(place.out().join("manifest.json"), manifest.replace(&old, &new)).unwrap();
     assert!(verify(&place.out(), false).is_ok());
     let error = verify(&place.out(), true).unwrap_err().to_string();
-    assert_eq!(error, "1 tensors hold NaN or infinity: `blk.1.ffn_up.weight`");
+    assert_eq!(error, "1 tensor holds NaN or infinity: `blk.1.ffn_up.weight`");
 
     let llm = place.path("llm.gguf");
     let gguf = r1seg_gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
@@ -306,4 +306,18 @@ fn both_or_updates_of_what_is_replaced_make_no_sense() {
     let error = place.convert(&options).unwrap_err().to_string();
     assert!(error.contains("LoRA updates have no weights to change"), "{error}");
     assert!(tensors_of(&place.path("src")).contains_key(VISION));
+}
+
+#[test]
+fn a_gguf_file_in_place_of_a_checkpoint_is_explained_with_the_option_that_takes_it() {
+    let (place, model) = (Place::new(), Model::new("lamed_llama"));
+    write_gguf(&place, &model, &llama(), |_| F32);
+    // Whatever it is called.
+    std::fs::copy(place.path("llm.gguf"), place.path("llm.bin")).unwrap();
+    for name in ["llm.gguf", "llm.bin"] {
+        let error = place.convert(&ConvertOptions::new(place.path(name))).unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("R-CNV-26", ErrorKind::BadModel), "{error}");
+        assert!(error.fix().unwrap().contains("--llm"), "{error}");
+    }
+    assert!(!place.out().exists());
 }

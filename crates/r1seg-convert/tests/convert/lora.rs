@@ -181,7 +181,7 @@ fn an_adapter_without_its_base_asks_for_it() {
     options.base = None;
     let error = place.convert(&options).unwrap_err();
     assert!(matches!(error, Error::NeedsBase { count: 1, .. }), "{error:?}");
-    assert_eq!(error.fix(), Some("name the folder of the base model"));
+    assert_eq!(error.fix(), Some("name the folder of the base model: --base DIR"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Manifest, TargetDtype, convert};
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Manifest, TargetDtype, convert, prepare};
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
@@ -294,4 +294,20 @@ fn chunks_of_a_large_tensor_come_out_in_order() {
     place.write("src/model.safetensors", &safetensors(&tensors));
     place.convert(&ConvertOptions::new(place.path("src"))).unwrap();
     assert!(tensors_of(&place.out()) == tensors_of(&place.path("src")));
+}
+
+#[test]
+fn a_prepared_folder_is_whole_and_appears_only_when_it_is_published() {
+    let place = Place::new();
+    let options = source(&place, 2);
+    let prepared = prepare(&options, &place.out(), &mut go_on).unwrap();
+    assert_eq!(r1seg_convert::verify(prepared.folder(), true).unwrap().tensors, 2);
+    assert!(!place.out().exists());
+    drop(prepared);
+    assert_eq!(names(&place), ["src"]);
+
+    let prepared = prepare(&options, &place.out(), &mut go_on).unwrap();
+    let report = prepared.report().clone();
+    assert_eq!(prepared.publish().unwrap(), report);
+    assert_eq!(names(&place), ["out", "src"]);
 }

@@ -95,5 +95,5 @@ fn w6_nan_in_verified_weights_is_found_when_asked_for() {
     let place = converted(false);
     assert!(verify(&place.out(), false).is_ok());
     let error = verify(&place.out(), true).unwrap_err();
-    assert_eq!(error.to_string(), "1 tensors hold NaN or infinity: `a`");
+    assert_eq!(error.to_string(), "1 tensor holds NaN or infinity: `a`");
 }

@@ -119,7 +119,7 @@ fn folder_without_dicom_says_how_many_files_it_holds() {
         fs::write(folder.path().join(name), "text").unwrap();
     }
     let error = read(folder.path(), &ReadOptions::default()).unwrap_err();
-    assert_eq!(error.to_string(), "is a folder without a DICOM image (2 files in it)");
+    assert_eq!(error.to_string(), "the folder has no DICOM image (2 files in it)");
     assert_eq!(error.code(), "R-IN-03");
 }
 

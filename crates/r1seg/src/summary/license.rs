@@ -23,6 +23,11 @@ pub struct License {
 }
 
 impl License {
+    /// The embedded model is part of this project and under its license.
+    pub(super) fn of_the_demo() -> Self {
+        Self { name: Some("apache-2.0".to_owned()), ..Self::default() }
+    }
+
     pub(super) fn find(source: &CheckpointSource) -> Option<Self> {
         let text = |name: &str| -> Option<String> {
             // A file that cannot be read grants nothing.

@@ -1,13 +1,14 @@
 //! What a checkpoint is, from its small files and the headers of its weights.
 
 mod architecture;
+mod file;
 mod license;
 mod tokenizer;
 
 use std::collections::BTreeMap;
 
 use candle_core::DType;
-use r1seg_convert::{Dtype, Manifest, Sandbox};
+use r1seg_convert::{Dtype, Manifest, Sandbox, TensorEntry};
 use r1seg_nn::WeightType;
 use r1seg_tokenizer::PromptTokenizer;
 use r1seg_vit3d::Vit3dConfig;
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use architecture::{LanguageSummary, VisionSummary};
+pub use file::{GgufSummary, WeightFormat, WeightsFileSummary, is_gguf};
 pub use license::License;
 pub use tokenizer::TokenizerSummary;
 
@@ -51,6 +53,32 @@ pub struct ModelSummary {
     pub manifest: Option<Manifest>,
     /// The first thing for which loading refuses it.
     pub problem: Option<Error>,
+    /// What loading would refuse it for once that is mended.
+    pub further_problems: Vec<Error>,
+}
+
+impl ModelSummary {
+    /// Whether the folder has no vocabulary, which may be added to it.
+    pub fn lacks_vocabulary(&self) -> bool {
+        self.problems().any(is_missing_vocabulary)
+    }
+
+    /// The first thing for which loading would refuse it with a vocabulary, too.
+    pub fn problem_beside_vocabulary(&self) -> Option<&Error> {
+        self.problems().find(|error| !is_missing_vocabulary(error))
+    }
+
+    fn problems(&self) -> impl Iterator<Item = &Error> {
+        self.problem.iter().chain(&self.further_problems)
+    }
+}
+
+fn is_missing_vocabulary(error: &Error) -> bool {
+    match error {
+        Error::Tokenizer(error) => matches!(error, r1seg_tokenizer::Error::NoVocabulary),
+        Error::MissingFile { file, .. } => file == "tokenizer.json",
+        _ => false,
+    }
 }
 
 /// A file of a checkpoint.
@@ -100,13 +128,13 @@ pub struct MemoryNeed {
     pub bytes: u64,
 }
 
-/// Keeps the first error, which is what loading would stop at.
+/// Keeps errors; the first is what loading would stop at.
 #[derive(Default)]
-struct FirstError(Option<Error>);
+struct Errors(Vec<Error>);
 
-impl FirstError {
+impl Errors {
     fn note<T>(&mut self, result: Result<T, Error>) -> Option<T> {
-        result.map_err(|error| self.0.get_or_insert(error)).ok()
+        result.map_err(|error| self.0.push(error)).ok()
     }
 }
 
@@ -125,30 +153,30 @@ impl CheckpointSource {
         let family = registry::identify(&raw).ok().map(|entry| entry.family);
 
         // In the order of loading.
-        let mut first = FirstError::default();
+        let mut errors = Errors::default();
         let without_words = match family {
             Some(registry::Family::M3dClip) => {
-                first.note(M3dClipConfig::read(self)).map(TextConfig::Clip)
+                errors.note(M3dClipConfig::read(self)).map(TextConfig::Clip)
             }
             Some(family) if family.is_promptable() => {
-                first.note(PromptableConfig::read(self)).map(TextConfig::Promptable)
+                errors.note(PromptableConfig::read(self)).map(TextConfig::Promptable)
             }
             _ => None,
         };
         let mut config = match family {
             Some(family) if !family.has_language_model() => None,
-            _ => first.note(ModelConfig::read(self)),
+            _ => errors.note(ModelConfig::read(self)),
         };
-        let manifest = first.note(self.check_manifest()).flatten();
+        let manifest = errors.note(self.check_manifest()).flatten();
         let is_text_encoder = family.is_some_and(|family| !family.has_language_model());
         let (mut tokenizer, mut text_tokenizer) = (None, None);
         if is_text_encoder {
-            text_tokenizer = first.note(self.text_tokenizer());
-        } else if let Some(files) = first.note(self.tokenizer_files()) {
-            tokenizer = first.note(PromptTokenizer::new(&files).map_err(Error::from));
+            text_tokenizer = errors.note(self.text_tokenizer());
+        } else if let Some(files) = errors.note(self.tokenizer_files()) {
+            tokenizer = errors.note(PromptTokenizer::new(&files).map_err(Error::from));
         }
         let head_dim = config.as_ref().map_or(0, |config| config.decoder.head_dim);
-        let found = first.note(self.found(head_dim));
+        let found = errors.note(self.found(head_dim));
         let is_pickle = found.is_none();
         let found = found.or_else(|| self.found_in_pickles(sandbox));
 
@@ -156,19 +184,21 @@ impl CheckpointSource {
         if let (Some(config), Some(found)) = (&mut config, &found) {
             config.set_vocabulary(found);
             if let Some(tokenizer) = &tokenizer {
-                first.note(config.check_tokenizer(tokenizer, self));
+                errors.note(config.check_tokenizer(tokenizer, self));
             }
-            load = first.note(config.dry_load(found, self));
-            first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
+            load = errors.note(config.dry_load(found, self));
+            errors.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
             let used = |name: &str| !config.keys.never_used(name);
             let needed = |weights| memory::needed(config, weights, 1);
             memory = memory_needs(found, &config.vit, &used, &needed);
         }
         if let (Some(config), Some(found)) = (&without_words, &found) {
-            load = first.note(config.dry_load(found, self));
-            first.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
+            load = errors.note(config.dry_load(found, self));
+            errors.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
             memory = config.memory_needs(found);
         }
+        let mut problems = errors.0.into_iter();
+        let problem = problems.next();
         let eos = config.as_ref().map(|config| config.eos_token_ids.clone());
         Ok(ModelSummary {
             model_type: raw["model_type"].as_str().map(str::to_owned),
@@ -189,9 +219,13 @@ impl CheckpointSource {
                 Some(tokenizer) => Some(TokenizerSummary::of_text_encoder(&tokenizer, &raw)),
                 None => tokenizer.map(|tokenizer| TokenizerSummary::new(&tokenizer, eos)),
             },
-            license: License::find(self),
+            license: match self {
+                Self::Embedded(_) => Some(License::of_the_demo()),
+                Self::Folder(_) => License::find(self),
+            },
             manifest,
-            problem: first.0,
+            problem,
+            further_problems: problems.collect(),
         })
     }
 
@@ -240,37 +274,45 @@ impl CheckpointSource {
             return None;
         };
         let contents = r1seg_convert::contents(folder, Some(sandbox)).ok()?;
-        if !contents.has_pickles {
-            return None;
-        }
-        let found = contents.tensors.into_iter().map(|tensor| {
-            let bytes = tensor.bytes().unwrap_or(u64::MAX);
-            let shape = tensor.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX));
-            let format = match tensor.dtype {
-                Dtype::F32 => Format::Known(WeightType::F32),
-                Dtype::Bf16 => Format::Known(WeightType::Bf16),
-                Dtype::F16 => Format::Known(WeightType::F16),
-                other => Format::Other(format!("{other:?}").to_lowercase()),
-            };
-            (tensor.name, Found { format, shape: shape.collect(), bytes })
-        });
-        Some(found.collect())
+        contents.has_pickles.then(|| found_in(contents.tensors))
     }
+}
+
+/// The tensors that `r1seg convert` finds, as loading describes them.
+fn found_in(tensors: Vec<TensorEntry>) -> BTreeMap<String, Found> {
+    let found = tensors.into_iter().map(|tensor| {
+        let bytes = tensor.bytes().unwrap_or(u64::MAX);
+        let shape = tensor.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX));
+        let format = match tensor.dtype {
+            Dtype::F32 => Format::Known(WeightType::F32),
+            Dtype::Bf16 => Format::Known(WeightType::Bf16),
+            Dtype::F16 => Format::Known(WeightType::F16),
+            other => Format::Other(format!("{other:?}").to_lowercase()),
+        };
+        (tensor.name, Found { format, shape: shape.collect(), bytes })
+    });
+    found.collect()
 }
 
 impl WeightsSummary {
     fn new(found: &BTreeMap<String, Found>, is_pickle: bool) -> Self {
+        let tensors = found.values().map(|t| (t.dtype(), t.numbers(), t.bytes));
+        Self { is_pickle, ..Self::of(tensors) }
+    }
+
+    /// Of tensors by number format, how many numbers they have, and bytes.
+    fn of<'a>(tensors: impl Iterator<Item = (&'a str, u64, u64)>) -> Self {
         let mut dtypes: BTreeMap<&str, DtypeSummary> = BTreeMap::new();
-        let mut all = Self { is_pickle, ..Self::default() };
-        for tensor in found.values() {
-            let of = dtypes.entry(tensor.dtype()).or_default();
-            of.dtype = tensor.dtype().to_owned();
+        let mut all = Self::default();
+        for (dtype, parameters, bytes) in tensors {
+            let of = dtypes.entry(dtype).or_default();
+            of.dtype = dtype.to_owned();
             of.tensors += 1;
-            of.parameters = of.parameters.saturating_add(tensor.numbers());
-            of.bytes = of.bytes.saturating_add(tensor.bytes);
+            of.parameters = of.parameters.saturating_add(parameters);
+            of.bytes = of.bytes.saturating_add(bytes);
             all.tensors += 1;
-            all.parameters = all.parameters.saturating_add(tensor.numbers());
-            all.bytes = all.bytes.saturating_add(tensor.bytes);
+            all.parameters = all.parameters.saturating_add(parameters);
+            all.bytes = all.bytes.saturating_add(bytes);
         }
         all.dtypes = dtypes.into_values().collect();
         all.dtypes.sort_by_key(|dtype| std::cmp::Reverse(dtype.bytes));

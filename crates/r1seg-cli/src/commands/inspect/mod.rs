@@ -23,8 +23,8 @@ use crate::study;
 use findings::{Findings, Origin};
 
 pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
-    if let Some((source, name)) = model::named(&args.image)? {
-        return model::run(args, &source, &name);
+    if let Some(subject) = model::named(&args.image)? {
+        return model::run(args, &subject);
     }
     let output = args.preview.as_deref().map(|path| open(path, args)).transpose()?;
     let loaded = match load(args) {

@@ -7,8 +7,10 @@ use r1seg::CancelToken;
 use r1seg::volume::{Overwrite, Warning};
 use serde::Serialize;
 
+use super::batch::{Batch, Failed, Several};
 use super::encoder::{Embedded, Encoder};
 use super::vectors::VectorFormat;
+use super::{candidates, check_series};
 use crate::args::EmbedArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::input::is_stdin;
@@ -24,6 +26,8 @@ struct Names<'a> {
     /// The authors' logit of two vectors is their product times this.
     logit_scale: f32,
     rows: Vec<Row<'a>>,
+    /// Volumes that have no row.
+    failed: &'a [Failed],
     warnings: Vec<WarningReport>,
 }
 
@@ -59,6 +63,8 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
         ));
     }
     let texts = prompts::texts(&args.text, "--text")?;
+    let volumes = candidates::expand(&args.image);
+    check_series(args.volume.series.as_deref(), &volumes)?;
     let files: Vec<_> =
         std::iter::once(args.out.clone()).chain(format.sidecar(&args.out)).collect();
     check_inputs(args.image.iter().cloned().chain(prompts::files(&args.text)), &files)?;
@@ -69,7 +75,8 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
     let mut encoder = Encoder::open(&args.model, &args.volume, &args.prepare, quiet, cancel)?;
     // Texts first: one that cannot be read costs nothing then.
     let texts = encoder.texts(&texts)?;
-    let mut rows = encoder.volumes(&args.image)?;
+    let mut batch = Batch::of(&mut encoder, volumes, Several::Each)?;
+    let mut rows = std::mem::take(&mut batch.embedded);
     rows.extend(texts);
 
     let width = encoder.clip.width();
@@ -79,21 +86,24 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
         width,
         logit_scale: encoder.clip.logit_scale(),
         rows: rows.iter().map(Row::of).collect(),
+        failed: &batch.failed,
         warnings: warnings.iter().map(|w: &Warning| WarningReport::from(w)).collect(),
     };
     let names = serde_json::to_string_pretty(&names)? + "\n";
-    let mut stage = output.stage()?;
-    stage.write(&args.out, &format.bytes(&rows, width, &names)?)?;
-    if let Some(sidecar) = format.sidecar(&args.out) {
-        stage.write(&sidecar, names.as_bytes())?;
+    if !rows.is_empty() {
+        let mut stage = output.stage()?;
+        stage.write(&args.out, &format.bytes(&rows, width, &names)?)?;
+        if let Some(sidecar) = format.sidecar(&args.out) {
+            stage.write(&sidecar, names.as_bytes())?;
+        }
+        stage.commit(&[])?;
     }
-    stage.commit(&[])?;
     if args.json {
         std::io::stdout().write_all(names.as_bytes())?;
     }
-    if !quiet {
+    if !quiet && !rows.is_empty() {
         let s = if rows.len() == 1 { "" } else { "s" };
         say!("r1seg: {} vector{s} of {width} numbers in {}", rows.len(), args.out.display());
     }
-    Ok(Exit::Answered)
+    Ok(batch.exit(!rows.is_empty()))
 }

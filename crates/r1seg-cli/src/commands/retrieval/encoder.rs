@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{Loaded, ReadOptions, Warning, read, read_from};
+use r1seg::volume::{ReadOptions, Warning, read, read_from};
 use r1seg::{CancelToken, Error, M3dClip, Preprocess};
 
+use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
-use crate::exit::CliError;
 use crate::input::is_stdin;
 use crate::progress::Progress;
 use crate::{prompts, study};
@@ -27,7 +27,7 @@ pub(super) struct Encoder {
     pub(super) model: String,
     read_options: ReadOptions,
     preprocess: Preprocess,
-    quiet: bool,
+    pub(super) quiet: bool,
     cancel: CancelToken,
     warnings: Vec<Warning>,
 }
@@ -61,35 +61,33 @@ impl Encoder {
         })
     }
 
-    /// Embeds volumes one after the other, so that only one is in memory.
-    pub(super) fn volumes<P: AsRef<Path>>(&mut self, paths: &[P]) -> Result<Vec<Embedded>> {
-        let progress = Progress::new(self.quiet);
-        let mut all = Vec::with_capacity(paths.len());
-        for (index, path) in paths.iter().enumerate() {
-            let path = path.as_ref();
-            self.check_cancelled()?;
-            progress.stage(format!("volume {} of {}", index + 1, paths.len()));
-            let loaded = self.read(path).map_err(|e| about(e, path))?;
-            let seen = self.clip.embed_volume(&loaded.volume, self.preprocess);
-            let seen = seen.map_err(|e| about(e, path))?;
-            let name = path.display().to_string();
-            for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
-                warning.text = format!("{name}: {}", warning.text);
-                self.warnings.push(warning);
+    /// Embeds a volume; `series` is which one of a folder of DICOM files, by its number.
+    pub(super) fn volume(&mut self, path: &Path, series: Option<usize>) -> Result<Embedded, Error> {
+        self.check_cancelled()?;
+        let (name, options) = match series {
+            Some(number) => {
+                let options = self.read_options.clone().with_series(number.to_string());
+                (series_name(path, number), options)
             }
-            let recipe = Some(seen.recipe.to_string());
-            all.push(Embedded { name, recipe, vector: seen.embedding });
+            None => (path.display().to_string(), self.read_options.clone()),
+        };
+        let loaded = if is_stdin(path) {
+            read_from(&mut std::io::stdin().lock(), "standard input", &options)?
+        } else {
+            read(path, &options)?
+        };
+        let seen = self.clip.embed_volume(&loaded.volume, self.preprocess)?;
+        for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
+            warning.text = format!("{name}: {}", warning.text);
+            self.warn(warning);
         }
-        progress.clear();
-        Ok(all)
+        let recipe = Some(seen.recipe.to_string());
+        Ok(Embedded { name, recipe, vector: seen.embedding })
     }
 
-    fn read(&self, path: &Path) -> Result<Loaded, Error> {
-        Ok(if is_stdin(path) {
-            read_from(&mut std::io::stdin().lock(), "standard input", &self.read_options)?
-        } else {
-            read(path, &self.read_options)?
-        })
+    /// Notes what [`Encoder::take_warnings`] shows.
+    pub(super) fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
     }
 
     pub(super) fn texts(&mut self, texts: &[String]) -> Result<Vec<Embedded>> {
@@ -123,19 +121,4 @@ impl Encoder {
     fn check_cancelled(&self) -> Result<(), Error> {
         if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
-}
-
-/// An error of one volume of several, with its path where the error does not know it.
-fn about(error: Error, path: &Path) -> anyhow::Error {
-    if error.path().is_some() || is_stdin(path) {
-        return error.into();
-    }
-    CliError {
-        code: error.code(),
-        kind: error.kind(),
-        what: error.to_string(),
-        path: Some(path.to_path_buf()),
-        fix: error.fix(),
-    }
-    .into()
 }

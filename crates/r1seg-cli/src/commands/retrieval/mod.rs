@@ -1,8 +1,10 @@
 //! `r1seg embed` and `r1seg retrieve`: volumes and texts as M3D-CLIP sees them.
 //!
-//! [`encoder`] turns them into vectors, [`vectors`] writes these, [`candidates`] finds the volumes
-//! of a folder, [`ranking`] compares, and [`pairs`] reads what belongs together.
+//! [`encoder`] turns them into vectors, [`batch`] many of them of which some may fail, [`vectors`]
+//! writes these, [`candidates`] finds the volumes of a folder, [`ranking`] compares, and [`pairs`]
+//! reads what belongs together.
 
+mod batch;
 mod candidates;
 mod embed;
 mod encoder;
@@ -11,5 +13,24 @@ mod ranking;
 mod retrieve;
 mod vectors;
 
+use anyhow::Result;
+
+use crate::exit::CliError;
+use candidates::Candidates;
+
 pub(crate) use embed::run as embed;
 pub(crate) use retrieve::run as retrieve;
+
+/// Refuses `--series` where it would choose among the series of several volumes.
+fn check_series(series: Option<&str>, volumes: &Candidates) -> Result<()> {
+    if series.is_some() && volumes.paths.len() > 1 {
+        return Err(CliError::usage(
+            format!(
+                "--series chooses one series of one volume, and {} are given",
+                volumes.paths.len()
+            ),
+            "leave it out: each series of a folder is a volume of its own",
+        ));
+    }
+    Ok(())
+}

@@ -44,7 +44,7 @@ pub(super) struct At {
 }
 
 /// `pairs` are indices of queries and of the items that are right for them; a query with several
-/// right items is content with any.
+/// right items is content with any. One without any, since its volume failed, is not asked.
 pub(super) fn recall(
     direction: &'static str,
     queries: &[Embedded],
@@ -55,12 +55,15 @@ pub(super) fn recall(
         let hits = rank(&embedded.vector, items);
         hits.iter().position(|hit| pairs.contains(&(query, hit.index)))
     };
-    let places: Vec<Option<usize>> = queries.iter().enumerate().map(first_right).collect();
+    let is_asked =
+        |(query, _): &(usize, &Embedded)| pairs.iter().any(|(paired, _)| paired == query);
+    let places: Vec<Option<usize>> =
+        queries.iter().enumerate().filter(is_asked).map(first_right).collect();
     let at = DEPTHS.map(|k| {
         let found = places.iter().filter(|place| place.is_some_and(|place| place < k)).count();
-        At { k, recall: found as f64 / queries.len().max(1) as f64 }
+        At { k, recall: found as f64 / places.len().max(1) as f64 }
     });
-    Recall { direction, queries: queries.len(), candidates: items.len(), at: at.to_vec() }
+    Recall { direction, queries: places.len(), candidates: items.len(), at: at.to_vec() }
 }
 
 #[cfg(test)]
@@ -92,6 +95,13 @@ mod tests {
         let at: Vec<(usize, f64)> = recall.at.iter().map(|at| (at.k, at.recall)).collect();
         assert_eq!(at, [(1, 0.75), (5, 1.0), (10, 1.0)]);
         assert_eq!((recall.queries, recall.candidates), (4, 5));
+    }
+
+    #[test]
+    fn a_query_without_a_right_item_is_not_counted() {
+        let (queries, items) = (points(&[0.0, 90.0]), points(&[1.0]));
+        let recall = recall("text -> volume", &queries, &items, &[(0, 0)]);
+        assert_eq!((recall.queries, recall.at[0].recall), (1, 1.0));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use anyhow::Result;
 use r1seg::{CancelToken, sanitize_terminal};
 use serde::Serialize;
 
-use super::candidates;
+use super::batch::{Batch, Failed, Several};
+use super::candidates::{self, Candidates};
+use super::check_series;
 use super::encoder::{Embedded, Encoder};
 use super::pairs::{self, Pairs};
 use super::ranking::{Recall, rank, recall};
@@ -21,6 +23,8 @@ struct Found<'a> {
     model: &'a str,
     #[serde(flatten)]
     result: Outcome<'a>,
+    /// Volumes that are in no result.
+    failed: &'a [Failed],
     warnings: Vec<WarningReport>,
 }
 
@@ -56,9 +60,9 @@ pub(crate) fn run(args: &RetrieveArgs, cancel: CancelToken) -> Result<Exit> {
     }
     let by_text = !args.text.is_empty();
     let (texts, volumes) = match &args.texts {
-        Some(path) => (prompts::lines(path)?, args.image.clone()),
+        Some(path) => (prompts::lines(path)?, candidates::expand(&args.image)),
         None if by_text => {
-            (prompts::texts(&args.text, "--text")?, candidates::expand(&args.volumes)?)
+            (prompts::texts(&args.text, "--text")?, candidates::expand(&args.volumes))
         }
         None => {
             return Err(CliError::usage(
@@ -68,7 +72,8 @@ pub(crate) fn run(args: &RetrieveArgs, cancel: CancelToken) -> Result<Exit> {
             ));
         }
     };
-    let stdins = volumes.iter().filter(|path| is_stdin(path)).count()
+    check_series(args.volume.series.as_deref(), &volumes)?;
+    let stdins = volumes.paths.iter().filter(|path| is_stdin(path)).count()
         + usize::from(args.text.iter().any(|text| text == "-"));
     if stdins > 1 {
         return Err(CliError::usage(
@@ -79,10 +84,15 @@ pub(crate) fn run(args: &RetrieveArgs, cancel: CancelToken) -> Result<Exit> {
     let mut encoder = open(cancel)?;
     // Texts first: one that cannot be read costs nothing then.
     let texts = encoder.texts(&texts)?;
-    let volumes = encoder.volumes(&volumes)?;
+    let mut batch = Batch::of(&mut encoder, volumes, Several::Each)?;
+    let volumes = std::mem::take(&mut batch.embedded);
+    let exit = batch.exit(!volumes.is_empty());
     let (queries, items) = if by_text { (texts, volumes) } else { (volumes, texts) };
+    // A text that nothing is ranked for has no answer.
+    let queries = if items.is_empty() { &[] } else { &queries[..] };
     let result = Outcome::Queries(queries.iter().map(|q| answer(q, &items, args.top)).collect());
-    print(args, encoder, result)
+    print(args, encoder, result, &batch.failed)?;
+    Ok(exit)
 }
 
 fn answer<'a>(query: &'a Embedded, items: &'a [Embedded], top: Option<usize>) -> Query<'a> {
@@ -94,26 +104,41 @@ fn answer<'a>(query: &'a Embedded, items: &'a [Embedded], top: Option<usize>) ->
     Query { query: &query.name, results: ranked.collect() }
 }
 
-/// Recall in both directions.
+/// Recall in both directions, of the volumes that can be read.
 fn measure(args: &RetrieveArgs, pairs: &Pairs, mut encoder: Encoder) -> Result<Exit> {
     let texts = encoder.texts(&pairs.texts)?;
-    let volumes = encoder.volumes(&pairs.images)?;
-    let reversed: Vec<(usize, usize)> = pairs.pairs.iter().map(|(v, t)| (*t, *v)).collect();
-    let result = Outcome::Recall(vec![
-        recall("volume -> text", &volumes, &texts, &pairs.pairs),
-        recall("text -> volume", &texts, &volumes, &reversed),
-    ]);
-    print(args, encoder, result)
+    let given = Candidates { paths: pairs.images.clone(), ..Candidates::default() };
+    check_series(args.volume.series.as_deref(), &given)?;
+    let batch = Batch::of(&mut encoder, given, Several::Refused)?;
+    let row = |image: usize| batch.origin.iter().position(|origin| *origin == image);
+    let by_volume: Vec<(usize, usize)> =
+        pairs.pairs.iter().filter_map(|(v, t)| Some((row(*v)?, *t))).collect();
+    let by_text: Vec<(usize, usize)> = by_volume.iter().map(|(v, t)| (*t, *v)).collect();
+    let volumes = &batch.embedded;
+    let result = Outcome::Recall(match volumes.is_empty() {
+        true => Vec::new(),
+        false => vec![
+            recall("volume -> text", volumes, &texts, &by_volume),
+            recall("text -> volume", &texts, volumes, &by_text),
+        ],
+    });
+    print(args, encoder, result, &batch.failed)?;
+    Ok(batch.exit(!volumes.is_empty()))
 }
 
-fn print(args: &RetrieveArgs, mut encoder: Encoder, result: Outcome<'_>) -> Result<Exit> {
+fn print(
+    args: &RetrieveArgs,
+    mut encoder: Encoder,
+    result: Outcome<'_>,
+    failed: &[Failed],
+) -> Result<()> {
     let warnings = encoder.take_warnings();
     let mut out = std::io::stdout().lock();
     if args.json {
         let warnings = warnings.iter().map(WarningReport::from).collect();
-        let found = Found { model: &encoder.model, result, warnings };
+        let found = Found { model: &encoder.model, result, failed, warnings };
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
-        return Ok(Exit::Answered);
+        return Ok(());
     }
     match &result {
         Outcome::Queries(queries) => {
@@ -137,5 +162,5 @@ fn print(args: &RetrieveArgs, mut encoder: Encoder, result: Outcome<'_>) -> Resu
             }
         }
     }
-    Ok(Exit::Answered)
+    Ok(())
 }

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use r1seg::convert::Manifest;
 use r1seg::registry::Family;
-use r1seg::{LoadReport, ModelSummary};
+use r1seg::{
+    CheckpointSource, DtypeSummary, LoadReport, ModelSummary, WeightsFileSummary, WeightsSummary,
+};
 use serde::Serialize;
 
+use crate::exit::CliError;
 use crate::study::ModelName;
 
 /// Raised when a field changes its meaning or goes away.
@@ -17,6 +20,8 @@ pub(super) struct Findings {
     schema_version: u32,
     r1seg_version: &'static str,
     pub(super) model: Model,
+    /// Of a file of weights by itself.
+    pub(super) file: Option<WeightsFile>,
     pub(super) vision: Option<Vision>,
     pub(super) language: Option<Language>,
     pub(super) weights: Option<Weights>,
@@ -31,6 +36,17 @@ pub(super) struct Findings {
     pub(super) problem: Option<Problem>,
     pub(super) verdict: &'static str,
     research_use_only: bool,
+    /// Whether a file was named, which `infer` does not take.
+    #[serde(skip)]
+    pub(super) is_part: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct WeightsFile {
+    pub(super) format: &'static str,
+    pub(super) bytes: u64,
+    pub(super) gguf_version: Option<u32>,
+    pub(super) architecture: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,7 +170,12 @@ pub(super) struct Problem {
 }
 
 impl Findings {
-    pub(super) fn new(path: &Path, name: &ModelName, summary: &ModelSummary) -> Self {
+    pub(super) fn of_model(
+        path: &Path,
+        source: &CheckpointSource,
+        name: &ModelName,
+        summary: &ModelSummary,
+    ) -> Self {
         let family = summary.family;
         Self {
             schema_version: SCHEMA_VERSION,
@@ -167,6 +188,7 @@ impl Findings {
                 name: family.map(Family::name),
                 supported: family.and_then(Family::entry).is_some(),
             },
+            file: None,
             vision: summary.vision.as_ref().map(|v| Vision {
                 image_size: v.image_size,
                 patch_size: v.patch_size,
@@ -187,22 +209,7 @@ impl Findings {
                 vocab_size: l.vocab_size,
                 max_positions: l.max_positions,
             }),
-            weights: summary.weights.as_ref().map(|w| Weights {
-                tensors: w.tensors,
-                parameters: w.parameters,
-                bytes: w.bytes,
-                is_pickle: w.is_pickle,
-                dtypes: w
-                    .dtypes
-                    .iter()
-                    .map(|d| Dtype {
-                        dtype: d.dtype.clone(),
-                        tensors: d.tensors,
-                        parameters: d.parameters,
-                        bytes: d.bytes,
-                    })
-                    .collect(),
-            }),
+            weights: summary.weights.as_ref().map(weights),
             load: summary.load.as_ref().map(load),
             memory: summary
                 .memory
@@ -224,10 +231,11 @@ impl Findings {
                 text: l.text.clone(),
             }),
             provenance: summary.manifest.as_ref().map(provenance),
-            verified_by: match (&summary.manifest, &name.revision) {
-                (Some(_), _) => Some("manifest"),
-                (None, Some(_)) => Some("hub"),
-                (None, None) => None,
+            verified_by: match (source, &summary.manifest, &name.revision) {
+                (CheckpointSource::Embedded(_), ..) => Some("program"),
+                (_, Some(_), _) => Some("manifest"),
+                (_, None, Some(_)) => Some("hub"),
+                (_, None, None) => None,
             },
             files: summary
                 .files
@@ -241,7 +249,87 @@ impl Findings {
             }),
             verdict: if summary.problem.is_none() { "usable" } else { "unusable" },
             research_use_only: true,
+            is_part: false,
         }
+    }
+
+    /// Of a file of weights, if it could be read.
+    pub(super) fn of_file(
+        path: &Path,
+        file: Option<&WeightsFileSummary>,
+        problem: &CliError,
+    ) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let gguf = file.and_then(|file| file.gguf.as_ref());
+        let mut findings = Self {
+            schema_version: SCHEMA_VERSION,
+            r1seg_version: env!("CARGO_PKG_VERSION"),
+            model: Model {
+                path: path.display().to_string(),
+                id: name.clone().into_owned(),
+                revision: None,
+                model_type: None,
+                name: None,
+                supported: false,
+            },
+            file: file.map(|file| WeightsFile {
+                format: file.format.name(),
+                bytes: file.bytes,
+                gguf_version: gguf.map(|gguf| gguf.version),
+                architecture: gguf.and_then(|gguf| gguf.architecture.clone()),
+            }),
+            vision: None,
+            language: gguf.map(|gguf| Language {
+                family: gguf.architecture.clone(),
+                hidden_size: gguf.hidden_size,
+                intermediate_size: None,
+                num_layers: gguf.num_layers,
+                num_heads: None,
+                num_key_value_heads: None,
+                vocab_size: gguf.vocab_size,
+                max_positions: gguf.max_positions,
+            }),
+            weights: file.map(|file| weights(&file.weights)),
+            load: None,
+            memory: Vec::new(),
+            tokenizer: None,
+            license: None,
+            provenance: None,
+            verified_by: None,
+            files: Vec::new(),
+            problem: None,
+            verdict: "unusable",
+            research_use_only: true,
+            is_part: true,
+        };
+        findings.refuse(problem);
+        findings
+    }
+
+    /// Says that it is unusable for a reason of the caller's.
+    pub(super) fn refuse(&mut self, problem: &CliError) {
+        self.problem = Some(Problem {
+            code: problem.code,
+            text: problem.what.clone(),
+            fix: problem.fix.clone(),
+        });
+        (self.verdict, self.is_part) = ("unusable", true);
+    }
+}
+
+fn weights(summary: &WeightsSummary) -> Weights {
+    let dtype = |d: &DtypeSummary| Dtype {
+        dtype: d.dtype.clone(),
+        tensors: d.tensors,
+        parameters: d.parameters,
+        bytes: d.bytes,
+    };
+    Weights {
+        tensors: summary.tensors,
+        parameters: summary.parameters,
+        bytes: summary.bytes,
+        is_pickle: summary.is_pickle,
+        dtypes: summary.dtypes.iter().map(dtype).collect(),
     }
 }
 

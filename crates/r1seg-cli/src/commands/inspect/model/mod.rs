@@ -3,42 +3,53 @@
 mod findings;
 mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::convert::Sandbox;
-use r1seg::{CheckpointSource, is_pickle};
+use r1seg::{CheckpointSource, WeightsFileSummary, is_pickle};
 
 use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
 use crate::exit::{CliError, Exit};
 use crate::names;
-use crate::study::ModelName;
+use crate::output::parent;
+use crate::study::{self, ModelName};
 use findings::Findings;
 
+const CONFIG: &str = "config.json";
+
+/// What of a model is looked at.
+pub(super) enum Subject {
+    Model(CheckpointSource, ModelName),
+    /// A file of weights, or `config.json`, by itself.
+    File(PathBuf),
+}
+
 /// The model that a person means, unless they mean a volume.
-pub(super) fn named(path: &Path) -> Result<Option<(CheckpointSource, ModelName)>> {
-    let in_folder = |folder: &Path| {
+pub(super) fn named(path: &Path) -> Result<Option<Subject>> {
+    let model = |folder: &Path| {
         let source = CheckpointSource::Folder(folder.to_path_buf());
-        Some((source, ModelName::of(folder)))
+        Subject::Model(source, ModelName::of(folder))
     };
     if path.is_dir() {
-        return Ok(in_folder(path).filter(|_| holds_a_model(path)));
+        return Ok(holds_a_model(path).then(|| model(path)));
     }
     if path.exists() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let folder = folder.unwrap_or(Path::new("."));
-        let is_model = is_weights(&name) || name == "config.json";
-        let is_beside_config = name.ends_with(".gguf") && folder.join("config.json").is_file();
-        return Ok(in_folder(folder).filter(|_| is_model || is_beside_config));
+        let is_model = path.is_file()
+            && (is_weights(&name)
+                || name == CONFIG
+                || name.ends_with(".gguf")
+                || r1seg::is_gguf(path));
+        return Ok(is_model.then(|| Subject::File(path.to_path_buf())));
     }
     if path == Path::new("demo") {
-        return Ok(Some((CheckpointSource::demo(), ModelName::demo())));
+        return Ok(Some(Subject::Model(CheckpointSource::demo(), ModelName::demo())));
     }
     let found = path.to_str().map(names::resolve_if_there).transpose()?.flatten();
-    Ok(found.and_then(|folder| in_folder(&folder)))
+    Ok(found.map(|folder| model(&folder)))
 }
 
 /// A folder of DICOM files has none of these.
@@ -46,7 +57,7 @@ fn holds_a_model(folder: &Path) -> bool {
     let mut names = std::fs::read_dir(folder).into_iter().flatten().flatten();
     names.any(|entry| {
         let name = entry.file_name();
-        name == "config.json" || is_weights(&name.to_string_lossy())
+        name == CONFIG || is_weights(&name.to_string_lossy())
     })
 }
 
@@ -54,13 +65,15 @@ fn is_weights(name: &str) -> bool {
     is_pickle(name) || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")
 }
 
-pub(super) fn run(args: &InspectArgs, source: &CheckpointSource, name: &ModelName) -> Result<Exit> {
+pub(super) fn run(args: &InspectArgs, subject: &Subject) -> Result<Exit> {
     if args.preview.is_some() {
         return Err(CliError::usage("a model has no picture", "leave out --preview"));
     }
     let sandbox = Sandbox { program: std::env::current_exe()?, arguments: vec![SANDBOX.into()] };
-    let summary = source.summary(Some(&sandbox))?;
-    let findings = Findings::new(&args.image, name, &summary);
+    let (findings, problem) = match subject {
+        Subject::Model(source, name) => of_model(args, source, name, &sandbox)?,
+        Subject::File(path) => of_file(args, path, &sandbox)?,
+    };
     let text = if args.json {
         serde_json::to_string_pretty(&findings)? + "\n"
     } else {
@@ -68,8 +81,40 @@ pub(super) fn run(args: &InspectArgs, source: &CheckpointSource, name: &ModelNam
     };
     print(&text)?;
     // All of it is worth knowing, and that `infer` would fail, too.
-    match summary.problem {
-        Some(problem) => Err(problem.into()),
+    match problem {
+        Some(problem) => Err(problem),
         None => Ok(Exit::Answered),
     }
+}
+
+/// Findings, and the error that `infer` would end with.
+type Found = (Findings, Option<anyhow::Error>);
+
+fn of_model(
+    args: &InspectArgs,
+    source: &CheckpointSource,
+    name: &ModelName,
+    sandbox: &Sandbox,
+) -> Result<Found> {
+    let summary = source.summary(Some(sandbox))?;
+    let findings = Findings::of_model(&args.image, source, name, &summary);
+    Ok((findings, summary.problem.map(Into::into)))
+}
+
+/// A file is not what `infer` takes, whatever is in it.
+fn of_file(args: &InspectArgs, path: &Path, sandbox: &Sandbox) -> Result<Found> {
+    let refused = study::not_a_folder(path);
+    if path.ends_with(CONFIG) {
+        let folder = parent(path).to_path_buf();
+        let name = ModelName::of(&folder);
+        let source = CheckpointSource::Folder(folder);
+        let mut findings = Findings::of_model(&args.image, &source, &name, &source.summary(None)?);
+        findings.refuse(&refused);
+        return Ok((findings, Some(refused.into())));
+    }
+    Ok(match WeightsFileSummary::read(path, Some(sandbox)) {
+        Ok(file) => (Findings::of_file(path, Some(&file), &refused), Some(refused.into())),
+        // What is wrong with the file is worth more than that it is one.
+        Err(error) => (Findings::of_file(path, None, &(&error).into()), Some(error.into())),
+    })
 }

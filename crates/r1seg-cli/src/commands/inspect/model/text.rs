@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use r1seg::registry::MODELS;
 
-use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights};
-use crate::progress::gigabytes;
+use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights, WeightsFile};
+use crate::progress::{counted, gigabytes};
 
 /// Names of tensors that are shown of a list.
 const FIRST: usize = 5;
@@ -26,7 +26,12 @@ impl Lines {
 pub(super) fn render(findings: &Findings) -> String {
     let model = &findings.model;
     let mut lines = Lines(format!("{}\n", model.path));
-    lines.add("model", &what(findings));
+    match &findings.file {
+        Some(file) => lines.add("file", &file_line(file)),
+        // Of a file that cannot be read there is nothing to say.
+        None if findings.is_part && findings.weights.is_none() => {}
+        None => lines.add("model", &what(findings)),
+    }
     if let Some(vision) = &findings.vision {
         vision_lines(&mut lines, vision);
     }
@@ -52,12 +57,15 @@ pub(super) fn render(findings: &Findings) -> String {
             lines.add(name, &format!("{about} {}", needs.join(", ")));
         }
     }
-    match &findings.tokenizer {
-        Some(tokenizer) => tokenizer_lines(&mut lines, tokenizer),
-        None => lines.add("tokenizer", "none that can be read"),
+    // A file by itself says nothing of these, and has no files.
+    if !findings.files.is_empty() {
+        match &findings.tokenizer {
+            Some(tokenizer) => tokenizer_lines(&mut lines, tokenizer),
+            None => lines.add("tokenizer", "none that can be read"),
+        }
+        lines.add("licence", &licence(findings));
+        lines.add("origin", &origin(findings));
     }
-    lines.add("licence", &licence(findings));
-    lines.add("origin", &origin(findings));
     for (number, file) in findings.files.iter().enumerate() {
         let name = if number == 0 { "files" } else { "" };
         lines.add(name, &format!("{:>10}  {}", gigabytes(file.bytes), file.name));
@@ -66,9 +74,39 @@ pub(super) fn render(findings: &Findings) -> String {
     let command = command.map_or("infer", |entry| entry.command);
     let verdict = match &findings.problem {
         None => format!("OK: `{command}` runs it"),
+        Some(_) if findings.is_part => format!("UNUSABLE BY ITSELF: {}", user(findings)),
         Some(_) => format!("UNUSABLE: `{command}` refuses it"),
     };
     format!("{}\n{verdict}\n", lines.0)
+}
+
+fn file_line(file: &WeightsFile) -> String {
+    let size = gigabytes(file.bytes);
+    match (file.format, file.gguf_version) {
+        ("gguf", Some(version)) => {
+            let architecture = match &file.architecture {
+                Some(architecture) => format!("architecture {architecture}"),
+                None => "of no stated architecture".to_string(),
+            };
+            format!("GGUF version {version}, {architecture}, {size}")
+        }
+        ("pickle", _) => format!("Python pickle, {size}"),
+        (format, _) => format!("{format}, {size}"),
+    }
+}
+
+/// What a file that is no whole model is good for.
+fn user(findings: &Findings) -> &'static str {
+    let has_weights = findings.weights.as_ref().is_some_and(|weights| 0 < weights.tensors);
+    match findings.problem.as_ref().map(|problem| problem.code) {
+        Some("R-WGT-04") if has_weights => {
+            "`convert --llm` joins this language model to a checkpoint"
+        }
+        Some("R-WGT-04") => "there are no weights in it",
+        Some("R-WGT-02") => "`convert` makes a model of it",
+        _ if has_weights => "a model is the whole folder",
+        _ => "it cannot be read",
+    }
 }
 
 fn what(findings: &Findings) -> String {
@@ -123,15 +161,15 @@ fn numbers(named: &[(&str, Option<u64>)]) -> String {
 fn weights_lines(lines: &mut Lines, weights: &Weights) {
     let pickle = if weights.is_pickle { ", in Python pickles" } else { "" };
     let text = format!(
-        "{} parameters in {} tensors, {}{pickle}",
+        "{} parameters in {}, {}{pickle}",
         count(weights.parameters),
-        weights.tensors,
+        tensors(weights.tensors),
         gigabytes(weights.bytes)
     );
     lines.add("weights", &text);
     for dtype in &weights.dtypes {
-        let text =
-            format!("{}: {} tensors, {}", dtype.dtype, dtype.tensors, gigabytes(dtype.bytes));
+        let (held, size) = (tensors(dtype.tensors), gigabytes(dtype.bytes));
+        let text = format!("{}: {held}, {size}", dtype.dtype);
         lines.add("", &text);
     }
 }
@@ -141,7 +179,7 @@ fn load_lines(lines: &mut Lines, load: &Load) {
         0 => String::new(),
         n => format!(", {n} that the authors' code never reads either"),
     };
-    lines.add("fit", &format!("{} tensors as the configuration says{unused}", load.loaded));
+    lines.add("fit", &format!("{} as the configuration says{unused}", tensors(load.loaded)));
     let misshaped: Vec<String> = load
         .misshaped
         .iter()
@@ -201,18 +239,26 @@ fn licence(findings: &Findings) -> String {
 fn origin(findings: &Findings) -> String {
     let made = findings.provenance.as_ref().map(|made| {
         let lora = match made.lora_merged {
-            Some(merged) => format!(", LoRA merged into {merged} matrices"),
+            Some(merged) => {
+                let matrices = counted(merged as u64, ["matrix", "matrices"]);
+                format!(", LoRA merged into {matrices}")
+            }
             None => String::new(),
         };
         let sources: Vec<&str> = made.sources.iter().map(|s| s.name.as_str()).collect();
         format!("converted by r1seg {} from {}{lora}; ", made.r1seg_version, sources.join(", "))
     });
     let checked = match findings.verified_by {
+        Some("program") => "part of r1seg, trained on synthetic phantoms",
         Some("manifest") => "`r1seg verify` compares it with manifest.json",
         Some(_) => "`r1seg verify` compares it with the hashes of the hub",
         None => "unknown; there is nothing that `r1seg verify` could compare it with",
     };
     made.unwrap_or_default() + checked
+}
+
+fn tensors(count: usize) -> String {
+    counted(count as u64, ["tensor", "tensors"])
 }
 
 fn by(axes: [u64; 3]) -> String {

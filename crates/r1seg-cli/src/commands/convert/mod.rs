@@ -1,4 +1,6 @@
-//! `r1seg convert`: a published checkpoint into a folder that r1seg loads.
+//! `r1seg convert`: a published checkpoint into a folder that r1seg loads, and whether it does.
+
+mod check;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,13 +9,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::convert::{ConvertOptions, LanguageModelRecord, Lora, Report, Sandbox, convert};
+use r1seg::convert::{
+    AlphaSource, ConvertOptions, LanguageModelRecord, Lora, LoraRecord, Report, Sandbox, prepare,
+};
+use r1seg::volume::Warning;
 
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
 use crate::names;
-use crate::progress::{Progress, gigabytes, share};
+use crate::progress::{Progress, counted, gigabytes, share};
+use crate::study;
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.
 pub(crate) const SANDBOX: &str = "read-pickle";
@@ -29,7 +35,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     let options = ConvertOptions {
         base: args.base.clone(),
         dtype: args.dtype.map(Into::into),
-        quant: args.quant.map(Into::into),
+        quant: args.quant.as_ref().map(|quant| quant.quant),
         llm: args.llm.clone(),
         max_shard_bytes: args.max_shard_size,
         lora: Lora { alpha: args.lora_alpha, ..Lora::default() },
@@ -42,10 +48,13 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     progress.stage("reading the checkpoint");
     // The folder under construction is removed before the program ends.
     let writing = Writing::begin();
-    let report = convert(&options, &args.out, &mut |step| {
+    let converted = prepare(&options, &args.out, &mut |step| {
         progress.stage(format!("{} ({})", share(step.done, Some(step.total)), step.tensor));
         if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    progress.stage("comparing the model with its configuration");
+    let warnings = check::check(&converted, args)?;
+    let report = converted.publish()?;
     drop(writing);
     progress.clear();
 
@@ -56,7 +65,8 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         writeln!(out, "{}", args.out.display())?;
     }
     if !args.quiet {
-        tell(&report);
+        tell(&report, args.quant.as_ref().and_then(|quant| quant.remark.as_deref()));
+        warnings.iter().for_each(study::warn);
     }
     Ok(Exit::Answered)
 }
@@ -69,30 +79,42 @@ fn source(args: &ConvertArgs) -> Result<PathBuf> {
     Ok(found.unwrap_or_else(|| path.to_path_buf()))
 }
 
-fn tell(report: &Report) {
+fn tell(report: &Report, remark: Option<&str>) {
     let manifest = &report.manifest;
-    let (tensors, parameters) = (manifest.tensors, manifest.parameters);
-    say!(
-        "r1seg: {tensors} tensors, {parameters} parameters, {} written",
-        gigabytes(report.bytes_written),
-    );
+    let tensors = counted(manifest.tensors as u64, ["tensor", "tensors"]);
+    let parameters = counted(manifest.parameters, ["parameter", "parameters"]);
+    say!("r1seg: {tensors}, {parameters}, {} written", gigabytes(report.bytes_written),);
     if let Some(lora) = &manifest.lora {
-        let ranks: Vec<String> = lora.ranks.iter().map(u64::to_string).collect();
-        let (merged, alpha) = (lora.merged, lora.alpha);
-        say!("r1seg: LoRA merged into {merged} matrices, rank {}, alpha {alpha}", ranks.join(", "));
+        tell_lora(lora);
+    }
+    if let Some(remark) = remark {
+        say!("r1seg: {remark}");
     }
     if let Some(language_model) = &manifest.language_model {
         say!("r1seg: language model in {}: {}", language_model.file, count(language_model));
     }
     if 0 < report.ignored {
-        say!("r1seg: {} values beside the weights were left out", report.ignored);
+        let left_out = counted(report.ignored, ["value", "values"]);
+        say!("r1seg: left out: {left_out} beside the weights");
     }
-    for (is_there, what) in
-        [(report.has_config, "config.json"), (report.has_tokenizer, "tokenizer files")]
-    {
-        if !is_there {
-            say!("warning[W-FILES]: there is no {what} in the source\n  fix: --base DIR with them");
-        }
+}
+
+fn tell_lora(lora: &LoraRecord) {
+    let ranks: Vec<String> = lora.ranks.iter().map(u64::to_string).collect();
+    let (merged, ranks) = (counted(lora.merged as u64, ["matrix", "matrices"]), ranks.join(", "));
+    let alpha = match lora.alpha_from {
+        AlphaSource::Option => format!("{} (--lora-alpha)", lora.alpha),
+        AlphaSource::AdapterConfig => format!("{} (adapter_config.json)", lora.alpha),
+        // Each matrix has its own where ranks differ.
+        AlphaSource::TwiceTheRank if lora.ranks.len() > 1 => "2 r (guessed)".to_owned(),
+        AlphaSource::TwiceTheRank => format!("{} (guessed, 2 r)", lora.alpha),
+    };
+    say!("r1seg: LoRA merged into {merged}, rank {ranks}, alpha {alpha}");
+    if lora.alpha_from == AlphaSource::TwiceTheRank {
+        let text = "no adapter_config.json says alpha: it is taken to be twice the rank, as \
+                    R1Seg-3D and M3D-LaMed are trained";
+        let fix = "--lora-alpha ALPHA, if the checkpoint was trained with another";
+        study::warn(&Warning::new("W-LORA", text).with_fix(fix));
     }
 }
 
