@@ -52,7 +52,8 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     progress.stage("reading the volume");
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
     let places = args.places.prompt(input.volume.geometry())?;
-    let (outputs, output) = Outputs::open(&request, &input, count)?;
+    let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
+    let to_stdout = outputs.mask_to_stdout;
 
     progress.stage("loading the model");
     let reserved = working_memory(mode, &input, count);
@@ -100,9 +101,11 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         .collect();
     let results = Results {
         request: &request,
-        outputs: &outputs,
+        outputs,
         input: &input,
         findings: &findings,
+        asked_box: places.region,
+        asked_points: &places.points,
         answer: String::new(),
         trace: asked.first().and_then(|(_, _, found)| found.trace.as_ref()),
     };
@@ -111,11 +114,11 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     if !quiet {
         written.warnings.iter().for_each(study::warn);
     }
-    if let Some(mask) = written.stdout_mask {
-        results::print_mask(&mask)?;
+    if to_stdout {
+        results::print_mask(written.stdout_mask.as_ref())?;
     } else if args.output.json {
         std::io::stdout().write_all(written.json.as_bytes())?;
-    } else if !outputs.mask_to_stdout {
+    } else {
         let mut out = std::io::stdout().lock();
         for (index, (name, _, _)) in asked.iter().enumerate() {
             let which = if count > 1 { number(index) } else { String::new() };
@@ -171,7 +174,7 @@ fn ask_all(
     let mut asked = Vec::with_capacity(of);
     for (index, (name, prompt)) in prompts.into_iter().enumerate() {
         let which = if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
-        progress.stage(format!("{which}looking at the volume"));
+        progress.stage(format!("{which}encoding the volume"));
         let found = study.segment_with(&prompt, &mut |event| match event {
             Event::Window { index, of } => {
                 progress.stage(format!("{which}window {} of {of}", index + 1));

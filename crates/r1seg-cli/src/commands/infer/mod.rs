@@ -46,7 +46,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
     options.region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, &options, args.ask.mode)?;
-    let (outputs, output) = Outputs::open(&request, &input, prompts.len())?;
+    let (outputs, output) = Outputs::open(&request, &source, &input, prompts.len())?;
 
     progress.stage("loading the model");
     let model = study::load(
@@ -72,14 +72,15 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     }
 
     let progress = Progress::new(quiet);
-    progress.stage("looking at the volume");
+    progress.stage("encoding the volume");
     let mut encode =
         EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
     if args.output.trace.is_some() {
         encode = encode.with_trace();
     }
     let study = model.encode_with(&input.volume, &encode)?;
-    let to = match outputs.mask_to_stdout {
+    let to_stdout = outputs.mask_to_stdout;
+    let to = match to_stdout {
         _ if args.output.json => To::Nowhere,
         true if quiet => To::Nowhere,
         true => To::Stderr,
@@ -109,9 +110,11 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let findings: Vec<Finding<'_>> = answers.iter().map(finding).collect();
     let results = Results {
         request: &request,
-        outputs: &outputs,
+        outputs,
         input: &input,
         findings: &findings,
+        asked_box: options.region,
+        asked_points: &[],
         answer: answer_text(&answers),
         trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
     };
@@ -124,11 +127,11 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     if args.output.json {
         std::io::Write::write_all(&mut std::io::stdout(), written.json.as_bytes())?;
     }
-    if let Some(mask) = written.stdout_mask {
-        results::print_mask(&mask)?;
-    }
     if !quiet {
         written.summary.iter().for_each(|line| say!("r1seg: {line}"));
+    }
+    if to_stdout && !results::print_mask(written.stdout_mask.as_ref())? {
+        return Ok(Exit::NoMask);
     }
     let found = answers.iter().all(|(_, answer)| answer.status() == MaskStatus::Found);
     Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
@@ -254,7 +257,7 @@ fn doubts(answer: &Answer, index: Option<usize>) -> Vec<Warning> {
     let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
     let mut doubts = Vec::new();
     if answer.status() == MaskStatus::Empty {
-        let text = "the model said [SEG], but no voxel of its mask is positive";
+        let text = "the answer has [SEG], but no voxel of its mask is positive";
         doubts.push(Warning::new("W-EMPTY", format!("{which}{text}")));
     }
     if answer.finish_reason == r1seg::FinishReason::Length {
