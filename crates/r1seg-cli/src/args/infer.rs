@@ -72,6 +72,10 @@ pub(crate) struct OutputArgs {
     /// Write the report (JSON) to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// A short name for the label of a prompt, for labels.json, the .seg.nrrd and the preview, in place
+    /// of the whole prompt. Given once for each prompt, in their order.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) label: Vec<String>,
     /// Write a mask of zeros for a prompt that got no mask, since its answer has no [SEG]. Without
     /// this, a run in which no prompt got one writes no mask, and `--mask -` ends with exit code 3.
     /// (`segment` always writes one.)

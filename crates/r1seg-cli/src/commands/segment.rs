@@ -32,7 +32,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     study::verify(&args.model, &cancel)?;
     let texts = texts(args)?;
     let count = texts.len().max(1);
-    results::check_trace(&request, count)?;
+    results::check_count(&request, count)?;
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
     let mode = args.mode.unwrap_or(config.mode);
@@ -92,8 +92,9 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let report = SegmentReport::new(&model, &name, &origin, &study, &asked);
     let findings: Vec<Finding<'_>> = asked
         .iter()
-        .map(|(name, _, found)| Finding {
-            name,
+        .enumerate()
+        .map(|(index, (name, _, found))| Finding {
+            name: results::label_name(&args.output, index, name),
             mask: Some(&found.mask),
             boxes: Vec::new(),
             why_no_mask: "nothing was found",

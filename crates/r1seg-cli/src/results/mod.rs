@@ -19,6 +19,7 @@ use r1seg::volume::{
 use r1seg::{ErrorKind, PromptPoint, Trace};
 use serde::Serialize;
 
+use crate::args::OutputArgs;
 use crate::exit::{CliError, explain};
 use crate::input::{Input, is_stdin};
 use crate::output::{Output, Stage};
@@ -76,8 +77,23 @@ struct Label<'a> {
     file: Option<&'a str>,
 }
 
-/// A trace is of one answer.
-pub(crate) fn check_trace(args: &Request<'_>, prompts: usize) -> Result<()> {
+/// What labels call a prompt: the name that --label gave it, or the prompt itself.
+pub(crate) fn label_name<'a>(output: &'a OutputArgs, index: usize, prompt: &'a str) -> &'a str {
+    output.label.get(index).map_or(prompt, String::as_str)
+}
+
+/// A trace is of one answer, and a label has one name.
+pub(crate) fn check_count(args: &Request<'_>, prompts: usize) -> Result<()> {
+    let labels = args.output.label.len();
+    if labels != 0 && labels != prompts {
+        return Err(CliError::usage(
+            format!("--label is given {labels} times, and the number of prompts is {prompts}"),
+            "name the label of every prompt, in their order, or of none",
+        ));
+    }
+    if args.output.label.iter().any(|name| name.trim().is_empty()) {
+        return Err(CliError::usage("a --label is empty", "give a name such as liver"));
+    }
     if args.output.trace.is_some() && prompts > 1 {
         return Err(CliError::usage(
             format!("--trace writes the stages of one answer, and there are {prompts} prompts"),

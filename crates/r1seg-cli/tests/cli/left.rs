@@ -181,3 +181,22 @@ fn a_window_is_for_a_picture() {
     };
     assert!(inspect("") != inspect("--window 0.5,0.1"));
 }
+
+#[test]
+fn a_label_may_have_a_short_name() {
+    let desk = Desk::new();
+    let image = nifti(&desk, "ct.nii");
+    desk.run_infer(&image, "--label liver --no-preview").succeeds();
+    let read = |name: &str| fs::read(desk.path(&format!("ct/{name}"))).unwrap();
+    let labels: Value = serde_json::from_slice(&read("labels.json")).unwrap();
+    assert_eq!(labels["1"]["name"], "liver");
+    let report: Value = serde_json::from_slice(&read("report.json")).unwrap();
+    assert_eq!(report["masks"][0]["name"], "liver");
+    assert_eq!(report["prompt"], prompt("phi3/golden/case0"));
+    let segmentation = read("mask.seg.nrrd");
+    let header = String::from_utf8_lossy(&segmentation);
+    assert!(header.contains("Segment0_Name:=liver\n"), "{header}");
+    for (labels, says) in [("--label a --label b", "2 times"), ("--label=", "is empty")] {
+        desk.run_infer(&image, labels).fails(2, "R-ARG-03").says(says);
+    }
+}

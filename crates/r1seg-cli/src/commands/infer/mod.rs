@@ -37,7 +37,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     study::verify(&args.model, &cancel)?;
     let mut options = args.ask.options(cancel)?;
     let prompts = prompts::questions(&args.prompt)?;
-    results::check_trace(&request, prompts.len())?;
+    results::check_count(&request, prompts.len())?;
     let quiet = args.output.quiet;
 
     let start = Instant::now();
@@ -107,7 +107,13 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let sha256 = input.sha256();
     let origin = Origin::of(&input, sha256);
     let report = report::new(&model, &name, &origin, &study, &options, &answers);
-    let findings: Vec<Finding<'_>> = answers.iter().map(finding).collect();
+    let findings: Vec<Finding<'_>> = answers
+        .iter()
+        .enumerate()
+        .map(|(index, (prompt, answer))| {
+            finding(results::label_name(&args.output, index, prompt), answer)
+        })
+        .collect();
     let results = Results {
         request: &request,
         outputs,
@@ -137,9 +143,9 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
 }
 
-fn finding((prompt, answer): &(String, Answer)) -> Finding<'_> {
+fn finding<'a>(name: &'a str, answer: &'a Answer) -> Finding<'a> {
     Finding {
-        name: prompt,
+        name,
         mask: answer.mask.as_ref(),
         boxes: answer.boxes.iter().filter_map(|found| found.region).collect(),
         why_no_mask: why_no_mask(answer),
