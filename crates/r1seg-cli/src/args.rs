@@ -122,7 +122,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    answered, with or without a mask; or inspected
   2    arguments make no sense, or no model was named
-  3    --require-mask, and a prompt got none
+  3    --require-mask, and a prompt got no mask; or --mask -, and none did
   4    embed, retrieve: finished, but some of the volumes failed
   65   the volume or the question cannot be used
   66   the volume or the model folder is missing

@@ -15,6 +15,7 @@ mod output;
 mod preview;
 mod progress;
 mod prompts;
+mod protected;
 mod report;
 mod results;
 mod study;

@@ -11,10 +11,15 @@ use tempfile::TempDir;
 use crate::exit::CliError;
 use crate::interrupt::Writing;
 
+/// So many results of one image are kept side by side.
+const MAX_FOLDERS: usize = 10_000;
+
 /// Where results may go.
 pub(crate) struct Output {
     /// Made if it does not exist; the folders of all other files must exist.
     folder: Option<PathBuf>,
+    /// Whether the folder is a new one: under its name or, where that is taken, with a number.
+    is_new: bool,
     overwrite: Overwrite,
 }
 
@@ -25,13 +30,26 @@ impl Output {
         overwrite: Overwrite,
         files: &[PathBuf],
     ) -> Result<Self> {
-        let output = Self { folder, overwrite };
-        for path in files {
+        Self { folder, overwrite, is_new: false }.checked(files)
+    }
+
+    /// [`Self::open`] with a folder that is made for the results alone: `folder` or, where something
+    /// of that name exists once they are written, `folder-2`, `folder-3` and so on.
+    pub(crate) fn open_new(folder: PathBuf, files: &[PathBuf]) -> Result<Self> {
+        let overwrite = Overwrite::Refuse;
+        Self { folder: Some(folder), overwrite, is_new: true }.checked(files)
+    }
+
+    fn checked(self, files: &[PathBuf]) -> Result<Self> {
+        let output = self;
+        for path in files.iter().filter(|path| !output.is_new || !output.is_in_folder(path)) {
             output.check_target(path)?;
         }
         if let Some(folder) = &output.folder {
             // Only trying tells whether one may write there.
-            let existing = folder.ancestors().find(|f| f.as_os_str().is_empty() || f.exists());
+            let skipped = usize::from(output.is_new);
+            let mut ancestors = folder.ancestors().skip(skipped);
+            let existing = ancestors.find(|f| f.as_os_str().is_empty() || f.exists());
             let existing = match existing {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
                 _ => Path::new("."),
@@ -101,12 +119,17 @@ impl Output {
     pub(crate) fn stage(&self) -> Result<Stage<'_>> {
         let mut stage = Stage {
             output: self,
+            folder: self.folder.clone(),
             created: Vec::new(),
             folders: Vec::new(),
             files: Vec::new(),
             _writing: Writing::begin(),
         };
-        if let Some(folder) = &self.folder {
+        if let Some(folder) = self.folder.as_ref().filter(|_| self.is_new) {
+            let made = create_new(folder)?;
+            stage.created = vec![made.clone()];
+            stage.folder = Some(made);
+        } else if let Some(folder) = &self.folder {
             let missing =
                 folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
             stage.created = missing.map(Path::to_path_buf).collect();
@@ -121,6 +144,7 @@ impl Output {
 /// Results on their way: all of them get to their places, or none.
 pub(crate) struct Stage<'a> {
     output: &'a Output,
+    folder: Option<PathBuf>,
     /// Folders that were made for the results, the deepest first.
     created: Vec<PathBuf>,
     /// Beside each target, so that a finished file needs only a new name.
@@ -135,6 +159,11 @@ struct Staged {
 }
 
 impl Stage<'_> {
+    /// The folder of the results, which of a new one only now has its name.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
     pub(crate) fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
         let write = |out: &mut dyn io::Write| out.write_all(bytes);
         self.write_with(path, |part| write_atomically(part, Overwrite::Refuse, write))
@@ -178,7 +207,7 @@ impl Stage<'_> {
             Some((_, folder)) => folder.path().to_path_buf(),
             None => {
                 let folder = staging(parent).map_err(|e| {
-                    let what = format!("cannot write to the output folder: {}", e.kind());
+                    let what = format!("cannot write to the output folder: {}", reason(&e));
                     cannot_create(what, path)
                 })?;
                 let path = folder.path().to_path_buf();
@@ -248,6 +277,27 @@ fn kept(from: &Path) -> PathBuf {
     from.with_file_name(name)
 }
 
+/// Makes a folder of this name or, where that is taken, with a number behind it. Only making it
+/// tells: another run may choose its folder at the same time.
+fn create_new(folder: &Path) -> Result<PathBuf> {
+    for number in 1..=MAX_FOLDERS {
+        let mut name = folder.as_os_str().to_os_string();
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        match fs::create_dir(&name) {
+            Ok(()) => return Ok(name.into()),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => {
+                let what = format!("cannot create the output folder: {}", e.kind());
+                return Err(cannot_create(what, folder));
+            }
+        }
+    }
+    let what = format!("it and {MAX_FOLDERS} folders numbered after it exist already");
+    Err(cannot_create(what, folder))
+}
+
 /// Refuses a name that does not end as the format of the file does.
 pub(crate) fn wrong_ending(path: &Path, what: &str, fix: &str) -> anyhow::Error {
     CliError {
@@ -269,31 +319,6 @@ pub(crate) fn check_picture_name(path: &Path) -> Result<()> {
     Err(wrong_ending(path, what, "end the name in .png"))
 }
 
-/// Refuses to replace or remove one of the `inputs`.
-pub(crate) fn check_inputs(
-    inputs: impl IntoIterator<Item = PathBuf>,
-    files: &[PathBuf],
-) -> Result<()> {
-    let inputs: Vec<PathBuf> =
-        inputs.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
-    for file in files.iter().filter_map(|file| file.canonicalize().ok()) {
-        // Any file in the folder of a study may be one of its slices.
-        let replaced =
-            |input: &&PathBuf| **input == file || input.is_dir() && file.starts_with(input);
-        if let Some(path) = inputs.iter().find(replaced) {
-            return Err(CliError {
-                code: "R-OUT-06",
-                kind: r1seg::ErrorKind::CannotCreate,
-                what: "the output would replace the input".to_string(),
-                path: Some(path.clone()),
-                fix: Some("choose another place for the results".to_string()),
-            }
-            .into());
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -308,8 +333,16 @@ fn staging(folder: &Path) -> io::Result<TempDir> {
 
 fn probe(folder: &Path, target: &Path) -> Result<()> {
     staging(folder).map(drop).map_err(|e| {
-        cannot_create(format!("cannot write to the output folder: {}", e.kind()), target)
+        cannot_create(format!("cannot write to the output folder: {}", reason(&e)), target)
     })
+}
+
+/// Why a folder cannot be written to.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "it does not exist any more".to_string(),
+        kind => kind.to_string(),
+    }
 }
 
 fn cannot_create(what: String, path: &Path) -> anyhow::Error {
@@ -373,6 +406,21 @@ mod tests {
         stage.commit(&[]).unwrap();
         assert_eq!(names(&folder), ["report.json"]);
         assert_eq!(names(&desk.path().join("other")), ["mask.nii.gz"]);
+    }
+
+    #[test]
+    fn new_folders_of_runs_at_the_same_time_are_all_different() {
+        let desk = tempfile::tempdir().unwrap();
+        fs::write(desk.path().join("ct-2"), "a file is in the way, too").unwrap();
+        let folder = desk.path().join("ct");
+        let mut made: Vec<PathBuf> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| create_new(&folder))).collect();
+            runs.into_iter().map(|run| run.join().unwrap().unwrap()).collect()
+        });
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 8);
+        assert!(made.contains(&folder) && made.contains(&desk.path().join("ct-9")), "{made:?}");
     }
 
     #[test]

@@ -4,10 +4,11 @@
 mod answer;
 mod segment;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, IntensityRange, Mask, Volume, Warning, mask_stats};
+use r1seg::volume::{Geometry, IntensityRange, Mask, Region, Volume, Warning, mask_stats};
 use r1seg::{Answer, AskOptions, EncodedVolume, R1SegModel, Sampling, Separator};
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ pub(crate) use answer::{corners, ms};
 pub(crate) use segment::{Asked, SegmentReport};
 
 /// Raised when a field changes its meaning or goes away.
-const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -36,6 +37,8 @@ pub(crate) struct Report {
     /// That the prompts are about: the first and the last voxel, (i, j, k).
     asked_box: Option<[[usize; 3]; 2]>,
     input: Input,
+    /// Of the results.
+    output_folder: Option<String>,
     /// The one answer once more, where there is one only.
     #[serde(flatten)]
     only: Option<Said>,
@@ -82,6 +85,7 @@ struct SamplingReport {
     seed: Option<u64>,
 }
 
+/// All three axes are in the order of the file, (i, j, k).
 #[derive(Debug, Serialize)]
 struct Input {
     path: String,
@@ -106,7 +110,7 @@ impl Input {
         origin: &Origin<'_>,
         preprocess: String,
         mode: String,
-        crop: [[usize; 3]; 2],
+        crop: Region,
         effective_resolution_mm: Option<[f64; 3]>,
     ) -> Self {
         let ends = origin.range.map(|(low, high)| [low, high]);
@@ -114,8 +118,8 @@ impl Input {
             path: origin.path.clone(),
             sha256: origin.sha256.clone(),
             kind: origin.kind.to_string(),
-            shape: origin.geometry.shape(),
-            spacing_mm: origin.geometry.spacing_mm(),
+            shape: ijk(origin.geometry.shape()),
+            spacing_mm: origin.geometry.spacing_mm().map(ijk),
             orientation: origin.geometry.orientation(),
             affine: origin.geometry.affine().copied(),
             affine_source: origin.geometry.affine_source().as_str(),
@@ -124,8 +128,8 @@ impl Input {
             hu_range: ends.filter(|_| is_hu(origin.range)),
             preprocess,
             mode,
-            crop,
-            effective_resolution_mm,
+            crop: corners(crop),
+            effective_resolution_mm: effective_resolution_mm.map(ijk),
         }
     }
 }
@@ -164,6 +168,8 @@ impl From<&Warning> for WarningReport {
 pub(crate) trait ReportFile {
     /// Adds what the prompt of this index, from 0, got.
     fn add_mask(&mut self, index: usize, mask: MaskReport);
+    /// Says in which folder the results are.
+    fn set_folder(&mut self, folder: Option<&Path>);
     /// The masks so far.
     fn masks(&self) -> &[MaskReport];
     /// Says what was odd, and how long saving and everything took.
@@ -177,6 +183,10 @@ impl ReportFile for Report {
             answer.labels.push(mask.label);
         }
         self.masks.push(mask);
+    }
+
+    fn set_folder(&mut self, folder: Option<&Path>) {
+        self.output_folder = folder.map(|folder| folder.display().to_string());
     }
 
     fn masks(&self) -> &[MaskReport] {
@@ -218,6 +228,11 @@ impl<'a> Origin<'a> {
     }
 }
 
+/// `[D, H, W]` in the order of the file, (i, j, k): that of everything in a report.
+pub(crate) fn ijk<T>([d, h, w]: [T; 3]) -> [T; 3] {
+    [w, h, d]
+}
+
 /// Whether intensities of this range are in Hounsfield units.
 pub(crate) fn is_hu(range: Option<(f32, f32)>) -> bool {
     range.is_some_and(|(low, high)| IntensityRange::of(low, high) == IntensityRange::Hu)
@@ -255,9 +270,10 @@ pub(crate) fn new(
             origin,
             study.recipe().to_string(),
             study.mode().to_string(),
-            [crop.start, crop.end],
+            crop,
             study.effective_resolution_mm(),
         ),
+        output_folder: None,
         only: match answers {
             [(prompt, answer)] => Some(Said::new(prompt, answer, grid, origin.geometry)),
             _ => None,

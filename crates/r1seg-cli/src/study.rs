@@ -11,7 +11,7 @@ use r1seg::{
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{CliError, say};
 use crate::output::parent;
-use crate::preview::{BoxMark, Picture, Scene, render};
+use crate::preview::{Picture, Scene};
 use crate::{memory, names};
 
 /// What reports call a model.
@@ -189,20 +189,13 @@ fn say_warning(code: &str, text: &str, fix: Option<&str>) {
     say!("warning[{code}]: {}{fix}", r1seg::sanitize_terminal(text));
 }
 
-/// Draws a volume, its labels and boxes.
-pub(crate) fn picture(
-    volume: &Volume,
-    labels: &[u8],
-    boxes: &[BoxMark],
-    names: &[String],
-    title: &str,
-) -> Picture {
+/// A volume to draw, without anything on it.
+pub(crate) fn scene(volume: &Volume) -> Scene<'_> {
     let axes = volume.geometry().affine().map(|a| {
         // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
         [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
     });
-    let (volume, shape) = (volume.voxels(), volume.shape());
-    render(&Scene { volume, shape, axes, labels, boxes, names, title })
+    Scene { axes, ..Scene::new(volume.voxels(), volume.shape()) }
 }
 
 /// Bytes of a picture as PNG.

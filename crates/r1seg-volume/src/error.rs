@@ -58,7 +58,10 @@ pub enum Error {
         max_voxels: u64,
         max_bytes: u64,
     },
-    #[error("volume is {} voxels (D,H,W); at least {least} an axis are needed", join(shape))]
+    #[error(
+        "volume is {} voxels (i,j,k); at least {least} an axis are needed",
+        in_file_order(shape)
+    )]
     TooFewVoxels { path: PathBuf, shape: [usize; 3], least: usize },
     #[error("none of the {voxels} voxels is a finite number")]
     NoFiniteVoxel { path: PathBuf, voxels: usize },
@@ -155,15 +158,15 @@ pub enum Error {
     EmptyShape { shape: [usize; 3] },
     #[error("the shape is {}, expected {}", join(got), join(expected))]
     ShapeMismatch { expected: [usize; 3], got: [usize; 3] },
-    #[error("spacing {spacing_mm:?} mm (D,H,W); finite numbers above 0 are needed")]
+    #[error("spacing {spacing_mm:?} mm (slices first); finite numbers above 0 are needed")]
     Spacing { spacing_mm: [f64; 3] },
     #[error("a spacing is given, and a volume to take the geometry from; one of them is needed")]
     SpacingAndAffine,
-    #[error("the file has a geometry of its own: {own:?} mm a voxel (D,H,W), not {given:?}")]
+    #[error("the file has a geometry of its own: {own:?} mm a voxel (slices first), not {given:?}")]
     SpacingContradicts { path: PathBuf, own: [f64; 3], given: [f64; 3] },
     #[error(
-        "volume is {} voxels (D,H,W), but {}, whose geometry it is to take, is {}",
-        join(expected), from.display(), join(got)
+        "volume is {} voxels (i,j,k), but {}, whose geometry it is to take, is {}",
+        in_file_order(expected), from.display(), in_file_order(got)
     )]
     AffineFromShape { path: PathBuf, from: PathBuf, expected: [usize; 3], got: [usize; 3] },
     #[error("has no geometry that another volume could take")]
@@ -445,6 +448,11 @@ fn axes(kind: SourceKind) -> &'static str {
         SourceKind::Npy | SourceKind::Npz => "(D,H,W)",
         _ => "(i,j,k)",
     }
+}
+
+/// `[D, H, W]` as `WxHxD`: i, j, k.
+fn in_file_order([d, h, w]: &[usize; 3]) -> String {
+    join(&[w, h, d])
 }
 
 /// `32x256x256`.

@@ -44,7 +44,9 @@ impl Preparation<'_> {
         let mut warnings = self.warnings.clone();
         let shape = self.prepared.shape();
         if let Some(grid) = grid.filter(|grid| self.recipe == Recipe::None && shape != *grid) {
-            let text = format!("the volume of {shape:?} voxels was resized to {grid:?}");
+            let ijk = |[d, h, w]: [usize; 3]| format!("{w} x {h} x {d}");
+            let (shape, grid) = (ijk(shape), ijk(grid));
+            let text = format!("the volume of {shape} voxels (i, j, k) was resized to {grid}");
             warnings.push(Warning::new("W-GRID", text));
         }
         warnings

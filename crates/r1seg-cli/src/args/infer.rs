@@ -9,6 +9,7 @@ use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
 use super::boxes::BoxArgs;
 use super::{ModelArgs, RefineArgs, VolumeArgs};
 use crate::exit::CliError;
+use crate::preview::Window;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -54,7 +55,7 @@ Answers go to standard output; of several prompts each begins with its number: [
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Folder for mask, labels, preview, report and answer [default: a new folder in the current
-    /// one, named after the image].
+    /// one, named after the image: ct, then ct-2, ct-3 and so on; with --force always ct].
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Write the mask to this file; its ending says the format: .nii.gz, .nii, .npy, or .seg.nrrd
@@ -71,10 +72,30 @@ pub(crate) struct OutputArgs {
     /// Write the report (JSON) to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Replace files that exist already.
+    /// A short name for the label of a prompt, for labels.json, the .seg.nrrd and the preview, in place
+    /// of the whole prompt. Given once for each prompt, in their order.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) label: Vec<String>,
+    /// Write a mask of zeros for a prompt that got no mask, since its answer has no [SEG]. Without
+    /// this, a run in which no prompt got one writes no mask, and `--mask -` ends with exit code 3.
+    /// (`segment` always writes one.)
+    #[arg(long)]
+    pub(crate) empty_mask: bool,
+    /// Intensities that are black and white in the picture: soft, mediastinum, liver, lung, bone,
+    /// brain, or LEVEL,WIDTH in the units of the volume [default: what shows the mask best].
+    #[arg(
+        long,
+        value_name = "NAME|L,W",
+        allow_hyphen_values = true,
+        value_parser = Window::parse,
+        conflicts_with = "no_preview"
+    )]
+    pub(crate) window: Option<Window>,
+    /// Replace files that exist already. Inputs and models are never replaced.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Print the report as one JSON object instead of the answer.
+    /// Print the report as one JSON object instead of the answer. The files are written as without
+    /// it.
     #[arg(long)]
     pub(crate) json: bool,
     /// Draw no preview.png.

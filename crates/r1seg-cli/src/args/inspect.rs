@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::VolumeArgs;
+use crate::preview::Window;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -19,6 +20,16 @@ pub(crate) struct InspectArgs {
     /// Draw the volume (PNG) to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview: Option<PathBuf>,
+    /// Intensities that are black and white in the picture: soft, mediastinum, liver, lung, bone,
+    /// brain, or LEVEL,WIDTH in the units of the volume.
+    #[arg(
+        long,
+        value_name = "NAME|L,W",
+        allow_hyphen_values = true,
+        value_parser = Window::parse,
+        requires = "preview"
+    )]
+    pub(crate) window: Option<Window>,
     /// Replace the picture if it exists already.
     #[arg(long, requires = "preview")]
     pub(crate) force: bool,

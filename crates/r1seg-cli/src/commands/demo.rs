@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
 use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity};
-use r1seg::{AskOptions, CancelToken, CheckpointSource, R1SegModel};
+use r1seg::{Answer, AskOptions, CancelToken, CheckpointSource, R1SegModel};
 
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
 use crate::output::{Output, Stage};
+use crate::preview::{Coverage, Named, Scene, render};
 use crate::progress::Progress;
-use crate::report::{self, MaskReport, Origin, ms};
+use crate::protected::Protected;
+use crate::report::{self, MaskReport, Origin, ReportFile, ms};
 use crate::study::{self, ModelName};
 
 /// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
@@ -32,6 +34,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
     let path = |file: &str| args.out.join(file);
     let files = [MASK, TRUTH, PHANTOM, PICTURE, REPORT].map(path);
+    Protected::default().check(&files)?;
     let output = Output::open(Some(args.out.clone()), overwrite, &files)?;
     let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
     study::announce(&model, "demo (knows only synthetic phantoms)");
@@ -39,7 +42,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let phantom = Phantom::draw(args.seed);
     let volume = Volume::new(phantom.volume.clone(), geometry(phantom.shape)?)?;
     let progress = Progress::new(false);
-    progress.stage("looking at the phantom");
+    progress.stage("encoding the phantom");
     let study = model.encode(&volume)?;
     progress.clear();
 
@@ -96,10 +99,12 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
         report.labels.push(mask.label);
     }
     report.masks = masks;
+    report.set_folder(Some(&args.out));
 
     let saving = Instant::now();
     let mut stage = output.stage()?;
     write(&mut stage, &path, &phantom, &volume, &labels)?;
+    stage.write(&path(PICTURE), &picture(&phantom, &volume, &labels, &answers)?)?;
     report.timings_ms.save = ms(saving.elapsed());
     report.timings_ms.total = ms(start.elapsed());
     let json = report.to_json()?;
@@ -172,8 +177,24 @@ fn write(
     let truth = Mask::new(phantom.truth.clone(), geometry.clone())?;
     stage.write_mask(&path(TRUTH), &truth)?;
     stage.write_volume(&path(PHANTOM), volume)?;
-    let names = Organ::ALL.map(|organ| organ.name().to_string());
+    Ok(())
+}
+
+/// Draws the labels; the answer about the caption comes before those about the organs.
+fn picture(
+    phantom: &Phantom,
+    volume: &Volume,
+    labels: &[u8],
+    answers: &[(String, Answer)],
+) -> Result<Vec<u8>> {
+    let organs = Organ::ALL.iter().zip(answers.iter().skip(1));
+    let names: Vec<Named> = organs
+        .map(|(organ, (_, answer))| Named {
+            name: organ.name().to_string(),
+            mask: answer.mask.as_ref().map(|m| Coverage::of(m.data(), organ.label(), labels)),
+        })
+        .collect();
     let title = format!("phantom {}: what the demo model found", phantom.seed);
-    let picture = study::picture(volume, labels, &[], &names, &title);
-    stage.write(&path(PICTURE), &study::png(&picture)?)
+    let (names, title) = (&names, &title);
+    Ok(study::png(&render(&Scene { labels, names, title, ..study::scene(volume) }))?)
 }

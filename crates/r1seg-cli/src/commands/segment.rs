@@ -32,7 +32,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     study::verify(&args.model, &cancel)?;
     let texts = texts(args)?;
     let count = texts.len().max(1);
-    results::check_trace(&request, count)?;
+    results::check_count(&request, count)?;
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
     let mode = args.mode.unwrap_or(config.mode);
@@ -52,7 +52,8 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     progress.stage("reading the volume");
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
     let places = args.places.prompt(input.volume.geometry())?;
-    let (outputs, output) = Outputs::open(&request, &input, count)?;
+    let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
+    let to_stdout = outputs.mask_to_stdout;
 
     progress.stage("loading the model");
     let reserved = working_memory(mode, &input, count);
@@ -91,8 +92,9 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let report = SegmentReport::new(&model, &name, &origin, &study, &asked);
     let findings: Vec<Finding<'_>> = asked
         .iter()
-        .map(|(name, _, found)| Finding {
-            name,
+        .enumerate()
+        .map(|(index, (name, _, found))| Finding {
+            name: results::label_name(&args.output, index, name),
             mask: Some(&found.mask),
             boxes: Vec::new(),
             why_no_mask: "nothing was found",
@@ -100,9 +102,11 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         .collect();
     let results = Results {
         request: &request,
-        outputs: &outputs,
+        outputs,
         input: &input,
         findings: &findings,
+        asked_box: places.region,
+        asked_points: &places.points,
         answer: String::new(),
         trace: asked.first().and_then(|(_, _, found)| found.trace.as_ref()),
     };
@@ -111,11 +115,11 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     if !quiet {
         written.warnings.iter().for_each(study::warn);
     }
-    if let Some(mask) = written.stdout_mask {
-        results::print_mask(&mask)?;
+    if to_stdout {
+        results::print_mask(written.stdout_mask.as_ref())?;
     } else if args.output.json {
         std::io::stdout().write_all(written.json.as_bytes())?;
-    } else if !outputs.mask_to_stdout {
+    } else {
         let mut out = std::io::stdout().lock();
         for (index, (name, _, _)) in asked.iter().enumerate() {
             let which = if count > 1 { number(index) } else { String::new() };
@@ -171,7 +175,7 @@ fn ask_all(
     let mut asked = Vec::with_capacity(of);
     for (index, (name, prompt)) in prompts.into_iter().enumerate() {
         let which = if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
-        progress.stage(format!("{which}looking at the volume"));
+        progress.stage(format!("{which}encoding the volume"));
         let found = study.segment_with(&prompt, &mut |event| match event {
             Event::Window { index, of } => {
                 progress.stage(format!("{which}window {} of {of}", index + 1));

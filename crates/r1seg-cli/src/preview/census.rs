@@ -4,8 +4,6 @@ use std::ops::Range;
 
 use r1seg::volume::Region;
 
-use super::BoxMark;
-
 /// A cut that shows less than one in so many of the voxels that the fullest cut shows is
 /// moved there.
 const MEAGER_SHARE: u64 = 4;
@@ -54,16 +52,16 @@ impl Census {
         Self { counts, center, extent: seen.map(|seen| extent_of(&seen)) }
     }
 
-    /// Without labels, the cuts go through the middle of the first box and the slices through all
-    /// boxes; without boxes, the cuts go through `middle`.
-    pub(super) fn look_at(&mut self, boxes: &[BoxMark], middle: [usize; 3]) {
+    /// Without labels, the cuts go through the middle of the first of `regions` and the slices through
+    /// all of them; if there are none, the cuts go through `middle`.
+    pub(super) fn look_at(&mut self, regions: &[Region], middle: [usize; 3]) {
         self.center = middle;
-        if let Some(BoxMark { region: Region { start, end }, .. }) = boxes.first() {
+        if let Some(Region { start, end }) = regions.first() {
             self.center = std::array::from_fn(|n| start[n] + (end[n] - start[n]) / 2);
             self.extent = std::array::from_fn(|n| {
                 let [start, end] = [
-                    boxes.iter().map(|mark| mark.region.start[n]).min(),
-                    boxes.iter().map(|mark| mark.region.end[n]).max(),
+                    regions.iter().map(|region| region.start[n]).min(),
+                    regions.iter().map(|region| region.end[n]).max(),
                 ];
                 start.unwrap_or(0)..end.unwrap_or(0)
             });

@@ -1,12 +1,13 @@
 //! The names of the labels in their colors, and what else there is to know.
 
 use super::canvas::{Rect, Text};
-use super::palette::{Color, EMPTY_PANEL, FAINT_TEXT, TEXT, color_of};
+use super::captions::{self, Entry, Sign};
+use super::palette::{EMPTY_PANEL, FAINT_TEXT, TEXT};
 use super::raster::Field;
 use super::sheet::shortened;
 use super::view::Anatomy;
 use super::window::rounded;
-use super::{BoxMark, Picture, Scene};
+use super::{Picture, Scene, marks};
 
 const LARGE: Text = Text { color: TEXT, scale: 2, on_image: false };
 const SMALL: Text = Text { color: TEXT, scale: 1, on_image: false };
@@ -17,18 +18,8 @@ const NOTE_HEIGHT: usize = 14;
 
 const COLUMN_GAP: usize = 4;
 
-/// More names without voxels than these are only counted.
-const MAX_ABSENT: usize = 7;
-
 /// An axis that is tilted by less than this is no news.
 const TILT_DEGREES: f64 = 1.0;
-
-/// A label of the legend.
-struct Entry {
-    text: String,
-    /// Of the label's voxels, if there are any.
-    color: Option<Color>,
-}
 
 /// How the entries are set.
 #[derive(Clone, Copy)]
@@ -73,7 +64,7 @@ impl Layout {
     }
 }
 
-/// Draws the legend; `counts` are the voxels of each label.
+/// Draws the legend; `counts` are the voxels of each label that are drawn.
 pub(super) fn draw(
     picture: &mut Picture,
     area: Rect,
@@ -83,20 +74,7 @@ pub(super) fn draw(
     counts: &[u64; 256],
 ) {
     let height = area.height - NOTES * NOTE_HEIGHT;
-    let mut names = scene.names.to_vec();
-    // A label with a box and no voxels is not missing.
-    for mark in field.boxes.iter().filter(|mark| counts[usize::from(mark.label)] == 0) {
-        names
-            .iter_mut()
-            .skip(usize::from(mark.label).saturating_sub(1))
-            .take(1)
-            .for_each(String::clear);
-    }
-    let mut entries = entries(&names, !field.labels.is_empty(), counts);
-    if !field.boxes.is_empty() && field.labels.is_empty() {
-        entries.clear();
-    }
-    entries.extend(boxes(scene.names, &field.boxes));
+    let entries = captions::of(scene, field, counts);
     draw_entries(picture, Rect { height, ..area }, &entries);
     for (i, note) in notes(scene, anatomy).iter().rev().enumerate() {
         let y = area.bottom() - (i + 1) * NOTE_HEIGHT;
@@ -129,14 +107,29 @@ fn draw_entries(picture: &mut Picture, area: Rect, entries: &[Entry]) {
             picture.write(x, y, &more, layout.look);
             return;
         }
-        let color = entry.color.unwrap_or(EMPTY_PANEL);
-        picture.fill(Rect { x, y, width: swatch, height: swatch }, color);
-        let color = if entry.color.is_some() { TEXT } else { FAINT_TEXT };
+        draw_sign(picture, Rect { x, y, width: swatch, height: swatch }, entry.sign);
+        let color = if entry.sign == Sign::Absent { FAINT_TEXT } else { TEXT };
         let look = Text { color, ..layout.look };
         for line in layout.lines(&entry.text, area.width) {
             let (x, y) = place(row);
             picture.write(x + layout.indent(), y + (swatch - look.height()) / 2, &line, look);
             row += 1;
+        }
+    }
+}
+
+fn draw_sign(picture: &mut Picture, area: Rect, sign: Sign) {
+    picture.fill(area, if let Sign::Color(color) = sign { color } else { EMPTY_PANEL });
+    match sign {
+        Sign::Color(_) | Sign::Absent => {}
+        Sign::Dashes => {
+            let (width, height) = (area.width - 2, area.height - 2);
+            marks::draw_dashed(picture, area.centered([width, height]), TEXT);
+        }
+        Sign::Cross(positive) => {
+            let arm = (area.width / 2).saturating_sub(2);
+            let middle = (area.x + area.width / 2 - 1, area.y + area.height / 2 - 1);
+            marks::draw_point(picture, middle, arm, positive, TEXT);
         }
     }
 }
@@ -166,52 +159,12 @@ fn wrapped(text: &str, characters: usize) -> Vec<String> {
     lines
 }
 
-/// The labels that the volume has, then the names without a voxel.
-fn entries(names: &[String], has_mask: bool, counts: &[u64; 256]) -> Vec<Entry> {
-    let note = |text: String| Entry { text, color: None };
-    if !has_mask {
-        return vec![note("no mask".to_owned())];
-    }
-    let present = (1..=u8::MAX).filter(|label| counts[usize::from(*label)] > 0).map(|label| {
-        let name = names.get(usize::from(label) - 1).filter(|name| !name.is_empty());
-        let text = name.map_or_else(|| format!("label {label}"), |name| format!("{label} {name}"));
-        Entry { text, color: Some(color_of(label)) }
-    });
-    let mut entries: Vec<Entry> = present.collect();
-    if entries.is_empty() {
-        return vec![note("empty mask: no voxels".to_owned())];
-    }
-    let is_absent = |i: usize| counts.get(i + 1).is_none_or(|count| *count == 0);
-    let absent: Vec<usize> =
-        (0..names.len()).filter(|i| is_absent(*i) && !names[*i].is_empty()).collect();
-    if absent.len() > MAX_ABSENT {
-        entries.push(note(format!("{} without voxels", absent.len())));
-    } else {
-        entries.extend(absent.iter().map(|i| note(format!("{} {}: no voxels", i + 1, names[*i]))));
-    }
-    entries
-}
-
-/// One for each label that has boxes.
-fn boxes(names: &[String], boxes: &[BoxMark]) -> Vec<Entry> {
-    let mut labels: Vec<u8> = boxes.iter().map(|mark| mark.label).collect();
-    labels.dedup();
-    labels
-        .into_iter()
-        .map(|label| {
-            let name = names.get(usize::from(label).saturating_sub(1));
-            let name = name.map_or_else(String::new, |name| format!(" {name}"));
-            Entry { text: format!("box {label}{name}"), color: Some(color_of(label)) }
-        })
-        .collect()
-}
-
 fn notes(scene: &Scene<'_>, anatomy: &Anatomy) -> Vec<String> {
-    let [d, h, w] = scene.shape;
-    let mut notes = vec![format!("{d} x {h} x {w} voxels (D, H, W)")];
+    let [k, j, i] = scene.shape;
+    let mut notes = vec![format!("{i} x {j} x {k} voxels (i, j, k), from 0")];
     if anatomy.is_known {
-        let [d, h, w] = anatomy.steps_mm().map(rounded);
-        notes.push(format!("of {d} x {h} x {w} mm"));
+        let [k, j, i] = anatomy.steps_mm().map(rounded);
+        notes.push(format!("of {i} x {j} x {k} mm"));
     }
     if !anatomy.is_known {
         notes.push("geometry unknown: sides unknown, voxels".to_owned());
@@ -228,33 +181,6 @@ fn notes(scene: &Scene<'_>, anatomy: &Anatomy) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn texts(names: &[&str], present: &[u8]) -> Vec<String> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut counts = [0; 256];
-        present.iter().for_each(|label| counts[usize::from(*label)] = 5);
-        entries(&names, true, &counts).into_iter().map(|entry| entry.text).collect()
-    }
-
-    #[test]
-    fn legend_lists_present_labels_before_empty_ones() {
-        let expected = ["2 spleen", "label 9", "1 liver: no voxels"];
-        assert_eq!(texts(&["liver", "spleen"], &[9, 2]), expected);
-    }
-
-    #[test]
-    fn legend_without_a_mask_or_a_voxel_names_no_label() {
-        let names = ["Where is the lesion?".to_owned()];
-        let [entry] = &entries(&names, false, &[0; 256])[..] else { panic!() };
-        assert_eq!((entry.text.as_str(), entry.color), ("no mask", None));
-        assert_eq!(texts(&["Where is the lesion?"], &[]), ["empty mask: no voxels"]);
-    }
-
-    #[test]
-    fn legend_counts_the_empty_ones_of_many_names() {
-        assert_eq!(texts(&["x"; 300], &[255]), ["255 x", "299 without voxels"]);
-        assert_eq!(texts(&["x", "", "y"], &[3]), ["3 y", "1 x: no voxels"]);
-    }
-
     #[test]
     fn long_names_go_on_in_the_next_line() {
         let lines = wrapped("1 Where is the lesion of the liver?", 12);
@@ -266,15 +192,13 @@ mod tests {
     #[test]
     fn sixty_labels_are_all_in_the_legend() {
         let area = Rect { x: 0, y: 0, width: 300, height: 540 };
-        let entry = |i: u8| Entry { text: format!("{i} name"), color: Some([100, i, 7]) };
+        let entry = |i: u8| Entry { text: format!("{i} name"), sign: Sign::Color([100, i, 7]) };
         let entries: Vec<Entry> = (1..=90).map(entry).collect();
         let mut picture = Picture::filled(300, 540, [0; 3]);
         draw_entries(&mut picture, area, &entries);
         for entry in &entries {
-            let drawn = picture
-                .rgb
-                .chunks_exact(3)
-                .filter(|p| Some(*p) == entry.color.as_ref().map(|c| &c[..]));
+            let Sign::Color(color) = entry.sign else { panic!() };
+            let drawn = picture.rgb.chunks_exact(3).filter(|p| *p == color);
             assert_eq!(drawn.count(), 49, "{}", entry.text);
         }
     }
@@ -285,7 +209,7 @@ mod tests {
         for count in [0, 1, 8, 9, 30, 300] {
             let entry = |i| Entry {
                 text: format!("{i} a rather long name of an organ"),
-                color: Some([9; 3]),
+                sign: Sign::Color([9; 3]),
             };
             let mut picture = Picture::filled(300, 240, [0; 3]);
             draw_entries(&mut picture, area, &(0..count).map(entry).collect::<Vec<_>>());

@@ -1,9 +1,10 @@
 //! Signs on a cut that help to find small masks and to tell many labels apart.
 
+use r1seg::PromptPoint;
 use r1seg::volume::Region;
 
 use super::canvas::{Rect, Text};
-use super::palette::{TEXT, color_of};
+use super::palette::{Color, FAINT_TEXT, TEXT, color_of};
 use super::raster::Tile;
 use super::view::{ScreenAxis, View};
 use super::{BoxMark, Picture};
@@ -19,6 +20,13 @@ const GAP: usize = 7;
 const ARM: usize = 6;
 /// Pieces this close share their brackets, which would overlap.
 const JOINED: usize = 2 * GAP;
+
+/// Of the frame of a box that was asked about.
+const DASH: usize = 5;
+const DASH_GAP: usize = 4;
+
+/// Pixels from the middle of a point to the end of its cross.
+const POINT_ARM: usize = 5;
 
 /// Pixels from the border of a label to the middle of its number.
 const ROOM_FOR_NUMBER: u16 = 6;
@@ -62,32 +70,115 @@ pub(super) fn draw_boxes(
     boxes: &[BoxMark],
     width: usize,
 ) {
-    for BoxMark { label, region: Region { start, end } } in boxes {
-        if !(start[view.through]..end[view.through]).contains(&slice) {
+    for BoxMark { label, region } in boxes {
+        if !(region.start[view.through]..region.end[view.through]).contains(&slice) {
             continue;
         }
-        // The first pixel and the one past the last.
-        let span = |axis: &ScreenAxis, pixels: usize| {
-            let (a, b) = (axis.mirrored(start[axis.axis]), axis.mirrored(end[axis.axis] - 1));
-            let [low, high] = [a.min(b), a.max(b) + 1].map(|n| n * pixels / axis.count.max(1));
-            let high = high.max(low + 1).min(pixels);
-            (low.min(high.saturating_sub(1)), high)
-        };
-        let ((left, right), (top, bottom)) =
-            (span(&view.across, image.width), span(&view.down, image.height));
-        let (x, y) = (image.x + left, image.y + top);
-        let (across, down) = (right - left, bottom - top);
-        let (thin_x, thin_y) = (width.min(across), width.min(down));
-        let sides = [
-            Rect { x, y, width: across, height: thin_y },
-            Rect { x, y: image.y + bottom - thin_y, width: across, height: thin_y },
-            Rect { x, y, width: thin_x, height: down },
-            Rect { x: image.x + right - thin_x, y, width: thin_x, height: down },
-        ];
+        let sides = sides(frame(image, view, region), width);
         // The rim of one side must not cover the end of another.
         sides.iter().for_each(|side| picture.fill_on_image(*side, color_of(*label)));
         sides.iter().for_each(|side| picture.fill(*side, color_of(*label)));
     }
+}
+
+/// Draws the frame of the box that was asked about in dashes, which no box that was found has.
+pub(super) fn draw_asked_box(
+    picture: &mut Picture,
+    image: Rect,
+    view: &View,
+    region: &Region,
+    color: Color,
+) {
+    draw_dashed(picture, frame(image, view, region), color);
+}
+
+/// Draws the sides of a rectangle in dashes.
+pub(super) fn draw_dashed(picture: &mut Picture, rect: Rect, color: Color) {
+    let mut dashes = Vec::new();
+    for Rect { x, y, width, height } in sides(rect, 1) {
+        for start in (0..width.max(height)).step_by(DASH + DASH_GAP) {
+            let dash = |length: usize| DASH.min(length.saturating_sub(start));
+            dashes.push(match width < height {
+                true => Rect { x, y: y + start, width, height: dash(height) },
+                false => Rect { x: x + start, y, width: dash(width), height },
+            });
+        }
+    }
+    dashes.iter().for_each(|dash| picture.fill_on_image(*dash, color));
+    dashes.iter().for_each(|dash| picture.fill(*dash, color));
+}
+
+/// The pixels of the voxels of a box, at least one each way.
+fn frame(image: Rect, view: &View, Region { start, end }: &Region) -> Rect {
+    // The first pixel and the one past the last.
+    let span = |axis: &ScreenAxis, pixels: usize| {
+        let (a, b) = (axis.mirrored(start[axis.axis]), axis.mirrored(end[axis.axis] - 1));
+        let [low, high] = [a.min(b), a.max(b) + 1].map(|n| n * pixels / axis.count.max(1));
+        let high = high.max(low + 1).min(pixels);
+        (low.min(high.saturating_sub(1)), high)
+    };
+    let (left, right) = span(&view.across, image.width);
+    let (top, bottom) = span(&view.down, image.height);
+    Rect { x: image.x + left, y: image.y + top, width: right - left, height: bottom - top }
+}
+
+/// The four sides of a rectangle, inside of it and `thickness` pixels thick.
+fn sides(rect: Rect, thickness: usize) -> [Rect; 4] {
+    let Rect { x, y, width, height } = rect;
+    let (thin_x, thin_y) = (thickness.min(width), thickness.min(height));
+    [
+        Rect { height: thin_y, ..rect },
+        Rect { y: y + height - thin_y, height: thin_y, ..rect },
+        Rect { width: thin_x, ..rect },
+        Rect { x: x + width - thin_x, width: thin_x, ..rect },
+    ]
+}
+
+/// Draws the points that were asked about, brighter where the cut goes through their voxel.
+pub(super) fn draw_points(
+    picture: &mut Picture,
+    image: Rect,
+    view: &View,
+    slice: usize,
+    points: &[PromptPoint],
+) {
+    // The pixel in the middle of the voxel.
+    let place = |axis: &ScreenAxis, pixels: usize, voxel: &[usize; 3]| {
+        (2 * axis.mirrored(voxel[axis.axis]) + 1) * pixels / (2 * axis.count.max(1))
+    };
+    for PromptPoint { voxel, positive } in points {
+        let x = image.x + place(&view.across, image.width, voxel);
+        let y = image.y + place(&view.down, image.height, voxel);
+        let color = if voxel[view.through] == slice { TEXT } else { FAINT_TEXT };
+        draw_point(picture, (x, y), POINT_ARM, *positive, color);
+    }
+}
+
+/// Draws an upright cross for a point inside of what is sought, a slanted one for one outside.
+pub(super) fn draw_point(
+    picture: &mut Picture,
+    (x, y): (usize, usize),
+    arm: usize,
+    positive: bool,
+    color: Color,
+) {
+    let arms = (0..=2 * arm).flat_map(|step| {
+        let ends = if positive {
+            [(step, arm), (arm, step)]
+        } else {
+            [(step, step), (step, 2 * arm - step)]
+        };
+        ends.into_iter().flat_map(|(dx, dy)| [(dx, dy), (dx + 1, dy), (dx, dy + 1)])
+    });
+    let dots: Vec<Rect> = arms
+        .filter_map(|(dx, dy)| {
+            // A cross at the border of the picture lacks what would be outside.
+            let (x, y) = ((x + dx).checked_sub(arm)?, (y + dy).checked_sub(arm)?);
+            Some(Rect { x, y, width: 1, height: 1 })
+        })
+        .collect();
+    dots.iter().for_each(|dot| picture.fill_on_image(*dot, color));
+    dots.iter().for_each(|dot| picture.fill(*dot, color));
 }
 
 /// Writes the number of each label in the middle of its thickest part, where there is room.

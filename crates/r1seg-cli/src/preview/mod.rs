@@ -5,10 +5,11 @@
 //! a mosaic of axial slices and a legend. Cuts follow the radiological convention and the
 //! true aspect ratio: [`view`] says which way the axes run, [`census`] where the mask is,
 //! [`window`] which intensities show it, [`raster`] resamples a cut, [`overlay`] colors it,
-//! [`panel`] adds letters and [`marks`], and [`sheet`] puts all of it in its place. Only what
-//! is drawn is converted and resampled.
+//! [`panel`] adds letters and [`marks`], [`legend`] draws what [`captions`] says of labels, and
+//! [`sheet`] puts all of it in its place. Only what is drawn is converted and resampled.
 
 mod canvas;
+mod captions;
 mod census;
 mod font;
 mod legend;
@@ -24,7 +25,9 @@ mod window;
 use std::io::{self, Write};
 
 pub(crate) use palette::color_of as label_color;
+pub(crate) use window::Window;
 
+use r1seg::PromptPoint;
 use r1seg::volume::{Region, Voxels};
 
 /// What there is to draw.
@@ -39,12 +42,70 @@ pub(crate) struct Scene<'a> {
     pub(crate) axes: Option<[[f64; 3]; 3]>,
     /// `[D, H, W]` like the volume: 0 is background. Empty for no mask.
     pub(crate) labels: &'a [u8],
-    /// Boxes, each in the color of its label.
+    /// Boxes that were found, each in the color of its label.
     pub(crate) boxes: &'a [BoxMark],
-    /// The name of label 1, of label 2 and so on.
-    pub(crate) names: &'a [String],
+    /// The box that was asked about.
+    pub(crate) asked_box: Option<Region>,
+    /// The points that were asked about.
+    pub(crate) points: &'a [PromptPoint],
+    /// Label 1, label 2 and so on.
+    pub(crate) names: &'a [Named],
     /// The line above the picture.
     pub(crate) title: &'a str,
+    /// The intensities that are black and white; chosen by what is under the labels if not given.
+    pub(crate) window: Option<Window>,
+}
+
+impl<'a> Scene<'a> {
+    /// A volume with nothing on it, whose place in the world is not known.
+    pub(crate) fn new(volume: &'a Voxels, shape: [usize; 3]) -> Self {
+        Self {
+            volume,
+            shape,
+            axes: None,
+            labels: &[],
+            boxes: &[],
+            asked_box: None,
+            points: &[],
+            names: &[],
+            title: "",
+            window: None,
+        }
+    }
+}
+
+/// The name of a label, and the mask that it is drawn from.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// `None` if the model gave no mask at all.
+    pub(crate) mask: Option<Coverage>,
+}
+
+/// How much there is of a mask, and how much of it the picture shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Coverage {
+    /// All of its voxels.
+    voxels: usize,
+    /// Those that are drawn as another label.
+    hidden: usize,
+    /// As which labels, the most frequent first.
+    under: Vec<u8>,
+}
+
+impl Coverage {
+    /// Of a mask (0 is background) that is `label` in `labels`, both `[D, H, W]`.
+    pub(crate) fn of(mask: &[u8], label: u8, labels: &[u8]) -> Self {
+        let mut drawn_as = [0_usize; 256];
+        for (_, drawn) in mask.iter().zip(labels).filter(|(inside, _)| **inside != 0) {
+            drawn_as[usize::from(*drawn)] += 1;
+        }
+        let others = |other: &u8| *other != label && drawn_as[usize::from(*other)] > 0;
+        let mut under: Vec<u8> = (1..=u8::MAX).filter(others).collect();
+        under.sort_by_key(|other| std::cmp::Reverse(drawn_as[usize::from(*other)]));
+        let hidden = under.iter().map(|other| drawn_as[usize::from(*other)]).sum();
+        Self { voxels: drawn_as.iter().sum(), hidden, under }
+    }
 }
 
 /// A box to draw.
@@ -90,7 +151,7 @@ impl Picture {
 /// Draws a scene.
 ///
 /// The cuts go through the centroid of the label that has the most voxels; without labels through
-/// the middle of the first box, or of the volume. A cut that would miss the label there, as between two
+/// the middle of the first box, the first point, or the middle of the volume. A cut that would miss the label there, as between two
 /// kidneys, goes where the label is fullest. The window is chosen for what is under and around
 /// the mask.
 pub(crate) fn render(scene: &Scene<'_>) -> Picture {

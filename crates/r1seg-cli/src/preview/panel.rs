@@ -1,10 +1,13 @@
 //! One image of the sheet: a cut with its letters and marks.
 
+use r1seg::PromptPoint;
+use r1seg::volume::Region;
+
 use super::Picture;
 use super::canvas::{Rect, Text};
 use super::marks;
 use super::overlay;
-use super::palette::{EMPTY_PANEL, TEXT};
+use super::palette::{EMPTY_PANEL, FAINT_TEXT, TEXT};
 use super::raster::Field;
 use super::view::View;
 
@@ -44,7 +47,14 @@ pub(super) fn draw_cut(
     let tile = field.cut(view, center[view.through], size);
     overlay::draw(picture, (image.x, image.y), &tile, CUT_OUTLINE);
     marks::draw_brackets(picture, image, &tile);
-    marks::draw_boxes(picture, image, view, center[view.through], &field.boxes, CUT_OUTLINE);
+    let slice = center[view.through];
+    marks::draw_boxes(picture, image, view, slice, &field.boxes, CUT_OUTLINE);
+    if let Some(region) = &field.asked_box {
+        let is_here = (region.start[view.through]..region.end[view.through]).contains(&slice);
+        let color = if is_here { TEXT } else { FAINT_TEXT };
+        marks::draw_asked_box(picture, image, view, region, color);
+    }
+    marks::draw_points(picture, image, view, slice, &field.points);
     if is_numbered {
         marks::draw_numbers(picture, image, &tile);
     }
@@ -56,13 +66,23 @@ pub(super) fn draw_cut(
     }
 }
 
-/// Draws a small axial cut with its slice number, counted from one, and the patient's right.
+/// What a small cut shows.
+pub(super) struct Slice<'a> {
+    /// Counted from 0.
+    pub(super) slice: usize,
+    /// What that number is called: `k`.
+    pub(super) index: char,
+    /// The points that are drawn on it.
+    pub(super) points: &'a [PromptPoint],
+}
+
+/// Draws a small axial cut with its slice number and the patient's right.
 pub(super) fn draw_tile(
     picture: &mut Picture,
     area: Rect,
     field: &Field<'_>,
     view: &View,
-    slice: usize,
+    Slice { slice, index, points }: Slice<'_>,
 ) {
     let size = view.size_within([area.width, area.height]);
     picture.fill(area, EMPTY_PANEL);
@@ -74,8 +94,17 @@ pub(super) fn draw_tile(
     overlay::draw(picture, (image.x, image.y), &tile, TILE_OUTLINE);
     marks::draw_brackets(picture, image, &tile);
     marks::draw_boxes(picture, image, view, slice, &field.boxes, TILE_OUTLINE);
+    let is_through =
+        |region: &&Region| (region.start[view.through]..region.end[view.through]).contains(&slice);
+    if let Some(region) = field.asked_box.as_ref().filter(is_through) {
+        marks::draw_asked_box(picture, image, view, region, TEXT);
+    }
+    marks::draw_points(picture, image, view, slice, points);
 
-    picture.write(area.x + 4, area.y + 4, &(slice + 1).to_string(), NOTE);
+    let number = format!("{index} = {slice}");
+    let has_room = NOTE.width_of(number.len()) + 8 <= area.width;
+    let number = if has_room { number } else { slice.to_string() };
+    picture.write(area.x + 4, area.y + 4, &number, NOTE);
     if let Some([first, _]) = view.across.letters {
         let y = area.y + (area.height - NOTE.height()) / 2;
         picture.write(area.x + 4, y, first.encode_utf8(&mut [0; 4]), NOTE);

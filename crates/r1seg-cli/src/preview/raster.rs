@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use r1seg::PromptPoint;
 use r1seg::volume::{Region, Voxels};
 
 use super::view::{ScreenAxis, View};
@@ -18,6 +19,10 @@ pub(super) struct Field<'a> {
     pub(super) labels: &'a [u8],
     /// Those that lie in the volume.
     pub(super) boxes: Vec<BoxMark>,
+    /// The box that was asked about, if it lies in the volume.
+    pub(super) asked_box: Option<Region>,
+    /// Those of the points that were asked about that lie in the volume.
+    pub(super) points: Vec<PromptPoint>,
     /// The intensities that are black and white.
     pub(super) window: Window,
 }
@@ -37,12 +42,15 @@ impl<'a> Field<'a> {
         let voxels = d.checked_mul(h).and_then(|n| n.checked_mul(w)).unwrap_or(0);
         let has_volume = voxels > 0 && scene.volume.len() == voxels;
         let has_labels = has_volume && scene.labels.len() == voxels;
-        let is_inside = |mark: &&BoxMark| {
-            let Region { start, end } = mark.region;
+        let is_inside = |Region { start, end }: &Region| {
             has_volume && (0..3).all(|n| start[n] < end[n] && end[n] <= scene.shape[n])
         };
+        let has =
+            |point: &&PromptPoint| has_volume && (0..3).all(|n| point.voxel[n] < scene.shape[n]);
         Self {
-            boxes: scene.boxes.iter().filter(is_inside).copied().collect(),
+            boxes: scene.boxes.iter().filter(|mark| is_inside(&mark.region)).copied().collect(),
+            asked_box: scene.asked_box.filter(is_inside),
+            points: scene.points.iter().filter(has).copied().collect(),
             shape: if has_volume { scene.shape } else { [0; 3] },
             volume: scene.volume,
             labels: if has_labels { scene.labels } else { &[] },
@@ -194,11 +202,9 @@ mod tests {
 
     fn cut(volume: &[f32], labels: &[u8], shape: [usize; 3], size: [usize; 2]) -> Tile {
         let volume = &Voxels::from(volume.to_vec());
-        let (axes, names, title) = (None, &[], "");
-        let mut field =
-            Field::new(&Scene { volume, shape, axes, labels, boxes: &[], names, title });
+        let mut field = Field::new(&Scene { labels, ..Scene::new(volume, shape) });
         field.window = Window { low: 0.0, high: 10.0, name: None };
-        field.cut(&Anatomy::new(axes).view(Plane::Axial, shape), 0, size)
+        field.cut(&Anatomy::new(None).view(Plane::Axial, shape), 0, size)
     }
 
     #[test]
@@ -225,8 +231,7 @@ mod tests {
     #[test]
     fn window_without_a_width_leaves_black_and_white() {
         let (volume, shape) = (&Voxels::from(vec![4.0_f32, 5.0, 6.0]), [1, 1, 3]);
-        let scene =
-            Scene { volume, shape, axes: None, labels: &[], boxes: &[], names: &[], title: "" };
+        let scene = Scene::new(volume, shape);
         for high in [5.0, f32::NAN, 1.0] {
             let mut field = Field::new(&scene);
             field.window = Window { low: 5.0, high, name: None };

@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use r1seg::PromptPoint;
+use r1seg::volume::Region;
+
 use super::canvas::{Rect, Text};
 use super::census::Census;
 use super::legend;
 use super::palette::{BACKGROUND, FAINT_TEXT, PLAIN_COLORS, TEXT};
-use super::panel;
+use super::panel::{self, Slice};
 use super::raster::Field;
 use super::view::{Anatomy, Plane, View};
 use super::window::Window;
@@ -42,9 +45,10 @@ pub(super) fn draw(scene: &Scene<'_>) -> Picture {
     let anatomy = Anatomy::new(scene.axes);
     let mut census = Census::new(field.shape, field.labels);
     if census.is_empty() {
-        census.look_at(&field.boxes, anatomy.middle(field.shape));
+        census.look_at(&regions(&field), anatomy.middle(field.shape));
     }
-    field.window = Window::choose(&field, &census, anatomy.steps_mm());
+    let chosen = || Window::choose(&field, &census, anatomy.steps_mm());
+    field.window = scene.window.unwrap_or_else(chosen);
     let is_numbered = census.counts.iter().filter(|count| **count > 0).count() > PLAIN_COLORS;
     let mut picture = Picture::filled(WIDTH, HEIGHT, BACKGROUND);
 
@@ -83,17 +87,27 @@ pub(super) fn draw(scene: &Scene<'_>) -> Picture {
     picture
 }
 
-/// For example `axial, slice 17 of 32`; slices count from one, in the order of the array.
+/// The boxes, those that were found first, and each point as a box of one voxel.
+fn regions(field: &Field<'_>) -> Vec<Region> {
+    let found = field.boxes.iter().map(|mark| mark.region);
+    let points = field
+        .points
+        .iter()
+        .map(|point| Region { start: point.voxel, end: point.voxel.map(|index| index + 1) });
+    found.chain(field.asked_box).chain(points).collect()
+}
+
+/// The index that viewers show for an array axis, [D, H, W].
+const INDEX: [char; 3] = ['k', 'j', 'i'];
+
+/// For example `axial, k = 17 of 0..31`: an index of the file, as viewers and `--point` count.
 fn heading(anatomy: &Anatomy, field: &Field<'_>, plane: Plane, center: [usize; 3]) -> String {
     let axis = anatomy.view(plane, field.shape).through;
-    let (slice, count) = (center[axis] + 1, field.shape[axis]);
-    if count == 0 {
-        return "no voxels".to_owned();
-    }
-    if anatomy.is_known {
-        format!("{}, slice {slice} of {count}", plane.name())
-    } else {
-        format!("slice {slice} of {count} along {}", ["D", "H", "W"][axis])
+    let (index, slice, count) = (INDEX[axis], center[axis], field.shape[axis]);
+    let what = if anatomy.is_known { plane.name() } else { "cut" };
+    match count.checked_sub(1) {
+        Some(last) => format!("{what}, {index} = {slice} of 0..{last}"),
+        None => "no voxels".to_owned(),
     }
 }
 
@@ -106,7 +120,11 @@ fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, cens
     if downwards.is_reversed {
         slices.reverse();
     }
-    let what = if census.is_empty() { "box" } else { "mask" };
+    let what = match (census.is_empty(), &field.boxes[..], field.asked_box) {
+        (false, ..) => "mask",
+        (true, [], None) => "points",
+        (true, ..) => "box",
+    };
     let mask = match extent.len() {
         0 => String::new(),
         slices_with_it if slices_with_it < slices.len() => {
@@ -114,18 +132,27 @@ fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, cens
         }
         _ => format!(" through the {what}"),
     };
+    let index = INDEX[view.through];
     let heading = match anatomy.is_known {
         true => format!("axial slices{mask}, superior first"),
-        false => format!("slices{mask} along D, last first"),
+        false => format!("slices{mask} along {index}, last first"),
     };
     picture.write(MARGIN, MOSAIC_TOP, &heading, FAINT);
 
     let columns = columns(&view, slices.len());
     let [width, height] = tile_size(columns, slices.len());
-    for (place, slice) in slices.into_iter().enumerate() {
+    for (place, slice) in slices.iter().copied().enumerate() {
+        // Each point is on the slice that is nearest to it, so that all of them are seen.
+        let distance =
+            |slice: &usize, point: &PromptPoint| slice.abs_diff(point.voxel[view.through]);
+        let is_nearest = |point: &&PromptPoint| {
+            slices.iter().min_by_key(|slice| distance(slice, point)) == Some(&slice)
+        };
+        let points: Vec<PromptPoint> = field.points.iter().filter(is_nearest).copied().collect();
         let x = MARGIN + place % columns * (width + GAP);
         let y = MOSAIC_TOP + HEADING + place / columns * (height + GAP);
-        panel::draw_tile(picture, Rect { x, y, width, height }, field, &view, slice);
+        let area = Rect { x, y, width, height };
+        panel::draw_tile(picture, area, field, &view, Slice { slice, index, points: &points });
     }
 }
 

@@ -1,17 +1,19 @@
 use std::io::Cursor;
 
+use r1seg::PromptPoint;
 use r1seg::volume::{Region, Scale, Voxels};
 
 use super::canvas::Rect;
+use super::palette::{FAINT_TEXT, TEXT};
 use super::raster::Field;
 use super::view::{Anatomy, Plane};
 use super::window::Window;
-use super::{BoxMark, Picture, Scene, label_color, panel, render};
+use super::{BoxMark, Named, Picture, Scene, label_color, panel, render};
 
 const SPACING_MM: [f64; 3] = [5.0, 0.8, 0.7];
 
 fn scene<'a>(volume: &'a Voxels, labels: &'a [u8], shape: [usize; 3]) -> Scene<'a> {
-    Scene { volume, shape, axes: None, labels, boxes: &[], names: &[], title: "a title" }
+    Scene { labels, title: "a title", ..Scene::new(volume, shape) }
 }
 
 /// Of intensities in `0..=1`.
@@ -230,13 +232,14 @@ fn arrays_of_another_length_than_the_shape_are_left_out() {
 #[test]
 fn extreme_axes_intensities_and_texts_are_drawn_without_a_panic() {
     let whole = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, 1.0, 2.0];
-    let names = ["\u{0}\n\u{1F480}".repeat(100)];
+    let name = "\u{0}\n\u{1F480}".repeat(100);
+    let names = [Named { name: name.clone(), mask: None }];
     for mm in [1e-6, 1e-3, 1e6, 1e-300, f64::MAX, f64::NAN] {
         for range in [0..8, 0..1, 1..3, 3..5, 5..8] {
             let volume: Vec<f32> = whole[range].iter().copied().cycle().take(8).collect();
             let volume = &Voxels::from(volume);
             let axes = Some([[0.0, 0.0, mm], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]);
-            let title = &names[0];
+            let title = &name;
             let labels = &[0, 1, 2, 3, 4, 5, 0, 1];
             render(&Scene { axes, names: &names, title, ..scene(volume, labels, [2; 3]) });
         }
@@ -331,4 +334,52 @@ fn box_is_framed_around_its_voxels_where_a_cut_goes_through_it() {
     assert!(draw(&[mark([7, 39, 39], [8, 40, 40])]) > 30);
     assert_eq!(draw(&[mark([0, 0, 0], [9, 40, 40])]), 0);
     assert_eq!(draw(&[mark([3, 3, 3], [3, 4, 4])]), 0);
+}
+
+/// Pixels of a color in the three cuts.
+fn in_cuts(picture: &Picture, color: [u8; 3]) -> usize {
+    let (left, right) = (12, 1188);
+    let rows = picture.rgb.chunks_exact(picture.width * 3).take(434).skip(80);
+    rows.map(|row| row[left * 3..right * 3].chunks_exact(3).filter(|p| *p == color).count()).sum()
+}
+
+#[test]
+fn points_and_a_box_that_were_asked_about_are_drawn_apart_from_what_was_found() {
+    let shape = [8, 40, 40];
+    let volume = Voxels::F32(vec![0.0; 8 * 40 * 40]);
+    let point = |voxel, positive| PromptPoint { voxel, positive };
+    let draw = |points: &[PromptPoint], asked_box| {
+        render(&Scene { points, asked_box, ..scene(&volume, &[], shape) })
+    };
+    let nothing = draw(&[], None);
+    let more = |picture: &Picture, color| in_cuts(picture, color) - in_cuts(&nothing, color);
+    // The cuts go through the first point, and past the second.
+    let one = draw(&[point([2, 10, 30], true)], None);
+    assert!(more(&one, TEXT) > 90, "{}", more(&one, TEXT));
+    let two = draw(&[point([2, 10, 30], true), point([6, 30, 5], false)], None);
+    assert_eq!(more(&two, TEXT), more(&one, TEXT));
+    assert!(more(&two, FAINT_TEXT) > 90, "{}", more(&two, FAINT_TEXT));
+    // An upright cross and a slanted one are not the same picture.
+    assert!(draw(&[point([2, 10, 30], false)], None).rgb != one.rgb);
+    // A box is dashed: its frame has fewer pixels than that of one that was found.
+    let region = Region { start: [2, 10, 5], end: [5, 30, 25] };
+    let asked = draw(&[], Some(region));
+    assert!(more(&asked, TEXT) > 300, "{}", more(&asked, TEXT));
+    let found = [BoxMark { label: 2, region }];
+    let found = render(&Scene { boxes: &found, ..scene(&volume, &[], shape) });
+    assert_eq!(in_cuts(&asked, label_color(2)), 0);
+    assert!(in_cuts(&found, label_color(2)) > 2 * more(&asked, TEXT));
+    // Outside of the volume there is nothing to draw.
+    let outside = Region { start: [0, 0, 0], end: [9, 40, 40] };
+    assert!(draw(&[point([8, 0, 0], true)], Some(outside)).rgb == nothing.rgb);
+}
+
+#[test]
+fn a_window_that_was_asked_for_decides_what_is_black_and_white() {
+    let shape = [4, 20, 20];
+    let volume = Voxels::from((0..1600).map(|n| n % 20 * 100 - 1000).collect::<Vec<i16>>());
+    let draw = |window| render(&Scene { window, ..scene(&volume, &[], shape) }).rgb;
+    let [auto, lung, bone] = [None, Some("lung"), Some("400,1800")]
+        .map(|window| draw(window.map(|window| Window::parse(window).unwrap())));
+    assert!(auto != lung && lung != bone && auto != bone);
 }

@@ -20,7 +20,7 @@ const LUNG_HU: std::ops::Range<f32> = -950.0..-400.0;
 
 /// The intensities that are black and white.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Window {
+pub(crate) struct Window {
     pub(super) low: f32,
     pub(super) high: f32,
     /// What radiologists call it; only HU have such windows.
@@ -29,6 +29,10 @@ pub(super) struct Window {
 
 pub(super) const SOFT_TISSUE: Window = named(400.0, 40.0, "soft tissue");
 pub(super) const LUNG: Window = named(1500.0, -600.0, "lung");
+const MEDIASTINUM: Window = named(350.0, 50.0, "mediastinum");
+const LIVER: Window = named(150.0, 30.0, "liver");
+const BONE: Window = named(1800.0, 400.0, "bone");
+const BRAIN: Window = named(80.0, 40.0, "brain");
 /// Contrast medium and bone.
 pub(super) const DENSE: Window = named(1000.0, 300.0, "wide");
 
@@ -37,6 +41,34 @@ const fn named(width: f32, level: f32, name: &'static str) -> Window {
 }
 
 impl Window {
+    /// A window by its name, or as `LEVEL,WIDTH` in the units of the volume.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let named = match text.trim().to_ascii_lowercase().as_str() {
+            "soft" | "soft-tissue" => SOFT_TISSUE,
+            "mediastinum" => MEDIASTINUM,
+            "liver" => LIVER,
+            "lung" => LUNG,
+            "bone" => BONE,
+            "brain" => BRAIN,
+            _ => return Self::of_level_and_width(text),
+        };
+        Ok(named)
+    }
+
+    fn of_level_and_width(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<f32>().ok().filter(|n| n.is_finite());
+        let numbers = text.split_once(',').and_then(|(l, w)| Some((number(l)?, number(w)?)));
+        numbers
+            .map(|(level, width)| (level - width / 2.0, level + width / 2.0))
+            .filter(|(low, high)| low < high && (high - low).is_finite())
+            .map(|(low, high)| Self { low, high, name: None })
+            .ok_or_else(|| {
+                "soft, mediastinum, liver, lung, bone or brain is needed, or a level and a width \
+                 above 0: 40,400"
+                    .to_owned()
+            })
+    }
+
     /// The window that shows what is under and around the mask; `steps_mm` are those of a
     /// voxel along D, H and W.
     pub(super) fn choose(field: &Field<'_>, census: &Census, steps_mm: [f64; 3]) -> Self {
@@ -210,16 +242,7 @@ mod tests {
     }
 
     fn chosen(volume: &Voxels, labels: &[u8]) -> Window {
-        let names = &[];
-        let field = Field::new(&Scene {
-            volume,
-            shape: SHAPE,
-            axes: None,
-            labels,
-            boxes: &[],
-            names,
-            title: "",
-        });
+        let field = Field::new(&Scene { labels, ..Scene::new(volume, SHAPE) });
         Window::choose(&field, &Census::new(SHAPE, labels), [4.0; 3])
     }
 
@@ -296,6 +319,17 @@ mod tests {
         assert_eq!(SOFT_TISSUE.text(), "soft tissue window: W 400 L 40 HU");
         assert_eq!(LUNG.text(), "lung window: W 1500 L -600 HU");
         assert_eq!(Window { low: 0.25, high: 0.75, name: None }.text(), "W 0.5 L 0.5");
+    }
+
+    #[test]
+    fn a_window_is_chosen_by_name_or_by_level_and_width() {
+        assert_eq!(Window::parse("Lung"), Ok(LUNG));
+        assert_eq!(Window::parse("soft"), Ok(SOFT_TISSUE));
+        let window = Window::parse(" -600, 1500").unwrap();
+        assert_eq!((window.low, window.high, window.name), (-1350.0, 150.0, None));
+        for text in ["", "lungs", "40", "40,0", "40,-1", "nan,1", "1,inf", "1,2,3", "1e38,1e39"] {
+            assert!(Window::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use r1seg::volume::{Geometry, Region};
 use r1seg::{Answer, AnswerBox, FinishReason, SegToken};
 use serde::Serialize;
 
+use super::ijk;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct AnswerReport {
     #[serde(flatten)]
@@ -59,7 +61,7 @@ impl BoxReport {
         Self {
             text: [text.d0, text.h0, text.w0, text.d1, text.h1, text.w1],
             model_voxels: [cells.min, cells.max]
-                .map(|corner| corner.map(|v| usize::try_from(v).unwrap_or(0))),
+                .map(|corner| ijk(corner.map(|v| usize::try_from(v).unwrap_or(0)))),
             voxels: found.region.map(corners),
             mm: found.region.and_then(|region| r1seg::box_to_mm(geometry, region)),
         }
@@ -148,7 +150,7 @@ impl Said {
                 .windows
                 .iter()
                 .map(|w| WindowReport {
-                    start: w.start,
+                    start: ijk(w.start),
                     answer: w.text.clone(),
                     finish_reason: finish(w.finish_reason),
                     seg_token: seg(&w.seg),

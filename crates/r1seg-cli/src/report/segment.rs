@@ -1,5 +1,6 @@
 //! The report of `segment`. `docs/segment.schema.json` describes every field.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,6 +21,7 @@ pub(crate) struct SegmentReport {
     model: Model,
     device: String,
     input: Input,
+    output_folder: Option<String>,
     prompts: Vec<PromptReport>,
     masks: Vec<MaskReport>,
     timings_ms: TimingsMs,
@@ -89,9 +91,10 @@ impl SegmentReport {
                 origin,
                 study.recipe().to_string(),
                 study.mode().to_string(),
-                [crop.start, crop.end],
+                crop,
                 study.effective_resolution_mm(),
             ),
+            output_folder: None,
             prompts: asked.iter().map(PromptReport::new).collect(),
             masks: Vec::new(),
             timings_ms: TimingsMs {
@@ -138,6 +141,10 @@ impl ReportFile for SegmentReport {
             prompt.labels.push(mask.label);
         }
         self.masks.push(mask);
+    }
+
+    fn set_folder(&mut self, folder: Option<&Path>) {
+        self.output_folder = folder.map(|folder| folder.display().to_string());
     }
 
     fn masks(&self) -> &[MaskReport] {

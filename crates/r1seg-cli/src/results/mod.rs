@@ -1,8 +1,10 @@
 //! What `infer` and `segment` leave: masks, their names, a picture, the answers and the report.
 //!
-//! [`outputs`] chooses the files, and [`masks`] joins the masks of several prompts.
+//! [`outputs`] chooses the files, [`naming`] their names, and [`masks`] joins the masks of several
+//! prompts.
 
 mod masks;
+mod naming;
 mod outputs;
 
 use std::collections::BTreeMap;
@@ -14,17 +16,18 @@ use r1seg::volume::{
     Geometry, Mask, MaskFormat, Overwrite, Region, Segment, Segmentation, Warning, write_mask_to,
     write_segmentation,
 };
-use r1seg::{ErrorKind, Trace};
+use r1seg::{ErrorKind, PromptPoint, Trace};
 use serde::Serialize;
 
-use crate::exit::CliError;
-use crate::input::Input;
+use crate::args::OutputArgs;
+use crate::exit::{CliError, explain};
+use crate::input::{Input, is_stdin};
 use crate::output::{Output, Stage};
-use crate::preview::{BoxMark, label_color};
+use crate::preview::{BoxMark, Coverage, Named, Scene, label_color, render};
 use crate::report::{self, MaskReport, ReportFile};
 use crate::study;
 use masks::{Found, Together};
-use outputs::numbered;
+use naming::numbered;
 pub(crate) use outputs::{Outputs, Request, check_args};
 
 /// What a prompt got.
@@ -42,9 +45,13 @@ pub(crate) struct Finding<'a> {
 /// All there is to write.
 pub(crate) struct Results<'a> {
     pub(crate) request: &'a Request<'a>,
-    pub(crate) outputs: &'a Outputs,
+    pub(crate) outputs: Outputs,
     pub(crate) input: &'a Input,
     pub(crate) findings: &'a [Finding<'a>],
+    /// The box that the prompts are about.
+    pub(crate) asked_box: Option<Region>,
+    /// The points that they are about.
+    pub(crate) asked_points: &'a [PromptPoint],
     /// Of `answer.txt`.
     pub(crate) answer: String,
     pub(crate) trace: Option<&'a Trace>,
@@ -70,8 +77,23 @@ struct Label<'a> {
     file: Option<&'a str>,
 }
 
-/// A trace is of one answer.
-pub(crate) fn check_trace(args: &Request<'_>, prompts: usize) -> Result<()> {
+/// What labels call a prompt: the name that --label gave it, or the prompt itself.
+pub(crate) fn label_name<'a>(output: &'a OutputArgs, index: usize, prompt: &'a str) -> &'a str {
+    output.label.get(index).map_or(prompt, String::as_str)
+}
+
+/// A trace is of one answer, and a label has one name.
+pub(crate) fn check_count(args: &Request<'_>, prompts: usize) -> Result<()> {
+    let labels = args.output.label.len();
+    if labels != 0 && labels != prompts {
+        return Err(CliError::usage(
+            format!("--label is given {labels} times, and the number of prompts is {prompts}"),
+            "name the label of every prompt, in their order, or of none",
+        ));
+    }
+    if args.output.label.iter().any(|name| name.trim().is_empty()) {
+        return Err(CliError::usage("a --label is empty", "give a name such as liver"));
+    }
     if args.output.trace.is_some() && prompts > 1 {
         return Err(CliError::usage(
             format!("--trace writes the stages of one answer, and there are {prompts} prompts"),
@@ -81,24 +103,38 @@ pub(crate) fn check_trace(args: &Request<'_>, prompts: usize) -> Result<()> {
     Ok(())
 }
 
-/// As `.nii.gz`.
-pub(crate) fn print_mask(mask: &Mask) -> Result<()> {
+/// Writes the mask to standard output, as `.nii.gz`. Whether there is one: a file without a byte
+/// must not pass for a mask.
+pub(crate) fn print_mask(mask: Option<&Mask>) -> Result<bool> {
+    let Some(mask) = mask else {
+        let error = CliError {
+            code: "R-OUT-08",
+            kind: ErrorKind::BadData,
+            what: "there is no mask to write to standard output".to_string(),
+            path: None,
+            fix: Some("--empty-mask writes a mask of zeros where none was found".to_string()),
+        };
+        explain(&error.into());
+        return Ok(false);
+    };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     write_mask_to(&mut out, mask, MaskFormat::NiftiGz)?;
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(true)
 }
 
 impl Results<'_> {
     /// Measures the masks, then writes all files or none.
     pub(crate) fn write(
-        &self,
+        mut self,
         output: &Output,
         mut report: impl ReportFile,
         mut warnings: Vec<Warning>,
         start: Instant,
     ) -> Result<Written> {
         let saving = Instant::now();
-        let found = self.found();
+        let zeros = self.zeros()?;
+        let found = found(self.findings, zeros.as_ref());
         let together = Together::new(&found, self.input.volume.geometry())?;
         if together.overlap > 0 {
             warnings.push(self.overlap(together.overlap));
@@ -117,16 +153,20 @@ impl Results<'_> {
                 .into());
             }
         }
+        let mut measured = Vec::with_capacity(found.len());
         for found in &found {
-            let index = usize::from(found.label) - 1;
-            let name = self.findings[index].name;
+            let name = self.findings[usize::from(found.label) - 1].name;
             let (volume, range) = (&self.input.volume, self.input.range);
-            let mut mask = report::mask(found.mask, volume, range, found.label, name)?;
-            mask.path = self.mask_path(found.label, together.overlap > 0);
-            report.add_mask(index, mask);
+            measured.push(report::mask(found.mask, volume, range, found.label, name)?);
         }
 
         let mut stage = output.stage()?;
+        self.outputs.settle(stage.folder());
+        report.set_folder(self.outputs.folder());
+        for mut mask in measured {
+            mask.path = self.mask_path(mask.label, together.overlap > 0);
+            report.add_mask(usize::from(mask.label) - 1, mask);
+        }
         self.write_masks(&mut stage, &found, &together)?;
         if let Some(path) = self.outputs.labels.as_ref().filter(|_| !found.is_empty()) {
             let labels = labels(report.masks());
@@ -154,12 +194,14 @@ impl Results<'_> {
         Ok(Written { json, summary, sizes, warnings, stdout_mask })
     }
 
-    fn found(&self) -> Vec<Found<'_>> {
-        let numbers = 1..=u8::MAX;
-        numbers
-            .zip(self.findings)
-            .filter_map(|(label, finding)| Some(Found { label, mask: finding.mask? }))
-            .collect()
+    /// With --empty-mask, the mask of prompts that got none.
+    fn zeros(&self) -> Result<Option<Mask>> {
+        let is_needed = self.findings.iter().any(|finding| finding.mask.is_none());
+        if !(self.request.output.empty_mask && is_needed) {
+            return Ok(None);
+        }
+        let geometry = self.input.volume.geometry();
+        Ok(Some(Mask::new(vec![0; geometry.voxels()], geometry.clone())?))
     }
 
     fn write_masks(
@@ -230,25 +272,38 @@ impl Results<'_> {
     }
 
     fn picture(&self, found: &[Found<'_>], labels: &Mask) -> Result<Vec<u8>> {
-        let mut title = match self.findings {
+        let title = match self.findings {
             [finding] => short(finding.name),
             _ => format!("{} prompts", self.findings.len()),
         };
-        let boxes = self.boxes();
-        let marks: Vec<BoxMark> = boxes
+        let boxes: Vec<BoxMark> = self
+            .boxes()
             .iter()
             .map(|&(index, region)| BoxMark { label: label_of(index), region })
             .collect();
-        // Without a mask or a box there is no label to name.
-        let mut names = Vec::new();
-        if found.is_empty() && marks.is_empty() {
-            title.push_str(": no mask");
-        } else {
-            names.extend(self.findings.iter().map(|finding| short(finding.name)));
-        }
         let labels = if found.is_empty() { &[][..] } else { labels.data() };
-        let picture = study::picture(&self.input.volume, labels, &marks, &names, &title);
-        Ok(study::png(&picture)?)
+        let names: Vec<Named> = (1..=u8::MAX)
+            .zip(self.findings)
+            .map(|(label, finding)| Named {
+                name: short(finding.name),
+                mask: finding.mask.map(|mask| Coverage::of(mask.data(), label, labels)),
+            })
+            .collect();
+        let (asked_box, points) = (self.asked_box, self.asked_points);
+        let window = self.request.output.window;
+        let volume = &self.input.volume;
+        let (names, title) = (&names, &title);
+        let scene = Scene {
+            labels,
+            boxes: &boxes,
+            asked_box,
+            points,
+            names,
+            title,
+            window,
+            ..study::scene(volume)
+        };
+        Ok(study::png(&render(&scene))?)
     }
 
     /// The boxes in the answers that have voxels, with the number of their prompt from 0.
@@ -261,7 +316,7 @@ impl Results<'_> {
 
     fn sizes(&self, masks: &[MaskReport]) -> Vec<String> {
         let of = |(label, finding): (u8, &Finding<'_>)| {
-            let mask = masks.iter().find(|mask| mask.label == label);
+            let mask = masks.iter().find(|mask| mask.label == label && finding.mask.is_some());
             mask.map_or_else(|| format!("no mask: {}", finding.why_no_mask), MaskReport::size)
         };
         (1..=u8::MAX).zip(self.findings).map(of).collect()
@@ -270,20 +325,20 @@ impl Results<'_> {
     fn summary(&self, masks: &[MaskReport], start: Instant) -> Vec<String> {
         let mut lines = Vec::new();
         let mut files = Vec::new();
-        let size = |label: usize| {
-            masks.iter().find(|m| usize::from(m.label) == label).map(|mask| mask.size())
-        };
-        if let [finding] = self.findings {
-            match (size(1), self.mask_files(masks)) {
-                (Some(size), Some(files_of_mask)) => files.push(format!("{files_of_mask} {size}")),
-                (Some(size), None) => files.push(format!("mask {size}")),
-                (None, _) => files.push(format!("no mask: {}", finding.why_no_mask)),
-            }
+        let sizes = self.sizes(masks);
+        let written = self.mask_files(masks);
+        if let ([finding], [size]) = (self.findings, sizes.as_slice()) {
+            files.push(match (finding.mask, written) {
+                (Some(_), Some(file)) => format!("{file} {size}"),
+                (Some(_), None) => format!("mask {size}"),
+                (None, Some(file)) => format!("{file} of zeros, {size}"),
+                (None, None) => size.clone(),
+            });
         } else {
-            for (index, what) in self.sizes(masks).into_iter().enumerate() {
+            for (index, what) in sizes.into_iter().enumerate() {
                 lines.push(format!("{}{what}", number(index)));
             }
-            files.extend(self.mask_files(masks));
+            files.extend(written);
         }
         for (index, region) in self.boxes() {
             let which = if self.findings.len() > 1 { number(index) } else { String::new() };
@@ -298,6 +353,19 @@ impl Results<'_> {
         }
         files.push(format!("{:.1} s", start.elapsed().as_secs_f64()));
         lines.push(files.join(" | "));
+        let named = self.request.output.mask.as_deref().filter(|path| !is_stdin(path));
+        if let Some(path) = named.filter(|_| masks.is_empty()) {
+            let path = path.display();
+            lines.push(format!(
+                "{path} was not written, since there is no mask; --empty-mask writes one of zeros"
+            ));
+        }
+        if let (Some(taken), Some(folder)) = (&self.outputs.taken, self.outputs.folder()) {
+            let (taken, folder) = (taken.display(), folder.display());
+            lines.push(format!(
+                "results are in {folder}, since {taken} exists already (--force replaces its files)"
+            ));
+        }
         lines
     }
 
@@ -316,6 +384,14 @@ impl Results<'_> {
             format!("masks {} to {}", name(first)?, name(last)?)
         })
     }
+}
+
+/// The mask of each prompt; `zeros` are that of prompts that got none.
+fn found<'a>(findings: &[Finding<'a>], zeros: Option<&'a Mask>) -> Vec<Found<'a>> {
+    let numbers = (1..=u8::MAX).zip(findings);
+    numbers
+        .filter_map(|(label, finding)| Some(Found { label, mask: finding.mask.or(zeros)? }))
+        .collect()
 }
 
 fn labels(masks: &[MaskReport]) -> BTreeMap<u8, Label<'_>> {

@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::ErrorKind;
+use r1seg::CheckpointSource;
 use r1seg::volume::{MaskFormat, Overwrite};
 
 use crate::args::OutputArgs;
 use crate::exit::CliError;
 use crate::input::{Input, is_stdin};
 use crate::output::{Output, check_picture_name, parent, wrong_ending};
-use crate::prompts;
+use crate::protected::Protected;
+use crate::results::naming::{default_folder, numbered, numbered_masks};
 
 const SEGMENTATION: &str = "mask.seg.nrrd";
 const LABELS: &str = "labels.json";
@@ -22,29 +23,12 @@ const REPORT: &str = "report.json";
 /// All that an earlier run may have left in a folder, besides masks with numbers.
 const FILES: [&str; 7] = ["mask.nii.gz", "mask.npy", SEGMENTATION, LABELS, PREVIEW, ANSWER, REPORT];
 
-/// Endings that do not belong to the name of a study.
-const ENDINGS: [&str; 15] = [
-    ".seg.nrrd",
-    ".nii.gz",
-    ".npy.gz",
-    ".hdr.gz",
-    ".img.gz",
-    ".nii",
-    ".npy",
-    ".npz",
-    ".nrrd",
-    ".nhdr",
-    ".hdr",
-    ".img",
-    ".dcm",
-    ".zip",
-    ".gz",
-];
-
 /// The files of a run. Those of masks are written only if there is one.
 pub(crate) struct Outputs {
     /// Of `--out`, or the one named after the image.
     folder: Option<PathBuf>,
+    /// The name that the folder would have, were it free.
+    pub(super) taken: Option<PathBuf>,
     /// The same masks in several formats, the most telling first.
     pub(super) masks: Vec<PathBuf>,
     /// The same for 3D Slicer, with names and colors, however masks overlap.
@@ -77,7 +61,7 @@ pub(crate) fn check_args(args: &Request<'_>) -> Result<()> {
     let mask_to_stdout = out.mask.as_deref().is_some_and(is_stdin);
     if is_stdin(args.image) && prompts.iter().any(|prompt| prompt == "-") {
         return Err(CliError::usage(
-            format!("--image - and {flag} - both read standard input"),
+            format!("--image - and {flag} both read standard input"),
             "give it as text or with @FILE",
         ));
     }
@@ -109,6 +93,13 @@ pub(crate) fn check_args(args: &Request<'_>) -> Result<()> {
             ));
         }
     }
+    let only_named = out.out.is_none() && (out.mask.is_some() || out.report.is_some());
+    if out.window.is_some() && out.preview.is_none() && only_named {
+        return Err(CliError::usage(
+            "--window is for the picture, and none is drawn",
+            "name it with --preview FILE, or give a folder with --out DIR",
+        ));
+    }
     if let Some(path) = out.mask.as_deref().filter(|p| !is_stdin(p) && !is_segmentation(p)) {
         MaskFormat::from_path(path).map_err(|_| {
             wrong_ending(path, "the file name does not say the format", MASK_ENDINGS)
@@ -123,6 +114,7 @@ impl Outputs {
     /// Chooses the files, and checks that all of them can be written.
     pub(crate) fn open(
         args: &Request<'_>,
+        model: &CheckpointSource,
         input: &Input,
         prompts: usize,
     ) -> Result<(Self, Output)> {
@@ -155,13 +147,44 @@ impl Outputs {
             trace: out.trace.clone(),
             prompts,
             folder,
+            taken: None,
         };
         let files = outputs.possible();
         check_distinct(&files)?;
-        outputs.check_inputs(args)?;
-        let overwrite = if out.force { Overwrite::Replace } else { Overwrite::Refuse };
-        let output = Output::open(outputs.folder.clone(), overwrite, &files)?;
+        outputs.check_inputs(args, model)?;
+        let output = match (&outputs.folder, out.force) {
+            (Some(folder), false) if out.out.is_none() => Output::open_new(folder.clone(), &files)?,
+            (folder, true) => Output::open(folder.clone(), Overwrite::Replace, &files)?,
+            (folder, false) => Output::open(folder.clone(), Overwrite::Refuse, &files)?,
+        };
         Ok((outputs, output))
+    }
+
+    /// Takes the folder that was made for the results, in place of the one that was wanted.
+    pub(super) fn settle(&mut self, made: Option<&Path>) {
+        let (Some(wanted), Some(made)) = (self.folder.clone(), made) else { return };
+        if wanted == made {
+            return;
+        }
+        let single = [
+            &mut self.segmentation,
+            &mut self.labels,
+            &mut self.preview,
+            &mut self.answer,
+            &mut self.report,
+        ];
+        for path in self.masks.iter_mut().chain(single.into_iter().flatten()) {
+            if let Some(name) = path.file_name().filter(|_| path.parent() == Some(&wanted)) {
+                *path = made.join(name);
+            }
+        }
+        self.folder = Some(made.to_path_buf());
+        self.taken = Some(wanted);
+    }
+
+    /// The folder of the results.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     /// How a report names a file: in the folder by its name, elsewhere as given.
@@ -203,12 +226,15 @@ impl Outputs {
     }
 
     /// Refuses to replace or remove what is read.
-    fn check_inputs(&self, args: &Request<'_>) -> Result<()> {
-        let read = std::iter::once(args.image)
-            .chain(args.affine_from)
-            .map(Path::to_path_buf)
-            .chain(prompts::files(args.prompts.1));
-        crate::output::check_inputs(read, &self.stale())
+    fn check_inputs(&self, args: &Request<'_>, model: &CheckpointSource) -> Result<()> {
+        let mut inputs = Protected::default()
+            .volume("the image", args.image)
+            .prompts(args.prompts.1)
+            .model(model);
+        if let Some(path) = args.affine_from {
+            inputs = inputs.volume("the file of --affine-from", path);
+        }
+        inputs.check(&self.stale())
     }
 }
 
@@ -248,126 +274,4 @@ fn check_distinct(files: &[PathBuf]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `mask_2.nii.gz` for `mask.nii.gz`.
-pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
-    let name = path.file_name().unwrap_or_default();
-    let (stem, ending) = split(&name.to_string_lossy());
-    path.with_file_name(format!("{stem}_{number}{ending}"))
-}
-
-/// The numbered masks that a report of an earlier run in the same folder lists.
-fn numbered_masks(report: &Path) -> impl Iterator<Item = String> {
-    let report: Option<serde_json::Value> =
-        std::fs::read(report).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let masks = report.and_then(|r| r["masks"].as_array().cloned()).unwrap_or_default();
-    let names = masks.into_iter().filter_map(|m| m["path"].as_str().map(str::to_string));
-    names.flat_map(|name| {
-        let number = split(&name).0.strip_prefix("mask_").and_then(|n| n.parse::<u8>().ok());
-        let formats = number.map(|n| [".nii.gz", ".npy"].map(|e| format!("mask_{n}{e}")));
-        formats.into_iter().flatten()
-    })
-}
-
-/// A name without its ending, and the ending.
-fn split(name: &str) -> (String, String) {
-    let lower = name.to_ascii_lowercase();
-    let ending = ENDINGS.iter().find(|e| lower.ends_with(*e) && lower.len() > e.len());
-    let (stem, ending) = name.split_at(name.len() - ending.map_or(0, |e| e.len()));
-    (stem.to_string(), ending.to_string())
-}
-
-/// A folder in the current one, named after the image: `ct_0042` for `/data/ct_0042.nii.gz`.
-fn default_folder(image: &Path) -> Result<PathBuf> {
-    if is_stdin(image) {
-        return Ok(PathBuf::from("stdin-r1seg"));
-    }
-    let (Ok(full), true) = (image.canonicalize(), image.is_dir()) else {
-        return Ok(stem(image));
-    };
-    let here = std::env::current_dir()?.canonicalize()?;
-    if here.starts_with(&full) {
-        return Err(CliError {
-            code: "R-OUT-06",
-            kind: ErrorKind::CannotCreate,
-            what: "the results would be written into the folder of the image".to_string(),
-            path: Some(image.to_path_buf()),
-            fix: Some("name another folder with --out".to_string()),
-        }
-        .into());
-    }
-    let name = full.file_name().unwrap_or("volume".as_ref()).to_os_string();
-    if here.join(&name) == full {
-        let mut name = name;
-        name.push("-r1seg");
-        return Ok(PathBuf::from(name));
-    }
-    Ok(PathBuf::from(name))
-}
-
-/// For a file.
-fn stem(image: &Path) -> PathBuf {
-    let name = image.file_name().unwrap_or(image.as_os_str());
-    let (stem, ending) = split(&name.to_string_lossy());
-    // A folder cannot have the name of the file that it stands beside.
-    PathBuf::from(if ending.is_empty() { format!("{stem}-r1seg") } else { stem })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_folder_is_named_after_the_image() {
-        for (image, folder) in [
-            ("/data/ct_0042.nii.gz", "ct_0042"),
-            ("CT.NII", "CT"),
-            ("a.b.npy", "a.b"),
-            ("study.zip", "study"),
-            ("volume", "volume-r1seg"),
-            (".npy", ".npy-r1seg"),
-            ("-", "stdin-r1seg"),
-        ] {
-            assert_eq!(default_folder(Path::new(image)).unwrap(), Path::new(folder));
-        }
-    }
-
-    #[test]
-    fn results_on_a_folder_go_neither_into_it_nor_under_its_name_beside_it() {
-        let desk = tempfile::tempdir().unwrap();
-        let series = desk.path().join("series.v1");
-        std::fs::create_dir(&series).unwrap();
-        assert_eq!(default_folder(&series).unwrap(), Path::new("series.v1"));
-        // The folder of this crate, where tests run, and one in it.
-        let error = default_folder(Path::new(".")).unwrap_err();
-        assert_eq!(error.downcast_ref::<CliError>().unwrap().code, "R-OUT-06");
-        assert_eq!(default_folder(Path::new("src")).unwrap(), Path::new("src-r1seg"));
-        assert_eq!(default_folder(Path::new("src/args")).unwrap(), Path::new("args"));
-    }
-
-    #[test]
-    fn a_number_stands_before_the_ending() {
-        for (path, expected) in [
-            ("out/mask.nii.gz", "out/mask_2.nii.gz"),
-            ("a.b.NPY", "a.b_2.NPY"),
-            ("mask.seg.nrrd", "mask_2.seg.nrrd"),
-        ] {
-            assert_eq!(numbered(Path::new(path), 2), Path::new(expected));
-        }
-    }
-
-    #[test]
-    fn only_numbered_masks_that_a_report_lists_are_stale() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(REPORT);
-        let names = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            numbered_masks(&path).collect::<Vec<_>>()
-        };
-        let report = r#"{"masks": [{"path": "mask_3.npy"}, {"path": "../mask_4.npy"},
-            {"path": "mask_x.npy"}, {"path": "mask.npy"}, {"path": null}]}"#;
-        assert_eq!(names(report), ["mask_3.nii.gz", "mask_3.npy"]);
-        assert!(names("no report").is_empty());
-    }
 }

@@ -75,7 +75,7 @@ fn the_report_says_what_was_found_and_that_an_array_has_no_millimetres() {
     let run = desk.infer("");
     run.succeeds().says("warning[W-GEOM]");
     let report = desk.report();
-    assert_eq!(report["schema_version"], 1);
+    assert_eq!(report["schema_version"], 2);
     assert_eq!(report["research_use_only"], true);
     assert_eq!(report["status"], "found");
     assert_eq!(report["answer"], ANSWER);

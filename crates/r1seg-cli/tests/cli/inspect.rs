@@ -79,11 +79,11 @@ fn json_has_the_names_of_the_report() {
     snapshot(&desk, "inspect_json", &run.stdout.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     let found = json(&run);
     let input = &found["input"];
-    assert_eq!(input["shape"], serde_json::json!(SHAPE));
-    assert_eq!(input["spacing_mm"], serde_json::json!([5.0, 0.78125, 0.78125]));
+    assert_eq!(input["shape"], serde_json::json!([48, 40, 24]));
+    assert_eq!(input["spacing_mm"], serde_json::json!([0.78125, 0.78125, 5.0]));
     assert_eq!(input["hu_range"], serde_json::json!([-1000.0, 700.0]));
-    assert_eq!(found["model_view"]["grid"], serde_json::json!([32, 256, 256]));
-    assert_eq!((&found["schema_version"], &found["verdict"]), (&1.into(), &"ok".into()));
+    assert_eq!(found["model_view"]["grid"], serde_json::json!([256, 256, 32]));
+    assert_eq!((&found["schema_version"], &found["verdict"]), (&2.into(), &"ok".into()));
     assert_eq!(found["research_use_only"], true);
 
     // A model of another size sees another grid; all else is what a run on the same file reports.
@@ -183,7 +183,7 @@ fn an_array_has_no_millimetres_until_they_are_given() {
     }
     assert_eq!(bare["affine_source"], "none");
     let spaced = input("a.npy --json --spacing 5,0.8,0.75");
-    assert_eq!(spaced["spacing_mm"], serde_json::json!([5.0, 0.8, 0.75]));
+    assert_eq!(spaced["spacing_mm"], serde_json::json!([0.75, 0.8, 5.0]));
     assert_eq!(spaced["affine_source"], "given");
     let run = inspect(&desk, "a.npy --spacing 5,0.8,0.75");
     assert!(run.stdout.contains("  spacing      0.75 x 0.8 x 5 mm; one voxel is 3 mm3\n"));

@@ -94,8 +94,8 @@ fn d1_a_study_of_several_series_is_listed() {
     let series = listed["series"].as_array().unwrap();
     let usable: Vec<_> = series.iter().filter(|s| s["fault"].is_null()).collect();
     let [usable] = usable.as_slice() else { panic!("{listed}") };
-    assert_eq!(usable["shape"], json!([5, 8, 8]));
-    assert_eq!(usable["spacing_mm"], json!([2.5, 0.75, 0.75]));
+    assert_eq!(usable["shape"], json!([8, 8, 5]));
+    assert_eq!(usable["spacing_mm"], json!([0.75, 0.75, 2.5]));
 
     // As listed, by number or by id.
     for name in [usable["number"].to_string(), usable["id"].as_str().unwrap().to_string()] {

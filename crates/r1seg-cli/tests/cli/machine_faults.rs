@@ -168,5 +168,5 @@ fn r8_numbers_have_points_whatever_the_language() {
     let mut command = desk.infer_command(&image, "--json");
     let run = finish(command.env("LC_ALL", "de_DE.UTF-8").env("LANG", "de_DE.UTF-8"));
     let report: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
-    assert_eq!(report["input"]["spacing_mm"][0], 5.0);
+    assert_eq!(report["input"]["spacing_mm"][2], 5.0);
 }

@@ -9,7 +9,8 @@
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
-//! - `output`: nothing is replaced, half-written or left behind.
+//! - `output`: nothing is replaced, half-written or left behind; `kept`: inputs and models least of
+//!   all; `left`: what a run leaves where nothing is named or found; `readme`: its commands.
 //! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `demo_and_bench`: the other two commands.
@@ -33,10 +34,13 @@ mod input_faults;
 mod inspect;
 mod inspect_dicom;
 mod inspect_model;
+mod kept;
+mod left;
 mod machine_faults;
 mod model_faults;
 mod output;
 mod prompts;
+mod readme;
 mod retrieval;
 mod schema;
 mod segment;

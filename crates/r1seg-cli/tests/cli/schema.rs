@@ -157,7 +157,7 @@ fn the_checker_finds_what_is_wrong_with_a_report() {
     assert_eq!(wrong(&|r| r["extra"] = json!(1)), 1);
     assert_eq!(wrong(&|r| drop(r.as_object_mut().unwrap().remove("git"))), 1);
     assert_eq!(wrong(&|r| drop(r.as_object_mut().unwrap().remove("answer"))), 1);
-    assert_eq!(wrong(&|r| r["schema_version"] = json!(2)), 1);
+    assert_eq!(wrong(&|r| r["schema_version"] = json!(1)), 1);
     assert_eq!(wrong(&|r| r["status"] = json!("lost")), 1);
     assert_eq!(wrong(&|r| r["input"]["shape"] = json!([1, 2])), 1);
     assert_eq!(wrong(&|r| r["input"]["shape"][0] = json!(1.5)), 1);

@@ -152,7 +152,7 @@ fn single_slices_are_pictures_unless_one_slice_is_enough() {
     let error = read(&path, &ReadOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "volume is 1x128x128 voxels (D,H,W); at least 4 an axis are needed"
+        "volume is 128x128x1 voxels (i,j,k); at least 4 an axis are needed"
     );
     let volume = read(&path, &lenient()).unwrap().volume;
     assert_eq!(volume.geometry().spacing_mm(), Some([5.0, 0.661468, 0.661468]));

@@ -126,7 +126,7 @@ fn folder_without_dicom_says_how_many_files_it_holds() {
 #[test]
 fn one_slice_is_no_volume() {
     let error = error(&series(1));
-    assert_eq!(error.to_string(), "volume is 1x4x6 voxels (D,H,W); at least 4 an axis are needed");
+    assert_eq!(error.to_string(), "volume is 6x4x1 voxels (i,j,k); at least 4 an axis are needed");
     let one = load_with(&series(1), &ReadOptions::default().with_min_axis(1)).unwrap();
     assert_eq!(one.volume.geometry().spacing_mm(), Some([2.5, 0.8, 0.7]));
 }

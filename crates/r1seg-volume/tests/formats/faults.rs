@@ -46,7 +46,7 @@ fn n17_a_volume_of_too_few_or_too_many_voxels_says_its_size() {
         let [w, h, d] = ijk;
         assert_eq!(
             error.to_string(),
-            format!("volume is {d}x{h}x{w} voxels (D,H,W); at least 4 an axis are needed")
+            format!("volume is {w}x{h}x{d} voxels (i,j,k); at least 4 an axis are needed")
         );
         assert_eq!((error.code(), error.kind()), ("R-IN-08", ErrorKind::BadData));
     }

@@ -111,7 +111,7 @@ fn n4_impossible_dimensions_are_refused() {
 #[test]
 fn n17_slices_are_no_volume() {
     let error = load(&Nifti::new([4, 4, 1]).counting()).unwrap_err();
-    assert_eq!(error.to_string(), "volume is 1x4x4 voxels (D,H,W); at least 4 an axis are needed");
+    assert_eq!(error.to_string(), "volume is 4x4x1 voxels (i,j,k); at least 4 an axis are needed");
     assert_eq!(error.kind(), ErrorKind::BadData);
 }
 

@@ -67,7 +67,7 @@ fn a_given_spacing_may_repeat_but_not_contradict_that_of_the_file() {
     let error = spaced(&file, [4.0, 3.0, 2.1]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the file has a geometry of its own: [4.0, 3.0, 2.0] mm a voxel (D,H,W), not [4.0, 3.0, 2.1]"
+        "the file has a geometry of its own: [4.0, 3.0, 2.0] mm a voxel (slices first), not [4.0, 3.0, 2.1]"
     );
     assert_eq!((error.code(), error.kind()), ("R-GEO-08", ErrorKind::Usage));
     assert_eq!(error.fix().as_deref(), Some("leave --spacing out"));
@@ -151,7 +151,7 @@ fn a_reference_of_any_format_serves_if_it_has_a_geometry_of_that_shape() {
     assert_eq!(
         error.to_string(),
         format!(
-            "volume is 6x5x4 voxels (D,H,W), but {}, whose geometry it is to take, is 7x5x4",
+            "volume is 4x5x6 voxels (i,j,k), but {}, whose geometry it is to take, is 4x5x7",
             from.display()
         )
     );

@@ -19,6 +19,7 @@ use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
 use crate::names;
 use crate::progress::{Progress, counted, gigabytes, share};
+use crate::protected::Protected;
 use crate::study;
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.
@@ -44,6 +45,14 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         sandbox: Some(sandbox),
         ..ConvertOptions::new(source(args)?)
     };
+    let mut inputs = Protected::default().checkpoint("the source", &options.source);
+    if let Some(base) = &options.base {
+        inputs = inputs.checkpoint("the base", base);
+    }
+    if let Some(file) = &options.llm {
+        inputs = inputs.file("the file of --llm", file);
+    }
+    inputs.check_folder(&args.out)?;
     let progress = Progress::new(args.quiet);
     progress.stage("reading the checkpoint");
     // The folder under construction is removed before the program ends.

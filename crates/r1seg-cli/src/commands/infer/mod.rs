@@ -37,7 +37,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     study::verify(&args.model, &cancel)?;
     let mut options = args.ask.options(cancel)?;
     let prompts = prompts::questions(&args.prompt)?;
-    results::check_trace(&request, prompts.len())?;
+    results::check_count(&request, prompts.len())?;
     let quiet = args.output.quiet;
 
     let start = Instant::now();
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
     options.region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, &options, args.ask.mode)?;
-    let (outputs, output) = Outputs::open(&request, &input, prompts.len())?;
+    let (outputs, output) = Outputs::open(&request, &source, &input, prompts.len())?;
 
     progress.stage("loading the model");
     let model = study::load(
@@ -72,14 +72,15 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     }
 
     let progress = Progress::new(quiet);
-    progress.stage("looking at the volume");
+    progress.stage("encoding the volume");
     let mut encode =
         EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
     if args.output.trace.is_some() {
         encode = encode.with_trace();
     }
     let study = model.encode_with(&input.volume, &encode)?;
-    let to = match outputs.mask_to_stdout {
+    let to_stdout = outputs.mask_to_stdout;
+    let to = match to_stdout {
         _ if args.output.json => To::Nowhere,
         true if quiet => To::Nowhere,
         true => To::Stderr,
@@ -106,12 +107,20 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let sha256 = input.sha256();
     let origin = Origin::of(&input, sha256);
     let report = report::new(&model, &name, &origin, &study, &options, &answers);
-    let findings: Vec<Finding<'_>> = answers.iter().map(finding).collect();
+    let findings: Vec<Finding<'_>> = answers
+        .iter()
+        .enumerate()
+        .map(|(index, (prompt, answer))| {
+            finding(results::label_name(&args.output, index, prompt), answer)
+        })
+        .collect();
     let results = Results {
         request: &request,
-        outputs: &outputs,
+        outputs,
         input: &input,
         findings: &findings,
+        asked_box: options.region,
+        asked_points: &[],
         answer: answer_text(&answers),
         trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
     };
@@ -124,19 +133,19 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     if args.output.json {
         std::io::Write::write_all(&mut std::io::stdout(), written.json.as_bytes())?;
     }
-    if let Some(mask) = written.stdout_mask {
-        results::print_mask(&mask)?;
-    }
     if !quiet {
         written.summary.iter().for_each(|line| say!("r1seg: {line}"));
+    }
+    if to_stdout && !results::print_mask(written.stdout_mask.as_ref())? {
+        return Ok(Exit::NoMask);
     }
     let found = answers.iter().all(|(_, answer)| answer.status() == MaskStatus::Found);
     Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
 }
 
-fn finding((prompt, answer): &(String, Answer)) -> Finding<'_> {
+fn finding<'a>(name: &'a str, answer: &'a Answer) -> Finding<'a> {
     Finding {
-        name: prompt,
+        name,
         mask: answer.mask.as_ref(),
         boxes: answer.boxes.iter().filter_map(|found| found.region).collect(),
         why_no_mask: why_no_mask(answer),
@@ -254,7 +263,7 @@ fn doubts(answer: &Answer, index: Option<usize>) -> Vec<Warning> {
     let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
     let mut doubts = Vec::new();
     if answer.status() == MaskStatus::Empty {
-        let text = "the model said [SEG], but no voxel of its mask is positive";
+        let text = "the answer has [SEG], but no voxel of its mask is positive";
         doubts.push(Warning::new("W-EMPTY", format!("{which}{text}")));
     }
     if answer.finish_reason == r1seg::FinishReason::Length {

@@ -11,12 +11,10 @@ use serde::Serialize;
 
 use super::is_gzip;
 use super::sample::{self, Tissue};
-use super::text::ijk;
+use super::text::join;
 use crate::input::{is_stdin, is_whole};
-use crate::report::WarningReport;
+use crate::report::{SCHEMA_VERSION, WarningReport, corners, ijk};
 
-/// Raised when a field changes its meaning or goes away.
-pub(super) const SCHEMA_VERSION: u32 = 1;
 /// What the published R1Seg-3D sees, `[D, H, W]`.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
 /// Distances of voxels in CT, in mm; others are slips of the header, such as metres.
@@ -24,7 +22,7 @@ const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
 const DOUBTS: [&str; 5] = ["W-AXES", "W-CONST", "W-HU-01", "W-HU-02", "W-LABELS"];
 
-/// All lengths and shapes are `[D, H, W]`, as in `report.json`.
+/// All lengths and shapes are in the order of the file, (i, j, k), as in `report.json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
     schema_version: u32,
@@ -131,7 +129,7 @@ impl Findings {
         let mut warnings = loaded.warnings.clone();
         let spacing = geometry.spacing_mm();
         if let Some(mm) = spacing.filter(|mm| mm.iter().any(|mm| !PLAUSIBLE_MM.contains(mm))) {
-            let text = format!("a voxel of {} mm is unlike CT", ijk(mm));
+            let text = format!("a voxel of {} mm is unlike CT", join(ijk(mm)));
             let fix = "check the header: all sizes in mm and mL depend on it";
             warnings.push(Warning::new("W-SPACING", text).with_fix(fix));
         }
@@ -155,10 +153,10 @@ impl Findings {
                     Voxels::I16 { .. } => "i16",
                     Voxels::F32(_) => "f32",
                 },
-                shape,
-                spacing_mm: spacing,
+                shape: ijk(shape),
+                spacing_mm: spacing.map(ijk),
                 field_of_view_mm: spacing
-                    .map(|mm| std::array::from_fn(|n| mm[n] * shape[n] as f64)),
+                    .map(|mm| ijk(std::array::from_fn(|n| mm[n] * shape[n] as f64))),
                 voxel_volume_mm3: geometry.voxel_volume_mm3(),
                 orientation: geometry.orientation(),
                 oblique_degrees: geometry.obliquity_degrees(),
@@ -169,10 +167,11 @@ impl Findings {
                 intensity_verdict: kind.map(IntensityRange::as_str),
                 hu_range: ends.filter(|_| is_hu),
                 preprocess: recipe.to_string(),
-                crop: [crop.start, crop.end],
+                crop: corners(crop),
                 effective_resolution_mm: prepared
                     .placement()
-                    .effective_resolution_mm(geometry, MODEL_GRID),
+                    .effective_resolution_mm(geometry, MODEL_GRID)
+                    .map(ijk),
             },
             intensities: Intensities {
                 mean: intensity::mean(voxels),
@@ -183,7 +182,7 @@ impl Findings {
                 labels,
             },
             model_view: ModelView {
-                grid: MODEL_GRID,
+                grid: ijk(MODEL_GRID),
                 clip: prepared.rescale().map(|rescale| rescale.ends().into()),
                 sliding_windows: windows(&prepared)?,
             },

@@ -18,7 +18,9 @@ use r1seg::volume::{Loaded, Overwrite, read, read_from};
 use crate::args::InspectArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::input::is_stdin;
-use crate::output::{Output, check_inputs, check_picture_name};
+use crate::output::{Output, check_picture_name};
+use crate::preview::{Scene, render};
+use crate::protected::Protected;
 use crate::study;
 use findings::{Findings, Origin};
 
@@ -46,7 +48,8 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
         r1seg::sanitize_terminal(&text::render(&findings, &warnings)).into_owned()
     };
     if let (Some(output), Some(path)) = (&output, &args.preview) {
-        let picture = study::picture(volume, &[], &[], &[], &text::looks_like(&findings));
+        let (title, window) = (&text::looks_like(&findings), args.window);
+        let picture = render(&Scene { title, window, ..study::scene(volume) });
         if cancel.is_cancelled() {
             return Err(r1seg::Error::Cancelled.into());
         }
@@ -82,9 +85,12 @@ fn load(args: &InspectArgs) -> Result<Loaded> {
 /// Checks, before anything is read, that the picture can be written.
 fn open(path: &Path, args: &InspectArgs) -> Result<Output> {
     check_picture_name(path)?;
-    let inputs = std::iter::once(args.image.clone()).chain(args.volume.affine_from.clone());
+    let mut inputs = Protected::default().volume("the image", &args.image);
+    if let Some(path) = &args.volume.affine_from {
+        inputs = inputs.volume("the file of --affine-from", path);
+    }
     let files = [path.to_path_buf()];
-    check_inputs(inputs, &files)?;
+    inputs.check(&files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
     Output::open(None, overwrite, &files)
 }

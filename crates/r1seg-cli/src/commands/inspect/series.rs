@@ -7,8 +7,8 @@ use anyhow::Result;
 use r1seg::volume::{DicomFault, Error, SeriesSummary};
 use serde::Serialize;
 
-use super::findings::SCHEMA_VERSION;
-use super::text::ijk;
+use super::text::join;
+use crate::report::{SCHEMA_VERSION, ijk};
 
 #[derive(Serialize)]
 struct Listing<'a> {
@@ -69,8 +69,8 @@ fn entry(s: &SeriesSummary) -> Entry<'_> {
         id: &s.id,
         modality: &s.modality,
         slices: s.slices,
-        shape: s.shape,
-        spacing_mm: s.spacing_mm,
+        shape: s.shape.map(ijk),
+        spacing_mm: s.spacing_mm.map(ijk),
         is_localizer: s.is_localizer,
         fault: s.verdict.as_deref(),
     }
@@ -86,8 +86,8 @@ fn table(path: &str, series: &[SeriesSummary]) -> String {
             s.id.clone(),
             format!("{}{localizer}", s.modality),
             s.slices.to_string(),
-            s.shape.map_or("-".to_string(), |shape| ijk(shape.map(|n| n as f64))),
-            s.spacing_mm.map_or("-".to_string(), ijk),
+            s.shape.map_or("-".to_string(), |shape| join(ijk(shape.map(|n| n as f64)))),
+            s.spacing_mm.map_or("-".to_string(), |mm| join(ijk(mm))),
             s.verdict.clone().unwrap_or_else(|| "can be read".to_string()),
         ]
     }));

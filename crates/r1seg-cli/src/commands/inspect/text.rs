@@ -8,6 +8,7 @@ use std::fmt::Write;
 use r1seg::volume::Warning;
 
 use super::findings::{Findings, Input, Verdict, is_doubt};
+use crate::report::ijk;
 
 /// Less is rounding of headers.
 const OBLIQUE_DEGREES: f64 = 0.05;
@@ -45,8 +46,9 @@ fn geometry(lines: &mut Lines, input: &Input) {
     lines.add("format", &format!("{}{gzip}{size}", format_name(input.kind)));
 
     let kept = if input.kept_as == "i16" { "16-bit whole numbers" } else { "f32" };
-    let shape = ijk(input.shape.map(|n| n as f64));
-    let text = format!("{shape} (i x j x k), as array {:?}, kept as {kept}", input.shape);
+    let shape = join(input.shape.map(|n| n as f64));
+    let array = ijk(input.shape);
+    let text = format!("{shape} (i x j x k), as array {array:?}, kept as {kept}");
     lines.add("voxels", &text);
 
     let (Some(spacing), Some(extent), Some(voxel), Some(affine)) =
@@ -55,8 +57,8 @@ fn geometry(lines: &mut Lines, input: &Input) {
         lines.add("spacing", "not known, nor position and sides");
         return;
     };
-    lines.add("spacing", &format!("{} mm; one voxel is {} mm3", ijk(spacing), number(voxel)));
-    lines.add("extent", &format!("{} mm", ijk(extent)));
+    lines.add("spacing", &format!("{} mm; one voxel is {} mm3", join(spacing), number(voxel)));
+    lines.add("extent", &format!("{} mm", join(extent)));
     if let Some(codes) = &input.orientation {
         lines.add("orientation", &format!("{codes}: {}", directions(codes)));
     }
@@ -128,22 +130,22 @@ fn model(lines: &mut Lines, findings: &Findings) {
     }
 
     let [start, end] = input.crop;
-    let crop: [usize; 3] = std::array::from_fn(|n| end[n] - start[n]);
+    let crop: [usize; 3] = std::array::from_fn(|n| end[n] + 1 - start[n]);
     if crop == input.shape {
         lines.add("crop", "none: the whole volume is used");
     } else {
         let mm = input.spacing_mm.map(|spacing| {
             let mm = std::array::from_fn(|n| spacing[n] * crop[n] as f64);
-            format!(", {} mm", ijk(mm))
+            format!(", {} mm", join(mm))
         });
-        let text = format!("to {} voxels{}", ijk(crop.map(|n| n as f64)), mm.unwrap_or_default());
+        let text = format!("to {} voxels{}", join(crop.map(|n| n as f64)), mm.unwrap_or_default());
         lines.add("crop", &text);
     }
-    let grid = format!("resized to {} (slices first)", join(view.grid.map(|n| n as f64)));
+    let grid = format!("resized to {} (slices first)", join(ijk(view.grid).map(|n| n as f64)));
     if let (Some(mm), Some(spacing)) = (input.effective_resolution_mm, input.spacing_mm) {
-        lines.add("model sees", &format!("{grid}: a model voxel is {} mm;", ijk(mm)));
+        lines.add("model sees", &format!("{grid}: a model voxel is {} mm;", join(mm)));
         let seen = std::array::from_fn(|n| f64::max(mm[n], spacing[n]));
-        lines.add("", &format!("nothing smaller than {} mm is seen", ijk(seen)));
+        lines.add("", &format!("nothing smaller than {} mm is seen", join(seen)));
     } else {
         lines.add("model sees", &format!("{grid}; in mm that is not known"));
     }
@@ -209,12 +211,8 @@ fn directions(codes: &str) -> String {
     parts.join(", ")
 }
 
-/// `[D, H, W]` in file order.
-pub(super) fn ijk([d, h, w]: [f64; 3]) -> String {
-    join([w, h, d])
-}
-
-fn join(numbers: [f64; 3]) -> String {
+/// `48 x 40 x 24`.
+pub(super) fn join(numbers: [f64; 3]) -> String {
     numbers.map(number).join(" x ")
 }
 

@@ -14,9 +14,10 @@ use super::{candidates, check_series};
 use crate::args::EmbedArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::input::is_stdin;
-use crate::output::{Output, check_inputs};
-use crate::prompts;
+use crate::output::Output;
+use crate::protected::Protected;
 use crate::report::WarningReport;
+use crate::{prompts, study};
 
 /// What the rows of a file are.
 #[derive(Debug, Serialize)]
@@ -67,7 +68,11 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
     check_series(args.volume.series.as_deref(), &volumes)?;
     let files: Vec<_> =
         std::iter::once(args.out.clone()).chain(format.sidecar(&args.out)).collect();
-    check_inputs(args.image.iter().cloned().chain(prompts::files(&args.text)), &files)?;
+    let mut inputs = Protected::default().prompts(&args.text).model(&study::source(&args.model)?.0);
+    for path in args.image.iter().chain(&args.volume.affine_from) {
+        inputs = inputs.volume("a volume", path);
+    }
+    inputs.check(&files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
     let output = Output::open(None, overwrite, &files)?;
 
