@@ -61,7 +61,7 @@ pub use contents::{Contents, contents};
 pub use convert::{ConvertOptions, PickleReading, Progress, Report, convert};
 pub use dtype::{Dtype, TargetDtype};
 pub use error::{Error, ErrorKind};
-pub use llm::{LANGUAGE_MODEL, Quant};
+pub use llm::{LANGUAGE_MODEL, Quant, count_not_finite_in_blocks};
 pub use lora::Lora;
 pub use manifest::{
     AlphaSource, FileRecord, LanguageModelRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION,

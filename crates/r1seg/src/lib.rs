@@ -43,6 +43,7 @@ mod checkpoint;
 mod config;
 mod encoded;
 mod error;
+mod finite;
 mod load;
 mod m3d_clip;
 mod memory;
@@ -86,6 +87,7 @@ pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
 pub use config::ModelConfig;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
+pub use finite::Stage;
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};
 pub use options::{

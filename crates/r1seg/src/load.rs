@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
+use crate::finite::FiniteCheck;
 use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 
 /// A model's parts, and how they were loaded.
@@ -22,6 +23,7 @@ pub(crate) struct Loaded<P> {
     pub(crate) dtype: &'static str,
     pub(crate) report: LoadReport,
     pub(crate) time: Duration,
+    pub(crate) finite: FiniteCheck,
 }
 
 /// What is particular to a model.
@@ -53,13 +55,15 @@ pub(crate) fn load<P>(
     let dtype = options.dtype.resolve(&device, Some(DType::F32));
     let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
+    let kept = stored.map_or(dtype.as_str(), type_name);
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
         activation: if device.is_cpu() { DType::F32 } else { dtype },
         device,
-        dtype: stored.map_or(dtype.as_str(), type_name),
+        dtype: kept,
         report,
         time: start.elapsed(),
+        finite: FiniteCheck::new(source, kept),
     })
 }
 

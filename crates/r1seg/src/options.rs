@@ -12,6 +12,7 @@ pub use r1seg_volume::Recipe;
 use r1seg_volume::Region;
 
 use crate::Error;
+use crate::error::without_backtrace;
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,7 +68,7 @@ impl DeviceChoice {
             Self::Cuda(n) => Device::new_cuda(n).map_err(|e| Error::DeviceUnavailable {
                 device: self.to_string(),
                 reason: if cfg!(feature = "cuda") {
-                    e.to_string()
+                    without_backtrace(&e)
                 } else {
                     "this r1seg was built without CUDA".to_string()
                 },

@@ -9,6 +9,7 @@
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
+//! - `not_finite`: NaN and infinity end in an error that names the stage.
 //! - `output`: nothing is replaced, half-written or left behind.
 //! - `checkpoints`: where models come from: the cache, and conversion.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
@@ -34,6 +35,7 @@ mod inspect_dicom;
 mod inspect_model;
 mod machine_faults;
 mod model_faults;
+mod not_finite;
 mod output;
 mod prompts;
 mod retrieval;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use r1seg_convert::{Dtype, Manifest, Sandbox};
 use r1seg_nn::WeightType;
-use r1seg_tokenizer::PromptTokenizer;
+use r1seg_tokenizer::{PromptTokenizer, TextTokenizer};
 use serde_json::Value;
 
 use crate::checkpoint::{Format, Found, never_used_by_m3d_clip};
@@ -143,6 +143,9 @@ impl CheckpointSource {
         let (mut tokenizer, mut text_tokenizer) = (None, None);
         if is_text_encoder {
             text_tokenizer = first.note(self.text_tokenizer());
+            if let (Some(config), Some(tokenizer)) = (&without_words, &text_tokenizer) {
+                first.note(config.check_tokenizer(tokenizer, self));
+            }
         } else if let Some(files) = first.note(self.tokenizer_files()) {
             tokenizer = first.note(PromptTokenizer::new(&files).map_err(Error::from));
         }
@@ -283,6 +286,17 @@ enum TextConfig {
 }
 
 impl TextConfig {
+    fn check_tokenizer(
+        &self,
+        tokenizer: &TextTokenizer,
+        source: &CheckpointSource,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Clip(config) => config.check_tokenizer(tokenizer, source),
+            Self::Promptable(config) => config.check_tokenizer(tokenizer, source),
+        }
+    }
+
     fn dry_load(
         &self,
         found: &BTreeMap<String, Found>,

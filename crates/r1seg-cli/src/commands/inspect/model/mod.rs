@@ -12,7 +12,7 @@ use r1seg::{CheckpointSource, is_pickle};
 use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
-use crate::exit::{CliError, Exit};
+use crate::exit::{CliError, Exit, say};
 use crate::names;
 use crate::study::ModelName;
 use findings::Findings;
@@ -59,7 +59,13 @@ pub(super) fn run(args: &InspectArgs, source: &CheckpointSource, name: &ModelNam
         return Err(CliError::usage("a model has no picture", "leave out --preview"));
     }
     let sandbox = Sandbox { program: std::env::current_exe()?, arguments: vec![SANDBOX.into()] };
-    let summary = source.summary(Some(&sandbox))?;
+    let mut summary = source.summary(Some(&sandbox))?;
+    if args.check_tensors && summary.problem.is_none() {
+        match source.check_tensors() {
+            Ok(tensors) => say!("r1seg: no NaN or infinity in {tensors} tensors"),
+            Err(error) => summary.problem = Some(error),
+        }
+    }
     let findings = Findings::new(&args.image, name, &summary);
     let text = if args.json {
         serde_json::to_string_pretty(&findings)? + "\n"
