@@ -6,7 +6,7 @@
 //!
 //! ```sh
 //! cargo run --release --example ask
-//! cargo run --release --example ask -- R1Seg-3D-Phi-3-4B ct.nii.gz \
+//! cargo run --release --example ask -- ./R1Seg-3D-Phi-3-4B ct.nii.gz \
 //!     "Can you segment the liver in this image?" "What is wrong with this patient?"
 //! ```
 #![expect(clippy::print_stdout, reason = "a program prints")]

@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cargo run --release --example segment_dicom -- \
-//!     study/ "Can you segment the liver in this image?" R1Seg-3D-Phi-3-4B [SERIES]
+//!     study/ "Can you segment the liver in this image?" ./R1Seg-3D-Phi-3-4B [SERIES]
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 

@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cargo run --release --example segment_nifti -- \
-//!     ct.nii.gz "Can you segment the liver in this image?" R1Seg-3D-Phi-3-4B mask.nii.gz
+//!     ct.nii.gz "Can you segment the liver in this image?" ./R1Seg-3D-Phi-3-4B mask.nii.gz
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 

@@ -174,15 +174,16 @@ pub(crate) struct BenchArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) refine: RefineArgs,
-    /// Tokens of the answer, which are forced: random weights never say [SEG].
-    #[arg(long, default_value_t = 8, value_name = "N")]
-    pub(crate) tokens: usize,
+    /// Tokens of the answer, which are forced, as random weights never say [SEG]; language models only
+    /// [default: 8].
+    #[arg(long, value_name = "N")]
+    pub(crate) tokens: Option<usize>,
     /// The step at which [SEG] is said, from 1 [default: the last but one].
     #[arg(long, value_name = "K")]
     pub(crate) seg_step: Option<usize>,
-    /// The question.
-    #[arg(long, default_value = "Can you segment the liver in this image?", value_name = "TEXT")]
-    pub(crate) prompt: String,
+    /// The question; for a model without a language model, the text that it segments or embeds.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
     /// Tokens of the prompt in all, the image's included; the question is cut or repeated to fit.
     #[arg(long, value_name = "N")]
     pub(crate) prompt_tokens: Option<usize>,

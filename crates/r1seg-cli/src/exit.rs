@@ -51,7 +51,7 @@ impl Exit {
     }
 }
 
-/// A fault of r1seg itself.
+/// A fault of r1seg itself, or a computation that ended in NaN or infinity.
 const INTERNAL: u8 = 70;
 /// Stopped by a signal.
 pub(crate) const CANCELLED: u8 = 130;

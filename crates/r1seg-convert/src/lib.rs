@@ -62,7 +62,7 @@ pub use contents::{Contents, contents};
 pub use convert::{ConvertOptions, Converted, PickleReading, Progress, Report, convert, prepare};
 pub use dtype::{Dtype, TargetDtype};
 pub use error::{Error, ErrorKind};
-pub use llm::{LANGUAGE_MODEL, Quant};
+pub use llm::{LANGUAGE_MODEL, Quant, count_not_finite_in_blocks};
 pub use lora::Lora;
 pub use manifest::{
     AlphaSource, FileRecord, LanguageModelRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION,

@@ -223,6 +223,10 @@ impl<'a> Converter<'a> {
     }
 
     fn failed(&self, planned: &Planned, source: &candle_core::Error) -> Stop {
+        let source = match source {
+            candle_core::Error::WithBacktrace { inner, .. } => inner.as_ref(),
+            other => other,
+        };
         Stop::from(Error::LanguageModel {
             path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
             what: format!("tensor `{}`: {source}", sanitise(&planned.from.entry.name)),

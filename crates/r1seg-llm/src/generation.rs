@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{Error, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use r1seg_nn::FEW_ROWS;
 
 use crate::cache::KvCache;
@@ -84,6 +84,31 @@ pub enum FinishReason {
     Cancelled,
 }
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerationError {
+    /// The logits of a token are not those of a distribution: one is NaN, or the largest is infinite.
+    #[error("the logits of token {index} of the answer are NaN or infinite")]
+    NotFinite {
+        /// The index of the token in its answer.
+        index: usize,
+    },
+    /// A prompt is not one sequence, a sampling does not validate, a forced token is not in the
+    /// vocabulary, or the backend cannot run an operation.
+    #[error(transparent)]
+    Compute(#[from] candle_core::Error),
+}
+
+impl From<GenerationError> for candle_core::Error {
+    fn from(error: GenerationError) -> Self {
+        match error {
+            GenerationError::Compute(error) => error,
+            other => Self::wrap(other),
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Generated {
@@ -134,10 +159,11 @@ impl Decoder {
         cache: &mut KvCache,
         options: &GenerationOptions<'_>,
         on_token: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Generated> {
+    ) -> std::result::Result<Generated, GenerationError> {
         let request = Request { prompt, cache, options };
         let mut answers = self.generate_many(vec![request], &mut |_, step| on_token(step))?;
-        answers.pop().ok_or_else(|| Error::msg("one prompt has one answer"))
+        let answer = answers.pop();
+        answer.ok_or_else(|| candle_core::Error::msg("one prompt has one answer").into())
     }
 
     /// Answers several prompts at once, in their order.
@@ -151,13 +177,13 @@ impl Decoder {
     /// sampler, and what one prompt's rows alone would not round is not rounded among others'.
     ///
     /// # Errors
-    /// When a prompt is no single sequence, a sampling does not validate, a logit is NaN, a forced
-    /// token is not in the vocabulary, or the backend cannot run an operation.
+    /// [`GenerationError::NotFinite`] where the model computed no distribution, and
+    /// [`GenerationError::Compute`] for everything else.
     pub fn generate_many(
         &self,
         requests: Vec<Request<'_>>,
         on_token: &mut dyn FnMut(usize, Step<'_>),
-    ) -> Result<Vec<Generated>> {
+    ) -> std::result::Result<Vec<Generated>, GenerationError> {
         let requests = requests.into_iter().enumerate();
         let mut answers =
             requests.map(|(i, request)| Answering::new(i, request)).collect::<Result<Vec<_>>>()?;
@@ -175,7 +201,7 @@ impl Decoder {
                 rest = later;
             }
         }
-        answers.into_iter().map(Answering::finish).collect()
+        Ok(answers.into_iter().map(Answering::finish).collect::<Result<_>>()?)
     }
 
     /// One pass, and the token after it for each answer.
@@ -183,7 +209,7 @@ impl Decoder {
         &self,
         answers: &mut [&mut Answering<'_>],
         on_token: &mut dyn FnMut(usize, Step<'_>),
-    ) -> Result<()> {
+    ) -> std::result::Result<(), GenerationError> {
         let start = Instant::now();
         let rows: usize = answers.iter().map(|answering| answering.rows).sum();
         let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
@@ -293,10 +319,12 @@ impl<'a> Answering<'a> {
         state: Tensor,
         logits: Tensor,
         on_token: &mut dyn FnMut(usize, Step<'_>),
-    ) -> Result<u32> {
+    ) -> std::result::Result<u32, GenerationError> {
         let Self { options, answer, .. } = self;
-        let Sampled { id, logprob } = self.chooser.choose(&logits)?;
         let index = answer.token_ids.len();
+        let Some(Sampled { id, logprob }) = self.chooser.choose(&logits)? else {
+            return Err(GenerationError::NotFinite { index });
+        };
         answer.token_ids.push(id);
         answer.logprobs.push(logprob);
         answer.hidden_states.push(state);

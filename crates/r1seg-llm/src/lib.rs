@@ -42,5 +42,5 @@ pub use config::{
     MlpLayout, RopeConfig, RopeScaling, eos_token_ids,
 };
 pub use decoder::{Decoder, DecoderInput};
-pub use generation::{FinishReason, Generated, GenerationOptions, Request, Step};
+pub use generation::{FinishReason, Generated, GenerationError, GenerationOptions, Request, Step};
 pub use sampling::{Sampled, Sampler, Sampling};

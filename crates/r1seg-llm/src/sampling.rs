@@ -1,7 +1,7 @@
 //! How the next token is chosen from its logits: the warpers of transformers 4.46.3
 //! (`generation/logits_process.py`), in their order.
 
-use candle_core::{Error, Result, bail};
+use candle_core::{Result, bail};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -96,10 +96,12 @@ impl Sampler {
     /// # Shapes
     /// - `logits`: `V` of them
     ///
+    /// Returns `None` where there is no distribution: when a logit is NaN or +∞, or all are -∞.
+    ///
     /// # Errors
-    /// When a logit is NaN or +∞, or all are -∞.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<Sampled> {
-        let (max, argmax) = checked_max(logits)?;
+    /// When the id of the token does not fit 32 bits.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<Option<Sampled>> {
+        let Some((max, argmax)) = checked_max(logits) else { return Ok(None) };
         let id = match self.sampling {
             Sampling::Greedy => argmax,
             Sampling::Random { temperature, top_k, top_p, .. } => {
@@ -108,36 +110,34 @@ impl Sampler {
             }
         };
         let Ok(index) = u32::try_from(id) else { bail!("token id {id} does not fit 32 bits") };
-        Ok(Sampled { id: index, logprob: logprob(logits, id)? })
+        Ok(logprob(logits, id)?.map(|logprob| Sampled { id: index, logprob }))
     }
 }
 
-/// Natural logarithm of the softmax of `logits` at `id`.
-pub(crate) fn logprob(logits: &[f32], id: usize) -> Result<f32> {
-    let (max, _) = checked_max(logits)?;
+/// Natural logarithm of the softmax of `logits` at `id`; `None` where there is no distribution.
+pub(crate) fn logprob(logits: &[f32], id: usize) -> Result<Option<f32>> {
+    let Some((max, _)) = checked_max(logits) else { return Ok(None) };
     let Some(&logit) = logits.get(id) else {
         bail!("token id {id} is outside the vocabulary of {}", logits.len())
     };
     let max = f64::from(max);
     let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
-    Ok((f64::from(logit) - max - sum.ln()) as f32)
+    Ok(Some((f64::from(logit) - max - sum.ln()) as f32))
 }
 
-/// The first maximum and its index.
-fn checked_max(logits: &[f32]) -> Result<(f32, usize)> {
+/// The first maximum and its index, if the logits are those of a distribution: none is NaN, and the
+/// largest is finite.
+fn checked_max(logits: &[f32]) -> Option<(f32, usize)> {
     let mut best = (f32::NEG_INFINITY, 0);
     for (i, &x) in logits.iter().enumerate() {
         if x.is_nan() {
-            return Err(Error::msg(format!("the logit of token {i} is NaN")));
+            return None;
         }
         if x > best.0 {
             best = (x, i);
         }
     }
-    if !best.0.is_finite() {
-        bail!("the largest of {} logits is {}: there is no distribution", logits.len(), best.0)
-    }
-    Ok(best)
+    best.0.is_finite().then_some(best)
 }
 
 /// The tokens that the warpers keep, by ascending id, with their probabilities.
@@ -201,6 +201,8 @@ fn draw(kept: &[(usize, f64)], at: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Error;
+
     use super::*;
 
     const LOGITS: [f32; 8] = [1.0, 2.0, 3.0, 3.0, -1.0, 0.5, 2.5, 4.0];
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_maximum_and_its_untouched_probability() -> Result<()> {
         let mut sampler = Sampler::new(Sampling::Greedy).map_err(Error::wrap)?;
-        let sampled = sampler.sample(&[1.0, 3.0, 3.0, f32::NEG_INFINITY])?;
+        let sampled = sampler.sample(&[1.0, 3.0, 3.0, f32::NEG_INFINITY])?.unwrap();
         assert_eq!(sampled.id, 1);
         let expected = -(2.0 + (-2f64).exp()).ln();
         assert!((f64::from(sampled.logprob) - expected).abs() < 1e-7);
@@ -264,10 +266,10 @@ mod tests {
         let mut sampler = Sampler::new(sampling).map_err(Error::wrap)?;
         let mut counts = [0; 8];
         for _ in 0..20_000 {
-            let sampled = sampler.sample(&LOGITS)?;
+            let sampled = sampler.sample(&LOGITS)?.unwrap();
             let index = usize::try_from(sampled.id).unwrap();
             counts[index] += 1;
-            assert_eq!(sampled.logprob, logprob(&LOGITS, index)?);
+            assert_eq!(Some(sampled.logprob), logprob(&LOGITS, index)?);
         }
         for (count, p) in
             counts.into_iter().zip([0.0, 0.0, 0.2119416, 0.2119416, 0.0, 0.0, 0.0, 0.5761169])
@@ -282,7 +284,7 @@ mod tests {
     fn a_seed_names_one_sequence_of_draws() -> Result<()> {
         let draws = |seed: u64| -> Result<Vec<u32>> {
             let mut sampler = Sampler::new(Sampling::random(seed)).map_err(Error::wrap)?;
-            (0..12).map(|_| Ok(sampler.sample(&LOGITS)?.id)).collect()
+            (0..12).map(|_| Ok(sampler.sample(&LOGITS)?.unwrap().id)).collect()
         };
         assert_eq!(draws(1)?, draws(1)?);
         assert_ne!(draws(1)?, draws(2)?);
@@ -290,13 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn logits_without_a_distribution_are_refused() {
+    fn logits_without_a_distribution_give_no_token() {
         for sampling in [Sampling::Greedy, Sampling::random(0)] {
             let mut sampler = Sampler::new(sampling).unwrap();
             for bad in
                 [vec![0.0, f32::NAN], vec![f32::INFINITY, 0.0], vec![f32::NEG_INFINITY; 3], vec![]]
             {
-                assert!(sampler.sample(&bad).is_err(), "{bad:?}");
+                assert_eq!(sampler.sample(&bad).unwrap(), None, "{bad:?}");
             }
         }
     }
@@ -306,7 +308,7 @@ mod tests {
         for temperature in [f64::MIN_POSITIVE, 1e-40, 1e300] {
             let sampling = Sampling::Random { temperature, top_k: 0, top_p: 0.9, seed: 3 };
             let mut sampler = Sampler::new(sampling).map_err(Error::wrap)?;
-            let sampled = sampler.sample(&LOGITS)?;
+            let sampled = sampler.sample(&LOGITS)?.unwrap();
             assert!(temperature > 1.0 || sampled.id == 7);
         }
         Ok(())

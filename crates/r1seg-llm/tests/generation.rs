@@ -25,7 +25,7 @@ fn answer(
     prompt: &Tensor,
     options: &GenerationOptions<'_>,
 ) -> Result<Generated> {
-    decoder.generate(prompt, &mut decoder.new_cache(0), options, &mut |_| ())
+    Ok(decoder.generate(prompt, &mut decoder.new_cache(0), options, &mut |_| ())?)
 }
 
 #[test]

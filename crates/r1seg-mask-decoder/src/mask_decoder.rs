@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Tensor};
 use r1seg_nn::{
-    ConvTranspose3d, LayerNorm, Linear, Weights, add, conv_transpose3d, gelu_dot, linear,
+    ConvTranspose3d, LayerNorm, Linear, Weights, add, conv_transpose3d, gelu_dot, linear, relu,
 };
 
 use crate::blocks::to_grid;
@@ -31,7 +31,7 @@ impl Mlp {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [first, second, third] = &self.0;
-        third.forward(&second.forward(&first.forward(x)?.relu()?)?.relu()?)
+        third.forward(&relu(&second.forward(&relu(&first.forward(x)?)?)?)?)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Result, Tensor};
 use r1seg_nn::{
-    AttentionMask, LayerNorm, Linear, Weights, add, attention, layer_norm, linear, softmax,
+    AttentionMask, LayerNorm, Linear, Weights, add, attention, layer_norm, linear, relu, softmax,
 };
 
 use crate::MaskHeadConfig;
@@ -242,7 +242,7 @@ impl Layer {
         let queries = (&queries + self.cross_attn_token_to_image.forward(&q, &k, keys)?)?;
         let queries = self.norm2.forward(&queries)?;
 
-        let mlp = self.lin2.forward(&self.lin1.forward(&queries)?.relu()?)?;
+        let mlp = self.lin2.forward(&relu(&self.lin1.forward(&queries)?)?)?;
         let queries = self.norm3.forward(&(&queries + mlp)?)?;
 
         let q = (&queries + query_pe)?;

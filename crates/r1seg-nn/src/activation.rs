@@ -120,6 +120,16 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
 }
 
+/// `torch.nn.ReLU()`: the larger of `x` and 0. NaN stays NaN, as in PyTorch; candle's own operation
+/// makes it 0, so that a broken number would look like a sound one.
+///
+/// # Errors
+/// When the backend cannot run the operation.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    // Zero times NaN is NaN, and zero times any finite number changes nothing.
+    x.relu()? + x.affine(0.0, 0.0)?
+}
+
 /// The gated activation of the Llama family on a fused projection.
 ///
 /// # Shapes
@@ -216,6 +226,15 @@ mod tests {
         for (y, e) in y.iter().zip(expected) {
             assert!((y - e).abs() < 2e-7, "{y} {e}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn relu_keeps_nan() -> Result<()> {
+        let x = Tensor::new(&[-3f32, -0.0, 0.5, f32::NAN], &Device::Cpu)?;
+        let y = relu(&x)?.to_vec1::<f32>()?;
+        assert_eq!(y[..3], [0.0, 0.0, 0.5]);
+        assert!(y[3].is_nan());
         Ok(())
     }
 

@@ -5,8 +5,9 @@
 //! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
 //!   over a whole `(C, D, H, W)` block), [`RmsNorm`];
 //! - [`Linear`], whose weights may stay in half precision while the activations are f32;
-//! - [`attention`] with an f32 softmax, the activations [`gelu_erf`], [`quick_gelu`] and
-//!   [`silu_mul`], and [`add`];
+//! - [`attention`] with an f32 softmax, the activations [`gelu_erf`], [`quick_gelu`], [`relu`]
+//!   and [`silu_mul`], and [`add`];
+//! - [`all_finite`], which finds NaN and infinity;
 //! - [`Probe`], through which a caller sees the intermediate tensors of a model.
 //!
 //! Everything runs on a CPU and on CUDA from the same code: where a CPU pass is faster than a
@@ -35,15 +36,17 @@ mod activation;
 mod attention;
 mod conv;
 mod cpu;
+mod finite;
 mod linear;
 mod norm;
 mod probe;
 mod resize;
 mod weights;
 
-pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, silu_mul};
+pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, relu, silu_mul};
 pub use attention::{AttentionMask, MAX_SCORES, attention, softmax};
 pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, patchify};
+pub use finite::all_finite;
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use probe::{NoProbe, Probe, Recording};

@@ -7,6 +7,7 @@ use r1seg_nn::{AttentionMask, Embedding, LayerNorm, Probe, Weights, layer_norm, 
 
 use crate::ClipTextConfig;
 use crate::attention::{Layers, SelfAttention};
+use crate::config::end_position;
 use crate::mlp::Mlp;
 
 /// What [`ClipTextModel`] makes of a text.
@@ -65,7 +66,9 @@ impl ClipTextModel {
         if ids.len() > self.max_tokens {
             bail!("a text of {} tokens; the encoder reads {}", ids.len(), self.max_tokens)
         }
-        let Some(end) = self.end(ids) else { bail!("a text without an end token") };
+        let Some(end) = end_position(self.eos_token_id, ids) else {
+            bail!("a text without an end token")
+        };
         let positions: Vec<u32> = (0..).take(ids.len()).collect();
         let positions = self.position_embedding.forward(&positions)?;
         let mut x = (self.token_embedding.forward(ids)? + positions)?.unsqueeze(0)?;
@@ -78,15 +81,6 @@ impl ClipTextModel {
         let last_hidden_state = self.final_layer_norm.forward(&x)?;
         let pooled = last_hidden_state.narrow(1, end, 1)?.squeeze(1)?;
         Ok(ClipText { last_hidden_state, pooled })
-    }
-
-    /// The position at which a text is pooled.
-    fn end(&self, ids: &[u32]) -> Option<usize> {
-        /// In files older than the fix of transformers' pull request 24773 this stands for the
-        /// largest id.
-        const LARGEST: u32 = 2;
-        let end = if self.eos_token_id == LARGEST { *ids.iter().max()? } else { self.eos_token_id };
-        ids.iter().position(|id| *id == end)
     }
 }
 

@@ -65,6 +65,19 @@ impl ClipTextConfig {
         choice("hidden_act", &self.hidden_act, "quick_gelu")?;
         epsilon(self.layer_norm_eps)
     }
+
+    /// The position at which a text of these ids is pooled: that of its first end token.
+    pub fn end_position(&self, ids: &[u32]) -> Option<usize> {
+        end_position(self.eos_token_id, ids)
+    }
+}
+
+pub(crate) fn end_position(eos_token_id: u32, ids: &[u32]) -> Option<usize> {
+    /// In files older than the fix of transformers' pull request 24773 this stands for the largest
+    /// id.
+    const LARGEST: u32 = 2;
+    let end = if eos_token_id == LARGEST { *ids.iter().max()? } else { eos_token_id };
+    ids.iter().position(|id| *id == end)
 }
 
 /// Widths of a [`BertModel`](crate::BertModel); the default is bert-base-uncased's.

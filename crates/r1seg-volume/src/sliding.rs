@@ -69,10 +69,10 @@ impl Blend {
         Ok(())
     }
 
-    /// Σ logits / number of windows, `[D, H, W]`; NaN where there was no window.
-    pub fn finish(mut self) -> Vec<f32> {
+    /// Σ logits / number of windows, `[D, H, W]`; `no_window` where there was no window.
+    pub fn finish(mut self, no_window: f32) -> Vec<f32> {
         for (sum, count) in self.sums.iter_mut().zip(&self.counts) {
-            *sum /= count;
+            *sum = if *count == 0.0 { no_window } else { *sum / count };
         }
         self.sums
     }
@@ -131,7 +131,16 @@ mod tests {
             blend.add(window, &[n as f32; 3]).unwrap();
         }
         // Windows 0..3, 1..4 and 2..5 with logits 0, 1 and 2.
-        assert_eq!(blend.finish(), [0.0, 0.5, 1.0, 1.5, 2.0]);
+        assert_eq!(blend.finish(-9.0), [0.0, 0.5, 1.0, 1.5, 2.0]);
+    }
+
+    #[test]
+    fn voxels_without_a_window_get_the_value_for_them_and_nan_stays_nan() {
+        let mut blend = Blend::new([1, 1, 4]);
+        blend.add(Region::at([0, 0, 1], [1, 1, 2]), &[f32::NAN, 3.0]).unwrap();
+        let means = blend.finish(-9.0);
+        assert!(means[1].is_nan());
+        assert_eq!([means[0], means[2], means[3]], [-9.0, 3.0, -9.0]);
     }
 
     #[test]

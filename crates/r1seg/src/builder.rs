@@ -7,7 +7,7 @@ use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, R1SegModel};
 /// ```no_run
 /// use r1seg::{CheckpointSource, DeviceChoice, DtypeChoice, R1SegModel};
 ///
-/// let source = CheckpointSource::Folder("R1Seg-3D-Phi-3-4B".into());
+/// let source = CheckpointSource::Folder("./my-r1seg".into());
 /// let model = R1SegModel::builder(source)
 ///     .device(DeviceChoice::Cpu)
 ///     .dtype(DtypeChoice::BF16)

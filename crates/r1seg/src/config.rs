@@ -179,7 +179,8 @@ impl ModelConfig {
     /// Reads `config.json` and `generation_config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::MissingFile`], [`Error::Config`] naming the field, or [`Error::UnsupportedModel`].
+    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field, or
+    /// [`Error::UnsupportedModel`].
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();
         let config = read_config(source)?;
@@ -376,8 +377,7 @@ pub(crate) fn read_json(source: &CheckpointSource, name: &str) -> Result<Option<
 /// `config.json`, which every checkpoint has.
 pub(crate) fn read_config(source: &CheckpointSource) -> Result<Value, Error> {
     let file = "config.json";
-    let missing = || Error::MissingFile { path: source.path(), file: file.to_string() };
-    read_json(source, file)?.ok_or_else(missing)
+    read_json(source, file)?.ok_or_else(|| source.missing(file))
 }
 
 /// Which model it is, and its language model. `architectures` and `auto_map` are never used: they

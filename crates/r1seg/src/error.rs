@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::LoadReport;
+use crate::{Stage, finite};
 
 /// What kind of failure an [`Error`] is, so that a program can choose its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +25,8 @@ pub enum ErrorKind {
     Temporary,
     /// The model, its configuration or its tokenizer is broken or unknown.
     Model,
+    /// A computation ended in NaN or infinity, with weights that are finite.
+    NotFinite,
     /// The caller cancelled.
     Cancelled,
     /// A fault of r1seg itself.
@@ -148,35 +151,41 @@ pub enum Error {
     NotEnoughMemory { path: PathBuf, needed: u64, limit: u64 },
     #[error("out of memory while computing: {0}")]
     OutOfMemory(String),
+    /// A stage of the model computed NaN or infinity. `damaged` names the tensors whose own numbers
+    /// are NaN or infinite: where there is one, the model is at fault (kind
+    /// [`Model`](ErrorKind::Model)); where there is none, the computation left the range of its
+    /// number format (kind [`NotFinite`](ErrorKind::NotFinite)).
+    #[error("{}", finite::message(*stage, dtype, damaged))]
+    NotFinite { path: PathBuf, stage: Stage, dtype: &'static str, damaged: Vec<String> },
+    /// Weights that are NaN or infinite, found by reading all of them.
+    #[error("{}", finite::damage(damaged))]
+    DamagedWeights { path: PathBuf, damaged: Vec<String> },
     /// An operation of the tensor library failed.
-    #[error("computation failed: {0}")]
+    #[error("computation failed: {}", without_backtrace(.0))]
     Compute(candle_core::Error),
+}
+
+/// What happened, without the backtrace that candle adds to its errors under `RUST_BACKTRACE`.
+pub(crate) fn without_backtrace(error: &candle_core::Error) -> String {
+    use candle_core::Error;
+    match error {
+        Error::WithBacktrace { inner, .. } => without_backtrace(inner),
+        Error::Context { inner, context } => format!("{context}: {}", without_backtrace(inner)),
+        Error::WithPath { inner, path } => {
+            format!("{}: {}", path.display(), without_backtrace(inner))
+        }
+        other => other.to_string(),
+    }
 }
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        let error = without_backtrace(error);
-        let text = error.to_string();
+        let text = without_backtrace(&error);
         if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
             Self::OutOfMemory(text)
         } else {
             Self::Compute(error)
         }
-    }
-}
-
-/// The error alone: candle prints a backtrace behind it where `RUST_BACKTRACE` is set.
-pub(crate) fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
-    use candle_core::Error as Candle;
-    match error {
-        Candle::WithBacktrace { inner, .. } => without_backtrace(*inner),
-        Candle::Context { inner, context } => {
-            Candle::Context { inner: Box::new(without_backtrace(*inner)), context }
-        }
-        Candle::WithPath { inner, path } => {
-            Candle::WithPath { inner: Box::new(without_backtrace(*inner)), path }
-        }
-        other => other,
     }
 }
 
@@ -211,6 +220,8 @@ impl Error {
             Self::NotEnoughMemory { .. } => "R-MEM-01",
             Self::OutOfMemory(_) => "R-MEM-02",
             Self::Compute(_) => "R-RUN-02",
+            Self::NotFinite { damaged, .. } if damaged.is_empty() => "R-RUN-03",
+            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-04",
         }
     }
 
@@ -247,6 +258,8 @@ impl Error {
             }
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
+            Self::NotFinite { damaged, .. } if damaged.is_empty() => ErrorKind::NotFinite,
+            Self::NotFinite { .. } | Self::DamagedWeights { .. } => ErrorKind::Model,
             Self::Compute(_) => ErrorKind::Internal,
         }
     }
@@ -267,7 +280,9 @@ impl Error {
             | Self::WeightFile { path, .. }
             | Self::Gguf { path, .. }
             | Self::Weights { path, .. }
+            | Self::DamagedWeights { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
+            Self::NotFinite { path, damaged, .. } => (!damaged.is_empty()).then_some(path),
             _ => None,
         }
     }
@@ -325,6 +340,13 @@ impl Error {
                  and --device cuda keeps them on a GPU"
             }
             Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
+            Self::NotFinite { stage, dtype, damaged, .. } if damaged.is_empty() => {
+                return Some(finite::advice(*stage, dtype));
+            }
+            Self::NotFinite { .. } | Self::DamagedWeights { .. } => {
+                "copy, download or convert the checkpoint again; `r1seg inspect MODEL \
+                 --check-tensors` says whether it is sound"
+            }
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,
         };
@@ -353,6 +375,6 @@ mod tests {
         let traced = candle_core::Error::WithBacktrace { inner: Box::new(failed), backtrace };
         assert!(traced.to_string().lines().count() > 1);
         let error = Error::from(traced.context("the mask decoder"));
-        assert_eq!(error.to_string(), "computation failed: the mask decoder\nno such kernel");
+        assert_eq!(error.to_string(), "computation failed: the mask decoder: no such kernel");
     }
 }

@@ -44,6 +44,7 @@ mod config;
 mod device;
 mod encoded;
 mod error;
+mod finite;
 mod load;
 mod m3d_clip;
 mod memory;
@@ -88,6 +89,7 @@ pub use config::ModelConfig;
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
+pub use finite::Stage;
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};
 pub use options::{

@@ -10,6 +10,7 @@ use r1seg_nn::Weights;
 
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
 use crate::device::Opened;
+use crate::finite::FiniteCheck;
 use crate::options::Dtypes;
 use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
 
@@ -26,6 +27,7 @@ pub(crate) struct Loaded<P> {
     pub(crate) dtype: &'static str,
     pub(crate) report: LoadReport,
     pub(crate) time: Duration,
+    pub(crate) finite: FiniteCheck,
 }
 
 /// What is particular to a model.
@@ -58,14 +60,16 @@ pub(crate) fn load<P>(
     let dtype = dtypes.weights;
     let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
+    let kept = stored.map_or(dtype.as_str(), type_name);
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
         activation: dtypes.activation,
         device,
         fallback,
-        dtype: stored.map_or(dtype.as_str(), type_name),
+        dtype: kept,
         report,
         time: start.elapsed(),
+        finite: FiniteCheck::new(source, kept),
     })
 }
 

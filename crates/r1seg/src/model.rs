@@ -20,12 +20,13 @@ use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, type_name};
 use crate::config::check_num_clicks;
 use crate::device::Opened;
+use crate::finite::FiniteCheck;
 use crate::load::{Checked, Plan};
 use crate::options::Dtypes;
 use crate::vision::{View, Vision};
 use crate::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
-    Separator, boxes, memory,
+    Separator, Stage, boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
@@ -42,6 +43,7 @@ pub struct R1SegModel {
     dtype: &'static str,
     report: LoadReport,
     load_time: Duration,
+    finite: FiniteCheck,
 }
 
 /// What a model computes with.
@@ -74,8 +76,16 @@ impl Parts {
 impl R1SegModel {
     /// Loads a checkpoint folder with automatic device and dtype.
     ///
+    /// ```no_run
+    /// let model = r1seg::R1SegModel::load("./my-r1seg")?;
+    /// let volume = r1seg::volume::read("ct.nii.gz", &Default::default())?.volume;
+    /// let answer = model.encode(&volume)?.ask("Can you segment the liver in this image?")?;
+    /// println!("{}", answer.text);
+    /// # Ok::<(), r1seg::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// As [`R1SegModelBuilder::build`].
+    /// [`Error::ModelNotFound`] when there is no such folder, and as [`R1SegModelBuilder::build`].
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder(CheckpointSource::Folder(folder.as_ref().to_path_buf())).build()
     }
@@ -126,18 +136,23 @@ impl R1SegModel {
         };
         let (weights, report) = checked.weights(options.memory_limit, &plan)?;
         let parts = Parts::new(&config, &weights, activation)?;
+        let kept = match stored {
+            Some(stored) if keep || quantised => type_name(stored),
+            _ => dtype.as_str(),
+        };
         Ok(Self {
             config,
             tokenizer,
             parts,
             device,
             fallback,
-            dtype: match stored {
-                Some(stored) if keep || quantised => type_name(stored),
-                _ => dtype.as_str(),
-            },
+            dtype: kept,
             report,
             load_time: start.elapsed(),
+            finite: FiniteCheck::new(
+                source,
+                if activation == DType::F32 { kept } else { activation.as_str() },
+            ),
         })
     }
 
@@ -261,7 +276,7 @@ impl R1SegModel {
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume =
             volume.to_device(&self.device)?.to_dtype(self.parts.decoder.activation_dtype())?;
-        Ok(self.parts.vision.see(volume, probe)?)
+        self.parts.vision.see(volume, &self.finite, probe)
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -319,7 +334,8 @@ impl R1SegModel {
         if let Some((key, cache)) = shared {
             view.prefixes.give(key, cache);
         }
-        Ok(answers?.into_iter().zip(prefixes).collect())
+        let answers = answers.map_err(|error| self.finite.generation(error))?;
+        Ok(answers.into_iter().zip(prefixes).collect())
     }
 
     /// The mask logits of an answer, on the model's grid.
@@ -336,13 +352,16 @@ impl R1SegModel {
         let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
         let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
+        self.finite.tensor(Stage::Generate, &hidden)?;
         let hidden = hidden.to_dtype(self.parts.decoder.activation_dtype())?;
         let text = self.parts.seg_projector.forward(&hidden)?;
+        self.finite.tensor(Stage::MaskPrompt, &text)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let features = self.parts.vision.mask_features(view)?;
+        let features = self.parts.vision.mask_features(view, &self.finite)?;
         let (head, passes) = (&self.parts.mask_head, self.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
+        self.finite.tensor(Stage::Mask, &low_res)?;
         let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }

@@ -3,14 +3,15 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Tensor};
 use r1seg_nn::{NoProbe, Probe, Weights};
 use r1seg_projector::MmProjector;
 use r1seg_vit3d::Vit3d;
 
-use crate::ModelConfig;
 use crate::checkpoint::KeyMap;
+use crate::finite::FiniteCheck;
 use crate::prefix::Prefixes;
+use crate::{Error, ModelConfig, Stage};
 
 /// One encoder for language and mask (R1Seg-3D), or one for each (M3D-LaMed), and the projector
 /// behind the language model's.
@@ -28,7 +29,11 @@ pub(crate) struct Vision {
 impl Vision {
     /// # Errors
     /// When the configuration is inconsistent, or a tensor is missing or misshaped.
-    pub(crate) fn new(config: &ModelConfig, keys: &KeyMap, weights: &Weights) -> Result<Self> {
+    pub(crate) fn new(
+        config: &ModelConfig,
+        keys: &KeyMap,
+        weights: &Weights,
+    ) -> candle_core::Result<Self> {
         let mask_encoder = match (&config.mask_vit, keys.mask_encoder) {
             (Some(vit), Some(prefix)) => Some(Vit3d::new(vit, weights.pp(prefix))?),
             _ => None,
@@ -48,8 +53,13 @@ impl Vision {
     /// - `volume`: `[1, 1, D, H, W]`, intensities in `0..=1`
     ///
     /// # Errors
-    /// When the backend cannot run the operation.
-    pub(crate) fn see(&self, volume: Tensor, probe: &mut dyn Probe) -> Result<View> {
+    /// [`Error::NotFinite`], or when the backend cannot run the operation.
+    pub(crate) fn see(
+        &self,
+        volume: Tensor,
+        finite: &FiniteCheck,
+        probe: &mut dyn Probe,
+    ) -> Result<View, Error> {
         let span = tracing::info_span!("vit").entered();
         let start = Instant::now();
         let mut features = self.encoder.forward(&volume, probe)?;
@@ -59,6 +69,7 @@ impl Vision {
         self.device.synchronize()?;
         let vit = start.elapsed();
         drop(span);
+        finite.tensor(Stage::Encode, &features)?;
         probe.record("vit.features", &features)?;
         let span = tracing::info_span!("projector").entered();
         let start = Instant::now();
@@ -66,6 +77,7 @@ impl Vision {
         self.device.synchronize()?;
         let projector = start.elapsed();
         drop(span);
+        finite.tensor(Stage::Project, &visual_tokens)?;
         probe.record("projector.features", &visual_tokens)?;
         let (mask_features, volume) = match self.mask_encoder {
             None => (features.into(), None),
@@ -74,7 +86,7 @@ impl Vision {
         let prefixes = Prefixes::new(&visual_tokens)?;
         let view = View { volume, mask_features, visual_tokens, prefixes, vit, projector };
         if self.mask_encoder.is_some() && probe.is_listening() {
-            probe.record("seg.image_embedding", &self.mask_features(&view)?)?;
+            probe.record("seg.image_embedding", &self.mask_features(&view, finite)?)?;
         }
         Ok(view)
     }
@@ -83,16 +95,17 @@ impl Vision {
     /// asked for: captions never pay for it.
     ///
     /// # Errors
-    /// When the backend cannot run the operation.
-    pub(crate) fn mask_features(&self, view: &View) -> Result<Tensor> {
+    /// [`Error::NotFinite`], or when the backend cannot run the operation.
+    pub(crate) fn mask_features(&self, view: &View, finite: &FiniteCheck) -> Result<Tensor, Error> {
         if let Some(features) = view.mask_features.get() {
             return Ok(features.clone());
         }
         let (Some(encoder), Some(volume)) = (&self.mask_encoder, &view.volume) else {
-            candle_core::bail!("the volume was not encoded for masks")
+            return Err(candle_core::Error::msg("the volume was not encoded for masks").into());
         };
         let _span = tracing::info_span!("mask_vit").entered();
         let features = encoder.forward(volume, &mut NoProbe)?;
+        finite.tensor(Stage::Encode, &features)?;
         // Another thread may have been faster, with the same numbers.
         Ok(view.mask_features.get_or_init(|| features).clone())
     }

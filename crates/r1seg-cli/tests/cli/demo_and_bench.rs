@@ -99,6 +99,73 @@ fn a_benchmark_says_what_a_token_reads_and_takes_a_volume() {
 }
 
 #[test]
+fn a_benchmark_of_a_promptable_model_times_its_stages_and_modes() {
+    let desk = Desk::new();
+    for (case, clicks) in [("segvol", None), ("r1seg-3dsam", Some("2"))] {
+        let model = data(case);
+        let model = model.to_str().unwrap();
+        let volume = data(&format!("{case}/golden/volume.npy"));
+        let mut options = vec!["bench", "-m", model, "-o", "json", "--device", "cpu"];
+        options.extend(["--volume", volume.to_str().unwrap(), "--prompt", "spleen", "--runs", "2"]);
+        options.extend(clicks.iter().flat_map(|clicks| ["--num-clicks", clicks]));
+        let bench: Value = serde_json::from_str(&desk.run(options).succeeds().stdout).unwrap();
+        let times = ["load_s", "read_s", "vit_s", "text_s", "mask_s", "first_mask_s"];
+        for time in [&times[..], &["second_mask_s"]].concat() {
+            assert!(bench[time].as_f64().unwrap() > 0.0, "{time}: {bench}");
+        }
+        assert_eq!((&bench["model"], &bench["runs"]), (&case.into(), &2.into()));
+        let modes = bench["modes"].as_array().unwrap();
+        let names: Vec<_> = modes.iter().map(|mode| mode["mode"].as_str().unwrap()).collect();
+        assert_eq!(names, ["zoom", "sliding"]);
+        for mode in modes {
+            assert!(mode["seconds"].as_f64().unwrap() > 0.0, "{bench}");
+            assert!(mode["windows"].as_u64().unwrap() > 0, "{bench}");
+        }
+    }
+    let model = data("segvol");
+    let run = desk.run(["bench", "-m", model.to_str().unwrap(), "--device", "cpu"]);
+    for row in
+        ["load", "vision transformer", "text embedding", "mask", "second mask", "mask, mode zoom"]
+    {
+        assert!(run.succeeds().stdout.contains(&format!("\n| {row}")), "{}", run.stdout);
+    }
+    desk.is_empty_but_for(&[]);
+}
+
+#[test]
+fn a_benchmark_of_m3d_clip_times_both_embeddings() {
+    let desk = Desk::new();
+    let model = data("m3d-clip");
+    let model = model.to_str().unwrap();
+    let run = desk.run(["bench", "-m", model, "-o", "json", "--device", "cpu"]);
+    let bench: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    for time in ["load_s", "volume_embedding_s", "text_embedding_s"] {
+        assert!(bench[time].as_f64().unwrap() > 0.0, "{time}: {bench}");
+    }
+    assert!(bench["read_s"].is_null(), "{bench}");
+    let run = desk.run(["bench", "-m", model, "--device", "cpu", "--prompt", "A cyst."]);
+    for row in ["load", "volume embedding", "text embedding"] {
+        assert!(run.succeeds().stdout.contains(&format!("\n| {row}")), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_benchmark_refuses_by_name_what_means_nothing_for_a_model() {
+    let desk = Desk::new();
+    for (case, flags) in [
+        ("segvol", &["--tokens", "--seg-step", "--prompt-tokens", "--questions"][..]),
+        ("m3d-clip", &["--tokens", "--questions", "--num-clicks"]),
+    ] {
+        for flag in flags {
+            let mut command = desk.command();
+            let run =
+                crate::finish(command.arg("bench").arg("-m").arg(data(case)).args([flag, "3"]));
+            run.fails(2, "R-ARG-03").says(&format!("{flag} does not apply"));
+        }
+    }
+}
+
+#[test]
 fn a_benchmark_beyond_the_model_is_refused() {
     let desk = Desk::new();
     let model = data("phi3");

@@ -168,6 +168,7 @@ fn models_that_are_not_run_are_told_apart() {
         let folder = desk.path(name);
         copy(&data("phi3"), &folder);
         fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        fs::copy(data("segvol/tokenizer.json"), folder.join("tokenizer.json")).unwrap();
         let run = inspect(&desk, &folder, "--json");
         assert_eq!(run.code, Some(78), "{run:#?}");
         // The weights are another model's.

@@ -9,6 +9,7 @@
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
+//! - `not_finite`: NaN and infinity end in an error that names the stage.
 //! - `output`: nothing is replaced, half-written or left behind; `kept`: inputs and models least of
 //!   all; `left`: what a run leaves where nothing is named or found; `readme`: its commands.
 //! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
@@ -38,6 +39,7 @@ mod kept;
 mod left;
 mod machine_faults;
 mod model_faults;
+mod not_finite;
 mod output;
 mod prompts;
 mod readme;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::{Desk, RawTensor, RawTensors, Run, data, read_tensors, write_tensors};
+use crate::{Desk, RawTensor, RawTensors, Run, data, finish, read_tensors, write_tensors};
 
 /// A copy of a recorded checkpoint, to break.
 struct Broken {
@@ -327,6 +327,24 @@ fn t2_a_tokenizer_of_another_model_is_refused() {
     });
     broken.infer().fails(78, "R-TOK-11").says("[SEG]").says("600 rows");
     Broken::config("seg_token_id", json!(5)).infer().fails(78, "R-CFG-01").says("[SEG] is 618");
+}
+
+/// Such a text encoder would find no end in any text, or the wrong one.
+#[test]
+fn t2_an_end_token_that_is_not_the_tokenizers_is_refused() {
+    for eos in [0, 320] {
+        let broken = Broken::new("segvol").remove("manifest.json").json("config.json", |json| {
+            json["text_config"]["eos_token_id"] = json!(eos);
+        });
+        let says = format!("text_config.eos_token_id is {eos}, but the tokenizer ends a text with");
+        let mut command = broken.desk.command();
+        command.arg("segment").arg("-m").arg(&broken.folder).args(["--text", "liver", "-i"]);
+        command.arg(data("segvol/golden/volume.npy")).args(["--device", "cpu", "-o", "out"]);
+        finish(&mut command).fails(78, "R-CFG-01").says(&says);
+        let run = finish(broken.desk.command().arg("inspect").arg(&broken.folder));
+        assert_eq!(run.code, Some(78), "{run:#?}");
+        run.says(&says);
+    }
 }
 
 #[test]

@@ -101,6 +101,12 @@ fn decode(bytes: &[u8], from: GgmlType) -> candle_core::Result<Vec<f32>> {
     Ok(numbers)
 }
 
+/// How many numbers of plain types, or scales of blocks, are NaN or infinite. `bytes` are whole
+/// blocks.
+pub fn count_not_finite_in_blocks(bytes: &[u8], ggml_type: GgmlType) -> u64 {
+    not_finite(bytes, ggml_type).not_finite
+}
+
 /// NaN and infinities: numbers of plain types, and of blocks the scales. Whole numbers times finite
 /// scales are finite.
 pub(crate) fn not_finite(bytes: &[u8], ggml_type: GgmlType) -> Tally {

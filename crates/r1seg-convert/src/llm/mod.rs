@@ -16,6 +16,7 @@ use crate::Error;
 use crate::manifest::{LanguageModelRecord, StoredOtherwise};
 use crate::plan::{Planned, Target};
 use crate::source::Stored;
+pub use blocks::count_not_finite_in_blocks;
 use decoder::{Decoder, Expected};
 
 /// The file's name in a converted folder.

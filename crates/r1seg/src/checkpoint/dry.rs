@@ -10,6 +10,7 @@ use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType, Weights};
 
 use super::file::Format;
 use super::{CheckpointSource, LoadReport, WeightFiles, type_name};
+use crate::error::without_backtrace;
 use crate::model::Parts;
 use crate::{Error, ModelConfig};
 
@@ -112,11 +113,7 @@ pub(crate) fn dry_load(
 ) -> Result<LoadReport, Error> {
     let asked = asked_for(build).map_err(|e| Error::Config {
         path: source.path(),
-        // The rest is a backtrace, where there is one.
-        message: format!(
-            "no model can be built from it: {}",
-            e.to_string().lines().next().unwrap_or_default()
-        ),
+        message: format!("no model can be built from it: {}", without_backtrace(&e)),
     })?;
     let mut report = LoadReport::default();
     let mut known = BTreeSet::new();

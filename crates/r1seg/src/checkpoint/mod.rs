@@ -1,9 +1,10 @@
 //! Model folders: which files they hold ([`CheckpointSource`]), their weights, tensor by tensor
 //! (`weights`), under which names each family keeps its parts (`keys`), what became of each tensor
-//! ([`LoadReport`]), and what would (`dry`).
+//! ([`LoadReport`]), what would (`dry`), and whether their numbers are sound (`damage`).
 //!
 //! Nothing else opens weight files or knows odd keys.
 
+mod damage;
 mod dry;
 mod file;
 mod keys;
@@ -146,7 +147,13 @@ impl CheckpointSource {
         WeightFiles::new(files, self.path())
     }
 
-    fn missing(&self, file: &str) -> Error {
+    /// A file that every checkpoint has is not there, or there is no folder to hold it.
+    pub(crate) fn missing(&self, file: &str) -> Error {
+        if let Self::Folder(folder) = self
+            && !folder.exists()
+        {
+            return Error::ModelNotFound { path: folder.clone() };
+        }
         Error::MissingFile { path: self.path(), file: file.to_string() }
     }
 }

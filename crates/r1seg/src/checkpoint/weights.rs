@@ -60,6 +60,15 @@ impl WeightFiles {
         self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.tensor))
     }
 
+    /// What `read` says of the bytes of a tensor, in the order in which they lie in the file. The
+    /// pages that were read are dropped.
+    pub(super) fn read_through(&self, name: &str, read: impl FnOnce(&[u8]) -> bool) -> bool {
+        let Some(Entry { file, tensor }) = self.entries.get(name) else { return false };
+        let found = read(&self.files[*file].slice(tensor.range.clone()));
+        self.files[*file].release(tensor.range.clone());
+        found
+    }
+
     /// How most bytes of the checkpoint are stored.
     pub(crate) fn dominant_type(&self) -> Option<WeightType> {
         let mut totals: Vec<(WeightType, usize)> = Vec::new();

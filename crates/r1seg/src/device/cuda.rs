@@ -7,7 +7,6 @@ use candle_core::{CudaDevice, Device, Tensor};
 use super::DeviceChoice;
 use super::kernels::{Gpu, Needs, Version};
 use crate::Error;
-use crate::error::without_backtrace;
 
 /// Opens a device, and computes with it: a driver opens devices and loads no kernel that it cannot
 /// run.
@@ -75,9 +74,13 @@ fn cuda_version() -> Option<Version> {
 
 /// What went wrong, for people.
 fn words(error: candle_core::Error) -> String {
-    let error = without_backtrace(error);
-    let candle_core::Error::Cuda(source) = &error else {
-        return error.to_string();
+    use candle_core::Error;
+    let source = match error {
+        Error::WithBacktrace { inner, .. }
+        | Error::Context { inner, .. }
+        | Error::WithPath { inner, .. } => return words(*inner),
+        Error::Cuda(source) => source,
+        other => return other.to_string(),
     };
     match source.downcast_ref::<CudaError>() {
         Some(CudaError::Cuda(error)) => driver_words(*error),

@@ -100,9 +100,8 @@ impl EncodedVolume<'_> {
         let Windowed { blend, answers, found, mut timings } = windowed;
         let no_seg = self.model.config().no_seg_logit;
         let start = Instant::now();
-        let mut logits = padding.unpad(&blend.finish())?;
         // Where every window abstained there is nothing to average.
-        logits.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = no_seg);
+        let logits = padding.unpad(&blend.finish(no_seg))?;
         let shape = self.placement.shape();
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {

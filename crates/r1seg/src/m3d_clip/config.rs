@@ -55,8 +55,8 @@ impl M3dClipConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::MissingFile`], [`Error::Config`] naming the field, or [`Error::UnsupportedModel`]
-    /// where the checkpoint is of another model.
+    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field, or
+    /// [`Error::UnsupportedModel`] where the checkpoint is of another model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();
         let wrong = |message: String| Error::Config { path: path.clone(), message };

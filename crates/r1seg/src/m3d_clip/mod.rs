@@ -7,6 +7,7 @@ mod config;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_nn::{Linear, NoProbe, Weights, linear};
@@ -19,7 +20,7 @@ use crate::checkpoint::{Found, LoadReport, dry_load, never_used_by_m3d_clip};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
 use crate::prepare::prepare;
-use crate::{CheckpointSource, Error, LoadOptions, Preprocess, memory};
+use crate::{CheckpointSource, Error, LoadOptions, Preprocess, Stage, memory};
 
 pub use config::M3dClipConfig;
 
@@ -103,6 +104,25 @@ pub struct TextEmbedding {
     pub dropped_tokens: usize,
 }
 
+impl M3dClipConfig {
+    /// Checks that the tokenizer is this model's.
+    pub(crate) fn check_tokenizer(
+        &self,
+        tokenizer: &TextTokenizer,
+        source: &CheckpointSource,
+    ) -> Result<(), Error> {
+        if tokenizer.vocab_size() <= self.text.vocab_size {
+            return Ok(());
+        }
+        let message = format!(
+            "text_config.vocab_size is {}, but the tokenizer has {} tokens",
+            self.text.vocab_size,
+            tokenizer.vocab_size()
+        );
+        Err(Error::Config { path: source.path(), message })
+    }
+}
+
 impl M3dClip {
     /// Loads a checkpoint folder with automatic device and dtype.
     ///
@@ -124,14 +144,7 @@ impl M3dClip {
         let _span = tracing::info_span!("load").entered();
         let config = M3dClipConfig::read(source)?;
         let tokenizer = source.text_tokenizer()?;
-        if tokenizer.vocab_size() > config.text.vocab_size {
-            let message = format!(
-                "text_config.vocab_size is {}, but the tokenizer has {} tokens",
-                config.text.vocab_size,
-                tokenizer.vocab_size()
-            );
-            return Err(Error::Config { path: source.path(), message });
-        }
+        config.check_tokenizer(&tokenizer, source)?;
         let loaded = load::load(
             source,
             options,
@@ -142,6 +155,7 @@ impl M3dClip {
             },
         )?;
         let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;
+        loaded.finite.numbers(Stage::Score, &[logit_scale])?;
         Ok(Self { config, tokenizer, loaded, logit_scale })
     }
 
@@ -153,6 +167,11 @@ impl M3dClip {
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
         &self.loaded.report
+    }
+
+    /// Time from opening the weights to a usable model.
+    pub fn load_time(&self) -> Duration {
+        self.loaded.time
     }
 
     /// Where it computes, such as `cpu` or `cuda:0`.
@@ -197,7 +216,10 @@ impl M3dClip {
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let input = input.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;
         let tokens = self.loaded.parts.vision_encoder.forward(&input, &mut NoProbe)?;
-        let embedding = embedding(&tokens, &self.loaded.parts.mm_vision_proj)?;
+        let first = first_token(&tokens)?;
+        self.loaded.finite.tensor(Stage::Encode, &first)?;
+        let embedding =
+            self.embedding(&first, &self.loaded.parts.mm_vision_proj, Stage::EmbedVolume)?;
         let recipe = prepared.recipe;
         Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.warnings(Some(grid)) })
     }
@@ -212,8 +234,29 @@ impl M3dClip {
         let limit = self.config.text.max_position_embeddings;
         let (ids, dropped_tokens) = self.tokenizer.encode_truncated(text, limit)?;
         let states = self.loaded.parts.language_encoder.forward(&ids, &mut NoProbe)?;
-        let embedding = embedding(&states, &self.loaded.parts.mm_language_proj)?;
+        let first = first_token(&states)?;
+        let embedding =
+            self.embedding(&first, &self.loaded.parts.mm_language_proj, Stage::EmbedText)?;
         Ok(TextEmbedding { embedding, dropped_tokens })
+    }
+
+    /// The state of the first token, projected and brought to length 1.
+    ///
+    /// # Shapes
+    /// - `first`: `[1, 1, E]`    - returns: `[E]`
+    fn embedding(
+        &self,
+        first: &Tensor,
+        projection: &Linear,
+        stage: Stage,
+    ) -> Result<Vec<f32>, Error> {
+        let projected = projection.forward(first)?;
+        let mut numbers: Vec<f32> = projected.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        self.loaded.finite.numbers(stage, &numbers)?;
+        let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let length = length.max(NORMALIZE_EPS);
+        numbers.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+        Ok(numbers)
     }
 
     /// The cosine between two embeddings, in -1..1. The authors' logit is this times
@@ -223,17 +266,11 @@ impl M3dClip {
     }
 }
 
-/// The first token's state (`[CLS]` of a text, the class token of a volume), projected and brought
-/// to length 1.
+/// The first token's state: `[CLS]` of a text, the class token of a volume. The authors project and
+/// normalise every token, and then read the first alone.
 ///
 /// # Shapes
-/// - `states`: `[1, L, E]`    - returns: `[E]`
-fn embedding(states: &Tensor, projection: &Linear) -> Result<Vec<f32>, Error> {
-    // The authors project and normalise every token, and then read the first alone.
-    let first = projection.forward(&states.narrow(1, 0, 1)?)?;
-    let mut numbers: Vec<f32> = first.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    let length = length.max(NORMALIZE_EPS);
-    numbers.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-    Ok(numbers)
+/// - `states`: `[1, L, E]`    - returns: `[1, 1, E]`
+fn first_token(states: &Tensor) -> candle_core::Result<Tensor> {
+    states.narrow(1, 0, 1)
 }

@@ -23,7 +23,7 @@ use r1seg_volume::Volume;
 use crate::checkpoint::{Found, LoadReport, dry_load};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
-use crate::{CheckpointSource, Error, LoadOptions, memory};
+use crate::{CheckpointSource, Error, LoadOptions, Stage, memory};
 
 pub use config::PromptableConfig;
 pub use prompt::{PromptPoint, SegmentPrompt, voxel_from_mm};
@@ -199,6 +199,7 @@ impl PromptableModel {
     fn read(&self, text: &str, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let embedding = self.loaded.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
         let embedding = embedding.to_dtype(self.loaded.activation)?;
+        self.loaded.finite.tensor(Stage::EmbedText, &embedding)?;
         if probe.is_listening() {
             probe.record("text.embedding", &embedding)?;
         }
@@ -216,6 +217,7 @@ impl PromptableModel {
         let volume = volume.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;
         let features = self.loaded.parts.image_encoder.forward(&volume, probe)?;
         self.loaded.device.synchronize()?;
+        self.loaded.finite.tensor(Stage::Encode, &features)?;
         probe.record("vit.features", &features)?;
         Ok(features)
     }
@@ -233,6 +235,7 @@ impl PromptableModel {
         let _span = tracing::info_span!("mask").entered();
         let (head, passes) = (&self.loaded.parts.mask_head, self.config.num_clicks);
         let low_res = head.refine(features, prompts, passes, probe)?;
+        self.loaded.finite.tensor(Stage::Mask, &low_res)?;
         let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
         Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
     }
@@ -245,14 +248,23 @@ impl PromptableConfig {
         tokenizer: &TextTokenizer,
         source: &CheckpointSource,
     ) -> Result<(), Error> {
-        if tokenizer.vocab_size() <= self.text.vocab_size {
-            return Ok(());
+        let wrong = |message: String| Err(Error::Config { path: source.path(), message });
+        if tokenizer.vocab_size() > self.text.vocab_size {
+            return wrong(format!(
+                "text_config.vocab_size is {}, but the tokenizer has {} tokens",
+                self.text.vocab_size,
+                tokenizer.vocab_size()
+            ));
         }
-        let message = format!(
-            "text_config.vocab_size is {}, but the tokenizer has {} tokens",
-            self.text.vocab_size,
-            tokenizer.vocab_size()
-        );
-        Err(Error::Config { path: source.path(), message })
+        // Any text shows which token ends one.
+        let ids = tokenizer.encode("a", usize::MAX)?;
+        if self.text.end_position(&ids).map(|end| end + 1) != Some(ids.len()) {
+            return wrong(format!(
+                "text_config.eos_token_id is {}, but the tokenizer ends a text with {}",
+                self.text.eos_token_id,
+                ids.last().map_or("nothing".to_string(), u32::to_string)
+            ));
+        }
+        Ok(())
     }
 }

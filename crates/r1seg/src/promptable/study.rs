@@ -375,7 +375,8 @@ impl Run<'_, '_> {
             self.timings.mask += start.elapsed();
             blend.add(*window, &logits)?;
         }
-        Ok((padding.unpad(&blend.finish())?, windows.len()))
+        // Every voxel of the part is in a window, so that the value for others is never used.
+        Ok((padding.unpad(&blend.finish(f32::NEG_INFINITY))?, windows.len()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use r1seg_convert::{Dtype, Manifest, Sandbox, TensorEntry};
 use r1seg_nn::WeightType;
-use r1seg_tokenizer::PromptTokenizer;
+use r1seg_tokenizer::{PromptTokenizer, TextTokenizer};
 use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
 
@@ -172,6 +172,9 @@ impl CheckpointSource {
         let (mut tokenizer, mut text_tokenizer) = (None, None);
         if is_text_encoder {
             text_tokenizer = errors.note(self.text_tokenizer());
+            if let (Some(config), Some(tokenizer)) = (&without_words, &text_tokenizer) {
+                errors.note(config.check_tokenizer(tokenizer, self));
+            }
         } else if let Some(files) = errors.note(self.tokenizer_files()) {
             tokenizer = errors.note(PromptTokenizer::new(&files).map_err(Error::from));
         }
@@ -327,6 +330,17 @@ enum TextConfig {
 }
 
 impl TextConfig {
+    fn check_tokenizer(
+        &self,
+        tokenizer: &TextTokenizer,
+        source: &CheckpointSource,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Clip(config) => config.check_tokenizer(tokenizer, source),
+            Self::Promptable(config) => config.check_tokenizer(tokenizer, source),
+        }
+    }
+
     fn dry_load(
         &self,
         found: &BTreeMap<String, Found>,

@@ -28,6 +28,12 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     if let Some(subject) = model::named(&args.image)? {
         return model::run(args, &subject);
     }
+    if args.check_tensors {
+        return Err(CliError::usage(
+            "a volume has no weights to check",
+            "leave out --check-tensors",
+        ));
+    }
     let output = args.preview.as_deref().map(|path| open(path, args)).transpose()?;
     let loaded = match load(args) {
         Ok(loaded) => loaded,

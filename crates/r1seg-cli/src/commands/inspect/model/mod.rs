@@ -12,7 +12,7 @@ use r1seg::{CheckpointSource, WeightsFileSummary, is_pickle};
 use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
-use crate::exit::{CliError, Exit};
+use crate::exit::{CliError, Exit, say};
 use crate::names;
 use crate::output::parent;
 use crate::study::{self, ModelName};
@@ -96,7 +96,13 @@ fn of_model(
     name: &ModelName,
     sandbox: &Sandbox,
 ) -> Result<Found> {
-    let summary = source.summary(Some(sandbox))?;
+    let mut summary = source.summary(Some(sandbox))?;
+    if args.check_tensors && summary.problem.is_none() {
+        match source.check_tensors() {
+            Ok(tensors) => say!("r1seg: no NaN or infinity in {tensors} tensors"),
+            Err(error) => summary.problem = Some(error),
+        }
+    }
     let findings = Findings::of_model(&args.image, source, name, &summary);
     Ok((findings, summary.problem.map(Into::into)))
 }

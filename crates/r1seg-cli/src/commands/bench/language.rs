@@ -1,20 +1,23 @@
-//! `r1seg bench`: every stage of a model, timed.
+//! A model with a language model, timed: a question, a forced answer and its mask.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, ReadOptions, Volume, read};
 use r1seg::{
-    Answer, AskOptions, CancelToken, DtypeChoice, EncodeOptions, EncodedVolume, Preprocess,
-    R1SegModel, Recipe, Separator, Timings,
+    Answer, AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume,
+    Preprocess, R1SegModel, Recipe, Separator, Timings,
 };
 use serde::Serialize;
 
-use crate::args::{BenchArgs, BenchFormat};
+use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use crate::args::BenchArgs;
 use crate::bandwidth;
 use crate::exit::{CliError, Exit};
-use crate::study;
+use crate::study::{self, ModelName};
+
+/// Tokens of the answer where nobody says how many.
+const TOKENS: usize = 8;
+const QUESTION: &str = "Can you segment the liver in this image?";
 
 #[derive(Debug, Serialize)]
 struct Bench {
@@ -64,61 +67,51 @@ struct Several {
     at_once_masks_s: f64,
 }
 
-pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
-    if args.tokens < 2 || args.runs == 0 {
-        return Err(CliError::usage(
-            "a benchmark needs at least 2 tokens and 1 run",
-            "use --tokens 8 --runs 3",
-        ));
+pub(super) fn run(
+    args: &BenchArgs,
+    source: CheckpointSource,
+    name: ModelName,
+    cancel: CancelToken,
+) -> Result<Exit> {
+    let tokens = args.tokens.unwrap_or(TOKENS);
+    if tokens < 2 {
+        return Err(CliError::usage("an answer needs at least 2 tokens", "use --tokens 8"));
     }
     // The first token never prompts a mask, so that it cannot be [SEG].
-    let step = args.seg_step.unwrap_or(args.tokens - 1).max(2);
-    if step > args.tokens {
+    let step = args.seg_step.unwrap_or(tokens - 1).max(2);
+    if step > tokens {
         return Err(CliError::usage(
-            format!("--seg-step {step} is beyond the {} tokens of the answer", args.tokens),
+            format!("--seg-step {step} is beyond the {tokens} tokens of the answer"),
             "use a step from 2 to --tokens",
         ));
     }
-    let (source, name) = study::source(&args.model)?;
-    study::verify(&args.model, &cancel)?;
     let model = study::load(source, &args.model, &args.refine, args.questions.unwrap_or(1), 0)?;
     study::announce(&model, &name.id);
 
     let question = question(&model, args)?;
     let room = room(&model) - model.prompt(&question, Some(Separator::None))?.ids().len();
-    if args.tokens > room {
+    if tokens > room {
         return Err(CliError::usage(
-            format!("--tokens is {}; the model has room for {room} after this prompt", args.tokens),
+            format!("--tokens is {tokens}; the model has room for {room} after this prompt"),
             "ask for fewer tokens",
         ));
     }
     let seg = model.tokenizer().seg_token_id();
-    let mut forced = vec![0u32; args.tokens];
+    let mut forced = vec![0u32; tokens];
     forced[step - 1] = seg;
     let ask = AskOptions::default()
         .with_separator(Separator::None)
-        .with_max_new_tokens(args.tokens)
+        .with_max_new_tokens(tokens)
         .with_forced_tokens(forced)
         .with_cancel(cancel);
     let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    let (mut reads, mut answers, mut several) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut answers, mut several) = (Vec::new(), Vec::new());
+    let mut volumes = Volumes::new(args, model.config().vit.image_size);
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
     for run in 0..args.runs {
-        let mut start = Instant::now();
-        let volume = match &args.volume {
-            Some(path) => {
-                let volume = read(path, &ReadOptions::default())?.volume;
-                reads.push(start.elapsed().as_secs_f64());
-                volume
-            }
-            None => {
-                let volume = noise(model.config().vit.image_size, run as u64)?;
-                start = Instant::now();
-                volume
-            }
-        };
+        let (volume, start) = volumes.next(run)?;
         let study = model.encode_with(&volume, &encode)?;
         let answer = study.ask_with(&question, &ask, &mut |_| {})?;
         answers.push(start.elapsed().as_secs_f64());
@@ -151,7 +144,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         runs: args.runs,
         load_s: model.load_time().as_secs_f64(),
         weights_gb: report.bytes as f64 / 1e9,
-        read_s: median(reads),
+        read_s: volumes.read_s(),
         vit_s: stage(&first, |t| t.vit),
         projector_s: stage(&first, |t| t.projector),
         prefill_s: stage(&first, |t| t.prefill),
@@ -178,12 +171,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         }),
         peak_rss_gib: peak_rss.map(|b| b as f64 / (1u64 << 30) as f64),
     };
-    let text = match args.output {
-        BenchFormat::Json => serde_json::to_string_pretty(&bench)? + "\n",
-        BenchFormat::Md => markdown(&bench),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(Exit::Answered)
+    print(args, &bench, &markdown(&bench))
 }
 
 /// Seconds that questions take one after the other, and at once; and those of their masks alone.
@@ -207,17 +195,8 @@ fn ask_several(
     Ok([one_by_one, [start.elapsed().as_secs_f64(), masks(&answers)]])
 }
 
-fn median(mut of: Vec<f64>) -> Option<f64> {
-    of.sort_by(f64::total_cmp);
-    of.get(of.len() / 2).copied()
-}
-
 fn markdown(b: &Bench) -> String {
-    let s = |seconds: f64| match seconds {
-        s if s < 0.01 => format!("{:.2} ms", s * 1e3),
-        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
-        s => format!("{s:.2} s"),
-    };
+    let s = seconds;
     let share = match (b.decode_share_of_read, b.read_gb_per_s) {
         (Some(share), Some(rate)) => {
             format!(" ({:.0} % of the {rate:.1} GB/s that memory reads)", share * 100.0)
@@ -247,14 +226,7 @@ fn markdown(b: &Bench) -> String {
     if let Some(gib) = b.peak_rss_gib {
         rows.push(("peak memory".to_string(), format!("{gib:.2} GiB")));
     }
-    let mut text = format!(
-        "{} on {} ({}), {} threads, median of {}\n\n| stage | time |\n|---|---|\n",
-        b.model, b.device, b.dtype, b.threads, b.runs
-    );
-    for (stage, time) in rows {
-        text.push_str(&format!("| {stage} | {time} |\n"));
-    }
-    text
+    table((&b.model, &b.device, b.dtype, b.runs), &rows)
 }
 
 /// Tokens that the model takes, prompt and answer together.
@@ -264,7 +236,8 @@ fn room(model: &R1SegModel) -> usize {
 
 /// The question, cut or repeated until the prompt has the asked number of tokens.
 fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
-    let Some(wanted) = args.prompt_tokens else { return Ok(args.prompt.clone()) };
+    let prompt = args.prompt.as_deref().unwrap_or(QUESTION);
+    let Some(wanted) = args.prompt_tokens else { return Ok(prompt.to_string()) };
     if wanted >= room(model) {
         return Err(CliError::usage(
             format!("--prompt-tokens is {wanted}; the model reads fewer than {}", room(model)),
@@ -274,7 +247,7 @@ fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
     let len = |text: &str| -> Result<usize> {
         Ok(model.prompt(text, Some(Separator::None))?.ids().len())
     };
-    let words = args.prompt.repeat(wanted / args.prompt.len().max(1) + 1);
+    let words = prompt.repeat(wanted / prompt.len().max(1) + 1);
     for end in words.char_indices().map(|(i, c)| i + c.len_utf8()) {
         if len(&words[..end]).is_ok_and(|n| n >= wanted) {
             return Ok(words[..end].to_string());
@@ -284,40 +257,4 @@ fn question(model: &R1SegModel, args: &BenchArgs) -> Result<String> {
         format!("no question makes a prompt of {wanted} tokens"),
         "another --prompt may be cut into such tokens; or leave --prompt-tokens out",
     ))
-}
-
-/// Voxels in 0..1 without a pattern.
-fn noise(shape: [usize; 3], seed: u64) -> Result<Volume> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let voxels: Vec<f32> = (0..shape.iter().product::<usize>())
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 24) as f32
-        })
-        .collect();
-    Ok(Volume::new(voxels, Geometry::without_affine(shape))?)
-}
-
-/// The most memory that this process ever had, mapped files included.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn noise_is_spread_over_the_unit_range() -> Result<()> {
-        let volume = noise([4, 16, 16], 3)?;
-        let mean = volume.voxels().iter().sum::<f32>() / volume.voxels().len() as f32;
-        assert!((mean - 0.5).abs() < 0.05, "{mean}");
-        assert!(volume.voxels().iter().all(|v| (0.0..1.0).contains(&v)));
-        Ok(())
-    }
 }

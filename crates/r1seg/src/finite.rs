@@ -1,0 +1,156 @@
+//! NaN and infinity end a computation with the stage that they came up in: of a mask or an embedding
+//! they would look like an answer. What is looked at is small, and the weights are read only after
+//! something was found.
+
+use std::fmt;
+
+use candle_core::Tensor;
+use r1seg_llm::GenerationError;
+use r1seg_nn::all_finite;
+
+use crate::{CheckpointSource, Error};
+
+/// A stage of a model's computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The vision transformer: voxels to image embeddings.
+    Encode,
+    /// The projector: image embeddings to visual tokens.
+    Project,
+    /// The language model until the first token of an answer.
+    Prefill,
+    /// The language model after the first token, hidden states included.
+    Generate,
+    /// The state that predicted `[SEG]` to the prompt of the mask decoder.
+    MaskPrompt,
+    /// The mask decoder.
+    Mask,
+    /// The text encoder: a text to its embedding.
+    EmbedText,
+    /// The projection of M3D-CLIP: image embeddings to the embedding of a volume.
+    EmbedVolume,
+    /// The comparison of two embeddings.
+    Score,
+}
+
+impl Stage {
+    /// As messages spell it, such as `encode`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Encode => "encode",
+            Self::Project => "project",
+            Self::Prefill => "prefill",
+            Self::Generate => "generate",
+            Self::MaskPrompt => "mask prompt",
+            Self::Mask => "mask",
+            Self::EmbedText => "text embedding",
+            Self::EmbedVolume => "volume embedding",
+            Self::Score => "score",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Finds NaN and infinity in the results of a model's stages, and their cause.
+#[derive(Debug)]
+pub(crate) struct FiniteCheck {
+    source: CheckpointSource,
+    /// The narrowest number format that the model computes with.
+    dtype: &'static str,
+}
+
+impl FiniteCheck {
+    pub(crate) fn new(source: &CheckpointSource, dtype: &'static str) -> Self {
+        Self { source: source.clone(), dtype }
+    }
+
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub(crate) fn tensor(&self, stage: Stage, result: &Tensor) -> Result<(), Error> {
+        match all_finite(result)? {
+            true => Ok(()),
+            false => Err(self.error(stage)),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub(crate) fn numbers(&self, stage: Stage, result: &[f32]) -> Result<(), Error> {
+        match result.iter().all(|x| x.is_finite()) {
+            true => Ok(()),
+            false => Err(self.error(stage)),
+        }
+    }
+
+    /// Why a language model gave no answer.
+    pub(crate) fn generation(&self, error: GenerationError) -> Error {
+        match error {
+            GenerationError::NotFinite { index: 0 } => self.error(Stage::Prefill),
+            GenerationError::NotFinite { .. } => self.error(Stage::Generate),
+            other => candle_core::Error::from(other).into(),
+        }
+    }
+
+    /// Reads all weights for the cause.
+    pub(crate) fn error(&self, stage: Stage) -> Error {
+        let _span = tracing::info_span!("check_tensors").entered();
+        match self.source.damaged_tensors() {
+            Ok((_, damaged)) => {
+                let (path, dtype) = (self.source.path(), self.dtype);
+                Error::NotFinite { path, stage, dtype, damaged }
+            }
+            // The files were there when the model was loaded.
+            Err(error) => error,
+        }
+    }
+}
+
+/// What happened, in the words of [`Error::NotFinite`].
+pub(crate) fn message(stage: Stage, dtype: &str, damaged: &[String]) -> String {
+    match damaged {
+        [] => format!(
+            "the stage `{stage}` computed NaN or infinity (in {dtype}), although all weights of the \
+             model are finite"
+        ),
+        damaged => format!(
+            "the stage `{stage}` computed NaN or infinity; the weights are damaged: {}",
+            damage(damaged)
+        ),
+    }
+}
+
+/// Counts tensors and names the first of them.
+pub(crate) fn damage(damaged: &[String]) -> String {
+    const NAMED: usize = 5;
+    let (n, s) = match damaged.len() {
+        1 => (1, " holds"),
+        n => (n, "s hold"),
+    };
+    let names = damaged.iter().take(NAMED).map(|name| format!("`{name}`"));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = if n > NAMED { ", .." } else { "" };
+    format!("{n} tensor{s} NaN or infinity: {names}{more}")
+}
+
+/// What to try where finite weights gave numbers that are not.
+pub(crate) fn advice(stage: Stage, dtype: &str) -> String {
+    let format = match dtype {
+        "f16" => "f16 ends at 65504: use --dtype bf16 or f32",
+        "f32" => "take config.json and weights from the same checkpoint",
+        _ => "use --dtype f32, and take config.json and weights from the same checkpoint",
+    };
+    match stage {
+        Stage::Encode => {
+            format!(
+                "{format}; values far outside of 0 to 1 are another cause: use --preprocess auto"
+            )
+        }
+        _ => format.to_string(),
+    }
+}
