@@ -117,7 +117,7 @@ pub use crop::{Padding, Region, crop, foreground_box, paste};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
 pub use intensity::IntensityRange;
-pub use io::dicom::{DicomFault, SeriesSummary, list_series};
+pub use io::dicom::{ChosenSeries, DicomFault, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind, read,

@@ -61,7 +61,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     };
     warnings.extend(findings::rest(&rest));
     let data = voxels::make_finite(path, data, &mut warnings)?;
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND })
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND, series: None })
 }
 
 /// Only the geometry, with the warnings about it.
