@@ -10,6 +10,7 @@ mod half_precision;
 mod m3d;
 mod m3d_clip;
 mod many;
+mod orientation;
 mod phantom;
 mod promptable;
 mod quantised;
