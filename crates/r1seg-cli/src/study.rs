@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{Volume, Warning};
+use r1seg::volume::{ChosenSeries, Volume, Warning};
 use r1seg::{
     CancelToken, CheckpointSource, DeviceChoice, Error, ErrorKind, LoadOptions, R1SegModel,
     is_pickle,
@@ -169,6 +169,13 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, asked: DeviceCh
     );
     if asked == DeviceChoice::Auto && cfg!(feature = "cuda") && device == "cpu" {
         warn(&Warning::new("W-DEV", "no CUDA device could be opened: computing on the CPU"));
+    }
+}
+
+/// Which DICOM series was read, so that a log says it, too.
+pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
+    if let Some(ChosenSeries { number, of, id, .. }) = series {
+        say!("r1seg: DICOM series {number} of {of}, id {id}");
     }
 }
 

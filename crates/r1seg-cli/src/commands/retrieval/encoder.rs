@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{Loaded, ReadOptions, Warning, read, read_from};
-use r1seg::{CancelToken, Error, M3dClip, Preprocess};
+use r1seg::{CancelToken, EmbedOptions, Error, M3dClip};
 
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
 use crate::exit::CliError;
@@ -26,7 +26,7 @@ pub(super) struct Encoder {
     /// What reports call the model.
     pub(super) model: String,
     read_options: ReadOptions,
-    preprocess: Preprocess,
+    embed_options: EmbedOptions,
     quiet: bool,
     cancel: CancelToken,
     warnings: Vec<Warning>,
@@ -54,7 +54,9 @@ impl Encoder {
             clip,
             model: name.id,
             read_options: volume.read_options(),
-            preprocess: prepare.preprocess,
+            embed_options: EmbedOptions::default()
+                .with_preprocess(prepare.preprocess)
+                .with_orient(volume.orient),
             quiet,
             cancel,
             warnings: Vec::new(),
@@ -70,7 +72,7 @@ impl Encoder {
             self.check_cancelled()?;
             progress.stage(format!("volume {} of {}", index + 1, paths.len()));
             let loaded = self.read(path).map_err(|e| about(e, path))?;
-            let seen = self.clip.embed_volume(&loaded.volume, self.preprocess);
+            let seen = self.clip.embed_volume_with(&loaded.volume, &self.embed_options);
             let seen = seen.map_err(|e| about(e, path))?;
             let name = path.display().to_string();
             for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
