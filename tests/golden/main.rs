@@ -11,6 +11,7 @@ mod m3d;
 mod m3d_clip;
 mod many;
 mod not_finite;
+mod orientation;
 mod phantom;
 mod promptable;
 mod quantised;

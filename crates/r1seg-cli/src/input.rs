@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use r1seg::volume::{ReadOptions, SourceKind, Volume, Warning, intensity, read, read_from};
+use r1seg::volume::{
+    ChosenSeries, ReadOptions, SourceKind, Volume, Warning, intensity, read, read_from,
+};
 use sha2::{Digest, Sha256};
 
 /// A volume that was read, and where from.
@@ -18,6 +20,8 @@ pub(crate) struct Input {
     pub(crate) warnings: Vec<Warning>,
     /// Of the file format.
     pub(crate) kind: &'static str,
+    /// Which DICOM series it is.
+    pub(crate) series: Option<ChosenSeries>,
     /// An array in a file of numpy.
     pub(crate) is_array: bool,
     /// Smallest and largest intensity.
@@ -61,6 +65,7 @@ impl Input {
             path: path.to_path_buf(),
             range: intensity::min_max(loaded.volume.voxels()),
             kind: loaded.kind.as_str(),
+            series: loaded.series,
             is_array: matches!(loaded.kind, SourceKind::Npy | SourceKind::Npz),
             volume: loaded.volume,
             warnings: loaded.warnings,

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, IntensityRange, Mask, Region, Volume, Warning, mask_stats};
+use r1seg::volume::{
+    ChosenSeries, Geometry, IntensityRange, Mask, Orientation, Region, Volume, Warning, mask_stats,
+};
 use r1seg::{Answer, AskOptions, EncodedVolume, R1SegModel, Sampling, Separator};
 use serde::Serialize;
 
@@ -91,9 +93,11 @@ struct Input {
     path: String,
     sha256: Option<String>,
     kind: String,
+    series: Option<SeriesReport>,
     shape: [usize; 3],
     spacing_mm: Option<[f64; 3]>,
     orientation: Option<String>,
+    seen_orientation: Option<String>,
     affine: Option<[[f64; 4]; 4]>,
     affine_source: &'static str,
     intensity_range: Option<[f32; 2]>,
@@ -105,31 +109,57 @@ struct Input {
     effective_resolution_mm: Option<[f64; 3]>,
 }
 
+/// Which series of a DICOM folder or archive.
+#[derive(Debug, Serialize)]
+pub(crate) struct SeriesReport {
+    number: usize,
+    of: usize,
+    id: String,
+}
+
+/// `2 of 3, id 43f9c1d2a0b7`.
+impl std::fmt::Display for SeriesReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}, id {}", self.number, self.of, self.id)
+    }
+}
+
+impl From<&ChosenSeries> for SeriesReport {
+    fn from(series: &ChosenSeries) -> Self {
+        Self { number: series.number, of: series.of, id: series.id.clone() }
+    }
+}
+
+/// What a model saw of a volume.
+struct Seen {
+    preprocess: String,
+    mode: String,
+    orientation: Option<Orientation>,
+    crop: Region,
+    effective_resolution_mm: Option<[f64; 3]>,
+}
+
 impl Input {
-    fn new(
-        origin: &Origin<'_>,
-        preprocess: String,
-        mode: String,
-        crop: Region,
-        effective_resolution_mm: Option<[f64; 3]>,
-    ) -> Self {
+    fn new(origin: &Origin<'_>, seen: Seen) -> Self {
         let ends = origin.range.map(|(low, high)| [low, high]);
         Self {
             path: origin.path.clone(),
             sha256: origin.sha256.clone(),
             kind: origin.kind.to_string(),
+            series: origin.series.map(SeriesReport::from),
             shape: ijk(origin.geometry.shape()),
             spacing_mm: origin.geometry.spacing_mm().map(ijk),
-            orientation: origin.geometry.orientation(),
+            orientation: origin.geometry.orientation().map(|o| o.to_string()),
+            seen_orientation: seen.orientation.map(|o| o.to_string()),
             affine: origin.geometry.affine().copied(),
             affine_source: origin.geometry.affine_source().as_str(),
             intensity_range: ends,
             intensity_verdict: origin.range.map(|(l, h)| IntensityRange::of(l, h).as_str()),
             hu_range: ends.filter(|_| is_hu(origin.range)),
-            preprocess,
-            mode,
-            crop: corners(crop),
-            effective_resolution_mm: effective_resolution_mm.map(ijk),
+            preprocess: seen.preprocess,
+            mode: seen.mode,
+            crop: corners(seen.crop),
+            effective_resolution_mm: seen.effective_resolution_mm.map(ijk),
         }
     }
 }
@@ -208,6 +238,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) path: String,
     pub(crate) sha256: Option<String>,
     pub(crate) kind: &'a str,
+    pub(crate) series: Option<&'a ChosenSeries>,
     pub(crate) geometry: &'a Geometry,
     /// Smallest and largest intensity.
     pub(crate) range: Option<(f32, f32)>,
@@ -221,6 +252,7 @@ impl<'a> Origin<'a> {
             path: input.path.display().to_string(),
             sha256,
             kind: input.kind,
+            series: input.series.as_ref(),
             geometry: input.volume.geometry(),
             range: input.range,
             io: input.io,
@@ -247,7 +279,6 @@ pub(crate) fn new(
     options: &AskOptions,
     answers: &[(String, Answer)],
 ) -> Report {
-    let crop = study.crop();
     let grid = model.config().vit.image_size;
     Report {
         schema_version: SCHEMA_VERSION,
@@ -268,10 +299,13 @@ pub(crate) fn new(
         asked_box: options.region.map(corners),
         input: Input::new(
             origin,
-            study.recipe().to_string(),
-            study.mode().to_string(),
-            crop,
-            study.effective_resolution_mm(),
+            Seen {
+                preprocess: study.recipe().to_string(),
+                mode: study.mode().to_string(),
+                orientation: study.orientation(),
+                crop: study.crop(),
+                effective_resolution_mm: study.effective_resolution_mm(),
+            },
         ),
         output_folder: None,
         only: match answers {

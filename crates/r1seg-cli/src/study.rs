@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{Volume, Warning};
+use r1seg::volume::{ChosenSeries, Volume, Warning};
 use r1seg::{
     CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, is_gguf, is_pickle,
 };
@@ -177,6 +177,13 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, fallback: Optio
         // What to do about a device that is not there, `auto` has done.
         let fix = error.fix().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
         say_warning("W-DEV", &format!("computing on the CPU: {error}"), fix.as_deref());
+    }
+}
+
+/// Which DICOM series was read, so that a log says it, too.
+pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
+    if let Some(ChosenSeries { number, of, id, .. }) = series {
+        say!("r1seg: DICOM series {number} of {of}, id {id}");
     }
 }
 

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{DicomFault, SourceKind};
+use crate::{DicomFault, Orientation, SourceKind};
 
 /// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +173,13 @@ pub enum Error {
     AffineFromNone { path: PathBuf },
     #[error("the affine is not usable: {reason}")]
     Affine { reason: &'static str },
+    #[error(
+        "the volume cannot be brought to {wanted}: its file does not say which way its axes run \
+         through the body"
+    )]
+    UnknownOrientation { wanted: Orientation },
+    #[error("`{text}` is not an orientation")]
+    Orientation { text: String },
     #[error("the box {start:?}..{end:?} is empty or not inside the shape {}", join(shape))]
     Region { start: [usize; 3], end: [usize; 3], shape: [usize; 3] },
     #[error("`{text}` is not a preprocessing recipe")]
@@ -259,6 +266,8 @@ impl Error {
             E::SpacingContradicts { .. } => "R-GEO-08",
             E::AffineFromShape { .. } => "R-GEO-09",
             E::AffineFromNone { .. } => "R-GEO-10",
+            E::UnknownOrientation { .. } => "R-GEO-11",
+            E::Orientation { .. } => "R-GEO-12",
             E::Recipe { .. } => "R-PRE-01",
             E::Overlap { .. } => "R-PRE-02",
             E::Exists { .. } => "R-OUT-01",
@@ -295,6 +304,8 @@ impl Error {
             | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
+            | E::UnknownOrientation { .. }
+            | E::Orientation { .. }
             | E::Recipe { .. }
             | E::Overlap { .. }
             | E::Segments { .. } => ErrorKind::Usage,
@@ -366,6 +377,8 @@ impl Error {
             | E::Spacing { .. }
             | E::Affine { .. }
             | E::Region { .. }
+            | E::UnknownOrientation { .. }
+            | E::Orientation { .. }
             | E::Recipe { .. }
             | E::Overlap { .. }
             | E::Segments { .. } => None,
@@ -429,6 +442,11 @@ impl Error {
             }
             E::NrrdDataFile { .. } => "save it as one .nrrd file",
             E::NrrdDataMissing { .. } => "copy both files to one folder, under their names",
+            E::UnknownOrientation { .. } => {
+                "take the geometry of the CT that it was made from: --affine-from FILE; or leave \
+                 --orient out"
+            }
+            E::Orientation { .. } => "use stored, LPS, RAS or three other axis codes, such as PIR",
             E::Recipe { .. } => {
                 "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
             }

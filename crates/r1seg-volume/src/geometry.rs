@@ -1,7 +1,7 @@
-use crate::Error;
 use crate::affine::{self, Affine};
 use crate::io::ArrayAxes;
 use crate::io::nifti::NiftiFields;
+use crate::{Error, Orientation};
 
 /// Where a [`Geometry`]'s affine comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub struct Geometry {
     source: AffineSource,
     nifti: Option<NiftiFields>,
     array: ArrayLayout,
+    guessed_sides: bool,
 }
 
 /// How a bare array lay, so that a mask of it is written alike.
@@ -68,6 +69,7 @@ impl Geometry {
             source: AffineSource::None,
             nifti: None,
             array: ArrayLayout::default(),
+            guessed_sides: false,
         }
     }
 
@@ -107,13 +109,25 @@ impl Geometry {
         source: AffineSource,
         fields: NiftiFields,
     ) -> Self {
-        Self { affine: Some(affine), source, nifti: Some(fields), ..Self::without_affine(shape) }
+        Self {
+            affine: Some(affine),
+            source,
+            nifti: Some(fields),
+            guessed_sides: source == AffineSource::Pixdim,
+            ..Self::without_affine(shape)
+        }
     }
 
     /// The same grid at the place of `given`, which the caller knows.
     pub(crate) fn placed_as(self, given: &Self) -> Self {
         let (affine, nifti) = (given.affine, given.nifti.clone());
-        Self { affine, nifti, source: AffineSource::Given, ..self }
+        let guessed_sides = given.guessed_sides;
+        Self { affine, nifti, source: AffineSource::Given, guessed_sides, ..self }
+    }
+
+    /// The same geometry, of which the file says the sizes of voxels alone, or does not.
+    pub(crate) fn with_guessed_sides(self, guessed_sides: bool) -> Self {
+        Self { guessed_sides, ..self }
     }
 
     /// The same geometry, whose affine comes from `source`.
@@ -149,9 +163,9 @@ impl Geometry {
         self.source
     }
 
-    /// Millimetres a voxel, `[D, H, W]`, where they are known.
+    /// Millimetres a voxel, `[D, H, W]`, where they are known, to the precision of f32.
     pub fn spacing_mm(&self) -> Option<[f64; 3]> {
-        let [i, j, k] = affine::zooms(self.affine.as_ref()?);
+        let [i, j, k] = affine::zooms(self.affine.as_ref()?).map(without_rounding_errors);
         Some([k, j, i])
     }
 
@@ -160,9 +174,14 @@ impl Geometry {
         Some(affine::determinant(self.affine.as_ref()?).abs())
     }
 
-    /// Axis codes in file order i, j, k, such as `RAS`: the direction that each index grows to.
-    pub fn orientation(&self) -> Option<String> {
-        Some(affine::axis_codes(self.affine.as_ref()?).iter().collect())
+    /// The direction that each index i, j, k grows to, such as `RAS`.
+    pub fn orientation(&self) -> Option<Orientation> {
+        Orientation::of(self.affine.as_ref()?)
+    }
+
+    /// Whether position and orientation are a guess, since nothing but the size of a voxel is known.
+    pub fn has_guessed_sides(&self) -> bool {
+        self.guessed_sides
     }
 
     /// The largest angle, in degrees, between a voxel axis and the axis of the world that it
@@ -203,6 +222,12 @@ impl Geometry {
     }
 }
 
+/// The shortest decimal that is the same f32. The length of an affine's column carries the rounding
+/// errors of its cosines, and headers store most lengths as f32.
+fn without_rounding_errors(mm: f64) -> f64 {
+    (mm as f32).to_string().parse().unwrap_or(mm)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +238,7 @@ mod tests {
         assert_eq!(g.spacing_mm(), Some([5.0, 0.8, 0.7]));
         assert_eq!(g.world_mm([1.0, 2.0, 3.0]), Some([0.7, 1.6, 15.0]));
         assert!((g.voxel_volume_mm3().unwrap() - 2.8).abs() < 1e-12);
-        assert_eq!(g.orientation().as_deref(), Some("RAS"));
+        assert_eq!(g.orientation(), Some(Orientation::RAS));
         assert_eq!(g.voxels(), 120);
     }
 
@@ -227,6 +252,22 @@ mod tests {
 
     fn with_rows(rows: [[f64; 4]; 3]) -> Geometry {
         Geometry::with_affine([4; 3], affine::from_rows(rows)).unwrap()
+    }
+
+    #[test]
+    fn a_spacing_has_no_rounding_errors_and_the_affine_keeps_every_bit() {
+        let (sin, cos) = 17.3_f64.to_radians().sin_cos();
+        let rows = [
+            [0.68359375 * cos, -0.7 * sin, 0., 1.],
+            [0.68359375 * sin, 0.7 * cos, 0., 2.],
+            [0., 0., f64::from(1.1_f32), 3.],
+        ];
+        let turned = with_rows(rows);
+        assert_eq!(turned.spacing_mm(), Some([1.1, 0.7, 0.68359375]));
+        assert_eq!(turned.affine().unwrap()[..3], rows);
+        let noisy =
+            with_rows([[3.0000000000000084, 0., 0., 0.], [0., 3., 0., 0.], [0., 0., 1e-9, 0.]]);
+        assert_eq!(noisy.spacing_mm(), Some([1e-9, 3.0, 3.0]));
     }
 
     #[test]

@@ -62,6 +62,7 @@
 //! `[D, H, W]`, slowest first, is the order of every shape and array. A NIfTI voxel index
 //! `(i, j, k)` is `(W, H, D)`: the file order, `i` fastest, is C order of `[D, H, W]` as it stands,
 //! so that nothing is reoriented. Arrays that lie otherwise are transposed, and their masks back.
+//! [`Orient`] says in which [`Orientation`] a model sees a volume; masks stay on the stored grid.
 //! World coordinates are RAS+ millimetres.
 //!
 //! # Warnings
@@ -79,6 +80,7 @@
 //! | `W-HU-01`, `W-HU-02` | values span 0..255, or a range unlike HU |
 //! | `W-INVERTED` | stored numbers were inverted (MONOCHROME1) |
 //! | `W-NAN` | voxels were NaN or infinite and have been replaced |
+//! | `W-ORIENT` | a model sees the volume in an orientation that it was not trained on |
 //! | `W-PADDING` | voxels beyond the field of view are read as -1024 HU |
 //! | `W-PHI` | the pixels may show a name |
 //! | `W-SHEAR` | the voxel axes are not at right angles |
@@ -99,6 +101,7 @@ mod error;
 mod geometry;
 pub mod intensity;
 mod io;
+mod orientation;
 mod placement;
 mod recipe;
 pub mod resample;
@@ -114,13 +117,14 @@ pub use crop::{Padding, Region, crop, foreground_box, paste};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
 pub use intensity::IntensityRange;
-pub use io::dicom::{DicomFault, SeriesSummary, list_series};
+pub use io::dicom::{ChosenSeries, DicomFault, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind, read,
     read_from, write_atomically, write_mask, write_mask_to, write_segmentation,
     write_segmentation_to, write_volume,
 };
+pub use orientation::{AxisMap, Orient, Orientation};
 pub use placement::Placement;
 pub use recipe::{Prepared, Recipe};
 pub use stats::{MaskStats, mask_stats};

@@ -1,20 +1,26 @@
 //! The way from a model's grid back to the grid of the volume.
 
 use crate::resample::trilinear_threshold;
-use crate::{Error, Geometry, Region, Voxels, paste};
+use crate::{AxisMap, Error, Geometry, Region, Voxels, paste};
 
 /// Where a prepared grid lies in the volume that it was cut from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
     volume_shape: [usize; 3],
     region: Region,
-    /// The prepared grid is `[D, W, H]`.
-    swapped: bool,
+    /// From the region to the prepared grid.
+    axes: AxisMap,
 }
 
 impl Placement {
-    pub(crate) fn new(volume_shape: [usize; 3], region: Region, swapped: bool) -> Self {
-        Self { volume_shape, region, swapped }
+    pub(crate) fn new(volume_shape: [usize; 3], region: Region, axes: AxisMap) -> Self {
+        Self { volume_shape, region, axes }
+    }
+
+    /// The same with the axes of the volume in another order, before anything that a recipe does to
+    /// them.
+    pub(crate) fn reoriented(self, axes: AxisMap) -> Self {
+        Self { axes: axes.then(self.axes), ..self }
     }
 
     /// `[D, H, W]` of the volume.
@@ -29,7 +35,7 @@ impl Placement {
 
     /// Shape of the prepared grid.
     pub fn shape(&self) -> [usize; 3] {
-        self.swap(self.region.shape())
+        self.axes.shape(self.region.shape())
     }
 
     /// A mask on the volume's grid from `logits` on a grid of shape `from`, which covers the
@@ -47,7 +53,10 @@ impl Placement {
     /// [`Error::DataLength`] if `mask` has not one value for each voxel of the prepared grid.
     pub fn mask_from_crop(&self, mask: Vec<u8>) -> Result<Vec<u8>, Error> {
         crate::crop::check_data(&mask, self.shape())?;
-        let mask = if self.swapped { transpose(&mask, self.shape()) } else { mask };
+        let mask = match self.axes.is_identity() {
+            true => mask,
+            false => self.axes.inverse().data(&mask, self.shape())?,
+        };
         paste(&mask, self.region, self.volume_shape)
     }
 
@@ -59,11 +68,11 @@ impl Placement {
         let end = std::array::from_fn(|n| {
             (cells.end[n] * shape[n]).div_ceil(grid[n].max(1)).min(shape[n])
         });
-        let [start, end] = [start, end].map(|corner| self.swap(corner));
+        let part = self.axes.inverse().region(Region { start, end }, shape);
         let first = self.region.start;
         Region {
-            start: std::array::from_fn(|n| first[n] + start[n]),
-            end: std::array::from_fn(|n| first[n] + end[n]),
+            start: std::array::from_fn(|n| first[n] + part.start[n]),
+            end: std::array::from_fn(|n| first[n] + part.end[n]),
         }
     }
 
@@ -97,7 +106,7 @@ impl Placement {
             }
             (start[n], end[n]) = (start[n] - crop.0, end[n] - crop.0);
         }
-        Some(Region { start: self.swap(start), end: self.swap(end) })
+        Some(self.axes.region(Region { start, end }, self.region.shape()))
     }
 
     /// The part of the volume behind a part of the prepared grid: the way back from
@@ -106,15 +115,10 @@ impl Placement {
         self.from_cells(region, self.shape())
     }
 
-    /// From the axes of the prepared grid to those of the volume, or back.
-    fn swap(&self, [d, a, b]: [usize; 3]) -> [usize; 3] {
-        if self.swapped { [d, b, a] } else { [d, a, b] }
-    }
-
     /// Millimetres of the body behind one cell of a model grid `to`, along D, H and W of the volume.
     /// The model cannot see finer detail. `None` where the spacing is not known.
     pub fn effective_resolution_mm(&self, geometry: &Geometry, to: [usize; 3]) -> Option<[f64; 3]> {
-        let to = self.swap(to);
+        let to = self.axes.inverse().shape(to);
         let (spacing, crop) = (geometry.spacing_mm()?, self.region.shape());
         Some(std::array::from_fn(|n| spacing[n] * crop[n] as f64 / to[n] as f64))
     }
@@ -122,28 +126,9 @@ impl Placement {
     /// Appends the row at slice `z` and height `y` of the prepared grid.
     pub(crate) fn append_row(&self, voxels: &Voxels, z: usize, y: usize, out: &mut Vec<f32>) {
         let [_, h, w] = self.volume_shape;
-        let [depth, row, column] = self.region.start;
-        let slice = (depth + z) * h * w;
-        let [_, height, width] = self.region.shape();
-        if self.swapped {
-            let first = slice + row * w + column + y;
-            out.extend((0..height).filter_map(|n| voxels.get(first + n * w)));
-        } else {
-            let first = slice + (row + y) * w + column;
-            voxels.append_to(first..first + width, out);
-        }
+        let row = self.axes.row_in(self.region, [h, w], [z, y]);
+        voxels.append_row_to(row, self.shape()[2], out);
     }
-}
-
-/// `[D, H, W]` to `[D, W, H]`.
-fn transpose<T: Copy>(data: &[T], [d, h, w]: [usize; 3]) -> Vec<T> {
-    let mut out = Vec::with_capacity(data.len());
-    for z in 0..d {
-        for x in 0..w {
-            out.extend((0..h).map(|y| data[(z * h + y) * w + x]));
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -151,17 +136,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transposing_twice_is_nothing() {
-        let data: Vec<u8> = (0..24).collect();
-        let once = transpose(&data, [2, 3, 4]);
-        assert_eq!(&once[..6], [0, 4, 8, 1, 5, 9]);
-        assert_eq!(transpose(&once, [2, 4, 3]), data);
-    }
-
-    #[test]
     fn logits_end_up_inside_the_crop_only() {
         let region = Region { start: [1, 2, 3], end: [3, 6, 9] };
-        let placement = Placement::new([4, 8, 12], region, false);
+        let placement = Placement::new([4, 8, 12], region, AxisMap::IDENTITY);
         let mask = placement.mask_from_logits(&[1.0; 8], [2; 3]).unwrap();
         assert_eq!(mask.iter().filter(|v| **v == 1).count(), 2 * 4 * 6);
         assert_eq!(mask[(8 + 2) * 12 + 3], 1);
@@ -186,7 +163,7 @@ mod tests {
     #[test]
     fn cells_of_a_box_are_those_that_a_resized_mask_has() {
         let crop = Region { start: [3, 5, 7], end: [43, 69, 60] };
-        let placement = Placement::new([50, 80, 70], crop, false);
+        let placement = Placement::new([50, 80, 70], crop, AxisMap::IDENTITY);
         for grid in [[8, 16, 16], [40, 64, 53], [80, 100, 90]] {
             for (low, high) in [(0, 20), (9, 10), (3, 43), (30, 41)] {
                 let region = Region { start: [3 + low, 5 + low, 7 + low], end: [3 + high; 3] };
@@ -212,7 +189,7 @@ mod tests {
     #[test]
     fn a_box_thinner_than_a_cell_has_one_and_one_outside_of_the_crop_has_none() {
         let crop = Region { start: [10, 0, 0], end: [110, 10, 10] };
-        let placement = Placement::new([120, 10, 10], crop, false);
+        let placement = Placement::new([120, 10, 10], crop, AxisMap::IDENTITY);
         let cells = |d: usize| {
             let region = Region { start: [d, 0, 0], end: [d + 1, 10, 10] };
             placement.to_cells(region, [10, 10, 10]).map(|cells| (cells.start[0], cells.end[0]))
@@ -222,8 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn boxes_follow_swapped_axes() {
-        let placement = Placement::new([4, 8, 12], Region::whole([4, 8, 12]), true);
+    fn boxes_follow_transposed_axes() {
+        let whole = Region::whole([4, 8, 12]);
+        let placement = Placement::new([4, 8, 12], whole, AxisMap::TRANSPOSED);
         let region = Region { start: [1, 2, 3], end: [2, 4, 9] };
         let cells = placement.to_cells(region, [4, 12, 8]).unwrap();
         assert_eq!(cells, Region { start: [1, 3, 2], end: [2, 9, 4] });
@@ -234,16 +212,14 @@ mod tests {
     fn effective_resolution_is_the_crop_over_the_model_grid() {
         let geometry = Geometry::with_spacing([300, 512, 512], [1.25, 0.5, 0.5]).unwrap();
         let region = Region { start: [0, 0, 0], end: [288, 512, 256] };
-        let mm = |swapped| {
-            Placement::new([300, 512, 512], region, swapped)
+        let mm = |axes| {
+            Placement::new([300, 512, 512], region, axes)
                 .effective_resolution_mm(&geometry, [32, 256, 128])
         };
-        assert_eq!(mm(false), Some([11.25, 1.0, 1.0]));
-        assert_eq!(mm(true), Some([11.25, 2.0, 0.5]));
+        assert_eq!(mm(AxisMap::IDENTITY), Some([11.25, 1.0, 1.0]));
+        assert_eq!(mm(AxisMap::TRANSPOSED), Some([11.25, 2.0, 0.5]));
         let bare = Geometry::without_affine([300, 512, 512]);
-        assert_eq!(
-            Placement::new([300, 512, 512], region, false).effective_resolution_mm(&bare, [32; 3]),
-            None
-        );
+        let placement = Placement::new([300, 512, 512], region, AxisMap::IDENTITY);
+        assert_eq!(placement.effective_resolution_mm(&bare, [32; 3]), None);
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::intensity::{self, IntensityRange, Rescale};
 use crate::placement::Placement;
 use crate::resample::Rows;
-use crate::{Error, Padding, Region, Volume, Voxels, Warning, foreground_box, resample};
+use crate::{AxisMap, Error, Padding, Region, Volume, Voxels, Warning, foreground_box, resample};
 
 /// Percentiles of the whole volume that M3D-RefSeg clips to (`m3d_refseg_data_prepare.py`,
 /// `ScaleIntensityRangePercentilesd`).
@@ -16,7 +16,8 @@ const REFSEG_PERCENTILES: [f64; 2] = [0.5, 99.5];
 
 /// A named preprocessing: normalisation to `0..=1`, then a crop to the voxels above 0.
 ///
-/// No recipe resamples to a spacing or reorients: the models were trained on voxels as stored.
+/// No recipe resamples to a spacing: the models were trained on voxels as stored. What is cropped may be
+/// seen in another [orientation](Prepared::reoriented).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Recipe {
@@ -133,7 +134,14 @@ impl Recipe {
         Ok(Prepared {
             voxels,
             rescale: (*self != Self::None).then(|| Rescale::new(low, high)),
-            placement: Placement::new(shape, region, *self == Self::M3dRefSeg),
+            placement: Placement::new(
+                shape,
+                region,
+                match self {
+                    Self::M3dRefSeg => AxisMap::TRANSPOSED,
+                    _ => AxisMap::IDENTITY,
+                },
+            ),
             warnings,
         })
     }
@@ -149,6 +157,13 @@ pub struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// The same with the axes of the volume in another order, as [`Orient::axes`](crate::Orient::axes)
+    /// says. Voxels are not copied: each is looked up where it is stored.
+    #[must_use]
+    pub fn reoriented(self, axes: AxisMap) -> Self {
+        Self { placement: self.placement.reoriented(axes), ..self }
+    }
+
     /// Values in `0..=1`, C order of [`Prepared::shape`].
     pub fn to_f32(&self) -> Vec<f32> {
         let [d, h, w] = self.shape();
@@ -185,7 +200,8 @@ impl Prepared<'_> {
         });
     }
 
-    /// Shape of the prepared grid: `[D, H, W]`, or `[D, W, H]` for [`Recipe::M3dRefSeg`].
+    /// Shape of the prepared grid: `[D, H, W]`, or `[D, W, H]` for [`Recipe::M3dRefSeg`], after any
+    /// [reorientation](Self::reoriented).
     pub fn shape(&self) -> [usize; 3] {
         self.placement.shape()
     }

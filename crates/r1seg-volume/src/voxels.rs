@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::orientation::Row;
+
 /// The intensities of a volume (HU for most CT), in `[D, H, W]` C order.
 ///
 /// Scanners store 16-bit whole numbers. They are kept as they are, which takes half of the memory
@@ -83,6 +85,17 @@ impl Voxels {
                 out.extend(stored[range].iter().map(|v| scale.apply(*v)));
             }
             Self::F32(data) => out.extend_from_slice(&data[range]),
+        }
+    }
+
+    /// Appends `count` intensities that are equally far apart to `out`.
+    pub(crate) fn append_row_to(&self, row: Row, count: usize, out: &mut Vec<f32>) {
+        match self {
+            _ if row.step == 1 => self.append_to(row.first..row.first + count, out),
+            Self::I16 { stored, scale } => {
+                out.extend((0..count).map(|n| scale.apply(stored[row.at(n)])));
+            }
+            Self::F32(data) => out.extend((0..count).map(|n| data[row.at(n)])),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use r1seg_nn::NoProbe;
 use r1seg_volume::sliding::windows;
-use r1seg_volume::{Geometry, Padding, Placement, Recipe, Region, Volume, Warning};
+use r1seg_volume::{Geometry, Orientation, Padding, Placement, Recipe, Region, Volume, Warning};
 
 use crate::prepare::prepare;
 use crate::vision::View;
@@ -29,6 +29,7 @@ pub struct EncodedVolume<'m> {
     model: &'m R1SegModel,
     geometry: Geometry,
     recipe: Recipe,
+    orientation: Option<Orientation>,
     mode: Mode,
     placement: Placement,
     warnings: Vec<Warning>,
@@ -56,8 +57,9 @@ impl<'m> EncodedVolume<'m> {
         options: &EncodeOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
-        let prepared = prepare(volume, options.preprocess)?;
-        let (recipe, placement) = (prepared.recipe, prepared.placement());
+        let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
+        let (recipe, orientation) = (prepared.recipe, prepared.orientation);
+        let placement = prepared.placement();
         let grid = model.config().vit.image_size;
         let mut trace = options.trace.then(Trace::default);
         let (views, preprocess) = match options.mode {
@@ -82,6 +84,7 @@ impl<'m> EncodedVolume<'m> {
             model,
             geometry: volume.geometry().clone(),
             recipe,
+            orientation,
             mode: options.mode,
             placement,
             warnings: match options.mode {
@@ -97,6 +100,11 @@ impl<'m> EncodedVolume<'m> {
     /// The recipe that prepared the intensities.
     pub fn recipe(&self) -> Recipe {
         self.recipe
+    }
+
+    /// The orientation in which the model saw the volume; absent where it is not known.
+    pub fn orientation(&self) -> Option<Orientation> {
+        self.orientation
     }
 
     /// How the volume met the model's grid.

@@ -93,8 +93,8 @@ pub use finite::Stage;
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, CancelToken, DtypeChoice, EncodeOptions, LoadOptions, Mode, Preprocess, Recipe,
-    Sampling, SegmentMode, Separator,
+    AskOptions, CancelToken, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, Mode, Orient,
+    Orientation, Preprocess, Recipe, Sampling, SegmentMode, Separator,
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,

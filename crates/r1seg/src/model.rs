@@ -14,7 +14,7 @@ use r1seg_mask_decoder::{MaskHead, PromptKinds, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
 use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
-use r1seg_volume::Volume;
+use r1seg_volume::{Orientation, Volume};
 
 use crate::builder::R1SegModelBuilder;
 use crate::checkpoint::{LoadReport, type_name};
@@ -44,6 +44,8 @@ pub struct R1SegModel {
     report: LoadReport,
     load_time: Duration,
     finite: FiniteCheck,
+    /// The only orientation that it has seen in training, if that was one.
+    trained_on: Option<Orientation>,
 }
 
 /// What a model computes with.
@@ -153,6 +155,7 @@ impl R1SegModel {
                 source,
                 if activation == DType::F32 { kept } else { activation.as_str() },
             ),
+            trained_on: source.trained_on(),
         })
     }
 
@@ -277,6 +280,10 @@ impl R1SegModel {
         let volume =
             volume.to_device(&self.device)?.to_dtype(self.parts.decoder.activation_dtype())?;
         self.parts.vision.see(volume, &self.finite, probe)
+    }
+
+    pub(crate) fn trained_on(&self) -> Option<Orientation> {
+        self.trained_on
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
-pub use r1seg_volume::Recipe;
 use r1seg_volume::Region;
+pub use r1seg_volume::{Orient, Orientation, Recipe};
 
 use crate::{DeviceChoice, Error};
 
@@ -227,6 +227,9 @@ impl FromStr for Preprocess {
 pub struct EncodeOptions {
     /// Intensities.
     pub preprocess: Preprocess,
+    /// In which orientation the model sees the volume. Masks, boxes and points stay on the grid of the
+    /// input.
+    pub orient: Orient,
     /// Geometry.
     pub mode: Mode,
     /// Whether the stages' tensors are kept for [`Answer::trace`](crate::Answer::trace).
@@ -241,6 +244,13 @@ impl EncodeOptions {
         self
     }
 
+    /// Sets the orientation in which the model sees the volume.
+    #[must_use]
+    pub fn with_orient(mut self, orient: Orient) -> Self {
+        self.orient = orient;
+        self
+    }
+
     /// Sets how the volume meets the model's grid.
     #[must_use]
     pub fn with_mode(mut self, mode: Mode) -> Self {
@@ -252,6 +262,32 @@ impl EncodeOptions {
     #[must_use]
     pub fn with_trace(mut self) -> Self {
         self.trace = true;
+        self
+    }
+}
+
+/// How [`M3dClip::embed_volume_with`](crate::M3dClip::embed_volume_with) reads a volume.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct EmbedOptions {
+    /// Intensities.
+    pub preprocess: Preprocess,
+    /// In which orientation the model sees the volume.
+    pub orient: Orient,
+}
+
+impl EmbedOptions {
+    /// Sets the intensity recipe.
+    #[must_use]
+    pub fn with_preprocess(mut self, preprocess: Preprocess) -> Self {
+        self.preprocess = preprocess;
+        self
+    }
+
+    /// Sets the orientation in which the model sees the volume.
+    #[must_use]
+    pub fn with_orient(mut self, orient: Orient) -> Self {
+        self.orient = orient;
         self
     }
 }

@@ -1,7 +1,7 @@
-//! How a volume's intensities become a model's input.
+//! How a volume becomes a model's input: its intensities and its orientation.
 
 use r1seg_volume::intensity::min_max;
-use r1seg_volume::{Prepared, Recipe, Volume, Warning};
+use r1seg_volume::{Orient, Orientation, Prepared, Recipe, Volume, Warning};
 
 use crate::{Error, Preprocess};
 
@@ -9,16 +9,28 @@ use crate::{Error, Preprocess};
 #[derive(Debug)]
 pub(crate) struct Preparation<'v> {
     pub(crate) recipe: Recipe,
+    /// In which the model sees it; `None` where that is not known.
+    pub(crate) orientation: Option<Orientation>,
     prepared: Prepared<'v>,
     warnings: Vec<Warning>,
 }
 
-/// Applies a recipe, or the one that the volume's values ask for.
+/// Applies a recipe, or the one that the volume's values ask for, and turns the axes to the orientation
+/// that the model is to see. `trained_on` is the orientation of a model that has seen only one.
 ///
 /// # Errors
 /// When the volume cannot be prepared.
-pub(crate) fn prepare(volume: &Volume, preprocess: Preprocess) -> Result<Preparation<'_>, Error> {
-    let mut warnings = Vec::new();
+pub(crate) fn prepare(
+    volume: &Volume,
+    preprocess: Preprocess,
+    orient: Orient,
+    trained_on: Option<Orientation>,
+) -> Result<Preparation<'_>, Error> {
+    let geometry = volume.geometry();
+    let (axes, orientation) = (orient.axes(geometry)?, orient.seen(geometry));
+    let known = orientation.filter(|_| !geometry.has_guessed_sides());
+    let mut warnings: Vec<Warning> =
+        known.and_then(|seen| seen.doubt(trained_on)).into_iter().collect();
     let recipe = match preprocess {
         Preprocess::Recipe(recipe) => recipe,
         Preprocess::Auto => {
@@ -33,9 +45,9 @@ pub(crate) fn prepare(volume: &Volume, preprocess: Preprocess) -> Result<Prepara
         let text = format!("values span {low}..{high}, but recipe `none` expects 0..1");
         warnings.push(Warning::new("W-RANGE", text).with_fix("use --preprocess auto"));
     }
-    let prepared = recipe.apply(volume)?;
+    let prepared = recipe.apply(volume)?.reoriented(axes);
     warnings.extend(prepared.warnings().iter().cloned());
-    Ok(Preparation { recipe, prepared, warnings })
+    Ok(Preparation { recipe, orientation, prepared, warnings })
 }
 
 impl Preparation<'_> {

@@ -1,8 +1,10 @@
-//! Which volume of a file is meant, and what is known about it beyond the file.
+//! Which volume of a file is meant, what is known about it beyond the file, and which way a model sees
+//! it.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use r1seg::Orient;
 use r1seg::volume::{ArrayAxes, ReadOptions};
 
 /// What `infer` and `inspect` take to read a volume.
@@ -15,8 +17,8 @@ pub(crate) struct VolumeArgs {
     /// Which array of an .npz archive, by name.
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
-    /// Which DICOM series of a folder, by its number in the list that r1seg shows or by the start
-    /// of its identifier there.
+    /// Which DICOM series of a folder: its number in the list that r1seg shows, or at least 4
+    /// characters from the start of its id there.
     #[arg(long, value_name = "N|ID")]
     pub(crate) series: Option<String>,
     /// Order of the axes of a numpy array: zyx (slices first, as SimpleITK gives it) or xyz (slices
@@ -36,6 +38,11 @@ pub(crate) struct VolumeArgs {
     /// array was made from.
     #[arg(long, value_name = "FILE")]
     pub(crate) affine_from: Option<PathBuf>,
+    /// Orientation in which the model sees the volume: stored, as the code of the models' authors
+    /// does, or LPS, RAS or other axis codes, the directions that i, j and k grow to. Nothing is
+    /// resampled; masks, boxes and points stay on the stored grid.
+    #[arg(long, default_value = "stored", value_name = "stored|LPS|RAS", value_parser = orient)]
+    pub(crate) orient: Orient,
     /// Read a DICOM series with missing or uneven slices, resampled to even distances.
     #[arg(long)]
     pub(crate) allow_gaps: bool,
@@ -97,6 +104,13 @@ fn spacing(text: &str) -> Result<[f64; 3], String> {
         "three numbers above 0 are needed, slices first, with points in them and commas between: \
          5,0.8,0.8"
             .to_owned()
+    })
+}
+
+fn orient(text: &str) -> Result<Orient, String> {
+    text.parse().map_err(|e: r1seg::volume::Error| match e.fix() {
+        Some(fix) => format!("{e}; {fix}"),
+        None => e.to_string(),
     })
 }
 

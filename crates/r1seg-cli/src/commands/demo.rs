@@ -89,6 +89,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
         path: path(PHANTOM).display().to_string(),
         sha256: None,
         kind: "phantom",
+        series: None,
         geometry: volume.geometry(),
         range,
         io: Duration::ZERO,

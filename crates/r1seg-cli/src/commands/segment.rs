@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
-    CancelToken, Event, MaskStatus, PromptableConfig, PromptableModel, PromptedVolume, SegmentMode,
-    SegmentOptions, SegmentPrompt,
+    CancelToken, Event, MaskStatus, Orient, PromptableConfig, PromptableModel, PromptedVolume,
+    SegmentMode, SegmentOptions, SegmentPrompt,
 };
 
 use crate::args::SegmentArgs;
@@ -51,12 +51,13 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let progress = Progress::new(quiet);
     progress.stage("reading the volume");
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
+    args.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
     let places = args.places.prompt(input.volume.geometry())?;
     let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
     let to_stdout = outputs.mask_to_stdout;
 
     progress.stage("loading the model");
-    let reserved = working_memory(mode, &input, count);
+    let reserved = working_memory(mode, args.volume.orient, &input, count);
     let mut model = PromptableModel::open(&source, &study::load_options(&args.model, reserved))?;
     if let Some(num_clicks) = args.refine.num_clicks {
         model.set_num_clicks(num_clicks)?;
@@ -65,6 +66,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     if !quiet {
         let device = model.device_name();
         study::announce_on(&device, model.dtype_name(), &name.id, model.device_fallback());
+        study::announce_series(input.series.as_ref());
     }
     for (index, text) in texts.iter().enumerate() {
         model.check_text(text).map_err(|e| prompts::which("text", e, (index, texts.len())))?;
@@ -72,6 +74,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
 
     let mut options = SegmentOptions::default()
         .with_preprocess(args.prepare.preprocess)
+        .with_orient(args.volume.orient)
         .with_mode(mode)
         .with_cancel(cancel);
     if args.output.trace.is_some() {
@@ -190,7 +193,7 @@ fn ask_all(
 }
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
-fn working_memory(mode: SegmentMode, input: &Input, prompts: usize) -> u64 {
+fn working_memory(mode: SegmentMode, orient: Orient, input: &Input, prompts: usize) -> u64 {
     // In windows: sums of logits, their number and their mean, all f32.
     let grids = match mode {
         SegmentMode::Resize => 0,
@@ -198,6 +201,8 @@ fn working_memory(mode: SegmentMode, input: &Input, prompts: usize) -> u64 {
     };
     // A mask a prompt and one on its way, one that joins them, and a layer of the segmentation for
     // each at the worst.
-    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 2;
+    // While a mask is turned back to the stored grid, there are two of it.
+    let turned = u64::from(orient != Orient::Stored);
+    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 2 + turned;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }

@@ -9,7 +9,7 @@ use r1seg::{PromptableModel, PromptedVolume, SegmentPrompt, SegmentTimings, Segm
 use serde::Serialize;
 
 use super::{
-    Input, MaskReport, Model, Origin, ReportFile, SCHEMA_VERSION, WarningReport, corners, ms,
+    Input, MaskReport, Model, Origin, ReportFile, SCHEMA_VERSION, Seen, WarningReport, corners, ms,
 };
 use crate::study::ModelName;
 
@@ -75,7 +75,7 @@ impl SegmentReport {
         study: &PromptedVolume<'_, '_>,
         asked: &[Asked],
     ) -> Self {
-        let (config, crop) = (model.config(), study.crop());
+        let config = model.config();
         let sum = |stage: fn(&SegmentTimings) -> Duration| -> f64 {
             ms(asked.iter().map(|(_, _, found)| stage(&found.timings)).sum())
         };
@@ -89,10 +89,13 @@ impl SegmentReport {
             device: model.device_name(),
             input: Input::new(
                 origin,
-                study.recipe().to_string(),
-                study.mode().to_string(),
-                crop,
-                study.effective_resolution_mm(),
+                Seen {
+                    preprocess: study.recipe().to_string(),
+                    mode: study.mode().to_string(),
+                    orientation: study.orientation(),
+                    crop: study.crop(),
+                    effective_resolution_mm: study.effective_resolution_mm(),
+                },
             ),
             output_folder: None,
             prompts: asked.iter().map(PromptReport::new).collect(),

@@ -1,11 +1,12 @@
-//! What `inspect` says about a study of several series.
+//! What `inspect` says about a study of several series, and which of them is read.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::schema::assert_keeps_to;
 use crate::usage::snapshot;
-use crate::{Desk, Run, finish};
+use crate::{Desk, Run, data, finish};
 
 /// An element in explicit little-endian form.
 fn element(group: u16, number: u16, vr: &str, value: &[u8]) -> Vec<u8> {
@@ -103,15 +104,57 @@ fn d1_a_study_of_several_series_is_listed() {
         let found: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
         assert_eq!(found["input"]["shape"], usable["shape"]);
         assert_eq!((&found["input"]["kind"], &found["verdict"]), (&json!("dicom"), &json!("ok")));
+        let expected = json!({"number": usable["number"], "of": 3, "id": usable["id"]});
+        assert_eq!(found["input"]["series"], expected);
+        assert_keeps_to("inspect", &found);
     }
 }
 
 #[test]
 fn d1_a_series_that_is_not_there_and_a_picture_of_none_are_errors() {
     let desk = study();
-    inspect(&desk, "study --series 9").fails(2, "R-DCM-03").says("no such series");
+    for wanted in ["9", "abc", "0000"] {
+        let run = inspect(&desk, &format!("study --series {wanted}"));
+        run.fails(2, "R-DCM-03").says("1: ").says("2: ").says("3: ").says("--series N");
+    }
+    inspect(&desk, "study --series 9").says("there is no series 9");
     inspect(&desk, "study --preview p.png").fails(65, "R-DCM-02").says("--series");
     desk.is_empty_but_for(&["study"]);
+}
+
+#[test]
+fn d12_the_series_that_was_read_is_in_the_report_and_on_stderr() {
+    let desk = study();
+    let listed = inspect(&desk, "study --json");
+    let listed: Value = serde_json::from_str(&listed.succeeds().stdout).unwrap();
+    let series = listed["series"].as_array().unwrap();
+    let usable = series.iter().find(|s| s["fault"].is_null()).unwrap();
+    let (number, id) = (&usable["number"], usable["id"].as_str().unwrap());
+
+    let run = desk.infer_volume(&desk.path("study"), &format!("--series {}", &id[..5]));
+    run.succeeds().says(&format!("r1seg: DICOM series {number} of 3, id {id}\n"));
+    let report = desk.report();
+    assert_keeps_to("report", &report);
+    assert_eq!(report["input"]["series"], json!({"number": number, "of": 3, "id": id}));
+
+    let run = desk.infer_volume(&desk.path("study"), "--series 9 --out other");
+    run.fails(2, "R-DCM-03").says("there is no series 9").says(id);
+    let run = desk.infer_volume(&data("phi3/golden/volume.npy"), "--force");
+    assert!(!run.succeeds().stderr.contains("series"), "{run:#?}");
+    assert_eq!(desk.report()["input"]["series"], Value::Null);
+}
+
+#[test]
+fn d14_a_truncated_slice_is_named_with_its_size() {
+    let desk = Desk::new();
+    for n in 0..9 {
+        slice(&desk, &format!("{n}.dcm"), "1", "CT", f64::from(n) * 2.5);
+    }
+    let path = desk.path("study/4.dcm");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..200]).unwrap();
+    let run = inspect(&desk, "study");
+    run.fails(65, "R-DCM-07").says("4.dcm").says("truncated").says("bytes").says("gap of 5.000 mm");
 }
 
 #[test]

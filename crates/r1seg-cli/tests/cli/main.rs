@@ -5,7 +5,7 @@
 //! - `boxes`: boxes in answers, and questions about boxes.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
 //! - `inspect_model`: what a model is said to be.
-//! - `volume_options`: which volume of a file is meant.
+//! - `volume_options`: which volume of a file is meant; `orientation`: which way a model sees it.
 //! - `schema`: reports keep to their schema.
 //! - `input_faults`, `model_faults`, `machine_faults`, `usage`: what goes wrong is said, by exit
 //!   code and message.
@@ -40,6 +40,7 @@ mod left;
 mod machine_faults;
 mod model_faults;
 mod not_finite;
+mod orientation;
 mod output;
 mod prompts;
 mod readme;

@@ -210,7 +210,7 @@ fn check_geometry(geometry: &Geometry) {
     assert!(spacing.iter().all(|mm| mm.is_finite() && 0.0 < *mm), "{spacing:?} of {affine:?}");
     let mm3 = geometry.voxel_volume_mm3().expect("a volume beside an affine");
     assert!(mm3.is_finite() && 0.0 < mm3, "{mm3} mm3 of {affine:?}");
-    let axes = geometry.orientation().expect("an orientation beside an affine");
+    let axes = geometry.orientation().expect("an orientation beside an affine").to_string();
     let of_each_pair = ["LR", "PA", "IS"].iter().all(|pair| axes.contains(|c| pair.contains(c)));
     assert!(of_each_pair, "{axes} of {affine:?}");
 }

@@ -22,7 +22,7 @@ pub use atomic::{Overwrite, write_atomically};
 pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 pub use write::{MaskFormat, write_mask, write_mask_to, write_volume};
 
-use crate::{Error, Volume, Warning};
+use crate::{ChosenSeries, Error, Volume, Warning};
 use source::Source;
 
 /// The file format that a volume was read from.
@@ -78,7 +78,8 @@ pub struct ReadOptions {
     pub spacing_mm: Option<[f64; 3]>,
     /// A volume of the same shape whose geometry is taken instead of the file's own.
     pub affine_from: Option<PathBuf>,
-    /// Which DICOM series, by its number in the list or the start of its hashed UID.
+    /// Which DICOM series: its number in the list, or at least four characters from the start of its id
+    /// there. Digits alone are a number, unless they are a whole id.
     pub series: Option<String>,
     /// Reads a DICOM series with missing or unequal slices, resampled to equal distances.
     pub allow_gaps: bool,
@@ -204,6 +205,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// The format of the file.
     pub kind: SourceKind,
+    /// Which DICOM series it is; `None` of other formats.
+    pub series: Option<ChosenSeries>,
 }
 
 /// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),

@@ -57,7 +57,10 @@ pub(super) fn apply(
             Some(own) => {
                 return Err(Error::SpacingContradicts { path: path.to_owned(), own, given });
             }
-            None => (Geometry::with_spacing(own.shape(), given)?, Vec::new()),
+            None => {
+                let placed = Geometry::with_spacing(own.shape(), given)?;
+                (placed.with_guessed_sides(true), Vec::new())
+            }
         }
     } else {
         return Ok(loaded);

@@ -1,7 +1,7 @@
 //! Reading DICOM series through the public interface. One module a concern: `series` holds which
-//! files make a volume, `geometry` how slices are placed, `pixels` how stored numbers are read,
+//! files make a volume, `choice` which of several series is read, `geometry` how slices are placed, `pixels` how stored numbers are read,
 //! `hostile` what must be refused and how, `real` checks on real CT (see its first lines).
-//! Tests are named for the rows of the fault list, D1 to D10.
+//! Tests are named for the rows of the fault list, D1 to D14.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
 )]
 
 mod builder;
+mod choice;
 mod encoders;
 mod geometry;
 mod hostile;

@@ -224,6 +224,25 @@ fn d5_slope_of_zero_is_taken_for_one() {
 }
 
 #[test]
+fn d5_scaling_of_one_slice_that_is_no_number_is_not_taken_for_the_usual_one_silently() {
+    for (element, text, says) in [
+        (0x1053, "NaN", "RescaleSlope of 1 of 5 slices is 0 or not a number: taken for 1"),
+        (0x1053, "one", "RescaleSlope of 1 of 5 slices is 0 or not a number: taken for 1"),
+        (0x1052, "inf", "RescaleIntercept of 1 of 5 slices is not a number: taken for 0"),
+    ] {
+        let mut files = series(5);
+        files[3].text((0x28, element), "DS", text);
+        let loaded = load(&files);
+        assert_eq!(codes(&loaded), ["W-SLOPE"], "{text}");
+        assert_eq!(loaded.warnings[0].text, says);
+    }
+    // Nothing is there to be doubted where nothing is given.
+    let mut files = series(5);
+    files[3].text((0x28, 0x1053), "DS", "");
+    assert!(codes(&load(&files)).is_empty());
+}
+
+#[test]
 fn d5_stored_bits_are_masked_and_their_sign_extended() {
     // 10 bits at the top of 12, dirt above and below.
     let raw: Vec<u16> = (0..24).map(|n| 0xf003 | (n * 40) << 2).collect();

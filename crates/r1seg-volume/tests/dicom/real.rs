@@ -168,7 +168,7 @@ fn d1_every_series_of_a_collection_is_listed_with_what_is_wrong_with_it() {
     let list = list_series(path, &ReadOptions::default()).unwrap();
     let readable = list.iter().filter(|s| s.verdict.is_none());
     let shapes: Vec<_> = readable.map(|s| (s.shape, s.modality.as_str())).collect();
-    let expected = [(Some([60, 201, 204]), "CT"), (Some([20, 512, 512]), "CT")];
+    let expected = [(Some([20, 512, 512]), "CT"), (Some([60, 201, 204]), "CT")];
     assert_eq!((list.len(), shapes), (9, expected.to_vec()));
     assert!(list.iter().enumerate().all(|(n, s)| s.number == n + 1 && s.id.len() == 12));
 }

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use r1seg_tokenizer::{TextTokenizer, TokenizerFiles};
+use r1seg_volume::Orientation;
 
 use crate::Error;
 pub(crate) use file::Format;
@@ -48,6 +49,17 @@ impl CheckpointSource {
     /// The embedded demonstration model, which knows only synthetic phantoms.
     pub fn demo() -> Self {
         Self::Embedded(r1seg_phantom::checkpoint_files())
+    }
+
+    /// The orientation of a model that has seen only one: phantoms are drawn from the right, anterior and
+    /// inferior corner on. Published models have seen many.
+    pub(crate) fn trained_on(&self) -> Option<Orientation> {
+        match self {
+            Self::Embedded(files) if *files == r1seg_phantom::checkpoint_files() => {
+                Some(Orientation::LPS)
+            }
+            _ => None,
+        }
     }
 
     /// A path for messages.

@@ -20,7 +20,7 @@ use crate::checkpoint::{Found, LoadReport, dry_load, never_used_by_m3d_clip};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
 use crate::prepare::prepare;
-use crate::{CheckpointSource, Error, LoadOptions, Preprocess, Stage, memory};
+use crate::{CheckpointSource, EmbedOptions, Error, LoadOptions, Preprocess, Stage, memory};
 
 pub use config::M3dClipConfig;
 
@@ -203,15 +203,27 @@ impl M3dClip {
     /// Embeds a volume, prepared and resized to the model's grid.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    /// As [`M3dClip::embed_volume_with`].
     pub fn embed_volume(
         &self,
         volume: &Volume,
         preprocess: Preprocess,
     ) -> Result<VolumeEmbedding, Error> {
+        self.embed_volume_with(volume, &EmbedOptions::default().with_preprocess(preprocess))
+    }
+
+    /// Embeds a volume, prepared as `options` say and resized to the model's grid.
+    ///
+    /// # Errors
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    pub fn embed_volume_with(
+        &self,
+        volume: &Volume,
+        options: &EmbedOptions,
+    ) -> Result<VolumeEmbedding, Error> {
         let _span = tracing::info_span!("embed_volume").entered();
         let grid @ [d, h, w] = self.config.vit.image_size;
-        let prepared = prepare(volume, preprocess)?;
+        let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let voxels = prepared.resize(grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let input = input.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;

@@ -8,7 +8,7 @@ use r1seg_mask_decoder::{PointLabel, Prompts};
 use r1seg_nn::{NoProbe, Probe};
 use r1seg_volume::resample::nearest;
 use r1seg_volume::sliding::{Blend, windows};
-use r1seg_volume::{Geometry, Mask, Padding, Recipe, Region, Volume, Warning};
+use r1seg_volume::{Geometry, Mask, Orient, Orientation, Padding, Recipe, Region, Volume, Warning};
 
 use super::config::Resampling;
 use super::prompt::{Places, SegmentPrompt};
@@ -25,6 +25,9 @@ use crate::{
 pub struct SegmentOptions {
     /// Intensities.
     pub preprocess: Preprocess,
+    /// In which orientation the model sees the volume. Masks, boxes and points stay on the grid of the
+    /// input.
+    pub orient: Orient,
     /// How the model looks at the volume; absent for the way of its authors
     /// ([`PromptableConfig::mode`](crate::PromptableConfig)).
     pub mode: Option<SegmentMode>,
@@ -40,6 +43,13 @@ impl SegmentOptions {
     #[must_use]
     pub fn with_preprocess(mut self, preprocess: Preprocess) -> Self {
         self.preprocess = preprocess;
+        self
+    }
+
+    /// Sets the orientation in which the model sees the volume.
+    #[must_use]
+    pub fn with_orient(mut self, orient: Orient) -> Self {
+        self.orient = orient;
         self
     }
 
@@ -140,7 +150,7 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
         options: &SegmentOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
-        let prepared = prepare(volume, options.preprocess)?;
+        let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let mode = options.mode.unwrap_or(model.config().mode);
         let grid = (mode == SegmentMode::Resize).then_some(model.config().vit.image_size);
         Ok(Self {
@@ -159,6 +169,11 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
     /// The recipe that prepared the intensities.
     pub fn recipe(&self) -> Recipe {
         self.prepared.recipe
+    }
+
+    /// The orientation in which the model sees the volume; absent where it is not known.
+    pub fn orientation(&self) -> Option<Orientation> {
+        self.prepared.orientation
     }
 
     /// How the model looks at the volume.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    MaskStatus, Mode, QUESTIONS_AT_ONCE,
+    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE,
 };
 
 use crate::args::InferArgs;
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let progress = Progress::new(quiet);
     progress.stage("reading the volume");
     let mut input = Input::read(&args.image, &args.volume.read_options())?;
+    args.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
     options.region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, &options, args.ask.mode)?;
     let (outputs, output) = Outputs::open(&request, &source, &input, prompts.len())?;
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     progress.clear();
     if !quiet {
         study::announce(&model, &name.id);
+        study::announce_series(input.series.as_ref());
     }
     // Asked before the vision transformer runs, so that a prompt that cannot be answered costs
     // nothing.
@@ -73,8 +75,10 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
 
     let progress = Progress::new(quiet);
     progress.stage("encoding the volume");
-    let mut encode =
-        EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
+    let mut encode = EncodeOptions::default()
+        .with_preprocess(args.ask.preprocess)
+        .with_orient(args.volume.orient)
+        .with_mode(args.ask.mode);
     if args.output.trace.is_some() {
         encode = encode.with_trace();
     }
@@ -204,7 +208,9 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
         Mode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
     };
     // A mask a prompt, one that joins them, and a layer of the segmentation for each at the worst.
-    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 1;
+    // While a mask is turned back to the stored grid, there are two of it.
+    let turned = u64::from(args.volume.orient != Orient::Stored);
+    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 1 + turned;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }
 

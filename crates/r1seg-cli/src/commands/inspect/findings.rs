@@ -3,24 +3,24 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::SLIDING_OVERLAP;
 use r1seg::volume::{
     IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
 };
+use r1seg::{Orient, SLIDING_OVERLAP};
 use serde::Serialize;
 
 use super::is_gzip;
 use super::sample::{self, Tissue};
 use super::text::join;
 use crate::input::{is_stdin, is_whole};
-use crate::report::{SCHEMA_VERSION, WarningReport, corners, ijk};
+use crate::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 
 /// What the published R1Seg-3D sees, `[D, H, W]`.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
 /// Distances of voxels in CT, in mm; others are slips of the header, such as metres.
 const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
-const DOUBTS: [&str; 5] = ["W-AXES", "W-CONST", "W-HU-01", "W-HU-02", "W-LABELS"];
+const DOUBTS: [&str; 6] = ["W-AXES", "W-CONST", "W-HU-01", "W-HU-02", "W-LABELS", "W-ORIENT"];
 
 /// All lengths and shapes are in the order of the file, (i, j, k), as in `report.json`.
 #[derive(Debug, Serialize)]
@@ -40,6 +40,7 @@ pub(super) struct Findings {
 pub(super) struct Input {
     pub(super) path: String,
     pub(super) kind: &'static str,
+    pub(super) series: Option<SeriesReport>,
     pub(super) bytes: Option<u64>,
     pub(super) compressed: Option<bool>,
     /// `i16` or `f32`: how voxels are kept in memory, which is as stored or wider.
@@ -80,6 +81,8 @@ pub(super) struct Intensities {
 #[derive(Debug, Serialize)]
 pub(super) struct ModelView {
     pub(super) grid: [usize; 3],
+    /// After `--orient`.
+    pub(super) orientation: Option<String>,
     /// The intensities that become 0 and 1; null where they are left alone.
     pub(super) clip: Option<[f32; 2]>,
     /// Number of windows of `--mode sliding`.
@@ -117,7 +120,11 @@ impl Origin {
 
 impl Findings {
     /// Also all warnings, those about reading first.
-    pub(super) fn new(origin: &Origin, loaded: &Loaded) -> Result<(Self, Vec<Warning>)> {
+    pub(super) fn new(
+        origin: &Origin,
+        loaded: &Loaded,
+        orient: Orient,
+    ) -> Result<(Self, Vec<Warning>)> {
         let volume = &loaded.volume;
         let (voxels, geometry) = (volume.voxels(), volume.geometry());
         let range = intensity::min_max(voxels);
@@ -136,7 +143,10 @@ impl Findings {
         let (recipe, warning) = Recipe::auto(volume);
         let labels = sample::labels(volume);
         warnings.extend(labels.map(looks_like_labels).or(warning));
-        let prepared = recipe.apply(volume)?;
+        let seen = orient.seen(geometry);
+        let known = seen.filter(|_| !geometry.has_guessed_sides());
+        warnings.extend(known.and_then(|seen| seen.doubt(None)));
+        let prepared = recipe.apply(volume)?.reoriented(orient.axes(geometry)?);
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();
         let shape = volume.shape();
@@ -147,6 +157,7 @@ impl Findings {
             input: Input {
                 path: origin.path.clone(),
                 kind: loaded.kind.as_str(),
+                series: loaded.series.as_ref().map(SeriesReport::from),
                 bytes: origin.bytes,
                 compressed: origin.compressed,
                 kept_as: match voxels {
@@ -158,7 +169,7 @@ impl Findings {
                 field_of_view_mm: spacing
                     .map(|mm| ijk(std::array::from_fn(|n| mm[n] * shape[n] as f64))),
                 voxel_volume_mm3: geometry.voxel_volume_mm3(),
-                orientation: geometry.orientation(),
+                orientation: geometry.orientation().map(|o| o.to_string()),
                 oblique_degrees: geometry.obliquity_degrees(),
                 left_handed: geometry.is_left_handed(),
                 affine: geometry.affine().copied(),
@@ -183,6 +194,7 @@ impl Findings {
             },
             model_view: ModelView {
                 grid: ijk(MODEL_GRID),
+                orientation: seen.map(|o| o.to_string()),
                 clip: prepared.rescale().map(|rescale| rescale.ends().into()),
                 sliding_windows: windows(&prepared)?,
             },

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     };
     let origin = Origin::new(&args.image);
     let volume = &loaded.volume;
-    let (findings, warnings) = Findings::new(&origin, &loaded)?;
+    let (findings, warnings) = Findings::new(&origin, &loaded, args.volume.orient)?;
     let text = if args.json {
         serde_json::to_string_pretty(&findings)? + "\n"
     } else {

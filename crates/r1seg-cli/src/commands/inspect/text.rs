@@ -45,6 +45,9 @@ fn geometry(lines: &mut Lines, input: &Input) {
     let gzip = if input.compressed == Some(true) { ", gzip" } else { "" };
     lines.add("format", &format!("{}{gzip}{size}", format_name(input.kind)));
 
+    if let Some(series) = &input.series {
+        lines.add("series", &series.to_string());
+    }
     let kept = if input.kept_as == "i16" { "16-bit whole numbers" } else { "f32" };
     let shape = join(input.shape.map(|n| n as f64));
     let array = ijk(input.shape);
@@ -140,6 +143,13 @@ fn model(lines: &mut Lines, findings: &Findings) {
         });
         let text = format!("to {} voxels{}", join(crop.map(|n| n as f64)), mm.unwrap_or_default());
         lines.add("crop", &text);
+    }
+    match (&view.orientation, &input.orientation) {
+        (Some(seen), Some(stored)) if seen != stored => {
+            lines.add("seen as", &format!("{seen}: {} (--orient)", directions(seen)));
+        }
+        (Some(seen), _) => lines.add("seen as", &format!("{seen}, as stored")),
+        (None, _) => lines.add("seen as", "it is stored"),
     }
     let grid = format!("resized to {} (slices first)", join(ijk(view.grid).map(|n| n as f64)));
     if let (Some(mm), Some(spacing)) = (input.effective_resolution_mm, input.spacing_mm) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{ReadOptions, Warning, read, read_from};
-use r1seg::{CancelToken, Error, M3dClip, Preprocess};
+use r1seg::{CancelToken, EmbedOptions, Error, M3dClip};
 
 use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
@@ -26,7 +26,7 @@ pub(super) struct Encoder {
     /// What reports call the model.
     pub(super) model: String,
     read_options: ReadOptions,
-    preprocess: Preprocess,
+    embed_options: EmbedOptions,
     pub(super) quiet: bool,
     cancel: CancelToken,
     warnings: Vec<Warning>,
@@ -54,7 +54,9 @@ impl Encoder {
             clip,
             model: name.id,
             read_options: volume.read_options(),
-            preprocess: prepare.preprocess,
+            embed_options: EmbedOptions::default()
+                .with_preprocess(prepare.preprocess)
+                .with_orient(volume.orient),
             quiet,
             cancel,
             warnings: Vec::new(),
@@ -76,7 +78,7 @@ impl Encoder {
         } else {
             read(path, &options)?
         };
-        let seen = self.clip.embed_volume(&loaded.volume, self.preprocess)?;
+        let seen = self.clip.embed_volume_with(&loaded.volume, &self.embed_options)?;
         for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
             warning.text = format!("{name}: {}", warning.text);
             self.warn(warning);

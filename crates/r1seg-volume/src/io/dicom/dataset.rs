@@ -60,6 +60,11 @@ impl Value<'_> {
         text.unwrap_or_default().trim_matches(['\0', ' '])
     }
 
+    /// Whether there is nothing but padding.
+    pub(super) fn is_blank(&self) -> bool {
+        self.bytes.iter().all(|byte| b"\0 ".contains(byte))
+    }
+
     pub(super) fn number(&self) -> Option<f64> {
         let part = self.text().split('\\').next()?;
         part.trim().parse().ok().filter(|v: &f64| v.is_finite())
@@ -79,6 +84,14 @@ impl Value<'_> {
         let raw = *self.bytes.first_chunk::<2>()?;
         Some(if self.big_endian { u16::from_be_bytes(raw) } else { u16::from_le_bytes(raw) })
     }
+}
+
+/// How a walk ended.
+pub(super) enum Walked {
+    /// At the first byte of the pixels.
+    Pixels(PixelElement),
+    /// At the end of the data set, which is so many bytes long.
+    End(u64),
 }
 
 /// Where the pixels begin.
@@ -106,7 +119,7 @@ pub(super) fn walk(
     reader: &mut dyn Read,
     encoding: Encoding,
     visitor: &mut dyn Visitor,
-) -> Result<Option<PixelElement>, DicomFault> {
+) -> Result<Walked, DicomFault> {
     let mut input = Input { reader, position: 0 };
     let mut levels: Vec<Level> = Vec::new();
     let mut path: Vec<Step> = Vec::new();
@@ -124,7 +137,7 @@ pub(super) fn walk(
         let encoding = levels.last().map_or(encoding, |l| l.encoding);
         let Some(tag) = input.tag(encoding)? else {
             if levels.is_empty() {
-                return Ok(None);
+                return Ok(Walked::End(input.position));
             }
             return Err(DicomFault::EndsEarly { at: input.position });
         };
@@ -150,7 +163,8 @@ pub(super) fn walk(
         }
         let (vr, length) = input.vr_and_length(encoding)?;
         if tag == PIXEL_DATA && levels.is_empty() {
-            return Ok(Some(PixelElement { length: (length != UNDEFINED).then_some(length) }));
+            let length = (length != UNDEFINED).then_some(length);
+            return Ok(Walked::Pixels(PixelElement { length }));
         }
         let wanted = visitor.wants(&path, tag);
         let sequence = match vr {

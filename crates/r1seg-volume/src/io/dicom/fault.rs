@@ -17,8 +17,8 @@ pub enum DicomFault {
     NoImage { files: usize },
     #[error("{} series; one must be chosen: {}", series.len(), list(series))]
     SeveralSeries { series: Vec<SeriesSummary> },
-    #[error("there is no such series, or several begin so; there are: {}", list(series))]
-    NoSuchSeries { series: Vec<SeriesSummary> },
+    #[error("{reason}; there are: {}", list(series))]
+    NoSuchSeries { reason: String, series: Vec<SeriesSummary> },
     #[error("modality is {modality}, not CT")]
     Modality { modality: String },
     #[error("the file does not say its modality; CT is needed")]
@@ -27,7 +27,7 @@ pub enum DicomFault {
     Missing { attribute: &'static str },
     #[error("DICOM structure is broken: {0}")]
     Malformed(&'static str),
-    #[error("DICOM file ends early: got {at} bytes of its data set")]
+    #[error("DICOM file ends early (it is truncated): got {at} bytes of its data set")]
     EndsEarly { at: u64 },
     #[error("pixels are cut short: {expected} bytes are needed, got {got}")]
     PixelsShort { expected: u64, got: u64 },
@@ -47,6 +47,9 @@ pub enum DicomFault {
         after + 1
     )]
     Gap { gap_mm: f64, spacing_mm: f64, after: usize, slices: usize },
+    /// A gap, beside broken files that may be the slices that are missing.
+    #[error("{fault}; without this file{} there is a {gap}", and_others(others))]
+    BrokenSlice { fault: Box<DicomFault>, others: Vec<String>, gap: Box<DicomFault> },
     #[error(
         "not one volume: {slices} slices lie at {positions} distinct position(s) (time points, or \
          copies)"
@@ -79,6 +82,7 @@ impl DicomFault {
             Self::Layout(_) => "R-DCM-11",
             Self::Codec { .. } => "R-DCM-12",
             Self::Gap { .. } => "R-DCM-13",
+            Self::BrokenSlice { fault, .. } => fault.code(),
             Self::SamePosition { .. } => "R-DCM-14",
             Self::Tilt { .. } => "R-DCM-15",
             Self::Mixed(_) => "R-DCM-16",
@@ -92,6 +96,7 @@ impl DicomFault {
         match self {
             Self::NoSuchSeries { .. } => ErrorKind::Usage,
             Self::Storage(_) => ErrorKind::Io,
+            Self::BrokenSlice { fault, .. } => fault.kind(),
             _ => ErrorKind::BadData,
         }
     }
@@ -100,7 +105,7 @@ impl DicomFault {
     pub fn fix(&self) -> Option<&'static str> {
         Some(match self {
             Self::SeveralSeries { .. } | Self::NoSuchSeries { .. } => {
-                "choose one with --series N, or the start of its id"
+                "choose one with --series N, or at least 4 characters from the start of its id"
             }
             Self::NoImage { .. } => "name the folder, file or zip archive of one CT series",
             Self::Modality { .. } | Self::NoModality => {
@@ -111,6 +116,9 @@ impl DicomFault {
             }
             Self::TransferSyntax { .. } | Self::Codec { .. } => {
                 "decompress it with gdcmconv --raw or dcmdjpeg, or convert it with dcm2niix"
+            }
+            Self::BrokenSlice { .. } => {
+                "copy or export it again; --allow-gaps would interpolate what it holds"
             }
             Self::Gap { .. } => {
                 "find the missing slices, or resample to equal distances with --allow-gaps"
@@ -126,6 +134,20 @@ impl DicomFault {
             Self::Storage(_) => return None,
         })
     }
+}
+
+/// Names of further files, of which a folder may hold any number.
+pub(super) fn names(files: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut names: Vec<String> = files.iter().take(SHOWN).cloned().collect();
+    if SHOWN < files.len() {
+        names.push(format!("{} more", files.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+fn and_others(others: &[String]) -> String {
+    if others.is_empty() { String::new() } else { format!(" and {}", names(others)) }
 }
 
 /// The first series in words; a folder may hold hundreds.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::fault::DicomFault;
-use super::header::Plane;
+use super::header::{Header, Plane};
 use super::series::Series;
 use crate::affine::{self, Affine};
 use crate::{ReadOptions, Scale, Warning};
@@ -117,7 +117,7 @@ fn slices(
     let mut slices = Vec::new();
     let mut common: Option<Common> = None;
     let mut instances = HashSet::new();
-    let (mut copies, mut no_slope) = (0, 0);
+    let (mut copies, mut bad_slopes, mut bad_inters) = (0, 0, 0);
     let first = series.images.first().map(|image| &image.header);
     for (number, image) in series.images.iter().enumerate() {
         let h = &image.header;
@@ -134,10 +134,11 @@ fn slices(
             common.get_or_insert(Common { ..own }).check(&own)?;
             let missing = DicomFault::Missing { attribute: "ImagePositionPatient" };
             let position = plane.position.ok_or(missing)?;
-            let inter = plane.inter.unwrap_or(0.0);
-            let slope = plane.slope.unwrap_or(1.0);
-            no_slope += usize::from(slope == 0.0);
-            let scale = Scale { slope: if slope == 0.0 { 1.0 } else { slope }, inter };
+            let slope = plane.slope.filter(|v| v.is_finite() && *v != 0.0);
+            let inter = plane.inter.filter(|v| v.is_finite());
+            bad_slopes += usize::from(slope.is_none() && plane.slope.is_some());
+            bad_inters += usize::from(inter.is_none() && plane.inter.is_some());
+            let scale = Scale { slope: slope.unwrap_or(1.0), inter: inter.unwrap_or(0.0) };
             slices.push(Slice { image: number, frame, scale, position, height: 0.0 });
         }
     }
@@ -145,12 +146,27 @@ fn slices(
         let text = format!("{copies} files are copies of others (the same instance): left out");
         warnings.push(Warning::new("W-DUPLICATE", text));
     }
-    if 0 < no_slope {
-        let text = format!("RescaleSlope of {no_slope} slices is 0: taken for 1");
-        warnings.push(Warning::new("W-SLOPE", text));
+    for (count, attribute, taken) in [
+        (bad_slopes, "RescaleSlope", "0 or not a number: taken for 1"),
+        (bad_inters, "RescaleIntercept", "not a number: taken for 0"),
+    ] {
+        if 0 < count {
+            let text = format!("{attribute} of {count} of {} slices is {taken}", slices.len());
+            warnings.push(Warning::new("W-SLOPE", text).with_fix("export the series again"));
+        }
     }
     let common = common.ok_or(DicomFault::Missing { attribute: "PixelData" })?;
     Ok((slices, common))
+}
+
+/// Whether two images can be of one volume by the size, the spacing and the orientation of their planes.
+pub(super) fn alike(a: &Header, b: &Header) -> bool {
+    let same_planes = match (Common::of(&a.plane(0)), Common::of(&b.plane(0))) {
+        (Ok(a), Ok(b)) => a.check(&b).is_ok(),
+        (Err(_), Err(_)) => true,
+        _ => false,
+    };
+    (a.rows, a.columns) == (b.rows, b.columns) && same_planes
 }
 
 impl Common {

@@ -3,8 +3,9 @@
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;
+use sha2::{Digest, Sha256};
 
-use super::dataset::{Encoding, Input, PixelElement, Step, Tag, Value, Visitor, walk};
+use super::dataset::{Encoding, Input, PixelElement, Step, Tag, Value, Visitor, Walked, walk};
 use super::fault::DicomFault;
 
 /// Most frames of a multi-frame file, and files of a folder.
@@ -67,7 +68,9 @@ pub(super) struct Plane {
     pub(super) pixel_spacing: Option<[f64; 2]>,
     pub(super) slice_spacing: Option<f64>,
     pub(super) thickness: Option<f64>,
+    /// NaN where it is given and is no number.
     pub(super) slope: Option<f64>,
+    /// As `slope`.
     pub(super) inter: Option<f64>,
 }
 
@@ -89,7 +92,14 @@ impl Plane {
 #[derive(Clone)]
 pub(super) struct Header {
     pub(super) syntax: Syntax,
+    /// `SOPClassUID`, or `MediaStorageSOPClassUID` in front of the data set.
+    class_uid: String,
     pub(super) series_uid: String,
+    pub(super) study_uid: String,
+    pub(super) frame_of_reference_uid: String,
+    pub(super) series_number: Option<f64>,
+    /// SHA-256 of `PatientID`, which itself is not kept.
+    pub(super) patient: Option<[u8; 32]>,
     pub(super) instance_uid: String,
     pub(super) modality: Option<String>,
     pub(super) localizer: bool,
@@ -122,6 +132,7 @@ pub(super) struct Opened<'a> {
 /// What was known when a file turned out to be broken.
 pub(super) struct Broken {
     pub(super) series_uid: String,
+    pub(super) study_uid: String,
     pub(super) fault: DicomFault,
 }
 
@@ -135,54 +146,81 @@ pub(super) fn open<'a>(
     mut reader: Box<dyn Read + 'a>,
     most: u64,
 ) -> Result<Opened<'a>, Box<Broken>> {
-    let early = |fault| Box::new(Broken { series_uid: String::new(), fault });
-    let (uid, next_group) = meta(&mut reader).map_err(early)?;
-    let (syntax, encoding) = Syntax::of(&uid);
+    let Meta { syntax_uid, class_uid, next_group } =
+        meta(&mut reader).map_err(|fault| Box::new(Broken::unplaced(fault)))?;
+    let (syntax, encoding) = Syntax::of(&syntax_uid);
     let mut rest: Box<dyn Read + 'a> = Box::new(std::io::Cursor::new(next_group).chain(reader));
     if syntax == Syntax::Deflated {
         rest = Box::new(DeflateDecoder::new(rest).take(most));
     }
-    let mut header = Header::new(syntax);
-    match walk(&mut rest, encoding, &mut header) {
-        Ok(pixels) => {
-            header.pixels = pixels;
-            Ok(Opened { header, rest })
+    let mut header = Header::new(syntax, class_uid);
+    let fault = match walk(&mut rest, encoding, &mut header) {
+        Ok(Walked::Pixels(pixels)) => {
+            header.pixels = Some(pixels);
+            return Ok(Opened { header, rest });
         }
-        Err(fault) => Err(Box::new(Broken { series_uid: header.series_uid, fault })),
-    }
+        Ok(Walked::End(at)) if header.lacks_pixels() => DicomFault::EndsEarly { at },
+        Ok(Walked::End(_)) => return Ok(Opened { header, rest }),
+        Err(fault) => fault,
+    };
+    Err(Box::new(Broken { series_uid: header.series_uid, study_uid: header.study_uid, fault }))
 }
 
-/// The transfer syntax UID, and the bytes of the next tag, which were read to see the end.
-fn meta(reader: &mut dyn Read) -> Result<(String, Vec<u8>), DicomFault> {
+/// What stands in front of a data set.
+struct Meta {
+    syntax_uid: String,
+    class_uid: String,
+    /// The bytes of the next tag, which were read to see the end.
+    next_group: Vec<u8>,
+}
+
+fn meta(reader: &mut dyn Read) -> Result<Meta, DicomFault> {
     const EXPLICIT: Encoding = Encoding { implicit_vr: false, big_endian: false };
-    let mut uid = None;
+    let (mut syntax_uid, mut class_uid) = (None, String::new());
     let mut input = Input::new(reader);
     loop {
         let mut group = [0; 2];
         input.fill(&mut group)?;
         if group != [2, 0] {
             let missing = DicomFault::Missing { attribute: "TransferSyntaxUID" };
-            return Ok((uid.ok_or(missing)?, group.to_vec()));
+            let (syntax_uid, next_group) = (syntax_uid.ok_or(missing)?, group.to_vec());
+            return Ok(Meta { syntax_uid, class_uid, next_group });
         }
         let mut element = [0; 2];
         input.fill(&mut element)?;
         let (_, length) = input.vr_and_length(EXPLICIT)?;
-        if element == [0x10, 0] && length <= 64 {
+        if [[0x10, 0], [2, 0]].contains(&element) && length <= 64 {
             let mut text = vec![0; length as usize];
             input.fill(&mut text)?;
             let text = String::from_utf8_lossy(&text);
-            uid = Some(text.trim_matches(['\0', ' ']).to_owned());
+            let uid = text.trim_matches(['\0', ' ']).to_owned();
+            match element {
+                [0x10, 0] => syntax_uid = Some(uid),
+                _ => class_uid = uid,
+            }
         } else {
             input.skip(u64::from(length))?;
         }
     }
 }
 
+impl Broken {
+    /// A file of which nothing was read that says where it belongs.
+    pub(super) fn unplaced(fault: DicomFault) -> Self {
+        Self { series_uid: String::new(), study_uid: String::new(), fault }
+    }
+}
+
 impl Header {
-    fn new(syntax: Syntax) -> Self {
+    fn new(syntax: Syntax, class_uid: String) -> Self {
         Self {
             syntax,
+            class_uid,
             series_uid: String::new(),
+            study_uid: String::new(),
+            frame_of_reference_uid: String::new(),
+            series_number: None,
+            patient: None,
             instance_uid: String::new(),
             modality: None,
             localizer: false,
@@ -211,6 +249,21 @@ impl Header {
         const OTHER: [&str; 5] = ["SEG", "RTDOSE", "RTSTRUCT", "PR", "RWV"];
         let modality = self.modality.as_deref().unwrap_or_default();
         self.pixels.is_some() && !OTHER.contains(&modality)
+    }
+
+    /// Whether the file is a CT image that ends before its pixels.
+    fn lacks_pixels(&self) -> bool {
+        // CT Image Storage, Enhanced CT, and Legacy Converted Enhanced CT.
+        let is_ct_class = match self.class_uid.strip_prefix("1.2.840.10008.5.1.4.1.1.2") {
+            Some(rest) => ["", ".1", ".2"].contains(&rest),
+            None => false,
+        };
+        match self.modality.as_deref() {
+            Some("CT") => is_ct_class || self.class_uid.is_empty(),
+            // A file may end before it says its modality.
+            None => is_ct_class,
+            Some(_) => false,
+        }
     }
 
     /// Frames that the header describes.
@@ -264,8 +317,9 @@ impl Visitor for Header {
                 placing
                     || matches!(
                         (group, element),
-                        (0x0008, 0x0008 | 0x0018 | 0x0060)
-                            | (0x0020, 0x000e)
+                        (0x0008, 0x0008 | 0x0016 | 0x0018 | 0x0060)
+                            | (0x0010, 0x0020)
+                            | (0x0020, 0x000d | 0x000e | 0x0011 | 0x0052)
                             | (0x0028, 0x0002 | 0x0004 | 0x0008 | 0x0010 | 0x0011)
                             | (0x0028, 0x0100..=0x0103 | 0x0120 | 0x0121 | 0x0301 | 0x3000)
                             | (0x5200, 0x9229 | 0x9230)
@@ -291,13 +345,18 @@ impl Visitor for Header {
             (0x0020, 0x0032) => plane.position = value.numbers(),
             (0x0020, 0x0037) => plane.orientation = value.numbers(),
             (0x0028, 0x0030) => plane.pixel_spacing = value.numbers(),
-            (0x0028, 0x1052) => plane.inter = value.number(),
-            (0x0028, 0x1053) => plane.slope = value.number(),
+            (0x0028, 0x1052) => plane.inter = number_or_nan(&value),
+            (0x0028, 0x1053) => plane.slope = number_or_nan(&value),
             _ if !path.is_empty() => {}
             (0x0008, 0x0008) => self.localizer = value.text().split('\\').any(|t| t == "LOCALIZER"),
+            (0x0008, 0x0016) => self.class_uid = value.text().to_owned(),
             (0x0008, 0x0018) => self.instance_uid = value.text().to_owned(),
             (0x0008, 0x0060) => self.modality = modality(value.text()),
+            (0x0010, 0x0020) => self.patient = Some(Sha256::digest(value.text()).into()),
+            (0x0020, 0x000d) => self.study_uid = value.text().to_owned(),
             (0x0020, 0x000e) => self.series_uid = value.text().to_owned(),
+            (0x0020, 0x0011) => self.series_number = value.number(),
+            (0x0020, 0x0052) => self.frame_of_reference_uid = value.text().to_owned(),
             (0x0028, 0x0002) => self.samples_per_pixel = value.u16().unwrap_or(0),
             (0x0028, 0x0004) => self.photometric = code(value.text()).unwrap_or_default(),
             (0x0028, 0x0008) => self.number_of_frames = value.number(),
@@ -314,6 +373,11 @@ impl Visitor for Header {
         }
         Ok(())
     }
+}
+
+/// A number, if there is one; NaN for anything else but padding.
+fn number_or_nan(value: &Value<'_>) -> Option<f64> {
+    (!value.is_blank()).then(|| value.number().unwrap_or(f64::NAN))
 }
 
 /// A defined term, of which only what such terms may hold is kept (PS3.5 section 6.2, CS).

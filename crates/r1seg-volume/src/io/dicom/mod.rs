@@ -38,7 +38,7 @@ use series::{Found, Series};
 use store::Store;
 
 pub use fault::DicomFault;
-pub use series::SeriesSummary;
+pub use series::{ChosenSeries, SeriesSummary};
 
 pub(super) use header::is_dicom;
 
@@ -85,12 +85,13 @@ pub fn list_series(
     } else {
         Store::file(path)
     };
-    Ok(summaries(&series::scan(&store, options)?.series, &store, options))
+    Ok(summaries(&series::scan(&store, options)?, &store, options))
 }
 
-fn summaries(all: &[Series], store: &Store, options: &ReadOptions) -> Vec<SeriesSummary> {
+fn summaries(found: &Found, store: &Store, options: &ReadOptions) -> Vec<SeriesSummary> {
     let summary = |(n, series): (usize, &Series)| {
-        let plan = plan(series, store, options);
+        let plan =
+            plan(series, store, options).map_err(|e| broken_before_gap(e, &found.unplaced, store));
         let slices = |image: &series::Image| image.header.frames().unwrap_or(1);
         let modality = series.images.first().and_then(|image| image.header.modality.clone());
         SeriesSummary {
@@ -104,7 +105,7 @@ fn summaries(all: &[Series], store: &Store, options: &ReadOptions) -> Vec<Series
             verdict: plan.err().map(|error| error.to_string()),
         }
     };
-    all.iter().enumerate().map(summary).collect()
+    found.series.iter().enumerate().map(summary).collect()
 }
 
 /// A series that can be read, as far as headers tell.
@@ -147,19 +148,22 @@ fn plan(series: &Series, store: &Store, options: &ReadOptions) -> Result<Plan, E
 }
 
 fn read(store: &Store, options: &ReadOptions) -> Result<Loaded, Error> {
-    let Found { series: all, mut warnings } = series::scan(store, options)?;
-    let Some(n) = series::choose(&all, options.series.as_deref()) else {
-        let series = summaries(&all, store, options);
-        let fault = match options.series {
-            Some(_) => DicomFault::NoSuchSeries { series },
+    let found = series::scan(store, options)?;
+    let Found { series: all, unplaced } = &found;
+    let n = series::choose(all, options.series.as_deref()).map_err(|reason| {
+        let series = summaries(&found, store, options);
+        let fault = match reason {
+            Some(reason) => DicomFault::NoSuchSeries { reason, series },
             None => DicomFault::SeveralSeries { series },
         };
-        return Err(Error::Dicom { path: store.path.clone(), fault });
-    };
+        Error::Dicom { path: store.path.clone(), fault }
+    })?;
     let Some(series) = all.get(n) else {
         return Err(store.no_image());
     };
-    let Plan { grid, geometry } = plan(series, store, options)?;
+    let Plan { grid, geometry } =
+        plan(series, store, options).map_err(|e| broken_before_gap(e, unplaced, store))?;
+    let mut warnings: Vec<Warning> = series::skipped(unplaced, store).into_iter().collect();
     let voxels = pixels::read(store, series, &grid, options, &mut warnings)?;
     warnings.extend(grid.warnings);
     if series.images.iter().any(|image| image.header.burned_in) {
@@ -167,5 +171,23 @@ fn read(store: &Store, options: &ReadOptions) -> Result<Loaded, Error> {
         warnings.push(Warning::new("W-PHI", text).with_fix("write no preview: --no-preview"));
     }
     let volume = Volume::new(voxels, geometry)?;
-    Ok(Loaded { volume, warnings, kind: SourceKind::Dicom })
+    let series = Some(ChosenSeries { number: n + 1, of: all.len(), id: series.id.clone() });
+    Ok(Loaded { volume, warnings, kind: SourceKind::Dicom, series })
+}
+
+/// A gap is most likely the place of a broken file that says no more where it belongs: that is what has
+/// to be mended.
+fn broken_before_gap(error: Error, unplaced: &[(usize, DicomFault)], store: &Store) -> Error {
+    match (error, unplaced) {
+        (
+            Error::Dicom { fault: gap @ DicomFault::Gap { .. }, .. },
+            [(first, fault), others @ ..],
+        ) => {
+            let others = others.iter().map(|(n, _)| store.short_name(*n)).collect();
+            let (fault, gap) = (Box::new(fault.clone()), Box::new(gap));
+            let fault = DicomFault::BrokenSlice { fault, others, gap };
+            Error::Dicom { path: store.name(*first), fault }
+        }
+        (error, _) => error,
+    }
 }

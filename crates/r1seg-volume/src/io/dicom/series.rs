@@ -1,6 +1,10 @@
 //! Which images belong together, and which of them are meant.
+//!
+//! Images are of one series if they have the same SeriesInstanceUID and the same StudyInstanceUID: some
+//! anonymisers leave UIDs out, or give all studies the same. Where there is no SeriesInstanceUID,
+//! anything that tells series apart keeps images apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{ErrorKind, Read};
 
@@ -8,14 +12,31 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::dataset::storage;
-use super::fault::DicomFault;
+use super::fault::{self, DicomFault};
+use super::geometry;
 use super::header::{self, Header};
 use super::store::Store;
 use crate::error::join;
 use crate::{Error, ReadOptions, Warning};
 
-/// Hex digits of a hashed SeriesInstanceUID.
+/// Hex digits of an id.
 const ID_DIGITS: usize = 12;
+/// Fewest characters of an id that stand for it.
+const LEAST_OF_ID: usize = 4;
+/// Series without a UID that are told apart by the geometry of their planes.
+const MOST_GEOMETRIES: usize = 64;
+
+/// Which DICOM series a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChosenSeries {
+    /// Its [place in the list](SeriesSummary::number), from 1.
+    pub number: usize,
+    /// How many series there are.
+    pub of: usize,
+    /// Its [id](SeriesSummary::id).
+    pub id: String,
+}
 
 /// One DICOM series of a folder or archive, without anything that could name a patient.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +44,8 @@ const ID_DIGITS: usize = 12;
 pub struct SeriesSummary {
     /// Place in the list, from 1; the order is that of the ids.
     pub number: usize,
-    /// The start of the SHA-256 of its SeriesInstanceUID, in hex digits.
+    /// The start of the SHA-256 of its SeriesInstanceUID, in hex digits; where that is missing or
+    /// shared by several studies, of everything that tells it apart.
     pub id: String,
     /// Such as `CT`; `?` where it is missing, `OTHER` where it is not a common one.
     pub modality: String,
@@ -74,7 +96,62 @@ pub(super) struct Series {
 pub(super) struct Found {
     /// In the order of their ids.
     pub(super) series: Vec<Series>,
-    pub(super) warnings: Vec<Warning>,
+    /// Broken files that belong to none of them.
+    pub(super) unplaced: Vec<(usize, DicomFault)>,
+}
+
+/// What the images of a series share. Not `Debug`: UIDs must not reach a message.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    series_uid: String,
+    study_uid: String,
+    is_localizer: bool,
+    /// What else tells a series without a UID apart.
+    other: Option<Other>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Other {
+    frame_of_reference_uid: String,
+    /// The bits of a number.
+    series_number: Option<u64>,
+    patient: Option<[u8; 32]>,
+}
+
+impl Key {
+    fn of(header: &Header) -> Self {
+        let other = || Other {
+            frame_of_reference_uid: header.frame_of_reference_uid.clone(),
+            series_number: header.series_number.map(f64::to_bits),
+            patient: header.patient,
+        };
+        Self {
+            series_uid: header.series_uid.clone(),
+            study_uid: header.study_uid.clone(),
+            is_localizer: header.localizer,
+            other: header.series_uid.is_empty().then(other),
+        }
+    }
+
+    /// The id of the series, of which another study may have the same UID; `nth` counts those that
+    /// differ in geometry alone.
+    fn id(&self, has_a_uid_of_its_own: bool, nth: usize) -> String {
+        let mut digest = Sha256::new();
+        digest.update(&self.series_uid);
+        if !has_a_uid_of_its_own {
+            digest.update([0]);
+            digest.update(&self.study_uid);
+        }
+        if let Some(other) = &self.other {
+            digest.update([0]);
+            digest.update(&other.frame_of_reference_uid);
+            digest.update(other.series_number.unwrap_or_default().to_le_bytes());
+            digest.update(other.patient.unwrap_or_default());
+            digest.update(nth.to_le_bytes());
+        }
+        let digits = digest.finalize().into_iter().map(|b| format!("{b:02x}"));
+        digits.take(ID_DIGITS / 2).collect()
+    }
 }
 
 enum Scanned {
@@ -87,59 +164,103 @@ enum Scanned {
 pub(super) fn scan(store: &Store, options: &ReadOptions) -> Result<Found, Error> {
     let scanned: Vec<Scanned> = (0..store.len())
         .into_par_iter()
-        .map(|n| store.with(n, |reader| scan_file(n, reader, options)))
+        .map(|n| store.with(n, |reader| scan_file(store, n, reader, options)))
         .collect::<Result<_, Error>>()?;
-    let mut series: BTreeMap<(String, bool), Series> = BTreeMap::new();
-    let mut lost = 0;
-    let mut unplaced = Vec::new();
+    let mut groups: BTreeMap<Key, Vec<Image>> = BTreeMap::new();
+    let mut broken = Vec::new();
     for file in scanned {
         match file {
             Scanned::Image(image) => {
-                let (id, is_localizer) = (hash(&image.header.series_uid), image.header.localizer);
-                let empty = |id| Series { id, is_localizer, images: vec![], broken: vec![] };
-                let series = series.entry((id.clone(), is_localizer)).or_insert_with(|| empty(id));
-                series.images.push(*image);
+                groups.entry(Key::of(&image.header)).or_default().push(*image);
             }
-            Scanned::Broken(n, broken) => unplaced.push((n, broken)),
+            Scanned::Broken(n, fault) => broken.push((n, fault)),
             Scanned::Other => {}
         }
     }
-    let mut first_fault = None;
-    for (n, broken) in unplaced {
-        let id = hash(&broken.series_uid);
-        match series.get_mut(&(id, false)) {
-            Some(series) if !broken.series_uid.is_empty() => {
-                series.broken.push((n, broken.fault));
-            }
-            _ => {
-                lost += 1;
-                first_fault.get_or_insert((n, broken.fault));
-            }
+    let mut broken_of: BTreeMap<Key, Vec<(usize, DicomFault)>> = BTreeMap::new();
+    let mut unplaced = Vec::new();
+    for (n, file) in broken {
+        let header::Broken { series_uid, study_uid, fault } = *file;
+        let key = Key { series_uid, study_uid, is_localizer: false, other: None };
+        match groups.contains_key(&key) {
+            true => broken_of.entry(key).or_default().push((n, fault)),
+            false => unplaced.push((n, fault)),
         }
     }
-    if series.is_empty() {
-        return Err(match first_fault {
+    if groups.is_empty() {
+        return Err(match unplaced.into_iter().next() {
             Some((n, fault)) => Error::Dicom { path: store.name(n), fault },
             None => store.no_image(),
         });
     }
-    let mut warnings = Vec::new();
-    if 0 < lost {
-        let text = format!("{lost} files are broken and belong to no series: left out");
-        warnings.push(Warning::new("W-SKIPPED", text).with_fix("export or copy them again"));
+    let mut studies_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for key in groups.keys() {
+        studies_of.entry(key.series_uid.clone()).or_default().insert(key.study_uid.clone());
     }
-    Ok(Found { series: series.into_values().collect(), warnings })
+    let mut series = Vec::new();
+    for (key, images) in groups {
+        let has_a_uid_of_its_own = key.other.is_none()
+            && studies_of.get(&key.series_uid).is_some_and(|studies| studies.len() == 1);
+        let parts = if key.other.is_some() { by_geometry(images) } else { vec![images] };
+        let mut broken = broken_of.remove(&key).unwrap_or_default();
+        for (nth, images) in parts.into_iter().enumerate() {
+            let id = key.id(has_a_uid_of_its_own, nth);
+            let (is_localizer, broken) = (key.is_localizer, std::mem::take(&mut broken));
+            series.push(Series { id, is_localizer, images, broken });
+        }
+    }
+    series.sort_by(|a, b| (&a.id, a.is_localizer).cmp(&(&b.id, b.is_localizer)));
+    Ok(Found { series, unplaced })
 }
 
-fn scan_file<'a>(n: usize, mut reader: Box<dyn Read + 'a>, options: &ReadOptions) -> Scanned {
-    let mut start = [0; 132];
-    match reader.read_exact(&mut start) {
-        Ok(()) if header::is_dicom(&start) => {}
-        Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
-            let broken = header::Broken { series_uid: String::new(), fault: storage(&e) };
-            return Scanned::Broken(n, Box::new(broken));
+/// Images whose planes cannot be of one volume, apart.
+fn by_geometry(images: Vec<Image>) -> Vec<Vec<Image>> {
+    let mut parts: Vec<Vec<Image>> = Vec::new();
+    for image in images {
+        let alike = |part: &Vec<Image>| {
+            part.first().is_some_and(|first| geometry::alike(&first.header, &image.header))
+        };
+        let is_full = parts.len() == MOST_GEOMETRIES;
+        let place = parts.iter().position(alike).or(is_full.then_some(MOST_GEOMETRIES - 1));
+        match place.and_then(|n| parts.get_mut(n)) {
+            Some(part) => part.push(image),
+            None => parts.push(vec![image]),
         }
-        _ => return Scanned::Other,
+    }
+    parts
+}
+
+/// Files that are broken and belong to no series.
+pub(super) fn skipped(unplaced: &[(usize, DicomFault)], store: &Store) -> Option<Warning> {
+    let (_, fault) = unplaced.first()?;
+    let names: Vec<String> = unplaced.iter().map(|(n, _)| store.short_name(*n)).collect();
+    let text = match names.as_slice() {
+        [name] => format!("{name} is broken, belongs to no series, and is left out: {fault}"),
+        _ => format!(
+            "{} files are broken, belong to no series, and are left out: {} (the first one: {fault})",
+            names.len(),
+            fault::names(&names),
+        ),
+    };
+    Some(Warning::new("W-SKIPPED", text).with_fix("export or copy them again"))
+}
+
+fn scan_file<'a>(
+    store: &Store,
+    n: usize,
+    mut reader: Box<dyn Read + 'a>,
+    options: &ReadOptions,
+) -> Scanned {
+    let broken = |fault| Scanned::Broken(n, Box::new(header::Broken::unplaced(fault)));
+    let mut start = Vec::new();
+    match (&mut reader).take(132).read_to_end(&mut start) {
+        Ok(_) if header::is_dicom(&start) => {}
+        Ok(got) if got < 132 && store.is_named_dicom(n) => {
+            return broken(DicomFault::EndsEarly { at: 0 });
+        }
+        Ok(_) => return Scanned::Other,
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Scanned::Other,
+        Err(e) => return broken(storage(&e)),
     }
     match header::open(reader, options.max_bytes) {
         Ok(opened) if opened.header.is_image() => {
@@ -150,31 +271,29 @@ fn scan_file<'a>(n: usize, mut reader: Box<dyn Read + 'a>, options: &ReadOptions
     }
 }
 
-/// A UID says where and when a scan was made, so that only a hash of it is shown.
-fn hash(uid: &str) -> String {
-    let digest = Sha256::digest(uid.as_bytes());
-    digest
-        .iter()
-        .flat_map(|b| format!("{b:02x}").into_bytes())
-        .take(ID_DIGITS)
-        .map(char::from)
-        .collect()
-}
-
 /// The series that `wanted` names, by its number in the list or the start of its id; without
 /// `wanted`, the only one.
-pub(super) fn choose(series: &[Series], wanted: Option<&str>) -> Option<usize> {
+///
+/// # Errors
+/// Why `wanted` names none; `None` where something must be wanted.
+pub(super) fn choose(series: &[Series], wanted: Option<&str>) -> Result<usize, Option<String>> {
     let Some(wanted) = wanted else {
-        return (series.len() == 1).then_some(0);
+        return if series.len() == 1 { Ok(0) } else { Err(None) };
     };
-    let number = wanted.parse::<usize>().ok().filter(|n| (1..=series.len()).contains(n));
-    if let Some(number) = number {
-        return Some(number - 1);
+    let lower = wanted.to_ascii_lowercase();
+    let is_number = !wanted.is_empty() && wanted.bytes().all(|b| b.is_ascii_digit());
+    if is_number && !series.iter().any(|s| s.id == lower) {
+        let number = wanted.parse().ok().filter(|n| (1..=series.len()).contains(n));
+        return number.map(|n: usize| n - 1).ok_or(Some(format!("there is no series {wanted}")));
     }
-    let wanted = wanted.to_ascii_lowercase();
-    let mut found = series.iter().enumerate().filter(|(_, s)| s.id.starts_with(&wanted));
-    match (wanted.is_empty(), found.next(), found.next()) {
-        (false, Some((n, _)), None) => Some(n),
-        _ => None,
+    if lower.len() < LEAST_OF_ID {
+        let reason = format!("at least {LEAST_OF_ID} characters of an id are needed");
+        return Err(Some(reason));
+    }
+    let mut found = series.iter().enumerate().filter(|(_, s)| s.id.starts_with(&lower));
+    match (found.next(), found.next()) {
+        (Some((n, _)), None) => Ok(n),
+        (None, _) => Err(Some("no series has an id that begins so".to_owned())),
+        _ => Err(Some("several series have an id that begins so".to_owned())),
     }
 }

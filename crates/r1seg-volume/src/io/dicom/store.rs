@@ -53,6 +53,20 @@ impl Store {
         }
     }
 
+    /// The name of file `n` within what the caller named.
+    pub(super) fn short_name(&self, n: usize) -> String {
+        let name = self.name(n);
+        let short = name.strip_prefix(&self.path).ok().filter(|rest| !rest.as_os_str().is_empty());
+        short.or(name.file_name().map(Path::new)).unwrap_or(&name).display().to_string()
+    }
+
+    /// Whether the name of file `n` says that it is DICOM.
+    pub(super) fn is_named_dicom(&self, n: usize) -> bool {
+        let Files::Paths(paths) = &self.files else { return false };
+        let extension = paths.get(n).and_then(|path| path.extension());
+        extension.is_some_and(|extension| extension.eq_ignore_ascii_case("dcm"))
+    }
+
     /// Whether files end in a checksum, which reading to their end verifies.
     pub(super) fn has_checksums(&self) -> bool {
         matches!(self.files, Files::Members(..))

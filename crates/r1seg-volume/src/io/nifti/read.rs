@@ -41,7 +41,7 @@ pub(in crate::io) fn read(
     frame.skip_rest(&mut source, kind)?;
     warnings.extend(findings::rest(&source.rest()?));
     let data = voxels::make_finite(path, data, &mut warnings)?;
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind, series: None })
 }
 
 /// Only the geometry, with the warnings about it.

@@ -67,7 +67,7 @@ pub(super) fn read(
     }
     let data = voxels::make_finite(path, data, &mut warnings)?;
     let geometry = Geometry::of_array(array.shape, array.layout);
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind })
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind, series: None })
 }
 
 /// How the voxels of one volume lie in an array.

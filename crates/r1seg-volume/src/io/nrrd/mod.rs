@@ -61,7 +61,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     };
     warnings.extend(findings::rest(&rest));
     let data = voxels::make_finite(path, data, &mut warnings)?;
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND })
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND, series: None })
 }
 
 /// Only the geometry, with the warnings about it.
@@ -174,7 +174,10 @@ fn place(
         return Err(Error::NrrdAffine { path: path.to_owned(), reason });
     }
     warnings.extend(findings::shear(&affine));
-    Ok(Geometry::with_affine(shape, affine)?.with_source(AffineSource::Nrrd))
+    let sides_are_known =
+        header.directions.is_some() && matches!(header.space, Some(Space::Anatomical(_)));
+    let geometry = Geometry::with_affine(shape, affine)?.with_source(AffineSource::Nrrd);
+    Ok(geometry.with_guessed_sides(!sides_are_known))
 }
 
 /// The file with the voxels, which a detached header names.
