@@ -10,7 +10,7 @@ use r1seg::{
 };
 
 use crate::args::{ModelArgs, RefineArgs};
-use crate::exit::{CliError, say};
+use crate::exit::{self, CliError, say};
 use crate::preview::{BoxMark, Picture, Scene, render};
 use crate::{memory, names};
 
@@ -95,11 +95,18 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
     if let Some(name) = name {
         return Err(names::without_hub(&format!("`{name}` is no local folder")));
     }
-    Err(if looks_like_a_path {
-        Error::ModelNotFound { path: path.to_path_buf() }.into()
-    } else {
-        Error::UnknownModel { name: path.display().to_string() }.into()
-    })
+    if looks_like_a_path {
+        return Err(Error::ModelNotFound { path: path.to_path_buf() }.into());
+    }
+    let unknown = Error::UnknownModel { name: path.display().to_string() };
+    Err(CliError {
+        code: unknown.code(),
+        kind: unknown.kind(),
+        what: unknown.to_string(),
+        path: None,
+        fix: name.and_then(names::did_you_mean).or_else(|| unknown.fix()),
+    }
+    .into())
 }
 
 /// Whether the embedded model was named.
@@ -164,8 +171,7 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, asked: DeviceCh
         (_, dtype) => dtype.to_string(),
     };
     say!(
-        "r1seg: research use only, not a medical device. device={device} ({computed}), model {}",
-        r1seg::sanitize_terminal(name),
+        "r1seg: research use only, not a medical device. device={device} ({computed}), model {name}"
     );
     if asked == DeviceChoice::Auto && cfg!(feature = "cuda") && device == "cpu" {
         warn(&Warning::new("W-DEV", "no CUDA device could be opened: computing on the CPU"));
@@ -173,8 +179,7 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, asked: DeviceCh
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    let fix = warning.fix.map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-    say!("warning[{}]: {}{fix}", warning.code, r1seg::sanitize_terminal(&warning.text));
+    exit::warning(warning.code, &warning.text, warning.fix);
 }
 
 /// Draws a volume, its labels and boxes.

@@ -45,6 +45,7 @@ mod encoded;
 mod error;
 mod load;
 mod m3d_clip;
+mod machine;
 mod memory;
 mod model;
 mod options;
@@ -87,6 +88,7 @@ pub use config::ModelConfig;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
+pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
     AskOptions, CancelToken, DeviceChoice, DtypeChoice, EncodeOptions, LoadOptions, Mode,

@@ -16,6 +16,9 @@ pub(crate) struct InspectArgs {
     /// Print what was found as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// End with exit code 65 if there is any warning, or several series to choose from.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Draw the volume (PNG) to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview: Option<PathBuf>,
@@ -33,6 +36,6 @@ Examples:
   r1seg inspect ct.nii.gz --json | jq .input.effective_resolution_mm
   r1seg inspect R1Seg-3D-Phi-3-4B
 
-The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and
-the exit code that `infer` would give. Text in the file's header is never shown: it may name a
+The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and \
+the exit code that `infer` would give. Text in the file's header is never shown: it may name a \
 patient. Of a model only small files and the headers of its weights are read.";

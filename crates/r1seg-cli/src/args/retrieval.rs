@@ -12,9 +12,11 @@ use super::{ModelArgs, VolumeArgs};
 #[derive(Debug, Args)]
 #[command(after_long_help = EMBED_EXAMPLES)]
 pub(crate) struct EmbedArgs {
-    /// A volume, in any format that `infer` reads; may be given several times. `-` reads a file
-    /// from standard input.
-    #[arg(short, long, value_name = "PATH|-")]
+    /// Volumes, in any format that `infer` reads; `-` reads a file from standard input.
+    #[arg(value_name = "IMAGE", conflicts_with = "image")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The same as a flag; may be given several times.
+    #[arg(short, long, value_name = "IMAGE")]
     pub(crate) image: Vec<PathBuf>,
     /// A text, such as a finding or a report; may be given several times. `@FILE` takes every line
     /// of a text file that is not blank as a text of its own, `-` reads one text from standard
@@ -47,10 +49,11 @@ pub(crate) struct EmbedArgs {
 
 const EMBED_EXAMPLES: &str = "\
 Examples:
-  r1seg embed -m M3D-CLIP -i ct1.nii.gz -i ct2.nii.gz -t \"A cyst in the left kidney.\" -o out.npy
+  r1seg embed -m M3D-CLIP ct1.nii.gz ct2.nii.gz \\
+    -t \"A cyst in the left kidney.\" -o out.npy
   r1seg embed -m M3D-CLIP -t @reports.txt -o reports.safetensors
 
-Vectors have length 1: the product of two is their similarity. Texts longer than the model reads are
+Vectors have length 1: the product of two is their similarity. Texts longer than the model reads are \
 cut at their end, with a warning.";
 
 #[derive(Debug, Args)]
@@ -104,7 +107,7 @@ Examples:
   r1seg retrieve -m M3D-CLIP -i ct.nii.gz --texts findings.txt --top 5
   r1seg retrieve -m M3D-CLIP --pairs pairs.csv --json
 
-Each line is a similarity in -1..1 and a name, the best first. Of equal ones the first given is
+Each line is a similarity in -1..1 and a name, the best first. Of equal ones the first given is \
 first.";
 
 /// How intensities become the model's input.

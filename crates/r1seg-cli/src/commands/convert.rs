@@ -10,7 +10,7 @@ use r1seg::CancelToken;
 use r1seg::convert::{ConvertOptions, LanguageModelRecord, Lora, Report, Sandbox, convert};
 
 use crate::args::ConvertArgs;
-use crate::exit::{CliError, Exit, say};
+use crate::exit::{self, CliError, Exit, say};
 use crate::interrupt::Writing;
 use crate::names;
 use crate::progress::{Progress, gigabytes, share};
@@ -91,7 +91,8 @@ fn tell(report: &Report) {
         [(report.has_config, "config.json"), (report.has_tokenizer, "tokenizer files")]
     {
         if !is_there {
-            say!("warning[W-FILES]: there is no {what} in the source\n  fix: --base DIR with them");
+            let text = format!("there is no {what} in the source");
+            exit::warning("W-FILES", &text, Some("--base DIR with them"));
         }
     }
 }

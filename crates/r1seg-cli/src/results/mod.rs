@@ -98,6 +98,7 @@ impl Results<'_> {
         start: Instant,
     ) -> Result<Written> {
         let saving = Instant::now();
+        let _span = tracing::info_span!("save").entered();
         let found = self.found();
         let together = Together::new(&found, self.input.volume.geometry())?;
         if together.overlap > 0 {

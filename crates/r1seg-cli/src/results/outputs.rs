@@ -77,13 +77,13 @@ pub(crate) fn check_args(args: &Request<'_>) -> Result<()> {
     let mask_to_stdout = out.mask.as_deref().is_some_and(is_stdin);
     if is_stdin(args.image) && prompts.iter().any(|prompt| prompt == "-") {
         return Err(CliError::usage(
-            format!("--image - and {flag} - both read standard input"),
-            "give it as text or with @FILE",
+            format!("--image - and {flag} both read standard input"),
+            "give the text itself, or a file with @FILE",
         ));
     }
     if is_stdin(args.image) && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         return Err(CliError::usage(
-            "--image - reads a file from standard input, and that is the terminal",
+            "the image is read from standard input, and that is the terminal",
             "send a file: r1seg ... -i - < ct.nii.gz",
         ));
     }

@@ -12,7 +12,8 @@
 //! - `output`: nothing is replaced, half-written or left behind.
 //! - `checkpoints`: where models come from: the cache, and conversion.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
-//! - `demo_and_bench`: the other two commands.
+//! - `demo_and_bench`, `doctor`: the commands that need no file.
+//! - `habits`: what people expect of any command line.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
 
@@ -27,6 +28,8 @@ mod boxes;
 mod checkpoints;
 mod demo_and_bench;
 mod destinations;
+mod doctor;
+mod habits;
 mod infer;
 mod input_faults;
 mod inspect;
@@ -111,9 +114,9 @@ impl Desk {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         // The tester's own settings are none of the program's business here.
-        command.env_remove("R1SEG_MODEL").env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+        command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS").env_remove("RAYON_NUM_THREADS");
         for variable in std::env::vars_os().map(|(name, _)| name) {
-            if variable.to_string_lossy().starts_with("HF_") {
+            if ["HF_", "R1SEG_"].iter().any(|of| variable.to_string_lossy().starts_with(of)) {
                 command.env_remove(variable);
             }
         }

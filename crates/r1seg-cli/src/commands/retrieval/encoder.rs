@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{Loaded, ReadOptions, Warning, read, read_from};
+use r1seg::volume::{Loaded, ReadOptions, Warning};
 use r1seg::{CancelToken, Error, M3dClip, Preprocess};
 
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
 use crate::exit::CliError;
-use crate::input::is_stdin;
+use crate::input::{self, is_stdin};
 use crate::progress::Progress;
 use crate::{prompts, study};
 
@@ -85,11 +85,7 @@ impl Encoder {
     }
 
     fn read(&self, path: &Path) -> Result<Loaded, Error> {
-        Ok(if is_stdin(path) {
-            read_from(&mut std::io::stdin().lock(), "standard input", &self.read_options)?
-        } else {
-            read(path, &self.read_options)?
-        })
+        Ok(input::load(path, &self.read_options)?)
     }
 
     pub(super) fn texts(&mut self, texts: &[String]) -> Result<Vec<Embedded>> {

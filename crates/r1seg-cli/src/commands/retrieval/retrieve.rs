@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use r1seg::{CancelToken, sanitize_terminal};
+use r1seg::CancelToken;
 use serde::Serialize;
 
 use super::candidates;
@@ -11,7 +11,7 @@ use super::encoder::{Embedded, Encoder};
 use super::pairs::{self, Pairs};
 use super::ranking::{Recall, rank, recall};
 use crate::args::RetrieveArgs;
-use crate::exit::{CliError, Exit};
+use crate::exit::{CliError, Exit, one_line};
 use crate::input::is_stdin;
 use crate::prompts;
 use crate::report::WarningReport;
@@ -120,10 +120,10 @@ fn print(args: &RetrieveArgs, mut encoder: Encoder, result: Outcome<'_>) -> Resu
             for (index, query) in queries.iter().enumerate() {
                 if queries.len() > 1 {
                     let gap = if index > 0 { "\n" } else { "" };
-                    writeln!(out, "{gap}{}", sanitize_terminal(query.query))?;
+                    writeln!(out, "{gap}{}", one_line(query.query))?;
                 }
                 for hit in &query.results {
-                    writeln!(out, "{:7.4}  {}", hit.similarity, sanitize_terminal(hit.name))?;
+                    writeln!(out, "{:7.4}  {}", hit.similarity, one_line(hit.name))?;
                 }
             }
         }

@@ -12,7 +12,7 @@ use r1seg::{CheckpointSource, is_pickle};
 use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
-use crate::exit::{CliError, Exit};
+use crate::exit::{CliError, Exit, Reported};
 use crate::names;
 use crate::study::ModelName;
 use findings::Findings;
@@ -69,7 +69,7 @@ pub(super) fn run(args: &InspectArgs, source: &CheckpointSource, name: &ModelNam
     print(&text)?;
     // All of it is worth knowing, and that `infer` would fail, too.
     match summary.problem {
-        Some(problem) => Err(problem.into()),
+        Some(problem) => Err(anyhow::Error::from(problem).context(Reported)),
         None => Ok(Exit::Answered),
     }
 }
