@@ -177,11 +177,15 @@ impl Cli {
 impl Command {
     /// Whether a model or a reader of volumes runs, or it is to be said how one would.
     pub(crate) fn computes(&self) -> bool {
-        match self {
-            Self::Models(_) | Self::Completions(_) | Self::Man(_) | Self::ReadPickle => false,
-            Self::Download(_) | Self::Cache(_) => false,
-            _ => true,
-        }
+        !matches!(
+            self,
+            Self::Models(_)
+                | Self::Download(_)
+                | Self::Cache(_)
+                | Self::Completions(_)
+                | Self::Man(_)
+                | Self::ReadPickle
+        )
     }
 
     /// Whether nothing but errors is to be said on stderr.

@@ -68,13 +68,15 @@ struct Run {
 }
 
 impl Run {
-    /// The run failed with this exit code and error code, printed nothing on stdout and did not
-    /// panic.
+    /// The run failed with this exit code and error code, printed nothing on stdout but the JSON object
+    /// that says so with `--json`, and did not panic.
     #[track_caller]
     fn fails(&self, exit: i32, error: &str) -> &Self {
         assert_eq!(self.code, Some(exit), "{self:#?}");
         assert!(self.stderr.contains(&format!("error[{error}]: ")), "{self:#?}");
-        assert!(self.stdout.is_empty() && !self.stderr.contains("panicked"), "{self:#?}");
+        let object = serde_json::from_str(&self.stdout).unwrap_or(Value::Null);
+        assert!(self.stdout.is_empty() || object["error"]["code"] == error, "{self:#?}");
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
         self
     }
 
