@@ -173,9 +173,9 @@ pub(crate) fn refused(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
         let text = error.to_string();
         let what = text.split("\n\n").next().unwrap_or_default();
-        let what = what.strip_prefix("error: ").unwrap_or(what);
+        let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
         let fix = Some("run the command with --help");
-        Failure::new("R-ARG-04", code, what, None, fix).print_json();
+        Failure::new("R-ARG-04", code, &words.join(" "), None, fix).print_json();
     }
     ExitCode::from(code)
 }
@@ -188,6 +188,12 @@ struct Failure {
     path: Option<String>,
     fix: Option<String>,
     exit_code: u8,
+}
+
+/// `docs/error.schema.json` describes it.
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    error: &'a Failure,
 }
 
 impl Failure {
@@ -239,9 +245,9 @@ impl Failure {
     }
 
     fn print_json(&self) {
-        let object = serde_json::json!({ "error": self });
+        let object = serde_json::to_string_pretty(&ErrorObject { error: self });
         // A reader that is gone does not miss it.
-        let _ = writeln!(std::io::stdout().lock(), "{object:#}");
+        let _ = writeln!(std::io::stdout().lock(), "{}", object.unwrap_or_default());
     }
 }
 

@@ -13,8 +13,6 @@ use crate::exit::{self, CliError};
 const MOST_PER_PROCESSOR: usize = 4;
 /// Read by rayon and by the tensor library.
 const RAYON: &str = "RAYON_NUM_THREADS";
-/// Read by the tensor library for threads of its own, before [`RAYON`].
-const TENSORS: &str = "CANDLE_NUM_THREADS";
 /// Set for the second start, which changes nothing more.
 pub(crate) const RESTARTED: &str = "R1SEG_RESTARTED";
 
@@ -69,6 +67,8 @@ fn choose(wanted: Option<usize>, processors: usize) -> (usize, bool) {
 fn restart_with(count: usize) {
     use std::os::unix::process::CommandExt;
 
+    /// Read by the tensor library for threads of its own, before [`RAYON`].
+    const TENSORS: &str = "CANDLE_NUM_THREADS";
     let Ok(program) = std::env::current_exe() else { return };
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| "r1seg".into());

@@ -14,7 +14,7 @@ pub(crate) struct ImageArg {
     /// reads a file from standard input.
     #[arg(value_name = "IMAGE")]
     positional: Option<PathBuf>,
-    /// The same as a flag.
+    /// The same as IMAGE, as a flag.
     #[arg(short, long, value_name = "IMAGE")]
     image: Option<PathBuf>,
 }

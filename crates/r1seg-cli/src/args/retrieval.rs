@@ -15,7 +15,7 @@ pub(crate) struct EmbedArgs {
     /// Volumes, in any format that `infer` reads; `-` reads a file from standard input.
     #[arg(value_name = "IMAGE", conflicts_with = "image")]
     pub(crate) images: Vec<PathBuf>,
-    /// The same as a flag; may be given several times.
+    /// The same as IMAGE, as a flag; may be given several times.
     #[arg(short, long, value_name = "IMAGE")]
     pub(crate) image: Vec<PathBuf>,
     /// A text, such as a finding or a report; may be given several times. `@FILE` takes every line

@@ -9,7 +9,7 @@ use r1seg::volume::{MaskFormat, Overwrite};
 
 use crate::args::OutputArgs;
 use crate::exit::CliError;
-use crate::input::{Input, is_stdin};
+use crate::input::{Input, is_own_pipe, is_stdin};
 use crate::output::{Output, check_picture_name, parent, wrong_ending};
 use crate::prompts;
 
@@ -280,7 +280,7 @@ fn split(name: &str) -> (String, String) {
 
 /// A folder in the current one, named after the image: `ct_0042` for `/data/ct_0042.nii.gz`.
 fn default_folder(image: &Path) -> Result<PathBuf> {
-    if is_stdin(image) {
+    if is_stdin(image) || is_own_pipe(image) {
         return Ok(PathBuf::from("stdin-r1seg"));
     }
     let (Ok(full), true) = (image.canonicalize(), image.is_dir()) else {

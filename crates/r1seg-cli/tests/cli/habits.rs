@@ -86,6 +86,9 @@ fn with_json_an_error_is_one_object_on_stdout_and_text_on_stderr() {
     let error = error_of(&parsed);
     assert_eq!((&error["code"], parsed.code), (&"R-ARG-04".into(), Some(2)));
     assert!(error["message"].as_str().unwrap().starts_with("invalid value 'q4'"), "{error}");
+    let none = error_of(&desk.run(["infer", "-m", "demo", "-p", "Liver?", "--json"]));
+    let message = "the following required arguments were not provided: <IMAGE|--image <IMAGE>>";
+    assert_eq!(none["message"], message);
 
     for command in [
         &["inspect", "no.nii.gz"][..],
