@@ -71,11 +71,13 @@ pub(crate) fn install() -> CancelToken {
 fn listen(on: impl Fn(u8) + Send + 'static) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-    let mut stops = vec![SIGINT, SIGTERM];
+    let mut stops = vec![SIGTERM];
     // `nohup` ignores it for the programs that it starts.
     if !is_ignored(SIGHUP) {
         stops.push(SIGHUP);
     }
+    // The last one: who sees that it is caught may send any of them.
+    stops.push(SIGINT);
     let Ok(mut signals) = signal_hook::iterator::Signals::new(stops) else { return };
     std::thread::spawn(move || {
         for signal in signals.forever() {

@@ -164,6 +164,25 @@ mod interrupted {
     }
 
     #[test]
+    fn with_json_a_run_that_is_stopped_says_so_in_one_object() {
+        let desk = Desk::new();
+        let mut command = desk.command();
+        command.args(["infer", "--json", "-o", "out", "-p", "-", "-m"]).arg(data("phi3"));
+        command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _stdin = child.stdin.take();
+        wait_for_handler(&child);
+        signal(&child, "TERM");
+        let output = child.wait_with_output().unwrap();
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&object["error"]["code"], output.status.code()),
+            (&"R-RUN-01".into(), Some(143))
+        );
+        assert_eq!(object["error"]["exit_code"], 143);
+    }
+
+    #[test]
     fn a_run_under_nohup_goes_on_when_the_terminal_closes() {
         let desk = Desk::new();
         let mut command = desk.command_of("nohup");
