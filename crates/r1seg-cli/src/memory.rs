@@ -19,18 +19,18 @@ pub(crate) fn limits() -> Vec<(&'static str, u64)> {
 
 /// The memory of the machine, in bytes, without swap.
 pub(crate) fn total() -> Option<u64> {
-    Some(kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?.saturating_mul(1024))
+    kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
 /// From the text of `/proc/meminfo`.
 fn of_host(meminfo: &str) -> Option<u64> {
-    let swap = kib(meminfo, "SwapFree:").unwrap_or(0);
-    Some((kib(meminfo, "MemAvailable:")? + swap).saturating_mul(1024))
+    Some(kib(meminfo, "MemAvailable:")?.saturating_add(kib(meminfo, "SwapFree:").unwrap_or(0)))
 }
 
-fn kib(meminfo: &str, name: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse().ok()
+/// The bytes of a line such as `MemFree:  12 kB`.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok().map(|kib: u64| kib.saturating_mul(1024))
 }
 
 /// The least that a control group, version 1 or 2, or one of those around it leaves.
