@@ -1,4 +1,4 @@
-//! Tells the program from which commit it is built, where that is known.
+//! Tells the program for which target it is built, and from which commit, where that is known.
 
 #![allow(clippy::print_stdout, reason = "cargo listens")]
 
@@ -7,6 +7,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    let target = std::env::var("TARGET").unwrap_or_default();
+    println!("cargo::rustc-env=R1SEG_TARGET={target}");
     println!("cargo::rerun-if-env-changed=R1SEG_GIT");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // A package that was unpacked inside somebody's repository is not of that repository's commit.

@@ -2,10 +2,13 @@
 
 mod boxes;
 mod checkpoint;
+mod image;
 mod infer;
 mod inspect;
 mod retrieval;
+mod running;
 mod segment;
+mod tools;
 mod volume;
 
 use std::ffi::OsString;
@@ -17,10 +20,13 @@ use r1seg::{DeviceChoice, DtypeChoice};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
+pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
+pub(crate) use running::{RunningArgs, threads};
 pub(crate) use segment::SegmentArgs;
+pub(crate) use tools::{CompletionsArgs, DoctorArgs, ManArgs};
 pub(crate) use volume::VolumeArgs;
 
 /// Ask a 3D CT a question in plain words; get an answer and a mask that lies exactly on the CT.
@@ -31,6 +37,8 @@ pub(crate) use volume::VolumeArgs;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) running: RunningArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +79,12 @@ pub(crate) enum Command {
     Cache(WithoutHub),
     /// Time every stage of a model.
     Bench(BenchArgs),
+    /// Show what this machine and this build offer to r1seg, to paste into a bug report.
+    Doctor(DoctorArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages, one for each command.
+    Man(ManArgs),
     /// Describes a pickle on standard input, in a process with limits.
     #[command(hide = true)]
     ReadPickle,
@@ -93,11 +107,23 @@ pub(crate) struct ModelArgs {
     #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|MODEL|demo")]
     pub(crate) model: Option<OsString>,
     /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "R1SEG_DEVICE",
+        value_name = "DEVICE",
+        value_parser = running::device
+    )]
     pub(crate) device: DeviceChoice,
     /// How weights are kept: auto, f32, bf16 or f16. `auto` is bf16 on CUDA and the checkpoint's
     /// own dtype on a CPU. On a CPU sums are f32 always; f32 is exact and takes twice the memory.
-    #[arg(long, default_value = "auto", value_name = "DTYPE")]
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "R1SEG_DTYPE",
+        value_name = "DTYPE",
+        value_parser = running::dtype
+    )]
     pub(crate) dtype: DtypeChoice,
     /// Read weight files into memory instead of using them where they lie. Without it this is done
     /// on network drives alone.
@@ -121,10 +147,11 @@ pub(crate) struct RefineArgs {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    answered, with or without a mask; or inspected
-  2    arguments make no sense, or no model was named
+  2    the arguments cannot be used, or no model was named
   3    --require-mask, and a prompt got no mask; or --mask -, and none did
   4    embed, retrieve: finished, but some of the volumes failed
-  65   the volume or the question cannot be used
+  65   the volume or the question cannot be used; with `inspect --strict`, also
+       a volume with warnings
   66   the volume or the model folder is missing
   69   the device is not there
   70   a fault of r1seg
@@ -132,7 +159,72 @@ Exit codes:
   74   reading or writing failed
   75   not enough memory, or the hub does not answer
   78   the model, its configuration or its tokenizer cannot be used
-  130  stopped by Ctrl-C or by termination; nothing is left half-written";
+  130  stopped by Ctrl-C; nothing is left half-written
+  143  stopped by SIGTERM, 129 by SIGHUP; nothing is left half-written
+
+With --json, an error is also one JSON object on standard output:
+{\"error\": {\"code\", \"message\", \"path\", \"fix\", \"exit_code\"}}.";
+
+impl Cli {
+    /// The same with every argument in one place only.
+    pub(crate) fn settled(mut self) -> Self {
+        if let Command::Embed(args) = &mut self.command {
+            args.image.append(&mut args.images);
+        }
+        self
+    }
+}
+
+impl Command {
+    /// Whether a model or a reader of volumes runs, or it is to be said how one would.
+    pub(crate) fn computes(&self) -> bool {
+        !matches!(
+            self,
+            Self::Models(_)
+                | Self::Download(_)
+                | Self::Cache(_)
+                | Self::Completions(_)
+                | Self::Man(_)
+                | Self::ReadPickle
+        )
+    }
+
+    /// Whether nothing but errors is to be said on stderr.
+    pub(crate) fn quiet(&self) -> bool {
+        match self {
+            Self::Infer(args) => args.output.quiet,
+            Self::Segment(args) => args.output.quiet,
+            Self::Embed(args) => args.quiet,
+            Self::Retrieve(args) => args.quiet,
+            Self::Convert(args) => args.quiet,
+            Self::Verify(args) => args.quiet,
+            _ => false,
+        }
+    }
+
+    /// Whether standard output is to carry one JSON object, also when the command fails.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Infer(args) => args.output.json,
+            Self::Segment(args) => args.output.json,
+            Self::Inspect(args) => args.json,
+            Self::Embed(args) => args.json,
+            Self::Retrieve(args) => args.json,
+            Self::Demo(args) => args.json,
+            Self::Models(args) => args.json,
+            #[cfg(feature = "hub")]
+            Self::Download(args) => args.json,
+            Self::Convert(args) => args.json,
+            #[cfg(feature = "hub")]
+            Self::Cache(args) => matches!(args.action, CacheAction::List { json: true }),
+            #[cfg(not(feature = "hub"))]
+            Self::Download(_) | Self::Cache(_) => false,
+            Self::Bench(args) => matches!(args.output, BenchFormat::Json),
+            Self::Doctor(args) => args.json,
+            Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -149,7 +241,13 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "R1SEG_DEVICE",
+        value_name = "DEVICE",
+        value_parser = running::device
+    )]
     pub(crate) device: DeviceChoice,
 }
 
@@ -197,6 +295,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N")]
     pub(crate) questions: Option<usize>,
     /// Form of the result.
-    #[arg(short, long, default_value = "md", value_enum)]
+    // Its name before other commands had folders and files under it.
+    #[arg(long = "format", short_alias = 'o', alias = "output", default_value = "md", value_enum)]
     pub(crate) output: BenchFormat,
 }

@@ -3,11 +3,16 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use r1seg::{Error, ErrorKind};
+use serde::Serialize;
 
-/// Prints a line on stderr. That nobody reads it is no reason to fail, nor to panic as `eprintln`.
+use crate::interrupt;
+
+/// Prints one line on stderr, whatever is in the names that it is made of. That nobody reads it is no
+/// reason to fail, nor to panic as `eprintln`.
 macro_rules! say {
     ($($arg:tt)*) => {
         $crate::exit::line(format_args!($($arg)*))
@@ -16,7 +21,43 @@ macro_rules! say {
 pub(crate) use say;
 
 pub(crate) fn line(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", one_line(&text.to_string()));
+}
+
+/// Prints `warning[CODE]: text` and, on a line of its own, what to do about it.
+pub(crate) fn warning(code: &str, text: &str, fix: Option<&str>) {
+    lines(&format!("warning[{code}]: {}", one_line(text)), None, fix);
+}
+
+/// `text` without terminal control and on one line: a newline in the name of a file or a tensor must
+/// not begin a line that reads like one of r1seg's own.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in r1seg::sanitize_terminal(text).chars() {
+        match c {
+            '\n' | '\t' | '\u{2028}' | '\u{2029}' => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// Whether standard output is to carry one JSON object, also when the command fails.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Lets errors be JSON objects on standard output, besides their text on stderr.
+pub(crate) fn report_in_json() {
+    JSON.store(true, Ordering::SeqCst);
+}
+
+/// Context of an error whose JSON object has been printed already, as part of what was found.
+#[derive(Debug)]
+pub(crate) struct Reported;
+
+impl std::fmt::Display for Reported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("already reported")
+    }
 }
 
 /// The documented exit codes.
@@ -53,8 +94,6 @@ impl Exit {
 
 /// A fault of r1seg itself, or a computation that ended in NaN or infinity.
 const INTERNAL: u8 = 70;
-/// Stopped by a signal.
-pub(crate) const CANCELLED: u8 = 130;
 
 pub(crate) fn error_code(kind: ErrorKind) -> u8 {
     match kind {
@@ -66,7 +105,7 @@ pub(crate) fn error_code(kind: ErrorKind) -> u8 {
         ErrorKind::Io => 74,
         ErrorKind::Temporary => 75,
         ErrorKind::Model => 78,
-        ErrorKind::Cancelled => CANCELLED,
+        ErrorKind::Cancelled => interrupt::exit_code(),
         _ => INTERNAL,
     }
 }
@@ -129,45 +168,117 @@ pub(crate) fn guard(
             let text = panic().take().unwrap_or_default();
             let what = format!("r1seg failed unexpectedly: {text}");
             let fix = "please report this with the command that you ran";
-            show("R-BUG-01", &what, None, Some(fix));
-            ExitCode::from(INTERNAL)
+            ExitCode::from(Failure::new("R-BUG-01", INTERNAL, &what, None, Some(fix)).show(true))
         }
     }
 }
 
 /// Prints `error[CODE]: what`, `-->` where, `fix`, and says the exit code.
 pub(crate) fn explain(error: &anyhow::Error) -> u8 {
-    if let Some(io) = error.downcast_ref::<std::io::Error>() {
-        // The reader of our output went away, as `head` does: nothing is wrong.
-        if io.kind() == std::io::ErrorKind::BrokenPipe {
-            return 0;
+    // The reader of our output went away, as `head` does: nothing is wrong.
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+        return 0;
+    }
+    Failure::of(error).show(!error.is::<Reported>())
+}
+
+/// Explains arguments that clap refused, or prints the help that was asked for.
+pub(crate) fn refused(error: &clap::Error) -> ExitCode {
+    // clap writes to stderr in colors where that is a terminal.
+    let _ = error.print();
+    let code = u8::try_from(error.exit_code()).unwrap_or(INTERNAL);
+    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let what = text.split("\n\n").next().unwrap_or_default();
+        let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+        let fix = Some("run the command with --help");
+        Failure::new("R-ARG-04", code, &words.join(" "), None, fix).print_json();
+    }
+    ExitCode::from(code)
+}
+
+/// What went wrong; with `--json`, as it is.
+#[derive(Serialize)]
+struct Failure {
+    code: String,
+    message: String,
+    path: Option<String>,
+    fix: Option<String>,
+    exit_code: u8,
+}
+
+/// `docs/error.schema.json` describes it.
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    error: &'a Failure,
+}
+
+impl Failure {
+    fn new(code: &str, exit_code: u8, what: &str, path: Option<&Path>, fix: Option<&str>) -> Self {
+        Self {
+            code: code.to_string(),
+            message: one_line(what),
+            path: path.filter(|p| !p.as_os_str().is_empty()).map(|p| p.display().to_string()),
+            fix: fix.map(one_line),
+            exit_code,
         }
-        show("R-IO-01", &io.to_string(), None, None);
-        return error_code(ErrorKind::Io);
     }
-    if let Some(e) = error.downcast_ref::<Error>() {
-        show(e.code(), &chain(e), e.path(), e.fix().as_deref());
-        return error_code(e.kind());
+
+    fn of(error: &anyhow::Error) -> Self {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return Self::new("R-IO-01", error_code(ErrorKind::Io), &io.to_string(), None, None);
+        }
+        if let Some(e) = error.downcast_ref::<Error>() {
+            let fix = e.fix();
+            return Self::new(e.code(), error_code(e.kind()), &chain(e), e.path(), fix.as_deref());
+        }
+        if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {
+            let (exit, fix) = (error_code(e.kind().into()), e.fix());
+            return Self::new(e.code(), exit, &chain(e), e.path(), fix.as_deref());
+        }
+        #[cfg(feature = "hub")]
+        if let Some(e) = error.downcast_ref::<r1seg::hub::Error>() {
+            let (exit, fix) = (error_code(e.kind().into()), e.fix());
+            return Self::new(e.code(), exit, &chain(e), e.path(), fix.as_deref());
+        }
+        if let Some(e) = error.downcast_ref::<r1seg::convert::Error>() {
+            return Self::new(e.code(), error_code(e.kind().into()), &chain(e), e.path(), e.fix());
+        }
+        if let Some(e) = error.downcast_ref::<CliError>() {
+            let exit = error_code(e.kind);
+            return Self::new(e.code, exit, &e.what, e.path.as_deref(), e.fix.as_deref());
+        }
+        Self::new("R-BUG-02", INTERNAL, &format!("{error:#}"), None, None)
     }
-    if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {
-        show(e.code(), &chain(e), e.path(), e.fix().as_deref());
-        return error_code(e.kind().into());
+
+    /// Prints the text and, where it is wanted, the JSON object; returns the exit code.
+    fn show(&self, json: bool) -> u8 {
+        let Self { code, message, path, fix, exit_code } = self;
+        lines(&format!("error[{code}]: {message}"), path.as_deref(), fix.as_deref());
+        if json && JSON.load(Ordering::SeqCst) {
+            self.print_json();
+        }
+        *exit_code
     }
-    #[cfg(feature = "hub")]
-    if let Some(e) = error.downcast_ref::<r1seg::hub::Error>() {
-        show(e.code(), &chain(e), e.path(), e.fix().as_deref());
-        return error_code(e.kind().into());
+
+    fn print_json(&self) {
+        let object = serde_json::to_string_pretty(&ErrorObject { error: self });
+        // A reader that is gone does not miss it.
+        let _ = writeln!(std::io::stdout().lock(), "{}", object.unwrap_or_default());
     }
-    if let Some(e) = error.downcast_ref::<r1seg::convert::Error>() {
-        show(e.code(), &chain(e), e.path(), e.fix());
-        return error_code(e.kind().into());
+}
+
+/// Prints a first line, where it is about, and what to do, in one write, so that nothing comes between.
+fn lines(first: &str, path: Option<&str>, fix: Option<&str>) {
+    let mut text = first.to_string();
+    if let Some(path) = path {
+        text.push_str(&format!("\n  --> {}", one_line(path)));
     }
-    if let Some(e) = error.downcast_ref::<CliError>() {
-        show(e.code, &e.what, e.path.as_deref(), e.fix.as_deref());
-        return error_code(e.kind);
+    if let Some(fix) = fix {
+        text.push_str(&format!("\n  fix: {}", one_line(fix)));
     }
-    show("R-BUG-02", &format!("{error:#}"), None, None);
-    INTERNAL
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// What is wrong and, after colons, why.
@@ -185,15 +296,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn show(code: &str, what: &str, path: Option<&std::path::Path>, fix: Option<&str>) {
-    // One write, so that nothing comes between the lines.
-    let mut text = format!("error[{code}]: {}", r1seg::sanitize_terminal(what));
-    if let Some(path) = path {
-        let path = path.display().to_string();
-        text.push_str(&format!("\n  --> {}", r1seg::sanitize_terminal(&path)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line_whatever_is_in_a_name() {
+        assert_eq!(one_line("a\n  fix: rm -r x\x1b[31m"), "a\\n  fix: rm -r x");
+        assert_eq!(one_line("tab\t line\u{2028} carriage\r"), "tab\\t line\\u{2028} carriage");
+        assert_eq!(one_line("die Größe 肝"), "die Größe 肝");
     }
-    if let Some(fix) = fix {
-        text.push_str(&format!("\n  fix: {fix}"));
-    }
-    say!("{text}");
 }

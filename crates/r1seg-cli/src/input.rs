@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::volume::{
-    ChosenSeries, ReadOptions, SourceKind, Volume, Warning, intensity, read, read_from,
+    ChosenSeries, Loaded, ReadOptions, SourceKind, Volume, Warning, intensity, read, read_from,
 };
 use sha2::{Digest, Sha256};
 
@@ -46,10 +46,11 @@ impl Input {
     /// Reads a file, a folder or standard input.
     pub(crate) fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
         let start = Instant::now();
-        let (loaded, hash) = if is_stdin(path) {
-            let mut stdin = Hashing { inner: io::stdin().lock(), hash: Sha256::new() };
-            let loaded = read_from(&mut stdin, "standard input", options)?;
-            (loaded, Hash::Known(stdin.finish(options.max_bytes)))
+        let _span = tracing::info_span!("read").entered();
+        let (loaded, hash) = if let Some(stream) = stream(path)? {
+            let mut stream = Hashing { inner: stream, hash: Sha256::new() };
+            let loaded = read_from(&mut stream, stream_name(path), options)?;
+            (loaded, Hash::Known(stream.finish(options.max_bytes)))
         } else {
             let loaded = read(path, options)?;
             let hash = if is_whole(path) {
@@ -85,12 +86,60 @@ impl Input {
     }
 }
 
+/// Reads a volume from a file, a folder, standard input or a pipe.
+pub(crate) fn load(path: &Path, options: &ReadOptions) -> Result<Loaded, r1seg::volume::Error> {
+    match stream(path)? {
+        Some(stream) => read_from(stream, stream_name(path), options),
+        None => read(path, options),
+    }
+}
+
+/// What can be read once only, from its beginning to its end: standard input, or a pipe that a shell
+/// made for this process, as bash does for `<(zcat ct.nii.gz)`.
+///
+/// A pipe with a name in a folder is not read: it may wait for a writer that never comes.
+fn stream(path: &Path) -> Result<Option<Box<dyn Read>>, r1seg::volume::Error> {
+    if is_stdin(path) {
+        return Ok(Some(Box::new(io::stdin().lock())));
+    }
+    if !is_own_pipe(path) {
+        return Ok(None);
+    }
+    let unreadable = |source| r1seg::volume::Error::Unreadable { path: path.to_path_buf(), source };
+    Ok(Some(Box::new(File::open(path).map_err(unreadable)?)))
+}
+
+fn stream_name(path: &Path) -> &'static str {
+    if is_stdin(path) { "standard input" } else { "the pipe" }
+}
+
+/// Whether `path` is a pipe that this process has open already.
+#[cfg(unix)]
+pub(crate) fn is_own_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    let is_pipe = || path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let is_descriptor = || {
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        let folders = ["/dev/fd", "/proc/self/fd"].map(|own| Path::new(own).canonicalize().ok());
+        path == Path::new("/dev/stdin") || folder.is_some() && folders.contains(&folder)
+    };
+    is_pipe() && is_descriptor()
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_own_pipe(_: &Path) -> bool {
+    false
+}
+
 /// Whether all voxels are in the one file: not so in a folder, nor where a header has its voxels
 /// beside it.
 pub(crate) fn is_whole(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    !path.is_dir() && ![".hdr", ".img", ".nhdr"].iter().any(|e| name.ends_with(e))
+    !path.is_dir()
+        && !is_own_pipe(path)
+        && ![".hdr", ".img", ".nhdr"].iter().any(|e| name.ends_with(e))
 }
 
 fn hash_file(path: &Path) -> io::Result<String> {

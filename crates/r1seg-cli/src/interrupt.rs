@@ -1,11 +1,11 @@
 //! Ctrl-C and termination: stop soon, and leave nothing half-written.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use r1seg::{CancelToken, Error};
 
-use crate::exit::{CANCELLED, explain};
+use crate::exit::explain;
 
 /// How long an answer may take to stop by itself, between two of its tokens.
 const GRACE: Duration = Duration::from_millis(500);
@@ -29,14 +29,27 @@ impl Drop for Writing {
     }
 }
 
+/// 128 and the number of the signal that came; 0 before the first one.
+static EXIT_CODE: AtomicU8 = AtomicU8::new(0);
+/// As after Ctrl-C: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// The exit code of a run that was cancelled: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+pub(crate) fn exit_code() -> u8 {
+    match EXIT_CODE.load(Ordering::SeqCst) {
+        0 => INTERRUPTED,
+        code => code,
+    }
+}
+
 /// Lets the first signal stop what is being done, and a second one end the process at once.
 pub(crate) fn install() -> CancelToken {
     let cancel = CancelToken::default();
     let token = cancel.clone();
-    // Without a handler the first signal ends the process, which is nearly as good.
-    let _ = ctrlc::set_handler(move || {
+    listen(move |code| {
+        EXIT_CODE.store(code, Ordering::SeqCst);
         if token.is_cancelled() {
-            std::process::exit(CANCELLED.into());
+            std::process::exit(code.into());
         }
         token.cancel();
         std::thread::spawn(|| {
@@ -45,9 +58,45 @@ pub(crate) fn install() -> CancelToken {
             while WRITING.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            explain(&Error::Cancelled.into());
-            std::process::exit(CANCELLED.into());
+            let code = explain(&Error::Cancelled.into());
+            std::process::exit(code.into());
         });
     });
     cancel
+}
+
+/// Calls `on` with the exit code that belongs to each signal that comes. Without a handler the first
+/// signal ends the process, which is nearly as good.
+#[cfg(unix)]
+fn listen(on: impl Fn(u8) + Send + 'static) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let mut stops = vec![SIGTERM];
+    // `nohup` ignores it for the programs that it starts.
+    if !is_ignored(SIGHUP) {
+        stops.push(SIGHUP);
+    }
+    // The last one: who sees that it is caught may send any of them.
+    stops.push(SIGINT);
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(stops) else { return };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            on(u8::try_from(128 + signal).unwrap_or(INTERRUPTED));
+        }
+    });
+}
+
+/// Which signal it was is not known there.
+#[cfg(not(unix))]
+fn listen(on: impl Fn(u8) + Send + 'static) {
+    let _ = ctrlc::set_handler(move || on(INTERRUPTED));
+}
+
+/// Whether the process was started with this signal ignored; only Linux can tell.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -19,6 +19,8 @@ mod protected;
 mod report;
 mod results;
 mod study;
+mod threads;
+mod verbose;
 
 use std::process::ExitCode;
 
@@ -33,8 +35,22 @@ use crate::args::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    exit::guard(|| match cli.command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli.settled(),
+        Err(error) => return exit::refused(&error),
+    };
+    if cli.command.json() {
+        exit::report_in_json();
+    }
+    verbose::install(cli.running.verbose);
+    exit::guard(|| run(cli))
+}
+
+fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
+    if command.computes() {
+        threads::start(running.threads, command.quiet())?;
+    }
+    match command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Segment(args) => commands::segment::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
@@ -52,5 +68,8 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(&args),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
-    })
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
+    }
 }

@@ -5,19 +5,32 @@ use std::path::Path;
 
 /// Bytes that can still be had, swap included; `None` where that is not known.
 pub(crate) fn available() -> Option<u64> {
+    limits().into_iter().map(|(_, bytes)| bytes).min()
+}
+
+/// What limits memory, and how many bytes each limit leaves, swap included.
+pub(crate) fn limits() -> Vec<(&'static str, u64)> {
     let host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let container = of_groups(&groups, Path::new("/sys/fs/cgroup"));
-    [host, container].into_iter().flatten().min()
+    let known = [("the machine", host), ("a control group", container)];
+    known.into_iter().filter_map(|(by, bytes)| Some((by, bytes?))).collect()
+}
+
+/// The memory of the machine, in bytes, without swap.
+pub(crate) fn total() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
 /// From the text of `/proc/meminfo`.
 fn of_host(meminfo: &str) -> Option<u64> {
-    let kib = |name: &str| -> Option<u64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
-    Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)).saturating_mul(1024))
+    Some(kib(meminfo, "MemAvailable:")?.saturating_add(kib(meminfo, "SwapFree:").unwrap_or(0)))
+}
+
+/// The bytes of a line such as `MemFree:  12 kB`.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok().map(|kib: u64| kib.saturating_mul(1024))
 }
 
 /// The least that a control group, version 1 or 2, or one of those around it leaves.

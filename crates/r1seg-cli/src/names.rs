@@ -21,6 +21,24 @@ pub(crate) fn resolve(_name: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// What to do about a name of which there is no model: the published names that look like it.
+#[cfg(feature = "hub")]
+pub(crate) fn did_you_mean(name: &str) -> Option<String> {
+    use r1seg::hub::{Error, ModelId};
+
+    match ModelId::parse(name) {
+        Err(Error::ModelId { suggestions, .. }) if !suggestions.is_empty() => {
+            Some(format!("did you mean {}?", suggestions.join(" or ")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+pub(crate) fn did_you_mean(_name: &str) -> Option<String> {
+    None
+}
+
 /// The short name of a published repository.
 #[cfg(feature = "hub")]
 pub(crate) fn alias(repository: &str) -> Option<&'static str> {

@@ -206,10 +206,7 @@ impl Stage<'_> {
         let folder = match self.folders.iter().find(|(of, _)| of == parent) {
             Some((_, folder)) => folder.path().to_path_buf(),
             None => {
-                let folder = staging(parent).map_err(|e| {
-                    let what = format!("cannot write to the output folder: {}", reason(&e));
-                    cannot_create(what, path)
-                })?;
+                let folder = staging(parent).map_err(|e| cannot_create(unwritable(&e), path))?;
                 let path = folder.path().to_path_buf();
                 self.folders.push((parent.to_path_buf(), folder));
                 path
@@ -332,16 +329,14 @@ fn staging(folder: &Path) -> io::Result<TempDir> {
 }
 
 fn probe(folder: &Path, target: &Path) -> Result<()> {
-    staging(folder).map(drop).map_err(|e| {
-        cannot_create(format!("cannot write to the output folder: {}", reason(&e)), target)
-    })
+    staging(folder).map(drop).map_err(|e| cannot_create(unwritable(&e), target))
 }
 
-/// Why a folder cannot be written to.
-fn reason(error: &io::Error) -> String {
+/// Why a folder that was there takes no files.
+fn unwritable(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => "it does not exist any more".to_string(),
-        kind => kind.to_string(),
+        ErrorKind::NotFound => "the output folder does not exist any more".to_string(),
+        kind => format!("cannot write to the output folder: {kind}"),
     }
 }
 

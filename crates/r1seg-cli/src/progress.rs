@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::exit::one_line;
+
 /// `1.2 GB`, or smaller units for less.
 pub(crate) fn gigabytes(bytes: u64) -> String {
     let (value, unit) = match bytes {
@@ -51,7 +53,8 @@ impl Progress {
     /// Says what is being done now.
     pub(crate) fn stage(&self, message: impl Into<String>) {
         if let Some(bar) = &self.0 {
-            bar.set_message(message.into());
+            // Names of files and tensors are a stranger's.
+            bar.set_message(one_line(&message.into()));
         }
     }
 

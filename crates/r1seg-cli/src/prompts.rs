@@ -54,6 +54,12 @@ pub(crate) fn texts(given: &[OsString], flag: &str) -> Result<Vec<String>> {
             }
             prompts.push(question);
         } else if let Some(path) = file(text) {
+            if path.as_os_str().is_empty() {
+                return Err(CliError::usage(
+                    format!("{flag} @ names no file"),
+                    format!("write the name right behind it: {flag} @FILE"),
+                ));
+            }
             prompts.extend(lines(&path)?);
         } else {
             prompts.push(utf8(text.as_encoded_bytes().to_vec(), None)?);

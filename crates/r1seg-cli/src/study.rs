@@ -9,7 +9,7 @@ use r1seg::{
 };
 
 use crate::args::{ModelArgs, RefineArgs};
-use crate::exit::{CliError, say};
+use crate::exit::{self, CliError, say};
 use crate::output::parent;
 use crate::preview::{Picture, Scene};
 use crate::{memory, names};
@@ -81,11 +81,18 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
     if let Some(name) = name {
         return Err(names::without_hub(&format!("`{name}` is no local folder")));
     }
-    Err(if looks_like_a_path {
-        Error::ModelNotFound { path: path.to_path_buf() }.into()
-    } else {
-        Error::UnknownModel { name: path.display().to_string() }.into()
-    })
+    if looks_like_a_path {
+        return Err(Error::ModelNotFound { path: path.to_path_buf() }.into());
+    }
+    let unknown = Error::UnknownModel { name: path.display().to_string() };
+    Err(CliError {
+        code: unknown.code(),
+        kind: unknown.kind(),
+        what: unknown.to_string(),
+        path: None,
+        fix: name.and_then(names::did_you_mean).or_else(|| unknown.fix()),
+    }
+    .into())
 }
 
 /// Why a file is not a model.
@@ -170,13 +177,12 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, fallback: Optio
         (_, dtype) => dtype.to_string(),
     };
     say!(
-        "r1seg: research use only, not a medical device. device={device} ({computed}), model {}",
-        r1seg::sanitize_terminal(name),
+        "r1seg: research use only, not a medical device. device={device} ({computed}), model {name}"
     );
     if let Some(error) = fallback {
         // What to do about a device that is not there, `auto` has done.
         let fix = error.fix().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
-        say_warning("W-DEV", &format!("computing on the CPU: {error}"), fix.as_deref());
+        exit::warning("W-DEV", &format!("computing on the CPU: {error}"), fix.as_deref());
     }
 }
 
@@ -188,12 +194,7 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    say_warning(warning.code, &warning.text, warning.fix);
-}
-
-fn say_warning(code: &str, text: &str, fix: Option<&str>) {
-    let fix = fix.map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-    say!("warning[{code}]: {}{fix}", r1seg::sanitize_terminal(text));
+    exit::warning(warning.code, &warning.text, warning.fix);
 }
 
 /// A volume to draw, without anything on it.

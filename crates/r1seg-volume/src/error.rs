@@ -390,9 +390,14 @@ impl Error {
         use Error as E;
         let text = match self {
             E::NotFound { .. } => "check the path",
-            E::Unreadable { .. } => "check the permissions of the file and of its folder",
+            E::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "check the permissions of the file and of its folder"
+            }
+            E::Unreadable { .. } => "check that the path leads to a file that can be read",
             E::Directory { .. } => "name the folder of a CT series, or one .nii.gz or .npy file",
-            E::NotAFile { .. } => "copy it to a file first",
+            E::NotAFile { .. } => {
+                "copy it to a file first, or send it to standard input with `-i -`"
+            }
             E::EmptyFile { .. } | E::EndsEarly { .. } | E::CorruptGzip { .. } => "re-copy the file",
             E::UnknownFormat { .. } => "convert it to NIfTI (.nii.gz)",
             E::TooLarge { .. } => "crop or downsample it first",

@@ -84,7 +84,7 @@ impl Recipe {
         };
         let unlike_hu = |code| {
             let text = format!(
-                "values span {low}..{high}; CT in HU spans about -1024..3071: masks may be wrong"
+                "values span {low}..{high}; CT in HU spans about -1024..3071: results may be wrong"
             );
             Warning::new(code, text).with_fix("give the volume in HU")
         };
@@ -356,7 +356,7 @@ mod tests {
         let (_, warning) = Recipe::auto(&volume([4; 3], |n| (n * 255 / 63) as f32));
         assert_eq!(
             warning.unwrap().text,
-            "values span 0..255; CT in HU spans about -1024..3071: masks may be wrong"
+            "values span 0..255; CT in HU spans about -1024..3071: results may be wrong"
         );
     }
 

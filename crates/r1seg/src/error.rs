@@ -302,7 +302,12 @@ impl Error {
                 "copy the whole checkpoint folder: config.json, the tokenizer files and \
                  model.safetensors (or all shards with their index)"
             }
-            Self::ModelIo { .. } => "check the permissions of the file and of its folder",
+            Self::ModelIo { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                "check the permissions of the file and of its folder"
+            }
+            Self::ModelIo { .. } => "check that the path leads to a file that can be read",
             Self::Pickle { path, .. } => {
                 return Some(format!(
                     "r1seg convert {} -o DIR, and then --model DIR",

@@ -47,6 +47,7 @@ mod error;
 mod finite;
 mod load;
 mod m3d_clip;
+mod machine;
 mod memory;
 mod model;
 mod options;
@@ -91,6 +92,7 @@ pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use finite::Stage;
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
+pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
     AskOptions, CancelToken, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, Mode, Orient,

@@ -150,7 +150,7 @@ pub(crate) struct ConvertArgs {
     /// Numerator of the LoRA scale alpha / r [default: adapter_config.json, else 2 r].
     #[arg(long, value_name = "ALPHA")]
     pub(crate) lora_alpha: Option<f64>,
-    /// Largest file of weights: a number, or one with KiB, MiB or GiB.
+    /// Largest file of weights: a number, or one with a unit such as MB or GiB.
     #[arg(long, default_value = "5000000000", value_name = "SIZE", value_parser = bytes)]
     pub(crate) max_shard_size: u64,
     /// Do not refuse weights that are NaN or infinite.

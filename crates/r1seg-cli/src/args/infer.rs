@@ -7,17 +7,15 @@ use clap::{Args, ValueEnum};
 use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
 
 use super::boxes::BoxArgs;
-use super::{ModelArgs, RefineArgs, VolumeArgs};
+use super::{ImageArg, ModelArgs, RefineArgs, VolumeArgs};
 use crate::exit::CliError;
 use crate::preview::Window;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct InferArgs {
-    /// The CT: NIfTI (.nii, .nii.gz, or .hdr beside .img), NRRD (.nrrd, .nhdr) or a numpy array
-    /// (.npy, .npz; slices first). `-` reads a file from standard input.
-    #[arg(short, long, value_name = "PATH|-")]
-    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) image: ImageArg,
     /// The question, in words. May be given several times: the volume is then looked at once, and
     /// prompt K becomes label K of the mask.
     ///
@@ -41,13 +39,19 @@ pub(crate) struct InferArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  r1seg infer -m R1Seg-3D-Phi-3-4B -i ct.nii.gz -p \"Can you segment the liver in this image?\"
-  r1seg infer -i ct.nii.gz -p @questions.txt -o results   (with R1SEG_MODEL set)
-  r1seg infer -i array.npy --spacing 5,0.8,0.8 -p \"Which organ makes bile? Please segment it.\"
-  r1seg infer -m M3D-LaMed-Phi-3-4B -i ct.nii.gz --box 41,60,9,88,121,17 -p \"What is in {box}?\"
-  zcat ct.nii.gz | r1seg infer -i - -p \"Please segment the spleen.\" --mask - > mask.nii.gz
+  r1seg infer -m R1Seg-3D-Phi-3-4B ct.nii.gz \\
+    -p \"Can you segment the liver in this image?\"
+  export R1SEG_MODEL=R1Seg-3D-Phi-3-4B
+  r1seg infer ct.nii.gz -p @questions.txt -o results
+  r1seg infer array.npy --spacing 5,0.8,0.8 \\
+    -p \"Which organ makes bile? Please segment it.\"
+  r1seg infer dicom_folder/ --series 2 -p \"Please segment the liver.\"
+  r1seg infer -m M3D-LaMed-Phi-3-4B ct.nii.gz \\
+    --box 41,60,9,88,121,17 -p \"What is in {box}?\"
+  zcat ct.nii.gz | r1seg infer - -p \"Please segment the spleen.\" \\
+    --mask - > mask.nii.gz
 
-Answers go to standard output; of several prompts each begins with its number: [1], [2].
+Answers go to standard output; of several prompts each begins with its number: [1], [2]. \
 `r1seg --help` lists the exit codes. For research use only: not a medical device.";
 
 /// What is written, and where to.
@@ -206,8 +210,9 @@ impl AskArgs {
 
 /// With the choices in the message, which clap shows without the rest of the error.
 pub(super) fn preprocess(text: &str) -> Result<Preprocess, String> {
-    text.parse().map_err(|e: r1seg::Error| match e.fix() {
-        Some(fix) => format!("{e}; {fix}"),
-        None => e.to_string(),
+    text.parse().map_err(|e: r1seg::Error| {
+        format!(
+            "{e}; use auto, none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
+        )
     })
 }

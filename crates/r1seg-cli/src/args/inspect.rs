@@ -20,6 +20,9 @@ pub(crate) struct InspectArgs {
     /// Of a model, read all weights and name the tensors that hold NaN or infinity.
     #[arg(long)]
     pub(crate) check_tensors: bool,
+    /// End with exit code 65 if there is any warning, or several series to choose from.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Draw the volume (PNG) to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) preview: Option<PathBuf>,
@@ -47,7 +50,7 @@ Examples:
   r1seg inspect ct.nii.gz --json | jq .input.effective_resolution_mm
   r1seg inspect R1Seg-3D-Phi-3-4B --check-tensors
 
-The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and
-the exit code that `infer` would give. A file of weights is described, and refused as `infer` does,
-which takes the folder. Text in the file's header is never shown: it may name a patient. Of a model
+The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and \
+the exit code that `infer` would give. A file of weights is described, and refused as `infer` does, \
+which takes the folder. Text in the file's header is never shown: it may name a patient. Of a model \
 only small files and the headers of its weights are read; --check-tensors reads the weights, too.";

@@ -12,9 +12,12 @@ use super::{ModelArgs, VolumeArgs};
 #[derive(Debug, Args)]
 #[command(after_long_help = EMBED_EXAMPLES)]
 pub(crate) struct EmbedArgs {
-    /// A volume, in any format that `infer` reads, or a folder of them, as for `retrieve`; may be given
-    /// several times. `-` reads a file from standard input.
-    #[arg(short, long, value_name = "PATH|-")]
+    /// Volumes, in any format that `infer` reads, or folders of them, as for `retrieve`; `-` reads a
+    /// file from standard input.
+    #[arg(value_name = "IMAGE", conflicts_with = "image")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The same as IMAGE, as a flag; may be given several times.
+    #[arg(short, long, value_name = "IMAGE")]
     pub(crate) image: Vec<PathBuf>,
     /// A text, such as a finding or a report; may be given several times. `@FILE` takes every line
     /// of a text file that is not blank as a text of its own, `-` reads one text from standard
@@ -47,11 +50,12 @@ pub(crate) struct EmbedArgs {
 
 const EMBED_EXAMPLES: &str = "\
 Examples:
-  r1seg embed -m M3D-CLIP -i ct1.nii.gz -i ct2.nii.gz -t \"A cyst in the left kidney.\" -o out.npy
+  r1seg embed -m M3D-CLIP ct1.nii.gz ct2.nii.gz \\
+    -t \"A cyst in the left kidney.\" -o out.npy
   r1seg embed -m M3D-CLIP -t @reports.txt -o reports.safetensors
 
-Vectors have length 1: the product of two is their similarity. Texts longer than the model reads are
-cut at their end, with a warning. A volume that cannot be read is reported and has no row; the exit
+Vectors have length 1: the product of two is their similarity. Texts longer than the model reads are \
+cut at their end, with a warning. A volume that cannot be read is reported and has no row; the exit \
 code is then 4.";
 
 #[derive(Debug, Args)]
@@ -105,8 +109,8 @@ Examples:
   r1seg retrieve -m M3D-CLIP -i ct.nii.gz --texts findings.txt --top 5
   r1seg retrieve -m M3D-CLIP --pairs pairs.csv --json
 
-Each line is a similarity in -1..1 and a name, the best first. Of equal ones the first given is
-first. A volume that cannot be read is reported and left out; the exit code is then 4, or that of
+Each line is a similarity in -1..1 and a name, the best first. Of equal ones the first given is \
+first. A volume that cannot be read is reported and left out; the exit code is then 4, or that of \
 the error where no volume is left.";
 
 /// How intensities become the model's input.

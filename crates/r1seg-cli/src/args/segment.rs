@@ -1,7 +1,6 @@
 //! What `segment` takes.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::Args;
 use r1seg::volume::{Geometry, Region};
@@ -9,14 +8,13 @@ use r1seg::{SegmentMode, SegmentPrompt, voxel_from_mm};
 
 use super::boxes::{self, Millimetres};
 use super::infer::OutputArgs;
-use super::{ModelArgs, PrepareArgs, RefineArgs, VolumeArgs};
+use super::{ImageArg, ModelArgs, PrepareArgs, RefineArgs, VolumeArgs};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct SegmentArgs {
-    /// The CT, in any format that `infer` reads. `-` reads a file from standard input.
-    #[arg(short, long, value_name = "PATH|-")]
-    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) image: ImageArg,
     /// What to segment, in words. May be given several times: text K becomes label K of the mask.
     ///
     /// SegVol wants the name of an organ or a lesion, and sets it into the sentence that it was
@@ -46,15 +44,18 @@ pub(crate) struct SegmentArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  r1seg segment -m ./SegVol -i ct.nii.gz --text liver
-  r1seg segment -m ./SegVol -i ct.nii.gz --text liver --text spleen -o organs
-  r1seg segment -m ./SegVol -i ct.nii.gz --point 210,180,40 --point 150,180,40:neg
-  r1seg segment -m ./SegVol -i ct.nii.gz --text liver --box-mm -140,-80,910,60,90,1080
-  r1seg segment -m ./R1Seg-3D-SAM -i ct.nii.gz -t \"A computerized tomography of a liver.\"
+  r1seg segment -m ./SegVol ct.nii.gz --text liver
+  r1seg segment -m ./SegVol ct.nii.gz --text liver --text spleen -o organs
+  r1seg segment -m ./SegVol ct.nii.gz \\
+    --point 210,180,40 --point 150,180,40:neg
+  r1seg segment -m ./SegVol ct.nii.gz --text liver \\
+    --box-mm -140,-80,910,60,90,1080
+  r1seg segment -m ./R1Seg-3D-SAM ct.nii.gz \\
+    -t \"A computerized tomography of a liver.\"
 
-SegVol is published as pickles: `r1seg convert SegVol -o ./SegVol` makes a folder that loads. What was
-found is printed on standard output, a line a text. `r1seg --help` lists the exit codes. For research
-use only: not a medical device.";
+SegVol is published as pickles: `r1seg convert SegVol -o ./SegVol` makes a folder that loads. What \
+was found is printed on standard output, one line for each text. `r1seg --help` lists the exit codes. \
+For research use only: not a medical device.";
 
 /// Where it is.
 #[derive(Debug, Args)]

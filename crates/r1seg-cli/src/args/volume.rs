@@ -49,7 +49,8 @@ pub(crate) struct VolumeArgs {
     /// Read DICOM that is not CT, such as MR. The models know CT only.
     #[arg(long)]
     pub(crate) allow_modality: bool,
-    /// Largest volume that is read, in bytes of its voxels: a number, or one with KiB, MiB or GiB.
+    /// Largest volume that is read, in bytes of its voxels: a number, or one with a unit such as MB or
+    /// GiB.
     #[arg(long, default_value = "4GiB", value_name = "SIZE", value_parser = bytes)]
     pub(crate) max_input_bytes: u64,
     /// Largest volume that is read, in voxels.
@@ -115,7 +116,14 @@ fn orient(text: &str) -> Result<Orient, String> {
 }
 
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 3] = [("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30)];
+    const UNITS: [(&str, u64); 6] = [
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+    ];
     let lower = text.to_ascii_lowercase();
     let (number, unit) = UNITS
         .into_iter()
@@ -123,7 +131,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .unwrap_or((&lower, 1));
     let number: Option<u64> = number.trim_end().parse().ok();
     number.and_then(|n| n.checked_mul(unit)).filter(|n| 0 < *n).ok_or_else(|| {
-        "a whole number is needed, as it is or with KiB, MiB or GiB: 4GiB".to_owned()
+        "a whole number is needed, alone or with KiB, MiB, GiB, kB, MB or GB: 4GiB".to_owned()
     })
 }
 
@@ -139,7 +147,9 @@ mod tests {
             ("512 MiB", Ok(512 << 20)),
             ("7kib", Ok(7 << 10)),
             ("0", Err(())),
-            ("4GB", Err(())),
+            ("4GB", Ok(4_000_000_000)),
+            ("2 mb", Ok(2_000_000)),
+            ("4G", Err(())),
             ("-1", Err(())),
             ("", Err(())),
             ("GiB", Err(())),

@@ -43,8 +43,12 @@ pub(crate) fn run(args: &CacheArgs) -> Result<Exit> {
             writeln!(out, "{}", serde_json::to_string_pretty(&models)?)?;
         }
         CacheAction::List { json: false } => {
-            for model in hub.list()? {
-                list(&mut out, &model)?;
+            let models = hub.list()?;
+            if models.is_empty() {
+                say!("r1seg: no models in {}", hub.config().cache.display());
+            }
+            for model in &models {
+                list(&mut out, model)?;
             }
         }
     }

@@ -3,12 +3,15 @@
 pub(crate) mod bench;
 #[cfg(feature = "hub")]
 pub(crate) mod cache;
+pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 #[cfg(feature = "hub")]
 pub(crate) mod download;
 pub(crate) mod infer;
 pub(crate) mod inspect;
+pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod retrieval;
 pub(crate) mod segment;

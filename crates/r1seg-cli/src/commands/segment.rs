@@ -11,7 +11,7 @@ use r1seg::{
 };
 
 use crate::args::SegmentArgs;
-use crate::exit::{CliError, Exit, say};
+use crate::exit::{CliError, Exit, one_line, say};
 use crate::input::Input;
 use crate::progress::Progress;
 use crate::prompts;
@@ -126,8 +126,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         let mut out = std::io::stdout().lock();
         for (index, (name, _, _)) in asked.iter().enumerate() {
             let which = if count > 1 { number(index) } else { String::new() };
-            let name = r1seg::sanitize_terminal(name);
-            writeln!(out, "{which}{name}: {}", written.sizes[index])?;
+            writeln!(out, "{which}{}: {}", one_line(name), written.sizes[index])?;
         }
     }
     if !quiet {

@@ -133,6 +133,7 @@ impl Results<'_> {
         start: Instant,
     ) -> Result<Written> {
         let saving = Instant::now();
+        let _span = tracing::info_span!("save").entered();
         let zeros = self.zeros()?;
         let found = found(self.findings, zeros.as_ref());
         let together = Together::new(&found, self.input.volume.geometry())?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use r1seg::ErrorKind;
 
 use crate::exit::CliError;
-use crate::input::is_stdin;
+use crate::input::{is_own_pipe, is_stdin};
 
 /// Endings that do not belong to the name of a study.
 const ENDINGS: [&str; 15] = [
@@ -72,7 +72,7 @@ fn os_string(bytes: &[u8]) -> OsString {
 
 /// A folder in the current one, named after the image: `ct_0042` for `/data/ct_0042.nii.gz`.
 pub(super) fn default_folder(image: &Path) -> Result<PathBuf> {
-    if is_stdin(image) {
+    if is_stdin(image) || is_own_pipe(image) {
         return Ok(PathBuf::from("stdin-r1seg"));
     }
     let (Ok(full), true) = (image.canonicalize(), image.is_dir()) else {

@@ -62,12 +62,12 @@ pub(crate) fn check_args(args: &Request<'_>) -> Result<()> {
     if is_stdin(args.image) && prompts.iter().any(|prompt| prompt == "-") {
         return Err(CliError::usage(
             format!("--image - and {flag} both read standard input"),
-            "give it as text or with @FILE",
+            "give the text itself, or a file with @FILE",
         ));
     }
     if is_stdin(args.image) && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         return Err(CliError::usage(
-            "--image - reads a file from standard input, and that is the terminal",
+            "the image is read from standard input, and that is the terminal",
             "send a file: r1seg ... -i - < ct.nii.gz",
         ));
     }

@@ -72,7 +72,7 @@ fn r2_a_disk_that_is_full_leaves_nothing_half_written() {
 fn r5_there_are_as_many_threads_as_allowed() {
     let desk = Desk::new();
     let threads = |command: &mut std::process::Command| -> Option<Value> {
-        command.args(["bench", "-o", "json", "--device", "cpu", "-m"]).arg(data("phi3"));
+        command.args(["bench", "--format", "json", "--device", "cpu", "-m"]).arg(data("phi3"));
         let bench: Value = serde_json::from_slice(&command.output().unwrap().stdout).ok()?;
         Some(bench["threads"].clone())
     };
@@ -90,6 +90,45 @@ fn r5_there_are_as_many_threads_as_allowed() {
         .is_some_and(|p| std::process::Command::new(p).output().is_ok())
     {
         assert_eq!(threads(&mut command).unwrap(), 1);
+    }
+}
+
+/// What `doctor` says of threads: those of the program, and those of the tensor library.
+#[cfg(unix)]
+fn threads_of(command: &mut std::process::Command) -> (u64, u64, String) {
+    let run = finish(command.args(["doctor", "--json"]));
+    let found: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+    let count = |field: &str| found["cpu"][field].as_u64().unwrap();
+    assert!(count("tensor_threads") <= count("threads"), "{found:#}");
+    (count("threads"), count("usable_processors"), run.stderr)
+}
+
+#[cfg(unix)]
+#[test]
+fn threads_are_as_many_as_the_flag_says_else_the_variables_and_never_very_many() {
+    let desk = Desk::new();
+    let threads = |flag: &str, ours: &str, rayons: &str| {
+        let mut command = desk.command();
+        command.env("R1SEG_THREADS", ours).env("RAYON_NUM_THREADS", rayons);
+        threads_of(command.args(flag.split_whitespace()))
+    };
+    let (all, usable, _) = threads("", "", "");
+    assert_eq!(all, usable);
+    for (flag, ours, rayons, expected) in [
+        ("--threads 1", "2", "3", 1),
+        ("", "2", "3", 2),
+        ("", "", "3", 3),
+        ("--threads 0", "2", "", all),
+        ("", "", "junk", all),
+    ] {
+        let (count, _, stderr) = threads(flag, ours, rayons);
+        assert_eq!((count, stderr.as_str()), (expected, ""), "{flag} {ours} {rayons}");
+    }
+    for (flag, rayons) in [("", "100000"), ("--threads 99999999999999999999999", "")] {
+        let (count, _, stderr) = threads(flag, "", rayons);
+        assert_eq!(count, 4 * usable);
+        assert_eq!(stderr.matches("warning[W-THREADS]: ").count(), 1, "{stderr}");
+        assert!(stderr.contains("fix: --threads N"), "{stderr}");
     }
 }
 

@@ -14,7 +14,8 @@
 //!   all; `left`: what a run leaves where nothing is named or found; `readme`: its commands.
 //! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
-//! - `demo_and_bench`: the other two commands.
+//! - `demo_and_bench`, `doctor`: the commands that need no file.
+//! - `habits`: what people expect of any command line.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
 
@@ -30,6 +31,8 @@ mod checkpoints;
 mod conversion;
 mod demo_and_bench;
 mod destinations;
+mod doctor;
+mod habits;
 mod infer;
 mod input_faults;
 mod inspect;
@@ -73,13 +76,15 @@ struct Run {
 }
 
 impl Run {
-    /// The run failed with this exit code and error code, printed nothing on stdout and did not
-    /// panic.
+    /// The run failed with this exit code and error code, printed nothing on stdout but the JSON object
+    /// that says so with `--json`, and did not panic.
     #[track_caller]
     fn fails(&self, exit: i32, error: &str) -> &Self {
         assert_eq!(self.code, Some(exit), "{self:#?}");
         assert!(self.stderr.contains(&format!("error[{error}]: ")), "{self:#?}");
-        assert!(self.stdout.is_empty() && !self.stderr.contains("panicked"), "{self:#?}");
+        let object = serde_json::from_str(&self.stdout).unwrap_or(Value::Null);
+        assert!(self.stdout.is_empty() || object["error"]["code"] == error, "{self:#?}");
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
         self
     }
 
@@ -119,9 +124,9 @@ impl Desk {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         // The tester's own settings are none of the program's business here.
-        command.env_remove("R1SEG_MODEL").env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+        command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS").env_remove("RAYON_NUM_THREADS");
         for variable in std::env::vars_os().map(|(name, _)| name) {
-            if variable.to_string_lossy().starts_with("HF_") {
+            if ["HF_", "R1SEG_"].iter().any(|of| variable.to_string_lossy().starts_with(of)) {
                 command.env_remove(variable);
             }
         }

@@ -164,6 +164,45 @@ mod interrupted {
     }
 
     #[test]
+    fn with_json_a_run_that_is_stopped_says_so_in_one_object() {
+        let desk = Desk::new();
+        let mut command = desk.command();
+        command.args(["infer", "--json", "-o", "out", "-p", "-", "-m"]).arg(data("phi3"));
+        command.arg(data("phi3/golden/volume.npy")).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _stdin = child.stdin.take();
+        wait_for_handler(&child);
+        signal(&child, "TERM");
+        let output = child.wait_with_output().unwrap();
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&object["error"]["code"], output.status.code()),
+            (&"R-RUN-01".into(), Some(143))
+        );
+        assert_eq!(object["error"]["exit_code"], 143);
+    }
+
+    #[test]
+    fn a_run_under_nohup_goes_on_when_the_terminal_closes() {
+        let desk = Desk::new();
+        let mut command = desk.command_of("nohup");
+        command.args([env!("CARGO_BIN_EXE_r1seg"), "infer", "-o", "out", "-p", "-", "-m"]);
+        command.arg(data("phi3")).arg("-i").arg(data("phi3/golden/volume.npy"));
+        command.args(["--max-new-tokens", "1", "--device", "cpu"]).stdin(Stdio::piped());
+        let Ok(mut child) = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn() else {
+            eprintln!("skipped: no nohup here");
+            return;
+        };
+        wait_for_handler(&child);
+        signal(&child, "HUP");
+        std::thread::sleep(Duration::from_millis(200));
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, b"Liver?").unwrap();
+        drop(stdin);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
     fn r3_a_second_signal_ends_the_process_at_once() {
         let desk = Desk::new();
         let (child, _stdin) = waiting_for_a_question(&desk);
@@ -179,7 +218,7 @@ mod interrupted {
 
     #[test]
     fn r3_in_the_middle_of_an_answer_nothing_is_left() {
-        for name in ["INT", "TERM"] {
+        for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
             let desk = Desk::new();
             let mut command = desk.command();
             command.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -191,7 +230,7 @@ mod interrupted {
             signal(&child, name);
             let output = child.wait_with_output().unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(130), "{stderr}");
+            assert_eq!(output.status.code(), Some(code), "{stderr}");
             assert!(stderr.contains("error[R-RUN-01]: cancelled"), "{stderr}");
             desk.is_empty_but_for(&[]);
         }

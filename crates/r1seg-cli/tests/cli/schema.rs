@@ -133,6 +133,7 @@ fn every_property_of_the_schema_is_described() {
     }
     check(&schema_of("inspect"), "inspect");
     check(&schema_of("inspect-model"), "inspect-model");
+    check(&schema_of("error"), "error");
     let schema = schema();
     check(&schema, "report");
     for (name, def) in schema["$defs"].as_object().unwrap() {

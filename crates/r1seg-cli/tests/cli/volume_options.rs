@@ -139,7 +139,7 @@ fn limits_on_the_volume_are_kept_and_said() {
     for options in ["--max-input-bytes 255KiB", "--max-voxels 65535"] {
         desk.infer_volume(&image, options).fails(65, "R-IN-07");
     }
-    for options in ["--max-input-bytes 4GB", "--spacing 5,1", "--axes zxy", "--frame -1"] {
+    for options in ["--max-input-bytes 4G", "--spacing 5,1", "--axes zxy", "--frame -1"] {
         assert_eq!(desk.infer_volume(&image, options).code, Some(2), "{options}");
     }
     let both = desk.infer_volume(&image, "--spacing 5,1,1 --affine-from x.nii");

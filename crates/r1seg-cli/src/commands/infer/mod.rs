@@ -93,6 +93,8 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut printer = Printer::new(to, prompts.len());
     let answers = ask_all(&study, prompts, &options, quiet, progress, &mut printer)?;
 
+    answers.iter().for_each(|(_, answer)| trace_tokens(answer));
+
     let mut warnings = std::mem::take(&mut input.warnings);
     if study::is_demo(&args.model) {
         warnings.push(
@@ -165,6 +167,14 @@ fn answer_text(answers: &[(String, Answer)]) -> String {
             .map(|(index, (_, answer))| format!("{}{}\n", number(index), answer.text))
             .collect(),
     }
+}
+
+/// Tells `-v` where the time of an answer went.
+fn trace_tokens(answer: &Answer) {
+    let r1seg::Timings { prefill, decode, .. } = answer.timings;
+    let (prefill_s, decode_s) = (prefill.as_secs_f64(), decode.as_secs_f64());
+    let (prompt, generated) = (answer.prompt_tokens, answer.token_ids.len());
+    tracing::info!(name: "tokens", prompt, prefill_s, generated, decode_s);
 }
 
 /// In words, since the reader of a terminal does not see the tokens.

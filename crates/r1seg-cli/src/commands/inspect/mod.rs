@@ -12,12 +12,12 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::CancelToken;
-use r1seg::volume::{Loaded, Overwrite, read, read_from};
+use r1seg::volume::{Loaded, Overwrite, Warning};
+use r1seg::{CancelToken, ErrorKind};
 
 use crate::args::InspectArgs;
-use crate::exit::{CliError, Exit, say};
-use crate::input::is_stdin;
+use crate::exit::{CliError, Exit, Reported, say};
+use crate::input::{self, is_stdin};
 use crate::output::{Output, check_picture_name};
 use crate::preview::{Scene, render};
 use crate::protected::Protected;
@@ -42,7 +42,11 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
             let Some(listed) = series::of(&error).filter(|_| output.is_none()) else {
                 return Err(error);
             };
-            return print(&series::render(&args.image, listed, args.json)?);
+            print(&series::render(&args.image, listed, args.json)?)?;
+            return match args.strict {
+                true => Err(error.context(Reported)),
+                false => Ok(Exit::Answered),
+            };
         }
     };
     let origin = Origin::new(&args.image);
@@ -64,28 +68,41 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
         stage.commit(&[])?;
         say!("r1seg: preview {}", path.display());
     }
-    print(&text)
+    print(&text)?;
+    match args.strict && !warnings.is_empty() {
+        true => Err(strict(&warnings, &args.image).context(Reported)),
+        false => Ok(Exit::Answered),
+    }
+}
+
+/// That a volume with warnings is not what was asked for.
+fn strict(warnings: &[Warning], path: &Path) -> anyhow::Error {
+    let codes: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
+    CliError {
+        code: "R-INS-01",
+        kind: ErrorKind::BadData,
+        what: format!("--strict refuses a volume with warnings: {}", codes.join(", ")),
+        path: Some(path.to_path_buf()),
+        fix: Some("see the warnings, or inspect it without --strict".to_string()),
+    }
+    .into()
 }
 
 /// All at once: a reader who leaves early, as `head` does, is missed quietly.
-fn print(text: &str) -> Result<Exit> {
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(Exit::Answered)
+fn print(text: &str) -> Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 fn load(args: &InspectArgs) -> Result<Loaded> {
     let options = args.volume.read_options();
-    if !is_stdin(&args.image) {
-        return Ok(read(&args.image, &options)?);
-    }
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
+    if is_stdin(&args.image) && std::io::stdin().is_terminal() {
         return Err(CliError::usage(
             "standard input is the terminal, not a volume",
             "name a file, or send one: r1seg inspect - < ct.nii.gz",
         ));
     }
-    Ok(read_from(stdin.lock(), "standard input", &options)?)
+    let _span = tracing::info_span!("read").entered();
+    Ok(input::load(&args.image, &options)?)
 }
 
 /// Checks, before anything is read, that the picture can be written.

@@ -8,6 +8,7 @@ use r1seg::volume::{DicomFault, Error, SeriesSummary};
 use serde::Serialize;
 
 use super::text::join;
+use crate::exit::one_line;
 use crate::report::{SCHEMA_VERSION, ijk};
 
 #[derive(Serialize)]
@@ -94,12 +95,12 @@ fn table(path: &str, series: &[SeriesSummary]) -> String {
     let widths: [usize; 7] =
         std::array::from_fn(|n| rows.iter().map(|row| row[n].len()).max().unwrap_or(0));
 
-    let mut text = format!("{path}\n");
+    let mut text = format!("{}\n", one_line(path));
     for row in rows {
         let cells = row.iter().zip(widths);
         let line: Vec<_> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {}", line.join("  ").trim_end());
+        let _ = writeln!(text, "  {}", one_line(line.join("  ").trim_end()));
     }
     text + "\n" + &choice(series) + "\n"
 }

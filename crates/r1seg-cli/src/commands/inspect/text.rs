@@ -8,6 +8,7 @@ use std::fmt::Write;
 use r1seg::volume::Warning;
 
 use super::findings::{Findings, Input, Verdict, is_doubt};
+use crate::exit::one_line;
 use crate::report::ijk;
 
 /// Less is rounding of headers.
@@ -19,20 +20,20 @@ struct Lines(String);
 impl Lines {
     fn add(&mut self, name: &str, text: &str) {
         // Writing to a string does not fail.
-        let _ = writeln!(self.0, "  {name:<12} {text}");
+        let _ = writeln!(self.0, "  {name:<12} {}", one_line(text));
     }
 }
 
 /// Ends with a line that says OK, or what is doubtful.
 pub(super) fn render(findings: &Findings, warnings: &[Warning]) -> String {
-    let mut lines = Lines(format!("{}\n", findings.input.path));
+    let mut lines = Lines(format!("{}\n", one_line(&findings.input.path)));
     geometry(&mut lines, &findings.input);
     intensities(&mut lines, findings);
     model(&mut lines, findings);
 
     let mut text = lines.0 + "\n";
     for warning in warnings {
-        let _ = writeln!(text, "{warning}");
+        let _ = writeln!(text, "{}", one_line(&warning.to_string()));
         if let Some(fix) = warning.fix {
             let _ = writeln!(text, "  fix: {fix}");
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::candidates::Candidates;
 use super::encoder::{Embedded, Encoder};
-use crate::exit::{CliError, Exit, error_code, explain};
+use crate::exit::{CliError, Exit, Reported, error_code, explain};
 use crate::input::is_stdin;
 use crate::progress::Progress;
 
@@ -121,7 +121,8 @@ impl Batch {
             fix: error.fix.clone(),
             exit: error_code(error.kind),
         };
-        explain(&error.into());
+        // With --json it is a part of the one object.
+        explain(&anyhow::Error::from(error).context(Reported));
         self.failed.push(failed);
     }
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{ReadOptions, Warning, read, read_from};
+use r1seg::volume::{ReadOptions, Warning};
 use r1seg::{CancelToken, EmbedOptions, Error, M3dClip};
 
 use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
-use crate::input::is_stdin;
+use crate::input;
 use crate::progress::Progress;
 use crate::{prompts, study};
 
@@ -73,11 +73,7 @@ impl Encoder {
             }
             None => (path.display().to_string(), self.read_options.clone()),
         };
-        let loaded = if is_stdin(path) {
-            read_from(&mut std::io::stdin().lock(), "standard input", &options)?
-        } else {
-            read(path, &options)?
-        };
+        let loaded = input::load(path, &options)?;
         let seen = self.clip.embed_volume_with(&loaded.volume, &self.embed_options)?;
         for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
             warning.text = format!("{name}: {}", warning.text);

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use r1seg::{CancelToken, sanitize_terminal};
+use r1seg::CancelToken;
 use serde::Serialize;
 
 use super::batch::{Batch, Failed, Several};
@@ -13,7 +13,7 @@ use super::encoder::{Embedded, Encoder};
 use super::pairs::{self, Pairs};
 use super::ranking::{Recall, rank, recall};
 use crate::args::RetrieveArgs;
-use crate::exit::{CliError, Exit};
+use crate::exit::{CliError, Exit, one_line};
 use crate::input::is_stdin;
 use crate::prompts;
 use crate::report::WarningReport;
@@ -145,10 +145,10 @@ fn print(
             for (index, query) in queries.iter().enumerate() {
                 if queries.len() > 1 {
                     let gap = if index > 0 { "\n" } else { "" };
-                    writeln!(out, "{gap}{}", sanitize_terminal(query.query))?;
+                    writeln!(out, "{gap}{}", one_line(query.query))?;
                 }
                 for hit in &query.results {
-                    writeln!(out, "{:7.4}  {}", hit.similarity, sanitize_terminal(hit.name))?;
+                    writeln!(out, "{:7.4}  {}", hit.similarity, one_line(hit.name))?;
                 }
             }
         }

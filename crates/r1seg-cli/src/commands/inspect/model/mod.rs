@@ -12,7 +12,7 @@ use r1seg::{CheckpointSource, WeightsFileSummary, is_pickle};
 use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
-use crate::exit::{CliError, Exit, say};
+use crate::exit::{CliError, Exit, Reported, say};
 use crate::names;
 use crate::output::parent;
 use crate::study::{self, ModelName};
@@ -82,7 +82,7 @@ pub(super) fn run(args: &InspectArgs, subject: &Subject) -> Result<Exit> {
     print(&text)?;
     // All of it is worth knowing, and that `infer` would fail, too.
     match problem {
-        Some(problem) => Err(problem),
+        Some(problem) => Err(problem.context(Reported)),
         None => Ok(Exit::Answered),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use r1seg::registry::MODELS;
 
 use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights, WeightsFile};
+use crate::exit::one_line;
 use crate::progress::{counted, gigabytes};
 
 /// Names of tensors that are shown of a list.
@@ -15,17 +16,15 @@ struct Lines(String);
 
 impl Lines {
     fn add(&mut self, name: &str, text: &str) {
-        // Names of files and tensors are a stranger's: they do not begin lines.
-        let text = text.replace(char::is_control, " ");
         // Writing to a string does not fail.
-        let _ = writeln!(self.0, "  {name:<10} {}", text.trim_end());
+        let _ = writeln!(self.0, "  {name:<10} {}", one_line(text).trim_end());
     }
 }
 
 /// Ends with a line that says OK, or that the model cannot be used.
 pub(super) fn render(findings: &Findings) -> String {
     let model = &findings.model;
-    let mut lines = Lines(format!("{}\n", model.path));
+    let mut lines = Lines(format!("{}\n", one_line(&model.path)));
     match &findings.file {
         Some(file) => lines.add("file", &file_line(file)),
         // Of a file that cannot be read there is nothing to say.

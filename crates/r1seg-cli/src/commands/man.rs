@@ -1,0 +1,55 @@
+//! `r1seg man`: a manual page for each command.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use r1seg::volume::Overwrite;
+
+use crate::args::{Cli, ManArgs};
+use crate::exit::{Exit, say};
+use crate::output::Output;
+
+/// The first line of every page, by which a later run knows it again.
+const MARK: &[u8] = b".\\\" Written by `r1seg man`\n";
+
+pub(crate) fn run(args: &ManArgs) -> Result<Exit> {
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    cli.build();
+    let mut pages = Vec::new();
+    add(&cli, &mut pages)?;
+    let files: Vec<_> = pages.iter().map(|(name, _)| args.dir.join(name)).collect();
+    let ours = files.iter().filter(|file| file.exists()).all(|file| is_page(file));
+    let overwrite = if args.force || ours { Overwrite::Replace } else { Overwrite::Refuse };
+    let output = Output::open(Some(args.dir.clone()), overwrite, &files)?;
+    let mut stage = output.stage()?;
+    for (file, (_, page)) in files.iter().zip(&pages) {
+        stage.write(file, page)?;
+    }
+    stage.commit(&[])?;
+    say!("r1seg: {} manual pages in {}", pages.len(), args.dir.display());
+    Ok(Exit::Answered)
+}
+
+/// Adds the pages of a command and of those below it, by the names of their files.
+fn add(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    let man = Man::new(command.clone());
+    let mut page = MARK.to_vec();
+    man.render(&mut page)?;
+    pages.push((man.get_filename(), page));
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        add(command, pages)?;
+    }
+    Ok(())
+}
+
+/// Whether an earlier run wrote this file.
+fn is_page(file: &Path) -> bool {
+    let mut start = Vec::new();
+    let read =
+        File::open(file).and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == MARK
+}
