@@ -312,7 +312,7 @@ mod unix {
         let mut command = desk.command_of("bash");
         let run = finish(command.args(["-c", script, env!("CARGO_BIN_EXE_r1seg")]));
         let found: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
-        assert_eq!(found["input"]["shape"], serde_json::json!([16, 64, 64]));
+        assert_eq!(found["input"]["shape"], serde_json::json!([64, 64, 16]));
         assert_eq!(found["input"]["bytes"], Value::Null);
 
         let script = "exec \"$0\" infer -i <(cat ct.nii.gz) -p \"$2\" -m \"$1\" --device cpu \
