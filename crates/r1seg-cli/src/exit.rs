@@ -44,6 +44,10 @@ impl Exit {
     }
 }
 
+/// The storage failed.
+pub(crate) const IO: u8 = 74;
+/// There is not enough memory, or a server does not answer.
+pub(crate) const TEMPORARY: u8 = 75;
 /// A fault of r1seg itself.
 const INTERNAL: u8 = 70;
 /// Stopped by a signal.
@@ -56,8 +60,8 @@ fn error_code(kind: ErrorKind) -> u8 {
         ErrorKind::Missing => 66,
         ErrorKind::Device => 69,
         ErrorKind::CannotCreate => 73,
-        ErrorKind::Io => 74,
-        ErrorKind::Temporary => 75,
+        ErrorKind::Io => IO,
+        ErrorKind::Temporary => TEMPORARY,
         ErrorKind::Model => 78,
         ErrorKind::Cancelled => CANCELLED,
         _ => INTERNAL,

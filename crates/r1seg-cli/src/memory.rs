@@ -8,16 +8,29 @@ pub(crate) fn available() -> Option<u64> {
     let host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let container = of_groups(&groups, Path::new("/sys/fs/cgroup"));
-    [host, container].into_iter().flatten().min()
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let own = of_process(&read("/proc/self/limits"), &read("/proc/self/status"));
+    [host, container, own].into_iter().flatten().min()
 }
 
 /// From the text of `/proc/meminfo`.
 fn of_host(meminfo: &str) -> Option<u64> {
-    let kib = |name: &str| -> Option<u64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
-    Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)).saturating_mul(1024))
+    Some(kib(meminfo, "MemAvailable:")?.saturating_add(kib(meminfo, "SwapFree:").unwrap_or(0)))
+}
+
+/// What the limit of the address space (`ulimit -v`) leaves, in which mapped weights count too. From the
+/// texts of `/proc/self/limits` and `/proc/self/status`.
+fn of_process(limits: &str, status: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    // `unlimited`, which is no number, is no limit.
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(limit.saturating_sub(kib(status, "VmSize:")?))
+}
+
+/// The bytes of a line such as `MemFree:  12 kB`.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok().map(|kib: u64| kib.saturating_mul(1024))
 }
 
 /// The least that a control group, version 1 or 2, or one of those around it leaves.
@@ -67,6 +80,22 @@ mod tests {
         let text = "MemTotal: 9 kB\nMemAvailable:   100 kB\nSwapTotal: 50 kB\nSwapFree: 20 kB\n";
         assert_eq!(of_host(text), Some(120 * 1024));
         assert_eq!(of_host("MemTotal: 9 kB"), None);
+    }
+
+    #[test]
+    fn r11_the_address_space_has_what_its_limit_leaves() {
+        let limits = |soft: &str| {
+            format!(
+                "Limit      Soft Limit   Hard Limit   Units\n\
+                 Max cpu time  unlimited  unlimited  seconds\n\
+                 Max address space  {soft}  unlimited  bytes\n"
+            )
+        };
+        let status = "Name:\tr1seg\nVmPeak:\t  300 kB\nVmSize:\t  200 kB\nVmRSS:\t 9 kB\n";
+        assert_eq!(of_process(&limits("1024000"), status), Some(800 * 1024));
+        assert_eq!(of_process(&limits("1024"), status), Some(0));
+        assert_eq!(of_process(&limits("unlimited"), status), None);
+        assert_eq!(of_process("", status), None);
     }
 
     fn group(path: &Path, limit: (&str, &str), usage: (&str, &str), stat: &str) {

@@ -5,11 +5,14 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use r1seg::files::{PartFolder, sweep};
 use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
-use tempfile::TempDir;
 
 use crate::exit::CliError;
 use crate::interrupt::Writing;
+
+/// What the names of unfinished folders begin with.
+const PREFIX: &str = ".r1seg-";
 
 /// Where results may go.
 pub(crate) struct Output {
@@ -124,7 +127,7 @@ pub(crate) struct Stage<'a> {
     /// Folders that were made for the results, the deepest first.
     created: Vec<PathBuf>,
     /// Beside each target, so that a finished file needs only a new name.
-    folders: Vec<(PathBuf, TempDir)>,
+    folders: Vec<(PathBuf, PartFolder)>,
     files: Vec<Staged>,
     _writing: Writing,
 }
@@ -302,11 +305,13 @@ pub(crate) fn parent(path: &Path) -> &Path {
 }
 
 /// A folder inside `folder`, so that finished files need only a new name.
-fn staging(folder: &Path) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix(".r1seg-").suffix(".part").tempdir_in(folder)
+fn staging(folder: &Path) -> io::Result<PartFolder> {
+    PartFolder::private(folder, PREFIX.as_ref())
 }
 
 fn probe(folder: &Path, target: &Path) -> Result<()> {
+    // What runs that were killed left.
+    sweep(folder, PREFIX.as_ref());
     staging(folder).map(drop).map_err(|e| {
         cannot_create(format!("cannot write to the output folder: {}", e.kind()), target)
     })

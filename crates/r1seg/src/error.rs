@@ -99,6 +99,9 @@ pub enum Error {
     MissingFile { path: PathBuf, file: String },
     #[error("cannot be read: {source}")]
     ModelIo { path: PathBuf, source: std::io::Error },
+    /// A pipe or a device, a file that is too long, or one in another encoding.
+    #[error("`{}` {source}", name(path))]
+    ModelFile { path: PathBuf, source: r1seg_files::Error },
     #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
     Pickle { path: PathBuf, file: String },
     #[error("config.json: {message}")]
@@ -156,6 +159,14 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
+    /// Why a file of a model was not read.
+    pub(crate) fn unreadable(path: PathBuf, error: r1seg_files::Error) -> Self {
+        match error {
+            r1seg_files::Error::Io(source) => Self::ModelIo { path, source },
+            source => Self::ModelFile { path, source },
+        }
+    }
+
     /// The stable code of this error, such as `R-WGT-04`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -167,6 +178,7 @@ impl Error {
             Self::MissingFile { .. } => "R-MDL-03",
             Self::ModelIo { .. } => "R-MDL-04",
             Self::UnsupportedModel { .. } => "R-MDL-05",
+            Self::ModelFile { .. } => "R-MDL-06",
             Self::Config { .. } => "R-CFG-01",
             Self::WeightFile { .. } => "R-WGT-01",
             Self::Gguf { source, .. } => source.code(),
@@ -193,14 +205,21 @@ impl Error {
         match self {
             Self::Volume(e) => e.kind().into(),
             Self::Convert(e) => e.kind().into(),
-            Self::Tokenizer(r1seg_tokenizer::Error::TextTooLong { .. }) => ErrorKind::BadData,
+            Self::Tokenizer(
+                r1seg_tokenizer::Error::TextTooLong { .. }
+                | r1seg_tokenizer::Error::TooManyBytes { .. },
+            ) => ErrorKind::BadData,
             Self::Tokenizer(e) => match e.kind() {
                 TokenizerKind::Usage => ErrorKind::Usage,
                 TokenizerKind::Io => ErrorKind::Missing,
                 _ => ErrorKind::Model,
             },
+            Self::ModelIo { source, .. } if source.kind() == std::io::ErrorKind::OutOfMemory => {
+                ErrorKind::Temporary
+            }
             Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
             Self::MissingFile { .. }
+            | Self::ModelFile { .. }
             | Self::Pickle { .. }
             | Self::Config { .. }
             | Self::UnsupportedModel { .. }
@@ -230,6 +249,7 @@ impl Error {
             Self::ModelNotFound { path }
             | Self::MissingFile { path, .. }
             | Self::ModelIo { path, .. }
+            | Self::ModelFile { path, .. }
             | Self::Pickle { path, .. }
             | Self::Config { path, .. }
             | Self::UnsupportedModel { path, .. }
@@ -256,6 +276,11 @@ impl Error {
                 "copy the whole checkpoint folder: config.json, the tokenizer files and \
                  model.safetensors (or all shards with their index)"
             }
+            Self::ModelIo { source, .. } if source.kind() == std::io::ErrorKind::OutOfMemory => {
+                "raise the memory limit of the process (`ulimit -v`); mapped weights count, too"
+            }
+            Self::ModelFile { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
+            Self::ModelFile { .. } => "take the file from the publisher of the weights",
             Self::ModelIo { .. } => "check the permissions of the file and of its folder",
             Self::Pickle { path, .. } => {
                 return Some(format!(
@@ -289,6 +314,10 @@ impl Error {
         };
         Some(text.to_string())
     }
+}
+
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 
 fn size(bytes: u64) -> String {

@@ -19,6 +19,9 @@ const PREVIEW: &str = "preview.png";
 const ANSWER: &str = "answer.txt";
 const REPORT: &str = "report.json";
 
+/// The longest report of an earlier run that is read.
+const MAX_REPORT_BYTES: u64 = 64 << 20;
+
 /// All that an earlier run may have left in a folder, besides masks with numbers.
 const FILES: [&str; 7] = ["mask.nii.gz", "mask.npy", SEGMENTATION, LABELS, PREVIEW, ANSWER, REPORT];
 
@@ -259,8 +262,8 @@ pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
 
 /// The numbered masks that a report of an earlier run in the same folder lists.
 fn numbered_masks(report: &Path) -> impl Iterator<Item = String> {
-    let report: Option<serde_json::Value> =
-        std::fs::read(report).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let bytes = r1seg::files::read(report, MAX_REPORT_BYTES).ok();
+    let report: Option<serde_json::Value> = bytes.and_then(|b| serde_json::from_slice(&b).ok());
     let masks = report.and_then(|r| r["masks"].as_array().cloned()).unwrap_or_default();
     let names = masks.into_iter().filter_map(|m| m["path"].as_str().map(str::to_string));
     names.flat_map(|name| {

@@ -2,6 +2,7 @@
 //!
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
+//! - `bounded`: what is read of a model has limits.
 //! - `boxes`: boxes in answers, and questions about boxes.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
 //! - `inspect_model`: what a model is said to be.
@@ -23,6 +24,7 @@
     reason = "a test helper may fail"
 )]
 
+mod bounded;
 mod boxes;
 mod checkpoints;
 mod demo_and_bench;
@@ -72,6 +74,12 @@ impl Run {
         assert_eq!(self.code, Some(exit), "{self:#?}");
         assert!(self.stderr.contains(&format!("error[{error}]: ")), "{self:#?}");
         assert!(self.stdout.is_empty() && !self.stderr.contains("panicked"), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    fn code_is(&self, exit: i32) -> &Self {
+        assert_eq!(self.code, Some(exit), "{self:#?}");
         self
     }
 

@@ -27,6 +27,15 @@ fn clip_ids_are_those_of_transformers() -> Result<()> {
 }
 
 #[test]
+fn published_text_tokenizers_take_texts_of_fifty_kilobytes() -> Result<()> {
+    for case in ["r1seg-3dsam", "m3d-clip", "segvol"] {
+        let (_, cut) = load(case)?.encode_truncated(&"liver ".repeat(8000), 77)?;
+        assert_eq!(cut, 8000 + 2 - 77, "{case}");
+    }
+    Ok(())
+}
+
+#[test]
 fn bert_ids_are_those_of_the_recording() -> Result<()> {
     let bert = load("m3d-clip")?;
     assert_eq!(bert.vocab_size(), 30522);

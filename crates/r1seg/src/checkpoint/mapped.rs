@@ -1,6 +1,7 @@
 //! The bytes of a weight file: mapped, read, or part of the program.
 
 use std::fs::File;
+use std::io::Read;
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,15 +41,23 @@ impl FileBytes {
 
     /// Reads a file into memory, for file systems on which a mapped file may vanish.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| Error::ModelIo { path: path.to_path_buf(), source })?;
+        let io = |source| Error::ModelIo { path: path.to_path_buf(), source };
+        let file = open(path)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut bytes = Vec::new();
+        // No more than was there at first, should the file grow.
+        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_| {
+            let source = std::io::ErrorKind::OutOfMemory.into();
+            Error::ModelIo { path: path.to_path_buf(), source }
+        })?;
+        file.take(length).read_to_end(&mut bytes).map_err(io)?;
         Ok(Self { bytes: Bytes::from(bytes), map: None })
     }
 
     #[expect(unsafe_code, reason = "mmap of weight files")]
     pub(super) fn map(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::ModelIo { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = open(path)?;
         // SAFETY: the file is opened read-only and is mapped privately; the documentation of
         // `R1SegModel` asks callers not to change a checkpoint while a model uses it.
         let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
@@ -95,8 +104,12 @@ impl FileBytes {
     pub(super) fn release(&self, _range: Range<usize>) {}
 }
 
+fn open(path: &Path) -> Result<File, Error> {
+    r1seg_files::open_regular(path).map_err(|error| Error::unreadable(path.to_path_buf(), error))
+}
+
 /// Whether a file lies where another machine can cut it short while it is mapped, which would end
-/// the process without a word (`SIGBUS`).
+/// the process (`SIGBUS`).
 pub(super) fn on_network_drive(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
