@@ -50,6 +50,9 @@ pub(crate) const IO: u8 = 74;
 pub(crate) const TEMPORARY: u8 = 75;
 /// A fault of r1seg itself.
 const INTERNAL: u8 = 70;
+/// What the standard library, rayon and candle panic with where the system refuses a thread: they have no
+/// other way to say so.
+const NO_THREAD: [&str; 2] = ["failed to spawn", "thread pool has not been initialized"];
 /// Stopped by a signal.
 pub(crate) const CANCELLED: u8 = 130;
 
@@ -112,6 +115,13 @@ pub(crate) fn guard(
         Ok(Err(error)) => ExitCode::from(explain(&error)),
         Err(_) => {
             let text = panic().take().unwrap_or_default();
+            if NO_THREAD.iter().any(|words| text.contains(words)) {
+                let what =
+                    "a thread could not be started: memory or processes are limited too much";
+                let fix = "raise the limits of the process (`ulimit -v`, `ulimit -u`) or of its container";
+                show("R-MEM-04", what, None, Some(fix));
+                return ExitCode::from(TEMPORARY);
+            }
             let what = format!("r1seg failed unexpectedly: {text}");
             let fix = "please report this with the command that you ran";
             show("R-BUG-01", &what, None, Some(fix));

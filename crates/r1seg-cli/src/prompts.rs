@@ -65,8 +65,8 @@ pub(crate) fn texts(given: &[OsString], flag: &str) -> Result<Vec<String>> {
 
 /// Before a model is loaded or anything is tokenized, which would take a multiple of the memory.
 fn check_lengths(texts: &[String]) -> Result<()> {
-    let too_long = |text: &String| text.len() > MAX_TEXT_BYTES;
-    let Some((index, text)) = texts.iter().enumerate().find(|(_, text)| too_long(text)) else {
+    let exceeds = |text: &String| text.len() > MAX_TEXT_BYTES;
+    let Some((index, text)) = texts.iter().enumerate().find(|(_, text)| exceeds(text)) else {
         return Ok(());
     };
     let which = match texts.len() {
@@ -74,14 +74,18 @@ fn check_lengths(texts: &[String]) -> Result<()> {
         of => format!("prompt {} of {of}", index + 1),
     };
     let bytes = text.len();
-    Err(CliError {
+    Err(too_long(format!("{which} is {bytes} bytes long; at most {MAX_TEXT_BYTES} are read"), None))
+}
+
+fn too_long(what: String, path: Option<&Path>) -> anyhow::Error {
+    CliError {
         code: "R-PRM-06",
         kind: ErrorKind::BadData,
-        what: format!("{which} is {bytes} bytes long; at most {MAX_TEXT_BYTES} are read"),
-        path: None,
+        what,
+        path: path.map(Path::to_path_buf),
         fix: Some("shorten it; a file holds one prompt a line".to_string()),
     }
-    .into())
+    .into()
 }
 
 /// The files that questions are read from.
@@ -146,7 +150,7 @@ fn all(reader: impl Read, path: Option<&Path>) -> Result<Vec<u8>> {
         None => e.into(),
     })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(bad(format!("the prompt is over {MAX_FILE_BYTES} bytes"), path));
+        return Err(too_long(format!("the prompt is over {MAX_FILE_BYTES} bytes long"), path));
     }
     Ok(bytes)
 }

@@ -179,7 +179,8 @@ mod tests {
     #[test]
     fn names_that_are_not_given_here_are_never_swept() {
         let desk = tempfile::tempdir().unwrap();
-        let others = [".model.part", ".model.v2.a1B2c3.part", ".model.abc.part", "model.a1B2c3.part"];
+        let others =
+            [".model.part", ".model.v2.a1B2c3.part", ".model.abc.part", "model.a1B2c3.part"];
         for name in others {
             fs::write(desk.path().join(name), "").unwrap();
         }

@@ -43,13 +43,11 @@ pub enum Error {
         source: r1seg_files::Error,
     },
     /// The steps of `tokenizer.json` make far more of a text than any real tokenizer does.
-    #[error("`tokenizer.json`: {part} can make {growth} times as much of a text; {limit} is most")]
+    #[error("`tokenizer.json`: {part} can make a text more than {limit} times as long")]
     Grows {
         /// Which part of the file.
         part: &'static str,
-        /// Bytes or tokens that may come of one byte or token, at worst.
-        growth: u64,
-        /// The most that is accepted.
+        /// The most bytes or tokens that may come of one, at worst.
         limit: u64,
     },
     /// Tokens of the vocabulary are longer than those of any real tokenizer.

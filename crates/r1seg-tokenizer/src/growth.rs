@@ -7,9 +7,7 @@
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
-use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-};
+use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
 use crate::guard::guarded;
 use crate::{Error, MAX_TEXT_BYTES};
@@ -90,19 +88,19 @@ impl Limits {
         let file: File = guarded("loading", || Ok(serde_json::from_slice(tokenizer_json)?))?;
         let part = |part, growth: u64| match growth {
             growth if growth <= MAX_GROWTH => Ok(growth),
-            growth => Err(Error::Grows { part, growth, limit: MAX_GROWTH }),
+            _ => Err(Error::Grows { part, limit: MAX_GROWTH }),
         };
         let normalizer = as_read::<NormalizerWrapper>(file.normalizer)?;
         let pre_tokenizer = as_read::<PreTokenizerWrapper>(file.pre_tokenizer)?;
         let post_processor = as_read::<PostProcessorWrapper>(file.post_processor)?;
         let decoder = as_read::<DecoderWrapper>(file.decoder)?;
-        let normalizing = part("normalizer", normalizer.map_or(1, |n| normalizing(&n).most()))?;
+        let normalizing = part("the normalizer", normalizer.map_or(1, |n| normalizing(&n).most()))?;
         let splitting = pre_tokenizer.map_or(1, |p| splitting(&p));
         // What is added once, a start and an end, counts as one more of each.
         let template = post_processor.map_or(1, |p| template(&p).times);
-        let decoding = part("decoder", decoder.map_or(1, |d| decoding(&d).most()))?;
+        let decoding = part("the decoder", decoder.map_or(1, |d| decoding(&d).most()))?;
         let product = normalizing.saturating_mul(splitting).saturating_mul(template);
-        let encoding = part("normalizer, pre-tokenizer and post-processor", product)?;
+        let encoding = part("normalizer, pre-tokenizer and post-processor together", product)?;
         let working = usize::try_from(MAX_WORKING_BYTES / encoding.max(1)).unwrap_or(usize::MAX);
         let limits = Self { text_bytes: working.min(MAX_TEXT_BYTES), normalizing, decoding };
         limits.check_added(file.added_tokens.iter().map(|token| token.content.as_str()))?;
@@ -110,7 +108,10 @@ impl Limits {
     }
 
     /// Added tokens are normalized when they are added, all of them.
-    pub(crate) fn check_added<'a>(&self, tokens: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    pub(crate) fn check_added<'a>(
+        &self,
+        tokens: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Error> {
         let bytes: u64 = tokens.map(|token| token.len() as u64).sum();
         let limit = MAX_WORKING_BYTES / self.normalizing.max(1);
         if bytes > limit {
@@ -294,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_matches_everywhere_counts_at_every_place() {
-        let replace = |pattern: Value| json!({"type": "Replace", "pattern": pattern, "content": "aaaa"});
+        let replace =
+            |pattern: Value| json!({"type": "Replace", "pattern": pattern, "content": "aaaa"});
         assert_eq!(growth(replace(json!({"String": ""}))).unwrap(), 9);
         assert_eq!(growth(replace(json!({"Regex": "x*"}))).unwrap(), 9);
         assert_eq!(growth(replace(json!({"String": "a"}))).unwrap(), 4);

@@ -193,9 +193,9 @@ fn q1_an_endless_file_of_questions_or_pairs_is_refused_in_little_memory() {
     let (phi3, clip, image) = (data("phi3"), data("m3d-clip"), data("phi3/golden/volume.npy"));
     let [phi3, clip, image] = [&phi3, &clip, &image].map(|path| path.to_str().unwrap());
     let asked = limited(400_000, &["infer", "-m", phi3, "-i", image, "-p", "@/dev/zero"]);
-    asked.fails(65, "R-PRM-03").says("is over 16777216 bytes");
+    asked.fails(65, "R-PRM-06").says("is over 16777216 bytes");
     let texts = limited(400_000, &["retrieve", "-m", clip, "--texts", "/dev/zero", "-i", image]);
-    texts.fails(65, "R-PRM-03").says("/dev/zero");
+    texts.fails(65, "R-PRM-06").says("/dev/zero");
     let pairs = limited(400_000, &["retrieve", "-m", clip, "--pairs", "/dev/zero"]);
     pairs.fails(65, "R-RET-02").says("it is not text");
 }

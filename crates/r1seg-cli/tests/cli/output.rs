@@ -121,11 +121,9 @@ fn r12_what_a_killed_run_left_is_removed_unless_another_run_is_at_work_there() {
     let lock = fs::File::open(desk.path("out/.r1seg-alive1.part")).unwrap();
     lock.lock().unwrap();
     desk.infer("--no-preview").succeeds();
-    let results = ["answer.txt", "mask.nii.gz", "report.json"];
-    let hidden = [".r1seg-alive1.part", ".r1seg-other"];
-    let names = desk.names("out");
-    assert!(names.starts_with(&hidden.map(str::to_string)), "{names:?}");
-    assert_eq!(names.len(), hidden.len() + results.len(), "{names:?}");
+    let mut hidden = desk.names("out");
+    hidden.retain(|name| name.starts_with('.'));
+    assert_eq!(hidden, [".r1seg-alive1.part", ".r1seg-other"]);
     drop(lock);
     desk.infer("--no-preview --force").succeeds();
     assert!(!desk.path("out/.r1seg-alive1.part").exists());

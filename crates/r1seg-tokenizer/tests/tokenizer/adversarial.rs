@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use r1seg_tokenizer::{
-    Error, ErrorKind, MAX_TEXT_BYTES, MAX_VOCABULARY_BYTES, PromptPart, PromptTokenizer, Separator, TokenizerFiles,
+    Error, ErrorKind, MAX_TEXT_BYTES, MAX_VOCABULARY_BYTES, PromptPart, PromptTokenizer, Separator,
+    TokenizerFiles,
 };
 
 use super::{Random, Result, data, golden_tokenizer, load, real, spm_tokenizer};
@@ -352,7 +353,8 @@ fn golden_with(key: &str, value: serde_json::Value) -> Result<TokenizerFiles> {
 #[test]
 fn t5_steps_that_multiply_what_they_are_given_are_refused_at_load() -> Result<()> {
     use serde_json::json;
-    let replace = json!({"type": "Replace", "pattern": {"String": ""}, "content": "aaaaaaaaaaaaaaaa"});
+    let replace =
+        json!({"type": "Replace", "pattern": {"String": ""}, "content": "aaaaaaaaaaaaaaaa"});
     let prepend = json!({"type": "Prepend", "prepend": "a".repeat(2000)});
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
         "use_regex": true});
@@ -363,11 +365,17 @@ fn t5_steps_that_multiply_what_they_are_given_are_refused_at_load() -> Result<()
         ("normalizer", prepend),
         ("pre_tokenizer", json!({"type": "Sequence", "pretokenizers": vec![bytes; 8]})),
         ("decoder", json!({"type": "Sequence", "decoders": vec![replace; 3]})),
-        ("post_processor", json!({"type": "TemplateProcessing", "single": vec![text.clone(); 2000],
-            "pair": [text], "special_tokens": {}})),
-        ("post_processor", json!({"type": "TemplateProcessing", "single": vec![special; 200],
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": vec![text.clone(); 2000],
+            "pair": [text], "special_tokens": {}}),
+        ),
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": vec![special; 200],
             "pair": [], "special_tokens": {"x": {"id": "x", "ids": vec![1; 2000],
-            "tokens": vec!["x"; 2000]}}})),
+            "tokens": vec!["x"; 2000]}}}),
+        ),
     ] {
         let error = PromptTokenizer::new(&golden_with(key, value)?).err().ok_or("accepted")?;
         assert!(matches!(error, Error::Grows { .. }), "{key}: {error}");
@@ -383,7 +391,10 @@ fn t5_tokens_that_are_longer_than_real_ones_are_refused_at_load() -> Result<()> 
     let files = golden_with("added_tokens", serde_json::json!([token]))?;
     let error = PromptTokenizer::new(&files).err().ok_or("accepted")?;
     assert!(matches!(error, Error::LongTokens { .. }), "{error}");
-    let config = format!(r#"{{"added_tokens_decoder": {{"700": {{"content": "{}"}}}}}}"#, "a".repeat(5 << 20));
+    let config = format!(
+        r#"{{"added_tokens_decoder": {{"700": {{"content": "{}"}}}}}}"#,
+        "a".repeat(5 << 20)
+    );
     let mut files = TokenizerFiles::from_dir(&data("golden"))?;
     files.tokenizer_config = Some(config.into_bytes().into());
     let error = PromptTokenizer::new(&files).err().ok_or("accepted")?;

@@ -14,7 +14,7 @@ mod source;
 mod voxels;
 mod write;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
