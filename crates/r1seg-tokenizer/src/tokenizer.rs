@@ -192,8 +192,8 @@ impl PromptTokenizer {
     /// are those of the authors' `tokenizer(prompt)`.
     ///
     /// # Errors
-    /// [`Error::EmptyQuestion`] for an empty or blank question, [`Error::PromptLayout`] if the
-    /// tokenizer puts more than one id in front of the image, and what the `tokenizers` crate refuses.
+    /// [`Error::EmptyQuestion`] for an empty or blank question, [`Error::TooManyBytes`] for one beyond
+    /// [`MAX_TEXT_BYTES`] or what this tokenizer can take, [`Error::PromptLayout`] if the tokenizer puts more than one id in front of the image, and what the `tokenizers` crate refuses.
     pub fn encode_prompt(
         &self,
         question: &str,
@@ -221,10 +221,11 @@ impl PromptTokenizer {
         if question.iter().all(is_empty) {
             return Err(Error::EmptyQuestion);
         }
+        self.check_parts(question)?;
         let mut parts = vec![PromptPart::Token(R1SEG_SPECIAL[0]); n_image_tokens];
         parts.push(PromptPart::Text(separator.as_str()));
         parts.extend_from_slice(question);
-        Prompt::new(self.encode_parts(&parts)?, n_image_tokens, self.im_patch)
+        Prompt::new(self.encode_checked_parts(&parts)?, n_image_tokens, self.im_patch)
     }
 
     /// Ids of `parts` put together, BOS and EOS as the tokenizer adds them. Only
@@ -235,11 +236,11 @@ impl PromptTokenizer {
     /// [`MAX_TEXT_BYTES`] together, or than this tokenizer can take, and what the `tokenizers` crate
     /// refuses.
     pub fn encode_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
-        let bytes = |part: &PromptPart<'_>| match part {
-            PromptPart::Text(text) => text.len(),
-            PromptPart::Token(_) => 0,
-        };
-        self.check_bytes(parts.iter().map(bytes).sum())?;
+        self.check_parts(parts)?;
+        self.encode_checked_parts(parts)
+    }
+
+    fn encode_checked_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
         let has_nul =
             |part: &PromptPart<'_>| matches!(part, PromptPart::Text(t) if t.contains('\0'));
         if !parts.iter().any(has_nul) {
@@ -272,6 +273,14 @@ impl PromptTokenizer {
             Engine::Slow(_) => Ok(()),
             Engine::Fast(fast) => fast.limits().check_text(bytes),
         }
+    }
+
+    fn check_parts(&self, parts: &[PromptPart<'_>]) -> Result<(), Error> {
+        let bytes = |part: &PromptPart<'_>| match part {
+            PromptPart::Text(text) => text.len(),
+            PromptPart::Token(_) => 0,
+        };
+        self.check_bytes(parts.iter().map(bytes).sum())
     }
 
     fn encode_clean_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {

@@ -167,6 +167,18 @@ impl Error {
         }
     }
 
+    /// Whether a file of a model was not read, or not mapped, for want of memory.
+    fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::ModelIo { source, .. }
+            | Self::Tokenizer(r1seg_tokenizer::Error::Io { source, .. })
+            | Self::Convert(r1seg_convert::Error::Read { source, .. }) => {
+                source.kind() == std::io::ErrorKind::OutOfMemory
+            }
+            _ => false,
+        }
+    }
+
     /// The stable code of this error, such as `R-WGT-04`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -203,6 +215,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         use r1seg_tokenizer::ErrorKind as TokenizerKind;
         match self {
+            _ if self.is_out_of_memory() => ErrorKind::Temporary,
             Self::Volume(e) => e.kind().into(),
             Self::Convert(e) => e.kind().into(),
             Self::Tokenizer(
@@ -214,9 +227,6 @@ impl Error {
                 TokenizerKind::Io => ErrorKind::Missing,
                 _ => ErrorKind::Model,
             },
-            Self::ModelIo { source, .. } if source.kind() == std::io::ErrorKind::OutOfMemory => {
-                ErrorKind::Temporary
-            }
             Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
             Self::MissingFile { .. }
             | Self::ModelFile { .. }
@@ -264,6 +274,10 @@ impl Error {
     /// What to do about it, where something can be done.
     pub fn fix(&self) -> Option<String> {
         let text = match self {
+            _ if self.is_out_of_memory() => {
+                "raise the memory limit of the process (`ulimit -v`), in which mapped weights count, or \
+                 of its container"
+            }
             Self::Volume(e) => return e.fix(),
             Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
@@ -275,9 +289,6 @@ impl Error {
             Self::MissingFile { .. } => {
                 "copy the whole checkpoint folder: config.json, the tokenizer files and \
                  model.safetensors (or all shards with their index)"
-            }
-            Self::ModelIo { source, .. } if source.kind() == std::io::ErrorKind::OutOfMemory => {
-                "raise the memory limit of the process (`ulimit -v`); mapped weights count, too"
             }
             Self::ModelFile { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
             Self::ModelFile { .. } => "take the file from the publisher of the weights",

@@ -162,15 +162,16 @@ fn blank_questions_are_usage_errors_and_nul_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn questions_of_a_megabyte_take_no_time() -> Result<()> {
+fn the_longest_questions_take_no_time_and_longer_ones_are_refused() -> Result<()> {
+    const MOST: usize = MAX_TEXT_BYTES;
     let mut random = Random(2);
     let letters: Vec<char> = "abcdefgh  liver肝🫁<[SEG]>\n".chars().collect();
-    let noise: String = (0..600_000).map(|_| letters[random.below(letters.len())]).collect();
+    let noise: String = (0..MOST * 3 / 4).map(|_| letters[random.below(letters.len())]).collect();
     let questions = [
-        "Can you segment the liver in this image? ".repeat(25_000),
-        "a".repeat(1 << 20),
-        format!("{}x", " ".repeat(1 << 20)),
-        "[SEG]".repeat(1 << 18),
+        "Can you segment the liver in this image? ".repeat(MOST / 41),
+        "a".repeat(MOST),
+        format!("{}x", " ".repeat(MOST - 1)),
+        "[SEG]".repeat(MOST / 5),
         noise,
     ];
     for (name, tokenizer) in tokenizers()? {
@@ -180,8 +181,10 @@ fn questions_of_a_megabyte_take_no_time() -> Result<()> {
             let took = start.elapsed();
             assert!(prompt.ids().len() > 1000);
             let start_of = &question[..20.min(question.len())];
-            assert!(took < Duration::from_secs(10), "{name}: {start_of:?}: {took:?}");
+            assert!(took < Duration::from_secs(5), "{name}: {start_of:?}: {took:?}");
         }
+        let error = tokenizer.encode_prompt(&"a".repeat(MOST + 1), 256, Separator::Space).err();
+        assert!(matches!(error, Some(Error::TooManyBytes { .. })), "{name}: {error:?}");
     }
     Ok(())
 }
@@ -399,20 +402,6 @@ fn t5_tokens_that_are_longer_than_real_ones_are_refused_at_load() -> Result<()> 
     files.tokenizer_config = Some(config.into_bytes().into());
     let error = PromptTokenizer::new(&files).err().ok_or("accepted")?;
     assert!(matches!(error, Error::LongTokens { .. }), "{error}");
-    Ok(())
-}
-
-#[test]
-fn t5_real_tokenizers_take_the_longest_question_but_for_rare_steps() -> Result<()> {
-    let question = "liver ".repeat(MAX_TEXT_BYTES / 6);
-    for (name, tokenizer) in tokenizers()? {
-        let prompt = tokenizer.encode_prompt(&question, 1, Separator::Space);
-        let prompt = prompt.map_err(|error| format!("{name}: {error}"))?;
-        assert!(prompt.ids().len() > MAX_TEXT_BYTES / 6, "{name}");
-        let longer = format!("{question}{question}");
-        let error = tokenizer.encode_prompt(&longer, 1, Separator::Space).err();
-        assert!(matches!(error, Some(Error::TooManyBytes { .. })), "{name}: {error:?}");
-    }
     Ok(())
 }
 
