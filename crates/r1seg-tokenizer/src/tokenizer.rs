@@ -193,7 +193,8 @@ impl PromptTokenizer {
     ///
     /// # Errors
     /// [`Error::EmptyQuestion`] for an empty or blank question, [`Error::TooManyBytes`] for one beyond
-    /// [`MAX_TEXT_BYTES`] or what this tokenizer can take, [`Error::PromptLayout`] if the tokenizer puts more than one id in front of the image, and what the `tokenizers` crate refuses.
+    /// [`MAX_TEXT_BYTES`] or what this tokenizer can take, [`Error::PromptLayout`] if the tokenizer
+    /// puts more than one id in front of the image, and what the `tokenizers` crate refuses.
     pub fn encode_prompt(
         &self,
         question: &str,

@@ -81,6 +81,25 @@ fn r11_a_limit_of_the_address_space_ends_in_75_or_in_an_answer_and_never_in_a_si
     assert!((1..12).contains(&answered), "{answered} of 12 limits were enough");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn r11_weights_beyond_the_address_space_are_refused_with_numbers_mapped_or_read() {
+    let desk = Desk::new();
+    if !huge_checkpoint(&desk) {
+        eprintln!("skipped: no file of 1 TiB here");
+        return;
+    }
+    for options in ["", "--no-mmap"] {
+        let mut infer = desk.command();
+        infer.args(["infer", "-m", "model", "-p", "Liver?", "-o", "out", "-i"]);
+        infer.arg(data("phi3/golden/volume.npy")).args(options.split_whitespace());
+        let run = limited(&desk, "ulimit -v 4000000", &infer);
+        run.fails(75, "R-MDL-04").says("bytes are more than this process may have").says("fix: ");
+        run.says("ulimit -v");
+    }
+    desk.is_empty_but_for(&["model"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn r11_pickles_are_read_within_limits_that_are_lower_than_their_own() {
