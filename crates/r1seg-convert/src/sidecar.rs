@@ -58,7 +58,7 @@ pub(crate) fn write(
     let has_vocabulary = |folder: &&PathBuf| {
         ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
             .iter()
-            .any(|name| folder.join(name).is_file())
+            .any(|name| folder.join(name).exists())
     };
     if let Some(folder) = folders.iter().find(has_vocabulary) {
         for name in tokenizer {

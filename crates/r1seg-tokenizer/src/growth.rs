@@ -5,7 +5,7 @@
 //! step is reckoned here, and products that no published tokenizer comes near are refused.
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
@@ -19,6 +19,9 @@ const MAX_GROWTH: u64 = 1024;
 const MAX_WORKING_BYTES: u64 = 4 << 20;
 /// The longest text of one token. Llama-3's longest stands for 128 spaces.
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
+
+/// The longest word that WordPiece looks for pieces in, which takes the cube of its length. BERT's is 100.
+const MAX_WORD_CHARS: u64 = 256;
 
 /// What a step makes of `n` bytes: at most `times * n + plus`, for `n` of at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +75,14 @@ struct File {
     post_processor: Value,
     #[serde(default)]
     decoder: Value,
-    #[serde(default, rename = "model")]
-    _model: IgnoredAny,
+    #[serde(default)]
+    model: Model,
+}
+
+#[derive(Default, Deserialize)]
+struct Model {
+    #[serde(default)]
+    max_input_chars_per_word: Value,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +95,10 @@ impl Limits {
     /// Reads the steps of a file, and refuses those that no real tokenizer has.
     pub(crate) fn of(tokenizer_json: &[u8]) -> Result<Self, Error> {
         let file: File = guarded("loading", || Ok(serde_json::from_slice(tokenizer_json)?))?;
+        if file.model.max_input_chars_per_word.as_u64().is_some_and(|most| most > MAX_WORD_CHARS) {
+            let what = format!("a WordPiece model for words of over {MAX_WORD_CHARS} characters");
+            return Err(Error::Unsupported { file: "tokenizer.json", what });
+        }
         let part = |part, growth: u64| match growth {
             growth if growth <= MAX_GROWTH => Ok(growth),
             _ => Err(Error::Grows { part, limit: MAX_GROWTH }),
