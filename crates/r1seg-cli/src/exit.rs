@@ -92,8 +92,15 @@ impl Exit {
     }
 }
 
+/// The storage failed.
+pub(crate) const IO: u8 = 74;
+/// There is not enough memory, or a server does not answer.
+pub(crate) const TEMPORARY: u8 = 75;
 /// A fault of r1seg itself, or a computation that ended in NaN or infinity.
 const INTERNAL: u8 = 70;
+/// What the standard library, rayon and candle panic with where the system refuses a thread: they have no
+/// other way to say so.
+const NO_THREAD: [&str; 2] = ["failed to spawn", "thread pool has not been initialized"];
 
 pub(crate) fn error_code(kind: ErrorKind) -> u8 {
     match kind {
@@ -102,8 +109,8 @@ pub(crate) fn error_code(kind: ErrorKind) -> u8 {
         ErrorKind::Missing => 66,
         ErrorKind::Device => 69,
         ErrorKind::CannotCreate => 73,
-        ErrorKind::Io => 74,
-        ErrorKind::Temporary => 75,
+        ErrorKind::Io => IO,
+        ErrorKind::Temporary => TEMPORARY,
         ErrorKind::Model => 78,
         ErrorKind::Cancelled => interrupt::exit_code(),
         _ => INTERNAL,
@@ -166,6 +173,13 @@ pub(crate) fn guard(
         Ok(Err(error)) => ExitCode::from(explain(&error)),
         Err(_) => {
             let text = panic().take().unwrap_or_default();
+            if NO_THREAD.iter().any(|words| text.contains(words)) {
+                let what =
+                    "a thread could not be started: memory or processes are limited too much";
+                let fix = "raise the limits of the process (`ulimit -v`, `ulimit -u`) or of its container";
+                let failure = Failure::new("R-MEM-04", TEMPORARY, what, None, Some(fix));
+                return ExitCode::from(failure.show(true));
+            }
             let what = format!("r1seg failed unexpectedly: {text}");
             let fix = "please report this with the command that you ran";
             ExitCode::from(Failure::new("R-BUG-01", INTERNAL, &what, None, Some(fix)).show(true))

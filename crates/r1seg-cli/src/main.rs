@@ -9,6 +9,8 @@ mod commands;
 mod exit;
 mod input;
 mod interrupt;
+#[expect(unsafe_code, reason = "an allocator and signal handlers, which know no safe form")]
+mod last_words;
 mod memory;
 mod names;
 mod output;
@@ -32,13 +34,17 @@ use crate::args::{Cli, Command};
 /// back to the kernel, which clears its pages for the next one; this one keeps them, and asks for
 /// large ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: last_words::Allocator = last_words::Allocator;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli.settled(),
         Err(error) => return exit::refused(&error),
     };
+    // The child that reads pickles is meant to die of its limits.
+    if !matches!(cli.command, Command::ReadPickle) {
+        last_words::install();
+    }
     if cli.command.json() {
         exit::report_in_json();
     }

@@ -13,7 +13,9 @@ pub(crate) fn limits() -> Vec<(&'static str, u64)> {
     let host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let container = of_groups(&groups, Path::new("/sys/fs/cgroup"));
-    let known = [("the machine", host), ("a control group", container)];
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let own = of_process(&read("/proc/self/limits"), &read("/proc/self/smaps"));
+    let known = [("the machine", host), ("a control group", container), ("ulimit -v", own)];
     known.into_iter().filter_map(|(by, bytes)| Some((by, bytes?))).collect()
 }
 
@@ -25,6 +27,36 @@ pub(crate) fn total() -> Option<u64> {
 /// From the text of `/proc/meminfo`.
 fn of_host(meminfo: &str) -> Option<u64> {
     Some(kib(meminfo, "MemAvailable:")?.saturating_add(kib(meminfo, "SwapFree:").unwrap_or(0)))
+}
+
+/// What the limit of the address space (`ulimit -v`) leaves, in which mapped weights count too. From the
+/// texts of `/proc/self/limits` and `/proc/self/smaps`.
+fn of_process(limits: &str, smaps: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    // `unlimited`, which is no number, is no limit.
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(limit.saturating_sub(used(smaps)))
+}
+
+/// The bytes of all mappings, without what the allocator has only reserved: up to a GiB at once.
+fn used(smaps: &str) -> u64 {
+    /// Less than the allocator reserves, and more than the stack of a thread.
+    const ARENA: u64 = 16 << 20;
+    let (mut used, mut size, mut anonymous) = (0_u64, 0, false);
+    for line in smaps.lines() {
+        // `7f1c5c000000-7f1c60000000 rw-p 00000000 00:00 0 [NAME]`, and then its numbers.
+        if let Some((_, rest)) = line.split_once(" rw-p ") {
+            anonymous = rest.split_whitespace().count() == 3;
+        } else if let Some(bytes) = kib(line, "Size:") {
+            (size, used) = (bytes, used.saturating_add(bytes));
+        } else if let Some(resident) = kib(line, "Rss:") {
+            if anonymous && ARENA <= size {
+                used = used.saturating_sub(size.saturating_sub(resident));
+            }
+            anonymous = false;
+        }
+    }
+    used
 }
 
 /// The bytes of a line such as `MemFree:  12 kB`.
@@ -80,6 +112,27 @@ mod tests {
         let text = "MemTotal: 9 kB\nMemAvailable:   100 kB\nSwapTotal: 50 kB\nSwapFree: 20 kB\n";
         assert_eq!(of_host(text), Some(120 * 1024));
         assert_eq!(of_host("MemTotal: 9 kB"), None);
+    }
+
+    #[test]
+    fn r11_the_address_space_has_what_its_limit_leaves() {
+        let limits = |soft: &str| {
+            format!(
+                "Limit      Soft Limit   Hard Limit   Units\n\
+                 Max cpu time  unlimited  unlimited  seconds\n\
+                 Max address space  {soft}  unlimited  bytes\n"
+            )
+        };
+        let smaps = "10-20 r-xp 00000000 00:2b 57 /usr/bin/r1seg\nSize:  100 kB\nRss:  1 kB\n\
+                     20-30 rw-p 00000000 00:00 0 \nSize:  100 kB\nRss:  0 kB\n";
+        let arena = "40-50 rw-p 00000000 00:00 0 \nSize:  131072 kB\nRss:  300 kB\n\
+                     60-70 ---p 00000000 00:00 0 \nSize:  0 kB\nRss:  0 kB\n";
+        assert_eq!(of_process(&limits("1024000"), smaps), Some(800 * 1024));
+        let with_arena = format!("{smaps}{arena}{smaps}");
+        assert_eq!(of_process(&limits("1024000"), &with_arena), Some(300 * 1024));
+        assert_eq!(of_process(&limits("1024"), smaps), Some(0));
+        assert_eq!(of_process(&limits("unlimited"), smaps), None);
+        assert_eq!(of_process("", smaps), None);
     }
 
     fn group(path: &Path, limit: (&str, &str), usage: (&str, &str), stat: &str) {

@@ -5,14 +5,16 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use r1seg::files::{PartFolder, sweep};
 use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
-use tempfile::TempDir;
 
 use crate::exit::CliError;
 use crate::interrupt::Writing;
 
 /// So many results of one image are kept side by side.
 const MAX_FOLDERS: usize = 10_000;
+/// What the names of unfinished folders begin with.
+const PREFIX: &str = ".r1seg-";
 
 /// Where results may go.
 pub(crate) struct Output {
@@ -148,7 +150,7 @@ pub(crate) struct Stage<'a> {
     /// Folders that were made for the results, the deepest first.
     created: Vec<PathBuf>,
     /// Beside each target, so that a finished file needs only a new name.
-    folders: Vec<(PathBuf, TempDir)>,
+    folders: Vec<(PathBuf, PartFolder)>,
     files: Vec<Staged>,
     _writing: Writing,
 }
@@ -284,7 +286,11 @@ fn create_new(folder: &Path) -> Result<PathBuf> {
         }
         match fs::create_dir(&name) {
             Ok(()) => return Ok(name.into()),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                if holds_only_leftovers(Path::new(&name)) {
+                    return Ok(name.into());
+                }
+            }
             Err(e) => {
                 let what = format!("cannot create the output folder: {}", e.kind());
                 return Err(cannot_create(what, folder));
@@ -293,6 +299,15 @@ fn create_new(folder: &Path) -> Result<PathBuf> {
     }
     let what = format!("it and {MAX_FOLDERS} folders numbered after it exist already");
     Err(cannot_create(what, folder))
+}
+
+/// Whether a run that was killed left nothing but unfinished files in a folder, which go. An empty
+/// folder may be another run's, which has not begun to write yet.
+fn holds_only_leftovers(folder: &Path) -> bool {
+    let count = || fs::read_dir(folder).map_or(0, Iterator::count);
+    let before = count();
+    sweep(folder, PREFIX.as_ref());
+    before > 0 && count() == 0
 }
 
 /// Refuses a name that does not end as the format of the file does.
@@ -324,11 +339,13 @@ pub(crate) fn parent(path: &Path) -> &Path {
 }
 
 /// A folder inside `folder`, so that finished files need only a new name.
-fn staging(folder: &Path) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix(".r1seg-").suffix(".part").tempdir_in(folder)
+fn staging(folder: &Path) -> io::Result<PartFolder> {
+    PartFolder::private(folder, PREFIX.as_ref())
 }
 
 fn probe(folder: &Path, target: &Path) -> Result<()> {
+    // What runs that were killed left.
+    sweep(folder, PREFIX.as_ref());
     staging(folder).map(drop).map_err(|e| cannot_create(unwritable(&e), target))
 }
 

@@ -5,12 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::ErrorKind;
+use r1seg::{ErrorKind, MAX_TEXT_BYTES};
 
 use crate::exit::CliError;
 
-/// A prompt longer than this is no question.
-const MAX_PROMPT_BYTES: u64 = 16 << 20;
+/// The longest file of questions or texts.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 /// Labels of a mask are bytes, and 0 is the background.
 const MAX_PROMPTS: usize = 255;
 
@@ -65,7 +65,33 @@ pub(crate) fn texts(given: &[OsString], flag: &str) -> Result<Vec<String>> {
             prompts.push(utf8(text.as_encoded_bytes().to_vec(), None)?);
         }
     }
+    check_lengths(&prompts)?;
     Ok(prompts)
+}
+
+/// Before a model is loaded or anything is tokenized, which would take a multiple of the memory.
+fn check_lengths(texts: &[String]) -> Result<()> {
+    let exceeds = |text: &String| text.len() > MAX_TEXT_BYTES;
+    let Some((index, text)) = texts.iter().enumerate().find(|(_, text)| exceeds(text)) else {
+        return Ok(());
+    };
+    let which = match texts.len() {
+        1 => "the prompt".to_string(),
+        of => format!("prompt {} of {of}", index + 1),
+    };
+    let bytes = text.len();
+    Err(too_long(format!("{which} is {bytes} bytes long; at most {MAX_TEXT_BYTES} are read"), None))
+}
+
+fn too_long(what: String, path: Option<&Path>) -> anyhow::Error {
+    CliError {
+        code: "R-PRM-06",
+        kind: ErrorKind::BadData,
+        what,
+        path: path.map(Path::to_path_buf),
+        fix: Some("shorten it; a file holds one prompt a line".to_string()),
+    }
+    .into()
 }
 
 /// The files that questions are read from.
@@ -117,19 +143,20 @@ pub(crate) fn lines(path: &Path) -> Result<Vec<String>> {
         }
         .into());
     }
+    check_lengths(&lines)?;
     Ok(lines)
 }
 
 /// All bytes, if they are not too many for a question.
 fn all(reader: impl Read, path: Option<&Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = reader.take(MAX_PROMPT_BYTES + 1).read_to_end(&mut bytes);
+    let read = reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|e| match path {
         Some(path) => unreadable(&e, path),
         None => e.into(),
     })?;
-    if bytes.len() as u64 > MAX_PROMPT_BYTES {
-        return Err(bad(format!("the prompt is over {MAX_PROMPT_BYTES} bytes"), path));
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_long(format!("the prompt is over {MAX_FILE_BYTES} bytes long"), path));
     }
     Ok(bytes)
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
+use r1seg::files::open_regular;
 use r1seg::{CheckpointSource, ErrorKind};
 
 use crate::exit::CliError;
@@ -185,9 +186,7 @@ fn companions(path: &Path) -> Vec<PathBuf> {
 /// The file that a detached NRRD header names.
 fn data_file(header: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    let metadata = header.metadata().ok().filter(fs::Metadata::is_file)?;
-    let most = metadata.len().min(MAX_HEADER_BYTES);
-    fs::File::open(header).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    open_regular(header).ok()?.take(MAX_HEADER_BYTES).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     text.lines().find_map(|line| {
         let (field, value) = line.split_once(':')?;

@@ -12,7 +12,7 @@ use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
 use crate::output::parent;
 use crate::preview::{Picture, Scene};
-use crate::{memory, names};
+use crate::{last_words, memory, names};
 
 /// What reports call a model.
 pub(crate) struct ModelName {
@@ -139,6 +139,8 @@ pub(crate) fn load(
     let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
     if args.no_mmap {
         builder = builder.mmap(false);
+    } else {
+        last_words::weights_are_mapped();
     }
     if let Some(num_clicks) = refine.num_clicks {
         builder = builder.num_clicks(num_clicks);
@@ -155,6 +157,8 @@ pub(crate) fn load_options(args: &ModelArgs, reserved: u64) -> LoadOptions {
     let mut options = LoadOptions::default().with_device(args.device).with_dtype(args.dtype);
     if args.no_mmap {
         options = options.with_mmap(false);
+    } else {
+        last_words::weights_are_mapped();
     }
     match memory::available() {
         Some(available) => options.with_memory_limit(available.saturating_sub(reserved)),

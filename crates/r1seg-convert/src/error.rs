@@ -38,6 +38,9 @@ pub enum Error {
     Ambiguous { path: PathBuf, names: String },
     #[error("cannot be read")]
     Read { path: PathBuf, source: io::Error },
+    /// A pipe or a device, a file that is too long, or one in another encoding.
+    #[error("{}", unusable(path, source))]
+    Unusable { path: PathBuf, source: r1seg_files::Error },
     #[error("the file changed or ends early while it is read")]
     Changed { path: PathBuf },
 
@@ -129,6 +132,7 @@ impl Error {
             Self::Write { .. } => "R-CNV-22",
             Self::Cancelled => "R-CNV-23",
             Self::LanguageModel { .. } => "R-CNV-24",
+            Self::Unusable { .. } => "R-CNV-27",
             Self::QuantisedSource { .. } => "R-CNV-25",
             Self::LanguageModelAlone { .. } => "R-CNV-26",
             Self::Gguf { source, .. } => source.code(),
@@ -171,6 +175,7 @@ impl Error {
             | Self::NoWeights { path }
             | Self::Ambiguous { path, .. }
             | Self::Read { path, .. }
+            | Self::Unusable { path, .. }
             | Self::Changed { path }
             | Self::Pickle { path, .. }
             | Self::Sandbox { path, .. }
@@ -204,6 +209,8 @@ impl Error {
         Some(match self {
             Self::NotFound { .. } | Self::NoWeights { .. } => "check the path",
             Self::Ambiguous { .. } => "name the file instead of the folder",
+            Self::Unusable { source: r1seg_files::Error::Utf16, .. } => "save it as UTF-8",
+            Self::Unusable { .. } => "take the file from the publisher of the checkpoint",
             Self::Changed { .. } => "wait until the download is complete, or repeat it",
             Self::Pickle { reason, .. } => match reason {
                 PickleError::Truncated { .. } => "repeat the download; the file is cut off",
@@ -249,6 +256,12 @@ impl Error {
         }
         self
     }
+}
+
+/// What is wrong with a file, with its name for a subject.
+fn unusable(path: &Path, source: &r1seg_files::Error) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    format!("`{}` {source}", crate::pickle::sanitise(&name))
 }
 
 /// `1 tensor has ..`, `2 tensors have ..`.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::manifest::{AlphaSource, LoraRecord};
 use crate::pickle::sanitise;
-use crate::source::{Stored, read_small};
+use crate::source::{Stored, json, read_small};
 use crate::{Error, TensorEntry};
 
 /// What PEFT puts before every name of the model that it wraps.
@@ -201,7 +201,8 @@ fn adapter_config(folder: &Path) -> Result<AdapterConfig, Error> {
     let Some(bytes) = read_small(&path)? else {
         return Ok(AdapterConfig::default());
     };
-    let config: AdapterConfig = serde_json::from_slice(&bytes).map_err(|error| Error::Config {
+    let config = serde_json::from_slice(json(&path, &bytes)?);
+    let config: AdapterConfig = config.map_err(|error| Error::Config {
         path: path.clone(),
         what: format!("is not JSON of an adapter, line {}", error.line()),
     })?;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use r1seg_files::PartFolder;
 
 use crate::Error;
 use crate::manifest::MANIFEST;
@@ -11,7 +11,7 @@ use crate::manifest::MANIFEST;
 /// A folder in the making, beside its final place. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    folder: TempDir,
+    folder: PartFolder,
     target: PathBuf,
 }
 
@@ -19,28 +19,14 @@ impl Staged {
     /// Makes the folder. An existing target must be one that `replace` allows to lose.
     pub(crate) fn new(target: &Path, replace: bool) -> Result<Self, Error> {
         check_target(target, replace)?;
-        let Some(name) = target.file_name() else {
+        if target.file_name().is_none() {
             return Err(Error::Option { what: "the output folder has no name".to_owned() });
-        };
-        let parent = match target.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-            Some(parent) => parent,
-            None => Path::new("."),
-        };
-        let create = |source| Error::CannotCreate { path: target.to_owned(), source };
-        std::fs::create_dir_all(parent).map_err(create)?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".part");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any folder that a user makes; a temporary one would be private.
-            builder.permissions(std::fs::Permissions::from_mode(0o777));
         }
-        let folder = builder.tempdir_in(parent).map_err(create)?;
+        let create = |source| Error::CannotCreate { path: target.to_owned(), source };
+        std::fs::create_dir_all(parent(target)).map_err(create)?;
+        // What a killed run left is as large as the model.
+        r1seg_files::sweep(parent(target), &prefix(target));
+        let folder = beside(target).map_err(create)?;
         Ok(Self { folder, target: target.to_owned() })
     }
 
@@ -52,23 +38,44 @@ impl Staged {
     pub(crate) fn publish(self, replace: bool) -> Result<(), Error> {
         let failed = |source| Error::CannotCreate { path: self.target.clone(), source };
         check_target(&self.target, replace)?;
-        let old = self.folder.path().with_extension("old");
-        let had_one = self.target.symlink_metadata().is_ok();
-        if had_one {
-            std::fs::rename(&self.target, &old).map_err(failed)?;
+        // Removed when this function returns, or by the next run.
+        let replaced = match self.target.symlink_metadata() {
+            Ok(_) => Some(beside(&self.target).map_err(failed)?),
+            Err(_) => None,
+        };
+        let old = replaced.as_ref().map(|folder| folder.path().join("old"));
+        if let Some(old) = &old {
+            std::fs::rename(&self.target, old).map_err(failed)?;
         }
         if let Err(source) = std::fs::rename(self.folder.path(), &self.target) {
-            if had_one {
+            if let Some(old) = &old {
                 // The old folder goes back; the first error is the one that is told.
-                let _ = std::fs::rename(&old, &self.target);
+                let _ = std::fs::rename(old, &self.target);
             }
             return Err(failed(source));
         }
-        let _ = self.folder.keep();
-        if had_one {
-            std::fs::remove_dir_all(&old).map_err(|source| Error::Write { path: old, source })?;
-        }
+        self.folder.keep();
         Ok(())
+    }
+}
+
+/// A folder whose name says that it belongs to `target`.
+fn beside(target: &Path) -> std::io::Result<PartFolder> {
+    PartFolder::shared(parent(target), &prefix(target))
+}
+
+/// What such names begin with: `.NAME.`.
+fn prefix(target: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(target.file_name().unwrap_or_default());
+    prefix.push(".");
+    prefix
+}
+
+fn parent(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

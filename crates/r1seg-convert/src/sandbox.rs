@@ -87,7 +87,7 @@ fn panicked() -> PickleError {
 
 #[cfg(unix)]
 fn limit_process() -> Option<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limits = [
         (Resource::As, MAX_MEMORY),
@@ -99,6 +99,8 @@ fn limit_process() -> Option<()> {
         (Resource::Nofile, 0),
     ];
     for (resource, most) in limits {
+        // No limit can be raised beyond one that the caller set.
+        let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         let set = setrlimit(resource, limit);
         // macOS knows no limit of the address space.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::hash::HashingWriter;
 use crate::manifest::FileRecord;
-use crate::source::read_small;
+use crate::source::{json, read_small};
 use crate::{Error, TargetDtype};
 
 /// Taken over byte for byte, from the first folder that has it.
@@ -58,7 +58,7 @@ pub(crate) fn write(
     let has_vocabulary = |folder: &&PathBuf| {
         ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
             .iter()
-            .any(|name| folder.join(name).is_file())
+            .any(|name| folder.join(name).exists())
     };
     if let Some(folder) = folders.iter().find(has_vocabulary) {
         for name in tokenizer {
@@ -98,7 +98,7 @@ fn normalise_config(
     dtype: Option<TargetDtype>,
 ) -> Result<Vec<u8>, Error> {
     let refuse = |what: String| Error::Config { path: path.to_owned(), what };
-    let mut config: Map<String, Value> = serde_json::from_slice(bytes)
+    let mut config: Map<String, Value> = serde_json::from_slice(json(path, bytes)?)
         .map_err(|error| refuse(format!("is not a JSON object, line {}", error.line())))?;
     if config.get("quantization_config").is_some_and(|value| !value.is_null()) {
         return Err(refuse("the weights are quantized; convert the original ones".to_owned()));

@@ -14,7 +14,7 @@ use crate::hash::HashingReader;
 use crate::llm::blocks;
 use crate::manifest::{FileRecord, MANIFEST, Manifest, SCHEMA_VERSION};
 use crate::pickle::sanitise;
-use crate::source::{self, is_plain_name, open_regular, read_header, read_small};
+use crate::source::{self, is_plain_name, json, open_regular, read_header, read_small};
 use crate::{Dtype, Error, TensorEntry};
 
 /// More files than any converted folder has.
@@ -77,8 +77,8 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
         return Err(Error::NoManifest { path: folder.to_owned() });
     };
     let broken = |message: String| Error::Manifest { path: path.to_owned(), message };
-    let manifest: Manifest =
-        serde_json::from_slice(&bytes).map_err(|e| broken(format!("JSON, line {}", e.line())))?;
+    let manifest: Manifest = serde_json::from_slice(json(&path, &bytes)?)
+        .map_err(|e| broken(format!("JSON, line {}", e.line())))?;
     if manifest.schema_version != SCHEMA_VERSION {
         return Err(broken(format!(
             "its layout is version {}, this program knows {SCHEMA_VERSION}",

@@ -178,11 +178,8 @@ fn in_home(path: PathBuf, home: Option<&Path>) -> PathBuf {
 }
 
 fn token_in(file: &Path) -> Option<Token> {
-    let size = std::fs::metadata(file).ok()?.len();
-    if size > MAX_TOKEN_FILE {
-        return None;
-    }
-    Token::new(&std::fs::read_to_string(file).ok()?)
+    let bytes = r1seg_files::read(file, MAX_TOKEN_FILE).ok()?;
+    Token::new(std::str::from_utf8(&bytes).ok()?)
 }
 
 /// Refuses what could not stand before `/api/models/..`.

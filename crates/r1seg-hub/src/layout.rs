@@ -242,16 +242,16 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(|e| writing(path, e))
 }
 
-/// A file of at most `most` bytes; `None` if there is none.
+/// A regular file of at most `most` bytes; `None` if there is none.
 fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Error> {
-    use io::ErrorKind as K;
-    match fs::metadata(path) {
-        Ok(m) if m.is_file() && m.len() <= most => {}
-        Ok(_) => return Ok(None),
-        Err(e) if matches!(e.kind(), K::NotFound | K::NotADirectory) => return Ok(None),
-        Err(e) => return Err(reading(path, e)),
+    match r1seg_files::read(path, most) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(r1seg_files::Error::Io(e)) => match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(reading(path, e)),
+        },
+        Err(_) => Ok(None),
     }
-    fs::read(path).map(Some).map_err(|e| reading(path, e))
 }
 
 /// Writes a small file so that readers see the old or the new one, never half of it.

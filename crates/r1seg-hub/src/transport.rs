@@ -257,11 +257,11 @@ fn plain(error: &impl std::fmt::Display) -> String {
 fn tls_config(path: &std::path::Path) -> Result<ureq::tls::TlsConfig, Error> {
     use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
     let broken = |reason| Error::Certificates { path: path.to_path_buf(), reason };
-    let size = std::fs::metadata(path).map_err(|_| broken("the file cannot be read"))?.len();
-    if size > MAX_CERTIFICATES {
-        return Err(broken("the file is larger than 16 MiB"));
-    }
-    let pem = std::fs::read(path).map_err(|_| broken("the file cannot be read"))?;
+    let pem = r1seg_files::read(path, MAX_CERTIFICATES).map_err(|error| match error {
+        r1seg_files::Error::TooLong { .. } => broken("the file is larger than 16 MiB"),
+        r1seg_files::Error::Io(_) => broken("the file cannot be read"),
+        _ => broken("it is not a regular file"),
+    })?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use crate::digest::Hasher;
@@ -103,7 +103,10 @@ pub(crate) fn hash_file(
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Digest, Error> {
-    let mut file = File::open(path).map_err(|e| reading(path, e))?;
+    let mut file = r1seg_files::open_regular(path).map_err(|error| match error {
+        r1seg_files::Error::Io(e) => reading(path, e),
+        other => reading(path, std::io::Error::other(format!("it {other}"))),
+    })?;
     let length = file.metadata().map_err(|e| reading(path, e))?.len();
     let mut hasher = Hasher::new(expected, length);
     hasher.read(&mut file, path, cancel, &mut |bytes| {

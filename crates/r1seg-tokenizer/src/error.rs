@@ -34,6 +34,40 @@ pub enum Error {
         /// The most bytes accepted.
         limit: u64,
     },
+    /// A pipe or a device, or a file in another encoding.
+    #[error("`{file}` {source}")]
+    Unusable {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong with it.
+        source: r1seg_files::Error,
+    },
+    /// The steps of `tokenizer.json` make far more of a text than any real tokenizer does.
+    #[error("`tokenizer.json`: {part} can make a text more than {limit} times as long")]
+    Grows {
+        /// Which part of the file.
+        part: &'static str,
+        /// The most bytes or tokens that may come of one, at worst.
+        limit: u64,
+    },
+    /// Tokens of the vocabulary are longer than those of any real tokenizer.
+    #[error("the vocabulary has {what} of {bytes} bytes; {limit} are most")]
+    LongTokens {
+        /// Which tokens.
+        what: &'static str,
+        /// Their bytes.
+        bytes: u64,
+        /// The most bytes accepted.
+        limit: u64,
+    },
+    /// A text is longer than any that a model reads. Told by its bytes, before it is tokenized.
+    #[error("the text is {bytes} bytes long; at most {limit} are read")]
+    TooManyBytes {
+        /// Its length.
+        bytes: usize,
+        /// The most bytes accepted.
+        limit: usize,
+    },
     /// Neither `tokenizer.json` nor `tokenizer.model` was found.
     #[error("found neither `tokenizer.json` nor `tokenizer.model`")]
     NoVocabulary,
@@ -173,6 +207,10 @@ impl Error {
             Error::EmptyText => "R-TOK-15",
             Error::TextTooLong { .. } => "R-TOK-16",
             Error::SharedId { .. } => "R-TOK-17",
+            Error::Unusable { .. } => "R-TOK-18",
+            Error::Grows { .. } => "R-TOK-19",
+            Error::LongTokens { .. } => "R-TOK-20",
+            Error::TooManyBytes { .. } => "R-TOK-21",
         }
     }
 
@@ -181,7 +219,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Io { .. } => ErrorKind::Io,
-            Error::EmptyQuestion | Error::EmptyText | Error::TextTooLong { .. } => ErrorKind::Usage,
+            Error::EmptyQuestion
+            | Error::EmptyText
+            | Error::TextTooLong { .. }
+            | Error::TooManyBytes { .. } => ErrorKind::Usage,
             _ => ErrorKind::Model,
         }
     }
@@ -191,7 +232,14 @@ impl Error {
     pub fn fix(&self) -> Option<&'static str> {
         match self {
             Error::Io { .. } => Some("check that the file exists and is readable"),
-            Error::TooLarge { .. } | Error::Panicked { .. } => {
+            Error::Unusable { source: r1seg_files::Error::Utf16, .. } => {
+                Some("save the file as UTF-8")
+            }
+            Error::TooLarge { .. }
+            | Error::Unusable { .. }
+            | Error::Grows { .. }
+            | Error::LongTokens { .. }
+            | Error::Panicked { .. } => {
                 Some("take the tokenizer files from the model's own publisher")
             }
             Error::NoVocabulary => Some(
@@ -214,7 +262,7 @@ impl Error {
                 Some("ask something, for example --prompt \"Can you segment the liver?\"")
             }
             Error::EmptyText => Some("name what to look for, for example \"liver\""),
-            Error::TextTooLong { .. } => Some("say it in fewer words"),
+            Error::TextTooLong { .. } | Error::TooManyBytes { .. } => Some("use fewer words"),
             Error::UnknownToken { .. } | Error::PromptLayout { .. } => None,
         }
     }

@@ -11,6 +11,7 @@ use tokenizers::{
 };
 
 use crate::config::{AddedToken, Config, R1SEG_SEG, R1SEG_SPECIAL};
+use crate::growth::Limits;
 use crate::guard::guarded;
 use crate::{Error, PromptPart, TokenizerFiles, cleanup};
 
@@ -20,6 +21,7 @@ type Cut = (std::ops::Range<usize>, Option<u32>);
 #[derive(Debug, Clone)]
 pub(crate) struct FastTokenizer {
     inner: Tokenizer,
+    limits: Limits,
     /// Added tokens by id, as decoding shows them. The crate's own `decode` shows the *normalized*
     /// form since 0.21, which puts a space before the `[SEG]` of Llama-style normalizers.
     added: HashMap<u32, String>,
@@ -36,6 +38,7 @@ pub(crate) struct FastTokenizer {
 impl FastTokenizer {
     pub(crate) fn new(files: &TokenizerFiles, config: &Config) -> Result<Self, Error> {
         let bytes = files.tokenizer_json.as_ref().ok_or(Error::NoVocabulary)?;
+        let limits = Limits::of(bytes)?;
         let mut inner = guarded("loading", || Tokenizer::from_bytes(bytes))?;
         // The authors' call neither truncates nor pads, whatever the file says.
         inner.with_padding(None);
@@ -46,6 +49,7 @@ impl FastTokenizer {
         let listed = config.added_tokens.iter().flatten().map(|(_, token)| token);
         let missing = listed.chain(config.special_tokens());
         let missing: Vec<_> = missing.filter(|t| !known.contains(&t.content)).cloned().collect();
+        limits.check_added(missing.iter().map(|token| token.content.as_str()))?;
         add(&mut inner, &missing)?;
         let mut appended = Vec::new();
         for token in R1SEG_SPECIAL.into_iter().chain([R1SEG_SEG]) {
@@ -82,6 +86,7 @@ impl FastTokenizer {
         let is_special = |token: &String| inner.get_added_vocabulary().is_special_token(token);
         let special = added.values().filter(|token| is_special(token)).cloned().collect();
         let vocabulary = guarded("listing the vocabulary", || Ok(inner.get_vocab(true)))?;
+        limits.check_vocabulary(vocabulary.keys())?;
         // An appended token gets the number of tokens as its id, which is another's where ids have
         // gaps.
         for token in R1SEG_SPECIAL.into_iter().chain([R1SEG_SEG]) {
@@ -96,6 +101,7 @@ impl FastTokenizer {
         Ok(Self {
             clean_up: config.clean_up_tokenization_spaces,
             inner,
+            limits,
             added,
             special,
             bos,
@@ -104,6 +110,10 @@ impl FastTokenizer {
             appended,
             last,
         })
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn appended(&self) -> &[&'static str] {

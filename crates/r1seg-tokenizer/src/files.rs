@@ -1,8 +1,6 @@
 //! The bytes of a tokenizer folder.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{ErrorKind as IoKind, Read};
 use std::path::Path;
 
 use crate::Error;
@@ -34,8 +32,8 @@ impl TokenizerFiles {
     ///
     /// # Errors
     /// [`Error::Io`] if `dir` is not a folder, or a file in it cannot be read, [`Error::TooLarge`] past
-    /// [`MAX_VOCABULARY_BYTES`] or [`MAX_CONFIG_BYTES`], [`Error::NoVocabulary`] where neither
-    /// `tokenizer.json` nor `tokenizer.model` exists.
+    /// [`MAX_VOCABULARY_BYTES`] or [`MAX_CONFIG_BYTES`], [`Error::Unusable`] for pipes, devices and
+    /// UTF-16, [`Error::NoVocabulary`] where neither `tokenizer.json` nor `tokenizer.model` exists.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         if let Err(source) = std::fs::read_dir(dir) {
             return Err(Error::Io { path: dir.to_owned(), source });
@@ -73,18 +71,15 @@ impl TokenizerFiles {
 }
 
 fn read(dir: &Path, file: &'static str, limit: u64) -> Result<Option<Cow<'static, [u8]>>, Error> {
+    use r1seg_files::Error as Fault;
     let path = dir.join(file);
-    let io = |source| Error::Io { path: path.clone(), source };
-    let opened = match File::open(&path) {
-        Ok(opened) => opened,
-        Err(source) if source.kind() == IoKind::NotFound => return Ok(None),
-        Err(source) => return Err(io(source)),
-    };
-    // The length is checked on what was read: metadata can lie, and a pipe has none.
-    let mut bytes = Vec::new();
-    opened.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::TooLarge { file, limit });
+    let is_json = file.ends_with(".json");
+    let read = if is_json { r1seg_files::read_json } else { r1seg_files::read };
+    match read(&path, limit) {
+        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(Fault::Io(source)) => Err(Error::Io { path, source }),
+        Err(Fault::TooLong { .. }) => Err(Error::TooLarge { file, limit }),
+        Err(source) => Err(Error::Unusable { file, source }),
     }
-    Ok(Some(Cow::Owned(bytes)))
 }

@@ -2,7 +2,9 @@
 
 use tokenizers::Tokenizer;
 
+use crate::growth::Limits;
 use crate::guard::guarded;
+use crate::tokenizer::is_blank;
 use crate::{Error, MAX_VOCABULARY_BYTES};
 
 /// The tokenizer of a text encoder: CLIP's byte-level BPE, BERT's WordPiece, or whatever else its
@@ -12,18 +14,21 @@ use crate::{Error, MAX_VOCABULARY_BYTES};
 #[derive(Debug, Clone)]
 pub struct TextTokenizer {
     inner: Tokenizer,
+    limits: Limits,
 }
 
 impl TextTokenizer {
     /// Builds the tokenizer that a `tokenizer.json` describes.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], and what the `tokenizers` crate refuses.
+    /// [`Error::TooLarge`], [`Error::Grows`], [`Error::LongTokens`], and what the `tokenizers` crate
+    /// refuses.
     pub fn new(tokenizer_json: &[u8]) -> Result<Self, Error> {
         if tokenizer_json.len() as u64 > MAX_VOCABULARY_BYTES {
             let file = "tokenizer.json";
             return Err(Error::TooLarge { file, limit: MAX_VOCABULARY_BYTES });
         }
+        let limits = Limits::of(tokenizer_json)?;
         let mut inner = guarded("loading", || Tokenizer::from_bytes(tokenizer_json))?;
         // One text at a time has nothing to be padded to, and a text is cut where the encoder
         // ends, not where the file says.
@@ -31,7 +36,7 @@ impl TextTokenizer {
         guarded("loading", || inner.with_truncation(None).map(|_| ()))?;
         // A text that spells `<|endoftext|>` or `[SEP]` does not end there.
         inner.set_encode_special_tokens(true);
-        Ok(Self { inner })
+        Ok(Self { inner, limits })
     }
 
     /// The ids of a text, start and end tokens included.
@@ -41,7 +46,7 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// [`Error::EmptyText`] for an empty or blank text, [`Error::TextTooLong`] where it has more
-    /// than `max_tokens`, and what the `tokenizers` crate refuses.
+    /// than `max_tokens`, [`Error::TooManyBytes`], and what the `tokenizers` crate refuses.
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Vec<u32>, Error> {
         let ids = self.encode_whole(text)?;
         if ids.len() > max_tokens {
@@ -55,7 +60,7 @@ impl TextTokenizer {
     /// `truncation=True`.
     ///
     /// # Errors
-    /// [`Error::EmptyText`], and what the `tokenizers` crate refuses.
+    /// [`Error::EmptyText`], [`Error::TooManyBytes`], and what the `tokenizers` crate refuses.
     pub fn encode_truncated(
         &self,
         text: &str,
@@ -69,9 +74,10 @@ impl TextTokenizer {
     }
 
     fn encode_whole(&self, text: &str) -> Result<Vec<u32>, Error> {
-        if text.chars().all(|c| c.is_whitespace() || c == '\0') {
+        if is_blank(text) {
             return Err(Error::EmptyText);
         }
+        self.limits.check_text(text.len())?;
         let text = text.replace('\0', "");
         let encoding = guarded("encoding", || self.inner.encode_fast(text, true))?;
         Ok(encoding.get_ids().to_vec())

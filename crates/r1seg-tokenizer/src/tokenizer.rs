@@ -45,15 +45,23 @@ macro_rules! either {
     };
 }
 
-/// Whether a question has words in it; it needs no tokenizer.
+/// The longest text that is tokenized, in bytes: about 60 000 words of English.
+pub const MAX_TEXT_BYTES: usize = 256 << 10;
+
+/// Whether a question has words in it, and not too many for any model; it needs no tokenizer.
 ///
 /// # Errors
-/// [`Error::EmptyQuestion`] for an empty or blank one.
+/// [`Error::EmptyQuestion`] for an empty or blank one, [`Error::TooManyBytes`] beyond
+/// [`MAX_TEXT_BYTES`].
 pub fn check_question(question: &str) -> Result<(), Error> {
-    if question.chars().all(|c| c.is_whitespace() || c == '\0') {
-        return Err(Error::EmptyQuestion);
+    if question.len() > MAX_TEXT_BYTES {
+        return Err(Error::TooManyBytes { bytes: question.len(), limit: MAX_TEXT_BYTES });
     }
-    Ok(())
+    if is_blank(question) { Err(Error::EmptyQuestion) } else { Ok(()) }
+}
+
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c == '\0')
 }
 
 impl PromptTokenizer {
@@ -184,8 +192,9 @@ impl PromptTokenizer {
     /// are those of the authors' `tokenizer(prompt)`.
     ///
     /// # Errors
-    /// [`Error::EmptyQuestion`] for an empty or blank question, [`Error::PromptLayout`] if the
-    /// tokenizer puts more than one id in front of the image, and what the `tokenizers` crate refuses.
+    /// [`Error::EmptyQuestion`] for an empty or blank question, [`Error::TooManyBytes`] for one beyond
+    /// [`MAX_TEXT_BYTES`] or what this tokenizer can take, [`Error::PromptLayout`] if the tokenizer
+    /// puts more than one id in front of the image, and what the `tokenizers` crate refuses.
     pub fn encode_prompt(
         &self,
         question: &str,
@@ -206,25 +215,33 @@ impl PromptTokenizer {
         n_image_tokens: usize,
         separator: Separator,
     ) -> Result<Prompt, Error> {
-        let is_blank = |part: &PromptPart<'_>| match part {
-            PromptPart::Text(text) => check_question(text).is_err(),
+        let is_empty = |part: &PromptPart<'_>| match part {
+            PromptPart::Text(text) => is_blank(text),
             PromptPart::Token(_) => false,
         };
-        if question.iter().all(is_blank) {
+        if question.iter().all(is_empty) {
             return Err(Error::EmptyQuestion);
         }
+        self.check_parts(question)?;
         let mut parts = vec![PromptPart::Token(R1SEG_SPECIAL[0]); n_image_tokens];
         parts.push(PromptPart::Text(separator.as_str()));
         parts.extend_from_slice(question);
-        Prompt::new(self.encode_parts(&parts)?, n_image_tokens, self.im_patch)
+        Prompt::new(self.encode_checked_parts(&parts)?, n_image_tokens, self.im_patch)
     }
 
     /// Ids of `parts` put together, BOS and EOS as the tokenizer adds them. Only
     /// [`PromptPart::Token`]s become added tokens; NUL characters in texts are dropped.
     ///
     /// # Errors
-    /// [`Error::UnknownToken`], and what the `tokenizers` crate refuses.
+    /// [`Error::UnknownToken`], [`Error::TooManyBytes`] where the texts have more than
+    /// [`MAX_TEXT_BYTES`] together, or than this tokenizer can take, and what the `tokenizers` crate
+    /// refuses.
     pub fn encode_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
+        self.check_parts(parts)?;
+        self.encode_checked_parts(parts)
+    }
+
+    fn encode_checked_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
         let has_nul =
             |part: &PromptPart<'_>| matches!(part, PromptPart::Text(t) if t.contains('\0'));
         if !parts.iter().any(has_nul) {
@@ -248,6 +265,25 @@ impl PromptTokenizer {
         self.encode_clean_parts(&parts)
     }
 
+    /// Before anything is made of a text, whose memory is a multiple of it.
+    fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
+        match &self.engine {
+            Engine::Slow(_) if bytes > MAX_TEXT_BYTES => {
+                Err(Error::TooManyBytes { bytes, limit: MAX_TEXT_BYTES })
+            }
+            Engine::Slow(_) => Ok(()),
+            Engine::Fast(fast) => fast.limits().check_text(bytes),
+        }
+    }
+
+    fn check_parts(&self, parts: &[PromptPart<'_>]) -> Result<(), Error> {
+        let bytes = |part: &PromptPart<'_>| match part {
+            PromptPart::Text(text) => text.len(),
+            PromptPart::Token(_) => 0,
+        };
+        self.check_bytes(parts.iter().map(bytes).sum())
+    }
+
     fn encode_clean_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
         either!(self, engine => engine.encode_parts(parts))
     }
@@ -257,8 +293,9 @@ impl PromptTokenizer {
     /// [`encode_prompt`](Self::encode_prompt).
     ///
     /// # Errors
-    /// What the `tokenizers` crate refuses.
+    /// [`Error::TooManyBytes`], and what the `tokenizers` crate refuses.
     pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.check_bytes(text.len())?;
         match &self.engine {
             Engine::Slow(slow) => Ok(slow.encode_raw(text)),
             Engine::Fast(fast) => fast.encode_raw(text),

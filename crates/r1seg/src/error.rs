@@ -102,6 +102,9 @@ pub enum Error {
     MissingFile { path: PathBuf, file: String },
     #[error("cannot be read: {source}")]
     ModelIo { path: PathBuf, source: std::io::Error },
+    /// A pipe or a device, a file that is too long, or one in another encoding.
+    #[error("`{}` {source}", name(path))]
+    ModelFile { path: PathBuf, source: r1seg_files::Error },
     #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
     Pickle { path: PathBuf, file: String },
     #[error(
@@ -190,6 +193,26 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
+    /// Why a file of a model was not read.
+    pub(crate) fn unreadable(path: PathBuf, error: r1seg_files::Error) -> Self {
+        match error {
+            r1seg_files::Error::Io(source) => Self::ModelIo { path, source },
+            source => Self::ModelFile { path, source },
+        }
+    }
+
+    /// Whether a file of a model was not read, or not mapped, for want of memory.
+    fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::ModelIo { source, .. }
+            | Self::Tokenizer(r1seg_tokenizer::Error::Io { source, .. })
+            | Self::Convert(r1seg_convert::Error::Read { source, .. }) => {
+                source.kind() == std::io::ErrorKind::OutOfMemory
+            }
+            _ => false,
+        }
+    }
+
     /// The stable code of this error, such as `R-WGT-04`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -201,6 +224,7 @@ impl Error {
             Self::MissingFile { .. } => "R-MDL-03",
             Self::ModelIo { .. } => "R-MDL-04",
             Self::UnsupportedModel { .. } => "R-MDL-05",
+            Self::ModelFile { .. } => "R-MDL-06",
             Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
             Self::WeightFile { .. } => "R-WGT-01",
             Self::Gguf { source, .. } => source.code(),
@@ -229,9 +253,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         use r1seg_tokenizer::ErrorKind as TokenizerKind;
         match self {
+            _ if self.is_out_of_memory() => ErrorKind::Temporary,
             Self::Volume(e) => e.kind().into(),
             Self::Convert(e) => e.kind().into(),
-            Self::Tokenizer(r1seg_tokenizer::Error::TextTooLong { .. }) => ErrorKind::BadData,
+            Self::Tokenizer(
+                r1seg_tokenizer::Error::TextTooLong { .. }
+                | r1seg_tokenizer::Error::TooManyBytes { .. },
+            ) => ErrorKind::BadData,
             Self::Tokenizer(e) => match e.kind() {
                 TokenizerKind::Usage => ErrorKind::Usage,
                 TokenizerKind::Io => ErrorKind::Missing,
@@ -239,6 +267,7 @@ impl Error {
             },
             Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
             Self::MissingFile { .. }
+            | Self::ModelFile { .. }
             | Self::Pickle { .. }
             | Self::LanguageModelAlone { .. }
             | Self::Config { .. }
@@ -272,6 +301,7 @@ impl Error {
             Self::ModelNotFound { path }
             | Self::MissingFile { path, .. }
             | Self::ModelIo { path, .. }
+            | Self::ModelFile { path, .. }
             | Self::Pickle { path, .. }
             | Self::LanguageModelAlone { path }
             | Self::Config { path, .. }
@@ -290,6 +320,10 @@ impl Error {
     /// What to do about it, where something can be done.
     pub fn fix(&self) -> Option<String> {
         let text = match self {
+            _ if self.is_out_of_memory() => {
+                "raise the memory limit of the process (`ulimit -v`), in which mapped weights count, or \
+                 of its container"
+            }
             Self::Volume(e) => return e.fix(),
             Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
@@ -302,6 +336,8 @@ impl Error {
                 "copy the whole checkpoint folder: config.json, the tokenizer files and \
                  model.safetensors (or all shards with their index)"
             }
+            Self::ModelFile { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
+            Self::ModelFile { .. } => "take the file from the publisher of the weights",
             Self::ModelIo { source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {
@@ -357,6 +393,10 @@ impl Error {
         };
         Some(text.to_string())
     }
+}
+
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 
 fn size(bytes: u64) -> String {

@@ -64,6 +64,11 @@ pub mod convert {
     pub use r1seg_convert::*;
 }
 
+/// Strangers' files within limits, and files in the making: the crate `r1seg-files`.
+pub mod files {
+    pub use r1seg_files::*;
+}
+
 /// Published checkpoints, downloaded and found again: the crate `r1seg-hub`.
 #[cfg(feature = "hub")]
 pub mod hub {
@@ -102,7 +107,7 @@ pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
     SegmentTimings, Segmented, voxel_from_mm,
 };
-pub use r1seg_tokenizer::sanitize_terminal;
+pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
     TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary, is_gguf,

@@ -1,7 +1,5 @@
 //! `r1seg man`: a manual page for each command.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
@@ -48,8 +46,5 @@ fn add(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
 
 /// Whether an earlier run wrote this file.
 fn is_page(file: &Path) -> bool {
-    let mut start = Vec::new();
-    let read =
-        File::open(file).and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
-    read.is_ok() && start == MARK
+    r1seg::files::begins_with(file, 0, MARK)
 }

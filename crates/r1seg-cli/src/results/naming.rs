@@ -9,6 +9,9 @@ use r1seg::ErrorKind;
 use crate::exit::CliError;
 use crate::input::{is_own_pipe, is_stdin};
 
+/// The longest report of an earlier run that is read.
+const MAX_REPORT_BYTES: u64 = 64 << 20;
+
 /// Endings that do not belong to the name of a study.
 const ENDINGS: [&str; 15] = [
     ".seg.nrrd",
@@ -37,8 +40,8 @@ pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
 
 /// The numbered masks that a report of an earlier run in the same folder lists.
 pub(super) fn numbered_masks(report: &Path) -> impl Iterator<Item = String> {
-    let report: Option<serde_json::Value> =
-        std::fs::read(report).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let bytes = r1seg::files::read(report, MAX_REPORT_BYTES).ok();
+    let report: Option<serde_json::Value> = bytes.and_then(|b| serde_json::from_slice(&b).ok());
     let masks = report.and_then(|r| r["masks"].as_array().cloned()).unwrap_or_default();
     let names = masks.into_iter().filter_map(|m| m["path"].as_str().map(str::to_string));
     names.flat_map(|name| {

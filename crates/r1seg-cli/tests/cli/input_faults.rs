@@ -181,6 +181,25 @@ fn q1_a_question_in_no_known_encoding_is_refused() {
     desk.is_empty_but_for(&["q.txt"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn q1_an_endless_file_of_questions_or_pairs_is_refused_in_little_memory() {
+    let desk = Desk::new();
+    let limited = |limit_kib: u32, args: &[&str]| {
+        let mut command = desk.command_of("sh");
+        let script = format!("ulimit -v {limit_kib}; exec \"$@\"");
+        finish(command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_r1seg")]).args(args))
+    };
+    let (phi3, clip, image) = (data("phi3"), data("m3d-clip"), data("phi3/golden/volume.npy"));
+    let [phi3, clip, image] = [&phi3, &clip, &image].map(|path| path.to_str().unwrap());
+    let asked = limited(400_000, &["infer", "-m", phi3, "-i", image, "-p", "@/dev/zero"]);
+    asked.fails(65, "R-PRM-06").says("is over 16777216 bytes");
+    let texts = limited(400_000, &["retrieve", "-m", clip, "--texts", "/dev/zero", "-i", image]);
+    texts.fails(65, "R-PRM-06").says("/dev/zero");
+    let pairs = limited(400_000, &["retrieve", "-m", clip, "--pairs", "/dev/zero"]);
+    pairs.fails(65, "R-RET-02").says("it is not text");
+}
+
 #[test]
 fn q6_emoji_and_other_scripts_are_questions() {
     let desk = Desk::new();
@@ -200,7 +219,10 @@ fn q1_a_question_of_ten_megabytes_is_refused_with_numbers_and_nul_is_stripped() 
     fs::write(desk.path("q.txt"), "liver ".repeat(10_000_000 / 6)).unwrap();
     let image = data("phi3/golden/volume.npy");
     let ask = |prompt: &str| desk.ask(&data("phi3"), &image, prompt, "--no-preview");
-    ask("@q.txt").fails(65, "R-PRM-01").says("fewer than 4096");
+    // By its bytes: no model was loaded.
+    let run = ask("@q.txt");
+    run.fails(65, "R-PRM-06").says("the prompt is 9999995 bytes long").says("262144");
+    assert!(!run.stderr.contains("research use"), "{run:#?}");
     fs::write(desk.path("q.txt"), "Can you segment\0 the liver in this image?\0\n").unwrap();
     assert_eq!(ask("@q.txt").succeeds().stdout, "Sure, it is[SEG].\n");
     fs::write(desk.path("q.txt"), "\0\0\n").unwrap();

@@ -54,6 +54,21 @@ fn r14_each_question_about_a_ct_gets_a_folder_of_its_own() {
 }
 
 #[test]
+fn r14_the_folder_of_a_run_that_was_killed_is_taken_by_the_next_one() {
+    let desk = Desk::new();
+    let image = nifti(&desk, "ct.nii.gz");
+    fs::create_dir_all(desk.path("ct/.r1seg-dead01.part")).unwrap();
+    fs::write(desk.path("ct/.r1seg-dead01.part/mask.npy"), "half").unwrap();
+    // Empty, it may be the folder of a run that has not begun to write.
+    fs::create_dir(desk.path("ct-2")).unwrap();
+    desk.run_infer(&image, "--no-preview").succeeds();
+    assert!(desk.path("ct/report.json").exists());
+    desk.run_infer(&image, "--no-preview").succeeds();
+    assert!(desk.path("ct-3/report.json").exists());
+    assert!(desk.names("ct-2").is_empty());
+}
+
+#[test]
 fn r14_segment_numbers_its_folders_too() {
     let desk = Desk::new();
     let image = nifti(&desk, "ct.nii");

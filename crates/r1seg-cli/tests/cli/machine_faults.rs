@@ -48,6 +48,93 @@ fn r1_a_model_that_memory_cannot_hold_is_refused_with_numbers_before_it_is_loade
     desk.is_empty_but_for(&["model"]);
 }
 
+/// What a shell's `limit` makes of a command.
+#[cfg(unix)]
+fn limited(desk: &Desk, limit: &str, command: &std::process::Command) -> crate::Run {
+    let mut shell = desk.command_of("sh");
+    shell.args(["-c", &format!("{limit}; exec \"$@\""), "sh"]);
+    finish(shell.arg(command.get_program()).args(command.get_args()))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn r11_a_limit_of_the_address_space_ends_in_75_or_in_an_answer_and_never_in_a_signal() {
+    let desk = Desk::new();
+    let mut answered = 0;
+    // Those between 150 and 200 leave the allocator enough, and threads hardly anything.
+    for megabytes in [46, 52, 60, 100, 150, 166, 172, 180, 200, 400, 800, 4000] {
+        let mut infer = desk.command();
+        infer.args(["infer", "-m", "demo", "-p", "Liver?", "--report", "r.json", "--force"]);
+        infer.args(["--device", "cpu", "--max-new-tokens", "4", "-i"]);
+        infer.arg(data("phi3/golden/volume.npy"));
+        let run = limited(&desk, &format!("ulimit -v {}", megabytes * 1000), &infer);
+        if run.code == Some(0) {
+            answered += 1;
+            fs::remove_file(desk.path("r.json")).unwrap();
+            continue;
+        }
+        let said = ["error[R-MEM-", "fix: "].iter().all(|words| run.stderr.contains(words));
+        assert!(run.code == Some(75) && said, "{megabytes} MB: {run:#?}");
+        assert!(!run.stderr.contains("panicked"), "{megabytes} MB: {run:#?}");
+        desk.is_empty_but_for(&[]);
+    }
+    assert!((1..12).contains(&answered), "{answered} of 12 limits were enough");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn r11_weights_beyond_the_address_space_are_refused_with_numbers_mapped_or_read() {
+    let desk = Desk::new();
+    if !huge_checkpoint(&desk) {
+        eprintln!("skipped: no file of 1 TiB here");
+        return;
+    }
+    for options in ["", "--no-mmap"] {
+        let mut infer = desk.command();
+        infer.args(["infer", "-m", "model", "-p", "Liver?", "-o", "out", "-i"]);
+        infer.arg(data("phi3/golden/volume.npy")).args(options.split_whitespace());
+        let run = limited(&desk, "ulimit -v 4000000", &infer);
+        run.fails(75, "R-MDL-04").says("bytes are more than this process may have").says("fix: ");
+        run.says("ulimit -v");
+    }
+    desk.is_empty_but_for(&["model"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn r11_pickles_are_read_within_limits_that_are_lower_than_their_own() {
+    let desk = Desk::new();
+    let mut convert = desk.command();
+    convert.arg("convert").arg(data("llama31-bin")).args(["-o", "out"]);
+    limited(&desk, "ulimit -v 1000000", &convert).succeeds();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn w8_weights_that_are_cut_short_while_they_are_used_are_named() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let broken = crate::model_faults::Broken::new("phi3");
+    let desk = &broken.desk;
+    let question = format!("{}\n", crate::prompt("phi3/golden/case0"));
+    fs::write(desk.path("q.txt"), question.repeat(200)).unwrap();
+    let mut command = desk.command();
+    command.args(["infer", "-o", "out", "--device", "cpu", "--separator", "none"]);
+    command.args(["-p", "@q.txt", "-m", "model", "-i"]).arg(data("phi3/golden/volume.npy"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    answers.read_line(&mut String::new()).unwrap();
+    let weights = fs::OpenOptions::new().write(true).open(broken.file("model.safetensors"));
+    weights.unwrap().set_len(4096).unwrap();
+    std::io::copy(&mut answers, &mut std::io::sink()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(74), "{stderr}");
+    assert!(stderr.contains("error[R-MDL-07]: the weights changed"), "{stderr}");
+    assert!(stderr.contains("--no-mmap"), "{stderr}");
+    desk.is_empty_but_for(&["model", "q.txt"]);
+}
+
 /// The limit on the size of files stands in for a full disk: both fail in the middle of a file.
 #[cfg(unix)]
 #[test]
@@ -56,11 +143,8 @@ fn r2_a_disk_that_is_full_leaves_nothing_half_written() {
     let image = nifti(&desk, "ct.nii.gz");
     for options in ["--out out", "--mask m.nii --report r.json"] {
         let infer = desk.bare_command(&image, options);
-        let mut command = desk.command_of("sh");
-        // Without the trap a signal would end the process.
-        command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"]);
-        command.arg(infer.get_program()).args(infer.get_args());
-        let run = finish(&mut command);
+        // The signal that the limit sends does not end the process.
+        let run = limited(&desk, "ulimit -f 8", &infer);
         assert_eq!(run.code, Some(74), "{run:#?}");
         run.says("error[R-OUT-05]: writing failed").says("fix: check the space left");
         assert!(!run.stderr.contains(".part"), "{run:#?}");

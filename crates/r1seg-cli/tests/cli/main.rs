@@ -2,6 +2,7 @@
 //!
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
+//! - `bounded`: what is read of a model has limits.
 //! - `boxes`: boxes in answers, and questions about boxes.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
 //! - `inspect_model`: what a model is said to be.
@@ -26,6 +27,7 @@
     reason = "a test helper may fail"
 )]
 
+mod bounded;
 mod boxes;
 mod checkpoints;
 mod conversion;
@@ -85,6 +87,12 @@ impl Run {
         let object = serde_json::from_str(&self.stdout).unwrap_or(Value::Null);
         assert!(self.stdout.is_empty() || object["error"]["code"] == error, "{self:#?}");
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    fn code_is(&self, exit: i32) -> &Self {
+        assert_eq!(self.code, Some(exit), "{self:#?}");
         self
     }
 

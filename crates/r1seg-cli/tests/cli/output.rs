@@ -110,6 +110,25 @@ fn nested_folders_are_created() {
     assert_eq!(desk.names("a/b/c").len(), 5);
 }
 
+#[cfg(unix)]
+#[test]
+fn r12_what_a_killed_run_left_is_removed_unless_another_run_is_at_work_there() {
+    let desk = Desk::new();
+    for leftover in ["out/.r1seg-dead01.part", "out/.r1seg-alive1.part", "out/.r1seg-other"] {
+        fs::create_dir_all(desk.path(leftover)).unwrap();
+        fs::write(desk.path(leftover).join("mask.nii.gz"), "half").unwrap();
+    }
+    let lock = fs::File::open(desk.path("out/.r1seg-alive1.part")).unwrap();
+    lock.lock().unwrap();
+    desk.infer("--no-preview").succeeds();
+    let mut hidden = desk.names("out");
+    hidden.retain(|name| name.starts_with('.'));
+    assert_eq!(hidden, [".r1seg-alive1.part", ".r1seg-other"]);
+    drop(lock);
+    desk.infer("--no-preview --force").succeeds();
+    assert!(!desk.path("out/.r1seg-alive1.part").exists());
+}
+
 #[cfg(target_os = "linux")]
 mod interrupted {
     use std::io::{BufRead, BufReader};

@@ -7,6 +7,7 @@ use r1seg_gguf::names::{Architecture, Mapped, RowOrder};
 use serde_json::Value as Json;
 
 use crate::pickle::sanitise;
+use crate::source::json;
 use crate::{Error, sidecar};
 
 /// Beyond any published model, and small enough that products of two do not overflow.
@@ -57,7 +58,7 @@ impl Decoder {
             return Err(Error::Config { path: folder, what });
         };
         let refuse = |what: String| Error::Config { path: path.clone(), what };
-        let config: Json = serde_json::from_slice(&bytes)
+        let config: Json = serde_json::from_slice(json(&path, &bytes)?)
             .map_err(|error| refuse(format!("is not JSON, line {}", error.line())))?;
         Self::from_config(&config, &path)
     }

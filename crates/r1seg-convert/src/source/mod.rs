@@ -185,7 +185,7 @@ struct Index {
 
 fn read_index_file(path: &Path) -> Result<Index, Error> {
     let bytes = read_small(path)?.ok_or_else(|| Error::NotFound { path: path.to_owned() })?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::Index {
+    serde_json::from_slice(json(path, &bytes)?).map_err(|e| Error::Index {
         path: path.to_owned(),
         message: format!("JSON, line {}", e.line()),
     })
@@ -240,16 +240,16 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
 
 /// Opens a file, and nothing that only looks like one.
 pub(crate) fn open_regular(path: &Path) -> Result<File, Error> {
-    let read = |source| Error::Read { path: path.to_owned(), source };
-    // A pipe would be waited for.
-    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
-        _ => read(e),
-    })?;
-    if !metadata.is_file() {
-        return Err(Error::NoWeights { path: path.to_owned() });
+    r1seg_files::open_regular(path).map_err(|error| refused(path, error))
+}
+
+fn refused(path: &Path, error: r1seg_files::Error) -> Error {
+    let path = path.to_owned();
+    match error {
+        error if error.is_not_found() => Error::NotFound { path },
+        r1seg_files::Error::Io(source) => Error::Read { path, source },
+        source => Error::Unusable { path, source },
     }
-    File::open(path).map_err(read)
 }
 
 pub(crate) fn length(file: &File, path: &Path) -> Result<u64, Error> {
@@ -283,17 +283,14 @@ fn is_safetensors(start: [u8; 9], path: &Path) -> bool {
 
 /// A small file, if it exists.
 pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let read = |source| Error::Read { path: path.to_owned(), source };
-    let file = match open_regular(path) {
-        Ok(file) => file,
-        Err(Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_JSON_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > MAX_JSON_BYTES {
-        let what = format!("the file is longer than {MAX_JSON_BYTES} bytes");
-        return Err(Error::Config { path: path.to_owned(), what });
+    match r1seg_files::read(path, MAX_JSON_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(refused(path, error)),
     }
-    Ok(Some(bytes))
+}
+
+/// The text of a small JSON file.
+pub(crate) fn json<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+    r1seg_files::utf8_json(bytes).map_err(|error| refused(path, error))
 }

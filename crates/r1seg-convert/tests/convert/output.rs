@@ -284,6 +284,45 @@ fn r3_a_caller_who_stops_leaves_nothing_behind() {
     assert_eq!(names(&place), ["src"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn r12_what_a_killed_conversion_left_is_removed_by_the_next_one() {
+    let place = Place::new();
+    let options = source(&place, 1);
+    let name = place.out().file_name().unwrap().to_str().unwrap().to_owned();
+    let [dead, alive] = ["dead01", "alive1"].map(|x| place.path(&format!(".{name}.{x}.part")));
+    let other = place.path(&format!(".{name}.v2.dead01.part"));
+    for folder in [&dead, &alive, &other] {
+        std::fs::create_dir(folder).unwrap();
+        std::fs::write(folder.join("model.safetensors"), "half").unwrap();
+    }
+    let lock = std::fs::File::open(&alive).unwrap();
+    lock.lock().unwrap();
+    place.convert(&options).unwrap();
+    assert!(!dead.exists() && alive.exists() && other.exists());
+    drop(lock);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn w14_small_files_that_are_pipes_or_devices_are_refused_and_not_waited_for() {
+    for name in ["config.json", "tokenizer.json", "LICENSE"] {
+        let place = Place::new();
+        let options = source(&place, 1);
+        let path = place.path(&format!("src/{name}"));
+        let pipe = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(pipe.success());
+        let piped = place.convert(&options);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let endless = place.convert(&options);
+        for result in [piped, endless] {
+            let error = result.map(|_| ()).unwrap_err();
+            assert_eq!((error.code(), error.kind()), ("R-CNV-26", ErrorKind::BadModel), "{name}");
+        }
+    }
+}
+
 #[test]
 fn chunks_of_a_large_tensor_come_out_in_order() {
     // More than one chunk, and not a whole number of them.

@@ -13,6 +13,9 @@ pub(crate) const SPACE: char = '\u{2581}';
 /// The score of a piece that no pair of pieces makes up: it is decoded, and never merged.
 pub(crate) const NOT_MERGED: f32 = f32::NEG_INFINITY;
 
+/// Longer than any piece of a real vocabulary, any of which may be in an answer many times.
+const MAX_PIECE_BYTES: usize = 64 << 10;
+
 /// How a piece takes part in tokenization; `ModelProto.SentencePiece.Type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -113,11 +116,17 @@ impl SentencePiece {
         let invalid = |message| Error::SentencePiece { offset: 0, message };
         let mut ids = HashMap::with_capacity(parts.pieces.len());
         let mut bytes = [None; 256];
+        if parts.unk_surface.len() > MAX_PIECE_BYTES {
+            return Err(invalid("the text of the unknown piece is longer than any real one"));
+        }
         let mut unk_id = None;
         let mut user_defined = Vec::new();
         for (id, piece) in (0u32..).zip(&parts.pieces) {
             if piece.text.is_empty() {
                 return Err(invalid("a piece is empty"));
+            }
+            if piece.text.len() > MAX_PIECE_BYTES {
+                return Err(invalid("a piece is longer than any real one"));
             }
             if ids.insert(piece.text.clone(), id).is_some() {
                 return Err(invalid("a piece occurs twice"));

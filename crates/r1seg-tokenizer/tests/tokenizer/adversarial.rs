@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use r1seg_tokenizer::{
-    Error, ErrorKind, MAX_VOCABULARY_BYTES, PromptPart, PromptTokenizer, Separator, TokenizerFiles,
+    Error, ErrorKind, MAX_TEXT_BYTES, MAX_VOCABULARY_BYTES, PromptPart, PromptTokenizer, Separator,
+    TokenizerFiles,
 };
 
 use super::{Random, Result, data, golden_tokenizer, load, real, spm_tokenizer};
@@ -161,15 +162,16 @@ fn blank_questions_are_usage_errors_and_nul_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn questions_of_a_megabyte_take_no_time() -> Result<()> {
+fn the_longest_questions_take_no_time_and_longer_ones_are_refused() -> Result<()> {
+    const MOST: usize = MAX_TEXT_BYTES;
     let mut random = Random(2);
     let letters: Vec<char> = "abcdefgh  liver肝🫁<[SEG]>\n".chars().collect();
-    let noise: String = (0..600_000).map(|_| letters[random.below(letters.len())]).collect();
+    let noise: String = (0..MOST * 3 / 4).map(|_| letters[random.below(letters.len())]).collect();
     let questions = [
-        "Can you segment the liver in this image? ".repeat(25_000),
-        "a".repeat(1 << 20),
-        format!("{}x", " ".repeat(1 << 20)),
-        "[SEG]".repeat(1 << 18),
+        "Can you segment the liver in this image? ".repeat(MOST / 41),
+        "a".repeat(MOST),
+        format!("{}x", " ".repeat(MOST - 1)),
+        "[SEG]".repeat(MOST / 5),
         noise,
     ];
     for (name, tokenizer) in tokenizers()? {
@@ -179,8 +181,10 @@ fn questions_of_a_megabyte_take_no_time() -> Result<()> {
             let took = start.elapsed();
             assert!(prompt.ids().len() > 1000);
             let start_of = &question[..20.min(question.len())];
-            assert!(took < Duration::from_secs(10), "{name}: {start_of:?}: {took:?}");
+            assert!(took < Duration::from_secs(5), "{name}: {start_of:?}: {took:?}");
         }
+        let error = tokenizer.encode_prompt(&"a".repeat(MOST + 1), 256, Separator::Space).err();
+        assert!(matches!(error, Some(Error::TooManyBytes { .. })), "{name}: {error:?}");
     }
     Ok(())
 }
@@ -328,7 +332,7 @@ fn t1_missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
     std::fs::create_dir_all(dir.join("tokenizer.model"))?;
     let error = TokenizerFiles::from_dir(&dir);
     std::fs::remove_dir_all(&dir)?;
-    assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+    assert!(matches!(error, Err(Error::Unusable { .. })), "{error:?}");
 
     let mut files = TokenizerFiles::from_dir(&data("golden"))?;
     files.added_tokens = Some(br#"{"[SEG]": 618, "<im_patch>": 700}"#.to_vec().into());
@@ -337,6 +341,67 @@ fn t1_missing_oversized_and_contradicting_files_are_told_apart() -> Result<()> {
         PromptTokenizer::new(&files),
         Err(Error::IdConflict { expected: 700, got: 615, .. })
     ));
+    Ok(())
+}
+
+fn golden_with(key: &str, value: serde_json::Value) -> Result<TokenizerFiles> {
+    let mut files = TokenizerFiles::from_dir(&data("golden"))?;
+    let golden = files.tokenizer_json.as_ref().ok_or("no tokenizer.json")?;
+    let mut json: serde_json::Value = serde_json::from_slice(golden)?;
+    json[key] = value;
+    files.tokenizer_json = Some(serde_json::to_vec(&json)?.into());
+    Ok(files)
+}
+
+#[test]
+fn t5_steps_that_multiply_what_they_are_given_are_refused_at_load() -> Result<()> {
+    use serde_json::json;
+    let replace =
+        json!({"type": "Replace", "pattern": {"String": ""}, "content": "aaaaaaaaaaaaaaaa"});
+    let prepend = json!({"type": "Prepend", "prepend": "a".repeat(2000)});
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
+        "use_regex": true});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let special = json!({"SpecialToken": {"id": "x", "type_id": 0}});
+    for (key, value) in [
+        ("normalizer", json!({"type": "Sequence", "normalizers": vec![replace.clone(); 3]})),
+        ("normalizer", prepend),
+        ("pre_tokenizer", json!({"type": "Sequence", "pretokenizers": vec![bytes; 8]})),
+        ("decoder", json!({"type": "Sequence", "decoders": vec![replace; 3]})),
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": vec![text.clone(); 2000],
+            "pair": [text], "special_tokens": {}}),
+        ),
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": vec![special; 200],
+            "pair": [], "special_tokens": {"x": {"id": "x", "ids": vec![1; 2000],
+            "tokens": vec!["x"; 2000]}}}),
+        ),
+    ] {
+        let error = PromptTokenizer::new(&golden_with(key, value)?).err().ok_or("accepted")?;
+        assert!(matches!(error, Error::Grows { .. }), "{key}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Model);
+    }
+    Ok(())
+}
+
+#[test]
+fn t5_tokens_that_are_longer_than_real_ones_are_refused_at_load() -> Result<()> {
+    let token = serde_json::json!({"id": 700, "content": "a".repeat(5 << 20), "special": false,
+        "single_word": false, "lstrip": false, "rstrip": false, "normalized": true});
+    let files = golden_with("added_tokens", serde_json::json!([token]))?;
+    let error = PromptTokenizer::new(&files).err().ok_or("accepted")?;
+    assert!(matches!(error, Error::LongTokens { .. }), "{error}");
+    let config = format!(
+        r#"{{"added_tokens_decoder": {{"700": {{"content": "{}"}}}}}}"#,
+        "a".repeat(5 << 20)
+    );
+    let mut files = TokenizerFiles::from_dir(&data("golden"))?;
+    files.tokenizer_config = Some(config.into_bytes().into());
+    let error = PromptTokenizer::new(&files).err().ok_or("accepted")?;
+    assert!(matches!(error, Error::LongTokens { .. }), "{error}");
     Ok(())
 }
 

@@ -27,6 +27,26 @@ fn clip_ids_are_those_of_transformers() -> Result<()> {
 }
 
 #[test]
+fn t5_words_that_take_the_cube_of_their_length_are_refused_at_load() -> Result<()> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/m3d-clip");
+    let bert = std::fs::read(path.join("tokenizer.json"))?;
+    let mut json: serde_json::Value = serde_json::from_slice(&bert)?;
+    json["model"]["max_input_chars_per_word"] = 100_000.into();
+    let error = TextTokenizer::new(&serde_json::to_vec(&json)?).err().ok_or("accepted")?;
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    Ok(())
+}
+
+#[test]
+fn published_text_tokenizers_take_texts_of_fifty_kilobytes() -> Result<()> {
+    for case in ["r1seg-3dsam", "m3d-clip", "segvol"] {
+        let (_, cut) = load(case)?.encode_truncated(&"liver ".repeat(8000), 77)?;
+        assert_eq!(cut, 8000 + 2 - 77, "{case}");
+    }
+    Ok(())
+}
+
+#[test]
 fn bert_ids_are_those_of_the_recording() -> Result<()> {
     let bert = load("m3d-clip")?;
     assert_eq!(bert.vocab_size(), 30522);

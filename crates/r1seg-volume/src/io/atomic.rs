@@ -1,8 +1,7 @@
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-
-use tempfile::{Builder, NamedTempFile};
 
 use crate::Error;
 
@@ -19,7 +18,8 @@ pub enum Overwrite {
 /// Writes a file so that it is there as a whole or not at all.
 ///
 /// `write` fills a temporary `.part` file in the same folder, which is synced to storage and then
-/// renamed to `path`. After a failure nothing is left but, if the process was killed, the `.part`.
+/// renamed to `path`. After a failure nothing is left but, if the process was killed, the `.part`;
+/// the program `r1seg` removes such leftovers where it writes next.
 ///
 /// ```
 /// use r1seg_volume::{Overwrite, write_atomically};
@@ -53,7 +53,7 @@ where
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut part = part_in(folder).map_err(cannot_create)?;
+    let mut part = r1seg_files::part_file(folder, OsStr::new(".r1seg-")).map_err(cannot_create)?;
     let mut out = BufWriter::new(part.as_file_mut());
     write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
     drop(out);
@@ -78,15 +78,6 @@ fn check_target(path: &Path, overwrite: Overwrite) -> Result<(), Error> {
         Ok(_) if overwrite == Overwrite::Refuse => Err(Error::Exists { path: path.to_owned() }),
         _ => Ok(()),
     }
-}
-
-fn part_in(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = Builder::new();
-    builder.prefix(".r1seg-").suffix(".part");
-    // Temporary files are private by default; this one becomes an ordinary file, under the umask.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]

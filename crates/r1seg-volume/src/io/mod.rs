@@ -14,7 +14,7 @@ mod source;
 mod voxels;
 mod write;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -256,17 +256,16 @@ fn open(path: &Path) -> Result<Source<'static>, Error> {
 /// A regular file and its length; errors name `named`.
 fn open_file(path: &Path, named: &Path) -> Result<(File, u64), Error> {
     let named = named.to_owned();
-    let opening = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: named.clone() },
-        _ => Error::Unreadable { path: named.clone(), source },
-    };
-    // Asked before opening, since opening a pipe would wait for a writer.
-    let metadata = fs::metadata(path).map_err(opening)?;
-    if !metadata.is_file() {
-        return Err(Error::NotAFile { path: named });
-    }
-    let file = File::open(path).map_err(opening)?;
-    Ok((file, metadata.len()))
+    let file = r1seg_files::open_regular(path).map_err(|error| match error {
+        r1seg_files::Error::Io(e) if e.kind() == io::ErrorKind::NotFound => {
+            Error::NotFound { path: named.clone() }
+        }
+        r1seg_files::Error::Io(source) => Error::Unreadable { path: named.clone(), source },
+        _ => Error::NotAFile { path: named.clone() },
+    })?;
+    let metadata = file.metadata();
+    let length = metadata.map_err(|source| Error::Unreadable { path: named, source })?.len();
+    Ok((file, length))
 }
 
 /// Reads one 3D volume from a stream, such as standard input; `name` stands for it in errors.

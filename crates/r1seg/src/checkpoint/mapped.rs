@@ -1,6 +1,7 @@
 //! The bytes of a weight file: mapped, read, or part of the program.
 
 use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,18 +41,26 @@ impl FileBytes {
 
     /// Reads a file into memory, for file systems on which a mapped file may vanish.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| Error::ModelIo { path: path.to_path_buf(), source })?;
+        let (file, length) = open(path)?;
+        let mut bytes = Vec::new();
+        // No more than was there at first, should the file grow.
+        bytes
+            .try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))
+            .map_err(|_| no_memory(path, length))?;
+        file.take(length).read_to_end(&mut bytes).map_err(|source| io(path, source))?;
         Ok(Self { bytes: Bytes::from(bytes), map: None })
     }
 
     #[expect(unsafe_code, reason = "mmap of weight files")]
     pub(super) fn map(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::ModelIo { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
+        let (file, length) = open(path)?;
         // SAFETY: the file is opened read-only and is mapped privately; the documentation of
         // `R1SegModel` asks callers not to change a checkpoint while a model uses it.
-        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
+        let map = unsafe { Mmap::map(&file) }.map_err(|source| match source.kind() {
+            ErrorKind::OutOfMemory => no_memory(path, length),
+            _ => io(path, source),
+        })?;
+        let map = Arc::new(map);
         Ok(Self { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map) })
     }
 
@@ -95,8 +104,25 @@ impl FileBytes {
     pub(super) fn release(&self, _range: Range<usize>) {}
 }
 
+/// A regular file and its length.
+fn open(path: &Path) -> Result<(File, u64), Error> {
+    let file = r1seg_files::open_regular(path)
+        .map_err(|error| Error::unreadable(path.to_path_buf(), error))?;
+    let length = file.metadata().map_err(|source| io(path, source))?.len();
+    Ok((file, length))
+}
+
+fn io(path: &Path, source: std::io::Error) -> Error {
+    Error::ModelIo { path: path.to_path_buf(), source }
+}
+
+fn no_memory(path: &Path, bytes: u64) -> Error {
+    let text = format!("its {bytes} bytes are more than this process may have in memory");
+    io(path, std::io::Error::new(ErrorKind::OutOfMemory, text))
+}
+
 /// Whether a file lies where another machine can cut it short while it is mapped, which would end
-/// the process without a word (`SIGBUS`).
+/// the process (`SIGBUS`).
 pub(super) fn on_network_drive(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {

@@ -78,18 +78,12 @@ impl CheckpointSource {
             }
             Self::Folder(folder) => {
                 let path = folder.join(name);
-                match std::fs::metadata(&path) {
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(source) => return Err(Error::ModelIo { path, source }),
-                    Ok(m) if m.len() > MAX_CONFIG_BYTES => {
-                        let message = format!("{name} is {} bytes long", m.len());
-                        return Err(Error::Config { path, message });
-                    }
-                    Ok(_) => {}
-                }
-                match std::fs::read(&path) {
+                let is_json = name.ends_with(".json");
+                let read = if is_json { r1seg_files::read_json } else { r1seg_files::read };
+                match read(&path, MAX_CONFIG_BYTES) {
                     Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                    Err(source) => Err(Error::ModelIo { path, source }),
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(Error::unreadable(path, error)),
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! What a file of weights holds by itself, without the checkpoint that it belongs to.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use r1seg_convert::Sandbox;
@@ -67,10 +66,7 @@ pub struct GgufSummary {
 
 /// Whether a regular file begins as GGUF does.
 pub fn is_gguf(path: &Path) -> bool {
-    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
-    let mut start = [0; 4];
-    let read = || File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    is_file && { read }().is_ok() && start == *b"GGUF"
+    r1seg_files::begins_with(path, 0, b"GGUF")
 }
 
 impl WeightsFileSummary {

@@ -3,18 +3,20 @@
 use std::path::Path;
 
 use anyhow::Result;
+use r1seg::files::begins_with;
 use r1seg::volume::{
     IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
 };
 use r1seg::{Orient, SLIDING_OVERLAP};
 use serde::Serialize;
 
-use super::is_gzip;
 use super::sample::{self, Tissue};
 use super::text::join;
 use crate::input::{is_stdin, is_whole};
 use crate::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 
+/// What gzip files begin with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// What the published R1Seg-3D sees, `[D, H, W]`.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
 /// Distances of voxels in CT, in mm; others are slips of the header, such as metres.
@@ -112,7 +114,7 @@ impl Origin {
         let file = path.metadata().ok().filter(|_| !is_stdin(path) && is_whole(path));
         Self {
             path: path.display().to_string(),
-            compressed: file.as_ref().and_then(|_| is_gzip(path).ok()),
+            compressed: file.as_ref().map(|_| begins_with(path, 0, &GZIP)),
             bytes: file.map(|meta| meta.len()),
         }
     }

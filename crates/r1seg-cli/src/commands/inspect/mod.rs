@@ -7,8 +7,7 @@ mod sample;
 mod series;
 mod text;
 
-use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Result;
@@ -116,11 +115,4 @@ fn open(path: &Path, args: &InspectArgs) -> Result<Output> {
     inputs.check(&files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
     Output::open(None, overwrite, &files)
-}
-
-/// Whether a file begins as gzip does.
-fn is_gzip(path: &Path) -> std::io::Result<bool> {
-    let mut start = [0; 2];
-    File::open(path)?.read_exact(&mut start)?;
-    Ok(start == [0x1f, 0x8b])
 }

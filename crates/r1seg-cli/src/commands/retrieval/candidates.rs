@@ -1,13 +1,14 @@
 //! The volumes of a folder.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use r1seg::ErrorKind;
+use r1seg::files::begins_with;
 
 use crate::exit::CliError;
 
+/// Bytes before `DICM` in a DICOM file.
+const DICOM_PREAMBLE: usize = 128;
 /// Names of files that hold a volume, or its header.
 const ENDINGS: [&str; 7] = [".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".npy", ".npz"];
 
@@ -81,16 +82,8 @@ impl Entry {
         if self.is_folder || is_volume(&self.name) {
             return false;
         }
-        // A pipe would be waited for.
-        let is_file = || self.path.metadata().is_ok_and(|metadata| metadata.is_file());
-        self.name.ends_with(".dcm") || is_file() && begins_as_dicom(&self.path)
+        self.name.ends_with(".dcm") || begins_with(&self.path, DICOM_PREAMBLE, b"DICM")
     }
-}
-
-fn begins_as_dicom(path: &Path) -> bool {
-    let mut start = [0; 132];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start.ends_with(b"DICM")
 }
 
 fn is_volume(name: &str) -> bool {
