@@ -37,6 +37,17 @@ pub enum Error {
     /// Neither `tokenizer.json` nor `tokenizer.model` was found.
     #[error("found neither `tokenizer.json` nor `tokenizer.model`")]
     NoVocabulary,
+    /// None of the files that a text encoder's tokenizer is made of was found.
+    #[error("found neither `tokenizer.json`, `vocab.txt`, nor `vocab.json` with `merges.txt`")]
+    NoTextVocabulary,
+    /// A vocabulary or a list of merges is broken.
+    #[error("`{file}`: {message}")]
+    Vocabulary {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong, and where.
+        message: String,
+    },
     /// A JSON file does not parse, or lacks a field.
     #[error("`{file}`: {message}")]
     Json {
@@ -173,6 +184,8 @@ impl Error {
             Error::EmptyText => "R-TOK-15",
             Error::TextTooLong { .. } => "R-TOK-16",
             Error::SharedId { .. } => "R-TOK-17",
+            Error::NoTextVocabulary => "R-TOK-18",
+            Error::Vocabulary { .. } => "R-TOK-19",
         }
     }
 
@@ -198,9 +211,13 @@ impl Error {
                 "copy the tokenizer files next to the weights; a folder with vocab.json and merges.txt \
                  needs tokenizer.json too: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
             ),
-            Error::Json { .. } | Error::SentencePiece { .. } | Error::Tokenizer { .. } => {
-                Some("copy the file again: it is damaged or cut short")
+            Error::NoTextVocabulary => {
+                Some("copy the tokenizer files of the model's text encoder next to the weights")
             }
+            Error::Json { .. }
+            | Error::Vocabulary { .. }
+            | Error::SentencePiece { .. }
+            | Error::Tokenizer { .. } => Some("copy the file again: it is damaged or cut short"),
             Error::Unsupported { .. } => Some(
                 "save the tokenizer as tokenizer.json with transformers' PreTrainedTokenizerFast",
             ),
