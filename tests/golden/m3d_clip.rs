@@ -76,6 +76,50 @@ fn m3d_clip_with_the_weights_as_stored_stays_near() {
     }
 }
 
+/// The tokenizer files that are published with M3D-CLIP: a vocabulary, and no `tokenizer.json`.
+fn with_a_published_tokenizer() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(data("m3d-clip").join(file), folder.path().join(file)).unwrap();
+    }
+    let json = std::fs::read(data("m3d-clip/tokenizer.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let ids = json["model"]["vocab"].as_object().unwrap();
+    let mut pieces: Vec<(u64, &String)> =
+        ids.iter().map(|(piece, id)| (id.as_u64().unwrap(), piece)).collect();
+    pieces.sort_unstable();
+    let lines: String = pieces.iter().map(|(_, piece)| format!("{piece}\n")).collect();
+    let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+    write("vocab.txt", &lines);
+    write(
+        "tokenizer_config.json",
+        r#"{"cls_token": "[CLS]", "do_basic_tokenize": true, "do_lower_case": true,
+            "mask_token": "[MASK]", "model_max_length": 512, "never_split": null,
+            "pad_token": "[PAD]", "sep_token": "[SEP]", "strip_accents": null,
+            "tokenize_chinese_chars": true, "tokenizer_class": "BertTokenizer",
+            "unk_token": "[UNK]"}"#,
+    );
+    write(
+        "special_tokens_map.json",
+        r#"{"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]",
+            "sep_token": "[SEP]", "unk_token": "[UNK]"}"#,
+    );
+    folder
+}
+
+#[test]
+fn a_vocabulary_alone_gives_the_texts_that_tokenizer_json_gives() {
+    let folder = with_a_published_tokenizer();
+    let options = LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32);
+    let published =
+        M3dClip::open(&CheckpointSource::Folder(folder.path().to_path_buf()), &options).unwrap();
+    let recorded = load(DtypeChoice::F32);
+    for text in ["No abnormality is seen in the spleen.", "Größe: 3,5 cm (L4/L5)"] {
+        let [a, b] = [&published, &recorded].map(|clip| clip.embed_text(text).unwrap());
+        assert_eq!(a, b, "{text}");
+    }
+}
+
 #[test]
 fn a_long_text_is_cut_where_the_encoder_ends() {
     let clip = load(DtypeChoice::F32);

@@ -71,6 +71,17 @@ pub enum Error {
     /// Neither `tokenizer.json` nor `tokenizer.model` was found.
     #[error("found neither `tokenizer.json` nor `tokenizer.model`")]
     NoVocabulary,
+    /// None of the files that a text encoder's tokenizer is made of was found.
+    #[error("found neither `tokenizer.json`, `vocab.txt`, nor `vocab.json` with `merges.txt`")]
+    NoTextVocabulary,
+    /// A vocabulary or a list of merges is broken.
+    #[error("`{file}`: {message}")]
+    Vocabulary {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong, and where.
+        message: String,
+    },
     /// A JSON file does not parse, or lacks a field.
     #[error("`{file}`: {message}")]
     Json {
@@ -211,6 +222,8 @@ impl Error {
             Error::Grows { .. } => "R-TOK-19",
             Error::LongTokens { .. } => "R-TOK-20",
             Error::TooManyBytes { .. } => "R-TOK-21",
+            Error::NoTextVocabulary => "R-TOK-22",
+            Error::Vocabulary { .. } => "R-TOK-23",
         }
     }
 
@@ -246,9 +259,13 @@ impl Error {
                 "copy the tokenizer files next to the weights; a folder with vocab.json and merges.txt \
                  needs tokenizer.json too: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
             ),
-            Error::Json { .. } | Error::SentencePiece { .. } | Error::Tokenizer { .. } => {
-                Some("copy the file again: it is damaged or cut short")
+            Error::NoTextVocabulary => {
+                Some("copy the tokenizer files of the model's text encoder next to the weights")
             }
+            Error::Json { .. }
+            | Error::Vocabulary { .. }
+            | Error::SentencePiece { .. }
+            | Error::Tokenizer { .. } => Some("copy the file again: it is damaged or cut short"),
             Error::Unsupported { .. } => Some(
                 "save the tokenizer as tokenizer.json with transformers' PreTrainedTokenizerFast",
             ),

@@ -19,6 +19,12 @@ pub struct TokenizerFiles {
     pub tokenizer_json: Option<Cow<'static, [u8]>>,
     /// `tokenizer.model`: a SentencePiece model.
     pub tokenizer_model: Option<Cow<'static, [u8]>>,
+    /// `vocab.txt`: a WordPiece vocabulary, of text encoders alone.
+    pub vocab_txt: Option<Cow<'static, [u8]>>,
+    /// `vocab.json`: a byte-level BPE vocabulary, `{piece: id}`, of text encoders alone.
+    pub vocab_json: Option<Cow<'static, [u8]>>,
+    /// `merges.txt`: the merges that belong to `vocab.json`, in their order.
+    pub merges_txt: Option<Cow<'static, [u8]>>,
     /// `tokenizer_config.json`: class, flags, special and added tokens.
     pub tokenizer_config: Option<Cow<'static, [u8]>>,
     /// `added_tokens.json`: `{token: id}`.
@@ -28,32 +34,36 @@ pub struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
-    /// Reads the five files from `dir`; a missing one is `None`.
+    /// Reads the files from `dir`; a missing one is `None`.
     ///
     /// # Errors
     /// [`Error::Io`] if `dir` is not a folder, or a file in it cannot be read, [`Error::TooLarge`] past
     /// [`MAX_VOCABULARY_BYTES`] or [`MAX_CONFIG_BYTES`], [`Error::Unusable`] for pipes, devices and
-    /// UTF-16, [`Error::NoVocabulary`] where neither `tokenizer.json` nor `tokenizer.model` exists.
+    /// UTF-16.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         if let Err(source) = std::fs::read_dir(dir) {
             return Err(Error::Io { path: dir.to_owned(), source });
         }
-        let files = Self {
+        Ok(Self {
             tokenizer_json: read(dir, "tokenizer.json", MAX_VOCABULARY_BYTES)?,
             tokenizer_model: read(dir, "tokenizer.model", MAX_VOCABULARY_BYTES)?,
+            vocab_txt: read(dir, "vocab.txt", MAX_VOCABULARY_BYTES)?,
+            vocab_json: read(dir, "vocab.json", MAX_VOCABULARY_BYTES)?,
+            merges_txt: read(dir, "merges.txt", MAX_VOCABULARY_BYTES)?,
             tokenizer_config: read(dir, "tokenizer_config.json", MAX_CONFIG_BYTES)?,
             added_tokens: read(dir, "added_tokens.json", MAX_CONFIG_BYTES)?,
             special_tokens_map: read(dir, "special_tokens_map.json", MAX_CONFIG_BYTES)?,
-        };
-        files.check()?;
-        Ok(files)
+        })
     }
 
     /// Refuses files that no real tokenizer has, whichever way they came.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check_sizes(&self) -> Result<(), Error> {
         let sizes = [
             ("tokenizer.json", &self.tokenizer_json, MAX_VOCABULARY_BYTES),
             ("tokenizer.model", &self.tokenizer_model, MAX_VOCABULARY_BYTES),
+            ("vocab.txt", &self.vocab_txt, MAX_VOCABULARY_BYTES),
+            ("vocab.json", &self.vocab_json, MAX_VOCABULARY_BYTES),
+            ("merges.txt", &self.merges_txt, MAX_VOCABULARY_BYTES),
             ("tokenizer_config.json", &self.tokenizer_config, MAX_CONFIG_BYTES),
             ("added_tokens.json", &self.added_tokens, MAX_CONFIG_BYTES),
             ("special_tokens_map.json", &self.special_tokens_map, MAX_CONFIG_BYTES),
@@ -62,9 +72,6 @@ impl TokenizerFiles {
             if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > limit) {
                 return Err(Error::TooLarge { file, limit });
             }
-        }
-        if self.tokenizer_json.is_none() && self.tokenizer_model.is_none() {
-            return Err(Error::NoVocabulary);
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ impl PromptTokenizer {
     /// or unsupported files, tokens that clash, and [`Error::NotAtomic`] if `<im_patch>` or `[SEG]`
     /// is cut into several ids.
     pub fn new(files: &TokenizerFiles) -> Result<Self, Error> {
-        files.check()?;
+        files.check_sizes()?;
         let config = Config::parse(files)?;
         let slow = match config.tokenizer_class.as_deref() {
             Some("LlamaTokenizer") => true,

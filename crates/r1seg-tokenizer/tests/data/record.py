@@ -1,7 +1,7 @@
 """Records the files of this folder: python record.py GOLDEN TOKENIZERS [TEXTS]
 
-GOLDEN: the folder of golden checkpoints. TOKENIZERS: the folder with phi-3-mini, llama2-spm, llama3
-and qwen2.5. TEXTS: random texts and answers per configuration (60 are committed; thousands find more).
+GOLDEN: the folder of golden checkpoints. TOKENIZERS: the folder with phi-3-mini, llama2-spm, llama3,
+qwen2.5, bert-base-uncased and clip. TEXTS: random texts and answers per configuration (60 are committed; thousands find more).
 """
 
 import io
@@ -17,7 +17,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import sentencepiece as spm
 from safetensors.numpy import load_file
 from sentencepiece import sentencepiece_model_pb2 as pb
-from transformers import AutoTokenizer, LlamaTokenizer, LlamaTokenizerFast
+from transformers import (
+    AutoTokenizer, BertTokenizer, CLIPTokenizerFast, LlamaTokenizer, LlamaTokenizerFast,
+)
 
 OUT = Path(__file__).parent
 GOLDEN, TOKENIZERS = Path(sys.argv[1]), Path(sys.argv[2])
@@ -220,6 +222,47 @@ def record_real():
     return records
 
 
+# Text encoders split words by rules of their own: accents, scripts, controls, lengths, symbols.
+DIFFICULT = [
+    "liver", "The liver is enlarged.", "Gr\xf6\xdfe \u809d",
+    "No abnormality is seen in the spleen.", "hepato-splenomegaly (3.5 x 2.1 cm)",
+    "na\xefve fa\xe7ade", "\xc0\xc9\xce\xd5\xdc", "\u0130stanbul",
+    "\u039f\u0394\u039f\u03a3 \u03a3", "\xdf \u1e9e", "\ufb01brosis", "x" * 99, "x" * 100,
+    "x" * 101, "\u00e9" * 100, "\u00e9" * 101, "\u200bzero\u200bwidth", "soft\xadhyphen",
+    "tab\tnew\nline\r\nend", "nbsp\xa0here", "a\u0301 b\u0308", "e\u0301\u0301\u0301",
+    "\u809d\u81d3\u3068\u813e\u81d3", "\uac04\uc740 \uc5b4\ub514\uc5d0",
+    "\u043f\u0435\u0447\u0435\u043d\u044c", "\u0627\u0644\u0643\u0628\u062f", "\u05db\u05d1\u05d3",
+    "\U0001fac1\U0001fac0", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\ufeffbom", "\ufffd",
+    "a\ufffdb", "\x01\x02c", "1,234.56 mL/min", "10\u207b\xb3", "m\xb2", "\xbd dose", "\u21165",
+    "\u201cquoted\u201d", "it's", "don't", "[UNKNOWN]", "[sep", "##ing", "__init__", "a_b-c",
+    "C:\\path", "http://x.y/z?q=1", "A.B.C.", "...", "!!!???", "$100", "50%", "#1", "@user",
+    "\u03b1-fetoprotein", "\xb5g", "\xc5", "\u03a9", "\u2135", "\u2167", "\u2460", "\u338f",
+    "\uff46\uff55\uff4c\uff4c", "\uff8a\uff9d\uff76\uff78", "\u3000wide", "\u2028line",
+    "\u2029para", "\x85nel", "\x1f", "\x7f", "\ue000private", "\ud7a3", "\U0001d4b3", "\U00020000",
+    "a\U00020000b", "i\u0307", "\u01c5", "\u0149", "\u0390", "\ufb03", "Stra\xdfe", "CT-guided",
+    "T2-weighted", "L4/L5", "\u22653 cm", "\u2192", "\xb15 mm \u2014 \u0153d\xe8me", "''", '""',
+    "``", "~^|", "<p>", "&amp;", "{box}", "(((", "a" * 250, " ".join(["liver"] * 40),
+]
+DIFFICULT_CHARACTERS = (
+    "abcXYZ \u00e9\u00c9\u00df\u0130\u03a3\u03c3\u03c2\u00f1\u809d\u81d3\u306e\uac04\U0001fac1.,-'\"#[]_/\\ \t\n"
+    "\u00a0\u200b\u0301\u0308\ufb01\u03a9\u00b50123\u00bd\u2460\u00ad\ufffd"
+)
+
+
+def record_text_encoders():
+    chance = random.Random(14)
+    texts = list(DIFFICULT)
+    while len(texts) < 200:
+        n = chance.randrange(1, 24)
+        texts.append("".join(chance.choice(DIFFICULT_CHARACTERS) for _ in range(n)))
+    bert = BertTokenizer(TOKENIZERS / "bert-base-uncased/vocab.txt")
+    clip = CLIPTokenizerFast.from_pretrained(TOKENIZERS / "clip")
+    return [
+        {"text": text, "bert": bert(text).input_ids, "clip": clip(text).input_ids}
+        for text in texts
+    ]
+
+
 random.seed(7)
 for folder in ["golden", "spm"]:
     (OUT / folder).mkdir(exist_ok=True)
@@ -227,3 +270,4 @@ write("golden/cases.json", golden_cases())
 train_models()
 write("spm/oracle.json", record_small())
 write("oracle_real.json", record_real())
+write("text_encoders.json", record_text_encoders())

@@ -1,15 +1,167 @@
 //! CLIP's and BERT's ids, with the tokenizers of the recorded checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use r1seg_tokenizer::{Error, ErrorKind, MAX_VOCABULARY_BYTES, TextTokenizer};
+use r1seg_tokenizer::{Error, ErrorKind, MAX_VOCABULARY_BYTES, TextTokenizer, TokenizerFiles};
+use serde_json::Value;
 
-use super::Result;
+use super::{Result, data};
 
-fn load(case: &str) -> Result<TextTokenizer> {
+fn tokenizer_json(case: &str) -> Result<Vec<u8>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let path = path.join("../../tests/data").join(case).join("tokenizer.json");
-    Ok(TextTokenizer::new(&std::fs::read(path)?)?)
+    Ok(std::fs::read(path)?)
+}
+
+fn from_json(json: Vec<u8>) -> Result<TextTokenizer, Error> {
+    let tokenizer_json = Some(json.into());
+    TextTokenizer::new(&TokenizerFiles { tokenizer_json, ..TokenizerFiles::default() })
+}
+
+fn load(case: &str) -> Result<TextTokenizer> {
+    Ok(from_json(tokenizer_json(case)?)?)
+}
+
+/// BERT's tokenizer as it is published: a piece per line.
+fn vocab_txt() -> Result<Vec<u8>> {
+    let json: Value = serde_json::from_slice(&tokenizer_json("m3d-clip")?)?;
+    let ids: BTreeMap<String, u32> = serde_json::from_value(json["model"]["vocab"].clone())?;
+    let pieces: BTreeMap<u32, &String> = ids.iter().map(|(piece, id)| (*id, piece)).collect();
+    Ok(pieces.values().flat_map(|piece| format!("{piece}\n").into_bytes()).collect())
+}
+
+fn bert(config: &str) -> Result<TextTokenizer> {
+    Ok(TextTokenizer::new(&TokenizerFiles {
+        vocab_txt: Some(vocab_txt()?.into()),
+        tokenizer_config: Some(config.as_bytes().to_vec().into()),
+        ..TokenizerFiles::default()
+    })?)
+}
+
+/// CLIP's tokenizer as its slow class saves it.
+fn vocabulary_and_merges() -> Result<TokenizerFiles> {
+    let json: Value = serde_json::from_slice(&tokenizer_json("r1seg-3dsam")?)?;
+    let merges = json["model"]["merges"].as_array().ok_or("no merges")?;
+    let mut lines = "#version: 0.2\n".to_owned();
+    for merge in merges {
+        match merge {
+            Value::String(pair) => lines += pair,
+            pair => {
+                lines += &format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap())
+            }
+        }
+        lines.push('\n');
+    }
+    Ok(TokenizerFiles {
+        vocab_json: Some(json["model"]["vocab"].to_string().into_bytes().into()),
+        merges_txt: Some(lines.into_bytes().into()),
+        ..TokenizerFiles::default()
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct Recorded {
+    text: String,
+    bert: Vec<u32>,
+    clip: Vec<u32>,
+}
+
+/// `BertTokenizer` and `CLIPTokenizerFast` of transformers 4.46.3, on texts made to be difficult.
+fn recorded() -> Result<Vec<Recorded>> {
+    Ok(serde_json::from_slice(&std::fs::read(data("text_encoders.json"))?)?)
+}
+
+/// A text that the encoders are never given: it is refused before.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
+#[test]
+fn vocab_txt_gives_the_ids_of_the_slow_bert_tokenizer() -> Result<()> {
+    let (lines, json) = (bert("{}")?, load("m3d-clip")?);
+    assert_eq!(lines.vocab_size(), 30522);
+    let texts = recorded()?;
+    assert_eq!(texts.len(), 200);
+    for Recorded { text, bert, .. } in texts.iter().filter(|recorded| !is_blank(&recorded.text)) {
+        assert_eq!(&lines.encode(text, 512)?, bert, "{text:?}");
+        assert_eq!(&json.encode(text, 512)?, bert, "{text:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn vocab_json_and_merges_give_the_ids_of_the_clip_tokenizer() -> Result<()> {
+    let (parts, json) = (TextTokenizer::new(&vocabulary_and_merges()?)?, load("r1seg-3dsam")?);
+    assert_eq!(parts.vocab_size(), 49408);
+    for Recorded { text, clip, .. } in recorded()?.iter().filter(|r| !is_blank(&r.text)) {
+        assert_eq!(&parts.encode(text, 512)?, clip, "{text:?}");
+        assert_eq!(&json.encode(text, 512)?, clip, "{text:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tokenizer_config_shapes_a_word_piece_tokenizer() -> Result<()> {
+    let published = bert(
+        r#"{"do_lower_case": true, "model_max_length": 512, "padding_side": "right",
+            "strip_accents": null, "tokenize_chinese_chars": true, "tokenizer_class": "BertTokenizer",
+            "cls_token": "[CLS]", "sep_token": {"content": "[SEP]", "lstrip": false}}"#,
+    )?;
+    let text = "Größe 肝 Liver";
+    assert_eq!(published.encode(text, 512)?, load("m3d-clip")?.encode(text, 512)?);
+    // Letters in upper case are in no piece of this vocabulary: `Liver` is unknown.
+    let cased = bert(r#"{"do_lower_case": false}"#)?;
+    assert_eq!(cased.encode("Liver liver", 512)?, [101, 100, 11290, 102]);
+    let accents = bert(r#"{"strip_accents": false}"#)?;
+    assert_ne!(accents.encode("Größe", 512)?, published.encode("Größe", 512)?);
+    let error = TextTokenizer::new(&TokenizerFiles {
+        vocab_txt: Some(vocab_txt()?.into()),
+        tokenizer_config: Some(br#"{"do_basic_tokenize": false}"#.to_vec().into()),
+        ..TokenizerFiles::default()
+    });
+    assert!(matches!(error, Err(Error::Unsupported { .. })));
+    Ok(())
+}
+
+#[test]
+fn broken_vocabularies_name_their_file_and_what_is_wrong() -> Result<()> {
+    let lines = |text: &[u8]| TokenizerFiles {
+        vocab_txt: Some(text.to_vec().into()),
+        ..TokenizerFiles::default()
+    };
+    let mut foreign = vocabulary_and_merges()?;
+    foreign.tokenizer_config = Some(br#"{"tokenizer_class": "GPT2Tokenizer"}"#.to_vec().into());
+    let mut no_pairs = vocabulary_and_merges()?;
+    no_pairs.merges_txt = Some(b"#version: 0.2\ni n t\n".to_vec().into());
+    let mut no_json = vocabulary_and_merges()?;
+    no_json.vocab_json = Some(b"{".to_vec().into());
+    let mut half = vocabulary_and_merges()?;
+    half.merges_txt = None;
+    for (files, says) in [
+        (lines(b""), "`[UNK]` is missing"),
+        (lines(b"[UNK]\n[CLS]\nliver\n"), "`[SEP]` is missing"),
+        (lines(b"\xff\xfe"), "`vocab.txt`: invalid utf-8"),
+        (foreign, "`GPT2Tokenizer`"),
+        (no_pairs, "`merges.txt`: line 2 is not two pieces"),
+        (no_json, "`vocab.json`"),
+        (half, "found neither"),
+        (TokenizerFiles::default(), "found neither"),
+    ] {
+        let error = TextTokenizer::new(&files).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}, expected {says}");
+        assert_eq!(error.kind(), ErrorKind::Model);
+    }
+    Ok(())
+}
+
+#[test]
+fn word_pieces_do_not_spell_special_tokens() -> Result<()> {
+    let ids = bert("{}")?.encode("a [SEP] b [PAD]", 77)?;
+    assert_eq!(ids.iter().filter(|id| [0, 102].contains(*id)).count(), 1, "{ids:?}");
+    let ids = TextTokenizer::new(&vocabulary_and_merges()?)?.encode("a<|endoftext|>b", 77)?;
+    assert_eq!(ids.iter().filter(|id| **id == 49407).count(), 1, "{ids:?}");
+    Ok(())
 }
 
 #[test]
@@ -32,7 +184,7 @@ fn t5_words_that_take_the_cube_of_their_length_are_refused_at_load() -> Result<(
     let bert = std::fs::read(path.join("tokenizer.json"))?;
     let mut json: serde_json::Value = serde_json::from_slice(&bert)?;
     json["model"]["max_input_chars_per_word"] = 100_000.into();
-    let error = TextTokenizer::new(&serde_json::to_vec(&json)?).err().ok_or("accepted")?;
+    let error = from_json(serde_json::to_vec(&json)?).err().ok_or("accepted")?;
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     Ok(())
 }
@@ -103,10 +255,10 @@ fn an_empty_text_is_refused() -> Result<()> {
 #[test]
 fn files_that_are_no_tokenizer_are_refused() -> Result<()> {
     for json in ["", "{}", "[]", "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\"}}"] {
-        let error = TextTokenizer::new(json.as_bytes()).unwrap_err();
+        let error = from_json(json.as_bytes().to_vec()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Model, "{json}: {error}");
     }
     let huge = vec![b' '; MAX_VOCABULARY_BYTES as usize + 1];
-    assert!(matches!(TextTokenizer::new(&huge), Err(Error::TooLarge { .. })));
+    assert!(matches!(from_json(huge), Err(Error::TooLarge { .. })));
     Ok(())
 }

@@ -95,6 +95,9 @@ impl CheckpointSource {
             Self::Embedded(_) => Ok(TokenizerFiles {
                 tokenizer_json: self.read("tokenizer.json")?,
                 tokenizer_model: self.read("tokenizer.model")?,
+                vocab_txt: self.read("vocab.txt")?,
+                vocab_json: self.read("vocab.json")?,
+                merges_txt: self.read("merges.txt")?,
                 tokenizer_config: self.read("tokenizer_config.json")?,
                 added_tokens: self.read("added_tokens.json")?,
                 special_tokens_map: self.read("special_tokens_map.json")?,
@@ -111,11 +114,9 @@ impl CheckpointSource {
         }
     }
 
-    /// The tokenizer of a text encoder, from `tokenizer.json`.
+    /// The tokenizer of a text encoder.
     pub(crate) fn text_tokenizer(&self) -> Result<TextTokenizer, Error> {
-        let files = self.tokenizer_files()?;
-        let json = files.tokenizer_json.ok_or_else(|| self.missing("tokenizer.json"))?;
-        Ok(TextTokenizer::new(&json)?)
+        Ok(TextTokenizer::new(&self.tokenizer_files()?)?)
     }
 
     /// Opens the weights without reading them; `mmap` is whether files are mapped rather than read

@@ -96,7 +96,7 @@ pub struct VolumeEmbedding {
 }
 
 /// A text as a point.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextEmbedding {
     /// `[E]`, of length 1.
     pub embedding: Vec<f32>,
