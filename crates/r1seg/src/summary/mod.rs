@@ -74,11 +74,8 @@ impl ModelSummary {
 }
 
 fn is_missing_vocabulary(error: &Error) -> bool {
-    match error {
-        Error::Tokenizer(error) => matches!(error, r1seg_tokenizer::Error::NoVocabulary),
-        Error::MissingFile { file, .. } => file == "tokenizer.json",
-        _ => false,
-    }
+    use r1seg_tokenizer::Error as E;
+    matches!(error, Error::Tokenizer(E::NoVocabulary | E::NoTextVocabulary))
 }
 
 /// A file of a checkpoint.
