@@ -42,17 +42,8 @@ fn bert(config: &str) -> Result<TextTokenizer> {
 /// CLIP's tokenizer as its slow class saves it.
 fn vocabulary_and_merges() -> Result<TokenizerFiles> {
     let json: Value = serde_json::from_slice(&tokenizer_json("r1seg-3dsam")?)?;
-    let merges = json["model"]["merges"].as_array().ok_or("no merges")?;
-    let mut lines = "#version: 0.2\n".to_owned();
-    for merge in merges {
-        match merge {
-            Value::String(pair) => lines += pair,
-            pair => {
-                lines += &format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap())
-            }
-        }
-        lines.push('\n');
-    }
+    let merges: Vec<String> = serde_json::from_value(json["model"]["merges"].clone())?;
+    let lines = format!("#version: 0.2\n{}\n", merges.join("\n"));
     Ok(TokenizerFiles {
         vocab_json: Some(json["model"]["vocab"].to_string().into_bytes().into()),
         merges_txt: Some(lines.into_bytes().into()),
