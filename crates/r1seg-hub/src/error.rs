@@ -46,12 +46,12 @@ pub enum Error {
     NoHome,
 
     #[error("{what} does not exist on the hub (404)")]
-    NotFound { what: String, look_alikes: Vec<&'static str> },
+    NotFound { what: String, similar_names: Vec<&'static str> },
     #[error(
         "the hub wants a {} token for {what} (401); it also says so of models that do not exist",
         if *had_token { "valid" } else { "user's" }
     )]
-    Unauthorized { what: String, had_token: bool, look_alikes: Vec<&'static str> },
+    Unauthorized { what: String, had_token: bool, similar_names: Vec<&'static str> },
     #[error("this user may not have {what} (403)")]
     Forbidden { what: String },
     #[error("the hub asks for fewer requests (429)")]
@@ -199,14 +199,14 @@ impl Error {
             E::ModelId { suggestions, .. } => {
                 return Some(did_you_mean(suggestions, "write OWNER/NAME or OWNER/NAME@REV"));
             }
-            E::NotFound { look_alikes, .. } => {
-                return Some(did_you_mean(look_alikes, "check the name and the revision"));
+            E::NotFound { similar_names, .. } => {
+                return Some(did_you_mean(similar_names, "check the name and the revision"));
             }
-            E::Unauthorized { had_token: true, look_alikes, .. } => {
-                return Some(did_you_mean(look_alikes, "check the name and HF_TOKEN"));
+            E::Unauthorized { had_token: true, similar_names, .. } => {
+                return Some(did_you_mean(similar_names, "check the name and HF_TOKEN"));
             }
-            E::Unauthorized { look_alikes, .. } => {
-                return Some(did_you_mean(look_alikes, "check the name, or set HF_TOKEN"));
+            E::Unauthorized { similar_names, .. } => {
+                return Some(did_you_mean(similar_names, "check the name, or set HF_TOKEN"));
             }
             E::Endpoint { .. } => "set HF_ENDPOINT to https://HOST, or unset it",
             E::NoHome => "set HF_HOME",

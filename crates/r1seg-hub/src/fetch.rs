@@ -258,7 +258,7 @@ impl Remote<'_> {
             let id = self.id.to_string();
             if what == id { id } else { format!("{what} of {id}") }
         };
-        let look_alikes = || self.id.look_alikes();
+        let similar_names = || self.id.similar_names();
         let retry_after = head.retry_after();
         // The hub's word for conditions that a user must accept; it comes with 401 or 403.
         let is_gated = head.text("x-error-code") == Some("GatedRepo");
@@ -267,10 +267,10 @@ impl Remote<'_> {
             401 if !is_gated => Err(Error::Unauthorized {
                 what: what(),
                 had_token: self.client.has_token(),
-                look_alikes: look_alikes(),
+                similar_names: similar_names(),
             }),
             401 | 403 => Err(Error::Forbidden { what: what() }),
-            404 | 410 => Err(Error::NotFound { what: what(), look_alikes: look_alikes() }),
+            404 | 410 => Err(Error::NotFound { what: what(), similar_names: similar_names() }),
             429 => Err(Error::RateLimited { retry_after }),
             status @ (408 | 500..=599) => Err(Error::Server { status, retry_after }),
             status => Err(Error::Status { status }),

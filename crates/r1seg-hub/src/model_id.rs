@@ -100,7 +100,7 @@ impl ModelId {
     }
 
     /// Aliases and repositories that differ from this one by a slip of the finger.
-    pub(crate) fn look_alikes(&self) -> Vec<&'static str> {
+    pub(crate) fn similar_names(&self) -> Vec<&'static str> {
         if self.alias().is_some() { Vec::new() } else { suggestions(&self.repository()) }
     }
 }
@@ -261,7 +261,7 @@ mod tests {
         assert!(suggested("gpt2").is_empty());
         assert!(suggested(&"x".repeat(1 << 20)).is_empty());
         let typo = ModelId::parse("lihao011/R1Seg-3D-SAM").unwrap();
-        assert_eq!(typo.look_alikes(), ["R1Seg-3D-SAM"]);
+        assert_eq!(typo.similar_names(), ["R1Seg-3D-SAM"]);
     }
 
     #[test]
