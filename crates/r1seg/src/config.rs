@@ -358,19 +358,13 @@ pub(crate) fn check_vit(vit: &Vit3dConfig, names: &VitNames) -> Result<(), Strin
     Ok(())
 }
 
-/// What some editors put before UTF-8. JSON has no place for it.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// A small JSON file of a checkpoint, where there is one.
 pub(crate) fn read_json(source: &CheckpointSource, name: &str) -> Result<Option<Value>, Error> {
     let Some(bytes) = source.read(name)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Json {
         path: source.path(),
         file: name.to_string(),
-        message: match bytes.starts_with(BYTE_ORDER_MARK) {
-            true => "it begins with a byte order mark; save it as UTF-8 without one".to_string(),
-            false => e.to_string(),
-        },
+        message: e.to_string(),
     })
 }
 
@@ -501,7 +495,6 @@ mod tests {
         let config = phi3().to_string();
         for (file, text, words) in [
             ("config.json", "{", "is not valid JSON: EOF"),
-            ("config.json", "\u{feff}{}", "byte order mark"),
             ("generation_config.json", "{", "is not valid JSON: EOF"),
         ] {
             std::fs::write(folder.path().join("config.json"), &config).unwrap();
