@@ -51,11 +51,13 @@ mod machine;
 mod memory;
 mod model;
 mod options;
+pub mod phrasing;
 mod prefix;
 mod prepare;
 mod promptable;
 pub mod registry;
 mod summary;
+pub mod terms;
 mod trace;
 mod vision;
 
