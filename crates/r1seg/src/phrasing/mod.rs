@@ -124,14 +124,19 @@ pub fn of(family: Family) -> &'static [Phrasing] {
 /// What there is to know about asking a model.
 pub fn note(family: Family) -> &'static str {
     match family {
-        Family::R1Seg3d | Family::M3dLamed => {
-            "Ask in whole sentences. A bare name, such as \"pancreas\", mostly gets no answer; --organ \
-             NAME asks for it in the model's own words."
+        Family::R1Seg3d => {
+            "Ask in whole sentences: none of its training is a bare name. --organ NAME writes one."
         }
-        Family::R1Seg3dSam => "Takes no questions: --text wants this whole sentence.",
+        Family::M3dLamed => {
+            "Ask in whole sentences: a bare name, such as \"pancreas\", mostly gets no answer. --organ \
+             NAME writes one."
+        }
+        Family::R1Seg3dSam => {
+            "Takes no questions: --text wants this whole sentence, which --organ NAME writes."
+        }
         Family::SegVol => {
-            "Takes no questions: --text wants the bare name, which the model sets into the sentence of \
-             its training."
+            "Takes no questions: --text wants the bare name, which is set into the sentence of its \
+             training."
         }
         Family::M3dClip => {
             "Takes no questions: it compares volumes with sentences of a radiology report."
