@@ -225,6 +225,30 @@ mod tests {
     }
 
     #[test]
+    fn prompts_that_m3d_lamed_gave_no_mask_lead_to_one_that_it_was_trained_with() {
+        for question in [
+            "pancreas",
+            "segment pancreas",
+            "identify pancreas",
+            "isolate pancreas",
+            "extract pancreatic tissue",
+            "[TASK] segmentation\n[ORGAN] pancreas",
+            "task: segmentation\norgan: pancreas\noutput: mask",
+            "ORGAN=pancreas\nTASK=segmentation",
+            "Where is the pancreas?",
+            "췌장을 분할해 주세요.",
+        ] {
+            let found = suggestions(Family::M3dLamed, question);
+            assert_eq!(
+                found.first().map(String::as_str),
+                Some("Can you segment the pancreas in this image?"),
+                "{question}"
+            );
+            assert!(question.starts_with("Where") || asks_for_mask(question), "{question}");
+        }
+    }
+
+    #[test]
     fn the_question_itself_is_not_suggested() {
         let asked = "can you segment the spleen in this image";
         assert_eq!(

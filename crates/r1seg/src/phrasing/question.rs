@@ -163,13 +163,15 @@ pub fn asks_for_mask(question: &str) -> bool {
     intent(question) == Intent::Mask
 }
 
-/// What a question is about: the English term of an organ in it, a bare name itself, or what a word
-/// such as "segment" stands before.
+/// What a question is about: the English term of an organ in it, where it asks for a mask before
+/// anywhere else, what a word such as "segment" stands before, or a bare name itself.
 pub fn subject(question: &str) -> Option<String> {
-    if let Some(term) = terms::find_in(question) {
+    let mut clauses = question.split(['.', '?', '!', ';', ':', ',']);
+    let asking = clauses.clone().filter(|clause| asks_by_word(&words(clause), false));
+    let mut texts = asking.chain([question]);
+    if let Some(term) = texts.find_map(terms::find_in) {
         return Some(term.english.to_string());
     }
-    let mut clauses = question.split(['.', '?', '!', ';', ':', ',']);
     clauses.find_map(|clause| named(&words(clause))).or_else(|| {
         let words = words(question);
         let is_verb =
@@ -333,6 +335,8 @@ mod tests {
     fn the_subject_is_a_term_or_what_is_named() {
         for (question, expected) in [
             ("Where is the spleen?", Some("spleen")),
+            ("Where is the spleen? Segment it.", Some("spleen")),
+            ("Find the stomach. Segment the pancreas behind it.", Some("pancreas")),
             ("Milz", Some("spleen")),
             ("appendix", Some("appendix")),
             ("left_ureter.", Some("left ureter")),
