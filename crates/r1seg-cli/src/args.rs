@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// List the models that r1seg runs: their tasks, prompts, published names and licence.
     Models(ModelsArgs),
+    /// List questions that each model was trained with, to ask in its own words.
+    Prompts(PromptsArgs),
     /// Download a published model, checked by its hashes, into the cache that Python shares.
     #[cfg(feature = "hub")]
     Download(DownloadArgs),
@@ -181,6 +183,7 @@ impl Command {
         !matches!(
             self,
             Self::Models(_)
+                | Self::Prompts(_)
                 | Self::Download(_)
                 | Self::Cache(_)
                 | Self::Completions(_)
@@ -212,6 +215,7 @@ impl Command {
             Self::Retrieve(args) => args.json,
             Self::Demo(args) => args.json,
             Self::Models(args) => args.json,
+            Self::Prompts(args) => args.json,
             #[cfg(feature = "hub")]
             Self::Download(args) => args.json,
             Self::Convert(args) => args.json,
@@ -253,6 +257,23 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelsArgs {
+    /// Print them as a JSON array.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  r1seg prompts
+  r1seg prompts M3D-LaMed
+  r1seg prompts ./my-r1seg --json
+
+`{organ}`, `{description}` and `{box}` stand for words of your own; `infer` fills in `{box}` by itself.")]
+pub(crate) struct PromptsArgs {
+    /// A name of `r1seg models`, a published name, a checkpoint folder, or `demo` [default: every model].
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<OsString>,
     /// Print them as a JSON array.
     #[arg(long)]
     pub(crate) json: bool,

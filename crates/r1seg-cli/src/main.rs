@@ -13,6 +13,7 @@ mod interrupt;
 mod last_words;
 mod memory;
 mod names;
+mod organs;
 mod output;
 mod preview;
 mod progress;
@@ -72,6 +73,7 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
         #[cfg(not(feature = "hub"))]
         Command::Download(_) | Command::Cache(_) => Err(names::without_hub("no such command")),
         Command::Models(args) => commands::models::run(&args),
+        Command::Prompts(args) => commands::prompts::run(&args),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
         Command::Doctor(args) => commands::doctor::run(&args),

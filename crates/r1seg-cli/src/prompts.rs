@@ -26,13 +26,19 @@ pub(crate) fn questions(given: &[OsString]) -> Result<Vec<String>> {
 /// All texts of `flag`, of which a mask has a label for each.
 pub(crate) fn several(given: &[OsString], flag: &str) -> Result<Vec<String>> {
     let prompts = texts(given, flag)?;
-    if prompts.len() > MAX_PROMPTS {
+    check_number(prompts.len())?;
+    Ok(prompts)
+}
+
+/// There are no more prompts than labels.
+pub(crate) fn check_number(prompts: usize) -> Result<()> {
+    if prompts > MAX_PROMPTS {
         return Err(CliError::usage(
-            format!("{} prompts; a mask has labels for {MAX_PROMPTS}", prompts.len()),
+            format!("{prompts} prompts; a mask has labels for {MAX_PROMPTS}"),
             "ask them in several runs",
         ));
     }
-    Ok(prompts)
+    Ok(())
 }
 
 /// All texts of `flag` in the order in which they were given.

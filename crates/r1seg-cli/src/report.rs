@@ -15,6 +15,7 @@ use r1seg::{Answer, AskOptions, EncodedVolume, R1SegModel, Sampling, Separator};
 use serde::Serialize;
 
 use crate::input::Input as Volumes;
+use crate::organs::Organ;
 use crate::study::ModelName;
 pub(crate) use answer::AnswerReport;
 use answer::{Said, TimingsMs};
@@ -185,12 +186,13 @@ pub(crate) struct MaskReport {
 pub(crate) struct WarningReport {
     code: String,
     text: String,
-    fix: Option<&'static str>,
+    fix: Option<String>,
 }
 
 impl From<&Warning> for WarningReport {
     fn from(warning: &Warning) -> Self {
-        Self { code: warning.code.to_string(), text: warning.text.clone(), fix: warning.fix }
+        let fix = warning.fix.as_deref().map(str::to_string);
+        Self { code: warning.code.to_string(), text: warning.text.clone(), fix }
     }
 }
 
@@ -385,6 +387,16 @@ impl MaskReport {
 }
 
 impl Report {
+    /// Says that the prompt of this index, from 0, was written for an organ.
+    pub(crate) fn set_organ(&mut self, index: usize, organ: &Organ) {
+        if let Some(only) = &mut self.only {
+            only.set_organ(organ);
+        }
+        if let Some(answer) = self.answers.get_mut(index) {
+            answer.set_organ(organ);
+        }
+    }
+
     pub(crate) fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }

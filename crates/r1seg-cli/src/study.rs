@@ -49,7 +49,7 @@ impl ModelName {
 /// `demo` by name, or a folder.
 pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> {
     // An empty variable is as good as none.
-    let Some(path) = args.model.as_deref().filter(|path| !path.is_empty()).map(Path::new) else {
+    let Some(model) = args.model.as_deref().filter(|path| !path.is_empty()) else {
         return Err(CliError::usage(
             "no model was named, and there is no default one",
             "--model R1Seg-3D-Phi-3-4B after `r1seg download R1Seg-3D-Phi-3-4B`, --model DIR with \
@@ -57,7 +57,12 @@ pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> 
              synthetic phantoms; R1SEG_MODEL sets it once and for all",
         ));
     };
-    if is_demo(args) {
+    source_of(Path::new(model))
+}
+
+/// The model of this name or in this folder.
+pub(crate) fn source_of(path: &Path) -> Result<(CheckpointSource, ModelName)> {
+    if path == Path::new("demo") {
         return Ok((CheckpointSource::demo(), ModelName::demo()));
     }
     if path.is_dir() {
@@ -198,7 +203,7 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    exit::warning(warning.code, &warning.text, warning.fix);
+    exit::warning(warning.code, &warning.text, warning.fix.as_deref());
 }
 
 /// A volume to draw, without anything on it.

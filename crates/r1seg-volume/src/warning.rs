@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 /// Something a person should know about a volume that was nevertheless read or prepared.
@@ -12,7 +13,7 @@ pub struct Warning {
     /// What was found and what was done about it: lowercase, no trailing period, no header text.
     pub text: String,
     /// What to do about it, where something can be done.
-    pub fix: Option<&'static str>,
+    pub fix: Option<Cow<'static, str>>,
 }
 
 impl Warning {
@@ -23,8 +24,8 @@ impl Warning {
 
     /// The same warning with a remedy.
     #[must_use]
-    pub fn with_fix(mut self, fix: &'static str) -> Self {
-        self.fix = Some(fix);
+    pub fn with_fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
+        self.fix = Some(fix.into());
         self
     }
 }

@@ -12,6 +12,7 @@
 //! | write the mask | [`volume::write_mask`] |
 //! | segment by a text, points or a box | [`PromptableModel::open`], [`PromptedVolume::segment`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
+//! | ask in the words that a model was trained with | [`phrasing::sentence`], [`terms::lookup`] |
 //! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
 //!
 //! ```
@@ -51,11 +52,13 @@ mod machine;
 mod memory;
 mod model;
 mod options;
+pub mod phrasing;
 mod prefix;
 mod prepare;
 mod promptable;
 pub mod registry;
 mod summary;
+pub mod terms;
 mod trace;
 mod vision;
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
 
 use super::boxes::BoxArgs;
@@ -12,7 +12,10 @@ use crate::exit::CliError;
 use crate::preview::Window;
 
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(
+    after_long_help = EXAMPLES,
+    group = ArgGroup::new("question").args(["prompt", "organ"]).required(true).multiple(true)
+)]
 pub(crate) struct InferArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,
@@ -21,8 +24,21 @@ pub(crate) struct InferArgs {
     ///
     /// `@FILE` takes every line of a text file that is not blank as a question of its own. `-`
     /// reads one question from standard input, which may have several lines.
-    #[arg(short, long, value_name = "TEXT|@FILE|-", required = true)]
+    #[arg(short, long, value_name = "TEXT|@FILE|-")]
     pub(crate) prompt: Vec<OsString>,
+    /// Segment this organ: the question is the sentence that the model was trained with. May be given
+    /// several times, or with commas; each organ becomes a label of its own name, after the prompts.
+    ///
+    /// English, German, French, Spanish, Chinese, Japanese and Korean names are understood, and those of
+    /// TotalSegmentator: liver, Milz, "rein gauche", kidney_left. The sentence is printed, and is in
+    /// answer.txt and in the report. A --prompt is never changed.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with_all = ["voxels", "box_mm"]
+    )]
+    pub(crate) organ: Vec<String>,
     #[command(flatten)]
     pub(crate) about: BoxArgs,
     #[command(flatten)]
@@ -43,6 +59,7 @@ Examples:
     -p \"Can you segment the liver in this image?\"
   export R1SEG_MODEL=R1Seg-3D-Phi-3-4B
   r1seg infer ct.nii.gz -p @questions.txt -o results
+  r1seg infer ct.nii.gz --organ pancreas --organ spleen
   r1seg infer array.npy --spacing 5,0.8,0.8 \\
     -p \"Which organ makes bile? Please segment it.\"
   r1seg infer dicom_folder/ --series 2 -p \"Please segment the liver.\"

@@ -23,6 +23,11 @@ pub(crate) struct SegmentArgs {
     /// reads one text from standard input.
     #[arg(short, long, value_name = "TEXT|@FILE|-")]
     pub(crate) text: Vec<OsString>,
+    /// Segment this organ, by a name in one of seven languages: the text is the one that the model was
+    /// trained with. May be given several times, or with commas; each organ becomes a label of its own
+    /// name, after the texts.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) organ: Vec<String>,
     /// How the model looks at the volume: `zoom` once at the whole and again at full resolution where
     /// that found something; `resize` once only; `sliding` windows at full resolution, which takes a
     /// text alone [default: as the model's authors: zoom for SegVol, sliding for R1Seg-3D-SAM].
@@ -46,6 +51,7 @@ const EXAMPLES: &str = "\
 Examples:
   r1seg segment -m ./SegVol ct.nii.gz --text liver
   r1seg segment -m ./SegVol ct.nii.gz --text liver --text spleen -o organs
+  r1seg segment -m ./R1Seg-3D-SAM ct.nii.gz --organ Leber,Milz
   r1seg segment -m ./SegVol ct.nii.gz \\
     --point 210,180,40 --point 150,180,40:neg
   r1seg segment -m ./SegVol ct.nii.gz --text liver \\

@@ -7,12 +7,13 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     CancelToken, Event, MaskStatus, Orient, PromptableConfig, PromptableModel, PromptedVolume,
-    SegmentMode, SegmentOptions, SegmentPrompt,
+    SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
 };
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
 use crate::input::Input;
+use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
 use crate::report::{Asked, Origin, SegmentReport};
@@ -30,14 +31,19 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     results::check_args(&request)?;
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
-    let texts = texts(args)?;
-    let count = texts.len().max(1);
+    let mut texts = texts(args)?;
+    let organs = organs::organs(&args.organ, "--text")?;
+    check_places(args, texts.len() + organs.len())?;
+    let count = (texts.len() + organs.len()).max(1);
+    prompts::check_number(count)?;
     results::check_count(&request, count)?;
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
     let mode = args.mode.unwrap_or(config.mode);
     let mut outline = args.places.outline();
-    outline.text = texts.first().cloned();
+    let sentence = |organ: &Organ| phrasing::sentence(config.family, organ.term);
+    texts.extend(organs.iter().map(|organ| (organ.term.to_string(), sentence(organ))));
+    outline.text = texts.first().map(|(_, text)| text.clone());
     outline.check(&config, mode)?;
     if args.output.trace.is_some() && mode == SegmentMode::Sliding {
         return Err(CliError::usage(
@@ -67,8 +73,11 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         let device = model.device_name();
         study::announce_on(&device, model.dtype_name(), &name.id, model.device_fallback());
         study::announce_series(input.series.as_ref());
+        for organ in &organs {
+            say!("r1seg: --organ {} is the text: {}", organ.given, sentence(organ));
+        }
     }
-    for (index, text) in texts.iter().enumerate() {
+    for (index, (_, text)) in texts.iter().enumerate() {
         model.check_text(text).map_err(|e| prompts::which("text", e, (index, texts.len())))?;
     }
 
@@ -136,20 +145,25 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
 }
 
-/// The texts, of which there is one at most beside points and boxes.
-fn texts(args: &SegmentArgs) -> Result<Vec<String>> {
+/// The texts that were given, each its own name.
+fn texts(args: &SegmentArgs) -> Result<Vec<(String, String)>> {
     let texts = prompts::several(&args.text, "--text")?;
-    if texts.len() > 1 && args.places.is_given() {
+    Ok(texts.into_iter().map(|text| (text.clone(), text)).collect())
+}
+
+/// There is one text at most beside points and boxes.
+fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
+    if texts > 1 && args.places.is_given() {
         return Err(CliError::usage(
-            format!("{} texts, and points or a box that can belong to one only", texts.len()),
+            format!("{texts} texts, and points or a box that can belong to one only"),
             "segment one at a time",
         ));
     }
-    Ok(texts)
+    Ok(())
 }
 
 /// Each prompt with a name.
-fn named(texts: Vec<String>, places: &SegmentPrompt) -> Vec<(String, SegmentPrompt)> {
+fn named(texts: Vec<(String, String)>, places: &SegmentPrompt) -> Vec<(String, SegmentPrompt)> {
     if texts.is_empty() {
         let name = match (places.points.len(), places.region) {
             (0, _) => "box",
@@ -159,10 +173,10 @@ fn named(texts: Vec<String>, places: &SegmentPrompt) -> Vec<(String, SegmentProm
         };
         return vec![(name.to_string(), places.clone())];
     }
-    let prompt = |text: String| {
+    let prompt = |(name, text): (String, String)| {
         let mut prompt = places.clone();
-        prompt.text = Some(text.clone());
-        (text, prompt)
+        prompt.text = Some(text);
+        (name, prompt)
     };
     texts.into_iter().map(prompt).collect()
 }

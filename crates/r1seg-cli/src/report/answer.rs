@@ -7,6 +7,7 @@ use r1seg::{Answer, AnswerBox, FinishReason, SegToken};
 use serde::Serialize;
 
 use super::ijk;
+use crate::organs::Organ;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct AnswerReport {
@@ -21,6 +22,7 @@ pub(crate) struct AnswerReport {
 #[derive(Debug, Serialize)]
 pub(super) struct Said {
     prompt: String,
+    organ: Option<OrganReport>,
     answer: String,
     finish_reason: &'static str,
     tokens: Tokens,
@@ -28,6 +30,19 @@ pub(super) struct Said {
     seg_token: Seg,
     boxes: Vec<BoxReport>,
     windows: Vec<WindowReport>,
+}
+
+/// What --organ asked for.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct OrganReport {
+    given: String,
+    term: &'static str,
+}
+
+impl From<&Organ> for OrganReport {
+    fn from(organ: &Organ) -> Self {
+        Self { given: organ.given.clone(), term: organ.term }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -106,6 +121,10 @@ pub(crate) struct TimingsMs {
 }
 
 impl AnswerReport {
+    pub(super) fn set_organ(&mut self, organ: &Organ) {
+        self.said.set_organ(organ);
+    }
+
     /// `grid` is the model's, `[D, H, W]`.
     pub(super) fn new(
         prompt: &str,
@@ -128,6 +147,10 @@ impl AnswerReport {
 }
 
 impl Said {
+    pub(super) fn set_organ(&mut self, organ: &Organ) {
+        self.organ = Some(organ.into());
+    }
+
     pub(super) fn new(
         prompt: &str,
         answer: &Answer,
@@ -136,6 +159,7 @@ impl Said {
     ) -> Self {
         Self {
             prompt: prompt.to_string(),
+            organ: None,
             answer: answer.text.clone(),
             finish_reason: finish(answer.finish_reason),
             tokens: Tokens {

@@ -17,6 +17,7 @@
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `demo_and_bench`, `doctor`: the commands that need no file.
 //! - `habits`: what people expect of any command line.
+//! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
 
@@ -54,6 +55,7 @@ mod schema;
 mod segment;
 mod usage;
 mod volume_options;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fs;

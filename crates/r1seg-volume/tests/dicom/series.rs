@@ -220,7 +220,7 @@ fn d9_burned_in_text_is_warned_of() {
     files[3].text((0x28, 0x301), "CS", "YES");
     let loaded = load(&files);
     assert_eq!(codes(&loaded), ["W-PHI"]);
-    assert!(loaded.warnings[0].fix.unwrap().contains("--no-preview"));
+    assert!(loaded.warnings[0].fix.as_deref().unwrap().contains("--no-preview"));
 }
 
 #[test]

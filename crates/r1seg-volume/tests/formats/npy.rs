@@ -117,7 +117,7 @@ fn p5_an_array_with_its_slices_last_gets_a_warning() {
     let bytes = npy("|u1", "False", "(256, 256, 32)", &[1; 256 * 256 * 32]);
     let warning = load(&bytes).unwrap().warnings.remove(1);
     assert_eq!(
-        (warning.code, warning.fix),
+        (warning.code, warning.fix.as_deref()),
         ("W-AXES", Some("--axes xyz if it is (--axes zyx if not)"))
     );
     for axes in [ArrayAxes::Zyx, ArrayAxes::Xyz] {

@@ -1,8 +1,10 @@
 //! `r1seg infer`: one volume, one or more questions.
 //!
-//! [`crate::prompts`] reads the questions, [`printer`] streams the answers, and [`crate::results`]
-//! chooses the files and writes everything.
+//! [`crate::prompts`] reads the questions, [`crate::organs`] the organs, [`printer`] streams the
+//! answers, [`doubts`] says what is odd about them, and [`crate::results`] chooses the files and writes
+//! everything.
 
+mod doubts;
 mod printer;
 
 use std::time::Instant;
@@ -11,17 +13,19 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE,
+    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE, phrasing,
 };
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::input::Input;
+use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
 use crate::report::{self, Origin};
 use crate::results::{self, Finding, Outputs, Request, Results, number};
 use crate::study;
+use doubts::{begins_with_seg, doubts};
 use printer::{InOrder, Printer, To};
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
@@ -36,8 +40,11 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
     let mut options = args.ask.options(cancel)?;
-    let prompts = prompts::questions(&args.prompt)?;
-    results::check_count(&request, prompts.len())?;
+    let mut prompts = prompts::questions(&args.prompt)?;
+    let organs = organs::organs(&args.organ, IN_WORDS)?;
+    let count = prompts.len() + organs.len();
+    prompts::check_number(count)?;
+    results::check_count(&request, count)?;
     let quiet = args.output.quiet;
 
     let start = Instant::now();
@@ -47,20 +54,25 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     args.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
     options.region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, &options, args.ask.mode)?;
-    let (outputs, output) = Outputs::open(&request, &source, &input, prompts.len())?;
+    let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
 
     progress.stage("loading the model");
-    let model = study::load(
-        source,
-        &args.model,
-        &args.refine,
-        prompts.len(),
-        working_memory(args, &input, prompts.len()),
-    )?;
+    let model =
+        study::load(source, &args.model, &args.refine, count, working_memory(args, &input, count))?;
     progress.clear();
     if !quiet {
         study::announce(&model, &name.id);
         study::announce_series(input.series.as_ref());
+    }
+    let first_organ = prompts.len();
+    let organ_of = |index: usize| organs.get(index.checked_sub(first_organ)?);
+    let family = model.config().family;
+    for organ in &organs {
+        let sentence = phrasing::sentence(family, organ.term);
+        if !quiet {
+            say!("r1seg: --organ {} asks: {sentence}", organ.given);
+        }
+        prompts.push(sentence);
     }
     // Asked before the vision transformer runs, so that a prompt that cannot be answered costs
     // nothing.
@@ -70,7 +82,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
             None => model.prompt(prompt, options.separator),
             Some(_) => model.prompt_about(prompt, &ANY_BOX, options.separator),
         };
-        asked.map_err(|e| prompts::which("prompt", e, (index, prompts.len())))?;
+        asked.map_err(|e| prompts::which("prompt", e, (index, count)))?;
     }
 
     let progress = Progress::new(quiet);
@@ -90,7 +102,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         true => To::Stderr,
         false => To::Stdout,
     };
-    let mut printer = Printer::new(to, prompts.len());
+    let mut printer = Printer::new(to, count);
     let answers = ask_all(&study, prompts, &options, quiet, progress, &mut printer)?;
 
     answers.iter().for_each(|(_, answer)| trace_tokens(answer));
@@ -107,17 +119,21 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         );
     }
     warnings.extend(study.warnings().iter().cloned());
-    for (index, (_, answer)) in answers.iter().enumerate() {
-        warnings.extend(doubts(answer, (answers.len() > 1).then_some(index)));
+    for (index, (prompt, answer)) in answers.iter().enumerate() {
+        warnings.extend(doubts(family, prompt, answer, (count > 1).then_some(index)));
     }
     let sha256 = input.sha256();
     let origin = Origin::of(&input, sha256);
-    let report = report::new(&model, &name, &origin, &study, &options, &answers);
+    let mut report = report::new(&model, &name, &origin, &study, &options, &answers);
+    for (index, organ) in organs.iter().enumerate() {
+        report.set_organ(first_organ + index, organ);
+    }
     let findings: Vec<Finding<'_>> = answers
         .iter()
         .enumerate()
         .map(|(index, (prompt, answer))| {
-            finding(results::label_name(&args.output, index, prompt), answer)
+            let name = organ_of(index).map_or(prompt.as_str(), |organ| organ.term);
+            finding(results::label_name(&args.output, index, name), answer)
         })
         .collect();
     let results = Results {
@@ -127,7 +143,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         findings: &findings,
         asked_box: options.region,
         asked_points: &[],
-        answer: answer_text(&answers),
+        answer: answer_text(&answers, organ_of),
         trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
     };
     let written = results.write(&output, report, warnings, start)?;
@@ -158,15 +174,20 @@ fn finding<'a>(name: &'a str, answer: &'a Answer) -> Finding<'a> {
     }
 }
 
-fn answer_text(answers: &[(String, Answer)]) -> String {
-    match answers {
-        [(_, answer)] => format!("{}\n", answer.text),
-        _ => answers
-            .iter()
-            .enumerate()
-            .map(|(index, (_, answer))| format!("{}{}\n", number(index), answer.text))
-            .collect(),
-    }
+/// For `answer.txt`. Where a sentence was written for an organ, it stands before its answer.
+fn answer_text<'a>(
+    answers: &[(String, Answer)],
+    organ_of: impl Fn(usize) -> Option<&'a Organ>,
+) -> String {
+    let numbered = answers.len() > 1;
+    let text = |(index, (prompt, answer)): (usize, &(String, Answer))| {
+        let which = if numbered { number(index) } else { String::new() };
+        match organ_of(index) {
+            Some(_) => format!("{which}Q: {prompt}\n{which}A: {}\n", answer.text),
+            None => format!("{which}{}\n", answer.text),
+        }
+    };
+    answers.iter().enumerate().map(text).collect()
 }
 
 /// Tells `-v` where the time of an answer went.
@@ -179,12 +200,18 @@ fn trace_tokens(answer: &Answer) {
 
 /// In words, since the reader of a terminal does not see the tokens.
 fn why_no_mask(answer: &Answer) -> &'static str {
-    if answer.text.trim_start().starts_with("[SEG]") {
+    if answer.text.trim().is_empty() {
+        return "the answer is empty";
+    }
+    if begins_with_seg(answer) {
         "the answer begins with [SEG], which the authors' code ignores; --first-seg uses it"
     } else {
         "the answer has no [SEG]"
     }
 }
+
+/// How to ask for what has no name in the table of organs.
+const IN_WORDS: &str = "--prompt \"Can you segment the .. in this image?\"";
 
 /// For questions whose box is not known yet.
 const ANY_BOX: BoxText =
@@ -272,19 +299,4 @@ fn ask_all(
         }
     }
     Ok(prompts.into_iter().zip(answers).collect())
-}
-
-/// What a person should know about an answer, by its number from 0 where there are several.
-fn doubts(answer: &Answer, index: Option<usize>) -> Vec<Warning> {
-    let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
-    let mut doubts = Vec::new();
-    if answer.status() == MaskStatus::Empty {
-        let text = "the answer has [SEG], but no voxel of its mask is positive";
-        doubts.push(Warning::new("W-EMPTY", format!("{which}{text}")));
-    }
-    if answer.finish_reason == r1seg::FinishReason::Length {
-        let text = format!("{which}the answer was cut at its longest length");
-        doubts.push(Warning::new("W-LENGTH", text).with_fix("raise --max-new-tokens"));
-    }
-    doubts
 }

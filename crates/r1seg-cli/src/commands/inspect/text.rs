@@ -34,7 +34,7 @@ pub(super) fn render(findings: &Findings, warnings: &[Warning]) -> String {
     let mut text = lines.0 + "\n";
     for warning in warnings {
         let _ = writeln!(text, "{}", one_line(&warning.to_string()));
-        if let Some(fix) = warning.fix {
+        if let Some(fix) = &warning.fix {
             let _ = writeln!(text, "  fix: {fix}");
         }
     }

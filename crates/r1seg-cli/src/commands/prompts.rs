@@ -1,0 +1,104 @@
+//! `r1seg prompts`: how to ask each model.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use r1seg::phrasing;
+use r1seg::registry::{Family, MODELS, ModelEntry};
+use serde::Serialize;
+
+use crate::args::PromptsArgs;
+use crate::exit::{CliError, Exit};
+use crate::study;
+
+#[derive(Serialize)]
+struct Model {
+    name: &'static str,
+    command: &'static str,
+    /// The option of the command that takes them.
+    option: &'static str,
+    note: &'static str,
+    prompts: Vec<Prompt>,
+}
+
+#[derive(Serialize)]
+struct Prompt {
+    task: &'static str,
+    /// With `{organ}`, `{description}` or `{box}` where the user's own words belong.
+    text: &'static str,
+    used_in: &'static str,
+}
+
+impl Model {
+    fn of(entry: &ModelEntry) -> Self {
+        let prompts = phrasing::of(entry.family).iter();
+        let prompts =
+            prompts.map(|p| Prompt { task: p.aim.as_str(), text: p.template, used_in: p.used_in });
+        Self {
+            name: entry.name,
+            command: entry.command,
+            option: if entry.family.has_language_model() { "--prompt" } else { "--text" },
+            note: phrasing::note(entry.family),
+            prompts: prompts.collect(),
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "{} (r1seg {} {})", self.name, self.command, self.option)?;
+        let mut last = "";
+        for prompt in &self.prompts {
+            let task = if prompt.task == last { "" } else { prompt.task };
+            writeln!(out, "  {task:<13} {}", prompt.text)?;
+            last = prompt.task;
+        }
+        writeln!(out, "  {:<13} {}", "note", self.note)
+    }
+}
+
+pub(crate) fn run(args: &PromptsArgs) -> Result<Exit> {
+    let family = args.model.as_deref().map(family).transpose()?;
+    let entries = MODELS.iter().filter(|entry| family.is_none_or(|family| entry.family == family));
+    let models: Vec<Model> = entries.map(Model::of).collect();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&models)?)?;
+        return Ok(Exit::Answered);
+    }
+    for (index, model) in models.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        model.write(&mut out)?;
+    }
+    Ok(Exit::Answered)
+}
+
+/// By the name of the model or of a repository that publishes it, whether downloaded or not, or by
+/// what a checkpoint says of itself.
+fn family(model: &OsStr) -> Result<Family> {
+    let name = model.to_str().unwrap_or_default();
+    let name = name.split('@').next().unwrap_or_default();
+    let is_named = |entry: &&ModelEntry| {
+        let repositories = entry.repositories.iter().copied();
+        let short = repositories.clone().filter_map(|repository| repository.rsplit('/').next());
+        let mut names = repositories.chain(short).chain([entry.name]);
+        names.any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let path = Path::new(model);
+    match MODELS.iter().find(is_named) {
+        Some(entry) if !path.is_dir() => return Ok(entry.family),
+        _ => {}
+    }
+    let (source, _) = study::source_of(path)?;
+    let summary = source.summary(None)?;
+    match (summary.family, summary.problem) {
+        (Some(family), _) => Ok(family),
+        (None, Some(problem)) => Err(problem.into()),
+        (None, None) => Err(CliError::usage(
+            format!("{} does not say which model it is", path.display()),
+            "name one of `r1seg models`",
+        )),
+    }
+}

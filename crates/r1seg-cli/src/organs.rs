@@ -1,0 +1,74 @@
+//! `--organ`: names of organs, for which the model is asked in its own words.
+
+use anyhow::Result;
+use r1seg::{ErrorKind, terms};
+
+use crate::exit::CliError;
+
+/// An organ as typed, and as the models call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Organ {
+    pub(crate) given: String,
+    pub(crate) term: &'static str,
+}
+
+/// The terms of all that was given. `in_words` says how to ask for any other term.
+pub(crate) fn organs(given: &[String], in_words: &str) -> Result<Vec<Organ>> {
+    let mut organs: Vec<Organ> = Vec::with_capacity(given.len());
+    for given in given {
+        let term = terms::lookup(given).ok_or_else(|| unknown(given, in_words))?.english;
+        if let Some(first) = organs.iter().find(|organ| organ.term == term) {
+            return Err(CliError::usage(
+                format!("--organ {} and --organ {given} are both the {term}", first.given),
+                "ask for each organ once",
+            ));
+        }
+        organs.push(Organ { given: given.clone(), term });
+    }
+    Ok(organs)
+}
+
+fn unknown(given: &str, in_words: &str) -> anyhow::Error {
+    let near = terms::nearest(given);
+    let meant = match near.is_empty() {
+        true => String::new(),
+        false => format!("did you mean {}? ", near.join(" or ")),
+    };
+    CliError {
+        code: "R-PRM-07",
+        kind: ErrorKind::Usage,
+        what: format!("--organ {given}: r1seg knows no organ of this name"),
+        path: None,
+        fix: Some(format!("{meant}Any term may be asked for with {in_words}")),
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[&str]) -> Result<Vec<Organ>> {
+        organs(&given.iter().map(ToString::to_string).collect::<Vec<_>>(), "--text")
+    }
+
+    #[test]
+    fn organs_keep_their_order_and_what_was_typed() {
+        let found = read(&["Milz", "kidney_left"]).unwrap();
+        let pairs: Vec<_> = found.iter().map(|o| (o.given.as_str(), o.term)).collect();
+        assert_eq!(pairs, [("Milz", "spleen"), ("kidney_left", "left kidney")]);
+    }
+
+    #[test]
+    fn an_organ_is_asked_for_once() {
+        let error = read(&["liver", "Leber"]).unwrap_err();
+        assert_eq!(error.to_string(), "--organ liver and --organ Leber are both the liver");
+    }
+
+    #[test]
+    fn an_unknown_organ_is_answered_with_the_nearest() {
+        let error = read(&["pancras"]).unwrap_err();
+        let fix = error.downcast_ref::<CliError>().unwrap().fix.clone().unwrap();
+        assert_eq!(fix, "did you mean pancreas? Any term may be asked for with --text");
+    }
+}
