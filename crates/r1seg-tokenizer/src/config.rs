@@ -138,6 +138,13 @@ impl Config {
         }
         if let Some(bytes) = &files.added_tokens {
             let ids: BTreeMap<String, u32> = parse_json("added_tokens.json", bytes)?;
+            if added.is_empty() && self.additional_special_tokens.is_empty() {
+                // The file has no flags; without special_tokens_map.json nothing else has them either,
+                // and an image token that is not special would begin with a space.
+                let listed = R1SEG_SPECIAL.iter().filter(|token| ids.contains_key(**token));
+                self.additional_special_tokens =
+                    listed.map(|token| AddedToken::plain(token, true)).collect();
+            }
             let known: HashSet<String> = added.values().map(|t| t.content.clone()).collect();
             let roles: HashSet<String> = self.special_tokens().map(|t| t.content.clone()).collect();
             for (content, id) in ids {
