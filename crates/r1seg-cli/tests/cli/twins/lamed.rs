@@ -1,6 +1,6 @@
 //! M3D-LaMed: f32 weights in shards, and a slow tokenizer without `tokenizer.json`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Twin;
 use super::repository::{Repository, in_f32, recorded};
@@ -23,7 +23,11 @@ fn twin(name: &'static str, case: &str, shards: usize, class: &str) -> Twin {
         .copy(case, "generation_config.json")
         .shards(&in_f32(recorded(case)), shards)
         .with(vocabulary::slow(case))
-        .strays();
+        .strays()
+        // The whole of the model card, with the line ends of another system.
+        .put("README.md", "---\r\nlicense: apache-2.0\r\n---\r\n")
+        // All weights once more, as a pickle that nobody needs.
+        .put("model.bin", "16 GB");
     Twin::publish(name, files)
 }
 
@@ -46,6 +50,13 @@ fn answers(twin: &Twin, case: &str, shards: usize) {
     let found = twin.inspect(twin.alias());
     assert_eq!(found["tokenizer"]["seg"], 618);
     assert_eq!(found["tokenizer"]["appended"], json!([]));
+    assert_eq!(found["license"]["name"], "apache-2.0");
+    let stated = found["published_licenses"].as_array().unwrap().iter();
+    let stated: Vec<[&Value; 2]> = stated.map(|row| [&row["part"], &row["license"]]).collect();
+    assert_eq!(
+        stated,
+        [[&json!("code"), &json!("MIT")], [&json!(twin.name), &json!("apache-2.0")]]
+    );
     twin.answers_as_recorded(twin.alias(), case, &[]);
 
     // The README's questions about boxes.
@@ -69,7 +80,7 @@ fn m3d_lamed_phi_3_answers_from_four_shards_and_a_slow_tokenizer() {
 }
 
 #[test]
-fn m3d_lamed_llama_2_answers_from_three_shards_and_a_slow_tokenizer() {
-    let twin = twin(REPOSITORIES[1], "m3d-llama2", 3, "LamedLlamaForCausalLM");
-    answers(&twin, "m3d-llama2", 3);
+fn m3d_lamed_llama_2_answers_from_six_shards_and_a_slow_tokenizer() {
+    let twin = twin(REPOSITORIES[1], "m3d-llama2", 6, "LamedLlamaForCausalLM");
+    answers(&twin, "m3d-llama2", 6);
 }

@@ -48,12 +48,26 @@ fn segvol_segments_once_its_pickle_is_converted_and_leaves_its_ct_on_the_hub() {
         .config("segvol", own)
         .pickle("pytorch_model.bin", &tensors)
         .copy("segvol", "tokenizer.json")
+        .with(vocabulary::vocab_and_merges("segvol"))
+        .json("tokenizer_config.json", &json!({"tokenizer_class": "CLIPTokenizer"}))
+        .json("special_tokens_map.json", &json!({"eos_token": "<|endoftext|>"}))
+        // The encoder before the training of the whole.
+        .put("vit_pretrain.ckpt", "353 MB")
         .put("Case_image_00001_0000.nii.gz", "a CT of 125 MB")
         .put("Case_label_00001.nii.gz", "its truth")
         .put("model_segvol_single.py", "raise SystemExit\n")
         .strays();
     let twin = Twin::publish(REPOSITORIES[0], files);
-    twin.download(&["README.md", "config.json", "pytorch_model.bin", "tokenizer.json"]);
+    twin.download(&[
+        "README.md",
+        "config.json",
+        "merges.txt",
+        "pytorch_model.bin",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    ]);
 
     twin.run(["inspect", "SegVol"]).code_is(78).says("error[R-WGT-02]").says("r1seg convert");
     twin.take_ct("segvol");
