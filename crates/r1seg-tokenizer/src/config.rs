@@ -354,6 +354,24 @@ mod tests {
     }
 
     #[test]
+    fn image_tokens_that_only_a_list_of_ids_names_are_special() -> Result<(), Error> {
+        let added = br#"{"<im_patch>": 4, "<bx_start>": 5, "<bx_end>": 6, "[SEG]": 7}"#;
+        let files = |map: Option<&'static [u8]>| TokenizerFiles {
+            added_tokens: Some(added.to_vec().into()),
+            special_tokens_map: map.map(Into::into),
+            ..TokenizerFiles::default()
+        };
+        let special = |map| -> Result<Vec<u32>, Error> {
+            let added = Config::parse(&files(map))?.added_tokens.expect("listed");
+            Ok(added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect())
+        };
+        assert_eq!(special(None)?, [4, 5, 6]);
+        // Where a file says which are special, it is right.
+        assert_eq!(special(Some(br#"{"additional_special_tokens": ["<im_patch>"]}"#))?, [4]);
+        Ok(())
+    }
+
+    #[test]
     fn config_that_contradicts_itself_is_refused() {
         let twice = r#"{"added_tokens_decoder": {"9": {"content": "x"}}}"#;
         assert!(matches!(parse(twice), Err(Error::IdConflict { expected: 9, .. })));

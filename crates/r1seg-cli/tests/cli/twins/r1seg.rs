@@ -32,7 +32,8 @@ struct Words {
 /// Downloads, inspects, converts where needed, asks as the README does and as it was recorded.
 #[track_caller]
 fn answers(name: &'static str, case: &str, files: Repository, weights: &[&str], words: &Words) {
-    eprintln!("{:?} {:?}", weights, words.names);
+    // A failure says which list it was.
+    eprintln!("{weights:?} {:?}", words.names);
     let twin = Twin::publish(name, files.with(words.files.clone()));
     twin.download(&[&SMALL[..], weights, words.names].concat());
     let is_pickle = weights[0].contains(".bin");
