@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Retrieve(Box<RetrieveArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
-    /// List the models that r1seg runs: their tasks, prompts, published names and licence.
+    /// List the models that r1seg runs: their tasks, prompts, published names and licenses.
     Models(ModelsArgs),
     /// List questions that each model was trained with, to ask in its own words.
     Prompts(PromptsArgs),

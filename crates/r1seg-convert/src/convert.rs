@@ -138,7 +138,8 @@ impl Converted {
 /// tokenizer files and `manifest.json`.
 ///
 /// The folder `out` appears whole at the end, or not at all. Weights pass through a few megabytes of
-/// memory, tensor by tensor; a tensor that is not stored in order takes up to 1 GiB.
+/// memory, tensor by tensor: each as the part of its storage that it is, however large the storage and
+/// whoever shares it. A tensor that is not stored in order takes up to 72 MiB.
 /// `progress` is asked after every few megabytes whether to go on.
 ///
 /// # Errors

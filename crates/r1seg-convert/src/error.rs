@@ -63,8 +63,8 @@ pub enum Error {
     NotFinite { path: PathBuf, count: usize, names: String },
     #[error("tensor `{name}` holds {count} numbers beyond the range of {dtype}")]
     Overflow { path: PathBuf, name: String, count: u64, dtype: &'static str },
-    #[error("tensor `{name}` is stored with strides over {bytes} bytes; {most} are the limit")]
-    Strided { path: PathBuf, name: String, bytes: u64, most: u64 },
+    #[error("tensor `{name}` is a view whose axes overlap in its storage")]
+    Strided { path: PathBuf, name: String },
 
     #[error("the checkpoint holds only LoRA updates of {count} matrices, without the matrices")]
     NeedsBase { path: PathBuf, count: usize },

@@ -17,13 +17,24 @@ pub(crate) struct HashingReader {
     hasher: Sha256,
     /// How far the file is hashed.
     hashed: u64,
+    /// Bytes that were read, again or for the first time.
+    #[cfg(test)]
+    pub(crate) read: u64,
 }
 
 impl HashingReader {
     pub(crate) fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         // Nobody knows where the handle stands.
-        Ok(Self { file, position: u64::MAX, length, hasher: Sha256::new(), hashed: 0 })
+        Ok(Self {
+            file,
+            position: u64::MAX,
+            length,
+            hasher: Sha256::new(),
+            hashed: 0,
+            #[cfg(test)]
+            read: 0,
+        })
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -48,6 +59,10 @@ impl HashingReader {
             self.file.seek(SeekFrom::Start(position))?;
         }
         self.position = u64::MAX;
+        #[cfg(test)]
+        {
+            self.read += buffer.len() as u64;
+        }
         self.file.read_exact(buffer)?;
         self.position = position + buffer.len() as u64;
         Ok(())
@@ -70,8 +85,13 @@ impl HashingReader {
     }
 
     /// Hashes what was not read yet.
+    pub(crate) fn hash_rest(&mut self) -> io::Result<()> {
+        self.hash_up_to(self.length)
+    }
+
+    /// What the file was, once all of it is hashed.
     pub(crate) fn finish(mut self, name: String) -> io::Result<FileRecord> {
-        self.hash_up_to(self.length)?;
+        self.hash_rest()?;
         let sha256 = hex(&self.hasher.finalize());
         Ok(FileRecord { name, bytes: self.length, sha256 })
     }

@@ -54,6 +54,7 @@ mod sandbox;
 mod sidecar;
 mod source;
 mod stream;
+mod strided;
 mod tensor;
 mod torch;
 mod verify;

@@ -6,20 +6,19 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use r1seg_gguf::names::RowOrder;
 
+use crate::Error;
 use crate::hash::{HashingReader, HashingWriter};
 use crate::llm::GgufTarget;
 use crate::manifest::FileRecord;
 use crate::pickle::sanitise;
 use crate::plan::{Planned, Target};
 use crate::source::{Stored, open_regular};
-use crate::{Error, TensorEntry};
+use crate::strided::Strided;
 
 /// Bytes that travel together.
 pub(crate) const CHUNK: usize = 8 << 20;
 /// Chunks that wait between two threads.
 pub(crate) const QUEUE: usize = 3;
-/// A tensor that is not in order is read whole, holes included, up to this.
-const MAX_SPAN: u64 = 1 << 30;
 
 /// Buffers that are used again: fresh memory costs more than the conversion.
 #[derive(Debug, Default)]
@@ -81,19 +80,16 @@ impl Sources {
         mut deliver: impl FnMut(Vec<u8>) -> bool,
     ) -> Result<bool, Error> {
         let entry = &tensor.entry;
+        if !entry.is_contiguous() {
+            return self.stream_strided(tensor, chunk, pool, deliver);
+        }
         let mut left = entry.bytes().unwrap_or(0);
-        let gathered = if entry.is_contiguous() { None } else { Some(self.gather(tensor)?) };
         let mut done = 0u64;
         while left > 0 {
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(chunk);
             let mut buffer = pool.take();
-            match &gathered {
-                None => {
-                    buffer.resize(length, 0);
-                    self.read_at(tensor.file, entry.start + done, &mut buffer)?;
-                }
-                Some(span) => gather_into(entry, span, done, length, &mut buffer),
-            }
+            buffer.resize(length, 0);
+            self.read_at(tensor.file, entry.start + done, &mut buffer)?;
             done += length as u64;
             left -= length as u64;
             if !deliver(buffer) {
@@ -103,21 +99,40 @@ impl Sources {
         Ok(true)
     }
 
-    /// Everything that a tensor with strides reaches over.
-    fn gather(&mut self, tensor: &Stored) -> Result<Vec<u8>, Error> {
-        let bytes = tensor.entry.span().unwrap_or(u64::MAX);
-        let length = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_SPAN);
-        let Some(length) = length else {
+    /// [`stream`](Self::stream) for numbers that do not lie in order.
+    fn stream_strided(
+        &mut self,
+        tensor: &Stored,
+        chunk: usize,
+        pool: &Pool,
+        mut deliver: impl FnMut(Vec<u8>) -> bool,
+    ) -> Result<bool, Error> {
+        let strided = Strided::new(&tensor.entry);
+        if !strided.can_be_read() {
             return Err(Error::Strided {
                 path: self.files.get(tensor.file).map(|f| f.0.clone()).unwrap_or_default(),
                 name: sanitise(&tensor.entry.name),
-                bytes,
-                most: MAX_SPAN,
             });
+        }
+        let fresh = || {
+            let mut buffer = pool.take();
+            buffer.clear();
+            buffer
         };
-        let mut span = vec![0; length];
-        self.read_at(tensor.file, tensor.entry.start, &mut span)?;
-        Ok(span)
+        let mut buffer = fresh();
+        let mut read_at = |position, bytes: &mut [u8]| self.read_at(tensor.file, position, bytes);
+        let go_on = strided.stream(&mut read_at, &mut |mut band| {
+            while !band.is_empty() {
+                let (now, later) = band.split_at(band.len().min(chunk - buffer.len()));
+                buffer.extend_from_slice(now);
+                band = later;
+                if buffer.len() == chunk && !deliver(std::mem::replace(&mut buffer, fresh())) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(go_on && (buffer.is_empty() || deliver(buffer)))
     }
 
     /// A small tensor at once.
@@ -143,33 +158,6 @@ impl Sources {
             record.map_err(|source| Error::Read { path, source })
         };
         self.files.into_iter().map(finish).collect()
-    }
-}
-
-/// Fills `out` with `length` bytes of a tensor, `done` bytes from its beginning, number by number.
-fn gather_into(entry: &TensorEntry, span: &[u8], done: u64, length: usize, out: &mut Vec<u8>) {
-    out.clear();
-    let size = entry.dtype.size();
-    let first = done / size as u64;
-    // The counter of an odometer: one digit for each axis.
-    let mut index = vec![0u64; entry.shape.len()];
-    let mut rest = first;
-    for (digit, axis) in index.iter_mut().zip(&entry.shape).rev() {
-        *digit = rest % axis;
-        rest /= axis;
-    }
-    for _ in 0..length / size {
-        let offset: u64 = index.iter().zip(&entry.strides).map(|(i, stride)| i * stride).sum();
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).saturating_mul(size);
-        let number = span.get(start..).and_then(|rest| rest.get(..size));
-        out.extend_from_slice(number.unwrap_or_default());
-        for (digit, axis) in index.iter_mut().zip(&entry.shape).rev() {
-            *digit += 1;
-            if *digit < *axis {
-                break;
-            }
-            *digit = 0;
-        }
     }
 }
 
@@ -309,4 +297,57 @@ fn finish_shard(
     };
     let path = folder.join(&name);
     writer.finish(name).map(Some).map_err(|source| Error::Write { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dtype, TensorEntry};
+
+    /// 3 MB that repeat nowhere within a tensor.
+    fn storage() -> Vec<u8> {
+        (0..1_500_000u32).flat_map(|i| (i.wrapping_mul(40_503) as u16).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn tensors_that_share_a_storage_are_read_slice_by_slice_and_never_the_storage_for_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pretrained_ViT.bin");
+        let bytes = storage();
+        std::fs::write(&path, &bytes).unwrap();
+        let view = |offset: u64, shape: [u64; 2], strides: [u64; 2]| Stored {
+            file: 0,
+            entry: TensorEntry {
+                name: "x".to_owned(),
+                dtype: Dtype::Bf16,
+                shape: shape.to_vec(),
+                strides: strides.to_vec(),
+                start: 2 * offset,
+                storage: [0, bytes.len() as u64],
+            },
+        };
+        let number = |at: u64| bytes[2 * at as usize..][..2].to_vec();
+        // The first half is nobody's, as a publisher left it; then slices, and one of them transposed.
+        let slices = (0..100).map(|i| view(750_000 + i * 7_000, [70, 100], [100, 1]));
+        let views: Vec<Stored> = slices.chain([view(1_460_000, [100, 300], [1, 100])]).collect();
+        let mut sources = Sources::open(&[path]).unwrap();
+        for tensor in &views {
+            let mut got = Vec::new();
+            let mut deliver = |chunk: Vec<u8>| {
+                assert!(chunk.len() <= 1000);
+                got.extend(chunk);
+                true
+            };
+            assert!(sources.stream(tensor, 1000, &Pool::default(), &mut deliver).unwrap());
+            let TensorEntry { shape, strides, start, .. } = &tensor.entry;
+            let rows = (0..shape[0]).flat_map(|row| {
+                (0..shape[1]).map(move |column| row * strides[0] + column * strides[1])
+            });
+            let expected: Vec<u8> = rows.flat_map(|at| number(start / 2 + at)).collect();
+            assert!(got == expected, "{start}");
+        }
+        // Each byte once, for its tensor or for the hash of the file.
+        sources.files[0].1.hash_rest().unwrap();
+        assert_eq!(sources.files[0].1.read, bytes.len() as u64);
+    }
 }

@@ -138,6 +138,13 @@ impl Config {
         }
         if let Some(bytes) = &files.added_tokens {
             let ids: BTreeMap<String, u32> = parse_json("added_tokens.json", bytes)?;
+            if added.is_empty() && self.additional_special_tokens.is_empty() {
+                // The file has no flags; without special_tokens_map.json nothing else has them either,
+                // and an image token that is not special would begin with a space.
+                let listed = R1SEG_SPECIAL.iter().filter(|token| ids.contains_key(**token));
+                self.additional_special_tokens =
+                    listed.map(|token| AddedToken::plain(token, true)).collect();
+            }
             let known: HashSet<String> = added.values().map(|t| t.content.clone()).collect();
             let roles: HashSet<String> = self.special_tokens().map(|t| t.content.clone()).collect();
             for (content, id) in ids {
@@ -343,6 +350,24 @@ mod tests {
         let added = config.added_tokens.expect("listed");
         assert_eq!(added.keys().copied().collect::<Vec<_>>(), [7, 8]);
         assert_eq!(config.bos_token.map(|t| t.content).as_deref(), Some("<s>"));
+        Ok(())
+    }
+
+    #[test]
+    fn image_tokens_that_only_a_list_of_ids_names_are_special() -> Result<(), Error> {
+        let added = br#"{"<im_patch>": 4, "<bx_start>": 5, "<bx_end>": 6, "[SEG]": 7}"#;
+        let files = |map: Option<&'static [u8]>| TokenizerFiles {
+            added_tokens: Some(added.to_vec().into()),
+            special_tokens_map: map.map(Into::into),
+            ..TokenizerFiles::default()
+        };
+        let special = |map| -> Result<Vec<u32>, Error> {
+            let added = Config::parse(&files(map))?.added_tokens.expect("listed");
+            Ok(added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect())
+        };
+        assert_eq!(special(None)?, [4, 5, 6]);
+        // Where a file says which are special, it is right.
+        assert_eq!(special(Some(br#"{"additional_special_tokens": ["<im_patch>"]}"#))?, [4]);
         Ok(())
     }
 

@@ -259,9 +259,11 @@ impl Error {
                 "copy the tokenizer files next to the weights; a folder with vocab.json and merges.txt \
                  needs tokenizer.json too: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
             ),
-            Error::NoTextVocabulary => {
-                Some("copy the tokenizer files of the model's text encoder next to the weights")
-            }
+            Error::NoTextVocabulary => Some(
+                "copy the tokenizer files of the model's text encoder next to the weights: \
+                     tokenizer.json of openai/clip-vit-base-patch32 for SegVol and R1Seg-3D-SAM, \
+                     vocab.txt of bert-base-uncased for M3D-CLIP",
+            ),
             Error::Json { .. }
             | Error::Vocabulary { .. }
             | Error::SentencePiece { .. }

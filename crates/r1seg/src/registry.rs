@@ -76,18 +76,42 @@ pub struct ModelEntry {
     pub command: &'static str,
     /// What it can be asked for.
     pub tasks: &'static [Task],
-    /// What the authors' repositories say about the use of their work.
-    pub licence: &'static str,
+    /// What its authors say about the use of their work: the code first, then each repository of
+    /// weights.
+    pub licenses: &'static [LicenseStatement],
+}
+
+/// What a publisher says about the use of a part of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LicenseStatement {
+    /// `code`, or the repository of the weights on the hub.
+    pub part: &'static str,
+    /// The license, as its publisher names it; `None` where none is stated.
+    pub license: Option<&'static str>,
+    /// Where that is said, or where nothing is.
+    pub source: &'static str,
 }
 
 const fn task(name: &'static str, separator: Option<Separator>, example: &'static str) -> Task {
     Task { name, separator, example }
 }
 
-const NO_LICENCE: &str = "the authors' repository (lihaoqin168/R1Seg-3D) states none: ask them";
-const M3D_LICENCE: &str =
-    "the code (BAAI-DCAI/M3D) comes without a licence file: see the model card";
-const SEGVOL_LICENCE: &str = "MIT (the code, BAAI-DCAI/SegVol): see the model card for the weights";
+const fn license(part: &'static str, name: &'static str, source: &'static str) -> LicenseStatement {
+    LicenseStatement { part, license: Some(name), source }
+}
+
+const fn not_stated(part: &'static str, source: &'static str) -> LicenseStatement {
+    LicenseStatement { part, license: None, source }
+}
+
+const R1SEG_CODE: LicenseStatement =
+    not_stated("code", "github.com/lihaoqin168/R1Seg-3D has no license file: ask the authors");
+const M3D_CODE: LicenseStatement =
+    license("code", "MIT", "LICENSE of github.com/BAAI-DCAI/M3D, since March 2024");
+/// For repositories whose model card is not known.
+const NO_CARD: &str = "no statement is known: see the model card";
+const CARD: &str = "model card";
 
 const SPACE: Option<Separator> = Some(Separator::Space);
 const NOTHING: Option<Separator> = Some(Separator::None);
@@ -105,7 +129,11 @@ pub const MODELS: &[ModelEntry] = &[
             task("segmentation", SPACE, "Can you segment the liver in this image?"),
             task("reasoning", SPACE, "Which organ makes bile? Please answer and segment."),
         ],
-        licence: NO_LICENCE,
+        licenses: &[
+            R1SEG_CODE,
+            not_stated("lihao0011/R1Seg-3D-Phi-3-4B", NO_CARD),
+            not_stated("lihao0011/R1Seg-3D-llama-3-8B", NO_CARD),
+        ],
     },
     ModelEntry {
         family: Family::M3dLamed,
@@ -121,7 +149,11 @@ pub const MODELS: &[ModelEntry] = &[
             task("region", SPACE, "What is in the region {box}?"),
             task("segmentation", SPACE, "Can you segment the liver in this image?"),
         ],
-        licence: M3D_LICENCE,
+        licenses: &[
+            M3D_CODE,
+            license("GoodBaiBai88/M3D-LaMed-Phi-3-4B", "apache-2.0", CARD),
+            license("GoodBaiBai88/M3D-LaMed-Llama-2-7B", "apache-2.0", CARD),
+        ],
     },
     ModelEntry {
         family: Family::R1Seg3dSam,
@@ -131,7 +163,7 @@ pub const MODELS: &[ModelEntry] = &[
         repositories: &["lihao0011/R1Seg-3D-SAM"],
         command: "segment",
         tasks: &[task("text", None, "--text \"A computerized tomography of a liver.\"")],
-        licence: NO_LICENCE,
+        licenses: &[R1SEG_CODE, not_stated("lihao0011/R1Seg-3D-SAM", NO_CARD)],
     },
     ModelEntry {
         family: Family::SegVol,
@@ -146,7 +178,10 @@ pub const MODELS: &[ModelEntry] = &[
             task("box", None, "--box 150,120,30,260,240,60"),
             task("combination", None, "--text liver --box 150,120,30,260,240,60"),
         ],
-        licence: SEGVOL_LICENCE,
+        licenses: &[
+            license("code", "MIT", "LICENSE of github.com/BAAI-DCAI/SegVol"),
+            not_stated("BAAI/SegVol", "the model card names none"),
+        ],
     },
     ModelEntry {
         family: Family::M3dClip,
@@ -159,7 +194,7 @@ pub const MODELS: &[ModelEntry] = &[
             task("retrieval", None, "Aneurysm of the abdominal aorta."),
             task("embedding", None, "A cyst in the left kidney."),
         ],
-        licence: M3D_LICENCE,
+        licenses: &[M3D_CODE, license("GoodBaiBai88/M3D-CLIP", "apache-2.0", CARD)],
     },
 ];
 
@@ -235,6 +270,15 @@ mod tests {
         }
         let known: usize = MODELS.iter().map(|entry| entry.repositories.len()).sum();
         assert_eq!(known, r1seg_hub::ALIASES.len());
+    }
+
+    #[test]
+    fn every_row_says_what_is_known_of_the_license_of_its_code_and_of_each_repository() {
+        for entry in MODELS {
+            let parts: Vec<&str> = entry.licenses.iter().map(|statement| statement.part).collect();
+            assert_eq!(parts, [&["code"], entry.repositories].concat(), "{}", entry.name);
+            assert!(entry.licenses.iter().all(|statement| !statement.source.is_empty()));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use r1seg::registry::{MODELS, ModelEntry, Task};
+use r1seg::registry::{LicenseStatement, MODELS, ModelEntry, Task};
 use serde::Serialize;
 
 use crate::args::ModelsArgs;
@@ -18,7 +18,7 @@ struct Model {
     config_fields: &'static [&'static str],
     published: Vec<Published>,
     tasks: Vec<TaskRow>,
-    licence: &'static str,
+    licenses: Vec<LicenseRow>,
 }
 
 #[derive(Serialize)]
@@ -26,6 +26,31 @@ struct Published {
     /// That `download` and `--model` take, where there is one.
     alias: Option<&'static str>,
     repository: &'static str,
+}
+
+/// What the publisher of a part of a model says about its use.
+#[derive(Debug, Serialize)]
+pub(crate) struct LicenseRow {
+    /// `code`, or the repository of the weights.
+    pub(crate) part: &'static str,
+    /// Null where none is stated.
+    pub(crate) license: Option<&'static str>,
+    /// Where that is said, or where nothing is.
+    pub(crate) source: &'static str,
+}
+
+impl From<&LicenseStatement> for LicenseRow {
+    fn from(statement: &LicenseStatement) -> Self {
+        let LicenseStatement { part, license, source, .. } = *statement;
+        Self { part, license, source }
+    }
+}
+
+impl std::fmt::Display for LicenseRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { part, license, source } = self;
+        write!(f, "{part}: {} ({source})", license.unwrap_or("not stated"))
+    }
 }
 
 #[derive(Serialize)]
@@ -55,7 +80,7 @@ impl Model {
             config_fields: entry.evidence,
             published: entry.repositories.iter().map(published).collect(),
             tasks: entry.tasks.iter().map(TaskRow::from).collect(),
-            licence: entry.licence,
+            licenses: entry.licenses.iter().map(LicenseRow::from).collect(),
         }
     }
 
@@ -72,7 +97,10 @@ impl Model {
         for task in &self.tasks {
             writeln!(out, "  {:<13} {}", task.name, task.example)?;
         }
-        writeln!(out, "  licence       {}", self.licence)
+        for (number, row) in self.licenses.iter().enumerate() {
+            writeln!(out, "  {:<13} {row}", if number == 0 { "license" } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -52,7 +52,7 @@ fn a_model_is_described_and_usable() {
 fn the_embedded_model_says_its_licence_and_where_it_comes_from() {
     let desk = Desk::new();
     let text = inspect(&desk, Path::new("demo"), "").succeeds().stdout.clone();
-    for part in ["licence    apache-2.0", "origin     part of r1seg", "OK: `infer` runs it"] {
+    for part in ["license    apache-2.0", "origin     part of r1seg", "OK: `infer` runs it"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let found = json_of(&inspect(&desk, Path::new("demo"), "--json"));
@@ -234,7 +234,7 @@ fn a_pickle_is_described_by_the_child_and_has_to_be_converted() {
 }
 
 #[test]
-fn licence_origin_and_what_verifies_it_are_told() {
+fn license_origin_and_what_verifies_it_are_told() {
     let desk = Desk::new();
     let source = desk.path("source");
     copy(&data("phi3"), &source);
@@ -260,6 +260,16 @@ fn licence_origin_and_what_verifies_it_are_told() {
     );
     assert_eq!(found["model"]["id"], "lihao0011/R1Seg-3D-Phi-3-4B");
     assert!(snapshot.is_dir());
+
+    // Neither the folder nor a publisher says anything, and nothing is made up.
+    assert_eq!(found["license"], Value::Null);
+    let rows = found["published_licenses"].as_array().unwrap();
+    let parts: Vec<&Value> = rows.iter().map(|row| &row["part"]).collect();
+    assert_eq!(parts, ["code", "lihao0011/R1Seg-3D-Phi-3-4B"]);
+    assert!(rows.iter().all(|row| row["license"].is_null()), "{rows:?}");
+    let text = inspect(&desk, Path::new("R1Seg-3D-Phi-3-4B"), "").stdout;
+    assert!(text.contains("license    the folder does not say"), "{text}");
+    assert!(text.contains("as published, code: not stated (github.com/lihaoqin168"), "{text}");
 }
 
 #[test]

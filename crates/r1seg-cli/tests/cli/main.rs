@@ -15,6 +15,7 @@
 //!   all; `left`: what a run leaves where nothing is named or found; `readme`: its commands.
 //! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
+//! - `twins`: the published repositories, file by file, from `download` to the answer.
 //! - `demo_and_bench`, `doctor`: the commands that need no file.
 //! - `habits`: what people expect of any command line.
 //! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
@@ -53,9 +54,17 @@ mod readme;
 mod retrieval;
 mod schema;
 mod segment;
+mod twins;
 mod usage;
 mod volume_options;
 mod words;
+
+#[path = "../../../r1seg-hub/tests/hub/server.rs"]
+#[allow(dead_code, reason = "only the tests of r1seg-hub use all of it")]
+mod hub_server;
+#[path = "../../../r1seg-convert/tests/convert/torch_file.rs"]
+#[allow(dead_code, reason = "only the tests of r1seg-convert use all of it")]
+mod torch_file;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -274,9 +283,15 @@ fn read_tensors(path: &Path) -> RawTensors {
 }
 
 fn write_tensors(path: &Path, tensors: &RawTensors) {
+    fs::write(path, safetensors_of(tensors)).unwrap();
+}
+
+/// The bytes of a safetensors file, as transformers writes it.
+fn safetensors_of(tensors: &RawTensors) -> Vec<u8> {
     let views = tensors.iter().map(|(name, t)| {
         let view = safetensors::tensor::TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
         (name.as_str(), view.unwrap())
     });
-    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let metadata = [("format".to_string(), "pt".to_string())];
+    safetensors::serialize(views, Some(metadata.into())).unwrap()
 }

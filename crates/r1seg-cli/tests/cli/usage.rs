@@ -46,7 +46,7 @@ fn version_and_help_need_no_model() {
 }
 
 #[test]
-fn every_model_is_listed_with_its_tasks_names_and_licence() {
+fn every_model_is_listed_with_its_tasks_names_and_licenses() {
     let desk = Desk::new();
     snapshot(&desk, "models", &desk.run(["models"]).succeeds().stdout);
     let json = desk.run(["models", "--json"]);
@@ -56,6 +56,9 @@ fn every_model_is_listed_with_its_tasks_names_and_licence() {
     assert_eq!(m3d["published"][0]["alias"], "M3D-LaMed-Phi-3-4B");
     assert_eq!(m3d["published"][0]["repository"], "GoodBaiBai88/M3D-LaMed-Phi-3-4B");
     assert_eq!(m3d["tasks"][0]["separator"], "none");
+    let stated = |row: usize| [&m3d["licenses"][row]["part"], &m3d["licenses"][row]["license"]];
+    assert_eq!(stated(0), ["code", "MIT"]);
+    assert_eq!(stated(1), ["GoodBaiBai88/M3D-LaMed-Phi-3-4B", "apache-2.0"]);
 }
 
 #[test]

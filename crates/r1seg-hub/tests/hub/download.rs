@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use r1seg_hub::{Cancel, DownloadOptions, Error, Event, Hub, ModelId, Snapshot, Token};
 
-use crate::server::{COMMIT, MODEL, Reply, Server, config, hub, hub_in, id, weights};
+use crate::client::{config, hub, hub_in, id};
+use crate::server::{COMMIT, MODEL, Reply, Server, weights};
 
 pub(crate) fn download(hub: &Hub, id: &ModelId) -> Result<Snapshot, Error> {
     hub.download(id, &DownloadOptions::default(), &mut |_| {})

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use r1seg_hub::{DownloadOptions, Error, ErrorKind, Event, Hub, Token};
 use serde_json::json;
 
+use crate::client::{config, hub, id};
 use crate::download::download;
-use crate::server::{COMMIT, MODEL, Reply, Server, config, git_hash, hub, id, weights};
+use crate::server::{COMMIT, MODEL, Reply, Server, git_hash, weights};
 
 /// The error of a download from a hub that always answers `reply` to requests of `part`.
 fn error_of(part: &'static str, reply: Reply) -> Error {

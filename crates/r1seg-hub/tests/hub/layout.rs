@@ -3,8 +3,9 @@ use std::path::Path;
 
 use r1seg_hub::{Cancel, DownloadOptions, Error, Hub};
 
+use crate::client::{config, hub, id};
 use crate::download::download;
-use crate::server::{COMMIT, MODEL, Server, config, hub, id, weights};
+use crate::server::{COMMIT, MODEL, Server, weights};
 
 const FOLDER: &str = "models--lihao0011--R1Seg-3D-SAM";
 

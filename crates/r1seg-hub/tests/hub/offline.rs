@@ -2,8 +2,9 @@ use std::fs;
 
 use r1seg_hub::{Cancel, Error, ErrorKind, FileState, Hub};
 
+use crate::client::{config, hub, id};
 use crate::download::download;
-use crate::server::{COMMIT, MODEL, Server, config, hub, id};
+use crate::server::{COMMIT, MODEL, Server};
 
 #[test]
 fn offline_mode_opens_no_connection() {

@@ -1,4 +1,4 @@
-//! A hub of one model, and everything that servers do wrong.
+//! A hub of one model, and everything that servers do wrong. The tests of the command line use it, too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use r1seg_hub::{Hub, HubConfig, ModelId, Timeouts};
 use serde_json::json;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
@@ -113,6 +112,7 @@ type Fault = dyn Fn(&Request, usize) -> Option<Reply> + Send + Sync;
 
 struct State {
     port: u16,
+    repository: String,
     model: Mutex<(String, BTreeMap<String, FileOnHub>)>,
     fault: Mutex<Arc<Fault>>,
     requests: Mutex<Vec<Request>>,
@@ -129,7 +129,6 @@ pub(crate) fn weights() -> Vec<u8> {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let small = |text: &str| FileOnHub { bytes: text.into(), is_lfs: false };
         let files = BTreeMap::from([
             ("config.json".into(), small("{\"model_type\": \"x\"}\n")),
@@ -137,8 +136,15 @@ impl Server {
             ("modeling.py".into(), small("import os; os.system('x')\n")),
             ("model.safetensors".into(), FileOnHub { bytes: weights(), is_lfs: true }),
         ]);
+        Self::publish(MODEL, files)
+    }
+
+    /// A hub with these files in a repository of this name.
+    pub(crate) fn publish(repository: &str, files: BTreeMap<String, FileOnHub>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = Arc::new(State {
             port: listener.local_addr().unwrap().port(),
+            repository: repository.to_owned(),
             model: Mutex::new((COMMIT.to_owned(), files)),
             fault: Mutex::new(Arc::new(|_, _| None)),
             requests: Mutex::default(),
@@ -183,17 +189,18 @@ impl Server {
     pub(crate) fn reply(&self, request: &Request) -> Reply {
         let (commit, files) = self.0.model.lock().unwrap().clone();
         let path = request.path.split('?').next().unwrap();
-        if path.starts_with(&format!("/api/models/{MODEL}/revision/")) {
+        let repository = &self.0.repository;
+        if path.starts_with(&format!("/api/models/{repository}/revision/")) {
             return Reply::new(200, self.listing().to_string());
         }
-        if path.starts_with(&format!("/api/models/{MODEL}/tree/")) {
+        if path.starts_with(&format!("/api/models/{repository}/tree/")) {
             return Reply::new(200, self.tree().to_string());
         }
         if let Some(hash) = path.strip_prefix("/cdn/") {
             let file = files.values().find(|file| file.hash() == hash).unwrap();
             return ranged(request, &file.bytes).with("ETag", "\"storage-tag\"");
         }
-        let name = path.strip_prefix(&format!("/{MODEL}/resolve/{commit}/"));
+        let name = path.strip_prefix(&format!("/{repository}/resolve/{commit}/"));
         match name.and_then(|name| files.get(name)) {
             Some(file) if file.is_lfs => Reply::new(302, "")
                 .with("Location", format!("http://localhost:{}/cdn/{}", self.0.port, file.hash()))
@@ -224,7 +231,7 @@ impl Server {
                 sibling
             })
             .collect();
-        json!({ "id": MODEL, "sha": commit, "private": false, "siblings": siblings })
+        json!({ "id": self.0.repository, "sha": commit, "private": false, "siblings": siblings })
     }
 
     /// The listing that Python asks for.
@@ -301,32 +308,4 @@ fn ranged(request: &Request, bytes: &[u8]) -> Reply {
         Some(from) => Reply::new(206, &bytes[from..])
             .with("Content-Range", format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())),
     }
-}
-
-/// A folder that is deleted at the end, and a hub that keeps its cache there.
-pub(crate) fn hub(server: &Server) -> (tempfile::TempDir, Hub) {
-    let folder = tempfile::tempdir().unwrap();
-    let hub = hub_in(server, folder.path());
-    (folder, hub)
-}
-
-pub(crate) fn config(server: &Server, cache: &std::path::Path) -> HubConfig {
-    let mut config = HubConfig::new(cache);
-    config.endpoint = format!("http://127.0.0.1:{}", server.port());
-    config.timeouts = Timeouts {
-        connect: Duration::from_secs(5),
-        response: Duration::from_secs(10),
-        stall: Duration::from_millis(600),
-        backoff: Duration::from_millis(10),
-        longest_backoff: Duration::from_millis(1500),
-    };
-    config
-}
-
-pub(crate) fn hub_in(server: &Server, cache: &std::path::Path) -> Hub {
-    Hub::new(config(server, cache))
-}
-
-pub(crate) fn id(text: &str) -> ModelId {
-    ModelId::parse(text).unwrap()
 }

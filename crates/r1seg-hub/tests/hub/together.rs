@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use r1seg_hub::{Cancel, DownloadOptions, Error, Event};
 
-use crate::server::{MODEL, Reply, Server, hub, hub_in, id, weights};
+use crate::client::{hub, hub_in, id};
+use crate::server::{MODEL, Reply, Server, weights};
 
 #[test]
 fn w9_two_downloads_at_once_are_one_transfer() {

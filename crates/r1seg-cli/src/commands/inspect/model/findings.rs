@@ -9,6 +9,7 @@ use r1seg::{
 };
 use serde::Serialize;
 
+use crate::commands::models::LicenseRow;
 use crate::exit::CliError;
 use crate::study::ModelName;
 
@@ -29,6 +30,8 @@ pub(super) struct Findings {
     pub(super) memory: Vec<Memory>,
     pub(super) tokenizer: Option<Tokenizer>,
     pub(super) license: Option<License>,
+    /// What is known beside what the folder says.
+    pub(super) published_licenses: Vec<LicenseRow>,
     pub(super) provenance: Option<Provenance>,
     /// What `r1seg verify` would compare with.
     pub(super) verified_by: Option<&'static str>,
@@ -230,6 +233,7 @@ impl Findings {
                 file: l.file.clone(),
                 text: l.text.clone(),
             }),
+            published_licenses: published_licenses(source, &name.id, summary.family),
             provenance: summary.manifest.as_ref().map(provenance),
             verified_by: match (source, &summary.manifest, &name.revision) {
                 (CheckpointSource::Embedded(_), ..) => Some("program"),
@@ -294,6 +298,7 @@ impl Findings {
             memory: Vec::new(),
             tokenizer: None,
             license: None,
+            published_licenses: Vec::new(),
             provenance: None,
             verified_by: None,
             files: Vec::new(),
@@ -349,6 +354,22 @@ fn load(report: &LoadReport) -> Load {
             .collect(),
         unused: report.unused.clone(),
     }
+}
+
+/// What the publishers say of the code and, where the repository of the weights is known, of these.
+fn published_licenses(
+    source: &CheckpointSource,
+    id: &str,
+    family: Option<Family>,
+) -> Vec<LicenseRow> {
+    let entry =
+        family.and_then(Family::entry).filter(|_| matches!(source, CheckpointSource::Folder(_)));
+    let Some(entry) = entry else {
+        return Vec::new();
+    };
+    let is_known = entry.repositories.contains(&id);
+    let concerns = |part: &str| !is_known || part == "code" || part == id;
+    entry.licenses.iter().filter(|row| concerns(row.part)).map(LicenseRow::from).collect()
 }
 
 fn provenance(manifest: &Manifest) -> Provenance {

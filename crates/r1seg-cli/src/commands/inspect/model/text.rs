@@ -62,7 +62,10 @@ pub(super) fn render(findings: &Findings) -> String {
             Some(tokenizer) => tokenizer_lines(&mut lines, tokenizer),
             None => lines.add("tokenizer", "none that can be read"),
         }
-        lines.add("licence", &licence(findings));
+        lines.add("license", &license(findings));
+        for row in &findings.published_licenses {
+            lines.add("", &format!("as published, {row}"));
+        }
         lines.add("origin", &origin(findings));
     }
     for (number, file) in findings.files.iter().enumerate() {
@@ -220,7 +223,7 @@ fn tokenizer_lines(lines: &mut Lines, tokenizer: &Tokenizer) {
     }
 }
 
-fn licence(findings: &Findings) -> String {
+fn license(findings: &Findings) -> String {
     let Some(license) = &findings.license else {
         return "the folder does not say".to_string();
     };
