@@ -275,7 +275,7 @@ impl Error {
             E::NotReplaceable { .. } => "R-OUT-03",
             E::UnknownExtension { .. } => "R-OUT-04",
             E::WriteFailed { .. } => "R-OUT-05",
-            E::Segments { .. } => "R-OUT-06",
+            E::Segments { .. } => "R-OUT-09",
         }
     }
 
@@ -474,7 +474,7 @@ fn axes(kind: SourceKind) -> &'static str {
 }
 
 /// `[D, H, W]` as `WxHxD`: i, j, k.
-fn in_file_order([d, h, w]: &[usize; 3]) -> String {
+pub(crate) fn in_file_order([d, h, w]: &[usize; 3]) -> String {
     join(&[w, h, d])
 }
 

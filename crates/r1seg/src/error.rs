@@ -245,7 +245,7 @@ impl Error {
             Self::OutOfMemory(_) => "R-MEM-02",
             Self::Compute(_) => "R-RUN-02",
             Self::NotFinite { damaged, .. } if damaged.is_empty() => "R-RUN-03",
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-04",
+            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-05",
         }
     }
 
@@ -384,9 +384,13 @@ impl Error {
             Self::NotFinite { stage, dtype, damaged, .. } if damaged.is_empty() => {
                 return Some(finite::advice(*stage, dtype));
             }
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => {
+            Self::NotFinite { .. } => {
                 "copy, download or convert the checkpoint again; `r1seg inspect MODEL \
                  --check-tensors` says whether it is sound"
+            }
+            Self::DamagedWeights { .. } => {
+                "copy, download or convert the checkpoint again, or ask its publisher for one without \
+                 NaN and infinity"
             }
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,
