@@ -100,7 +100,7 @@ pub enum Error {
     UnknownModel { name: String },
     #[error("`{file}` is missing from the model folder")]
     MissingFile { path: PathBuf, file: String },
-    #[error("cannot be read: {source}")]
+    #[error("the file cannot be read: {source}")]
     ModelIo { path: PathBuf, source: std::io::Error },
     /// A pipe or a device, a file that is too long, or one in another encoding.
     #[error("`{}` {source}", name(path))]
