@@ -318,7 +318,7 @@ fn w14_small_files_that_are_pipes_or_devices_are_refused_and_not_waited_for() {
         let endless = place.convert(&options);
         for result in [piped, endless] {
             let error = result.map(|_| ()).unwrap_err();
-            assert_eq!((error.code(), error.kind()), ("R-CNV-26", ErrorKind::BadModel), "{name}");
+            assert_eq!((error.code(), error.kind()), ("R-CNV-27", ErrorKind::BadModel), "{name}");
         }
     }
 }
