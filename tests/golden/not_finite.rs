@@ -56,7 +56,7 @@ fn a_damaged_weight_is_named_with_its_stage_in_every_number_format() {
         let folder = scaled(tensor, f64::NAN);
         for compute in [DtypeChoice::F32, DtypeChoice::BF16, DtypeChoice::F16] {
             let error = failure(&folder, compute);
-            assert_eq!((error.kind(), error.code()), (ErrorKind::Model, "R-WGT-04"), "{error}");
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Model, "R-WGT-05"), "{error}");
             assert_eq!(error.path(), Some(folder.path()));
             let Error::NotFinite { stage: found, damaged, .. } = error else { panic!("{error}") };
             assert_eq!((found, damaged), (stage, vec![tensor.to_string()]), "{compute:?}");

@@ -101,6 +101,20 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
 }
 
 #[test]
+fn a_resized_volume_is_reported_along_the_axes_of_its_file() {
+    let model = load("phi3", DtypeChoice::F32);
+    let volume = stored(&volume("phi3/golden/sliding.volume.npy"), "PSL".parse().unwrap());
+    let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
+    let study = model.encode_with(&volume, &options).unwrap();
+    let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.config().vit.image_size);
+    let expected = format!(
+        "the volume of {w} x {h} x {d} voxels (i, j, k) was resized to {rows} x {slices} x {columns}"
+    );
+    let texts: Vec<_> = study.warnings().iter().map(|warning| warning.text.as_str()).collect();
+    assert_eq!(texts, [expected]);
+}
+
+#[test]
 fn windows_and_questions_about_boxes_follow_the_orientation() {
     let recorded = volume("phi3/golden/sliding.volume.npy");
     let model = load("phi3", DtypeChoice::F32);

@@ -1,7 +1,8 @@
 //! The rules of the repository that no compiler checks.
 //!
 //! - `manifests`: which crate may depend on which, and what every manifest must say.
-//! - `sources`: how long a file may be, and where `unsafe` and printing may stand.
+//! - `sources`: how long a file may be, where `unsafe` and printing may stand, and that error
+//!   codes are not given twice.
 //! - `documents`: that README, CHANGELOG and CI speak of the code as it is.
 //!
 //! Each test collects all violations before it fails.

@@ -1,4 +1,6 @@
-//! Length of files, and the few places of `unsafe` and of printing.
+//! Length of files, the few places of `unsafe` and of printing, and error codes.
+
+use std::collections::BTreeMap;
 
 use crate::{Result, assert_none, tracked_texts};
 
@@ -87,6 +89,38 @@ fn unsafe_code_is_in_its_four_places() -> Result<()> {
         }
     }
     assert_none("a reviewer knows where to look for undefined behavior", &violations);
+    Ok(())
+}
+
+#[test]
+fn an_error_code_has_one_meaning() -> Result<()> {
+    // The command line finds the same before anything is written, or fails in the same way.
+    let shared = ["R-OUT-01", "R-OUT-02", "R-OUT-04", "R-OUT-06", "R-BUG-02"];
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for (path, text) in tracked_texts("rs")? {
+        if !path.contains("/src/") {
+            continue;
+        }
+        for (number, line) in code_lines(&text) {
+            let code = ["=> \"R-", "code: \"R-", "new(\"R-", "error[R-"].iter().find_map(|start| {
+                let (_, rest) = line.split_once(start)?;
+                rest.split(['"', ']']).next()
+            });
+            if let Some(code) = code {
+                places.entry(format!("R-{code}")).or_default().push(format!("{path}:{number}"));
+            }
+        }
+    }
+    assert!(
+        places.len() > 100 && places.contains_key("R-IN-01"),
+        "the codes are written otherwise"
+    );
+    let violations: Vec<String> = places
+        .iter()
+        .filter(|(code, places)| places.len() > 1 && !shared.contains(&code.as_str()))
+        .map(|(code, places)| format!("{code}: {}", places.join(", ")))
+        .collect();
+    assert_none("an error code is given in one place", &violations);
     Ok(())
 }
 

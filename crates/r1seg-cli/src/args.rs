@@ -155,8 +155,8 @@ Exit codes:
   65   the volume or the question cannot be used; with `inspect --strict`, also
        a volume with warnings
   66   the volume or the model folder is missing
-  69   the device is not there
-  70   a fault of r1seg
+  69   the device is not there, or not one for this build
+  70   a fault of r1seg, or a result that is NaN or infinite
   73   the output exists already or cannot be created
   74   reading or writing failed
   75   not enough memory, or the hub does not answer

@@ -111,7 +111,7 @@ pub(crate) fn not_a_folder(path: &Path) -> CliError {
         return (&Error::Pickle { path, file }).into();
     }
     CliError {
-        code: "R-MDL-01",
+        code: "R-MDL-08",
         kind: ErrorKind::Missing,
         what: "this is a file; a model is the whole checkpoint folder".to_string(),
         path: Some(path.to_path_buf()),

@@ -36,7 +36,7 @@ pub enum Error {
     NoWeights { path: PathBuf },
     #[error("the folder holds several checkpoints: {names}")]
     Ambiguous { path: PathBuf, names: String },
-    #[error("cannot be read")]
+    #[error("the file cannot be read")]
     Read { path: PathBuf, source: io::Error },
     /// A pipe or a device, a file that is too long, or one in another encoding.
     #[error("{}", unusable(path, source))]
@@ -85,11 +85,11 @@ pub enum Error {
 
     #[error("{what}")]
     Option { what: String },
-    #[error("exists already")]
+    #[error("the output folder exists already")]
     Exists { path: PathBuf },
-    #[error("is neither empty nor a folder that r1seg converted; it is not replaced")]
+    #[error("the output folder is neither empty nor one that r1seg converted; it is not replaced")]
     NotReplaceable { path: PathBuf },
-    #[error("cannot be created")]
+    #[error("the output folder cannot be created")]
     CannotCreate { path: PathBuf, source: io::Error },
     #[error("writing failed")]
     Write { path: PathBuf, source: io::Error },

@@ -38,7 +38,7 @@ pub enum Error {
     BeyondEnd { name: String, end: u64, file_bytes: u64 },
     #[error("tensors `{first}` and `{second}` overlap")]
     Overlap { first: String, second: String },
-    #[error("cannot be read")]
+    #[error("the file cannot be read")]
     Io(#[from] io::Error),
 }
 

@@ -85,7 +85,7 @@ pub enum Error {
 
     #[error("{needed} bytes are needed, {free} are free")]
     DiskFull { path: PathBuf, needed: u64, free: u64 },
-    #[error("cannot be created")]
+    #[error("the file cannot be created")]
     CannotCreate { path: PathBuf, source: io::Error },
     #[error("reading failed")]
     Read { path: PathBuf, source: io::Error },

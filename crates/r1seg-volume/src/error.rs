@@ -31,11 +31,11 @@ pub enum ErrorKind {
 pub enum Error {
     #[error("no such file")]
     NotFound { path: PathBuf },
-    #[error("cannot be read")]
+    #[error("the file cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("the folder has no DICOM image ({files} {} in it)", if *files == 1 { "file" } else { "files" })]
     Directory { path: PathBuf, files: usize },
-    #[error("is not a regular file (a pipe, socket or device)")]
+    #[error("the input is a pipe, socket or device, not a regular file")]
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
@@ -69,7 +69,9 @@ pub enum Error {
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
     #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
     FrameRange { path: PathBuf, frame: u64, frames: u64 },
-    #[error("is a stream of more than {most} bytes, which has to be kept whole to be read")]
+    #[error(
+        "the input is a stream of more than {most} bytes, which has to be kept whole to be read"
+    )]
     StreamTooLong { path: PathBuf, most: u64 },
     #[error("not enough memory for {bytes} bytes of voxels")]
     OutOfMemory { path: PathBuf, bytes: u64 },
@@ -88,9 +90,9 @@ pub enum Error {
          7.5, or damaged"
     )]
     NiftiMagic { path: PathBuf, sizeof_hdr: usize, magic: [u8; 4] },
-    #[error("is the header of a .hdr/.img pair; a stream does not have the other file")]
+    #[error("the input is the header of a .hdr/.img pair; a stream does not have the other file")]
     NiftiPair { path: PathBuf },
-    #[error("is one half of a .hdr/.img pair; the other half, {}, is not beside it", .partner.display())]
+    #[error("the file is one half of a .hdr/.img pair; the other half, {}, is not beside it", .partner.display())]
     NiftiMissingHalf { path: PathBuf, partner: PathBuf },
     #[error("dim[0] is {dim0}; 1..7 dimensions are possible")]
     NiftiDim0 { path: PathBuf, dim0: i64 },
@@ -169,7 +171,7 @@ pub enum Error {
         in_file_order(expected), from.display(), in_file_order(got)
     )]
     AffineFromShape { path: PathBuf, from: PathBuf, expected: [usize; 3], got: [usize; 3] },
-    #[error("has no geometry that another volume could take")]
+    #[error("the file has no geometry that another volume could take")]
     AffineFromNone { path: PathBuf },
     #[error("the affine is not usable: {reason}")]
     Affine { reason: &'static str },
@@ -189,11 +191,11 @@ pub enum Error {
 
     #[error("a segmentation of {got} segments; at least 1 and at most {most} fit")]
     Segments { got: usize, most: usize },
-    #[error("exists already")]
+    #[error("the output exists already")]
     Exists { path: PathBuf },
-    #[error("cannot be created")]
+    #[error("the output cannot be created")]
     CannotCreate { path: PathBuf, source: io::Error },
-    #[error("is a directory, pipe or device; it is not replaced by a file")]
+    #[error("the output is a folder, pipe or device, which no file replaces")]
     NotReplaceable { path: PathBuf },
     #[error("the file name does not say the format; .nii.gz, .nii or .npy is needed")]
     UnknownExtension { path: PathBuf },
@@ -275,7 +277,7 @@ impl Error {
             E::NotReplaceable { .. } => "R-OUT-03",
             E::UnknownExtension { .. } => "R-OUT-04",
             E::WriteFailed { .. } => "R-OUT-05",
-            E::Segments { .. } => "R-OUT-06",
+            E::Segments { .. } => "R-OUT-09",
         }
     }
 
@@ -474,7 +476,7 @@ fn axes(kind: SourceKind) -> &'static str {
 }
 
 /// `[D, H, W]` as `WxHxD`: i, j, k.
-fn in_file_order([d, h, w]: &[usize; 3]) -> String {
+pub(crate) fn in_file_order([d, h, w]: &[usize; 3]) -> String {
     join(&[w, h, d])
 }
 

@@ -100,7 +100,7 @@ pub enum Error {
     UnknownModel { name: String },
     #[error("`{file}` is missing from the model folder")]
     MissingFile { path: PathBuf, file: String },
-    #[error("cannot be read: {source}")]
+    #[error("the file cannot be read: {source}")]
     ModelIo { path: PathBuf, source: std::io::Error },
     /// A pipe or a device, a file that is too long, or one in another encoding.
     #[error("`{}` {source}", name(path))]
@@ -150,7 +150,7 @@ pub enum Error {
     InvalidOption { what: &'static str, message: String },
     #[error("cancelled")]
     Cancelled,
-    #[error("needs about {} of memory, and {} are left", size(*needed), size(*limit))]
+    #[error("the model needs about {} of memory, and {} are left", size(*needed), size(*limit))]
     NotEnoughMemory { path: PathBuf, needed: u64, limit: u64 },
     #[error("out of memory while computing: {0}")]
     OutOfMemory(String),
@@ -245,7 +245,7 @@ impl Error {
             Self::OutOfMemory(_) => "R-MEM-02",
             Self::Compute(_) => "R-RUN-02",
             Self::NotFinite { damaged, .. } if damaged.is_empty() => "R-RUN-03",
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-04",
+            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-05",
         }
     }
 
@@ -376,17 +376,21 @@ impl Error {
             }
             Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => {
-                "free memory or raise the limit of the container; `r1seg convert --quant q4k` makes a \
-                 model that needs a quarter of bf16's, --dtype bf16 halves what f32 weights need, \
+                "free memory, or raise the limit of the process (`ulimit -v`) or of its container; \
+                 `r1seg convert --quant q4k` makes a model that needs a quarter of bf16's, --dtype bf16 halves what f32 weights need, \
                  and --device cuda keeps them on a GPU"
             }
             Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
             Self::NotFinite { stage, dtype, damaged, .. } if damaged.is_empty() => {
                 return Some(finite::advice(*stage, dtype));
             }
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => {
+            Self::NotFinite { .. } => {
                 "copy, download or convert the checkpoint again; `r1seg inspect MODEL \
                  --check-tensors` says whether it is sound"
+            }
+            Self::DamagedWeights { .. } => {
+                "copy, download or convert the checkpoint again, or ask its publisher for one without \
+                 NaN and infinity"
             }
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,

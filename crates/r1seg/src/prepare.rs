@@ -1,7 +1,7 @@
 //! How a volume becomes a model's input: its intensities and its orientation.
 
 use r1seg_volume::intensity::min_max;
-use r1seg_volume::{Orient, Orientation, Prepared, Recipe, Volume, Warning};
+use r1seg_volume::{AxisMap, Orient, Orientation, Prepared, Recipe, Volume, Warning};
 
 use crate::{Error, Preprocess};
 
@@ -12,6 +12,8 @@ pub(crate) struct Preparation<'v> {
     /// In which the model sees it; `None` where that is not known.
     pub(crate) orientation: Option<Orientation>,
     prepared: Prepared<'v>,
+    /// From the stored axes to those that the model sees.
+    axes: AxisMap,
     warnings: Vec<Warning>,
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn prepare(
     }
     let prepared = recipe.apply(volume)?.reoriented(axes);
     warnings.extend(prepared.warnings().iter().cloned());
-    Ok(Preparation { recipe, orientation, prepared, warnings })
+    Ok(Preparation { recipe, orientation, prepared, axes, warnings })
 }
 
 impl Preparation<'_> {
@@ -56,7 +58,11 @@ impl Preparation<'_> {
         let mut warnings = self.warnings.clone();
         let shape = self.prepared.shape();
         if let Some(grid) = grid.filter(|grid| self.recipe == Recipe::None && shape != *grid) {
-            let ijk = |[d, h, w]: [usize; 3]| format!("{w} x {h} x {d}");
+            // Along the axes of the file, as everything that is said about a volume.
+            let ijk = |shape| {
+                let [d, h, w] = self.axes.inverse().shape(shape);
+                format!("{w} x {h} x {d}")
+            };
             let (shape, grid) = (ijk(shape), ijk(grid));
             let text = format!("the volume of {shape} voxels (i, j, k) was resized to {grid}");
             warnings.push(Warning::new("W-GRID", text));

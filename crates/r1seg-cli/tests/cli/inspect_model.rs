@@ -68,10 +68,10 @@ fn a_file_of_a_model_is_described_and_refused_as_infer_refuses_it() {
     fs::copy(desk.path("small/language_model.gguf"), desk.path("llm.gguf")).unwrap();
     let whole = json_of(&inspect(&desk, &data("phi3"), "--json"));
     for (file, format, exit, code) in [
-        ("model/model.safetensors", json!("safetensors"), 66, "R-MDL-01"),
-        ("model/config.json", Value::Null, 66, "R-MDL-01"),
+        ("model/model.safetensors", json!("safetensors"), 66, "R-MDL-08"),
+        ("model/config.json", Value::Null, 66, "R-MDL-08"),
         ("model/pytorch_model.bin", json!("pickle"), 78, "R-WGT-02"),
-        ("small/language_model.gguf", json!("gguf"), 66, "R-MDL-01"),
+        ("small/language_model.gguf", json!("gguf"), 66, "R-MDL-08"),
         ("llm.gguf", json!("gguf"), 78, "R-WGT-04"),
     ] {
         let run = inspect(&desk, Path::new(file), "--json");

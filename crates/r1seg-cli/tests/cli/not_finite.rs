@@ -33,7 +33,7 @@ fn with_number(desk: &Desk, case: &str, tensor: &str, number: f32) -> PathBuf {
 #[track_caller]
 fn assert_blames(run: &Run, desk: &Desk, tensor: &str, stage: &str) {
     assert_eq!(run.code, Some(78), "{tensor}: {run:#?}");
-    run.says("error[R-WGT-04]: ").says(&format!("`{tensor}`")).says(&format!("`{stage}`"));
+    run.says("error[R-WGT-05]: ").says(&format!("`{tensor}`")).says(&format!("`{stage}`"));
     run.says("1 tensor holds NaN or infinity").says("--check-tensors");
     // The tests run with RUST_BACKTRACE=1.
     for odd in ["fault of r1seg", "<unknown>", "   0: ", "panicked"] {
@@ -166,11 +166,11 @@ fn inspect_finds_damaged_weights_when_it_is_asked_to_read_them() {
     inspect(&[]).succeeds();
     let run = inspect(&["--check-tensors", "--json"]);
     assert_eq!(run.code, Some(78), "{run:#?}");
-    run.says("error[R-WGT-04]: 1 tensor holds NaN or infinity").says(IOU_TOKEN);
+    run.says("error[R-WGT-05]: 1 tensor holds NaN or infinity").says(IOU_TOKEN);
     let found: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(
         (&found["problem"]["code"], &found["verdict"]),
-        (&"R-WGT-04".into(), &"unusable".into())
+        (&"R-WGT-05".into(), &"unusable".into())
     );
     // Sound ones, of each container.
     for (model, tensors) in [("phi3", "189 tensors"), ("m3d-clip", "72 tensors")] {
@@ -188,7 +188,7 @@ fn verify_finds_damaged_weights_of_a_folder_without_a_manifest() {
     let desk = Desk::new();
     let model = with_number(&desk, "phi3", IOU_TOKEN, f32::INFINITY);
     let run = finish(desk.command().arg("verify").arg(&model));
-    run.fails(78, "R-WGT-04").says(IOU_TOKEN);
+    run.fails(78, "R-WGT-05").says(IOU_TOKEN);
     let run = finish(desk.command().arg("verify").arg(data("phi3")));
     run.fails(66, "R-VER-01").says("no NaN or infinity in 189 tensors");
 }
@@ -209,9 +209,9 @@ fn quantised_weights_are_checked_by_the_scales_of_their_blocks() {
     fs::remove_file(model.join("manifest.json")).unwrap();
     let run = finish(desk.command().arg("inspect").arg(&model).arg("--check-tensors"));
     assert_eq!(run.code, Some(78), "{run:#?}");
-    run.says("error[R-WGT-04]").says(" NaN or infinity: `");
+    run.says("error[R-WGT-05]").says(" NaN or infinity: `");
     let run = infer(&desk, &model, "phi3/golden/volume.npy", "--preprocess none");
     assert_eq!(run.code, Some(78), "{run:#?}");
-    run.says("error[R-WGT-04]: the stage `prefill`").says("the weights are damaged");
+    run.says("error[R-WGT-05]: the stage `prefill`").says("the weights are damaged");
     desk.is_empty_but_for(&["model"]);
 }

@@ -136,6 +136,10 @@ fn n20_published_models_have_seen_any_orientation_of_axial_slices() {
         assert_keeps_to("inspect", &turned);
         assert_eq!(turned["input"]["orientation"], codes);
         assert_eq!(turned["model_view"]["orientation"], "LPS");
+        // Along i, j and k of the file, the slices of the model lie where the file has them.
+        let grid: Vec<u64> =
+            codes.chars().map(|code| if "SI".contains(code) { 32 } else { 256 }).collect();
+        assert_eq!(turned["model_view"]["grid"], serde_json::json!(grid), "{codes}");
         assert!(!codes_of(&turned).contains(&"W-ORIENT"), "{codes}");
         assert!(inspect("--orient LPS").contains("seen as      LPS: i to left"));
     }

@@ -84,7 +84,7 @@ fn a_model_that_is_not_there_is_said_to_be_missing() {
     infer("./R1Seg-9").fails(66, "R-MDL-01");
     infer("models/r1seg/9").fails(66, "R-MDL-01");
     let run = desk.infer_with(&data("phi3/config.json"));
-    run.fails(66, "R-MDL-01").says("this is a file");
+    run.fails(66, "R-MDL-08").says("this is a file");
     desk.is_empty_but_for(&[]);
 }
 

@@ -37,7 +37,7 @@ fn d1_two_series_are_listed_and_one_can_be_chosen() {
     assert_eq!(ours.spacing_mm.unwrap()[1..], [0.8, 0.7]);
     let (a, b) = (&list[0], &list[1]);
     let line = |s: &SeriesSummary| {
-        format!("{}: {} CT, {} slices, {}x4x6", s.number, s.id, s.slices, s.slices)
+        format!("{}: {} CT, {} slices, 6x4x{} voxels (i,j,k)", s.number, s.id, s.slices, s.slices)
     };
     let expected = format!("2 series; one must be chosen: {}; {}", line(a), line(b));
     assert_eq!(error.to_string(), expected);

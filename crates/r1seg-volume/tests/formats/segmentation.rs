@@ -181,7 +181,7 @@ fn segments_beyond_a_byte_or_of_another_shape_are_refused() {
     for count in [0, 256] {
         let segments = vec![Segment::new("a", RED, &mask); count];
         let error = Segmentation::new(&geometry, segments).unwrap_err();
-        assert_eq!((error.code(), error.kind()), ("R-OUT-06", ErrorKind::Usage));
+        assert_eq!((error.code(), error.kind()), ("R-OUT-09", ErrorKind::Usage));
     }
     let error = Segmentation::new(&geometry, vec![Segment::new("a", RED, &short)]).unwrap_err();
     assert_eq!(error.code(), "R-GEO-01");

@@ -148,7 +148,8 @@ impl Findings {
         let seen = orient.seen(geometry);
         let known = seen.filter(|_| !geometry.has_guessed_sides());
         warnings.extend(known.and_then(|seen| seen.doubt(None)));
-        let prepared = recipe.apply(volume)?.reoriented(orient.axes(geometry)?);
+        let axes = orient.axes(geometry)?;
+        let prepared = recipe.apply(volume)?.reoriented(axes);
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();
         let shape = volume.shape();
@@ -195,7 +196,7 @@ impl Findings {
                 labels,
             },
             model_view: ModelView {
-                grid: ijk(MODEL_GRID),
+                grid: ijk(axes.inverse().shape(MODEL_GRID)),
                 orientation: seen.map(|o| o.to_string()),
                 clip: prepared.rescale().map(|rescale| rescale.ends().into()),
                 sliding_windows: windows(&prepared)?,

@@ -1,7 +1,7 @@
 //! Findings for a reader of a terminal.
 //!
-//! Lengths run in file order, i x j x k, as viewers show them; only the shapes of arrays and of
-//! the model's grid are slices first.
+//! Lengths and grids run in file order, i x j x k, as viewers show them; only the shapes of arrays are
+//! slices first.
 
 use std::fmt::Write;
 
@@ -152,7 +152,7 @@ fn model(lines: &mut Lines, findings: &Findings) {
         (Some(seen), _) => lines.add("seen as", &format!("{seen}, as stored")),
         (None, _) => lines.add("seen as", "it is stored"),
     }
-    let grid = format!("resized to {} (slices first)", join(ijk(view.grid).map(|n| n as f64)));
+    let grid = format!("resized to {} (i x j x k)", join(view.grid.map(|n| n as f64)));
     if let (Some(mm), Some(spacing)) = (input.effective_resolution_mm, input.spacing_mm) {
         lines.add("model sees", &format!("{grid}: a model voxel is {} mm;", join(mm)));
         let seen = std::array::from_fn(|n| f64::max(mm[n], spacing[n]));

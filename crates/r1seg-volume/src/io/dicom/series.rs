@@ -16,7 +16,7 @@ use super::fault::{self, DicomFault};
 use super::geometry;
 use super::header::{self, Header};
 use super::store::Store;
-use crate::error::join;
+use crate::error::in_file_order;
 use crate::{Error, ReadOptions, Warning};
 
 /// Hex digits of an id.
@@ -61,14 +61,14 @@ pub struct SeriesSummary {
     pub verdict: Option<String>,
 }
 
-/// `1: 5fd924625f6a CT, 60 slices, 60x201x204`.
+/// `1: 5fd924625f6a CT, 60 slices, 204x201x60 voxels (i,j,k)`.
 impl fmt::Display for SeriesSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, id, modality, slices, .. } = self;
         let noun = if *slices == 1 { "slice" } else { "slices" };
         write!(f, "{number}: {id} {modality}, {slices} {noun}")?;
         match &self.shape {
-            Some(shape) => write!(f, ", {}", join(shape))?,
+            Some(shape) => write!(f, ", {} voxels (i,j,k)", in_file_order(shape))?,
             None => write!(f, ", not a volume")?,
         }
         if self.is_localizer {
