@@ -97,7 +97,9 @@ impl Output {
             Ok(_) => Ok(()),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
             // A name that is too long, for example.
-            Err(e) => Err(cannot_create(format!("the output cannot be created: {}", e.kind()), path)),
+            Err(e) => {
+                Err(cannot_create(format!("the output cannot be created: {}", e.kind()), path))
+            }
         }
     }
 

@@ -69,7 +69,9 @@ pub enum Error {
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
     #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
     FrameRange { path: PathBuf, frame: u64, frames: u64 },
-    #[error("the input is a stream of more than {most} bytes, which has to be kept whole to be read")]
+    #[error(
+        "the input is a stream of more than {most} bytes, which has to be kept whole to be read"
+    )]
     StreamTooLong { path: PathBuf, most: u64 },
     #[error("not enough memory for {bytes} bytes of voxels")]
     OutOfMemory { path: PathBuf, bytes: u64 },

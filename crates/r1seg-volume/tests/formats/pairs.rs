@@ -69,8 +69,9 @@ fn n18_a_pair_with_a_missing_half_is_missing_and_names_it() {
     ] {
         let error = read_of(&[(there, &bytes)], there).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-NII-13", ErrorKind::Missing));
-        let text =
-            format!("the file is one half of a .hdr/.img pair; the other half, {missing}, is not beside it");
+        let text = format!(
+            "the file is one half of a .hdr/.img pair; the other half, {missing}, is not beside it"
+        );
         assert_eq!(error.to_string(), text);
     }
     let error = load(&header(0.0).header()).unwrap_err();
