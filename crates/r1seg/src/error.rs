@@ -377,8 +377,8 @@ impl Error {
             Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => {
                 "free memory, or raise the limit of the process (`ulimit -v`) or of its container; \
-                 `r1seg convert --quant q4k` makes a model that needs a quarter of bf16's, --dtype bf16 halves what f32 weights need, \
-                 and --device cuda keeps them on a GPU"
+                 `r1seg convert --quant q4k` makes a model that needs a quarter of bf16's, \
+                 --dtype bf16 halves what f32 weights need, and --device cuda keeps them on a GPU"
             }
             Self::OutOfMemory(_) => "use --dtype bf16, another device, or a smaller model",
             Self::NotFinite { stage, dtype, damaged, .. } if damaged.is_empty() => {
