@@ -16,6 +16,7 @@
 //! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `demo_and_bench`, `doctor`: the commands that need no file.
+//! - `reproduce`: recorded results, measured again.
 //! - `habits`: what people expect of any command line.
 //!
 //! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
@@ -49,6 +50,7 @@ mod orientation;
 mod output;
 mod prompts;
 mod readme;
+mod reproduce;
 mod retrieval;
 mod schema;
 mod segment;
