@@ -28,6 +28,9 @@ pub(crate) struct ReproduceArgs {
     /// Write a ledger with the measured results in place of the recorded ones.
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    /// Replace the file of --record if it exists already.
+    #[arg(long, requires = "record")]
+    pub(crate) force: bool,
     /// List the files that results were recorded with, and load nothing: path in the data folder,
     /// SHA-256 where it is known, repository of the model, origin; separated by tabs.
     #[arg(long)]

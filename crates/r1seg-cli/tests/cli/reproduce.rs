@@ -104,7 +104,10 @@ fn a_result_outside_of_its_band_is_named_and_ends_with_its_own_code() {
     assert_eq!(report["rows"].as_array().unwrap().len(), 1);
     reproduce(&desk, &ledger, &["--record", "ledger.json"]).fails(73, "R-OUT-06");
     fs::write(desk.path("taken.json"), "mine").unwrap();
-    reproduce(&desk, &ledger, &["--record", "taken.json"]).fails(73, "R-OUT-01");
+    let record = ["--record", "taken.json", "--only", "case2"];
+    reproduce(&desk, &ledger, &record).fails(73, "R-OUT-01").says("--force");
+    reproduce(&desk, &ledger, &[&record[..], &["--force"]].concat()).succeeds();
+    assert_ne!(fs::read_to_string(desk.path("taken.json")).unwrap(), "mine");
 }
 
 #[test]

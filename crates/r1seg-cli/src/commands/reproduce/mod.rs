@@ -42,7 +42,8 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
         protected = protected.file("the ledger", ledger);
     }
     protected.check(files)?;
-    let output = output::Output::open(None, Overwrite::Refuse, files)?;
+    let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let output = output::Output::open(None, overwrite, files)?;
 
     let progress = Progress::new(args.quiet);
     progress.stage("hashing the model and looking for NaN and infinity");
