@@ -186,7 +186,11 @@ fn a_recorded_ledger_is_reproduced_with_the_dice_against_a_truth() {
 fn segvol_and_m3d_clip_are_examined_and_their_missing_data_named() {
     let desk = Desk::new();
     let run = desk.run(["reproduce", data("segvol").to_str().unwrap(), "--device", "cpu"]);
-    for text in ["\"liver\": ", "Missing: Case_image_00001_0000.nii.gz; from the model's own"] {
+    for text in [
+        "\"liver\": ",
+        "Missing: Case_image_00001_0000.nii.gz; from the model's own",
+        "Missing: Case_label_00001.nii.gz; ",
+    ] {
         assert!(run.succeeds().stdout.contains(text), "{run:#?}");
     }
     let run = desk.run(["reproduce", data("m3d-clip").to_str().unwrap(), "--device", "cpu"]);

@@ -101,8 +101,13 @@ fn faults(recorded: &Recorded, measured: &Figures, band: Band) -> Vec<String> {
     if let (Some(expected), Some(found)) = (recorded.voxels, measured.voxels) {
         let most = band.voxels * expected as f64;
         if most < expected.abs_diff(found) as f64 {
-            let share = 100.0 * (found as f64 - expected as f64) / (expected as f64).max(1.0);
-            faults.push(format!("{share:+.1} % voxels"));
+            faults.push(match expected {
+                0 => format!("{found} voxels instead of none"),
+                _ => {
+                    let share = 100.0 * (found as f64 - expected as f64) / expected as f64;
+                    format!("{share:+.1} % voxels")
+                }
+            });
         }
     }
     // Without a truth there is no Dice, and no fault.
@@ -157,7 +162,7 @@ mod tests {
     fn an_empty_answer_and_an_empty_mask_have_no_band() {
         let expected = recorded("", 0, None);
         assert!(faults(&expected, &measured("", 0, Some(0.0)), BAND).is_empty());
-        assert_eq!(faults(&expected, &measured("", 1, None), BAND), ["+100.0 % voxels"]);
+        assert_eq!(faults(&expected, &measured("", 7, None), BAND), ["7 voxels instead of none"]);
         assert_eq!(faults(&expected, &measured("x", 0, None), BAND), ["the answer differs"]);
     }
 

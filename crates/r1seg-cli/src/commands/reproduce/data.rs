@@ -68,7 +68,13 @@ impl Data {
     pub(super) fn open(&mut self, input: &Input) -> Result<Result<Found, String>> {
         let path = match self.find(&input.file, input.sha256.as_deref(), input)? {
             Ok(path) => path,
-            Err(why) => return Ok(Err(why)),
+            Err(why) => {
+                // Named, too, so that one download brings both.
+                if let Some(truth) = &input.truth {
+                    let _ = self.find(&truth.file, truth.sha256.as_deref(), input)?;
+                }
+                return Ok(Err(why));
+            }
         };
         let volume = read(&path, &ReadOptions::default())?.volume;
         let truth = match &input.truth {
