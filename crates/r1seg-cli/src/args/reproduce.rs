@@ -13,8 +13,6 @@ pub(crate) struct ReproduceArgs {
     /// The same as --model, by position.
     #[arg(value_name = "MODEL|DIR")]
     pub(crate) positional: Option<OsString>,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// A folder with the volumes that results were recorded on; again for another. Without them, what
     /// is missing is named, and where it comes from.
     #[arg(long, value_name = "FOLDER")]
@@ -41,6 +39,8 @@ pub(crate) struct ReproduceArgs {
     /// Say nothing but errors on stderr.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 const EXAMPLES: &str = "\

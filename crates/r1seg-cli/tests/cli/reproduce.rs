@@ -171,6 +171,11 @@ fn a_recorded_ledger_is_reproduced_with_the_dice_against_a_truth() {
     let result = &recorded["runs"][0]["prompts"][0]["results"][0];
     assert!(result["text"].is_string() && result["dice"].is_f64(), "{result}");
 
+    // Not even --force replaces the data.
+    let image =
+        ["--data", "archive/Task/images", "--record", "archive/Task/images/a.nii.gz", "--force"];
+    reproduce(&desk, &ledger, &image).fails(73, "R-OUT-06").says("the data");
+
     let again = reproduce(&desk, &recorded, &["--data", "archive"]);
     assert!(again.succeeds().stdout.contains("3 within, 0 outside"), "{again:#?}");
     assert!(again.stdout.contains("- input: labels/a.nii.gz"), "{again:#?}");

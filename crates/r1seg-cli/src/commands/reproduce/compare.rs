@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_recorded_in_part_is_compared_in_part() {
-        assert!(same_text("There's no sign of panc", "There's no sign of pancreas.", true));
-        assert!(!same_text("There's no sign of panc", "There's no sign of pancreas.", false));
-        assert!(!same_text("There's no sign of panc", "There's no", true));
+        assert!(same_text("There's no sign of a li", "There's no sign of a liver.", true));
+        assert!(!same_text("There's no sign of a li", "There's no sign of a liver.", false));
+        assert!(!same_text("There's no sign of a li", "There's no", true));
     }
 }

@@ -41,6 +41,9 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     if let Some(ledger) = &args.ledger {
         protected = protected.file("the ledger", ledger);
     }
+    for folder in &args.data {
+        protected = protected.volume("the data", folder);
+    }
     protected.check(files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
     let output = output::Output::open(None, overwrite, files)?;
@@ -136,6 +139,11 @@ fn measure(
             return Ok(asked.into_iter().map(row).collect());
         }
     };
+    if let Model::Clip(_) = model {
+        let why = "M3D-CLIP gives neither answers nor masks";
+        let row = |(prompt, recorded)| Row::not_run(run, prompt, recorded, why);
+        return Ok(asked.into_iter().map(row).collect());
+    }
     let prompts: Vec<&str> = asked.iter().map(|(prompt, _)| prompt.prompt.as_str()).collect();
     let outputs = model.run(run, &found.volume, &prompts, cancel)?;
     let rows = asked.into_iter().zip(outputs).map(|((prompt, recorded), output)| {
