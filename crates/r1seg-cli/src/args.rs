@@ -5,6 +5,7 @@ mod checkpoint;
 mod image;
 mod infer;
 mod inspect;
+mod reproduce;
 mod retrieval;
 mod running;
 mod segment;
@@ -23,6 +24,7 @@ pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
+pub(crate) use reproduce::ReproduceArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use running::{RunningArgs, threads};
 pub(crate) use segment::SegmentArgs;
@@ -81,6 +83,8 @@ pub(crate) enum Command {
     Cache(WithoutHub),
     /// Time every stage of a model.
     Bench(BenchArgs),
+    /// Measure again what others recorded with published weights, and compare.
+    Reproduce(Box<ReproduceArgs>),
     /// Show what this machine and this build offer to r1seg, to paste into a bug report.
     Doctor(DoctorArgs),
     /// Print the completions of a shell.
@@ -152,6 +156,7 @@ Exit codes:
   2    the arguments cannot be used, or no model was named
   3    --require-mask, and a prompt got no mask; or --mask -, and none did
   4    embed, retrieve: finished, but some of the volumes failed
+  5    reproduce: a result is outside of its band
   65   the volume or the question cannot be used; with `inspect --strict`, also
        a volume with warnings
   66   the volume or the model folder is missing
@@ -170,8 +175,12 @@ With --json, an error is also one JSON object on standard output:
 impl Cli {
     /// The same with every argument in one place only.
     pub(crate) fn settled(mut self) -> Self {
-        if let Command::Embed(args) = &mut self.command {
-            args.image.append(&mut args.images);
+        match &mut self.command {
+            Command::Embed(args) => args.image.append(&mut args.images),
+            Command::Reproduce(args) if args.positional.is_some() => {
+                args.model.model = args.positional.take();
+            }
+            _ => {}
         }
         self
     }
@@ -201,6 +210,7 @@ impl Command {
             Self::Retrieve(args) => args.quiet,
             Self::Convert(args) => args.quiet,
             Self::Verify(args) => args.quiet,
+            Self::Reproduce(args) => args.quiet,
             _ => false,
         }
     }
@@ -225,6 +235,7 @@ impl Command {
             Self::Download(_) | Self::Cache(_) => false,
             Self::Bench(args) => matches!(args.output, BenchFormat::Json),
             Self::Doctor(args) => args.json,
+            Self::Reproduce(args) => args.json,
             Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
         }
     }

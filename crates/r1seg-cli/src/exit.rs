@@ -69,6 +69,8 @@ pub(crate) enum Exit {
     NoMask,
     /// Finished, but for items that failed and were reported.
     SomeFailed,
+    /// A result is not what was recorded, within its band.
+    OutsideBand,
     /// Every item failed and was reported, as this code says.
     AllFailed(u8),
     /// The child that reads pickles could not tell its finding.
@@ -81,6 +83,7 @@ impl Exit {
             Self::Answered => 0,
             Self::NoMask => 3,
             Self::SomeFailed => 4,
+            Self::OutsideBand => 5,
             Self::AllFailed(code) => code,
             Self::ChildFailed => INTERNAL,
         }

@@ -142,7 +142,8 @@ pub(crate) fn is_whole(path: &Path) -> bool {
         && ![".hdr", ".img", ".nhdr"].iter().any(|e| name.ends_with(e))
 }
 
-fn hash_file(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file's bytes.
+pub(crate) fn hash_file(path: &Path) -> io::Result<String> {
     let mut file = Hashing { inner: File::open(path)?, hash: Sha256::new() };
     let mut buffer = vec![0; 1 << 18];
     while file.read(&mut buffer)? != 0 {}

@@ -76,6 +76,7 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
         Command::Prompts(args) => commands::prompts::run(&args),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
+        Command::Reproduce(args) => commands::reproduce::run(&args, interrupt::install()),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod prompts;
+pub(crate) mod reproduce;
 pub(crate) mod retrieval;
 pub(crate) mod segment;
 pub(crate) mod verify;

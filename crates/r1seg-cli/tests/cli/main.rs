@@ -17,6 +17,7 @@
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `twins`: the published repositories, file by file, from `download` to the answer.
 //! - `demo_and_bench`, `doctor`: the commands that need no file.
+//! - `reproduce`: recorded results, measured again.
 //! - `habits`: what people expect of any command line.
 //! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
 //!
@@ -51,6 +52,7 @@ mod orientation;
 mod output;
 mod prompts;
 mod readme;
+mod reproduce;
 mod retrieval;
 mod schema;
 mod segment;

@@ -1,0 +1,261 @@
+//! What a model makes of an input, in the way that the recorded run did.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use r1seg::phantom::Phantom;
+use r1seg::registry::Family;
+use r1seg::volume::intensity::{Rescale, min_max};
+use r1seg::volume::resample::{nearest, trilinear};
+use r1seg::volume::{Geometry, Mask, Volume};
+use r1seg::{
+    AskOptions, CancelToken, CheckpointSource, EncodeOptions, Error, LoadReport, M3dClip,
+    Preprocess, PromptableModel, R1SegModel, Recipe, SegmentMode, SegmentOptions, SegmentPrompt,
+};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::ledger::{Preparation, Run};
+use crate::args::{ModelArgs, RefineArgs};
+use crate::study;
+
+/// Tokens of the answer about the phantom: enough to show that the model computes.
+const FEW_TOKENS: usize = 16;
+
+/// A model of any kind.
+pub(super) enum Model {
+    Language(Box<R1SegModel>),
+    Promptable(Box<PromptableModel>),
+    Clip(Box<M3dClip>),
+}
+
+/// An answer and its mask on the grid of the input.
+pub(super) struct Output {
+    /// Absent for a model without a language model.
+    pub(super) text: Option<String>,
+    pub(super) mask: Option<Vec<u8>>,
+    pub(super) seconds: f64,
+}
+
+/// What the model made of the embedded phantom, which it need not know.
+#[derive(Debug, Serialize)]
+pub(super) struct SelfTest {
+    pub(super) input: &'static str,
+    pub(super) asked: String,
+    pub(super) text: Option<String>,
+    pub(super) voxels: Option<u64>,
+    /// Cosine of the embeddings of the phantom and the text.
+    pub(super) similarity: Option<f32>,
+    pub(super) seconds: f64,
+}
+
+impl Model {
+    pub(super) fn load(
+        source: CheckpointSource,
+        family: Family,
+        args: &ModelArgs,
+        questions: usize,
+    ) -> Result<Self> {
+        if family.has_language_model() {
+            let refine = RefineArgs { num_clicks: None };
+            let model = study::load(source, args, &refine, questions.max(1), 0)?;
+            return Ok(Self::Language(Box::new(model)));
+        }
+        let options = study::load_options(args, 0);
+        Ok(if family.is_promptable() {
+            Self::Promptable(Box::new(PromptableModel::open(&source, &options)?))
+        } else {
+            Self::Clip(Box::new(M3dClip::open(&source, &options)?))
+        })
+    }
+
+    pub(super) fn device(&self) -> (String, &'static str, Option<&Error>) {
+        match self {
+            Self::Language(m) => (m.device_name(), m.dtype_name(), m.device_fallback()),
+            Self::Promptable(m) => (m.device_name(), m.dtype_name(), m.device_fallback()),
+            Self::Clip(m) => (m.device_name(), m.dtype_name(), m.device_fallback()),
+        }
+    }
+
+    pub(super) fn report(&self) -> (&LoadReport, f64) {
+        let (report, time) = match self {
+            Self::Language(m) => (m.load_report(), m.load_time()),
+            Self::Promptable(m) => (m.load_report(), m.load_time()),
+            Self::Clip(m) => (m.load_report(), m.load_time()),
+        };
+        (report, time.as_secs_f64())
+    }
+
+    /// Asks every prompt about a volume, in their order.
+    pub(super) fn run(
+        &self,
+        run: &Run,
+        volume: &Volume,
+        prompts: &[&str],
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output>> {
+        match self {
+            Self::Language(model) => ask(model, run, volume, prompts, cancel),
+            Self::Promptable(model) => segment(model, run, volume, prompts, cancel),
+            // M3D-CLIP has neither answers nor masks.
+            Self::Clip(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// One answer, mask or embedding of the embedded phantom.
+    pub(super) fn self_test(&self, cancel: &CancelToken) -> Result<SelfTest> {
+        let phantom = Phantom::draw(7);
+        let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
+        let as_it_is = Preprocess::Recipe(Recipe::None);
+        let start = Instant::now();
+        let mut test = SelfTest {
+            input: "the embedded phantom",
+            asked: String::new(),
+            text: None,
+            voxels: None,
+            similarity: None,
+            seconds: 0.0,
+        };
+        match self {
+            Self::Language(model) => {
+                test.asked = "Can you segment the liver in this image?".to_string();
+                let study = model
+                    .encode_with(&volume, &EncodeOptions::default().with_preprocess(as_it_is))?;
+                let options = AskOptions::default()
+                    .with_max_new_tokens(FEW_TOKENS)
+                    .with_cancel(cancel.clone());
+                let answer = study.ask_with(&test.asked, &options, &mut |_| {})?;
+                test.voxels = answer.mask.as_ref().map(|mask| count(mask.data()));
+                test.text = Some(answer.text);
+            }
+            Self::Promptable(model) => {
+                test.asked = match model.config().family {
+                    Family::R1Seg3dSam => "A computerized tomography of a liver.",
+                    _ => "liver",
+                }
+                .to_string();
+                let options = SegmentOptions::default()
+                    .with_preprocess(as_it_is)
+                    .with_mode(SegmentMode::Resize)
+                    .with_cancel(cancel.clone());
+                let study = model.encode(&volume, &options)?;
+                let found = study.segment(&SegmentPrompt::of_text(&test.asked))?;
+                test.voxels = Some(count(found.mask.data()));
+            }
+            Self::Clip(model) => {
+                test.asked = "A cyst in the left kidney.".to_string();
+                let of_volume = model.embed_volume(&volume, as_it_is)?.embedding;
+                let of_text = model.embed_text(&test.asked)?.embedding;
+                test.similarity = Some(M3dClip::similarity(&of_volume, &of_text));
+            }
+        }
+        test.seconds = start.elapsed().as_secs_f64();
+        Ok(test)
+    }
+}
+
+/// Voxels of a mask.
+pub(super) fn count(mask: &[u8]) -> u64 {
+    mask.iter().filter(|v| **v == 1).count() as u64
+}
+
+fn ask(
+    model: &R1SegModel,
+    run: &Run,
+    volume: &Volume,
+    prompts: &[&str],
+    cancel: &CancelToken,
+) -> Result<Vec<Output>> {
+    let start = Instant::now();
+    let mut options = AskOptions::default().with_cancel(cancel.clone());
+    if let Some(tokens) = run.max_new_tokens {
+        options = options.with_max_new_tokens(tokens);
+    }
+    if let Some(separator) = run.separator() {
+        options = options.with_separator(separator);
+    }
+    let encode = EncodeOptions::default();
+    let encode = match run.preprocess {
+        Preparation::Auto => encode,
+        Preparation::MinMax | Preparation::None => {
+            encode.with_preprocess(Preprocess::Recipe(Recipe::None))
+        }
+    };
+    let resized = match run.preprocess {
+        Preparation::MinMax => Some(min_max_resized(volume, model.config().vit.image_size)?),
+        _ => None,
+    };
+    let study = model.encode_with(resized.as_ref().unwrap_or(volume), &encode)?;
+    let answers = study.ask_many(prompts, &options)?;
+    let seconds = start.elapsed().as_secs_f64() / prompts.len().max(1) as f64;
+    let mut outputs = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let mask = match answer.mask.map(Mask::into_parts) {
+            Some((mask, geometry)) if resized.is_some() => {
+                Some(nearest(&mask, geometry.shape(), volume.shape())?)
+            }
+            mask => mask.map(|(mask, _)| mask),
+        };
+        outputs.push(Output { text: Some(answer.text), mask, seconds });
+    }
+    Ok(outputs)
+}
+
+/// The values from the smallest to the largest brought to 0..1, on the grid of the model. No recipe of
+/// r1seg does this: all crop to what stands out.
+fn min_max_resized(volume: &Volume, grid: [usize; 3]) -> Result<Volume> {
+    let (low, high) = min_max(volume.voxels()).unwrap_or_default();
+    let rescale = Rescale::new(low, high);
+    let mut voxels = volume.voxels().to_f32().into_owned();
+    voxels.par_iter_mut().for_each(|v| *v = rescale.apply(*v));
+    let voxels = trilinear(&voxels, volume.shape(), grid)?;
+    Ok(Volume::new(voxels, Geometry::without_affine(grid))?)
+}
+
+fn segment(
+    model: &PromptableModel,
+    run: &Run,
+    volume: &Volume,
+    prompts: &[&str],
+    cancel: &CancelToken,
+) -> Result<Vec<Output>> {
+    let options = SegmentOptions::default().with_cancel(cancel.clone());
+    let rescaled;
+    let (options, volume) = match run.preprocess {
+        Preparation::Auto => (options, volume),
+        Preparation::None => (options.with_preprocess(Preprocess::Recipe(Recipe::None)), volume),
+        Preparation::MinMax => {
+            // Same grid: this model looks at windows of it, too.
+            rescaled = min_max_resized(volume, volume.shape())?;
+            (options.with_preprocess(Preprocess::Recipe(Recipe::None)), &rescaled)
+        }
+    };
+    let study = model.encode(volume, &options)?;
+    let mut outputs = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let start = Instant::now();
+        let found = study.segment(&SegmentPrompt::of_text(*prompt))?;
+        let mask = Some(found.mask.into_parts().0);
+        outputs.push(Output { text: None, mask, seconds: start.elapsed().as_secs_f64() });
+    }
+    Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recorded_preprocessing_keeps_the_borders_that_recipes_crop() -> Result<()> {
+        // One bright voxel in the middle of a volume of air.
+        let mut voxels = vec![-1000_i16; 4 * 4 * 4];
+        voxels[42] = 1000;
+        voxels[0] = 0;
+        let volume = Volume::new(voxels, Geometry::without_affine([4, 4, 4]))?;
+        let prepared = min_max_resized(&volume, [4, 4, 4])?;
+        let values = prepared.voxels().to_f32();
+        assert_eq!((values[42], values[0], values[63]), (1.0, 0.5, 0.0));
+        assert_eq!(min_max_resized(&volume, [2, 2, 2])?.shape(), [2, 2, 2]);
+        Ok(())
+    }
+}
