@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use r1seg_tokenizer::{PromptTokenizer, Separator, TokenizerFiles, TokenizerKind};
+use r1seg_tokenizer::{PromptTokenizer, Separator, TextTokenizer, TokenizerFiles, TokenizerKind};
 use serde::Deserialize;
 
 use super::{Result, json, load, real};
@@ -197,4 +197,57 @@ fn load_fast(dir: &Path) -> Result<PromptTokenizer> {
     files.tokenizer_config =
         Some(config.replace("\"LlamaTokenizer\"", "\"LlamaTokenizerFast\"").into_bytes().into());
     Ok(PromptTokenizer::new(&files)?)
+}
+
+#[derive(Deserialize)]
+struct LlamaCppVectors {
+    cases: Vec<LlamaCppCase>,
+}
+
+#[derive(Deserialize)]
+struct LlamaCppCase {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[test]
+fn bert_from_vocab_txt_alone_gives_the_ids_of_llama_cpps_vectors() -> Result<()> {
+    let (Some(file), Some(folder)) =
+        (real("vectors/llama_cpp_bert-bge.json"), real("bert-base-uncased"))
+    else {
+        return Ok(());
+    };
+    let mut files = TokenizerFiles::from_dir(&folder)?;
+    assert!(files.vocab_txt.is_some());
+    files.tokenizer_json = None;
+    let bert = TextTokenizer::new(&files)?;
+    let vectors: LlamaCppVectors = json(&file)?;
+    let cases = vectors.cases.iter().filter(|case| !case.text.trim().is_empty());
+    let mut compared = 0;
+    for LlamaCppCase { text, ids } in cases {
+        let whole = bert.encode(text, 512)?;
+        assert_eq!(&whole[1..whole.len() - 1], ids, "{text:?}");
+        compared += 1;
+    }
+    assert!(20 < compared, "{compared} texts");
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct ClipVectors {
+    texts: Vec<String>,
+    ids: Vec<Vec<u32>>,
+}
+
+#[test]
+fn clip_gives_the_ids_of_transformers() -> Result<()> {
+    let (Some(file), Some(folder)) = (real("vectors/clip.json"), real("clip")) else {
+        return Ok(());
+    };
+    let clip = TextTokenizer::new(&TokenizerFiles::from_dir(&folder)?)?;
+    let vectors: ClipVectors = json(&file)?;
+    for (text, ids) in vectors.texts.iter().zip(&vectors.ids).filter(|(text, _)| !text.is_empty()) {
+        assert_eq!(&clip.encode(text, 512)?, ids, "{text:?}");
+    }
+    Ok(())
 }
