@@ -14,6 +14,6 @@ mod not_finite;
 mod orientation;
 mod phantom;
 mod promptable;
-mod quantised;
+mod quantized;
 mod r1seg;
 mod sliding;

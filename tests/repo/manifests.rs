@@ -41,7 +41,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-kernels", &[]),
 ];
 
-/// Crates that know no tensors. Not among them is `r1seg-convert`: it quantises, and the blocks must be
+/// Crates that know no tensors. Not among them is `r1seg-convert`: it quantizes, and the blocks must be
 /// those that candle multiplies with.
 const WITHOUT_CANDLE: &[&str] = &[
     "r1seg-files",

@@ -25,7 +25,7 @@ pub struct Contents {
 /// [`Error::Duplicate`].
 pub fn contents(source: &Path, sandbox: Option<&Sandbox>) -> Result<Contents, Error> {
     let mut checkpoint = source::open(source, sandbox)?;
-    keys::normalise(&mut checkpoint.tensors);
+    keys::normalize(&mut checkpoint.tensors);
     checkpoint.check_names()?;
     let tensors = checkpoint.tensors.into_iter().map(|Stored { entry, .. }| entry).collect();
     Ok(Contents { files: checkpoint.files, tensors, has_pickles: checkpoint.has_pickles })

@@ -22,7 +22,7 @@ pub struct ConvertOptions {
     pub base: Option<PathBuf>,
     /// What floating-point weights become; `None` keeps each as it is, but for f64, which becomes f32.
     pub dtype: Option<TargetDtype>,
-    /// Whether the language model is quantised, into a GGUF file of its own. The rest is as `dtype`
+    /// Whether the language model is quantized, into a GGUF file of its own. The rest is as `dtype`
     /// says.
     pub quant: Option<Quant>,
     /// A GGUF file that the language model is taken from, in place of the source's.
@@ -183,7 +183,7 @@ fn fill(
     let checkpoint = source::open(&options.source, sandbox)?;
     // Without its GGUF file the folder is only half a checkpoint.
     if options.llm.is_none() && checkpoint.folder.join(LANGUAGE_MODEL).is_file() {
-        return Err(Error::QuantisedSource { path: checkpoint.folder });
+        return Err(Error::QuantizedSource { path: checkpoint.folder });
     }
     let (base, base_folder) = match options.base.as_deref() {
         None => (None, None),

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bf16_and_its_neighbours_round_as_half_rounds() {
+    fn every_bf16_and_its_neighbors_round_as_half_rounds() {
         // Each upper half with lower halves around the tie.
         let mut numbers = Vec::new();
         for upper in 0..=u16::MAX {

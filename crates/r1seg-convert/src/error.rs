@@ -80,8 +80,8 @@ pub enum Error {
     Gguf { path: PathBuf, source: r1seg_gguf::Error },
     #[error("{what}")]
     LanguageModel { path: PathBuf, what: String },
-    #[error("the folder's language model is quantised already")]
-    QuantisedSource { path: PathBuf },
+    #[error("the folder's language model is quantized already")]
+    QuantizedSource { path: PathBuf },
 
     #[error("{what}")]
     Option { what: String },
@@ -133,7 +133,7 @@ impl Error {
             Self::Cancelled => "R-CNV-23",
             Self::LanguageModel { .. } => "R-CNV-24",
             Self::Unusable { .. } => "R-CNV-27",
-            Self::QuantisedSource { .. } => "R-CNV-25",
+            Self::QuantizedSource { .. } => "R-CNV-25",
             Self::LanguageModelAlone { .. } => "R-CNV-26",
             Self::Gguf { source, .. } => source.code(),
             Self::NoManifest { .. } => "R-VER-01",
@@ -192,7 +192,7 @@ impl Error {
             | Self::Gguf { path, .. }
             | Self::LanguageModelAlone { path }
             | Self::LanguageModel { path, .. }
-            | Self::QuantisedSource { path }
+            | Self::QuantizedSource { path }
             | Self::Exists { path }
             | Self::NotReplaceable { path }
             | Self::CannotCreate { path, .. }
@@ -233,7 +233,7 @@ impl Error {
                  r1seg convert CHECKPOINT --llm FILE.gguf -o DIR"
             }
             Self::Gguf { source, .. } => return source.fix(),
-            Self::QuantisedSource { .. } => {
+            Self::QuantizedSource { .. } => {
                 "convert the original checkpoint, or name the folder's GGUF file with --llm"
             }
             Self::Exists { .. } => "choose another folder, or --force to replace it",
@@ -261,7 +261,7 @@ impl Error {
 /// What is wrong with a file, with its name for a subject.
 fn unusable(path: &Path, source: &r1seg_files::Error) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    format!("`{}` {source}", crate::pickle::sanitise(&name))
+    format!("`{}` {source}", crate::pickle::sanitize(&name))
 }
 
 /// `1 tensor has ..`, `2 tensors have ..`.
@@ -274,7 +274,7 @@ pub(crate) fn tensors(count: usize, [of_one, of_many]: [&str; 2]) -> String {
 
 /// The first five of many names, fit to be shown.
 pub(crate) fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names = names.map(|name| format!("`{}`", crate::pickle::sanitise(name)));
+    let mut names = names.map(|name| format!("`{}`", crate::pickle::sanitize(name)));
     let mut text = names.by_ref().take(5).collect::<Vec<_>>().join(", ");
     if names.next().is_some() {
         text.push_str(", ..");

@@ -25,7 +25,7 @@ pub(crate) struct Renamed {
 }
 
 /// Takes wrapping prefixes off all names, and leaves recomputed buffers out.
-pub(crate) fn normalise(tensors: &mut Vec<Stored>) -> Renamed {
+pub(crate) fn normalize(tensors: &mut Vec<Stored>) -> Renamed {
     let mut renamed = Renamed::default();
     loop {
         let has = |prefix: &str| tensors.iter().all(|t| t.entry.name.starts_with(prefix));
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::{Dtype, TensorEntry};
 
-    fn normalised(names: &[&str]) -> (Vec<String>, Renamed) {
+    fn normalized(names: &[&str]) -> (Vec<String>, Renamed) {
         let stored = |name: &&str| Stored {
             file: 0,
             entry: TensorEntry {
@@ -84,13 +84,13 @@ mod tests {
             },
         };
         let mut tensors: Vec<Stored> = names.iter().map(stored).collect();
-        let renamed = normalise(&mut tensors);
+        let renamed = normalize(&mut tensors);
         (tensors.into_iter().map(|t| t.entry.name).collect(), renamed)
     }
 
     #[test]
     fn segvol_of_transformers_and_of_its_authors_have_the_same_names() {
-        let (packed, renamed) = normalised(&[
+        let (packed, renamed) = normalized(&[
             "model.image_encoder.norm.weight",
             "model.mask_decoder.iou_token.weight",
             "model.text_encoder.clip_text_model.text_model.embeddings.position_ids",
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(renamed.prefixes, ["model."]);
         assert_eq!(renamed.dropped.len(), 1);
 
-        let (own, renamed) = normalised(&[
+        let (own, renamed) = normalized(&[
             "module.image_encoder.norm.weight",
             "module.mask_decoder.iou_token.weight",
         ]);
@@ -115,12 +115,12 @@ mod tests {
             "model.vision_module.image_encoder.norm.weight",
             "model.vision_module.mask_decoder.iou_token.weight",
         ];
-        assert_eq!(normalised(&names), (names.map(str::to_owned).to_vec(), Renamed::default()));
+        assert_eq!(normalized(&names), (names.map(str::to_owned).to_vec(), Renamed::default()));
     }
 
     #[test]
     fn a_prefix_that_only_some_names_have_stays() {
         let names = ["module.a.weight", "b.weight"];
-        assert_eq!(normalised(&names).0, names);
+        assert_eq!(normalized(&names).0, names);
     }
 }

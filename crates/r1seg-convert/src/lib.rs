@@ -3,7 +3,7 @@
 //! ```text
 //! pytorch_model.bin, *.pth, shards,        ┌ model-0000N-of-0000M.safetensors, index
 //! model_with_lora.bin + base,       ─────► │ config.json, tokenizer files
-//! model.safetensors in f32                 │ language_model.gguf, where it is quantised
+//! model.safetensors in f32                 │ language_model.gguf, where it is quantized
 //!                                          └ manifest.json (sha256 of everything)
 //! ```
 //!
@@ -13,7 +13,7 @@
 //! - Weights stream through a few megabytes of memory (`stream`, `pipeline`), converted (`dtype`), with LoRA
 //!   updates merged (`lora`), and are hashed on the way.
 //! - Names change in one place (`keys`).
-//! - The language model may go into a GGUF file, quantised or taken over from one (`llm`).
+//! - The language model may go into a GGUF file, quantized or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all, [`prepare`] one that can be checked
 //!   before it appears; [`verify`] checks it again.
 //! - [`contents`] only looks.

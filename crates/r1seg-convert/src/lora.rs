@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::manifest::{AlphaSource, LoraRecord};
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::source::{Stored, json, read_small};
 use crate::{Error, TensorEntry};
 
@@ -98,12 +98,12 @@ pub(crate) fn sort(tensors: Vec<Stored>, folder: &Path, lora: Lora) -> Result<So
                 let half = if is_a { a } else { b };
                 stored.entry.name.clone_from(&name);
                 if half.replace(stored).is_some() && adapters.len() == 1 {
-                    return refuse(format!("`{}` is there twice", sanitise(&name)));
+                    return refuse(format!("`{}` is there twice", sanitize(&name)));
                 }
             }
             Part::Original => {}
             Part::Unknown => {
-                return refuse(format!("`{}` is of a kind that is not merged", sanitise(&name)));
+                return refuse(format!("`{}` is of a kind that is not merged", sanitize(&name)));
             }
         }
     }
@@ -119,15 +119,15 @@ pub(crate) fn sort(tensors: Vec<Stored>, folder: &Path, lora: Lora) -> Result<So
     let (mut ranks, mut alphas) = (BTreeSet::new(), Vec::new());
     for (matrix, halves) in halves {
         let (Some(a), Some(b)) = halves else {
-            return refuse(format!("the update of `{}` lacks one half", sanitise(&matrix)));
+            return refuse(format!("the update of `{}` lacks one half", sanitize(&matrix)));
         };
         let ([r, _], [_, r_of_b]) = (&a.entry.shape[..], &b.entry.shape[..]) else {
-            return refuse(format!("the update of `{}` is not of matrices", sanitise(&matrix)));
+            return refuse(format!("the update of `{}` is not of matrices", sanitize(&matrix)));
         };
         let r = *r;
         let wanted = lora.r.or(config.r).unwrap_or(r);
         if *r_of_b != r || r == 0 || wanted != r {
-            let matrix = sanitise(&matrix);
+            let matrix = sanitize(&matrix);
             return refuse(format!(
                 "the update of `{matrix}` has ranks {r} and {r_of_b}, expected {wanted}"
             ));
@@ -253,7 +253,7 @@ impl Update {
                 path: folder.to_owned(),
                 message: format!(
                     "`{}` is {:?}, its update of rank {r} is {expected:?}",
-                    sanitise(&matrix.name),
+                    sanitize(&matrix.name),
                     matrix.shape
                 ),
             });

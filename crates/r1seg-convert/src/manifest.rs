@@ -48,7 +48,7 @@ pub enum AlphaSource {
 pub struct LanguageModelRecord {
     /// The file's name.
     pub file: String,
-    /// What it was quantised to; `None` where it comes from another GGUF file.
+    /// What it was quantized to; `None` where it comes from another GGUF file.
     pub quant: Option<crate::Quant>,
     /// How each tensor is stored, by llama.cpp's names.
     pub types: std::collections::BTreeMap<String, String>,

@@ -10,7 +10,7 @@ use crate::error::first_names;
 use crate::llm::blocks;
 use crate::lora::{Factors, Update};
 use crate::manifest::FileRecord;
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::plan::{Plan, Planned, Target, header};
 use crate::stream::{Pool, QUEUE, Read, Sources, Write, chunk_bytes, read_all, write_all};
 use crate::{ConvertOptions, Dtype, Error, Progress};
@@ -195,7 +195,7 @@ impl<'a> Converter<'a> {
             if tally.overflown > 0 {
                 return Err(Stop::from(Error::Overflow {
                     path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
-                    name: sanitise(&entry.name),
+                    name: sanitize(&entry.name),
                     count: tally.overflown,
                     dtype: match &planned.to {
                         Target::Numbers(Dtype::F16) => "f16",
@@ -209,14 +209,14 @@ impl<'a> Converter<'a> {
                 return Err(Stop::from(Error::Cancelled));
             }
         }
-        let is_quantised = match &planned.to {
+        let is_quantized = match &planned.to {
             Target::Numbers(_) => false,
             Target::Gguf(target) => {
                 self.send(Write::Chunk(vec![0; target.padding]))?;
                 target.tensor.ggml_type.block_len() > 1
             }
         };
-        if (self.check || is_quantised) && tally.not_finite > 0 {
+        if (self.check || is_quantized) && tally.not_finite > 0 {
             self.not_finite.push(&entry.name);
         }
         Ok(())
@@ -229,7 +229,7 @@ impl<'a> Converter<'a> {
         };
         Stop::from(Error::LanguageModel {
             path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
-            what: format!("tensor `{}`: {source}", sanitise(&planned.from.entry.name)),
+            what: format!("tensor `{}`: {source}", sanitize(&planned.from.entry.name)),
         })
     }
 }

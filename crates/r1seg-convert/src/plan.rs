@@ -10,7 +10,7 @@ use crate::keys::{self, Renamed};
 use crate::llm::{self, GgufTarget};
 use crate::lora::{self, Update};
 use crate::manifest::LoraRecord;
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::source::{Checkpoint, Stored};
 use crate::{ConvertOptions, Dtype, Error};
 
@@ -92,7 +92,7 @@ pub(crate) fn plan(
     options: &ConvertOptions,
 ) -> Result<Plan, Error> {
     let ConvertOptions { lora, dtype, max_shard_bytes, .. } = *options;
-    let mut renamed = keys::normalise(&mut checkpoint.tensors);
+    let mut renamed = keys::normalize(&mut checkpoint.tensors);
     checkpoint.check_names()?;
     let folder = checkpoint.folder.clone();
     let (mut plain, mut updates, record);
@@ -107,7 +107,7 @@ pub(crate) fn plan(
     let mut folders = vec![folder.clone()];
     let mut has_pickles = checkpoint.has_pickles;
     if let Some(mut base) = base {
-        let base_renamed = keys::normalise(&mut base.tensors);
+        let base_renamed = keys::normalize(&mut base.tensors);
         base.check_names()?;
         if lora::is_lora(&base.tensors) {
             let message = "the base has LoRA updates of its own".to_owned();
@@ -146,7 +146,7 @@ pub(crate) fn plan(
         (None, Some(path)) => Some(llm::From::File(path)),
         (None, None) => None,
         (Some(_), Some(_)) => {
-            let what = "a language model from a GGUF file is not quantised once more".to_owned();
+            let what = "a language model from a GGUF file is not quantized once more".to_owned();
             return Err(Error::Option { what });
         }
     };
@@ -245,7 +245,7 @@ pub(crate) fn header(shard: &[Planned], path: &Path) -> Result<Vec<u8>, Error> {
         let shape: Option<Vec<usize>> = tensor.from.entry.shape.iter().map(axis).collect();
         let end = usize::try_from(tensor.bytes()).ok().and_then(|bytes| start.checked_add(bytes));
         let (Some(shape), Some(end)) = (shape, end) else {
-            return Err(broken(format!("`{}` is too large", sanitise(&tensor.from.entry.name))));
+            return Err(broken(format!("`{}` is too large", sanitize(&tensor.from.entry.name))));
         };
         let info = TensorInfo {
             dtype: tensor.dtype().to_safetensors(),

@@ -46,7 +46,7 @@ pub(crate) fn write(
 ) -> Result<Vec<FileRecord>, Error> {
     let mut records = Vec::new();
     if let Some((path, bytes)) = first(folders, "config.json")? {
-        let config = normalise_config(&path, &bytes, dtype)?;
+        let config = normalize_config(&path, &bytes, dtype)?;
         records.push(put(target, "config.json", &config)?);
     }
     let (single, tokenizer) = COPIED.split_at(FIRST_OF_TOKENIZER);
@@ -92,7 +92,7 @@ pub(crate) fn put(target: &Path, name: &str, bytes: &[u8]) -> Result<FileRecord,
 }
 
 /// Every field but [`DROPPED_FIELDS`] stays; `torch_dtype` says what the weights now are.
-fn normalise_config(
+fn normalize_config(
     path: &Path,
     bytes: &[u8],
     dtype: Option<TargetDtype>,

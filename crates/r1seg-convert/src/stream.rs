@@ -10,7 +10,7 @@ use crate::Error;
 use crate::hash::{HashingReader, HashingWriter};
 use crate::llm::GgufTarget;
 use crate::manifest::FileRecord;
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::plan::{Planned, Target};
 use crate::source::{Stored, open_regular};
 use crate::strided::Strided;
@@ -111,7 +111,7 @@ impl Sources {
         if !strided.can_be_read() {
             return Err(Error::Strided {
                 path: self.files.get(tensor.file).map(|f| f.0.clone()).unwrap_or_default(),
-                name: sanitise(&tensor.entry.name),
+                name: sanitize(&tensor.entry.name),
             });
         }
         let fresh = || {

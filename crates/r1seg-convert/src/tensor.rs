@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Dtype;
-use crate::pickle::{PickleError, sanitise};
+use crate::pickle::{PickleError, sanitize};
 
 /// A tensor that lies in a file: numbers of one format, reached by strides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl TensorEntry {
 
     /// Checks that the tensor lies within its storage, and its storage within the file.
     pub(crate) fn check(&self, file_bytes: u64) -> Result<(), PickleError> {
-        let refuse = |what: String| Err(PickleError::Tensor { name: sanitise(&self.name), what });
+        let refuse = |what: String| Err(PickleError::Tensor { name: sanitize(&self.name), what });
         if self.shape.len() != self.strides.len() {
             return refuse("has not as many strides as axes".to_owned());
         }

@@ -13,7 +13,7 @@ use crate::error::first_names;
 use crate::hash::HashingReader;
 use crate::llm::blocks;
 use crate::manifest::{FileRecord, MANIFEST, Manifest, SCHEMA_VERSION};
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::source::{self, is_plain_name, json, open_regular, read_header, read_small};
 use crate::{Dtype, Error, TensorEntry};
 
@@ -53,7 +53,7 @@ pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
     let mut names = BTreeSet::new();
     for name in checked.iter().flat_map(|file| &file.tensors) {
         if !names.insert(name) {
-            return Err(Error::Duplicate { path: folder.to_owned(), name: sanitise(name) });
+            return Err(Error::Duplicate { path: folder.to_owned(), name: sanitize(name) });
         }
     }
     if names.len() != manifest.tensors {
@@ -91,7 +91,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
     let mut names = BTreeSet::new();
     for file in &manifest.files {
         if !is_plain_name(&file.name) || file.name == MANIFEST || !names.insert(&file.name) {
-            return Err(broken(format!("`{}` is not a name in it", sanitise(&file.name))));
+            return Err(broken(format!("`{}` is not a name in it", sanitize(&file.name))));
         }
     }
     Ok(manifest)
@@ -182,7 +182,7 @@ fn unlisted(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Error> {
         }
         if [".safetensors", ".safetensors.index.json", ".gguf"].iter().any(|e| name.ends_with(e)) {
             let what = "the manifest does not name it".to_owned();
-            return Err(Error::Differs { path: folder.to_owned(), name: sanitise(&name), what });
+            return Err(Error::Differs { path: folder.to_owned(), name: sanitize(&name), what });
         }
         unlisted.push(name);
     }
@@ -252,7 +252,7 @@ impl From<TensorEntry> for Weights {
 }
 
 fn differs(path: &Path, expected: &FileRecord, what: String) -> Error {
-    Error::Differs { path: path.to_owned(), name: sanitise(&expected.name), what }
+    Error::Differs { path: path.to_owned(), name: sanitize(&expected.name), what }
 }
 
 /// Opens a file that must have the length that the manifest says.

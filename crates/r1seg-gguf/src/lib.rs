@@ -1,4 +1,4 @@
-//! GGUF, the container of quantised language models: what lies where in a file, and how one is
+//! GGUF, the container of quantized language models: what lies where in a file, and how one is
 //! written. No numbers are read here, and none are computed.
 //!
 //! - [`Gguf`] reads a header of version 2 or 3 and believes nothing in it: every count and length is

@@ -63,8 +63,8 @@ impl Mapped {
 /// In which order a GGUF file has the rows of a matrix, or the numbers of its bias.
 ///
 /// Published models rotate number `i` of a head with number `i + head_dim / 2`; llama.cpp's `llama`
-/// rotates neighbours. Its files have the rows so that both compute the same. Whole rows move, so
-/// that quantised ones move exactly.
+/// rotates neighbors. Its files have the rows so that both compute the same. Whole rows move, so
+/// that quantized ones move exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOrder {
     /// As published.

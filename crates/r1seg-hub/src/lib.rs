@@ -51,7 +51,7 @@ pub use verify::{FileCheck, FileState};
 pub struct DownloadOptions {
     /// Shell patterns of the files to download; `None` chooses what r1seg needs: weights
     /// (safetensors where there are any, else pickles for `convert`), config and tokenizer files,
-    /// licence and model card.
+    /// license and model card.
     pub allow: Option<Vec<String>>,
     /// Shell patterns of files not to download.
     pub ignore: Vec<String>,

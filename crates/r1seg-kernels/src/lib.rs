@@ -1,6 +1,6 @@
 //! CPU kernels below the tensors: what a model spends its time on, at the speed of the machine.
 //!
-//! - [`Matrix`]: `y = x Wᵀ + b` with f32, f16, bf16 or quantised weights where they lie, such as in a
+//! - [`Matrix`]: `y = x Wᵀ + b` with f32, f16, bf16 or quantized weights where they lie, such as in a
 //!   memory-mapped safetensors or GGUF file;
 //! - [`attention`]: dense, causal or windowed, with grouped heads and a cache read in place;
 //! - [`gelu_erf`], [`gelu_dot`] and [`silu_mul`]: exact activations in one pass;

@@ -13,7 +13,7 @@ use crate::simd::{self, Kernel, Simd};
 /// depend on its size.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm<'a> {
-    /// What normalised numbers are multiplied by, `[n]`.
+    /// What normalized numbers are multiplied by, `[n]`.
     pub weight: &'a [f32],
     /// `[n]`. With one it is a layer norm; without it a root-mean-square norm, which subtracts no
     /// mean.
@@ -93,15 +93,15 @@ impl Norm<'_> {
         // Summed in order, whichever came first.
         let parts: Vec<Part> = parts.collect();
         let n = x.len() as f64;
-        let centre = match self.bias {
+        let center = match self.bias {
             Some(_) => parts.iter().map(|part| part.n * part.mean).sum::<f64>() / n,
             None => 0.0,
         };
         let squares = parts.iter().map(|part| {
-            let (near, far) = (part.mean - f64::from(part.about), part.mean - centre);
+            let (near, far) = (part.mean - f64::from(part.about), part.mean - center);
             part.squares + part.n * (far * far - near * near)
         });
-        let (mean, inverse) = (centre as f32, self.inverse(squares.sum::<f64>() / n));
+        let (mean, inverse) = (center as f32, self.inverse(squares.sum::<f64>() / n));
         in_chunks(x.len(), CHUNK, |range: Range<usize>| {
             let (start, part) = (
                 range.start,

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_keeps_neighbouring_positions_apart() -> Result<()> {
+    fn half_precision_keeps_neighboring_positions_apart() -> Result<()> {
         let config = DecoderConfig::llama(&config(4, 1e4, Value::Null)).unwrap();
         let embedding = RotaryEmbedding::new(&config);
         let x = Tensor::ones((1, 1, 1, 4), DType::BF16, &Device::Cpu)?;

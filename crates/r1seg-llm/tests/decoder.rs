@@ -266,7 +266,7 @@ fn bf16_activations_stay_close_to_f32_far_into_the_sequence() {
         assert_eq!(half.logits(&got.narrow(1, 599, 1).unwrap()).unwrap().dtype(), DType::F32);
         let wide = decoder_of(&config, &weights, DType::BF16, DType::F32).unwrap();
         let expected = prefill(&wide, &x);
-        // The mean, not the maximum: a score that rounds to a neighbour can tip a softmax.
+        // The mean, not the maximum: a score that rounds to a neighbor can tip a softmax.
         let mean_square = |t: Tensor| t.sqr()?.mean_all()?.to_scalar::<f32>();
         let difference = (got.to_dtype(DType::F32).unwrap() - &expected).unwrap();
         let rms = (mean_square(difference).unwrap() / mean_square(expected).unwrap()).sqrt();

@@ -27,7 +27,7 @@ impl PositionEncoding {
         Ok(Self { gaussian: gaussian.to_dtype(DType::F32)? })
     }
 
-    /// Encodes every cell of a grid at its centre.
+    /// Encodes every cell of a grid at its center.
     ///
     /// # Shapes
     /// - returns: `[1, D * H * W, E]`, cells depth-major
@@ -36,12 +36,12 @@ impl PositionEncoding {
     /// When the backend cannot run the operation.
     pub fn dense(&self, grid: [usize; 3]) -> Result<Tensor> {
         let [d, h, w] = grid;
-        let centre = |i: usize, n: usize| (i as f32 + 0.5) / n as f32;
+        let center = |i: usize, n: usize| (i as f32 + 0.5) / n as f32;
         let mut coords = Vec::with_capacity(d * h * w * 3);
         for i in 0..d {
             for j in 0..h {
                 for k in 0..w {
-                    coords.extend([centre(j, h), centre(i, d), centre(k, w)]);
+                    coords.extend([center(j, h), center(i, d), center(k, w)]);
                 }
             }
         }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn points_are_divided_by_the_sizes_of_axes_1_0_2() -> Result<()> {
         let pe = encoding()?.points(&[[127.5, 15.5, 0.0]], [32, 256, 256])?;
-        // (127.5 + .5) / 256 and (15.5 + .5) / 32 are both the centre.
+        // (127.5 + .5) / 256 and (15.5 + .5) / 32 are both the center.
         let pe = pe.flatten_all()?.to_vec1::<f32>()?;
         for (x, e) in pe.iter().zip([0.0f32, 0.0, 1.0, 1.0]) {
             assert!((x - e).abs() < 1e-6, "{pe:?}");

@@ -261,7 +261,7 @@ mod tests {
         let mask = AttentionMask::Causal { past: 0, window: None };
         let out = attention(&q, &k, &v, 0.35, mask)?;
         assert!(gap(&out, &reference(&q, &k, &v, 0.35, mask)?)? < 5e-6);
-        // f64 takes the path that materialises the scores, as a GPU does.
+        // f64 takes the path that materializes the scores, as a GPU does.
         let [q, k, v] = [q, k, v].map(|t| t.to_dtype(DType::F64));
         let (q, k, v) = (q?, k?, v?);
         let parts = attention(&q, &k, &v, 0.35, mask)?;

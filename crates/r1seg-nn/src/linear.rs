@@ -1,4 +1,4 @@
-//! `y = x Wᵀ + b` with weights that may stay in half precision, quantised, and in their file.
+//! `y = x Wᵀ + b` with weights that may stay in half precision, quantized, and in their file.
 
 use std::sync::Arc;
 

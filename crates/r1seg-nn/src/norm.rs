@@ -28,7 +28,7 @@ pub fn layer_norm<S: Into<Shape>>(dims: S, eps: f64, weights: Weights) -> Result
 
 impl LayerNorm {
     /// # Shapes
-    /// - `weight`, `bias`: the shape of the trailing dimensions that are normalised together
+    /// - `weight`, `bias`: the shape of the trailing dimensions that are normalized together
     ///
     /// # Errors
     /// When the tensors cannot be converted to f32.
@@ -46,7 +46,7 @@ impl LayerNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let rows = self.rows(x)?;
         if is_plain(x) {
-            let op = RowNorm { eps: self.eps, centred: true, gelu: false };
+            let op = RowNorm { eps: self.eps, centered: true, gelu: false };
             return rows.apply_op2_no_bwd(&self.factors, &op)?.reshape(x.dims());
         }
         self.composed(x, &rows)
@@ -63,7 +63,7 @@ impl LayerNorm {
         if !is_plain(x) || !is_plain(y) || x.shape() != y.shape() {
             return self.forward(&(x + y)?);
         }
-        let op = RowNorm { eps: self.eps, centred: true, gelu: false };
+        let op = RowNorm { eps: self.eps, centered: true, gelu: false };
         let rows = self.rows(x)?.apply_op3_no_bwd(&self.rows(y)?, &self.factors, &op)?;
         rows.reshape(x.dims())
     }
@@ -79,7 +79,7 @@ impl LayerNorm {
         if !is_plain(x) {
             return crate::gelu_erf(&self.forward(x)?);
         }
-        let op = RowNorm { eps: self.eps, centred: true, gelu: true };
+        let op = RowNorm { eps: self.eps, centered: true, gelu: true };
         self.rows(x)?.apply_op2_no_bwd(&self.factors, &op)?.reshape(x.dims())
     }
 
@@ -99,9 +99,9 @@ impl LayerNorm {
         let (weight, bias) =
             (self.factors.narrow(0, 0, width)?, self.factors.narrow(0, width, width)?);
         let rows = rows.to_dtype(DType::F32)?;
-        let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        centred
+        let centered = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
+        let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
+        centered
             .broadcast_div(&(variance + self.eps)?.sqrt()?)?
             .broadcast_mul(&weight)?
             .broadcast_add(&bias)?
@@ -152,7 +152,7 @@ impl RmsNorm {
         }
         let rows = x.contiguous()?.reshape((x.elem_count() / width, width))?;
         if is_plain(x) {
-            let op = RowNorm { eps: self.eps, centred: false, gelu: false };
+            let op = RowNorm { eps: self.eps, centered: false, gelu: false };
             return rows.apply_op2_no_bwd(&self.weight, &op)?.reshape(x.dims());
         }
         let rows = rows.to_dtype(DType::F32)?;
@@ -164,11 +164,11 @@ impl RmsNorm {
     }
 }
 
-/// Normalises rows: a layer norm when `centred`, whose weights are followed by a bias, else an RMS
+/// Normalizes rows: a layer norm when `centered`, whose weights are followed by a bias, else an RMS
 /// norm.
 struct RowNorm {
     eps: f64,
-    centred: bool,
+    centered: bool,
     gelu: bool,
 }
 
@@ -177,7 +177,7 @@ impl RowNorm {
 
     fn norm<'a>(&self, factors: &'a CpuStorage, layout: &Layout) -> Result<Norm<'a>> {
         let factors = f32_slice(factors, layout, Self::NAME)?;
-        if !self.centred {
+        if !self.centered {
             return Ok(Norm { weight: factors, bias: None, eps: self.eps });
         }
         let (weight, bias) = factors.split_at(factors.len() / 2);
@@ -239,9 +239,9 @@ mod tests {
     fn exact_layer_norm(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<Tensor> {
         let [x, w, b] = [x, w, b].map(|t| t.to_dtype(DType::F64));
         let x = x?;
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let unit = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+        let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
+        let unit = centered.broadcast_div(&(variance + eps)?.sqrt()?)?;
         unit.broadcast_mul(&w?)?.broadcast_add(&b?)
     }
 

@@ -30,7 +30,7 @@ pub trait TensorSource: Send + Sync {
     }
 
     /// A matrix `[n, k]` that is only ever multiplied with or looked up in: on a CPU it may stay in
-    /// the file, and it may be quantised, in which case `dtype` says what a GPU gets.
+    /// the file, and it may be quantized, in which case `dtype` says what a GPU gets.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).

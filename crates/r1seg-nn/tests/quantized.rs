@@ -6,8 +6,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use r1seg_kernels::{Matrix, WeightType};
 
-/// Rows as candle quantises them, and the numbers that candle makes of them again.
-fn quantised<B: GgmlType>(dtype: GgmlDType, n: usize, k: usize) -> (Vec<u8>, Vec<f32>) {
+/// Rows as candle quantizes them, and the numbers that candle makes of them again.
+fn quantized<B: GgmlType>(dtype: GgmlDType, n: usize, k: usize) -> (Vec<u8>, Vec<f32>) {
     let device = Device::Cpu;
     let numbers = Tensor::randn(0f32, 0.02, (n, k), &device).unwrap();
     let tensor = QTensor::quantize(&numbers, dtype).unwrap();
@@ -19,11 +19,11 @@ fn quantised<B: GgmlType>(dtype: GgmlDType, n: usize, k: usize) -> (Vec<u8>, Vec
 
 fn each(mut check: impl FnMut(WeightType, &[u8], &[f32], usize, usize)) {
     let (n, k) = (70, 768);
-    let (bytes, wide) = quantised::<BlockQ8_0>(GgmlDType::Q8_0, n, k);
+    let (bytes, wide) = quantized::<BlockQ8_0>(GgmlDType::Q8_0, n, k);
     check(WeightType::Q8_0, &bytes, &wide, n, k);
-    let (bytes, wide) = quantised::<BlockQ4K>(GgmlDType::Q4K, n, k);
+    let (bytes, wide) = quantized::<BlockQ4K>(GgmlDType::Q4K, n, k);
     check(WeightType::Q4K, &bytes, &wide, n, k);
-    let (bytes, wide) = quantised::<BlockQ6K>(GgmlDType::Q6K, n, k);
+    let (bytes, wide) = quantized::<BlockQ6K>(GgmlDType::Q6K, n, k);
     check(WeightType::Q6K, &bytes, &wide, n, k);
 }
 

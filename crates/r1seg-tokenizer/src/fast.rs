@@ -282,7 +282,7 @@ impl FastTokenizer {
         !self.added.contains_key(&id) && !self.joins_bytes(id)
     }
 
-    /// True if the token's text depends on its neighbours: it is one byte, or it is not shown.
+    /// True if the token's text depends on its neighbors: it is one byte, or it is not shown.
     pub(crate) fn joins_bytes(&self, id: u32) -> bool {
         self.token(id).is_none_or(|token| {
             self.special.contains(&token) || crate::sentencepiece::byte_of(&token).is_some()

@@ -1,6 +1,6 @@
 //! `LlamaTokenizer` with `use_fast=False`: the ids that R1Seg was trained and evaluated with.
 //!
-//! Written from the behaviour of transformers 4.46.3, `models/llama/tokenization_llama.py` and
+//! Written from the behavior of transformers 4.46.3, `models/llama/tokenization_llama.py` and
 //! `tokenization_utils.py`. What sets it apart from `tokenizer.json`: text behind an added token
 //! gets no leading space of its own (unless `legacy`), and the space in front of a text that begins
 //! with a special token is dropped.
@@ -162,7 +162,7 @@ impl SlowTokenizer {
 
     /// The same for a text whose added tokens are those of `parts` and no others.
     pub(crate) fn encode_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
-        // (text, is a token); neighbouring texts are one.
+        // (text, is a token); neighboring texts are one.
         let mut texts: Vec<String> = Vec::with_capacity(parts.len() + 1);
         let mut is_token = Vec::with_capacity(parts.len() + 1);
         let empty = parts.iter().all(|part| matches!(part, PromptPart::Text("")));

@@ -347,7 +347,7 @@ impl PromptTokenizer {
     }
 
     /// For [`StreamDecoder`]: the length of the id's own text, if that is whole characters which
-    /// neither join their neighbours nor vanish.
+    /// neither join their neighbors nor vanish.
     pub(crate) fn stands_alone(&self, id: u32) -> Result<Option<usize>, Error> {
         let is_plain = either!(self, engine => engine.is_plain(id));
         let text = if is_plain { self.decode_settled(&[id])? } else { String::new() };

@@ -57,7 +57,7 @@ pub(crate) fn from_qform(
     Some(from_rows([row(0), row(1), row(2)]))
 }
 
-/// nibabel `get_base_affine`: the world origin is the centre of the grid, and i runs to the left.
+/// nibabel `get_base_affine`: the world origin is the center of the grid, and i runs to the left.
 pub(crate) fn from_pixdim([d, h, w]: [usize; 3], pixdim: &[f64; 8]) -> Affine {
     let zooms = [-pixdim[1], pixdim[2], pixdim[3]];
     let mut out = [[0.0; 4]; 4];
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn base_affine_is_centred_and_runs_left() {
+    fn base_affine_is_centered_and_runs_left() {
         // nibabel: h.set_data_shape((3, 5, 7)); h.set_zooms((3, 2, 1)); h.get_base_affine()
         let a = from_pixdim([7, 5, 3], &[1.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
         assert_eq!(

@@ -40,7 +40,7 @@ pub enum Error {
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
     #[error(
-        "format not recognised: {looks_like}; NIfTI (.nii, .nii.gz), DICOM, NRRD, .npy or .npz is \
+        "format not recognized: {looks_like}; NIfTI (.nii, .nii.gz), DICOM, NRRD, .npy or .npz is \
          needed"
     )]
     UnknownFormat { path: PathBuf, looks_like: &'static str },

@@ -41,7 +41,7 @@ impl AffineSource {
 /// The grid of a volume and its place in the world.
 ///
 /// Axes are `[D, H, W]`, slowest first; D is the file's k, H its j and W its i. World coordinates
-/// are RAS+ millimetres. A geometry also keeps the NIfTI fields that a mask's header must repeat
+/// are RAS+ millimeters. A geometry also keeps the NIfTI fields that a mask's header must repeat
 /// bit for bit, so that viewers lay the mask over its volume.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Geometry {
@@ -163,7 +163,7 @@ impl Geometry {
         self.source
     }
 
-    /// Millimetres a voxel, `[D, H, W]`, where they are known, to the precision of f32.
+    /// Millimeters a voxel, `[D, H, W]`, where they are known, to the precision of f32.
     pub fn spacing_mm(&self) -> Option<[f64; 3]> {
         let [i, j, k] = affine::zooms(self.affine.as_ref()?).map(without_rounding_errors);
         Some([k, j, i])

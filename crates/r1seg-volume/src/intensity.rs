@@ -19,7 +19,7 @@ const FOREGROUND_PERCENTILES: [f64; 2] = [0.05, 99.95];
 pub enum IntensityRange {
     /// One value only.
     Constant,
-    /// `0..=1`: already normalised.
+    /// `0..=1`: already normalized.
     Unit,
     /// `0..=255`: a picture, or CT that was windowed to one.
     Byte,

@@ -4,11 +4,11 @@
 //!
 //! 1. [`read`] makes a [`Volume`] of a file: `f32` voxels and their [`Geometry`], in a [`Loaded`]
 //!    beside the [`Warning`]s about what was repaired or guessed.
-//! 2. A [`Recipe`] normalises and crops it; the [`Prepared`] grid is resized for the model.
+//! 2. A [`Recipe`] normalizes and crops it; the [`Prepared`] grid is resized for the model.
 //! 3. Its [`Placement`] brings the model's mask logits back to the volume's grid.
 //! 4. A [`Mask`] joins them with the geometry of the volume; [`write_mask`] writes it so that it
 //!    lies on the volume in every viewer, [`mask_stats`] measures it. [`write_segmentation`] writes
-//!    several, with names and colours, for 3D Slicer.
+//!    several, with names and colors, for 3D Slicer.
 //!
 //! ```
 //! use r1seg_volume::{
@@ -63,7 +63,7 @@
 //! `(i, j, k)` is `(W, H, D)`: the file order, `i` fastest, is C order of `[D, H, W]` as it stands,
 //! so that nothing is reoriented. Arrays that lie otherwise are transposed, and their masks back.
 //! [`Orient`] says in which [`Orientation`] a model sees a volume; masks stay on the stored grid.
-//! World coordinates are RAS+ millimetres.
+//! World coordinates are RAS+ millimeters.
 //!
 //! # Warnings
 //!

@@ -115,7 +115,7 @@ impl Placement {
         self.from_cells(region, self.shape())
     }
 
-    /// Millimetres of the body behind one cell of a model grid `to`, along D, H and W of the volume.
+    /// Millimeters of the body behind one cell of a model grid `to`, along D, H and W of the volume.
     /// The model cannot see finer detail. `None` where the spacing is not known.
     pub fn effective_resolution_mm(&self, geometry: &Geometry, to: [usize; 3]) -> Option<[f64; 3]> {
         let to = self.axes.inverse().shape(to);

@@ -14,14 +14,14 @@ use crate::{AxisMap, Error, Padding, Region, Volume, Voxels, Warning, foreground
 /// `ScaleIntensityRangePercentilesd`).
 const REFSEG_PERCENTILES: [f64; 2] = [0.5, 99.5];
 
-/// A named preprocessing: normalisation to `0..=1`, then a crop to the voxels above 0.
+/// A named preprocessing: normalization to `0..=1`, then a crop to the voxels above 0.
 ///
 /// No recipe resamples to a spacing: the models were trained on voxels as stored. What is cropped may be
 /// seen in another [orientation](Prepared::reoriented).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Recipe {
-    /// `none`: values are in `0..=1` already; neither normalised nor cropped.
+    /// `none`: values are in `0..=1` already; neither normalized nor cropped.
     None,
     /// `m3d-seg`, also for SegVol and R1Seg: clipped to percentiles 0.05 and 99.95 of the voxels
     /// above the mean.
@@ -32,7 +32,7 @@ pub enum Recipe {
     M3dRefSeg,
     /// `window:LEVEL,WIDTH`: clipped to `LEVEL ± WIDTH / 2`, in the volume's units (HU).
     Window {
-        /// Centre.
+        /// Center.
         level: f32,
         /// Width, above 0.
         width: f32,
@@ -96,7 +96,7 @@ impl Recipe {
         }
     }
 
-    /// Finds how `volume` is normalised and cropped; nothing is copied until it is used.
+    /// Finds how `volume` is normalized and cropped; nothing is copied until it is used.
     ///
     /// # Errors
     /// None for a volume that was read; [`Error::EmptyShape`] for one without voxels.
@@ -147,7 +147,7 @@ impl Recipe {
     }
 }
 
-/// A normalised and cropped volume, and where it lies in the grid that it came from.
+/// A normalized and cropped volume, and where it lies in the grid that it came from.
 #[derive(Debug, Clone)]
 pub struct Prepared<'a> {
     voxels: &'a Voxels,
@@ -235,7 +235,7 @@ impl Prepared<'_> {
     }
 
     /// The prepared grid, sampled to the model's grid `to`, `[D, H, W]`, as torch's `nearest-exact`
-    /// does: each cell has the value of the voxel at its centre.
+    /// does: each cell has the value of the voxel at its center.
     ///
     /// # Errors
     /// [`Error::EmptyShape`] if `to` has an axis of 0.
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn none_leaves_a_normalised_volume_as_it_is() {
+    fn none_leaves_a_normalized_volume_as_it_is() {
         let v = volume([4, 5, 6], |n| n as f32 / 119.0);
         let prepared = Recipe::None.apply(&v).unwrap();
         assert_eq!(
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_voxel_is_the_one_at_the_centre_of_a_cell() {
+    fn the_nearest_voxel_is_the_one_at_the_center_of_a_cell() {
         let v = volume([2, 4, 8], |n| n as f32 / 63.0);
         let prepared = Recipe::None.apply(&v).unwrap();
         let cells = prepared.resize_nearest_exact([2, 2, 4]).unwrap();

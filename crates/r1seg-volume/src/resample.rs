@@ -1,5 +1,5 @@
 //! Interpolation between grids, as `torch.nn.functional.interpolate` does it without anti-aliasing:
-//! `mode="trilinear", align_corners=False`, where voxel centres of both grids span the same extent,
+//! `mode="trilinear", align_corners=False`, where voxel centers of both grids span the same extent,
 //! `mode="nearest"`, and `mode="nearest-exact"`.
 
 use rayon::prelude::*;
@@ -47,7 +47,7 @@ pub fn nearest_sources(from: usize, to: usize) -> Vec<usize> {
 }
 
 /// The same for torch's `nearest-exact`: `floor((n + 0.5) * from / to)`, the cell that holds the
-/// centre.
+/// center.
 pub fn nearest_exact_sources(from: usize, to: usize) -> Vec<usize> {
     let scale = f64::from(from as f32 / to as f32);
     let source = |n: usize| ((n as f64 + 0.5) * scale) as f32 as usize;
@@ -143,7 +143,7 @@ pub(crate) fn interpolate<T: Copy + Default + Send>(
     let axes: [Vec<Tap>; 3] = std::array::from_fn(|n| taps(from[n], to[n]));
     let plane = to[1] * to[2];
     let mut out = vec![T::default(); to[0] * plane];
-    // Neighbouring planes share their sources, hence a few long tasks instead of many short ones.
+    // Neighboring planes share their sources, hence a few long tasks instead of many short ones.
     let planes = to[0].div_ceil(rayon::current_num_threads() * 2).max(1);
     out.par_chunks_mut(planes * plane).enumerate().for_each(|(task, out)| {
         let mut sources = Planes::new(source, &axes[1], &axes[2]);

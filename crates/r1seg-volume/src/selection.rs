@@ -40,7 +40,7 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn new(stored: &[i16], scale: Scale) -> Self {
-        /// Neighbouring voxels are alike, and an increment waits for the one before on the same bin.
+        /// Neighboring voxels are alike, and an increment waits for the one before on the same bin.
         const TABLES: usize = 4;
         let tally = |mut counts: Vec<u32>, chunk: &[i16]| {
             let (fours, rest) = chunk.as_chunks::<TABLES>();

@@ -9,7 +9,7 @@ use crate::{Error, Mask, Volume};
 pub struct MaskStats {
     /// Number of voxels.
     pub voxels: usize,
-    /// Millilitres: voxels x |det| of the affine; `None` without an affine.
+    /// Milliliters: voxels x |det| of the affine; `None` without an affine.
     pub volume_ml: Option<f64>,
     /// Smallest and largest voxel index `(i, j, k)`, both inclusive; `None` without voxels.
     pub bbox_vox: Option<[[usize; 3]; 2]>,

@@ -113,7 +113,7 @@ pub struct WindowAnswer {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Normalising, cropping and resizing the volume.
+    /// Normalizing, cropping and resizing the volume.
     pub preprocess: Duration,
     /// Vision transformer.
     pub vit: Duration,

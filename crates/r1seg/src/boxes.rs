@@ -99,7 +99,7 @@ pub fn check_box(geometry: &Geometry, region: Region) -> Result<(), Error> {
     Ok(())
 }
 
-/// The voxels of a volume between two corners in the world (RAS+ mm): those whose centres are
+/// The voxels of a volume between two corners in the world (RAS+ mm): those whose centers are
 /// nearest to the corners, and all between. On an oblique grid, all that the box in the world
 /// touches.
 ///
@@ -138,7 +138,7 @@ pub fn box_from_mm(geometry: &Geometry, [low, high]: [[f64; 3]; 2]) -> Result<Re
     Ok(region)
 }
 
-/// The smallest and the largest corner in the world (RAS+ mm) of the centres of a box's voxels;
+/// The smallest and the largest corner in the world (RAS+ mm) of the centers of a box's voxels;
 /// absent without an affine.
 pub fn box_to_mm(geometry: &Geometry, region: Region) -> Option<[[f64; 3]; 2]> {
     let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
@@ -235,9 +235,9 @@ mod tests {
         let mm = box_to_mm(&oblique(), given).unwrap();
         let back = box_from_mm(&oblique(), mm).unwrap();
         assert!((0..3).all(|n| back.start[n] <= given.start[n] && given.end[n] <= back.end[n]));
-        let centre = oblique().world_mm([9.0, 7.0, 2.0]).unwrap();
+        let center = oblique().world_mm([9.0, 7.0, 2.0]).unwrap();
         assert_eq!(
-            box_from_mm(&oblique(), [centre, centre]).unwrap(),
+            box_from_mm(&oblique(), [center, center]).unwrap(),
             region([2, 7, 9], [3, 8, 10])
         );
     }

@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn other_models_are_recognised_and_refused() {
+    fn other_models_are_recognized_and_refused() {
         let refused = |edit: &dyn Fn(&mut Value)| {
             let mut config = phi3();
             edit(&mut config);

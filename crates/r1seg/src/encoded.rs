@@ -122,7 +122,7 @@ impl<'m> EncodedVolume<'m> {
         self.placement.region()
     }
 
-    /// Millimetres of the body behind one voxel of the model, along D, H and W of the input:
+    /// Millimeters of the body behind one voxel of the model, along D, H and W of the input:
     /// nothing smaller is seen. Absent without a known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
         let grid = match self.mode {

@@ -127,7 +127,7 @@ impl R1SegModel {
 
         let stored = files.dominant_type();
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-        let quantised = stored.is_some_and(|stored| stored.block_len() > 1);
+        let quantized = stored.is_some_and(|stored| stored.block_len() > 1);
         let Dtypes { weights: dtype, activation } =
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
@@ -139,7 +139,7 @@ impl R1SegModel {
         let (weights, report) = checked.weights(options.memory_limit, &plan)?;
         let parts = Parts::new(&config, &weights, activation)?;
         let kept = match stored {
-            Some(stored) if keep || quantised => type_name(stored),
+            Some(stored) if keep || quantized => type_name(stored),
             _ => dtype.as_str(),
         };
         Ok(Self {

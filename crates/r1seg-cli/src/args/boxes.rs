@@ -24,15 +24,15 @@ pub(crate) struct BoxArgs {
         long,
         value_name = "X0,Y0,Z0,X1,Y1,Z1",
         allow_hyphen_values = true,
-        value_parser = millimetres,
+        value_parser = millimeters,
         conflicts_with = "voxels"
     )]
-    pub(crate) box_mm: Option<Millimetres>,
+    pub(crate) box_mm: Option<Millimeters>,
 }
 
 /// The smallest and the largest corner, RAS+.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Millimetres([[f64; 3]; 2]);
+pub(crate) struct Millimeters([[f64; 3]; 2]);
 
 impl BoxArgs {
     /// The voxels of this volume that are meant.
@@ -44,10 +44,10 @@ impl BoxArgs {
 /// The voxels of this volume that one of the two means.
 pub(super) fn region(
     voxels: Option<Region>,
-    box_mm: Option<Millimetres>,
+    box_mm: Option<Millimeters>,
     geometry: &Geometry,
 ) -> Result<Option<Region>, r1seg::Error> {
-    if let Some(Millimetres(corners)) = box_mm {
+    if let Some(Millimeters(corners)) = box_mm {
         return r1seg::box_from_mm(geometry, corners).map(Some);
     }
     if let Some(region) = voxels {
@@ -71,12 +71,12 @@ pub(super) fn voxels(text: &str) -> Result<Region, String> {
     Ok(Region { start, end: last.map(|n| n + 1) })
 }
 
-pub(super) fn millimetres(text: &str) -> Result<Millimetres, String> {
+pub(super) fn millimeters(text: &str) -> Result<Millimeters, String> {
     let finite = |number: &str| number.parse::<f64>().ok().filter(|n| n.is_finite());
     let numbers = six(text, finite, "a finite number")?;
     ordered(&numbers, "x", "y", "z")?;
     let [x0, y0, z0, x1, y1, z1] = numbers;
-    Ok(Millimetres([[x0, y0, z0], [x1, y1, z1]]))
+    Ok(Millimeters([[x0, y0, z0], [x1, y1, z1]]))
 }
 
 fn six<T: Copy>(
@@ -119,8 +119,8 @@ mod tests {
         let region = Region { start: [3, 2, 1], end: [7, 6, 5] };
         assert_eq!(voxels("1,2,3,4,5,6"), Ok(region));
         assert_eq!(voxels(" 1, 2, 3, 4, 5, 6 "), Ok(region));
-        let mm = millimetres("-1.5,2,3,4,5,6e1");
-        assert_eq!(mm, Ok(Millimetres([[-1.5, 2.0, 3.0], [4.0, 5.0, 60.0]])));
+        let mm = millimeters("-1.5,2,3,4,5,6e1");
+        assert_eq!(mm, Ok(Millimeters([[-1.5, 2.0, 3.0], [4.0, 5.0, 60.0]])));
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
             ("1,2,3,4,NaN,6", "`NaN` is not a finite number"),
             ("1,2,3,0,5,6", "x runs from 1 to 0"),
         ] {
-            let error = millimetres(text).unwrap_err();
+            let error = millimeters(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
         }
     }

@@ -87,7 +87,7 @@ impl From<TargetArg> for TargetDtype {
     }
 }
 
-/// A quantisation, by r1seg's name or llama.cpp's.
+/// A quantization, by r1seg's name or llama.cpp's.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct QuantArg {
     pub(crate) quant: Quant,
@@ -102,7 +102,7 @@ fn quant(name: &str) -> Result<QuantArg, String> {
         "q4k" | "q4_k" => (Quant::Q4K, false),
         "q4_k_s" | "q4_k_m" => (Quant::Q4K, true),
         _ => {
-            return Err("r1seg quantises to q8_0, q6k (Q6_K) and q4k (Q4_K, and in place of \
+            return Err("r1seg quantizes to q8_0, q6k (Q6_K) and q4k (Q4_K, and in place of \
                         Q4_K_S and Q4_K_M)"
                 .to_owned());
         }
@@ -129,12 +129,12 @@ pub(crate) struct ConvertArgs {
     /// LoRA checkpoints do.
     #[arg(long, value_name = "DIR")]
     pub(crate) base: Option<PathBuf>,
-    /// What weights are stored as [default: each as it is]. A quantised language model is not
+    /// What weights are stored as [default: each as it is]. A quantized language model is not
     /// touched by it.
     #[arg(long, value_enum, value_name = "bf16|f16|f32", hide_possible_values = true)]
     pub(crate) dtype: Option<TargetArg>,
-    /// Quantise the language model into a GGUF file: 8.5, 6.6 or 4.5 bits a weight. Vision and mask
-    /// parts are not quantised. llama.cpp's names are understood in any case: Q8_0, Q6_K, Q4_K; Q4_K_S
+    /// Quantize the language model into a GGUF file: 8.5, 6.6 or 4.5 bits a weight. Vision and mask
+    /// parts are not quantized. llama.cpp's names are understood in any case: Q8_0, Q6_K, Q4_K; Q4_K_S
     /// and Q4_K_M become q4k, which has no layers in more bits but the output layer (Q6_K).
     #[arg(
         long,
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantisations_go_by_the_names_of_llama_cpp_in_any_case() {
+    fn quantizations_go_by_the_names_of_llama_cpp_in_any_case() {
         for (name, expected, has_remark) in [
             ("q8_0", Quant::Q8_0, false),
             ("Q8_0", Quant::Q8_0, false),

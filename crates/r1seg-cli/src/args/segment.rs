@@ -6,7 +6,7 @@ use clap::Args;
 use r1seg::volume::{Geometry, Region};
 use r1seg::{SegmentMode, SegmentPrompt, voxel_from_mm};
 
-use super::boxes::{self, Millimetres};
+use super::boxes::{self, Millimeters};
 use super::infer::OutputArgs;
 use super::{ImageArg, ModelArgs, PrepareArgs, RefineArgs, VolumeArgs};
 
@@ -81,7 +81,7 @@ pub(crate) struct PlaceArgs {
         long,
         value_name = "X,Y,Z[:pos|neg]",
         allow_hyphen_values = true,
-        value_parser = point_millimetres
+        value_parser = point_millimeters
     )]
     pub(crate) point_mm: Vec<Point<f64>>,
     /// A box around what is sought: the first and the last voxel, both inside. Not together with
@@ -98,10 +98,10 @@ pub(crate) struct PlaceArgs {
         long,
         value_name = "X0,Y0,Z0,X1,Y1,Z1",
         allow_hyphen_values = true,
-        value_parser = boxes::millimetres,
+        value_parser = boxes::millimeters,
         conflicts_with = "voxels"
     )]
-    pub(crate) box_mm: Option<Millimetres>,
+    pub(crate) box_mm: Option<Millimeters>,
 }
 
 /// A point as typed.
@@ -158,7 +158,7 @@ fn point_voxels(text: &str) -> Result<Point<i64>, String> {
     }
 }
 
-fn point_millimetres(text: &str) -> Result<Point<f64>, String> {
+fn point_millimeters(text: &str) -> Result<Point<f64>, String> {
     let finite = |number: &str| number.parse::<f64>().ok().filter(|n| n.is_finite());
     point(text, finite, "a finite number")
 }
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(point_voxels("1,2,3"), Ok(Point { at: [1, 2, 3], positive: true }));
         assert_eq!(point_voxels("1, 2, 3:pos"), Ok(Point { at: [1, 2, 3], positive: true }));
         assert_eq!(point_voxels("1,2,3:neg"), Ok(Point { at: [1, 2, 3], positive: false }));
-        let mm = point_millimetres("-1.5,2,3e1:neg");
+        let mm = point_millimeters("-1.5,2,3e1:neg");
         assert_eq!(mm, Ok(Point { at: [-1.5, 2.0, 30.0], positive: false }));
         for (text, says) in [
             ("1,2", "2 were given"),
@@ -208,7 +208,7 @@ mod tests {
             let error = point_voxels(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
         }
-        assert!(point_millimetres("1,2,nan").unwrap_err().contains("finite"));
+        assert!(point_millimeters("1,2,nan").unwrap_err().contains("finite"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) struct Found<'a> {
 
 impl Found<'_> {
     /// The mask with the label in place of ones.
-    pub(super) fn labelled(&self) -> Result<Mask> {
+    pub(super) fn labeled(&self) -> Result<Mask> {
         let data = self.mask.data().iter().map(|v| v * self.label).collect();
         Ok(Mask::new(data, self.mask.geometry().clone())?)
     }
@@ -59,7 +59,7 @@ mod tests {
         let found: Vec<_> =
             masks.iter().map(|(label, mask)| Found { label: *label, mask }).collect();
         for one in &found {
-            assert!(one.labelled().unwrap().data().iter().all(|v| [0, one.label].contains(v)));
+            assert!(one.labeled().unwrap().data().iter().all(|v| [0, one.label].contains(v)));
         }
         let together = Together::new(&found, &geometry).unwrap();
         (together.labels.into_parts().0, together.overlap)

@@ -221,7 +221,7 @@ impl Results<'_> {
             }
             for found in found {
                 let path = numbered(path, found.label.into());
-                stage.write_mask(&path, &found.labelled()?)?;
+                stage.write_mask(&path, &found.labeled()?)?;
             }
         }
         if let Some(path) = &self.outputs.segmentation {
@@ -234,7 +234,7 @@ impl Results<'_> {
         Ok(())
     }
 
-    /// A segment a prompt, since segments are labelled by their number; some may be empty.
+    /// A segment a prompt, since segments are labeled by their number; some may be empty.
     fn segments<'a>(&'a self, together: &'a Together) -> Vec<Segment<'a>> {
         let numbered = (1..=u8::MAX).zip(self.findings);
         numbered

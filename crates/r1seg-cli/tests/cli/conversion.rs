@@ -133,17 +133,17 @@ fn a_lora_scale_that_was_guessed_is_said_to_be() {
 }
 
 #[test]
-fn quantisations_of_llama_cpp_go_by_its_names() {
+fn quantizations_of_llama_cpp_go_by_its_names() {
     let desk = Desk::new();
     changed(&desk, "phi3", |_| {});
-    let quantised = |name: &str| {
+    let quantized = |name: &str| {
         let run = convert(&desk, &format!("--force --quant {name} --json"));
         let manifest: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
         (manifest["language_model"]["quant"].clone(), run.stderr)
     };
-    let (quant, said) = quantised("Q8_0");
+    let (quant, said) = quantized("Q8_0");
     assert!(quant == "q8_0" && !said.contains("is stored as"), "{said}");
-    let (quant, said) = quantised("Q4_K_M");
+    let (quant, said) = quantized("Q4_K_M");
     assert!(quant == "q4k" && said.contains("r1seg: Q4_K_M is stored as q4k"), "{said}");
     let run = convert(&desk, "--force --quant Q5_K_M");
     assert_eq!(run.code, Some(2), "{run:#?}");

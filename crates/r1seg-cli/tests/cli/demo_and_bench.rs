@@ -31,7 +31,7 @@ fn the_demo_finds_the_organs_of_its_phantom_twice_alike() {
     let report: Value =
         serde_json::from_slice(&fs::read(desk.path("r1seg-demo/report.json")).unwrap()).unwrap();
     assert_eq!(report["masks"].as_array().unwrap().len(), 6);
-    // In litres as in people.
+    // In liters as in people.
     let liver = report["masks"][0]["volume_ml"].as_f64().unwrap();
     assert!((1000.0..2500.0).contains(&liver), "{liver}");
 

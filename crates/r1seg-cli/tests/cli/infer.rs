@@ -70,7 +70,7 @@ fn json_is_one_object_and_equals_the_report() {
 }
 
 #[test]
-fn the_report_says_what_was_found_and_that_an_array_has_no_millimetres() {
+fn the_report_says_what_was_found_and_that_an_array_has_no_millimeters() {
     let desk = Desk::new();
     let run = desk.infer("");
     run.succeeds().says("warning[W-GEOM]");
@@ -277,7 +277,7 @@ fn quiet_says_nothing_but_errors() {
 }
 
 #[test]
-fn without_a_terminal_there_is_neither_colour_nor_progress() {
+fn without_a_terminal_there_is_neither_color_nor_progress() {
     let desk = Desk::new();
     let run = desk.infer("");
     assert!(!run.stderr.contains(['\x1b', '\r']) && !run.stdout.contains(['\x1b', '\r']));

@@ -160,9 +160,9 @@ fn n16_a_constant_volume_is_nothing_to_see() {
 #[test]
 fn a_voxel_that_no_scanner_makes_is_doubted() {
     let desk = Desk::new();
-    let metres = LPS.map(|row| row.map(|v| v / 1000.0));
-    nifti(&desk, "metres.nii", metres, body);
-    let run = inspect(&desk, "metres.nii");
+    let meters = LPS.map(|row| row.map(|v| v / 1000.0));
+    nifti(&desk, "meters.nii", meters, body);
+    let run = inspect(&desk, "meters.nii");
     assert_eq!(last_line(&run), "OK, with 1 warning: CT in Hounsfield units");
     assert!(
         run.stdout.contains("\nwarning[W-SPACING]: a voxel of 7.813e-4 x 7.813e-4 x 0.005 mm "),
@@ -171,7 +171,7 @@ fn a_voxel_that_no_scanner_makes_is_doubted() {
 }
 
 #[test]
-fn an_array_has_no_millimetres_until_they_are_given() {
+fn an_array_has_no_millimeters_until_they_are_given() {
     let desk = Desk::new();
     fs::copy(data("phi3/golden/volume.npy"), desk.path("a.npy")).unwrap();
     let run = inspect(&desk, "a.npy");

@@ -49,7 +49,7 @@ fn a_model_is_described_and_usable() {
 }
 
 #[test]
-fn the_embedded_model_says_its_licence_and_where_it_comes_from() {
+fn the_embedded_model_says_its_license_and_where_it_comes_from() {
     let desk = Desk::new();
     let text = inspect(&desk, Path::new("demo"), "").succeeds().stdout.clone();
     for part in ["license    apache-2.0", "origin     part of r1seg", "OK: `infer` runs it"] {

@@ -194,7 +194,7 @@ fn verify_finds_damaged_weights_of_a_folder_without_a_manifest() {
 }
 
 #[test]
-fn quantised_weights_are_checked_by_the_scales_of_their_blocks() {
+fn quantized_weights_are_checked_by_the_scales_of_their_blocks() {
     let desk = Desk::new();
     let model = desk.path("model");
     let mut command = desk.command();

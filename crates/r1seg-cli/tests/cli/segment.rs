@@ -279,7 +279,7 @@ fn q4_an_empty_mask_is_no_mask_that_is_required() {
     let done = ask(&["--require-mask", "--force"]);
     assert_eq!(done.code, Some(3), "{done:#?}");
     assert!(mask(&desk, "m.npy").iter().all(|&voxel| voxel == 0));
-    // A mask that was found fulfils it.
+    // A mask that was found fulfills it.
     segment(&desk, "segvol", &["-t", "liver", "--require-mask", "--mask", "m.npy", "--force"])
         .succeeds();
 }

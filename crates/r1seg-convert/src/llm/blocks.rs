@@ -13,7 +13,7 @@ use super::GgufTarget;
 use crate::Dtype;
 use crate::dtype::{Tally, count_not_finite, encode, to_f32};
 
-/// The largest number that is quantised: that of f16. Weights are below 100.
+/// The largest number that is quantized: that of f16. Weights are below 100.
 const LARGEST: f32 = 65_504.0;
 /// Numbers per task: whole blocks of every type.
 const GRAIN: usize = 64 * 1024;
@@ -22,7 +22,7 @@ const GRAIN: usize = 64 * 1024;
 /// numbers on their way.
 ///
 /// NaN, infinities and numbers beyond [`LARGEST`] are counted, and what is around them is not
-/// quantised: one would spoil its whole block.
+/// quantized: one would spoil its whole block.
 pub(crate) fn convert(
     chunk: &[u8],
     dtype: Dtype,

@@ -6,7 +6,7 @@ use r1seg_gguf::Value;
 use r1seg_gguf::names::{Architecture, Mapped, RowOrder};
 use serde_json::Value as Json;
 
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::source::json;
 use crate::{Error, sidecar};
 
@@ -81,9 +81,9 @@ impl Decoder {
 
         let model_type = given("model_type").and_then(Json::as_str).unwrap_or_default();
         let Some(architecture) = Architecture::from_model_type(model_type) else {
-            let model_type = sanitise(model_type);
+            let model_type = sanitize(model_type);
             return Err(refuse(format!(
-                "model_type is `{model_type}`, which has no language model to quantise"
+                "model_type is `{model_type}`, which has no language model to quantize"
             )));
         };
         let hidden = size("hidden_size", None, MAX_WIDTH)?;

@@ -9,7 +9,7 @@ use super::Chosen;
 use super::decoder::{Decoder, Expected};
 use super::policy::fitting;
 use crate::error::{first_names, tensors};
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::plan::Planned;
 use crate::source::{Stored, open_regular};
 use crate::tensor::contiguous_strides;
@@ -104,7 +104,7 @@ fn check_kind(decoder: &Decoder, gguf: &Gguf) -> Result<(), String> {
     match gguf.text("general.architecture") {
         Some(found) if found == architecture => {}
         Some(found) => {
-            let found = sanitise(found);
+            let found = sanitize(found);
             return Err(format!("it is a `{found}`; the checkpoint needs a `{architecture}`"));
         }
         None => return Err("it has no general.architecture".to_owned()),

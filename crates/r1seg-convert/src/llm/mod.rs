@@ -1,4 +1,4 @@
-//! The language model in a file of its own, `language_model.gguf`: quantised from the checkpoint's
+//! The language model in a file of its own, `language_model.gguf`: quantized from the checkpoint's
 //! weights, or taken over from a GGUF file that exists.
 
 pub(crate) mod blocks;

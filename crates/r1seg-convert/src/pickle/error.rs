@@ -27,12 +27,12 @@ pub enum PickleError {
 }
 
 /// What may be shown of a name that a stranger chose.
-pub(crate) fn sanitise(name: &str) -> String {
+pub(crate) fn sanitize(name: &str) -> String {
     printable(name, 120, |c| c.is_ascii_graphic() && c != '`')
 }
 
 /// What may be shown of a library's message, which may quote names that a stranger chose.
-pub(crate) fn sanitise_text(text: &str) -> String {
+pub(crate) fn sanitize_text(text: &str) -> String {
     printable(text, 240, |c| c.is_ascii_graphic() || c == ' ')
 }
 

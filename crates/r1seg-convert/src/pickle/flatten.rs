@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::error::{PickleError, sanitise};
+use super::error::{PickleError, sanitize};
 use super::machine::{Machine, limit};
 use super::value::{Id, TensorRef, Value};
 
@@ -63,7 +63,7 @@ pub(super) fn flatten(machine: &Machine<'_>, root: Id) -> Result<Flat, PickleErr
                 check_name(&name)?;
                 if !names.insert(name.clone()) {
                     return Err(PickleError::Tensor {
-                        name: sanitise(&name),
+                        name: sanitize(&name),
                         what: "is there twice".to_owned(),
                     });
                 }
@@ -175,7 +175,7 @@ fn holds_tensors(machine: &Machine<'_>, id: Id, depth: usize) -> Result<bool, Pi
 pub(crate) fn check_name(name: &str) -> Result<(), PickleError> {
     if name.is_empty() || name == "__metadata__" || name.chars().any(char::is_control) {
         let what = "has a name that is no name".to_owned();
-        return Err(PickleError::Tensor { name: sanitise(name), what });
+        return Err(PickleError::Tensor { name: sanitize(name), what });
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::error::{PickleError, sanitise};
+use super::error::{PickleError, sanitize};
 use super::globals;
 use super::opcodes as op;
 use super::value::{Id, Value};
@@ -378,7 +378,7 @@ impl<'a> Machine<'a> {
     fn push_global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
         match globals::find(module, name) {
             Some(global) => self.push(Value::Global(global)),
-            None => Err(PickleError::Global { name: sanitise(&format!("{module}.{name}")) }),
+            None => Err(PickleError::Global { name: sanitize(&format!("{module}.{name}")) }),
         }
     }
 }

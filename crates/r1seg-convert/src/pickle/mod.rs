@@ -15,7 +15,7 @@ mod opcodes;
 mod value;
 
 pub use error::PickleError;
-pub(crate) use error::{sanitise, sanitise_text};
+pub(crate) use error::{sanitize, sanitize_text};
 pub(crate) use flatten::{MAX_TENSORS, check_name};
 
 use machine::Machine;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::first_names;
-use crate::pickle::sanitise;
+use crate::pickle::sanitize;
 use crate::sandbox::{Sandbox, read_index_here, read_index_in_child};
 use crate::{Error, TensorEntry};
 
@@ -138,7 +138,7 @@ impl Checkpoint {
             if names.insert(stored.entry.name.as_str(), stored.file).is_some() {
                 return Err(Error::Duplicate {
                     path: self.path(stored.file),
-                    name: sanitise(&stored.entry.name),
+                    name: sanitize(&stored.entry.name),
                 });
             }
         }
@@ -204,11 +204,11 @@ fn shards(path: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     for name in &names {
         // An index is a stranger's file: it may not point outside its folder.
         if !is_plain_name(name) {
-            return Err(broken(format!("`{}` is not a plain file name", sanitise(name))));
+            return Err(broken(format!("`{}` is not a plain file name", sanitize(name))));
         }
         let file = folder.join(name);
         if !file.is_file() {
-            return Err(broken(format!("the shard `{}` is missing", sanitise(name))));
+            return Err(broken(format!("the shard `{}` is missing", sanitize(name))));
         }
         files.push(file);
     }
@@ -225,7 +225,7 @@ fn check_index(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
     for (name, shard) in &read_index_file(&path)?.weight_map {
         let found = at.get(name.as_str()).copied().flatten().and_then(|file| file.file_name());
         if found.is_none_or(|file| file != shard.as_str()) {
-            let message = format!("tensor `{}` is not in the shard it names", sanitise(name));
+            let message = format!("tensor `{}` is not in the shard it names", sanitize(name));
             return Err(Error::Index { path, message });
         }
     }

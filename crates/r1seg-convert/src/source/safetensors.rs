@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::tensor::Metadata;
 
 use super::length;
-use crate::pickle::{MAX_TENSORS, check_name, sanitise, sanitise_text};
+use crate::pickle::{MAX_TENSORS, check_name, sanitize, sanitize_text};
 use crate::tensor::contiguous_strides;
 use crate::{Dtype, Error, TensorEntry};
 
@@ -37,7 +37,7 @@ pub(crate) fn read_header(file: &File, path: &Path) -> Result<Vec<TensorEntry>, 
     file.read_exact(&mut header).map_err(read)?;
     // Checks that the tensors lie one after another without holes, each as long as its shape says.
     let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|error| broken(sanitise_text(&error.to_string())))?;
+        .map_err(|error| broken(sanitize_text(&error.to_string())))?;
     let data_start = 8 + header_bytes;
     let promised = data_start + metadata.data_len() as u64;
     if promised != file_bytes {
@@ -55,7 +55,7 @@ pub(crate) fn read_header(file: &File, path: &Path) -> Result<Vec<TensorEntry>, 
             continue;
         };
         let Some(dtype) = Dtype::from_safetensors(info.dtype) else {
-            let name = sanitise(&name);
+            let name = sanitize(&name);
             return Err(broken(format!("tensor `{name}` is {:?}, which is not read", info.dtype)));
         };
         let shape: Vec<u64> = info.shape.iter().map(|axis| *axis as u64).collect();

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use super::{TorchIndex, io, locate};
 use crate::pickle::{
     MAX_PICKLE_BYTES, MAX_TENSORS, PickleError, read_flag, read_integer, read_texts, read_weights,
-    sanitise,
+    sanitize,
 };
 
 /// `0x1950a86a20f9469cfc6c`.
@@ -62,7 +62,7 @@ pub(super) fn read<R: Read + Seek>(
     let places = places(file, file_bytes, position as u64, keys, &units)?;
     locate(description, |tensor| {
         places.get(&tensor.storage).copied().ok_or_else(|| PickleError::Tensor {
-            name: sanitise(&tensor.name),
+            name: sanitize(&tensor.name),
             what: "has no storage in the file".to_owned(),
         })
     })

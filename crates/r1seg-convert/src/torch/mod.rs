@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use serde::{Deserialize, Serialize};
 
 use crate::TensorEntry;
-use crate::pickle::{Described, Description, PickleError, sanitise};
+use crate::pickle::{Described, Description, PickleError, sanitize};
 
 /// The tensors of a file of `torch.save`, and where they lie in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ fn locate(
     let mut tensors = Vec::with_capacity(description.tensors.len());
     for tensor in description.tensors {
         let refuse = |what: &str| PickleError::Tensor {
-            name: sanitise(&tensor.name),
+            name: sanitize(&tensor.name),
             what: what.to_owned(),
         };
         let [start, end] = place(&tensor)?;

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read, Seek};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::{TorchIndex, locate};
-use crate::pickle::{MAX_PICKLE_BYTES, MAX_TENSORS, PickleError, read_weights, sanitise};
+use crate::pickle::{MAX_PICKLE_BYTES, MAX_TENSORS, PickleError, read_weights, sanitize};
 
 fn refuse<T>(what: impl Into<String>) -> Result<T, PickleError> {
     Err(PickleError::Container { what: what.into() })
@@ -50,7 +50,7 @@ pub(super) fn read<R: Read + Seek>(
     drop(pickle);
     locate(description, |tensor| {
         let missing = |what: &str| PickleError::Tensor {
-            name: sanitise(&tensor.name),
+            name: sanitize(&tensor.name),
             what: what.to_owned(),
         };
         let index = archive

@@ -53,7 +53,7 @@ fn llama() -> [(&'static str, Value); 1] {
 const F32: Option<(GgmlType, C)> = Some((GgmlType::F32, C::F32));
 
 #[test]
-fn an_import_of_what_was_quantised_is_the_same_file() {
+fn an_import_of_what_was_quantized_is_the_same_file() {
     for kind in ["lamed_phi3_cross", "lamed_llama", "lamed_Qwen2"] {
         for quant in [Quant::Q8_0, Quant::Q4K] {
             let (place, model) = (Place::new(), Model::new(kind));
@@ -77,7 +77,7 @@ fn an_import_of_what_was_quantised_is_the_same_file() {
             assert_eq!((record.quant, record.stored_otherwise), (None, vec![]));
             let names: Vec<_> = report.manifest.sources.iter().map(|f| f.name.as_str()).collect();
             assert_eq!(names, ["model.safetensors", "language_model.gguf"]);
-            // The quantised folder and its own file are a checkpoint again.
+            // The quantized folder and its own file are a checkpoint again.
             let own = ConvertOptions { llm: Some(file), ..ConvertOptions::new(place.out()) };
             r1seg_convert::convert(&own, &place.path("own"), &mut go_on).unwrap();
             verify(&place.path("own"), true).unwrap();

@@ -165,7 +165,7 @@ fn an_adapter_folder_is_merged_into_its_base_and_replaces_what_it_trained() {
 }
 
 #[test]
-fn transposed_matrices_and_rank_stabilised_scales_are_merged_so() {
+fn transposed_matrices_and_rank_stabilized_scales_are_merged_so() {
     let (case, place) = (Case::new(), Place::new());
     let config = r#"{"lora_alpha": 6, "fan_in_fan_out": true, "use_rslora": true}"#;
     place.convert(&adapter(&place, &case, config, true)).unwrap();

@@ -10,7 +10,7 @@ mod layouts;
 mod lora;
 mod mutation;
 mod output;
-mod quantise;
+mod quantize;
 mod shards;
 mod torch_file;
 mod verify;

@@ -4,7 +4,7 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 use r1seg_gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value, ValueType};
 
-fn quantised(dtype: GgmlDType) -> QTensor {
+fn quantized(dtype: GgmlDType) -> QTensor {
     let numbers: Vec<f32> = (0..2048u32).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
     let tensor = Tensor::from_vec(numbers, (8, 256), &Device::Cpu).unwrap();
     QTensor::quantize(&tensor, dtype).unwrap()
@@ -45,7 +45,7 @@ fn candle_reads_what_is_laid_out_here() {
     let layout = Layout::new(&fields(), &tensors).unwrap();
     let mut file = layout.header().to_vec();
     for (i, (_, theirs)) in TYPES.iter().enumerate() {
-        let tensor = quantised(*theirs);
+        let tensor = quantized(*theirs);
         let bytes = tensor.data().unwrap();
         assert_eq!(bytes.len() as u64, layout.bytes(i));
         file.extend_from_slice(&bytes);
@@ -63,7 +63,7 @@ fn candle_reads_what_is_laid_out_here() {
     for (ours, theirs) in TYPES {
         let read = content.tensor(&mut reader, ours.name(), &Device::Cpu).unwrap();
         assert_eq!((read.dtype(), read.shape().dims()), (theirs, &[8, 256][..]));
-        assert_eq!(read.data().unwrap(), quantised(theirs).data().unwrap(), "{ours:?}");
+        assert_eq!(read.data().unwrap(), quantized(theirs).data().unwrap(), "{ours:?}");
     }
 
     let gguf = Gguf::parse(&file).unwrap();
@@ -78,7 +78,7 @@ fn candle_reads_what_is_laid_out_here() {
 
 #[test]
 fn files_that_candle_writes_are_read() {
-    let tensors = TYPES.map(|(ours, theirs)| (ours.name(), quantised(theirs)));
+    let tensors = TYPES.map(|(ours, theirs)| (ours.name(), quantized(theirs)));
     let list: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
     let words = ["a", "bb", "ccc"].map(|w| gguf_file::Value::String(w.to_owned()));
     let words = gguf_file::Value::Array(words.to_vec());

@@ -86,7 +86,7 @@ fn failing_server_is_asked_again_and_for_longer_and_longer() {
 }
 
 #[test]
-fn retry_after_is_honoured_up_to_a_limit() {
+fn retry_after_is_honored_up_to_a_limit() {
     for (asked, expected) in [("1", 1000), ("86400", 1500), ("Wed, 21 Oct 2015 07:28:00 GMT", 10)] {
         let server = Server::start();
         let (_folder, hub) = hub(&server);

@@ -79,7 +79,7 @@ fn absent_fields_get_the_defaults_of_transformers() {
 }
 
 #[test]
-fn llama_biases_are_honoured() {
+fn llama_biases_are_honored() {
     let config = DecoderConfig::llama(&with("attention_bias", json!(true))).unwrap();
     assert_eq!(config.attention, AttentionLayout::Split { bias: AttentionBias::All });
     let config = DecoderConfig::llama(&with("mlp_bias", json!(true))).unwrap();

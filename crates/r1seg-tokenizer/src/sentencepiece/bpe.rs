@@ -1,8 +1,8 @@
 //! Text to pieces: normalization, then merges by score.
 //!
-//! Behaviour of `src/normalizer.cc`, `src/bpe_model.cc` and
+//! Behavior of `src/normalizer.cc`, `src/bpe_model.cc` and
 //! `SentencePieceProcessor::PopulateSentencePieceText` (google/sentencepiece v0.2.0): among all
-//! neighbours that together are a piece, the pair whose piece scores best is merged, the leftmost
+//! neighbors that together are a piece, the pair whose piece scores best is merged, the leftmost
 //! of equals first. A heap of candidate pairs makes it `O(n log n)`.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use super::model::{Kind, NOT_MERGED, SPACE, SentencePiece};
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
     start: usize,
-    /// Zero after the symbol was merged into its left neighbour.
+    /// Zero after the symbol was merged into its left neighbor.
     len: usize,
     prev: usize,
     next: usize,
@@ -23,10 +23,10 @@ struct Symbol {
     frozen: bool,
 }
 
-/// No neighbour.
+/// No neighbor.
 const NONE: usize = usize::MAX;
 
-/// A possible merge of two neighbours, valid while both still have the lengths they had.
+/// A possible merge of two neighbors, valid while both still have the lengths they had.
 #[derive(Debug, PartialEq)]
 struct Candidate {
     score: f32,

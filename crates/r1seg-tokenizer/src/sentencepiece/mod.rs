@@ -1,4 +1,4 @@
-//! SentencePiece's BPE with byte fallback, written from its behaviour: the pieces, how text is cut
+//! SentencePiece's BPE with byte fallback, written from its behavior: the pieces, how text is cut
 //! into them, and how they become text again.
 
 mod bpe;

@@ -74,7 +74,7 @@ pub struct ReadOptions {
     pub key: Option<String>,
     /// How the axes of an array lie, where that is not `[D, H, W]`.
     pub axes: Option<ArrayAxes>,
-    /// Millimetres a voxel, `[D, H, W]`, for a file that does not say or says nonsense.
+    /// Millimeters a voxel, `[D, H, W]`, for a file that does not say or says nonsense.
     pub spacing_mm: Option<[f64; 3]>,
     /// A volume of the same shape whose geometry is taken instead of the file's own.
     pub affine_from: Option<PathBuf>,
@@ -225,7 +225,7 @@ pub struct Loaded {
 /// there are several series, [`ReadOptions::series`] chooses; [`list_series`](crate::list_series)
 /// shows them. Voxels outside of the scanner's field of view (`PixelPaddingValue`) are read as
 /// -1024 HU, where their own value lies outside of -1024..=3071 HU: values such as -3024 would
-/// widen the range that intensities are normalised by, and other readers keep them.
+/// widen the range that intensities are normalized by, and other readers keep them.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the options contradict the file,

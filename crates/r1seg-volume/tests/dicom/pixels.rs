@@ -326,7 +326,7 @@ fn d7_monochrome1_is_inverted_and_said() {
 }
 
 #[test]
-fn d7_colour_and_odd_layouts_are_refused() {
+fn d7_color_and_odd_layouts_are_refused() {
     type Change = fn(&mut Dcm);
     let changes: [(Change, &str); 6] = [
         (|f| _ = f.words((0x28, 2), &[3]), "R-DCM-10"),

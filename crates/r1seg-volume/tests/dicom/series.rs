@@ -57,7 +57,7 @@ fn d1_localizer_is_not_passed_over_silently() {
     let files = [series(7), vec![localizer()]].concat();
     let error = error(&files);
     assert_eq!(error.code(), "R-DCM-02");
-    assert!(error.to_string().contains("CT, 1 slice, not a volume, localiser"), "{error}");
+    assert!(error.to_string().contains("CT, 1 slice, not a volume, localizer"), "{error}");
     // Scanners may put it into the series itself.
     let mut inside = localizer();
     inside.series("1.2.3.4.987654321");
@@ -243,6 +243,6 @@ fn d10_zip_archive_is_read_like_a_folder() {
     // Nothing was put beside it.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let stream = r1seg_volume::read_from(&*fs::read(&path).unwrap(), "-", &ReadOptions::default());
-    let text = "format not recognised: it is a zip archive without a .npy array, in a stream; ";
+    let text = "format not recognized: it is a zip archive without a .npy array, in a stream; ";
     assert!(stream.unwrap_err().to_string().starts_with(text));
 }

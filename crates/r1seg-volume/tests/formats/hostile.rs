@@ -38,7 +38,7 @@ fn other_formats_are_told_apart() {
         assert_eq!(
             error.to_string(),
             format!(
-                "format not recognised: {text}; NIfTI (.nii, .nii.gz), DICOM, NRRD, .npy or .npz is \
+                "format not recognized: {text}; NIfTI (.nii, .nii.gz), DICOM, NRRD, .npy or .npz is \
                  needed"
             )
         );
@@ -177,10 +177,10 @@ fn n12_lengths_whose_products_leave_f64_are_refused() {
         );
     }
     // The limits are in mm.
-    let mut metres = Nifti { units: 1, ..Nifti::new([4, 4, 4]).version_2() };
-    metres.srow[0][3] = 1e14;
-    assert_eq!(code(&metres.counting()), "R-NII-10");
-    assert!(load(&Nifti { units: 2, ..metres }.counting()).is_ok());
+    let mut meters = Nifti { units: 1, ..Nifti::new([4, 4, 4]).version_2() };
+    meters.srow[0][3] = 1e14;
+    assert_eq!(code(&meters.counting()), "R-NII-10");
+    assert!(load(&Nifti { units: 2, ..meters }.counting()).is_ok());
 }
 
 #[test]

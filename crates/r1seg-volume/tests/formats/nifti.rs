@@ -95,7 +95,7 @@ fn n13_a_sheared_affine_is_read_with_a_warning_and_its_true_volume() {
 }
 
 #[test]
-fn metres_and_micrometres_become_millimetres() {
+fn meters_and_micrometers_become_millimeters() {
     for (units, mm) in [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 0.001), (2 | 8, 1.0)] {
         let mut n = Nifti::new([4, 5, 6]);
         n.units = units;

@@ -126,7 +126,7 @@ fn files_of_other_programs_are_read_as_nibabel_reads_them() {
 
 #[test]
 fn nrrd_labels_are_read_as_simpleitk_reads_them() {
-    // Sum, first labelled voxel [k, j, i] and origin in LPS: SimpleITK 2.5.7.
+    // Sum, first labeled voxel [k, j, i] and origin in LPS: SimpleITK 2.5.7.
     type Case = (&'static str, [usize; 3], f64, [usize; 3], [f64; 3], [f64; 3]);
     let far = [-235.2, -226.8, -128.69];
     let near = [-235.199997, -226.800003, -128.690002];

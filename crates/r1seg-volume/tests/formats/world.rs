@@ -79,12 +79,12 @@ fn a_ball_is_found_where_it_is_after_the_way_through_the_model_grid() {
     for affine in affines() {
         let shape = [40, 50, 60];
         let geometry = Geometry::with_affine(shape, affine).unwrap();
-        let centre_mm = geometry.world_mm([41.0, 18.0, 13.0]).unwrap();
+        let center_mm = geometry.world_mm([41.0, 18.0, 13.0]).unwrap();
         let radius_mm = 14.0;
         let mut data = vec![-1000_i16; geometry.voxels()];
         for (n, v) in data.iter_mut().enumerate() {
             let ijk = [n % 60, n / 60 % 50, n / 3000].map(|n| n as f64);
-            let inside = distance_mm(geometry.world_mm(ijk).unwrap(), centre_mm) <= radius_mm;
+            let inside = distance_mm(geometry.world_mm(ijk).unwrap(), center_mm) <= radius_mm;
             // Tissue everywhere but at the rim, so that the crop is not the whole grid.
             let tissue = (4..56).contains(&(n % 60)) && (6..49).contains(&(n / 60 % 50));
             *v = if inside {
@@ -104,7 +104,7 @@ fn a_ball_is_found_where_it_is_after_the_way_through_the_model_grid() {
         let mask = prepared.placement().mask_from_logits(&logits, grid).unwrap();
         let mask = Mask::new(mask, volume.geometry().clone()).unwrap();
         let stats = mask_stats(&mask, 1, &volume).unwrap();
-        let apart = distance_mm(stats.centroid_mm.unwrap(), centre_mm);
+        let apart = distance_mm(stats.centroid_mm.unwrap(), center_mm);
         assert!(apart < 0.2, "{affine:?}: {apart} mm");
         let ball_ml = 4.0 / 3.0 * std::f64::consts::PI * radius_mm.powi(3) / 1000.0;
         assert!((stats.volume_ml.unwrap() / ball_ml - 1.0).abs() < 0.05, "{affine:?}");

@@ -29,7 +29,7 @@ pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL, never_u
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 
-/// The quantised language model of a folder that `r1seg convert --quant` wrote.
+/// The quantized language model of a folder that `r1seg convert --quant` wrote.
 const LANGUAGE_MODEL: &str = "language_model.gguf";
 /// The largest config file that is read.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;

@@ -279,7 +279,7 @@ impl M3dClip {
 }
 
 /// The first token's state: `[CLS]` of a text, the class token of a volume. The authors project and
-/// normalise every token, and then read the first alone.
+/// normalize every token, and then read the first alone.
 ///
 /// # Shapes
 /// - `states`: `[1, L, E]`    - returns: `[1, 1, E]`

@@ -191,7 +191,7 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
         self.prepared.crop()
     }
 
-    /// Millimetres of the body behind one voxel of the model, along D, H and W of the input: nothing
+    /// Millimeters of the body behind one voxel of the model, along D, H and W of the input: nothing
     /// smaller is seen; in mode zoom, nothing smaller of what was found at first. Absent without a
     /// known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {

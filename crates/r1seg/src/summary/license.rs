@@ -4,13 +4,13 @@ use crate::CheckpointSource;
 
 /// The longest text that is kept.
 const MAX_TEXT: usize = 64 << 10;
-/// Names of licence texts.
+/// Names of license texts.
 const FILES: [&str; 6] =
     ["LICENSE", "LICENSE.txt", "LICENSE.md", "license", "license.txt", "license.md"];
 /// Names of model cards.
 const CARDS: [&str; 2] = ["README.md", "readme.md"];
 
-/// The licence of a checkpoint, where its folder says one.
+/// The license of a checkpoint, where its folder says one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct License {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_card_names_its_licence_in_its_front_matter_only() {
+    fn a_model_card_names_its_license_in_its_front_matter_only() {
         for (card, name) in [
             ("---\nlicense: apache-2.0\ntags: [ct]\n---\n# Model", Some("apache-2.0")),
             ("---\r\ntags:\r\n- ct\r\nlicense: 'mit'\r\n---\r\n", Some("mit")),

@@ -264,7 +264,7 @@ mod tests {
             ("Where is the spleen?", Some("spleen")),
             ("Segment the left kidney, please", Some("left kidney")),
             ("liver near the gallbladder", Some("liver")),
-            ("Segment the liver tumour.", Some("liver tumor")),
+            ("Segment the liver tumour.", Some("liver tumor")), // spellchecker:disable-line
             ("Segment the retroperitoneal pancreas.", Some("pancreas")),
             ("Wo ist die Bauchspeicheldrüse?", Some("pancreas")),
             ("Où est la rate ?", Some("spleen")),

@@ -238,7 +238,7 @@ fn check_box(prompts: &[String], options: &AskOptions, mode: Mode) -> Result<()>
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
 fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
-    // In windows: normalised intensities, a mean of logits, and of each question that is asked at
+    // In windows: normalized intensities, a mean of logits, and of each question that is asked at
     // once their sums and their number, all f32. In one pass, only the model's own grid is made.
     let grids = match args.ask.mode {
         Mode::Resize => 0,

@@ -19,7 +19,7 @@ use crate::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// What the published R1Seg-3D sees, `[D, H, W]`.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
-/// Distances of voxels in CT, in mm; others are slips of the header, such as metres.
+/// Distances of voxels in CT, in mm; others are slips of the header, such as meters.
 const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
 const DOUBTS: [&str; 6] = ["W-AXES", "W-CONST", "W-HU-01", "W-HU-02", "W-LABELS", "W-ORIENT"];

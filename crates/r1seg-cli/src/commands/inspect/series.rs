@@ -81,7 +81,7 @@ fn table(path: &str, series: &[SeriesSummary]) -> String {
     let heading = ["series", "id", "what", "slices", "voxels (i x j x k)", "spacing in mm", ""];
     let mut rows = vec![heading.map(str::to_string)];
     rows.extend(series.iter().map(|s| {
-        let localizer = if s.is_localizer { " localiser" } else { "" };
+        let localizer = if s.is_localizer { " localizer" } else { "" };
         [
             s.number.to_string(),
             s.id.clone(),

@@ -112,7 +112,7 @@ pub(super) fn looks_like(findings: &Findings) -> String {
     match (findings.intensities.labels, findings.input.intensity_verdict) {
         (Some(labels), _) => format!("a mask or label map of {labels} values, not a CT"),
         (_, Some("hu")) => "CT in Hounsfield units".to_string(),
-        (_, Some("unit")) => "already normalised to 0..1".to_string(),
+        (_, Some("unit")) => "already normalized to 0..1".to_string(),
         (_, Some("byte")) => "0..255: a picture, or CT that was windowed".to_string(),
         (_, Some("constant")) => "one value everywhere: there is nothing to see".to_string(),
         _ => "unlike Hounsfield units: not CT, or CT without its rescaling".to_string(),

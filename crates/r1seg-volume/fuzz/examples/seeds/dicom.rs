@@ -76,7 +76,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
         ("d7-frames-undefined", multi(3, &|f| f.undefined_lengths = true)),
         ("d7-mr", all(&|f| _ = f.text((8, 0x60), "CS", "MR"))),
         ("d7-inverted", all(&|f| _ = f.text((0x28, 4), "CS", "MONOCHROME1"))),
-        ("d7-colour", alone(&|f| _ = f.text((0x28, 4), "CS", "RGB").words((0x28, 2), &[3]))),
+        ("d7-color", alone(&|f| _ = f.text((0x28, 4), "CS", "RGB").words((0x28, 2), &[3]))),
         ("d8-nested", alone(&|f| _ = f.set((9, 0x1002), "SQ", nested.clone()))),
         (
             "d8-nested-undefined",

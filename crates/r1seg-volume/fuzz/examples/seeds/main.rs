@@ -126,8 +126,8 @@ fn nifti_seeds() -> Vec<Seed> {
         ("n17-two", dims([2, 4, 5, 1, 1, 1, 1, 1]).counting()),
         ("n18-pair", Nifti { magic: b"ni1\0", ..short.clone() }.header()),
         ("n19-extension", extended),
-        ("metres", Nifti { units: 1, ..short.clone() }.file(&i16s)),
-        ("micrometres", Nifti { units: 3, ..short.version_2() }.file(&i16s)),
+        ("meters", Nifti { units: 1, ..short.clone() }.file(&i16s)),
+        ("micrometers", Nifti { units: 3, ..short.version_2() }.file(&i16s)),
     ]
 }
 

@@ -104,7 +104,7 @@ fn jpeg(data: &[u8], (rows, columns): Size, _: usize) -> Result<Vec<u16>, &'stat
     let format = info.pixel_format;
     let bytes = match format {
         PixelFormat::L8 | PixelFormat::L16 => decoder.decode().map_err(|_| CORRUPT)?,
-        _ => return Err("it is in colour"),
+        _ => return Err("it is in color"),
     };
     Ok(match format {
         PixelFormat::L8 => bytes.into_iter().map(u16::from).collect(),
@@ -142,7 +142,7 @@ fn jpeg_2000(data: &[u8], (rows, columns): Size, _: usize) -> Result<Vec<u16>, &
         return Err(OTHER_SIZE);
     }
     if codestream.get(40..42) != Some([0, 1].as_slice()) {
-        return Err("it is in colour");
+        return Err("it is in color");
     }
     let precision = codestream.get_mut(42).ok_or(CORRUPT)?;
     let signed = *precision & 0x80 != 0;

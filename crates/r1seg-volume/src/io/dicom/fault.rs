@@ -7,7 +7,7 @@ use crate::ErrorKind;
 
 /// What makes a DICOM file, folder or archive unusable.
 ///
-/// Messages carry numbers, names of attributes, sanitised modalities and transfer syntaxes; never
+/// Messages carry numbers, names of attributes, sanitized modalities and transfer syntaxes; never
 /// the text of another attribute, since that may name a patient.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

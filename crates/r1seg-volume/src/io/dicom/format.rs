@@ -37,7 +37,7 @@ impl Format {
         let inverted = match h.photometric.as_str() {
             "MONOCHROME1" => true,
             "MONOCHROME2" => false,
-            "PALETTECOLOR" => return Err(DicomFault::NotGrey("it has a colour palette")),
+            "PALETTECOLOR" => return Err(DicomFault::NotGrey("it has a color palette")),
             _ => return Err(DicomFault::NotGrey("PhotometricInterpretation is not MONOCHROME")),
         };
         if h.modality_lut {

@@ -244,7 +244,7 @@ impl Header {
         }
     }
 
-    /// Whether the file holds grey or colour pixels of a patient, not marks, plans or reports.
+    /// Whether the file holds grey or color pixels of a patient, not marks, plans or reports.
     pub(super) fn is_image(&self) -> bool {
         const OTHER: [&str; 5] = ["SEG", "RTDOSE", "RTSTRUCT", "PR", "RWV"];
         let modality = self.modality.as_deref().unwrap_or_default();

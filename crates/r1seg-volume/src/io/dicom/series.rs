@@ -53,9 +53,9 @@ pub struct SeriesSummary {
     pub slices: usize,
     /// `[D, H, W]`, if it is a volume.
     pub shape: Option<[usize; 3]>,
-    /// Millimetres a voxel, `[D, H, W]`, if it is a volume.
+    /// Millimeters a voxel, `[D, H, W]`, if it is a volume.
     pub spacing_mm: Option<[f64; 3]>,
-    /// Whether its images are localisers (scouts, topograms).
+    /// Whether its images are localizers (scouts, topograms).
     pub is_localizer: bool,
     /// Why it cannot be read, if it cannot.
     pub verdict: Option<String>,
@@ -72,7 +72,7 @@ impl fmt::Display for SeriesSummary {
             None => write!(f, ", not a volume")?,
         }
         if self.is_localizer {
-            write!(f, ", localiser")?;
+            write!(f, ", localizer")?;
         }
         Ok(())
     }

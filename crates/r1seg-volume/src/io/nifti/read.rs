@@ -247,11 +247,11 @@ fn compare(sform: &Affine, qform: Result<Affine, &'static str>, warnings: &mut V
         ));
 }
 
-/// Metres and micrometres become mm; nibabel leaves them, but volumes in mL depend on it.
+/// Meters and micrometers become mm; nibabel leaves them, but volumes in mL depend on it.
 fn in_mm(affine: &Affine, fields: &NiftiFields) -> (Affine, Option<Warning>) {
     let (unit, mm) = match fields.xyzt_units & 7 {
-        1 => ("metres", 1e3),
-        3 => ("micrometres", 1e-3),
+        1 => ("meters", 1e3),
+        3 => ("micrometers", 1e-3),
         _ => return (*affine, None),
     };
     let text = format!("the header is in {unit}: spacing, positions and volumes are given in mm");

@@ -7,6 +7,15 @@ use crate::Error;
 use crate::io::scalar::{Endian, Scalar};
 use crate::io::source::Source;
 
+/// How files spell the unit that is meant where none is named.
+const MILLIMETERS: [&str; 5] = [
+    "",
+    "mm",
+    "millimeter",
+    "millimeters",
+    "millimetre", // spellchecker:disable-line
+];
+
 /// Longest header that is read. 3D Slicer's segmentations need about 500 bytes a segment.
 const MAX_LENGTH: u64 = 1 << 20;
 /// `NRRD_DIM_MAX` of Teem.
@@ -203,9 +212,7 @@ impl<'a> Fields<'a> {
             domains: self.kinds.map(|text| domains(text, axes)).transpose()?,
             in_mm: self.space_units.is_none_or(|text| {
                 let units = text.split_whitespace().map(|unit| unit.trim_matches('"'));
-                units.into_iter().all(|unit| {
-                    matches!(unit, "" | "mm" | "millimeter" | "millimeters" | "millimetre")
-                })
+                units.into_iter().all(|unit| MILLIMETERS.contains(&unit))
             }),
         })
     }

@@ -1,4 +1,4 @@
-//! Segmentations as 3D Slicer keeps them: NRRD with the names and colours of the segments in
+//! Segmentations as 3D Slicer keeps them: NRRD with the names and colors of the segments in
 //! key/value pairs (the Slicer manual's "segmentation file format", `.seg.nrrd`).
 
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ const MAX_SEGMENTS: usize = 255;
 /// Longest name that is written, in characters.
 const MAX_NAME: usize = 256;
 
-/// One structure of a [`Segmentation`]: its name, its colour and its voxels.
+/// One structure of a [`Segmentation`]: its name, its color and its voxels.
 #[derive(Debug, Clone)]
 pub struct Segment<'a> {
     name: String,

@@ -1,4 +1,4 @@
-//! The language model quantised while it is converted.
+//! The language model quantized while it is converted.
 
 use candle_core::quantized::GgmlDType as C;
 use candle_core::{DType, Tensor};
@@ -15,7 +15,7 @@ fn options(place: &Place, quant: Quant) -> ConvertOptions {
 }
 
 #[test]
-fn quantised_bytes_are_candles_for_every_family_and_type() {
+fn quantized_bytes_are_candles_for_every_family_and_type() {
     for kind in KINDS {
         for (quant, linear, output) in [
             (Quant::Q8_0, C::Q8_0, C::Q8_0),
@@ -156,7 +156,7 @@ fn the_rest_is_stored_as_the_dtype_says() {
 }
 
 #[test]
-fn halves_are_quantised_like_the_f32_that_they_are() {
+fn halves_are_quantized_like_the_f32_that_they_are() {
     for (dtype, candle) in [(Dtype::BF16, DType::BF16), (Dtype::F16, DType::F16)] {
         let (place, model) = (Place::new(), Model::new(KINDS[1]));
         model.write(&place);
@@ -165,7 +165,7 @@ fn halves_are_quantised_like_the_f32_that_they_are() {
             ConvertOptions { dtype: Some(target), ..ConvertOptions::new(place.path("src")) };
         place.convert(&halves).unwrap();
         let source = ConvertOptions { quant: Some(Quant::Q4K), ..ConvertOptions::new(place.out()) };
-        let out = place.path("quantised");
+        let out = place.path("quantized");
         r1seg_convert::convert(&source, &out, &mut crate::go_on).unwrap();
         let name = "blk.1.ffn_down.weight";
         let numbers = Model::numbers("model.layers.1.mlp.down_proj.weight", &[256, 512]);
@@ -176,7 +176,7 @@ fn halves_are_quantised_like_the_f32_that_they_are() {
 }
 
 #[test]
-fn merged_lora_updates_are_quantised_as_the_dense_merge_is() {
+fn merged_lora_updates_are_quantized_as_the_dense_merge_is() {
     let (place, model) = (Place::new(), Model { layers: 1, ..Model::new(KINDS[1]) });
     model.write(&place);
     let module = "model.layers.0.self_attn.q_proj";
@@ -279,7 +279,7 @@ fn w4_tensors_that_are_missing_misshapen_or_too_many_are_named() {
 }
 
 #[test]
-fn w6_what_is_not_finite_is_not_quantised_though_nobody_checks() {
+fn w6_what_is_not_finite_is_not_quantized_though_nobody_checks() {
     let (place, model) = (Place::new(), Model::new(KINDS[1]));
     model.write_with(&place, |name, numbers| {
         if name.ends_with("layers.1.mlp.up_proj.weight") {
@@ -313,11 +313,11 @@ fn numbers_beyond_f16_are_refused_and_not_flattened() {
 }
 
 #[test]
-fn a_quantised_folder_is_no_source() {
+fn a_quantized_folder_is_no_source() {
     let (place, model) = (Place::new(), Model::new(KINDS[1]));
     model.write(&place);
     place.convert(&options(&place, Quant::Q8_0)).unwrap();
     let again = ConvertOptions::new(place.out());
     let error = r1seg_convert::convert(&again, &place.path("again"), &mut crate::go_on);
-    assert!(matches!(error.unwrap_err(), Error::QuantisedSource { .. }));
+    assert!(matches!(error.unwrap_err(), Error::QuantizedSource { .. }));
 }

@@ -1,4 +1,4 @@
-//! What quantised weights do to a decoder whose widths every kind of block fits.
+//! What quantized weights do to a decoder whose widths every kind of block fits.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -14,12 +14,12 @@ use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType};
 
 use common::{Weights, embeddings, family, gap, random_weights, run};
 
-struct Quantised {
+struct Quantized {
     weights: Weights,
     block: (GgmlDType, WeightType),
 }
 
-impl TensorSource for Quantised {
+impl TensorSource for Quantized {
     fn tensor(&self, name: &str, _: &Shape, dtype: DType, _: &Device) -> Result<Tensor> {
         self.weights[name].to_dtype(dtype)
     }
@@ -42,8 +42,8 @@ impl TensorSource for Quantised {
     }
 }
 
-/// The same weights, dequantised by candle: what the kernels should compute.
-fn dequantised(weights: &Weights, dtype: GgmlDType) -> Weights {
+/// The same weights, dequantized by candle: what the kernels should compute.
+fn dequantized(weights: &Weights, dtype: GgmlDType) -> Weights {
     weights
         .iter()
         .map(|(name, tensor)| {
@@ -71,17 +71,17 @@ fn wide(name: &str) -> DecoderConfig {
 }
 
 /// Largest deviation of the logits after a prompt of `rows` and one more token, over the largest
-/// logit: from what the kernels' own weights give in f32, and from those before quantisation.
+/// logit: from what the kernels' own weights give in f32, and from those before quantization.
 fn deviations(config: &DecoderConfig, block: (GgmlDType, WeightType), rows: usize) -> (f64, f64) {
     let mut weights = random_weights(config, 7);
     for weight in weights.values_mut().filter(|weight| weight.rank() == 2) {
         // The helper's scale is that of a width of 64.
         *weight = (&*weight * 0.5).unwrap();
     }
-    let source = Quantised { weights: weights.clone(), block };
+    let source = Quantized { weights: weights.clone(), block };
     let source = r1seg_nn::Weights::new(Arc::new(source), DType::F32, Device::Cpu);
-    let quantised = Decoder::new(config, source, DType::F32).unwrap();
-    let same = common::decoder(config, &dequantised(&weights, block.0));
+    let quantized = Decoder::new(config, source, DType::F32).unwrap();
+    let same = common::decoder(config, &dequantized(&weights, block.0));
     let exact = common::decoder(config, &weights);
     let logits = |decoder: &Decoder| {
         let mut cache = decoder.new_cache(rows + 1);
@@ -89,7 +89,7 @@ fn deviations(config: &DecoderConfig, block: (GgmlDType, WeightType), rows: usiz
         let step = run(decoder, &embeddings(config, 1, 1, 4), &mut cache);
         decoder.logits(&Tensor::cat(&[prompt, step], 1).unwrap()).unwrap()
     };
-    let got = logits(&quantised);
+    let got = logits(&quantized);
     (gap(&got, &logits(&same)), gap(&got, &logits(&exact)))
 }
 
@@ -100,7 +100,7 @@ const BLOCKS: [(GgmlDType, WeightType); 3] = [
 ];
 
 #[test]
-fn a_few_rows_are_what_the_dequantised_weights_give() {
+fn a_few_rows_are_what_the_dequantized_weights_give() {
     for name in ["phi3", "llama3", "qwen2"] {
         for block in BLOCKS {
             let (kernels, _) = deviations(&wide(name), block, 5);
@@ -113,7 +113,7 @@ fn a_few_rows_are_what_the_dequantised_weights_give() {
 /// Random weights have no outliers and no redundancy: a bound on what blocks cost, not a measure
 /// of a trained model.
 #[test]
-fn more_bits_are_closer_to_the_weights_before_quantisation() {
+fn more_bits_are_closer_to_the_weights_before_quantization() {
     for name in ["phi3", "llama3", "qwen2"] {
         let losses = BLOCKS.map(|block| deviations(&wide(name), block, 40).1);
         println!("{name}: q8_0 {:.1e}, q6k {:.1e}, q4k {:.1e}", losses[0], losses[1], losses[2]);

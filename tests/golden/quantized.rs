@@ -1,4 +1,4 @@
-//! The same cases with a quantised language model.
+//! The same cases with a quantized language model.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use crate::case::{R1SEG_CASES, data, device};
 use crate::half_precision::assert_alike;
 use crate::phantom;
 
-fn quantised(source: PathBuf, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
+fn quantized(source: PathBuf, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("quantised");
+    let out = folder.path().join("quantized");
     let options = ConvertOptions { quant: Some(quant), ..ConvertOptions::new(source) };
     convert(&options, &out, &mut |_| ControlFlow::Continue(())).unwrap();
     let source = CheckpointSource::Folder(out);
@@ -23,7 +23,7 @@ fn quantised(source: PathBuf, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
 #[test]
 fn r1seg_q8_0_says_the_same_and_masks_agree() {
     for case in R1SEG_CASES {
-        let (_folder, model) = quantised(data(case), Quant::Q8_0);
+        let (_folder, model) = quantized(data(case), Quant::Q8_0);
         let report = model.load_report();
         assert!(report.is_clean(), "{case}: {}", report.summary());
         // The words themselves, however small the reference's lead.
@@ -34,7 +34,7 @@ fn r1seg_q8_0_says_the_same_and_masks_agree() {
 #[test]
 fn widths_that_k_quants_cannot_hold_are_q8_0() {
     // 64 and 96 are no multiples of 256.
-    let (_folder, model) = quantised(data("qwen2"), Quant::Q4K);
+    let (_folder, model) = quantized(data("qwen2"), Quant::Q4K);
     assert_alike(&model, "qwen2", 0.0);
 }
 
@@ -42,6 +42,6 @@ fn widths_that_k_quants_cannot_hold_are_q8_0() {
 #[test]
 fn the_demo_model_in_q8_0_says_the_same_and_masks_agree() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/r1seg-phantom/model");
-    let (_folder, model) = quantised(source, Quant::Q8_0);
+    let (_folder, model) = quantized(source, Quant::Q8_0);
     phantom::assert_alike(&model);
 }
