@@ -120,8 +120,8 @@ pub use intensity::IntensityRange;
 pub use io::dicom::{ChosenSeries, DicomFault, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
-    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind, read,
-    read_from, write_atomically, write_mask, write_mask_to, write_segmentation,
+    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
+    npy_header, read, read_from, write_atomically, write_mask, write_mask_to, write_segmentation,
     write_segmentation_to, write_volume,
 };
 pub use orientation::{AxisMap, Orient, Orientation};

@@ -1,4 +1,5 @@
 use half::f16;
+use ndarray_npy::ReadNpyExt;
 use r1seg_volume::{
     AffineSource, ArrayAxes, Mask, MaskFormat, ReadOptions, SourceKind, read_from, write_mask_to,
 };
@@ -104,6 +105,10 @@ fn p5_an_array_of_x_y_z_is_turned_and_its_mask_is_turned_back() {
         let mut bytes = Vec::new();
         write_mask_to(&mut bytes, &mask, MaskFormat::Npy).unwrap();
         let (header, data) = array(&bytes);
+        // What another reader finds at x, y, z.
+        let read = ndarray::ArrayD::<u8>::read_npy(bytes.as_slice()).unwrap();
+        let xyz = ndarray::ArrayD::from_shape_vec(read.shape(), c.clone()).unwrap();
+        assert_eq!(read, xyz);
         assert!(header.contains(&format!("'shape': {shape}")), "{header}");
         assert!(header.contains("'fortran_order': True"), "{header}");
         assert_eq!(data, turned);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::ErrorKind;
+use r1seg::volume::npy_header;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::encoder::Embedded;
@@ -43,7 +44,7 @@ impl VectorFormat {
         let numbers: Vec<u8> = numbers.flat_map(|x| x.to_le_bytes()).collect();
         let shape = [rows.len(), width];
         match self {
-            Self::Npy => Ok(npy(shape, &numbers)),
+            Self::Npy => Ok([npy_header("<f4", false, &shape), numbers].concat()),
             Self::Safetensors => {
                 let metadata = HashMap::from([("r1seg".to_string(), names.to_string())]);
                 let view = TensorView::new(Dtype::F32, shape.to_vec(), &numbers);
@@ -58,35 +59,9 @@ impl VectorFormat {
     }
 }
 
-/// Version 1.0 of numpy's format, little-endian f32 in C order.
-fn npy([rows, width]: [usize; 2], numbers: &[u8]) -> Vec<u8> {
-    let header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
-    // The numbers begin at a multiple of 64, and a newline ends the header; it is far shorter than
-    // its length can say.
-    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend_from_slice(&(padded as u16).to_le_bytes());
-    file.extend_from_slice(format!("{header:<width$}\n", width = padded - 1).as_bytes());
-    file.extend_from_slice(numbers);
-    file
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_array_begins_as_numpy_writes_it() {
-        // numpy.save of numpy.zeros((4, 32), "<f4")
-        let file = npy([4, 32], &[0; 4 * 32 * 4]);
-        assert_eq!(&file[..10], b"\x93NUMPY\x01\x00\x76\x00");
-        assert!(
-            file[10..]
-                .starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 32), }     ")
-        );
-        assert_eq!((file[127], file.len()), (b'\n', 128 + 512));
-    }
 
     #[test]
     fn the_name_says_the_format() {

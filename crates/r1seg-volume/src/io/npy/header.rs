@@ -7,6 +7,8 @@ use crate::io::source::Source;
 
 /// Longest header text that is read. numpy pads to 64 bytes, and itself refuses 10 000 and more.
 const MAX_LENGTH: u64 = 64 << 10;
+/// Magic, version and length of format 1.0.
+const PREFIX: usize = 10;
 /// Most axes that numpy can make.
 const MAX_AXES: usize = 64;
 
@@ -16,6 +18,27 @@ pub(super) struct Header {
     pub(super) endian: Endian,
     pub(super) fortran_order: bool,
     pub(super) shape: Vec<u64>,
+}
+
+/// What stands before the elements in a file of numpy's format 1.0, as `numpy.save` writes it.
+///
+/// `descr` is numpy's name of the element type, such as `<f4`; shapes of arrays that fit into memory
+/// are far shorter than the length field can say.
+pub fn npy_header(descr: &str, fortran_order: bool, shape: &[usize]) -> Vec<u8> {
+    let order = if fortran_order { "True" } else { "False" };
+    let mut sizes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    if shape.len() == 1 {
+        // Python's tuple of one.
+        sizes.push(',');
+    }
+    let dict = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({sizes}), }}");
+    // The elements begin at a multiple of 64, and a newline ends the header.
+    let length = (PREFIX + dict.len() + 1).next_multiple_of(64) - PREFIX;
+    let mut header = super::MAGIC.to_vec();
+    header.extend_from_slice(&[1, 0]);
+    header.extend_from_slice(&(length as u16).to_le_bytes());
+    header.extend_from_slice(format!("{dict:<width$}\n", width = length - 1).as_bytes());
+    header
 }
 
 impl Header {
@@ -229,6 +252,20 @@ impl Parser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_array_begins_as_numpy_writes_it() {
+        // numpy.save of numpy.zeros((4, 32), "<f4"), and of numpy.zeros(3, "u1")
+        let header = npy_header("<f4", false, &[4, 32]);
+        assert_eq!(&header[..10], b"\x93NUMPY\x01\x00\x76\x00");
+        let dict = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 32), }     ";
+        assert!(header[10..].starts_with(dict));
+        assert_eq!((header[127], header.len()), (b'\n', 128));
+        assert!(
+            npy_header("|u1", true, &[3])[10..]
+                .starts_with(b"{'descr': '|u1', 'fortran_order': True, 'shape': (3,), }")
+        );
+    }
 
     fn parse(text: &str) -> Result<Fields, &'static str> {
         Parser { text: text.as_bytes(), at: 0 }.dict()

@@ -9,9 +9,6 @@ mod header;
 use std::io::{self, Write};
 use std::path::Path;
 
-use ndarray::{ArrayView, ShapeBuilder};
-use ndarray_npy::{WritableElement, WriteNpyExt};
-
 use super::frames::{self, Frame};
 use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
@@ -20,6 +17,7 @@ use crate::error::join;
 use crate::geometry::ArrayLayout;
 use crate::{Error, Geometry, Mask, Volume, Voxels, Warning};
 use header::Header;
+pub use header::npy_header;
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -154,30 +152,27 @@ fn not_a_volume(path: &Path, sizes: &[u64], frames: u64) -> Error {
 
 /// Writes a mask as `|u1`, in the axes of the array that it is of.
 pub(super) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
-    write(out, mask.data(), mask.geometry())
+    out.write_all(&header_of("|u1", mask.geometry()))?;
+    out.write_all(mask.data())
 }
 
 /// Writes a volume as `<f4`, in the axes that a mask of it has.
 pub(super) fn write_volume(out: &mut dyn Write, volume: &Volume) -> io::Result<()> {
-    write(out, &volume.voxels().to_f32(), volume.geometry())
+    out.write_all(&header_of("<f4", volume.geometry()))?;
+    let mut out = io::BufWriter::new(out);
+    for voxel in volume.voxels().to_f32().iter() {
+        out.write_all(&voxel.to_le_bytes())?;
+    }
+    out.flush()
 }
 
-fn write<T: WritableElement>(
-    out: &mut dyn Write,
-    data: &[T],
-    geometry: &Geometry,
-) -> io::Result<()> {
+fn header_of(descr: &str, geometry: &Geometry) -> Vec<u8> {
     let ArrayLayout { leading_axis, axes } = geometry.array_layout();
     let [d, h, w] = geometry.shape();
     let leading: &[usize] = if leading_axis { &[1] } else { &[] };
-    let array = match axes {
-        ArrayAxes::Zyx => ArrayView::from_shape([leading, &[d, h, w]].concat(), data),
+    match axes {
+        ArrayAxes::Zyx => npy_header(descr, false, &[leading, &[d, h, w]].concat()),
         // `[D, H, W]` in C order is x, y, z in Fortran order.
-        ArrayAxes::Xyz => ArrayView::from_shape([leading, &[w, h, d]].concat().f(), data),
-    };
-    let array = array.map_err(io::Error::other)?;
-    array.write_npy(out).map_err(|e| match e {
-        ndarray_npy::WriteNpyError::Io(e) => e,
-        e => io::Error::other(e),
-    })
+        ArrayAxes::Xyz => npy_header(descr, true, &[leading, &[w, h, d]].concat()),
+    }
 }
