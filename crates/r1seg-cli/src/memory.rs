@@ -33,7 +33,7 @@ fn of_host(meminfo: &str) -> Option<u64> {
 /// texts of `/proc/self/limits` and `/proc/self/smaps`.
 fn of_process(limits: &str, smaps: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    // `unlimited`, which is no number, is no limit.
+    // `unlimited`, which is not a number, means no limit.
     let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(limit.saturating_sub(used(smaps)))
 }
@@ -95,7 +95,7 @@ fn left_in(root: &Path, path: &str, [limit, usage, reclaimable]: [&str; 3]) -> O
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
         let cached =
             stat.lines().find_map(|line| line.strip_prefix(reclaimable)?.trim().parse().ok());
-        // `max`, which is no number, is no limit.
+        // `max`, which is not a number, means no limit.
         let used = number(usage)?.saturating_sub(cached.unwrap_or(0));
         Some(number(limit)?.saturating_sub(used))
     };

@@ -53,7 +53,7 @@ impl Protected {
         self
     }
 
-    /// A file that is no volume.
+    /// A file that is not a volume.
     pub(crate) fn file(mut self, what: &'static str, path: &Path) -> Self {
         self.add(what, path, Extent::File);
         self

@@ -248,7 +248,7 @@ fn decoding(step: &Value) -> Growth {
         "Fuse" | "Strip" | "Metaspace" => Growth::NONE,
         // A space in front of the token.
         "WordPiece" => Growth::NONE.plus(1),
-        // U+FFFD for each byte that is no text.
+        // U+FFFD for each byte that is not text.
         "ByteLevel" | "ByteFallback" => Growth::times(3),
         // A space for each mark, which may be empty and then stands everywhere.
         "BPEDecoder" | "CTC" => Growth::times(2).plus(1),

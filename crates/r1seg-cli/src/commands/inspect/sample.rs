@@ -9,7 +9,7 @@ use serde::Serialize;
 const VOXELS: usize = 1 << 21;
 /// A label map has no more labels than this, as far as it is told from a picture.
 const MAX_LABELS: usize = 256;
-/// How many neighbors that are no background are of one label; noise makes it rare in anything
+/// How many neighbors that are not background are of one label; noise makes it rare in anything
 /// that was measured.
 const SAME_LABEL: f64 = 0.7;
 

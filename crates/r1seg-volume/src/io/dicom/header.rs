@@ -68,7 +68,7 @@ pub(super) struct Plane {
     pub(super) pixel_spacing: Option<[f64; 2]>,
     pub(super) slice_spacing: Option<f64>,
     pub(super) thickness: Option<f64>,
-    /// NaN where it is given and is no number.
+    /// NaN where it is given and is not a number.
     pub(super) slope: Option<f64>,
     /// As `slope`.
     pub(super) inter: Option<f64>,

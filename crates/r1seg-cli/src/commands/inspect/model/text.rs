@@ -97,7 +97,7 @@ fn file_line(file: &WeightsFile) -> String {
     }
 }
 
-/// What a file that is no whole model is good for.
+/// What a file that is not a whole model is good for.
 fn user(findings: &Findings) -> &'static str {
     let has_weights = findings.weights.as_ref().is_some_and(|weights| 0 < weights.tensors);
     match findings.problem.as_ref().map(|problem| problem.code) {
