@@ -106,16 +106,25 @@ impl Model {
 
 pub(crate) fn run(args: &ModelsArgs) -> Result<Exit> {
     let models: Vec<Model> = MODELS.iter().map(Model::of).collect();
+    print_list(&models, args.json, |model, out| model.write(out))
+}
+
+/// Prints entries as one JSON array, or as text with an empty line between them.
+pub(super) fn print_list<T: Serialize>(
+    entries: &[T],
+    json: bool,
+    write: impl Fn(&T, &mut std::io::StdoutLock<'_>) -> std::io::Result<()>,
+) -> Result<Exit> {
     let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&models)?)?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(entries)?)?;
         return Ok(Exit::Answered);
     }
-    for (index, model) in models.iter().enumerate() {
+    for (index, entry) in entries.iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
-        model.write(&mut out)?;
+        write(entry, &mut out)?;
     }
     Ok(Exit::Answered)
 }

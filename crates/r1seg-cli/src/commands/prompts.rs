@@ -9,6 +9,7 @@ use r1seg::phrasing;
 use r1seg::registry::{Family, MODELS, ModelEntry};
 use serde::Serialize;
 
+use super::models::print_list;
 use crate::args::PromptsArgs;
 use crate::exit::{CliError, Exit};
 use crate::study;
@@ -61,18 +62,7 @@ pub(crate) fn run(args: &PromptsArgs) -> Result<Exit> {
     let family = args.model.as_deref().map(family).transpose()?;
     let entries = MODELS.iter().filter(|entry| family.is_none_or(|family| entry.family == family));
     let models: Vec<Model> = entries.map(Model::of).collect();
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&models)?)?;
-        return Ok(Exit::Answered);
-    }
-    for (index, model) in models.iter().enumerate() {
-        if index > 0 {
-            writeln!(out)?;
-        }
-        model.write(&mut out)?;
-    }
-    Ok(Exit::Answered)
+    print_list(&models, args.json, |model, out| model.write(out))
 }
 
 /// By the name of the model or of a repository that publishes it, whether downloaded or not, or by
