@@ -207,7 +207,7 @@ fn stages_are_told_with_their_times_and_without_what_they_are_about() {
     let all = desk.infer("-vv --force");
     all.succeeds().says("vit ..").says("prompts=1");
     for text in [&run.stderr, &all.stderr] {
-        assert!(!text.contains(&words), "the question is told: {text}");
+        assert!(!text.contains(&words), "the question is in the log: {text}");
     }
     let quiet = desk.infer("-q --force");
     assert_eq!(quiet.succeeds().stderr, "");

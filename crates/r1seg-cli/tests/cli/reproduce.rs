@@ -179,7 +179,7 @@ fn a_recorded_ledger_is_reproduced_with_the_dice_against_a_truth() {
     let again = reproduce(&desk, &recorded, &["--data", "archive"]);
     assert!(again.succeeds().stdout.contains("3 within, 0 outside"), "{again:#?}");
     assert!(again.stdout.contains("- input: labels/a.nii.gz"), "{again:#?}");
-    // A truth with other voxels is told, and so is a Dice that differs.
+    // A truth with other voxels is reported, and so is a Dice that differs.
     let mut changed = recorded;
     changed["runs"][0]["inputs"][0]["truth"]["voxels"]["2"] = json!(truth + 1);
     changed["runs"][0]["prompts"][0]["results"][0]["dice"] = json!(0.99);

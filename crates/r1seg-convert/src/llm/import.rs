@@ -83,7 +83,7 @@ pub(super) fn open(
             misshapen.iter().map(String::as_str).collect(),
             ["has another shape", "have another shape"],
         ),
-        (unknown, ["is no part of this model", "are no part of this model"]),
+        (unknown, ["is not part of this model", "are not part of this model"]),
     ] {
         if !names.is_empty() {
             let said = tensors(names.len(), what);

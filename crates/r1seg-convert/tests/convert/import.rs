@@ -208,7 +208,7 @@ fn w4_tensors_of_a_file_that_are_missing_misshapen_or_too_many_are_named() {
 
     write_gguf(&place, &Model { layers: 3, ..model.clone() }, &llama(), |_| F32);
     let error = refused(&place).to_string();
-    assert!(error.starts_with("9 tensors are no part of this model: `blk.2.attn_k"), "{error}");
+    assert!(error.starts_with("9 tensors are not part of this model: `blk.2.attn_k"), "{error}");
 
     // Not tied: the output layer is missing.
     write_gguf(&place, &model, &llama(), |name| F32.filter(|_| name != "output.weight"));
