@@ -44,7 +44,7 @@ const STAGES: [&str; 13] = [
 pub(crate) const M3D_CASES: [&str; 2] = ["m3d-phi3", "m3d-llama2"];
 
 pub(crate) fn data(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
 }
 
 pub(crate) fn load(case: &str, dtype: DtypeChoice) -> R1SegModel {

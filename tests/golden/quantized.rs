@@ -41,7 +41,7 @@ fn widths_that_k_quants_cannot_hold_are_q8_0() {
 /// A model that was trained, unlike the others. k-quants do not fit its width.
 #[test]
 fn the_demo_model_in_q8_0_says_the_same_and_masks_agree() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/r1seg-phantom/model");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../r1seg-phantom/model");
     let (_folder, model) = quantized(source, Quant::Q8_0);
     phantom::assert_alike(&model);
 }

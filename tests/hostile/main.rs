@@ -20,7 +20,7 @@ fn seconds() -> u64 {
 }
 
 fn data(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(case)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(case)
 }
 
 /// Numbers and words that sit at the edges of what is accepted.

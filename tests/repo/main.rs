@@ -20,7 +20,7 @@ mod sources;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// The text of a file, whose path is given from the root.

@@ -112,18 +112,6 @@ impl Manifest {
         value.strip_prefix('"')?.strip_suffix('"')
     }
 
-    /// The strings of a `key = [` that spans lines.
-    fn list(&self, section: &str, key: &str) -> Vec<&str> {
-        let opening = format!("{key} = [");
-        self.lines
-            .iter()
-            .skip_while(|(s, line)| s != section || *line != opening)
-            .skip(1)
-            .take_while(|(_, line)| line != "]")
-            .map(|(_, line)| line.trim_matches(['"', ',']))
-            .collect()
-    }
-
     /// Every crate under any `[...dependencies]`, by its own name.
     fn dependencies(&self) -> Vec<Dependency> {
         let of_line = |(section, line): &(String, String)| {
@@ -145,21 +133,18 @@ impl Manifest {
     }
 }
 
-/// All members with their manifests; the root package is the last.
+/// Every crate by name, with its manifest.
 fn packages() -> Result<Vec<(String, Manifest)>> {
-    let root = Manifest::read("Cargo.toml")?;
     let mut packages = Vec::new();
-    for member in root.list("workspace", "members") {
-        packages.push(Manifest::read(&format!("{member}/Cargo.toml"))?);
+    for entry in std::fs::read_dir(root().join("crates"))? {
+        let folder = entry?.file_name().to_string_lossy().into_owned();
+        let manifest = Manifest::read(&format!("crates/{folder}/Cargo.toml"))?;
+        let name = manifest.string("package", "name").unwrap_or_default().to_owned();
+        assert_eq!(name, folder, "{}: a crate has the name of its folder", manifest.path);
+        packages.push((name, manifest));
     }
-    packages.push(root);
-    packages
-        .into_iter()
-        .map(|manifest| match manifest.string("package", "name") {
-            Some(name) => Ok((name.to_owned(), manifest)),
-            None => Err(format!("{}: no package name", manifest.path).into()),
-        })
-        .collect()
+    packages.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(packages)
 }
 
 #[test]
@@ -246,23 +231,36 @@ fn every_crate_takes_lints_and_versions_from_the_workspace() -> Result<()> {
 }
 
 #[test]
-fn every_crate_is_a_member_and_a_default_member() -> Result<()> {
+fn every_crate_is_a_member_of_a_virtual_workspace() -> Result<()> {
     let manifest = Manifest::read("Cargo.toml")?;
-    let members = manifest.list("workspace", "members");
-    let default_members = manifest.list("workspace", "default-members");
-    assert_eq!(default_members.first(), Some(&"."), "the root package comes first");
-    assert_eq!(members, default_members[1..], "`cargo test` at the root must run every crate");
+    assert!(manifest.has("workspace", r#"members = ["crates/*"]"#));
+    // Either would let `cargo test` at the root skip crates.
+    assert!(!manifest.lines.iter().any(|(section, _)| section == "package"));
+    assert!(!manifest.lines.iter().any(|(_, line)| line.starts_with("default-members")));
+    Ok(())
+}
 
+#[test]
+fn every_target_at_the_root_is_listed_by_the_facade() -> Result<()> {
+    let manifest = Manifest::read("crates/r1seg/Cargo.toml")?;
+    let listed: Vec<_> =
+        manifest.lines.iter().filter_map(|(_, line)| line.strip_prefix("path = ")).collect();
     let mut violations = Vec::new();
-    for entry in std::fs::read_dir(root().join("crates"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let path = format!("crates/{name}");
-        let is_crate = root().join(&path).join("Cargo.toml").is_file();
-        if is_crate && !members.contains(&path.as_str()) {
-            violations.push(path);
+    for folder in ["tests", "examples", "benches"] {
+        for entry in std::fs::read_dir(root().join(folder))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let target = match path.join("main.rs").is_file() {
+                true => format!("{folder}/{name}/main.rs"),
+                false if name.ends_with(".rs") => format!("{folder}/{name}"),
+                false => continue,
+            };
+            if !listed.contains(&format!("\"../../{target}\"").as_str()) {
+                violations.push(target);
+            }
         }
     }
-    assert_none("a folder with a manifest is a member", &violations);
+    assert_none("a target at the root stands in crates/r1seg/Cargo.toml", &violations);
     Ok(())
 }
 

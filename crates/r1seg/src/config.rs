@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     fn phi3() -> Value {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/phi3/config.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/phi3/config.json");
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 

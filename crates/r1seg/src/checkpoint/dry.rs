@@ -213,7 +213,7 @@ mod tests {
     use crate::R1SegModel;
 
     fn case(name: &str) -> CheckpointSource {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
         CheckpointSource::Folder(root.join(name))
     }
 
