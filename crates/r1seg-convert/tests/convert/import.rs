@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use candle_core::quantized::{GgmlDType as C, QTensor};
 use candle_core::{Device, Tensor};
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, verify};
 use r1seg_checkpoint::gguf::{GgmlType, Layout, NewTensor, Value};
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, verify};
 use sha2::{Digest, Sha256};
 
 use crate::language_model::{Model, VISION, blocks, header, read};

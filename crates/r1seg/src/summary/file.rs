@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use r1seg_convert::Sandbox;
 use r1seg_checkpoint::gguf::{Gguf, Value};
+use r1seg_convert::Sandbox;
 
 use super::{WeightsSummary, found_in};
 use crate::Error;
