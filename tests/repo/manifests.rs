@@ -28,7 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-files", &[]),
     ("r1seg-volume", &["r1seg-files"]),
     ("r1seg-tokenizer", &["r1seg-files"]),
-    ("r1seg-checkpoint", &[]),
+    ("r1seg-checkpoint", &["r1seg-files"]),
     ("r1seg-convert", &["r1seg-files", "r1seg-checkpoint"]),
     ("r1seg-hub", &["r1seg-files"]),
     ("r1seg-phantom", &[]),
