@@ -30,7 +30,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-files", &[]),
     ("r1seg-volume", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-tokenizer", &["r1seg-diagnostic", "r1seg-files"]),
-    ("r1seg-checkpoint", &["r1seg-diagnostic"]),
+    ("r1seg-checkpoint", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-convert", &["r1seg-diagnostic", "r1seg-files", "r1seg-checkpoint"]),
     ("r1seg-hub", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-phantom", &[]),

@@ -2,7 +2,7 @@
 //! and M3D-LaMed, with one for each.
 //!
 //! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
-//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `checkpoint/keys.rs`.
+//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::{Orientation, Volume};
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, type_name};
+use crate::checkpoint::{LoadReport, dominant_format};
 use crate::config::check_num_clicks;
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
@@ -93,7 +93,7 @@ impl R1SegModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`] when there is no such folder, and as [`R1SegModelBuilder::build`].
+    /// [`Error::Checkpoint`] when there is no such folder, and as [`R1SegModelBuilder::build`].
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder(CheckpointSource::Folder(folder.as_ref().to_path_buf())).build()
     }
@@ -131,9 +131,9 @@ impl R1SegModel {
         config.set_vocabulary(&found);
         config.check_tokenizer(&tokenizer, source)?;
 
-        let stored = files.dominant_type();
+        let stored = dominant_format(&files);
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-        let quantized = stored.is_some_and(|stored| stored.block_len() > 1);
+        let quantized = stored.is_some_and(|stored| !stored.is_plain());
         let Dtypes { weights: dtype, activation } =
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
@@ -145,7 +145,7 @@ impl R1SegModel {
         let (weights, report) = checked.weights(options.memory_limit, &plan)?;
         let parts = Parts::new(&config, &weights, activation)?;
         let kept = match stored {
-            Some(stored) if keep || quantized => type_name(stored),
+            Some(stored) if keep || quantized => stored.name(),
             _ => dtype.as_str(),
         };
         let inner = Inner {

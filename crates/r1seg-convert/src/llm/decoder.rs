@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use r1seg_checkpoint::gguf::Value;
-use r1seg_checkpoint::gguf::names::{Architecture, Mapped, RowOrder};
+use r1seg_checkpoint::keys::llama_cpp::{Architecture, Mapped, RowOrder};
 use serde_json::Value as Json;
 
 use crate::pickle::sanitize;

@@ -17,7 +17,8 @@ use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::Vit3d;
 use r1seg_volume::{Recipe, Volume, Warning};
 
-use crate::checkpoint::{Found, LoadReport, dry_load, never_used_by_m3d_clip};
+use crate::checkpoint::keys::never_used_by_m3d_clip;
+use crate::checkpoint::{Found, LoadReport, dry_load};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
 use crate::prepare::prepare;
