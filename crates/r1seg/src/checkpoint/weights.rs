@@ -8,12 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use candle_core::{DType, Device, Shape, Tensor};
 use r1seg_gguf::names::RowOrder;
-use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType};
+use r1seg_nn::{Probe, StoredMatrix, TensorSource, WeightMatrix, WeightType};
 use rayon::prelude::*;
 
 use super::file::{Format, StoredTensor, WeightFile};
 use super::mapped::FileBytes;
-use crate::Error;
+use crate::run::UntilCancelled;
+use crate::{CancelToken, Error};
 
 /// More tensors than any published model has.
 const MAX_TENSORS: usize = 100_000;
@@ -139,6 +140,8 @@ pub(crate) struct ModelWeights {
     pub(crate) files: Arc<WeightFiles>,
     /// Whether matrices on a CPU stay as they are stored, instead of taking the asked dtype.
     pub(crate) keep: bool,
+    /// Looked at before each tensor.
+    pub(crate) cancel: CancelToken,
 }
 
 impl TensorSource for ModelWeights {
@@ -149,6 +152,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
+        UntilCancelled(&self.cancel).check_cancelled()?;
         self.files.copied(self.files.find(name, shape.dims())?, dtype, device)
     }
 
@@ -159,6 +163,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
+        UntilCancelled(&self.cancel).check_cancelled()?;
         let found = self.files.find(name, shape.dims())?;
         let kept = dtype_of(found.1).filter(|_| self.keep && device.is_cpu());
         self.files.copied(found, kept.unwrap_or(dtype), device)
@@ -171,6 +176,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<WeightMatrix> {
+        UntilCancelled(&self.cancel).check_cancelled()?;
         let (files, (n, k)) = (&self.files, shape);
         let (entry, stored) = files.find(name, &[n, k])?;
         let as_asked = self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype);
