@@ -77,7 +77,7 @@ pub enum Error {
     )]
     LanguageModelAlone { path: PathBuf },
     #[error("{source}")]
-    Gguf { path: PathBuf, source: r1seg_gguf::Error },
+    Gguf { path: PathBuf, source: r1seg_checkpoint::gguf::Error },
     #[error("{what}")]
     LanguageModel { path: PathBuf, what: String },
     #[error("the folder's language model is quantized already")]
@@ -153,7 +153,7 @@ impl Error {
                 _ => ErrorKind::Io,
             },
             Self::Pickle { reason: PickleError::Io { .. }, .. }
-            | Self::Gguf { source: r1seg_gguf::Error::Io(_), .. } => ErrorKind::Io,
+            | Self::Gguf { source: r1seg_checkpoint::gguf::Error::Io(_), .. } => ErrorKind::Io,
             Self::Sandbox { source: SandboxError::Start(_), .. }
             | Self::Changed { .. }
             | Self::Write { .. } => ErrorKind::Io,

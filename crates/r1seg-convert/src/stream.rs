@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use r1seg_gguf::names::RowOrder;
+use r1seg_checkpoint::gguf::names::RowOrder;
 
 use crate::Error;
 use crate::hash::{HashingReader, HashingWriter};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use r1seg_gguf::{GgmlType, Gguf, TensorInfo};
+use r1seg_checkpoint::gguf::{GgmlType, Gguf, TensorInfo};
 use rayon::prelude::*;
 
 use crate::dtype::{Tally, count_not_finite};

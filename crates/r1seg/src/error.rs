@@ -121,7 +121,7 @@ pub enum Error {
     #[error("{file}: {message}")]
     WeightFile { path: PathBuf, file: String, message: String },
     #[error("{file}: {source}")]
-    Gguf { path: PathBuf, file: String, source: Box<r1seg_gguf::Error> },
+    Gguf { path: PathBuf, file: String, source: Box<r1seg_checkpoint::gguf::Error> },
     #[error("the weights do not fit the configuration: {0}", report.summary())]
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
-use r1seg_gguf::GgmlType;
-use r1seg_gguf::names::RowOrder;
+use r1seg_checkpoint::gguf::GgmlType;
+use r1seg_checkpoint::gguf::names::RowOrder;
 use rayon::prelude::*;
 
 use super::GgufTarget;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use r1seg_gguf::names::{Part, is_recomputed};
-use r1seg_gguf::{GgmlType, Gguf, TensorInfo, Value};
+use r1seg_checkpoint::gguf::names::{Part, is_recomputed};
+use r1seg_checkpoint::gguf::{GgmlType, Gguf, TensorInfo, Value};
 
 use super::Chosen;
 use super::decoder::{Decoder, Expected};

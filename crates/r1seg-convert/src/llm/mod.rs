@@ -8,8 +8,8 @@ mod policy;
 
 use std::path::{Path, PathBuf};
 
-use r1seg_gguf::names::RowOrder;
-use r1seg_gguf::{GgmlType, Layout, NewTensor, Value};
+use r1seg_checkpoint::gguf::names::RowOrder;
+use r1seg_checkpoint::gguf::{GgmlType, Layout, NewTensor, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use r1seg_gguf::GgmlType;
-use r1seg_gguf::names::Part;
+use r1seg_checkpoint::gguf::GgmlType;
+use r1seg_checkpoint::gguf::names::Part;
 
 use super::decoder::{Decoder, Expected};
 use super::{Chosen, Quant};

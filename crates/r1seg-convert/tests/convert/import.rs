@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use candle_core::quantized::{GgmlDType as C, QTensor};
 use candle_core::{Device, Tensor};
+use r1seg_checkpoint::gguf::{GgmlType, Layout, NewTensor, Value};
 use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, verify};
-use r1seg_gguf::{GgmlType, Layout, NewTensor, Value};
 use sha2::{Digest, Sha256};
 
 use crate::language_model::{Model, VISION, blocks, header, read};
@@ -266,7 +266,7 @@ fn w6_scales_that_are_not_finite_are_found_on_import_and_when_verified() {
     assert_eq!(error, "1 tensor holds NaN or infinity: `blk.1.ffn_up.weight`");
 
     let llm = place.path("llm.gguf");
-    let gguf = r1seg_gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
+    let gguf = r1seg_checkpoint::gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
     spoil(llm, gguf.tensors["blk.1.ffn_up.weight"].range.start);
     let error = r1seg_convert::convert(&import(&place), &place.path("bad"), &mut go_on);
     assert!(matches!(error.unwrap_err(), Error::NotFinite { .. }));

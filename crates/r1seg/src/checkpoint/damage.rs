@@ -1,6 +1,6 @@
 //! Weights that are NaN or infinite, found by reading all of them.
 
-use r1seg_gguf::GgmlType;
+use r1seg_checkpoint::gguf::GgmlType;
 use r1seg_nn::WeightType;
 use rayon::prelude::*;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use r1seg_gguf::names::{Architecture, RowOrder, is_recomputed};
-use r1seg_gguf::{GgmlType, Gguf};
+use r1seg_checkpoint::gguf::names::{Architecture, RowOrder, is_recomputed};
+use r1seg_checkpoint::gguf::{GgmlType, Gguf};
 use r1seg_nn::WeightType;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;

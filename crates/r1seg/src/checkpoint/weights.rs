@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use candle_core::{DType, Device, Shape, Tensor};
-use r1seg_gguf::names::RowOrder;
+use r1seg_checkpoint::gguf::names::RowOrder;
 use r1seg_nn::{Probe, StoredMatrix, TensorSource, WeightMatrix, WeightType};
 use rayon::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
+use r1seg_checkpoint::gguf::{Gguf, Value};
 use r1seg_convert::Sandbox;
-use r1seg_gguf::{Gguf, Value};
 
 use super::{WeightsSummary, found_in};
 use crate::Error;
@@ -92,7 +92,7 @@ impl WeightsFileSummary {
 }
 
 fn of_gguf(path: &Path) -> Result<WeightsFileSummary, Error> {
-    let failed = |source: r1seg_gguf::Error| Error::Gguf {
+    let failed = |source: r1seg_checkpoint::gguf::Error| Error::Gguf {
         path: path.to_path_buf(),
         file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         source: Box::new(source),

@@ -2,7 +2,7 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use r1seg_gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value, ValueType};
+use r1seg_checkpoint::gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value, ValueType};
 
 fn quantized(dtype: GgmlDType) -> QTensor {
     let numbers: Vec<f32> = (0..2048u32).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::shown;
-use crate::read::tensor_bytes;
-use crate::value::write_string;
-use crate::{Error, GgmlType, Value};
+use super::error::shown;
+use super::read::tensor_bytes;
+use super::value::write_string;
+use super::{Error, GgmlType, Value};
 
 /// What the position of every tensor that is written is a multiple of: a cache line, so that no
 /// row of a mapped file begins in the middle of one that it need not share.

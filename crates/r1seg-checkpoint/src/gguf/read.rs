@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use crate::cursor::Cursor;
-use crate::error::shown;
-use crate::{Error, GgmlType, Value};
+use super::cursor::Cursor;
+use super::error::shown;
+use super::{Error, GgmlType, Value};
 
 /// The longest header that is read. Vocabularies of 128 000 tokens with their merges take 8 MB.
 pub const MAX_HEADER_BYTES: u64 = 64 << 20;

@@ -9,9 +9,9 @@
 //!   llama.cpp stores in another order included.
 //!
 //! ```
-//! use r1seg_gguf::{GgmlType, Gguf, Layout, NewTensor, Value};
+//! use r1seg_checkpoint::gguf::{GgmlType, Gguf, Layout, NewTensor, Value};
 //!
-//! # fn main() -> Result<(), r1seg_gguf::Error> {
+//! # fn main() -> Result<(), r1seg_checkpoint::gguf::Error> {
 //! let tensor = NewTensor::new("output.weight", GgmlType::Q8_0, vec![2, 32]);
 //! let architecture = ("general.architecture".to_owned(), Value::String("llama".to_owned()));
 //! let layout = Layout::new(&[architecture], &[tensor])?;

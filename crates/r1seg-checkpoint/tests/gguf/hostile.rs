@@ -1,6 +1,6 @@
 use std::io::{Seek, SeekFrom, Write};
 
-use r1seg_gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value};
+use r1seg_checkpoint::gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value};
 
 use crate::Raw;
 
