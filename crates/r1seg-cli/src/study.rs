@@ -133,16 +133,17 @@ pub(crate) fn verify(args: &ModelArgs, cancel: &CancelToken) -> Result<()> {
     Ok(())
 }
 
-/// Loads a model if there is memory for it and `questions`, beside `reserved` bytes that the work
+/// Loads a model if there is memory for it and so many questions, beside so many bytes that the work
 /// needs.
 pub(crate) fn load(
     source: CheckpointSource,
     args: &ModelArgs,
     refine: &RefineArgs,
-    questions: usize,
-    reserved: u64,
+    (questions, reserved): (usize, u64),
+    cancel: &CancelToken,
 ) -> Result<R1SegModel> {
-    let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
+    let mut builder =
+        R1SegModel::builder(source).device(args.device).dtype(args.dtype).cancel(cancel.clone());
     if args.no_mmap {
         builder = builder.mmap(false);
     } else {

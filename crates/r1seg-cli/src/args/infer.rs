@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
+use r1seg::{AskOptions, Mode, Preprocess, Sampling, Separator};
 
 use super::boxes::BoxArgs;
 use super::{ImageArg, ModelArgs, RefineArgs, VolumeArgs};
@@ -188,7 +188,7 @@ pub(crate) struct AskArgs {
 }
 
 impl AskArgs {
-    pub(crate) fn options(&self, cancel: CancelToken) -> anyhow::Result<AskOptions> {
+    pub(crate) fn options(&self) -> anyhow::Result<AskOptions> {
         let (temperature, top_p) = (self.temperature, self.top_p);
         if !(temperature.is_finite() && 0.0 <= temperature) {
             return Err(CliError::usage(
@@ -220,8 +220,7 @@ impl AskArgs {
             .with_max_new_tokens(self.max_new_tokens)
             .with_sampling(sampling)
             .with_first_seg(self.first_seg)
-            .with_abstain(self.abstain)
-            .with_cancel(cancel))
+            .with_abstain(self.abstain))
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
 use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity};
-use r1seg::{Answer, AskOptions, CancelToken, CheckpointSource, R1SegModel};
+use r1seg::{
+    Answer, AskOptions, CancelToken, CheckpointSource, EncodeOptions, R1SegModel, RunContext,
+};
 
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
@@ -43,13 +45,14 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let volume = Volume::new(phantom.volume.clone(), geometry(phantom.shape)?)?;
     let progress = Progress::new(false);
     progress.stage("encoding the phantom");
-    let study = model.encode(&volume)?;
+    let mut run = RunContext::from(&cancel);
+    let study = model.encode_with(&volume, &EncodeOptions::default(), &mut run)?;
     progress.clear();
 
     let range = intensity::min_max(volume.voxels());
     let mut labels = vec![0u8; phantom.truth.len()];
     let mut masks = Vec::new();
-    let options = AskOptions::default().with_cancel(cancel);
+    let options = AskOptions::default();
     // Each organ is asked for in another of the ways that the model was taught.
     let ways = Organ::ALL.iter().map(|organ| organ.questions()).enumerate();
     let asked = ways.filter_map(|(n, ways)| ways.get(n % ways.len().max(1)).cloned());
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     }
     progress.stage("asking for its organs");
     let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
-    let said = study.ask_many(&texts, &options)?;
+    let said = study.ask_many_with(&texts, &options, &mut run)?;
     progress.clear();
     let answers: Vec<_> = questions.into_iter().zip(said).collect();
     // The caption has no mask to measure.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     CancelToken, Event, MaskStatus, Orient, PromptableConfig, PromptableModel, PromptedVolume,
-    SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
+    RunContext, SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
 };
 
 use crate::args::SegmentArgs;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
 
     progress.stage("loading the model");
     let reserved = working_memory(mode, args.volume.orient, &input, count);
-    let mut load_options = study::load_options(&args.model, reserved);
+    let mut load_options = study::load_options(&args.model, reserved).with_cancel(cancel.clone());
     load_options.num_clicks = args.refine.num_clicks;
     let model = PromptableModel::open(&source, &load_options)?;
     progress.clear();
@@ -83,16 +83,15 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let mut options = SegmentOptions::default()
         .with_preprocess(args.prepare.preprocess)
         .with_orient(args.volume.orient)
-        .with_mode(mode)
-        .with_cancel(cancel);
+        .with_mode(mode);
     if args.output.trace.is_some() {
         options = options.with_trace();
     }
     let mut warnings = std::mem::take(&mut input.warnings);
     let sha256 = input.sha256();
     let origin = Origin::of(&input, sha256);
-    let study = model.encode(&input.volume, &options)?;
-    let asked = ask_all(&study, named(texts, &places), quiet)?;
+    let study = model.encode_with(&input.volume, &options, &mut RunContext::from(&cancel))?;
+    let asked = ask_all(&study, named(texts, &places), quiet, &cancel)?;
     warnings.extend(study.warnings().iter().cloned());
     for (index, (_, _, found)) in asked.iter().enumerate() {
         if found.status() == MaskStatus::Empty {
@@ -184,6 +183,7 @@ fn ask_all(
     study: &PromptedVolume,
     prompts: Vec<(String, SegmentPrompt)>,
     quiet: bool,
+    cancel: &CancelToken,
 ) -> Result<Vec<Asked>> {
     let of = prompts.len();
     let progress = Progress::new(quiet);
@@ -191,13 +191,15 @@ fn ask_all(
     for (index, (name, prompt)) in prompts.into_iter().enumerate() {
         let which = if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
         progress.stage(format!("{which}encoding the volume"));
-        let found = study.segment_with(&prompt, &mut |event| match event {
+        let mut on_event = |event: Event<'_>| match event {
             Event::Window { index, of } => {
                 progress.stage(format!("{which}window {} of {of}", index + 1));
             }
-            Event::Mask => progress.stage(format!("{which}drawing the mask")),
+            Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
             _ => {}
-        })?;
+        };
+        let mut run = RunContext::from(cancel).with_events(&mut on_event);
+        let found = study.segment_with(&prompt, &mut run)?;
         asked.push((name, prompt, found));
     }
     progress.clear();

@@ -220,7 +220,6 @@ fn finish(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
-        FinishReason::Cancelled => "cancelled",
     }
 }
 

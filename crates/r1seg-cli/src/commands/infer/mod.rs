@@ -13,7 +13,7 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE, phrasing,
+    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE, RunContext, phrasing,
 };
 
 use crate::args::InferArgs;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     results::check_args(&request)?;
     let (source, name) = study::source(&args.model)?;
     study::verify(&args.model, &cancel)?;
-    let mut options = args.ask.options(cancel)?;
+    let mut options = args.ask.options()?;
     let mut prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
     let count = prompts.len() + organs.len();
@@ -57,8 +57,13 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
 
     progress.stage("loading the model");
-    let model =
-        study::load(source, &args.model, &args.refine, count, working_memory(args, &input, count))?;
+    let model = study::load(
+        source,
+        &args.model,
+        &args.refine,
+        (count, working_memory(args, &input, count)),
+        &cancel,
+    )?;
     progress.clear();
     if !quiet {
         study::announce(&model, &name.id);
@@ -94,7 +99,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     if args.output.trace.is_some() {
         encode = encode.with_trace();
     }
-    let study = model.encode_with(&input.volume, &encode)?;
+    let study = model.encode_with(&input.volume, &encode, &mut RunContext::from(&cancel))?;
     let to_stdout = outputs.mask_to_stdout;
     let to = match to_stdout {
         _ if args.output.json => To::Nowhere,
@@ -103,7 +108,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         false => To::Stdout,
     };
     let mut printer = Printer::new(to, count);
-    let answers = ask_all(&study, prompts, &options, quiet, progress, &mut printer)?;
+    let answers = ask_all(&study, prompts, &options, &cancel, progress, &mut printer)?;
 
     answers.iter().for_each(|(_, answer)| trace_tokens(answer));
 
@@ -256,7 +261,7 @@ fn ask_all(
     study: &EncodedVolume,
     prompts: Vec<String>,
     options: &AskOptions,
-    quiet: bool,
+    cancel: &CancelToken,
     mut progress: Progress,
     printer: &mut Printer,
 ) -> Result<Vec<(String, Answer)>> {
@@ -267,22 +272,17 @@ fn ask_all(
     });
     let mut words = InOrder::new(of);
     let questions: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    let answers = study.ask_many_with(&questions, options, &mut |index, event| {
-        let which = if of > 1 { format!(" {} of {of}", index + 1) } else { String::new() };
+    let mut on_event = |event: Event<'_>| {
         let ready = match event {
-            Event::Text(text) => words.text(index, text),
-            Event::Said => words.said(index),
+            Event::Text { prompt, text } => words.text(prompt, text),
+            Event::TextDone { prompt } => words.said(prompt),
             Event::Window { index, of } => {
-                let window = format!("window {} of {of}", index + 1);
-                return progress.stage(match which.as_str() {
-                    "" => window,
-                    _ => format!("from question{which}: {window}"),
-                });
+                return progress.stage(format!("window {} of {of}", index + 1));
             }
-            Event::Mask => {
-                // A cleared line does not come back.
+            Event::Mask { prompt } => {
+                let which = if of > 1 { format!(" {} of {of}", prompt + 1) } else { String::new() };
                 progress.clear();
-                progress = Progress::new(quiet);
+                progress = progress.again();
                 return progress.stage(format!("drawing the mask{which}"));
             }
             _ => return,
@@ -291,7 +291,9 @@ fn ask_all(
             progress.clear();
             printer.print(&ready);
         }
-    })?;
+    };
+    let mut run = RunContext::from(cancel).with_events(&mut on_event);
+    let answers = study.ask_many_with(&questions, options, &mut run)?;
     progress.clear();
     if study.mode() == Mode::Sliding {
         for (index, answer) in answers.iter().enumerate() {

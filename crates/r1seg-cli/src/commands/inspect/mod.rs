@@ -59,9 +59,7 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     if let (Some(output), Some(path)) = (&output, &args.preview) {
         let (title, window) = (&text::looks_like(&findings), args.window);
         let picture = render(&Scene { title, window, ..study::scene(volume) });
-        if cancel.is_cancelled() {
-            return Err(r1seg::Error::Cancelled.into());
-        }
+        cancel.check()?;
         let mut stage = output.stage()?;
         stage.write(path, &study::png(&picture)?)?;
         stage.commit(&[])?;

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     let mut data = Data::in_folders(&args.data, folder)?;
     progress.stage("loading the model");
     let questions = ledger.runs.iter().map(|run| run.prompts.len()).max().unwrap_or(1);
-    let model = Model::load(source.clone(), subject.family, &args.model, questions)?;
+    let model = Model::load(source.clone(), subject.family, &args.model, questions, &cancel)?;
     progress.clear();
     if !args.quiet {
         let (device, dtype, fallback) = model.device();
