@@ -259,7 +259,8 @@ impl GridMap {
         for row in 0..3 {
             // Columns are i, j, k, and axes k, j, i.
             for n in 0..3 {
-                target[row][2 - n] = affine[row][2 - axes[n]] * slopes[n];
+                // Adding 0 makes 0 of -0.
+                target[row][2 - n] = affine[row][2 - axes[n]] * slopes[n] + 0.0;
             }
             target[row][3] = origin[row];
         }

@@ -221,7 +221,7 @@ fn crop_foreground(prepared: Prepared) -> Result<Prepared, Error> {
         Some(Some(above)) => {
             let stored = prepared.stored();
             foreground_box(stored.voxels(), stored.shape(), above)?
-                .and_then(|region| prepared.from_stored(region))
+                .and_then(|region| prepared.where_is(region))
         }
         None => foreground_box(&prepared.values(), prepared.shape(), 0.0)?,
     };
@@ -304,7 +304,7 @@ impl Prepared {
     }
 
     /// Where a box of the stored volume is now.
-    fn from_stored(&self, region: Region) -> Option<Region> {
+    fn where_is(&self, region: Region) -> Option<Region> {
         self.view().region(region, crate::RegionRule::Touched)
     }
 }
