@@ -13,13 +13,13 @@ use r1seg::convert::{
     AlphaSource, ConvertOptions, LanguageModelRecord, Lora, LoraRecord, Report, Sandbox, prepare,
 };
 use r1seg::volume::Warning;
+use r1seg_results::Protected;
 
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
 use crate::names;
 use crate::progress::{Progress, counted, gigabytes, share};
-use crate::protected::Protected;
 use crate::study;
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.

@@ -1,32 +1,32 @@
 //! The masks of several prompts as one, where that is possible.
 
-use anyhow::Result;
-use r1seg::volume::{Geometry, Mask};
+use r1seg::volume::{Error, Geometry, Mask};
 
 /// A mask that a prompt got; an empty one counts.
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// The number of the prompt.
-    pub(super) label: u8,
-    pub(super) mask: &'a Mask,
+    pub(crate) label: u8,
+    pub(crate) mask: &'a Mask,
 }
 
 impl Found<'_> {
     /// The mask with the label in place of ones.
-    pub(super) fn labeled(&self) -> Result<Mask> {
+    pub(crate) fn labeled(&self) -> Result<Mask, Error> {
         let data = self.mask.data().iter().map(|v| v * self.label).collect();
-        Ok(Mask::new(data, self.mask.geometry().clone())?)
+        Mask::new(data, self.mask.geometry().clone())
     }
 }
 
 /// All masks in one grid: the last prompt has the voxels that several claim.
-pub(super) struct Together {
-    pub(super) labels: Mask,
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) labels: Mask,
     /// Voxels that several prompts claim. Where there are any, one grid cannot hold all masks.
-    pub(super) overlap: usize,
+    pub(crate) overlap: usize,
 }
 
-impl Together {
-    pub(super) fn new(found: &[Found<'_>], geometry: &Geometry) -> Result<Self> {
+impl Joined {
+    pub(crate) fn new(found: &[Found<'_>], geometry: &Geometry) -> Result<Self, Error> {
         let mut labels = vec![0u8; geometry.voxels()];
         for found in found {
             for (label, mask) in labels.iter_mut().zip(found.mask.data()) {
@@ -50,7 +50,7 @@ impl Together {
 mod tests {
     use super::*;
 
-    fn together(masks: &[(u8, [u8; 4])]) -> (Vec<u8>, usize) {
+    fn joined(masks: &[(u8, [u8; 4])]) -> (Vec<u8>, usize) {
         let geometry = Geometry::without_affine([1, 1, 4]);
         let masks: Vec<_> = masks
             .iter()
@@ -61,19 +61,19 @@ mod tests {
         for one in &found {
             assert!(one.labeled().unwrap().data().iter().all(|v| [0, one.label].contains(v)));
         }
-        let together = Together::new(&found, &geometry).unwrap();
-        (together.labels.into_parts().0, together.overlap)
+        let joined = Joined::new(&found, &geometry).unwrap();
+        (joined.labels.into_parts().0, joined.overlap)
     }
 
     #[test]
     fn masks_side_by_side_share_a_grid() {
-        assert_eq!(together(&[(1, [1, 0, 0, 0]), (3, [0, 0, 1, 1])]), (vec![1, 0, 3, 3], 0));
-        assert_eq!(together(&[]), (vec![0; 4], 0));
+        assert_eq!(joined(&[(1, [1, 0, 0, 0]), (3, [0, 0, 1, 1])]), (vec![1, 0, 3, 3], 0));
+        assert_eq!(joined(&[]), (vec![0; 4], 0));
     }
 
     #[test]
     fn voxels_that_several_claim_are_counted_once() {
         let masks = [(1, [1, 1, 0, 0]), (2, [1, 0, 1, 0]), (255, [1, 0, 1, 0])];
-        assert_eq!(together(&masks), (vec![255, 1, 255, 0], 2));
+        assert_eq!(joined(&masks), (vec![255, 1, 255, 0], 2));
     }
 }
