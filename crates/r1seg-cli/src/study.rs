@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::volume::{ChosenSeries, Warning};
 use r1seg::{
-    CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, is_gguf, is_pickle,
+    CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, checkpoint, is_gguf,
+    is_pickle,
 };
 use r1seg_results::parent;
 
@@ -86,7 +87,7 @@ pub(crate) fn source_of(path: &Path) -> Result<(CheckpointSource, ModelName)> {
         return Err(names::without_hub(&format!("`{name}` is no local folder")));
     }
     if looks_like_a_path {
-        return Err(Error::ModelNotFound { path: path.to_path_buf() }.into());
+        return Err(Error::from(checkpoint::Error::NotFound { path: path.to_path_buf() }).into());
     }
     let unknown = Error::UnknownModel { name: path.display().to_string() };
     Err(CliError {
@@ -107,7 +108,7 @@ pub(crate) fn not_a_folder(path: &Path) -> CliError {
     }
     if let Some(file) = path.file_name().and_then(|name| name.to_str()).filter(|n| is_pickle(n)) {
         let (path, file) = (path.to_path_buf(), file.to_string());
-        return (&Error::Pickle { path, file }).into();
+        return (&Error::from(checkpoint::Error::Pickle { path, file })).into();
     }
     CliError {
         code: "R-MDL-08",

@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use r1seg::files::{PartFolder, sweep};
-use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
+use r1seg::volume::{
+    LabelMap, Mask, Overwrite, Volume, write_atomically, write_labels, write_mask, write_volume,
+};
 
 use crate::Error;
 
@@ -178,6 +180,14 @@ impl StagedFiles<'_> {
     /// As [`Self::write`], and [`r1seg::volume::Error`] for an unknown ending.
     pub fn write_mask(&mut self, path: &Path, mask: &Mask) -> Result<(), Error> {
         self.write_with(path, |part| write_mask(part, mask, Overwrite::Refuse))
+    }
+
+    /// Writes a label map; the ending of `path` says the format.
+    ///
+    /// # Errors
+    /// As [`Self::write_mask`].
+    pub fn write_labels(&mut self, path: &Path, labels: &LabelMap) -> Result<(), Error> {
+        self.write_with(path, |part| write_labels(part, labels, Overwrite::Refuse))
     }
 
     /// Writes a volume; the ending of `path` says the format.

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use r1seg::volume::{
-    Mask, Overwrite, Region, Segment, Segmentation, Warning, mask_stats, write_segmentation,
+    LabelMap, Mask, Overwrite, Region, Segment, Segmentation, Warning, mask_stats,
+    write_segmentation,
 };
 use r1seg::{PromptPoint, Trace};
 use serde::Serialize;
 
 use crate::atomic_folder::StagedFiles;
-use crate::masks::{Found, Joined};
+use crate::masks::{Found, joined};
 use crate::naming::numbered;
 use crate::preview::{BoxMark, Coverage, Named, Scene, label_color, render};
 use crate::report::{MaskReport, Report};
@@ -55,7 +56,7 @@ pub struct Measured<'a> {
     warnings: Vec<Warning>,
     /// The mask of prompts that got none.
     zeros: Option<Mask>,
-    joined: Joined,
+    labels: LabelMap,
     saving: Instant,
     span: tracing::Span,
 }
@@ -71,7 +72,7 @@ pub struct Written {
     pub warnings: Vec<Warning>,
     /// The joined mask, where [`MaskTarget::Caller`](crate::MaskTarget::Caller) asked for it and a
     /// prompt got one.
-    pub mask: Option<Mask>,
+    pub mask: Option<LabelMap>,
     /// The file of the mask, if one was written. Where masks overlap, its name with the number of each.
     pub mask_file: Option<PathBuf>,
     /// The picture.
@@ -107,16 +108,18 @@ impl<'a> Results<'a> {
         let span = tracing::info_span!("save");
         let entered = span.clone().entered();
         let zeros = self.zeros()?;
-        let joined = Joined::new(&found(self.findings, zeros.as_ref()), self.geometry())?;
-        if joined.overlap > 0 {
-            warnings.push(self.overlap(joined.overlap));
+        let found = found(self.findings, zeros.as_ref());
+        let labels = joined(&found, self.findings.len(), self.geometry())?;
+        let overlap = labels.overlap();
+        if overlap > 0 {
+            warnings.push(self.overlap(overlap));
             if self.layout.mask_to_caller() {
-                return Err(Error::Overlap { voxels: joined.overlap });
+                return Err(Error::Overlap { voxels: overlap });
             }
         }
         drop(entered);
         let mut measured =
-            Measured { results: self, report, warnings, zeros, joined, saving, span };
+            Measured { results: self, report, warnings, zeros, labels, saving, span };
         measured.measure()?;
         Ok(measured)
     }
@@ -161,16 +164,10 @@ impl<'a> Results<'a> {
     }
 
     /// A segment for each prompt, since segments are labeled by their number; some may be empty.
-    fn segments(&self, joined: &'a Joined) -> Vec<Segment<'a>> {
+    fn segments(&self) -> Vec<Segment> {
         let numbered = (1..=u8::MAX).zip(self.findings);
         numbered
-            .map(|(label, finding)| {
-                let (name, color) = (one_line(finding.name), label_color(label));
-                match finding.mask {
-                    Some(mask) => Segment::new(name, color, mask.data()),
-                    None => Segment::of_label(name, color, joined.labels.data(), label),
-                }
-            })
+            .map(|(label, finding)| Segment::new(one_line(finding.name), label_color(label)))
             .collect()
     }
 
@@ -214,7 +211,7 @@ impl Measured<'_> {
             let stats = mask_stats(found.mask, 1, &input.volume)?;
             let name = self.results.findings[index].name;
             let mut mask = MaskReport::new(found.label, name, &stats, input.range);
-            mask.path = self.results.mask_path(found.label, self.joined.overlap > 0);
+            mask.path = self.results.mask_path(found.label, self.labels.overlap() > 0);
             self.report.add_mask(index, mask);
         }
         Ok(())
@@ -257,7 +254,7 @@ impl Measured<'_> {
             taken: self.results.layout.taken().map(Path::to_path_buf),
             report: self.report,
             warnings: self.warnings,
-            mask: to_caller.then_some(self.joined.labels),
+            mask: to_caller.then_some(self.labels),
         })
     }
 
@@ -272,8 +269,10 @@ impl Measured<'_> {
         }
         if let Some(path) = &paths.preview {
             let is_found = !self.report.masks().is_empty();
-            let labels = if is_found { self.joined.labels.data() } else { &[] };
-            stage.write(path, &results.picture(labels)?)?;
+            // There are no more prompts than a byte counts.
+            let shown = self.labels.labels().iter().map(|label| label.to_le_bytes()[0]);
+            let labels: Vec<u8> = if is_found { shown.collect() } else { Vec::new() };
+            stage.write(path, &results.picture(&labels)?)?;
         }
         if let Some(path) = &paths.answer {
             stage.write(path, results.answer.as_bytes())?;
@@ -291,18 +290,17 @@ impl Measured<'_> {
         }
         let paths = self.results.layout.paths();
         for path in &paths.masks {
-            if self.joined.overlap == 0 {
-                stage.write_mask(path, &self.joined.labels)?;
+            if self.labels.overlap() == 0 {
+                stage.write_labels(path, &self.labels)?;
                 continue;
             }
             for found in &found {
                 let path = numbered(path, found.label.into());
-                stage.write_mask(&path, &found.labeled()?)?;
+                stage.write_labels(&path, &self.labels.only(found.label.into()))?;
             }
         }
         if let Some(path) = &paths.segmentation {
-            let segments = self.results.segments(&self.joined);
-            let segmentation = Segmentation::new(self.joined.labels.geometry(), segments)?;
+            let segmentation = Segmentation::new(&self.labels, self.results.segments())?;
             stage.write_with(path, |part| {
                 write_segmentation(part, &segmentation, Overwrite::Refuse)
             })?;

@@ -40,7 +40,7 @@
 mod answer;
 mod boxes;
 mod builder;
-mod checkpoint;
+pub mod checkpoint;
 mod config;
 mod device;
 mod encoded;
@@ -93,7 +93,8 @@ pub use answer::{
 };
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
 pub use builder::R1SegModelBuilder;
-pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
+pub use checkpoint::layout::{is_gguf, is_pickle};
+pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
@@ -113,7 +114,7 @@ pub use promptable::{
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
-    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary, is_gguf,
+    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary,
 };
 pub use trace::Trace;
 

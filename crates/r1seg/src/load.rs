@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
-use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
+use crate::checkpoint::{
+    Found, LoadReport, ModelWeights, NumberFormat, WeightFiles, dominant_format, dry_load,
+};
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
 use crate::options::Dtypes;
@@ -55,12 +57,12 @@ pub(crate) fn load<P>(
     let files = Arc::new(source.open_weights(options.mmap, 0)?);
     let found = files.found();
     let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-    let stored = files.dominant_type().filter(|_| keep);
+    let stored = dominant_format(&files).filter(|_| keep);
     let dtypes = Dtypes::new(options.dtype, DtypeChoice::Auto, device.is_cpu());
     let dtype = dtypes.weights;
     let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
-    let kept = stored.map_or(dtype.as_str(), type_name);
+    let kept = stored.map_or(dtype.as_str(), NumberFormat::name);
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
         activation: dtypes.activation,

@@ -1,7 +1,7 @@
 //! Which models r1seg knows, and how a checkpoint is told to be one of them.
 //!
 //! A model of known parts is a row here, an arm of `Rules` in `config.rs` (or a config of its own),
-//! a key map in `checkpoint/keys.rs`, and a recorded case in `tests/data`.
+//! a key map in `r1seg_checkpoint::keys`, and a recorded case in `tests/data`.
 
 use serde_json::Value;
 

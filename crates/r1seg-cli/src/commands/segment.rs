@@ -148,11 +148,9 @@ impl Asked {
 }
 
 fn load(args: &SegmentArgs, source: &CheckpointSource, reserved: u64) -> Result<PromptableModel> {
-    let mut model = PromptableModel::open(source, &study::load_options(&args.model, reserved))?;
-    if let Some(num_clicks) = args.refine.num_clicks {
-        model.set_num_clicks(num_clicks)?;
-    }
-    Ok(model)
+    let mut options = study::load_options(&args.model, reserved);
+    options.num_clicks = args.refine.num_clicks;
+    Ok(PromptableModel::open(source, &options)?)
 }
 
 fn options(args: &SegmentArgs, mode: SegmentMode, cancel: CancelToken) -> SegmentOptions {
@@ -210,7 +208,7 @@ fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
 }
 
 fn segment_all(
-    encoded: &PromptedVolume<'_, '_>,
+    encoded: &PromptedVolume,
     prompts: Vec<(String, SegmentPrompt)>,
     quiet: bool,
 ) -> Result<Vec<Prompted>> {

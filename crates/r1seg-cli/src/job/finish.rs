@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::volume::{Mask, MaskFormat, Warning, write_mask_to};
+use r1seg::volume::{LabelMap, MaskFormat, Warning, write_labels_to};
 use r1seg::{ErrorKind, MaskStatus};
 use r1seg_results::Results;
 use r1seg_results::report::Report;
@@ -66,7 +66,7 @@ pub(crate) fn finish(
 
 /// Writes the mask to standard output, as `.nii.gz`. Whether there is one: a file without a byte
 /// must not pass for a mask.
-fn print_mask(mask: Option<&Mask>) -> Result<bool> {
+fn print_mask(mask: Option<&LabelMap>) -> Result<bool> {
     let Some(mask) = mask else {
         let error = CliError {
             code: "R-OUT-08",
@@ -79,7 +79,7 @@ fn print_mask(mask: Option<&Mask>) -> Result<bool> {
         return Ok(false);
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    write_mask_to(&mut out, mask, MaskFormat::NiftiGz)?;
+    write_labels_to(&mut out, mask, MaskFormat::NiftiGz)?;
     out.flush()?;
     Ok(true)
 }

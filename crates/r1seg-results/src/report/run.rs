@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use r1seg::convert::{MANIFEST, Manifest};
+use r1seg::checkpoint::{MANIFEST, Manifest};
 use r1seg::volume::{ChosenSeries, Geometry, IntensityRange, Orientation, Region};
 use r1seg::{CheckpointSource, EncodedVolume, PromptedVolume};
 use serde::Serialize;
@@ -138,7 +138,7 @@ macro_rules! preparation_of {
     )* };
 }
 
-preparation_of!(EncodedVolume<'_>, PromptedVolume<'_, '_>);
+preparation_of!(EncodedVolume, PromptedVolume);
 
 /// All three axes are in the order of the file, (i, j, k).
 #[derive(Debug, Serialize)]

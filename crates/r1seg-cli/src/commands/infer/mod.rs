@@ -146,7 +146,7 @@ impl Asked {
         &self,
         args: &InferArgs,
         input: &Input,
-        encoded: &EncodedVolume<'_>,
+        encoded: &EncodedVolume,
         answers: &[(String, Answer)],
     ) -> Vec<Warning> {
         let mut warnings = input.warnings.clone();
@@ -273,7 +273,7 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
 
 /// Asks all questions, and prints the answers in their order as they are said.
 fn ask_all(
-    encoded: &EncodedVolume<'_>,
+    encoded: &EncodedVolume,
     questions: &[String],
     options: &AskOptions,
     mut progress: Progress,
