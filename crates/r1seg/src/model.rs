@@ -369,7 +369,7 @@ impl R1SegModel {
         let (head, passes) = (&self.parts.mask_head, self.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.config.vit.image_size, false)?;
+        let logits = trilinear(&low_res, self.config.vit.image_size)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }
