@@ -69,14 +69,14 @@ pub(crate) fn volume(path: &str) -> Volume {
 }
 
 /// The volume as the recorded model's own input, with every stage kept.
-pub(crate) fn encode<'m>(model: &'m R1SegModel, volume: &Volume) -> EncodedVolume<'m> {
+pub(crate) fn encode(model: &R1SegModel, volume: &Volume) -> EncodedVolume {
     let options =
         EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_trace();
     model.encode_with(volume, &options).unwrap()
 }
 
 /// Recorded prompts follow the image tokens directly.
-pub(crate) fn ask(study: &EncodedVolume<'_>, prompt: &str) -> Answer {
+pub(crate) fn ask(study: &EncodedVolume, prompt: &str) -> Answer {
     let options = AskOptions::default().with_separator(Separator::None);
     study.ask_with(prompt, &options, &mut |_| {}).unwrap()
 }
@@ -157,7 +157,7 @@ pub(crate) fn assert_repeated_mask(got: Option<&Mask>, expected: Option<&Mask>, 
 
 /// Asks what a recorded case asked, and compares tokens, words, every recorded stage and the mask.
 /// Returns how many stages were compared.
-pub(crate) fn compare(study: &EncodedVolume<'_>, what: &str) -> usize {
+pub(crate) fn compare(study: &EncodedVolume, what: &str) -> usize {
     let expected = Expected::read(what);
     let answer = ask(study, &expected.prompt);
     let trace = answer.trace.as_ref().unwrap();

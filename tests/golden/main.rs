@@ -12,6 +12,7 @@ mod m3d_clip;
 mod many;
 mod not_finite;
 mod orientation;
+mod owned;
 mod phantom;
 mod promptable;
 mod quantized;

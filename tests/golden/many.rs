@@ -42,7 +42,7 @@ fn assert_same(got: &Answer, alone: &Answer, what: &str) {
     }
 }
 
-fn check(study: &EncodedVolume<'_>, questions: &[String], options: &AskOptions, what: &str) {
+fn check(study: &EncodedVolume, questions: &[String], options: &AskOptions, what: &str) {
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let answers = study.ask_many(&questions, options).unwrap();
     assert_eq!(answers.len(), questions.len());

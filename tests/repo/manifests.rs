@@ -10,6 +10,7 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "r1seg",
         &[
+            "r1seg-diagnostic",
             "r1seg-files",
             "r1seg-volume",
             "r1seg-tokenizer",
@@ -25,12 +26,13 @@ const CRATES: &[(&str, &[&str])] = &[
             "r1seg-nn",
         ],
     ),
+    ("r1seg-diagnostic", &[]),
     ("r1seg-files", &[]),
-    ("r1seg-volume", &["r1seg-files"]),
-    ("r1seg-tokenizer", &["r1seg-files"]),
-    ("r1seg-checkpoint", &["r1seg-files"]),
-    ("r1seg-convert", &["r1seg-files", "r1seg-checkpoint"]),
-    ("r1seg-hub", &["r1seg-files"]),
+    ("r1seg-volume", &["r1seg-diagnostic", "r1seg-files"]),
+    ("r1seg-tokenizer", &["r1seg-diagnostic", "r1seg-files"]),
+    ("r1seg-checkpoint", &["r1seg-diagnostic", "r1seg-files"]),
+    ("r1seg-convert", &["r1seg-diagnostic", "r1seg-files", "r1seg-checkpoint"]),
+    ("r1seg-hub", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-phantom", &[]),
     ("r1seg-vit3d", &["r1seg-nn"]),
     ("r1seg-projector", &["r1seg-nn"]),
@@ -44,6 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Crates that know no tensors. Not among them is `r1seg-convert`: it quantizes, and the blocks must be
 /// those that candle multiplies with.
 const WITHOUT_CANDLE: &[&str] = &[
+    "r1seg-diagnostic",
     "r1seg-files",
     "r1seg-volume",
     "r1seg-tokenizer",

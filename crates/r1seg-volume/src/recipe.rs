@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::intensity::{self, IntensityRange, Rescale};
 use crate::placement::Placement;
 use crate::resample::Rows;
-use crate::{AxisMap, Error, Padding, Region, Volume, Voxels, Warning, foreground_box, resample};
+use crate::{AxisMap, Error, Padding, Region, Volume, Warning, foreground_box, resample};
 
 /// Percentiles of the whole volume that M3D-RefSeg clips to (`m3d_refseg_data_prepare.py`,
 /// `ScaleIntensityRangePercentilesd`).
@@ -100,7 +100,7 @@ impl Recipe {
     ///
     /// # Errors
     /// None for a volume that was read; [`Error::EmptyShape`] for one without voxels.
-    pub fn apply<'a>(&self, volume: &'a Volume) -> Result<Prepared<'a>, Error> {
+    pub fn apply(&self, volume: &Volume) -> Result<Prepared, Error> {
         let shape = volume.shape();
         let voxels = volume.voxels();
         let ends = match self {
@@ -132,7 +132,7 @@ impl Recipe {
         }
         let region = foreground.unwrap_or(Region::whole(shape));
         Ok(Prepared {
-            voxels,
+            volume: volume.clone(),
             rescale: (*self != Self::None).then(|| Rescale::new(low, high)),
             placement: Placement::new(
                 shape,
@@ -147,16 +147,17 @@ impl Recipe {
     }
 }
 
-/// A normalized and cropped volume, and where it lies in the grid that it came from.
+/// A normalized and cropped volume, which shares its voxels, and where it lies in the grid that it came
+/// from.
 #[derive(Debug, Clone)]
-pub struct Prepared<'a> {
-    voxels: &'a Voxels,
+pub struct Prepared {
+    volume: Volume,
     rescale: Option<Rescale>,
     placement: Placement,
     warnings: Vec<Warning>,
 }
 
-impl Prepared<'_> {
+impl Prepared {
     /// The same with the axes of the volume in another order, as [`Orient::axes`](crate::Orient::axes)
     /// says. Voxels are not copied: each is looked up where it is stored.
     #[must_use]
@@ -301,14 +302,14 @@ impl Prepared<'_> {
     }
 }
 
-impl resample::Rows for Prepared<'_> {
+impl resample::Rows for Prepared {
     fn shape(&self) -> [usize; 3] {
         self.placement.shape()
     }
 
     fn row<'a>(&'a self, z: usize, y: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
         scratch.clear();
-        self.placement.append_row(self.voxels, z, y, scratch);
+        self.placement.append_row(self.volume.voxels(), z, y, scratch);
         if let Some(rescale) = self.rescale {
             scratch.iter_mut().for_each(|v| *v = rescale.apply(*v));
         }

@@ -92,6 +92,9 @@ pub struct LoadOptions {
     pub mmap: Option<bool>,
     /// As in [`R1SegModelBuilder::memory_limit`](crate::R1SegModelBuilder::memory_limit).
     pub memory_limit: Option<u64>,
+    /// Passes of the mask decoder after the first; `None` leaves them to `config.json`. Of no effect
+    /// in a model without a mask decoder.
+    pub num_clicks: Option<usize>,
 }
 
 impl LoadOptions {
@@ -120,6 +123,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Sets the passes of the mask decoder after the first.
+    #[must_use]
+    pub fn with_num_clicks(mut self, num_clicks: usize) -> Self {
+        self.num_clicks = Some(num_clicks);
         self
     }
 }

@@ -7,11 +7,11 @@ use crate::{Error, Preprocess};
 
 /// A volume after its recipe.
 #[derive(Debug)]
-pub(crate) struct Preparation<'v> {
+pub(crate) struct Preparation {
     pub(crate) recipe: Recipe,
     /// In which the model sees it; `None` where that is not known.
     pub(crate) orientation: Option<Orientation>,
-    prepared: Prepared<'v>,
+    prepared: Prepared,
     /// From the stored axes to those that the model sees.
     axes: AxisMap,
     warnings: Vec<Warning>,
@@ -27,7 +27,7 @@ pub(crate) fn prepare(
     preprocess: Preprocess,
     orient: Orient,
     trained_on: Option<Orientation>,
-) -> Result<Preparation<'_>, Error> {
+) -> Result<Preparation, Error> {
     let geometry = volume.geometry();
     let (axes, orientation) = (orient.axes(geometry)?, orient.seen(geometry));
     let known = orientation.filter(|_| !geometry.has_guessed_sides());
@@ -52,7 +52,7 @@ pub(crate) fn prepare(
     Ok(Preparation { recipe, orientation, prepared, axes, warnings })
 }
 
-impl Preparation<'_> {
+impl Preparation {
     /// What a person should know; `grid` is what the volume was resized to, if it was.
     pub(crate) fn warnings(&self, grid: Option<[usize; 3]>) -> Vec<Warning> {
         let mut warnings = self.warnings.clone();
@@ -71,10 +71,10 @@ impl Preparation<'_> {
     }
 }
 
-impl<'v> std::ops::Deref for Preparation<'v> {
-    type Target = Prepared<'v>;
+impl std::ops::Deref for Preparation {
+    type Target = Prepared;
 
-    fn deref(&self) -> &Prepared<'v> {
+    fn deref(&self) -> &Prepared {
         &self.prepared
     }
 }

@@ -64,10 +64,9 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
 
     progress.stage("loading the model");
     let reserved = working_memory(mode, args.volume.orient, &input, count);
-    let mut model = PromptableModel::open(&source, &study::load_options(&args.model, reserved))?;
-    if let Some(num_clicks) = args.refine.num_clicks {
-        model.set_num_clicks(num_clicks)?;
-    }
+    let mut load_options = study::load_options(&args.model, reserved);
+    load_options.num_clicks = args.refine.num_clicks;
+    let model = PromptableModel::open(&source, &load_options)?;
     progress.clear();
     if !quiet {
         let device = model.device_name();
@@ -182,7 +181,7 @@ fn named(texts: Vec<(String, String)>, places: &SegmentPrompt) -> Vec<(String, S
 }
 
 fn ask_all(
-    study: &PromptedVolume<'_, '_>,
+    study: &PromptedVolume,
     prompts: Vec<(String, SegmentPrompt)>,
     quiet: bool,
 ) -> Result<Vec<Asked>> {

@@ -277,7 +277,7 @@ pub(crate) fn new(
     model: &R1SegModel,
     name: &ModelName,
     origin: &Origin<'_>,
-    study: &EncodedVolume<'_>,
+    study: &EncodedVolume,
     options: &AskOptions,
     answers: &[(String, Answer)],
 ) -> Report {

@@ -72,7 +72,7 @@ impl SegmentReport {
         model: &PromptableModel,
         name: &ModelName,
         origin: &Origin<'_>,
-        study: &PromptedVolume<'_, '_>,
+        study: &PromptedVolume,
         asked: &[Asked],
     ) -> Self {
         let config = model.config();

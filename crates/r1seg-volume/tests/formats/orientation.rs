@@ -58,7 +58,7 @@ fn all_codes() -> Vec<String> {
 }
 
 /// What is brighter than most, as a model may find it on its grid, back on the volume's.
-fn find(prepared: &r1seg_volume::Prepared<'_>, grid: [usize; 3], volume: &Volume) -> Mask {
+fn find(prepared: &r1seg_volume::Prepared, grid: [usize; 3], volume: &Volume) -> Mask {
     let logits: Vec<f32> = prepared.resize(grid).unwrap().iter().map(|v| v - 0.6).collect();
     let mask = prepared.placement().mask_from_logits(&logits, grid).unwrap();
     Mask::new(mask, volume.geometry().clone()).unwrap()

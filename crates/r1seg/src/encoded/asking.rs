@@ -46,7 +46,7 @@ pub enum Event<'a> {
 /// What is told of a question, by its index among those asked at once.
 pub(super) type OnEvent<'a> = dyn FnMut(usize, Event<'_>) + 'a;
 
-impl EncodedVolume<'_> {
+impl EncodedVolume {
     /// Asks a question.
     ///
     /// # Errors

@@ -23,10 +23,11 @@ pub const SLIDING_OVERLAP: f64 = 0.5;
 ///
 /// The vision transformer ran once, and the language model reads the image once: further
 /// questions cost only their own tokens. In sliding mode the windows' image embeddings are kept
-/// (about 10 MB each at full size), but not their keys and values.
+/// (about 10 MB each at full size), but not their keys and values. It keeps its model alive, and can
+/// outlive the volume that it was made of.
 #[derive(Debug)]
-pub struct EncodedVolume<'m> {
-    model: &'m R1SegModel,
+pub struct EncodedVolume {
+    model: R1SegModel,
     geometry: Geometry,
     recipe: Recipe,
     orientation: Option<Orientation>,
@@ -50,9 +51,9 @@ enum Views {
     },
 }
 
-impl<'m> EncodedVolume<'m> {
+impl EncodedVolume {
     pub(crate) fn new(
-        model: &'m R1SegModel,
+        model: R1SegModel,
         volume: &Volume,
         options: &EncodeOptions,
     ) -> Result<Self, Error> {

@@ -22,7 +22,7 @@ struct Windowed {
     timings: Timings,
 }
 
-impl EncodedVolume<'_> {
+impl EncodedVolume {
     pub(super) fn ask_windows(
         &self,
         voxels: &[f32],

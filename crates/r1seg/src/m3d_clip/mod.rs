@@ -7,6 +7,7 @@ mod config;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -28,7 +29,7 @@ pub use config::M3dClipConfig;
 /// The smallest length that a vector is divided by (`torch.nn.functional.normalize`).
 const NORMALIZE_EPS: f64 = 1e-12;
 
-/// A loaded M3D-CLIP checkpoint.
+/// A loaded M3D-CLIP checkpoint: a handle whose clones share the weights.
 ///
 /// ```no_run
 /// use r1seg::volume::{ReadOptions, read};
@@ -41,8 +42,13 @@ const NORMALIZE_EPS: f64 = 1e-12;
 /// println!("{}", M3dClip::similarity(&ct.embedding, &text.embedding));
 /// # Ok::<(), r1seg::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct M3dClip {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     config: M3dClipConfig,
     tokenizer: TextTokenizer,
     loaded: Loaded<Parts>,
@@ -157,48 +163,48 @@ impl M3dClip {
         )?;
         let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;
         loaded.finite.numbers(Stage::Score, &[logit_scale])?;
-        Ok(Self { config, tokenizer, loaded, logit_scale })
+        Ok(Self { inner: Arc::new(Inner { config, tokenizer, loaded, logit_scale }) })
     }
 
     /// What the checkpoint's `config.json` decided.
     pub fn config(&self) -> &M3dClipConfig {
-        &self.config
+        &self.inner.config
     }
 
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
-        &self.loaded.report
+        &self.inner.loaded.report
     }
 
     /// Time from opening the weights to a usable model.
     pub fn load_time(&self) -> Duration {
-        self.loaded.time
+        self.inner.loaded.time
     }
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        device_name(&self.loaded.device)
+        device_name(&self.inner.loaded.device)
     }
 
     /// Why it computes on the CPU, as [`R1SegModel::device_fallback`](crate::R1SegModel::device_fallback).
     pub fn device_fallback(&self) -> Option<&Error> {
-        self.loaded.fallback.as_ref()
+        self.inner.loaded.fallback.as_ref()
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.loaded.dtype
+        self.inner.loaded.dtype
     }
 
     /// Numbers of an embedding, `E`.
     pub fn width(&self) -> usize {
-        self.config.vit.hidden_size
+        self.inner.config.vit.hidden_size
     }
 
     /// The checkpoint's `logit_scale`, with which the authors' code multiplies a
     /// [`similarity`](Self::similarity) as it is: it is never exponentiated.
     pub fn logit_scale(&self) -> f32 {
-        self.logit_scale
+        self.inner.logit_scale
     }
 
     /// Embeds a volume, prepared and resized to the model's grid.
@@ -223,16 +229,17 @@ impl M3dClip {
         options: &EmbedOptions,
     ) -> Result<VolumeEmbedding, Error> {
         let _span = tracing::info_span!("embed_volume").entered();
-        let grid @ [d, h, w] = self.config.vit.image_size;
+        let grid @ [d, h, w] = self.inner.config.vit.image_size;
         let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let voxels = prepared.resize(grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let input = input.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;
-        let tokens = self.loaded.parts.vision_encoder.forward(&input, &mut NoProbe)?;
+        let input =
+            input.to_device(&self.inner.loaded.device)?.to_dtype(self.inner.loaded.activation)?;
+        let tokens = self.inner.loaded.parts.vision_encoder.forward(&input, &mut NoProbe)?;
         let first = first_token(&tokens)?;
-        self.loaded.finite.tensor(Stage::Encode, &first)?;
+        self.inner.loaded.finite.tensor(Stage::Encode, &first)?;
         let embedding =
-            self.embedding(&first, &self.loaded.parts.mm_vision_proj, Stage::EmbedVolume)?;
+            self.embedding(&first, &self.inner.loaded.parts.mm_vision_proj, Stage::EmbedVolume)?;
         let recipe = prepared.recipe;
         Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.warnings(Some(grid)) })
     }
@@ -244,12 +251,12 @@ impl M3dClip {
     /// [`Error::Tokenizer`] for an empty text, or when the computation fails.
     pub fn embed_text(&self, text: &str) -> Result<TextEmbedding, Error> {
         let _span = tracing::info_span!("embed_text").entered();
-        let limit = self.config.text.max_position_embeddings;
-        let (ids, dropped_tokens) = self.tokenizer.encode_truncated(text, limit)?;
-        let states = self.loaded.parts.language_encoder.forward(&ids, &mut NoProbe)?;
+        let limit = self.inner.config.text.max_position_embeddings;
+        let (ids, dropped_tokens) = self.inner.tokenizer.encode_truncated(text, limit)?;
+        let states = self.inner.loaded.parts.language_encoder.forward(&ids, &mut NoProbe)?;
         let first = first_token(&states)?;
         let embedding =
-            self.embedding(&first, &self.loaded.parts.mm_language_proj, Stage::EmbedText)?;
+            self.embedding(&first, &self.inner.loaded.parts.mm_language_proj, Stage::EmbedText)?;
         Ok(TextEmbedding { embedding, dropped_tokens })
     }
 
@@ -265,7 +272,7 @@ impl M3dClip {
     ) -> Result<Vec<f32>, Error> {
         let projected = projection.forward(first)?;
         let mut numbers: Vec<f32> = projected.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        self.loaded.finite.numbers(stage, &numbers)?;
+        self.inner.loaded.finite.numbers(stage, &numbers)?;
         let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let length = length.max(NORMALIZE_EPS);
         numbers.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);

@@ -121,12 +121,12 @@ impl Segmented {
 /// A volume that was prepared for prompts.
 ///
 /// In the modes that look at the whole volume, the vision transformer reads that once; windows are
-/// read for each prompt.
+/// read for each prompt. It keeps its model and the voxels of the volume alive.
 #[derive(Debug)]
-pub struct PromptedVolume<'m, 'v> {
-    model: &'m PromptableModel,
-    geometry: &'v Geometry,
-    prepared: Preparation<'v>,
+pub struct PromptedVolume {
+    model: PromptableModel,
+    geometry: Geometry,
+    prepared: Preparation,
     warnings: Vec<Warning>,
     mode: SegmentMode,
     trace: bool,
@@ -143,10 +143,10 @@ struct Whole {
     trace: Trace,
 }
 
-impl<'m, 'v> PromptedVolume<'m, 'v> {
+impl PromptedVolume {
     pub(super) fn new(
-        model: &'m PromptableModel,
-        volume: &'v Volume,
+        model: PromptableModel,
+        volume: &Volume,
         options: &SegmentOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
@@ -155,7 +155,7 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
         let grid = (mode == SegmentMode::Resize).then_some(model.config().vit.image_size);
         Ok(Self {
             model,
-            geometry: volume.geometry(),
+            geometry: volume.geometry().clone(),
             warnings: prepared.warnings(grid),
             prepared,
             mode,
@@ -200,7 +200,7 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
             SegmentMode::Resize => self.model.config().vit.image_size,
             SegmentMode::Zoom | SegmentMode::Sliding => placement.shape(),
         };
-        placement.effective_resolution_mm(self.geometry, grid)
+        placement.effective_resolution_mm(&self.geometry, grid)
     }
 
     /// Segments what a prompt says.
@@ -224,7 +224,7 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
         let config = self.model.config();
         let (grid, placement) = (config.vit.image_size, self.prepared.placement());
         prompt.check(config, self.mode)?;
-        prompt.check_in(self.geometry)?;
+        prompt.check_in(&self.geometry)?;
         let places = Places::new(prompt, &placement, grid)?;
         let mut run = Run {
             study: self,
@@ -286,7 +286,7 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
 
 /// One prompt on its way.
 struct Run<'s, 'e> {
-    study: &'s PromptedVolume<'s, 's>,
+    study: &'s PromptedVolume,
     timings: SegmentTimings,
     trace: Option<Trace>,
     /// `[1, E]`

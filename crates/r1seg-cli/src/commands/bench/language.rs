@@ -176,7 +176,7 @@ pub(super) fn run(
 
 /// Seconds that questions take one after the other, and at once; and those of their masks alone.
 fn ask_several(
-    study: &EncodedVolume<'_>,
+    study: &EncodedVolume,
     questions: &[&str],
     ask: &AskOptions,
 ) -> Result<[[f64; 2]; 2]> {

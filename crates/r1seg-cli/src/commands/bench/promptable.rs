@@ -55,10 +55,9 @@ pub(super) fn run(
     name: ModelName,
     cancel: CancelToken,
 ) -> Result<Exit> {
-    let mut model = PromptableModel::open(source, &study::load_options(&args.model, 0))?;
-    if let Some(num_clicks) = args.refine.num_clicks {
-        model.set_num_clicks(num_clicks)?;
-    }
+    let mut load_options = study::load_options(&args.model, 0);
+    load_options.num_clicks = args.refine.num_clicks;
+    let model = PromptableModel::open(source, &load_options)?;
     study::announce_on(&model.device_name(), model.dtype_name(), &name.id, model.device_fallback());
     let default = match model.config().family {
         Family::R1Seg3dSam => "A computerized tomography of a liver.",

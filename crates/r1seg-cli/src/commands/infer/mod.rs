@@ -253,7 +253,7 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
 
 /// Asks all questions, and prints the answers in their order as they are said.
 fn ask_all(
-    study: &EncodedVolume<'_>,
+    study: &EncodedVolume,
     prompts: Vec<String>,
     options: &AskOptions,
     quiet: bool,

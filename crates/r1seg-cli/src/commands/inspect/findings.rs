@@ -232,7 +232,7 @@ pub(super) fn is_doubt(warning: &Warning) -> bool {
     DOUBTS.contains(&warning.code)
 }
 
-fn windows(prepared: &Prepared<'_>) -> Result<usize> {
+fn windows(prepared: &Prepared) -> Result<usize> {
     let padded = Padding::to_at_least(prepared.shape(), MODEL_GRID).shape;
     Ok(sliding::windows(padded, MODEL_GRID, SLIDING_OVERLAP)?.len())
 }
