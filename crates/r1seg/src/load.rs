@@ -14,7 +14,7 @@ use crate::checkpoint::{
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
 use crate::options::Dtypes;
-use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
+use crate::{CancelToken, CheckpointSource, DtypeChoice, Error, LoadOptions};
 
 /// A model's parts, and how they were loaded.
 #[derive(Debug)]
@@ -60,7 +60,8 @@ pub(crate) fn load<P>(
     let stored = dominant_format(&files).filter(|_| keep);
     let dtypes = Dtypes::new(options.dtype, DtypeChoice::Auto, device.is_cpu());
     let dtype = dtypes.weights;
-    let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
+    let cancel = options.cancel.clone();
+    let checked = Checked { source, files, found: &found, device: &device, keep, dtype, cancel };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
     let kept = stored.map_or(dtype.as_str(), NumberFormat::name);
     Ok(Loaded {
@@ -85,6 +86,8 @@ pub(crate) struct Checked<'a> {
     pub(crate) keep: bool,
     /// What they are converted to otherwise.
     pub(crate) dtype: DType,
+    /// Stops between two tensors.
+    pub(crate) cancel: CancelToken,
 }
 
 impl Checked<'_> {
@@ -98,7 +101,7 @@ impl Checked<'_> {
         limit: Option<u64>,
         plan: &Plan<'_, P>,
     ) -> Result<(Weights, LoadReport), Error> {
-        let Self { source, files, found, device, keep, dtype } = self;
+        let Self { source, files, found, device, keep, dtype, cancel } = self;
         if let Some(limit) = limit.filter(|_| device.is_cpu()) {
             let kept = |tensor: &Found| match keep {
                 true => tensor.bytes,
@@ -118,6 +121,7 @@ impl Checked<'_> {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });
         }
-        Ok((Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone()), report))
+        let weights = ModelWeights { files, keep, cancel };
+        Ok((Weights::new(Arc::new(weights), dtype, device.clone()), report))
     }
 }

@@ -23,10 +23,11 @@ use crate::device::Opened;
 use crate::finite::FiniteCheck;
 use crate::load::{Checked, Plan};
 use crate::options::Dtypes;
+use crate::run::UntilCancelled;
 use crate::vision::{View, Vision};
 use crate::{
-    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
-    Separator, Stage, boxes, memory,
+    AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error,
+    ModelConfig, RunContext, Separator, Stage, boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
@@ -136,7 +137,9 @@ impl R1SegModel {
         let quantized = stored.is_some_and(|stored| !stored.is_plain());
         let Dtypes { weights: dtype, activation } =
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
-        let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
+        let cancel = options.cancel.clone();
+        let checked =
+            Checked { source, files, found: &found, device: &device, keep, dtype, cancel };
         let plan = Plan {
             build: &|weights| Parts::new(&config, weights, activation),
             never_used: &|name| config.keys.never_used(name),
@@ -207,19 +210,21 @@ impl R1SegModel {
     /// # Errors
     /// As [`R1SegModel::encode_with`].
     pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
-        self.encode_with(volume, &EncodeOptions::default())
+        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
     }
 
     /// Reads a volume once, for any number of questions.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
+    /// [`Error::Cancelled`].
     pub fn encode_with(
         &self,
         volume: &Volume,
         options: &EncodeOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<EncodedVolume, Error> {
-        EncodedVolume::new(self.clone(), volume, options)
+        EncodedVolume::new(self.clone(), volume, options, run)
     }
 
     /// What stands between the image and a question that is asked with these options.
@@ -310,6 +315,7 @@ impl R1SegModel {
         prompts: &[Prompt],
         options: &AskOptions,
         keep_logits: bool,
+        cancel: &CancelToken,
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> Result<Vec<(Generated, Duration)>, Error> {
         let _span = tracing::info_span!("answer", prompts = prompts.len()).entered();
@@ -321,7 +327,7 @@ impl R1SegModel {
             let start = Instant::now();
             let (rest, cache) = match prompts {
                 [_] => self.begin(view, prompt)?,
-                _ => self.begin_beside(view, prompt, &mut shared)?,
+                _ => self.begin_beside(view, prompt, &mut shared, &UntilCancelled(cancel))?,
             };
             prefixes.push(start.elapsed());
             let options = GenerationOptions {
@@ -334,7 +340,6 @@ impl R1SegModel {
                 sampling: options.sampling.clone(),
                 forced: options.forced_tokens.clone().unwrap_or_default(),
                 keep_logits,
-                cancel: Some(options.cancel.flag()),
             };
             begun.push((rest, cache, options));
         }
@@ -342,7 +347,8 @@ impl R1SegModel {
             .iter_mut()
             .map(|(prompt, cache, options)| Request { prompt, cache, options })
             .collect();
-        let answers = self.inner.parts.decoder.generate_many(requests, on_token);
+        let answers =
+            self.inner.parts.decoder.generate_many(requests, &UntilCancelled(cancel), on_token);
         if let ([prompt], Some((_, cache, _))) = (prompts, begun.pop()) {
             view.prefixes.give(self.prefix_key(prompt), cache);
         }
@@ -373,7 +379,7 @@ impl R1SegModel {
         self.inner.finite.tensor(Stage::MaskPrompt, &text)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let features = self.inner.parts.vision.mask_features(view, &self.inner.finite)?;
+        let features = self.inner.parts.vision.mask_features(view, &self.inner.finite, probe)?;
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.inner.finite.tensor(Stage::Mask, &low_res)?;
