@@ -383,7 +383,7 @@ impl R1SegModel {
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.inner.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.inner.config.vit.image_size, false)?;
+        let logits = trilinear(&low_res, self.inner.config.vit.image_size)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }
