@@ -47,6 +47,12 @@ impl<R: Read> Read for HashingStream<R> {
     }
 }
 
+/// The SHA-256 of bytes, in hexadecimal.
+#[must_use]
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// The SHA-256 of a file's bytes, in hexadecimal.
 ///
 /// # Errors
@@ -71,6 +77,7 @@ mod tests {
         let path = folder.path().join("x");
         std::fs::write(&path, "abc").unwrap();
         assert_eq!(sha256_of_file(&path).unwrap(), ABC);
+        assert_eq!(sha256_of(b"abc"), ABC);
         let mut stream = HashingStream::new(&b"abc"[..]);
         // A reader need not look at all of it.
         assert_eq!(stream.read(&mut [0; 2]).unwrap(), 2);
