@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use r1seg::{AskOptions, Mode, Preprocess, Sampling, Separator};
+use r1seg_results::preview::Window;
 
 use super::boxes::BoxArgs;
 use super::{ImageArg, ModelArgs, RefineArgs, VolumeArgs};
 use crate::exit::CliError;
-use crate::preview::Window;
 
 #[derive(Debug, Args)]
 #[command(
@@ -108,7 +108,6 @@ pub(crate) struct OutputArgs {
         long,
         value_name = "NAME|L,W",
         allow_hyphen_values = true,
-        value_parser = Window::parse,
         conflicts_with = "no_preview"
     )]
     pub(crate) window: Option<Window>,

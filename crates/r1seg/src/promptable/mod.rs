@@ -242,7 +242,7 @@ impl PromptableModel {
         let (head, passes) = (&self.inner.loaded.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(features, prompts, passes, probe)?;
         self.inner.loaded.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.inner.config.vit.image_size, false)?;
+        let logits = trilinear(&low_res, self.inner.config.vit.image_size)?;
         Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
     }
 }

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::{CancelToken, CheckpointSource, EmbedOptions, M3dClip, Preprocess, Recipe, RunContext};
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use super::{Volumes, median, print, seconds, table};
 use crate::args::BenchArgs;
 use crate::exit::Exit;
 use crate::study::{self, ModelName};

@@ -7,9 +7,10 @@ use r1seg::{
     Answer, AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume,
     Preprocess, R1SegModel, Recipe, RunContext, Separator, Timings,
 };
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use super::{Volumes, median, print, seconds, table};
 use crate::args::BenchArgs;
 use crate::bandwidth;
 use crate::exit::{CliError, Exit};

@@ -8,9 +8,10 @@ use r1seg::{
     CancelToken, CheckpointSource, Preprocess, PromptableModel, Recipe, RunContext, SegmentMode,
     SegmentOptions, SegmentPrompt, SegmentTimings,
 };
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use super::{Volumes, median, print, seconds, table};
 use crate::args::BenchArgs;
 use crate::exit::Exit;
 use crate::study::{self, ModelName};

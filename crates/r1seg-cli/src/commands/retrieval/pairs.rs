@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::ErrorKind;
+use r1seg_results::parent;
 
 use crate::exit::CliError;
-use crate::output::parent;
 
 /// Volumes and texts, each once, and which belong together.
 #[derive(Debug, Default, PartialEq)]
