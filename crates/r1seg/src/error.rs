@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::LoadReport;
+use crate::config::Needed;
+use crate::registry::Family;
 use crate::{Stage, finite};
 
 /// What kind of failure an [`Error`] is, so that a program can choose its exit code.
@@ -97,7 +99,13 @@ pub enum Error {
     #[error("no such model folder")]
     ModelNotFound { path: PathBuf },
     #[error("`{name}` is no local folder and no model that r1seg knows")]
-    UnknownModel { name: String },
+    UnknownModel { name: String, similar: Vec<&'static str> },
+    #[error("this is a file; a model is the whole checkpoint folder")]
+    NotAFolder { path: PathBuf },
+    /// A published model that was not downloaded.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] r1seg_hub::Error),
     #[error("`{file}` is missing from the model folder")]
     MissingFile { path: PathBuf, file: String },
     #[error("the file cannot be read: {source}")]
@@ -118,6 +126,8 @@ pub enum Error {
     Json { path: PathBuf, file: String, message: String },
     #[error("model_type `{model_type}` is not supported{hint}")]
     UnsupportedModel { path: PathBuf, model_type: String, hint: String },
+    #[error("model_type `{model_type}` is not supported here: {}", needed.but_got(*family))]
+    OtherFamily { path: PathBuf, model_type: &'static str, family: Family, needed: Needed },
     #[error("{file}: {message}")]
     WeightFile { path: PathBuf, file: String, message: String },
     #[error("{file}: {source}")]
@@ -223,8 +233,11 @@ impl Error {
             Self::UnknownModel { .. } => "R-MDL-02",
             Self::MissingFile { .. } => "R-MDL-03",
             Self::ModelIo { .. } => "R-MDL-04",
-            Self::UnsupportedModel { .. } => "R-MDL-05",
+            Self::UnsupportedModel { .. } | Self::OtherFamily { .. } => "R-MDL-05",
             Self::ModelFile { .. } => "R-MDL-06",
+            Self::NotAFolder { .. } => "R-MDL-08",
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.code(),
             Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
             Self::WeightFile { .. } => "R-WGT-01",
             Self::Gguf { source, .. } => source.code(),
@@ -265,7 +278,11 @@ impl Error {
                 TokenizerKind::Io => ErrorKind::Missing,
                 _ => ErrorKind::Model,
             },
-            Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.kind().into(),
+            Self::ModelNotFound { .. } | Self::NotAFolder { .. } | Self::ModelIo { .. } => {
+                ErrorKind::Missing
+            }
             Self::MissingFile { .. }
             | Self::ModelFile { .. }
             | Self::Pickle { .. }
@@ -273,6 +290,7 @@ impl Error {
             | Self::Config { .. }
             | Self::Json { .. }
             | Self::UnsupportedModel { .. }
+            | Self::OtherFamily { .. }
             | Self::WeightFile { .. }
             | Self::Gguf { .. }
             | Self::Weights { .. } => ErrorKind::Model,
@@ -298,7 +316,10 @@ impl Error {
         match self {
             Self::Volume(e) => e.path(),
             Self::Convert(e) => e.path(),
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.path(),
             Self::ModelNotFound { path }
+            | Self::NotAFolder { path }
             | Self::MissingFile { path, .. }
             | Self::ModelIo { path, .. }
             | Self::ModelFile { path, .. }
@@ -307,6 +328,7 @@ impl Error {
             | Self::Config { path, .. }
             | Self::Json { path, .. }
             | Self::UnsupportedModel { path, .. }
+            | Self::OtherFamily { path, .. }
             | Self::WeightFile { path, .. }
             | Self::Gguf { path, .. }
             | Self::Weights { path, .. }
@@ -328,6 +350,16 @@ impl Error {
             Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
             Self::ModelNotFound { .. } => "check the path, or use `demo` for the embedded model",
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => return e.fix(),
+            Self::UnknownModel { similar, .. } if !similar.is_empty() => {
+                return Some(format!("did you mean {}?", similar.join(" or ")));
+            }
+            Self::NotAFolder { path } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                return Some(format!("name the folder that it lies in: {}", folder.display()));
+            }
             Self::UnknownModel { .. } => {
                 "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
                  `demo` (the embedded phantom model)"
@@ -363,6 +395,7 @@ impl Error {
             Self::UnsupportedModel { .. } => {
                 "`r1seg models` lists the supported models, with their model_type"
             }
+            Self::OtherFamily { .. } => "`r1seg::load` loads models of every family",
             Self::Gguf { source, .. } => return source.fix().map(str::to_string),
             Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",

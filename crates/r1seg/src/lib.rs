@@ -4,13 +4,13 @@
 //! | to | use |
 //! |---|---|
 //! | see what a checkpoint is, without its weights | [`CheckpointSource::summary`] |
-//! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::builder`] |
+//! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::load_with`], [`load()`] |
 //! | read a CT | [`volume::read`] |
 //! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
 //! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
-//! | segment by a text, points or a box | [`PromptableModel::open`], [`PromptedVolume::segment`] |
+//! | segment by a text, points or a box | [`PromptableModel::load`], [`PromptedVolume::segment`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
 //! | ask in the words that a model was trained with | [`phrasing::sentence`], [`terms::lookup`] |
 //! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
@@ -39,7 +39,7 @@
 
 mod answer;
 mod boxes;
-mod builder;
+mod capabilities;
 mod checkpoint;
 mod config;
 mod device;
@@ -47,6 +47,8 @@ mod encoded;
 mod error;
 mod finite;
 mod load;
+mod load_options;
+mod loaded;
 mod m3d_clip;
 mod machine;
 mod memory;
@@ -57,9 +59,11 @@ mod prefix;
 mod prepare;
 mod promptable;
 pub mod registry;
+mod source;
 mod summary;
 pub mod terms;
 mod trace;
+mod verify;
 mod vision;
 
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
@@ -92,25 +96,29 @@ pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
-pub use builder::R1SegModelBuilder;
+pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
-pub use config::ModelConfig;
+pub use config::{ModelConfig, Needed};
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use finite::Stage;
+pub use load::load;
+pub use load_options::LoadOptions;
+pub use loaded::{LoadedModel, Model};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, CancelToken, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, Mode, Orient,
-    Orientation, Preprocess, Recipe, Sampling, SegmentMode, Separator,
+    AskOptions, CancelToken, DtypeChoice, EmbedOptions, EncodeOptions, Mode, Orient, Orientation,
+    Preprocess, Recipe, Sampling, SegmentMode, Separator,
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
     SegmentTimings, Segmented, voxel_from_mm,
 };
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
+pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
     TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary, is_gguf,

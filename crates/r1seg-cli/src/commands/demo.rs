@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
 use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity};
-use r1seg::{Answer, AskOptions, CancelToken, CheckpointSource, R1SegModel};
+use r1seg::{Answer, AskOptions, CancelToken, LoadOptions, R1SegModel};
 
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
@@ -16,7 +16,7 @@ use crate::preview::{Coverage, Named, Scene, render};
 use crate::progress::Progress;
 use crate::protected::Protected;
 use crate::report::{self, MaskReport, Origin, ReportFile, ms};
-use crate::study::{self, ModelName};
+use crate::study;
 
 /// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
 const SPACING_MM: [f64; 3] = [8.0, 1.3, 1.3];
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let files = [MASK, TRUTH, PHANTOM, PICTURE, REPORT].map(path);
     Protected::default().check(&files)?;
     let output = Output::open(Some(args.out.clone()), overwrite, &files)?;
-    let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
+    let model = R1SegModel::load_with("demo", &LoadOptions::default().with_device(args.device))?;
     study::announce(&model, "demo (knows only synthetic phantoms)");
 
     let phantom = Phantom::draw(args.seed);
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
         range,
         io: Duration::ZERO,
     };
-    let mut report = report::new(&model, &ModelName::demo(), &origin, &study, &options, &answers);
+    let mut report = report::new(&model, model.name(), &origin, &study, &options, &answers);
     let masked = answers.iter().zip(&mut report.answers).filter(|((_, a), _)| a.mask.is_some());
     for ((_, report), mask) in masked.zip(&masks) {
         report.labels.push(mask.label);

@@ -64,13 +64,11 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
 
     progress.stage("loading the model");
     let reserved = working_memory(mode, args.volume.orient, &input, count);
-    let mut load_options = study::load_options(&args.model, reserved);
-    load_options.num_clicks = args.refine.num_clicks;
-    let model = PromptableModel::open(&source, &load_options)?;
+    let load = study::refined(study::load_options(&args.model, reserved), &args.refine);
+    let model = PromptableModel::load_with(source, &load)?;
     progress.clear();
     if !quiet {
-        let device = model.device_name();
-        study::announce_on(&device, model.dtype_name(), &name.id, model.device_fallback());
+        study::announce(&model, &name.id);
         study::announce_series(input.series.as_ref());
         for organ in &organs {
             say!("r1seg: --organ {} is the text: {}", organ.given, sentence(organ));

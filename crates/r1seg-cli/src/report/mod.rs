@@ -281,7 +281,7 @@ pub(crate) fn new(
     options: &AskOptions,
     answers: &[(String, Answer)],
 ) -> Report {
-    let grid = model.config().vit.image_size;
+    let grid = model.input_shape();
     Report {
         schema_version: SCHEMA_VERSION,
         r1seg_version: env!("CARGO_PKG_VERSION"),

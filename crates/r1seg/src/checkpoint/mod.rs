@@ -7,7 +7,7 @@
 mod damage;
 mod dry;
 mod file;
-mod keys;
+pub(crate) mod keys;
 mod mapped;
 mod report;
 mod weights;
@@ -25,7 +25,7 @@ use file::WeightFile;
 use mapped::FileBytes;
 
 pub(crate) use dry::{Found, dry_load};
-pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL, never_used_by_m3d_clip};
+pub(crate) use keys::KeyMap;
 pub use report::LoadReport;
 pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
 

@@ -13,7 +13,7 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE, phrasing,
+    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE, R1SegModel, phrasing,
 };
 
 use crate::args::InferArgs;
@@ -57,8 +57,9 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
 
     progress.stage("loading the model");
-    let model =
-        study::load(source, &args.model, &args.refine, count, working_memory(args, &input, count))?;
+    let load = study::load_options(&args.model, working_memory(args, &input, count));
+    let load = study::refined(load, &args.refine).with_questions(count);
+    let model = R1SegModel::load_with(source, &load)?;
     progress.clear();
     if !quiet {
         study::announce(&model, &name.id);
