@@ -80,7 +80,8 @@ fn check_tensors_counts_sound_tensors_and_names_damaged_ones() {
     assert!(CheckpointSource::demo().check_tensors().unwrap() > 100);
     let folder = scaled(IOU_TOKEN, f64::INFINITY);
     let source = CheckpointSource::Folder(folder.path().to_path_buf());
-    let Err(Error::DamagedWeights { damaged, .. }) = source.check_tensors() else { panic!() };
+    let Err(Error::Checkpoint(error)) = source.check_tensors() else { panic!() };
+    let r1seg::checkpoint::Error::DamagedWeights { damaged, .. } = error else { panic!() };
     assert_eq!(damaged, [IOU_TOKEN]);
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::files::{PartFolder, sweep};
-use r1seg::volume::{Mask, Overwrite, Volume, write_atomically, write_mask, write_volume};
+use r1seg::volume::{
+    LabelMap, Mask, Overwrite, Volume, write_atomically, write_labels, write_mask, write_volume,
+};
 
 use crate::exit::CliError;
 use crate::interrupt::Writing;
@@ -176,6 +178,11 @@ impl Stage<'_> {
     /// The format is told by the name.
     pub(crate) fn write_mask(&mut self, path: &Path, mask: &Mask) -> Result<()> {
         self.write_with(path, |part| write_mask(part, mask, Overwrite::Refuse))
+    }
+
+    /// The format is told by the name.
+    pub(crate) fn write_labels(&mut self, path: &Path, labels: &LabelMap) -> Result<()> {
+        self.write_with(path, |part| write_labels(part, labels, Overwrite::Refuse))
     }
 
     pub(crate) fn write_volume(&mut self, path: &Path, volume: &Volume) -> Result<()> {

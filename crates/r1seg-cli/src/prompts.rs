@@ -11,7 +11,8 @@ use crate::exit::CliError;
 
 /// The longest file of questions or texts.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Labels of a mask are bytes, and 0 is the background.
+/// Reports and previews count labels in bytes, with 0 for the background. A label map itself holds
+/// [more](r1seg::volume::LabelMap::MAX_LABELS).
 const MAX_PROMPTS: usize = 255;
 
 /// All questions in the order in which they were given, each of them with words in it.

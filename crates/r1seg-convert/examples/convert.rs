@@ -11,9 +11,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use r1seg_convert::{
-    ConvertOptions, Error, Quant, Sandbox, TargetDtype, convert, sandbox_main, verify,
-};
+use r1seg_checkpoint::verify;
+use r1seg_convert::{ConvertOptions, Error, Quant, Sandbox, TargetDtype, convert, sandbox_main};
 
 /// The hidden command that reads pickles.
 const SANDBOX: &str = "read-pickle";
@@ -23,10 +22,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         [SANDBOX] => return if sandbox_main() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
-        ["verify", folder] => verify(Path::new(folder), true).map(|verified| {
-            println!("{} tensors, {} bytes", verified.tensors, verified.bytes);
-        }),
-        [source, out, rest @ ..] => run(source, out, rest),
+        ["verify", folder] => verify(Path::new(folder), true)
+            .map(|verified| println!("{} tensors, {} bytes", verified.tensors, verified.bytes))
+            .map_err(|error| (error.code(), error.to_string())),
+        [source, out, rest @ ..] => {
+            run(source, out, rest).map_err(|error| (error.code(), error.to_string()))
+        }
         _ => {
             eprintln!(
                 "SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [BASE], or verify FOLDER"
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error[{}]: {error}", error.code());
+        Err((code, message)) => {
+            eprintln!("error[{code}]: {message}");
             ExitCode::FAILURE
         }
     }

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use crate::llm::LANGUAGE_MODEL;
+use r1seg_checkpoint::layout::LANGUAGE_MODEL;
+use r1seg_checkpoint::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
+
 use crate::lora::Lora;
-use crate::manifest::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
 use crate::output::Staged;
 use crate::pipeline::{run, shard_name};
 use crate::plan::{Plan, Planned, plan};
@@ -208,7 +209,7 @@ fn fill(
     let manifest = Manifest {
         schema_version: SCHEMA_VERSION,
         r1seg_version: env!("CARGO_PKG_VERSION").to_owned(),
-        dtype: options.dtype,
+        dtype: options.dtype.map(TargetDtype::format),
         sources: read,
         files: shards,
         tensors: plan.tensors().count(),

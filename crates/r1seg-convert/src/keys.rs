@@ -69,14 +69,15 @@ fn is_segvol(tensors: &[Stored]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dtype, TensorEntry};
+    use crate::TensorEntry;
+    use r1seg_checkpoint::NumberFormat;
 
     fn normalized(names: &[&str]) -> (Vec<String>, Renamed) {
         let stored = |name: &&str| Stored {
             file: 0,
             entry: TensorEntry {
                 name: (*name).to_owned(),
-                dtype: Dtype::F32,
+                dtype: NumberFormat::F32,
                 shape: vec![1],
                 strides: vec![1],
                 start: 0,

@@ -189,8 +189,10 @@ pub enum Error {
     #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
     Overlap { overlap: f64 },
 
-    #[error("a segmentation of {got} segments; at least 1 and at most {most} fit")]
-    Segments { got: usize, most: usize },
+    #[error("a segmentation of {got} segments for {labels} labels; each label needs one")]
+    Segments { got: usize, labels: usize },
+    #[error("a label map holds at most {most} labels")]
+    TooManyLabels { most: usize },
     #[error("the output exists already")]
     Exists { path: PathBuf },
     #[error("the output cannot be created")]
@@ -278,6 +280,7 @@ impl Error {
             E::UnknownExtension { .. } => "R-OUT-04",
             E::WriteFailed { .. } => "R-OUT-05",
             E::Segments { .. } => "R-OUT-09",
+            E::TooManyLabels { .. } => "R-OUT-10",
         }
     }
 
@@ -310,7 +313,8 @@ impl Error {
             | E::Orientation { .. }
             | E::Recipe { .. }
             | E::Overlap { .. }
-            | E::Segments { .. } => ErrorKind::Usage,
+            | E::Segments { .. }
+            | E::TooManyLabels { .. } => ErrorKind::Usage,
             _ => ErrorKind::BadData,
         }
     }
@@ -383,7 +387,8 @@ impl Error {
             | E::Orientation { .. }
             | E::Recipe { .. }
             | E::Overlap { .. }
-            | E::Segments { .. } => None,
+            | E::Segments { .. }
+            | E::TooManyLabels { .. } => None,
         }
     }
 

@@ -7,8 +7,8 @@
 //! 2. A [`Recipe`] normalizes and crops it; the [`Prepared`] grid is resized for the model.
 //! 3. Its [`Placement`] brings the model's mask logits back to the volume's grid.
 //! 4. A [`Mask`] joins them with the geometry of the volume; [`write_mask`] writes it so that it
-//!    lies on the volume in every viewer, [`mask_stats`] measures it. [`write_segmentation`] writes
-//!    several, with names and colors, for 3D Slicer.
+//!    lies on the volume in every viewer, [`mask_stats`] measures it. A [`LabelMap`] holds several:
+//!    [`write_labels`] writes them, [`write_segmentation`] with names and colors for 3D Slicer.
 //!
 //! ```
 //! use r1seg_volume::{
@@ -101,6 +101,7 @@ mod error;
 mod geometry;
 pub mod intensity;
 mod io;
+mod label_map;
 mod orientation;
 mod placement;
 mod recipe;
@@ -121,9 +122,10 @@ pub use io::dicom::{ChosenSeries, DicomFault, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
-    npy_header, read, read_from, write_atomically, write_mask, write_mask_to, write_segmentation,
-    write_segmentation_to, write_volume,
+    npy_header, read, read_from, write_atomically, write_labels, write_labels_to, write_mask,
+    write_mask_to, write_segmentation, write_segmentation_to, write_volume,
 };
+pub use label_map::LabelMap;
 pub use orientation::{AxisMap, Orient, Orientation};
 pub use placement::Placement;
 pub use recipe::{Prepared, Recipe};

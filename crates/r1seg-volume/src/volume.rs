@@ -58,6 +58,12 @@ impl Mask {
         Ok(Self { data, geometry })
     }
 
+    /// A mask of data that has one value for each voxel of the grid.
+    pub(crate) fn on_grid_of(data: Vec<u8>, geometry: Geometry) -> Self {
+        debug_assert_eq!(data.len(), geometry.voxels());
+        Self { data, geometry }
+    }
+
     /// Labels in `[D, H, W]` C order.
     pub fn data(&self) -> &[u8] {
         &self.data

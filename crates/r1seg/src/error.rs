@@ -49,6 +49,18 @@ impl From<r1seg_volume::ErrorKind> for ErrorKind {
     }
 }
 
+impl From<r1seg_checkpoint::ErrorKind> for ErrorKind {
+    fn from(kind: r1seg_checkpoint::ErrorKind) -> Self {
+        use r1seg_checkpoint::ErrorKind as Checkpoint;
+        match kind {
+            Checkpoint::Missing => Self::Missing,
+            Checkpoint::Io => Self::Io,
+            Checkpoint::Temporary => Self::Temporary,
+            _ => Self::Model,
+        }
+    }
+}
+
 impl From<r1seg_convert::ErrorKind> for ErrorKind {
     fn from(kind: r1seg_convert::ErrorKind) -> Self {
         use r1seg_convert::ErrorKind as Convert;
@@ -90,14 +102,15 @@ pub enum Error {
     /// Reading, preparing or writing a volume or mask.
     #[error(transparent)]
     Volume(#[from] r1seg_volume::Error),
-    /// The manifest of a converted folder, and what differs from it.
+    /// The files of a model: what is missing, unreadable, damaged or other than its manifest says.
+    #[error(transparent)]
+    Checkpoint(#[from] r1seg_checkpoint::Error),
+    /// Pickles that were looked into.
     #[error(transparent)]
     Convert(#[from] r1seg_convert::Error),
     /// The tokenizer, or the question.
     #[error(transparent)]
     Tokenizer(#[from] r1seg_tokenizer::Error),
-    #[error("no such model folder")]
-    ModelNotFound { path: PathBuf },
     #[error("`{name}` is no local folder and no model that r1seg knows")]
     UnknownModel { name: String, similar: Vec<&'static str> },
     #[error("this is a file; a model is the whole checkpoint folder")]
@@ -106,15 +119,6 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] r1seg_hub::Error),
-    #[error("`{file}` is missing from the model folder")]
-    MissingFile { path: PathBuf, file: String },
-    #[error("the file cannot be read: {source}")]
-    ModelIo { path: PathBuf, source: std::io::Error },
-    /// A pipe or a device, a file that is too long, or one in another encoding.
-    #[error("`{}` {source}", name(path))]
-    ModelFile { path: PathBuf, source: r1seg_files::Error },
-    #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
-    Pickle { path: PathBuf, file: String },
     #[error(
         "the file is in the GGUF format: a language model without the vision and mask parts of a \
          checkpoint"
@@ -128,10 +132,6 @@ pub enum Error {
     UnsupportedModel { path: PathBuf, model_type: String, hint: String },
     #[error("model_type `{model_type}` is not supported here: {}", needed.but_got(*family))]
     OtherFamily { path: PathBuf, model_type: &'static str, family: Family, needed: Needed },
-    #[error("{file}: {message}")]
-    WeightFile { path: PathBuf, file: String, message: String },
-    #[error("{file}: {source}")]
-    Gguf { path: PathBuf, file: String, source: Box<r1seg_gguf::Error> },
     #[error("the weights do not fit the configuration: {0}", report.summary())]
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
@@ -170,9 +170,6 @@ pub enum Error {
     /// number format (kind [`NotFinite`](ErrorKind::NotFinite)).
     #[error("{}", finite::message(*stage, dtype, damaged))]
     NotFinite { path: PathBuf, stage: Stage, dtype: &'static str, damaged: Vec<String> },
-    /// Weights that are NaN or infinite, found by reading all of them.
-    #[error("{}", finite::damage(damaged))]
-    DamagedWeights { path: PathBuf, damaged: Vec<String> },
     /// An operation of the tensor library failed.
     #[error("computation failed: {}", without_backtrace(.0))]
     Compute(candle_core::Error),
@@ -203,19 +200,11 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
-    /// Why a file of a model was not read.
-    pub(crate) fn unreadable(path: PathBuf, error: r1seg_files::Error) -> Self {
-        match error {
-            r1seg_files::Error::Io(source) => Self::ModelIo { path, source },
-            source => Self::ModelFile { path, source },
-        }
-    }
-
     /// Whether a file of a model was not read, or not mapped, for want of memory.
     fn is_out_of_memory(&self) -> bool {
         match self {
-            Self::ModelIo { source, .. }
-            | Self::Tokenizer(r1seg_tokenizer::Error::Io { source, .. })
+            Self::Checkpoint(e) => e.is_out_of_memory(),
+            Self::Tokenizer(r1seg_tokenizer::Error::Io { source, .. })
             | Self::Convert(r1seg_convert::Error::Read { source, .. }) => {
                 source.kind() == std::io::ErrorKind::OutOfMemory
             }
@@ -227,21 +216,15 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Volume(e) => e.code(),
+            Self::Checkpoint(e) => e.code(),
             Self::Convert(e) => e.code(),
             Self::Tokenizer(e) => e.code(),
-            Self::ModelNotFound { .. } => "R-MDL-01",
             Self::UnknownModel { .. } => "R-MDL-02",
-            Self::MissingFile { .. } => "R-MDL-03",
-            Self::ModelIo { .. } => "R-MDL-04",
             Self::UnsupportedModel { .. } | Self::OtherFamily { .. } => "R-MDL-05",
-            Self::ModelFile { .. } => "R-MDL-06",
             Self::NotAFolder { .. } => "R-MDL-08",
             #[cfg(feature = "hub")]
             Self::Hub(e) => e.code(),
             Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
-            Self::WeightFile { .. } => "R-WGT-01",
-            Self::Gguf { source, .. } => source.code(),
-            Self::Pickle { .. } => "R-WGT-02",
             Self::Weights { .. } => "R-WGT-03",
             Self::LanguageModelAlone { .. } => "R-WGT-04",
             Self::DeviceUnavailable { .. } => "R-DEV-01",
@@ -258,7 +241,7 @@ impl Error {
             Self::OutOfMemory(_) => "R-MEM-02",
             Self::Compute(_) => "R-RUN-02",
             Self::NotFinite { damaged, .. } if damaged.is_empty() => "R-RUN-03",
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-05",
+            Self::NotFinite { .. } => "R-WGT-05",
         }
     }
 
@@ -268,6 +251,7 @@ impl Error {
         match self {
             _ if self.is_out_of_memory() => ErrorKind::Temporary,
             Self::Volume(e) => e.kind().into(),
+            Self::Checkpoint(e) => e.kind().into(),
             Self::Convert(e) => e.kind().into(),
             Self::Tokenizer(
                 r1seg_tokenizer::Error::TextTooLong { .. }
@@ -280,19 +264,12 @@ impl Error {
             },
             #[cfg(feature = "hub")]
             Self::Hub(e) => e.kind().into(),
-            Self::ModelNotFound { .. } | Self::NotAFolder { .. } | Self::ModelIo { .. } => {
-                ErrorKind::Missing
-            }
-            Self::MissingFile { .. }
-            | Self::ModelFile { .. }
-            | Self::Pickle { .. }
-            | Self::LanguageModelAlone { .. }
+            Self::NotAFolder { .. } => ErrorKind::Missing,
+            Self::LanguageModelAlone { .. }
             | Self::Config { .. }
             | Self::Json { .. }
             | Self::UnsupportedModel { .. }
             | Self::OtherFamily { .. }
-            | Self::WeightFile { .. }
-            | Self::Gguf { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } | Self::DeviceUnfit { .. } => ErrorKind::Device,
             Self::BadChoice { .. }
@@ -306,7 +283,7 @@ impl Error {
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::NotFinite { damaged, .. } if damaged.is_empty() => ErrorKind::NotFinite,
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => ErrorKind::Model,
+            Self::NotFinite { .. } => ErrorKind::Model,
             Self::Compute(_) => ErrorKind::Internal,
         }
     }
@@ -315,24 +292,17 @@ impl Error {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Volume(e) => e.path(),
+            Self::Checkpoint(e) => Some(e.path()),
             Self::Convert(e) => e.path(),
             #[cfg(feature = "hub")]
             Self::Hub(e) => e.path(),
-            Self::ModelNotFound { path }
+            Self::LanguageModelAlone { path }
             | Self::NotAFolder { path }
-            | Self::MissingFile { path, .. }
-            | Self::ModelIo { path, .. }
-            | Self::ModelFile { path, .. }
-            | Self::Pickle { path, .. }
-            | Self::LanguageModelAlone { path }
             | Self::Config { path, .. }
             | Self::Json { path, .. }
             | Self::UnsupportedModel { path, .. }
             | Self::OtherFamily { path, .. }
-            | Self::WeightFile { path, .. }
-            | Self::Gguf { path, .. }
             | Self::Weights { path, .. }
-            | Self::DamagedWeights { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
             Self::NotFinite { path, damaged, .. } => (!damaged.is_empty()).then_some(path),
             _ => None,
@@ -347,9 +317,9 @@ impl Error {
                  of its container"
             }
             Self::Volume(e) => return e.fix(),
+            Self::Checkpoint(e) => return e.fix(),
             Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
-            Self::ModelNotFound { .. } => "check the path, or use `demo` for the embedded model",
             #[cfg(feature = "hub")]
             Self::Hub(e) => return e.fix(),
             Self::UnknownModel { similar, .. } if !similar.is_empty() => {
@@ -363,24 +333,6 @@ impl Error {
             Self::UnknownModel { .. } => {
                 "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
                  `demo` (the embedded phantom model)"
-            }
-            Self::MissingFile { .. } => {
-                "copy the whole checkpoint folder: config.json, the tokenizer files and \
-                 model.safetensors (or all shards with their index)"
-            }
-            Self::ModelFile { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
-            Self::ModelFile { .. } => "take the file from the publisher of the weights",
-            Self::ModelIo { source, .. }
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                "check the permissions of the file and of its folder"
-            }
-            Self::ModelIo { .. } => "check that the path leads to a file that can be read",
-            Self::Pickle { path, .. } => {
-                return Some(format!(
-                    "r1seg convert {} -o DIR, and then --model DIR",
-                    path.display()
-                ));
             }
             Self::LanguageModelAlone { path } => {
                 return Some(format!(
@@ -396,8 +348,6 @@ impl Error {
                 "`r1seg models` lists the supported models, with their model_type"
             }
             Self::OtherFamily { .. } => "`r1seg::load` loads models of every family",
-            Self::Gguf { source, .. } => return source.fix().map(str::to_string),
-            Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::DeviceUnfit { fix, .. } => fix,
@@ -421,19 +371,11 @@ impl Error {
                 "copy, download or convert the checkpoint again; `r1seg inspect MODEL \
                  --check-tensors` says whether it is sound"
             }
-            Self::DamagedWeights { .. } => {
-                "copy, download or convert the checkpoint again, or ask its publisher for one without \
-                 NaN and infinity"
-            }
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,
         };
         Some(text.to_string())
     }
-}
-
-fn name(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 
 fn size(bytes: u64) -> String {

@@ -40,7 +40,7 @@
 mod answer;
 mod boxes;
 mod capabilities;
-mod checkpoint;
+pub mod checkpoint;
 mod config;
 mod device;
 mod encoded;
@@ -97,7 +97,8 @@ pub use answer::{
 };
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
-pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
+pub use checkpoint::layout::{is_gguf, is_pickle};
+pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::{ModelConfig, Needed};
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
@@ -121,7 +122,7 @@ pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
-    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary, is_gguf,
+    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary,
 };
 pub use trace::Trace;
 

@@ -10,9 +10,8 @@ use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 use r1seg_vit3d::Vit3dConfig;
 
-use crate::checkpoint::{
-    Found, KeyMap, LoadReport, ModelWeights, WeightFiles, dry_load, type_name,
-};
+use crate::checkpoint::keys::KeyMap;
+use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dominant_format, dry_load};
 use crate::config::{ConfigFile, check_num_clicks};
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
@@ -163,9 +162,9 @@ impl<'a> Loader<'a> {
         config.adapt(&found);
         config.check_tokenizer(&tokenizer, source)?;
 
-        let stored = files.dominant_type();
+        let stored = dominant_format(&files);
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-        let quantized = stored.is_some_and(|stored| stored.block_len() > 1);
+        let quantized = stored.is_some_and(|stored| !stored.is_plain());
         let Dtypes { weights: dtype, activation } =
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let weights = Files { files, found, keep, dtype, device: device.clone() };
@@ -178,7 +177,7 @@ impl<'a> Loader<'a> {
         }
         let parts = config.build(&weights.open(), activation)?;
         let dtype = match stored {
-            Some(stored) if keep || quantized => type_name(stored),
+            Some(stored) if keep || quantized => stored.name(),
             _ => dtype.as_str(),
         };
         let computed = if activation == DType::F32 { dtype } else { activation.as_str() };

@@ -2,7 +2,7 @@
 //! and M3D-LaMed, with one for each.
 //!
 //! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
-//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `checkpoint/keys.rs`.
+//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::{CheckpointSource, Error, is_gguf, is_pickle};
+use crate::{CheckpointSource, Error, checkpoint, is_gguf, is_pickle};
 
 /// The name of the embedded demonstration model.
 const DEMO: &str = "demo";
@@ -82,9 +82,9 @@ impl ModelSource {
     /// Finds the model on this machine.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`] and [`Error::ModelNotFound`] where there is none of this name,
+    /// [`Error::UnknownModel`] and [`Error::Checkpoint`] where there is none of this name,
     /// [`Error::Hub`] where it was not downloaded or only in part, [`Error::NotAFolder`],
-    /// [`Error::Pickle`] and [`Error::LanguageModelAlone`] for a file.
+    /// [`Error::Checkpoint`] and [`Error::LanguageModelAlone`] for a file.
     pub fn find(self) -> Result<FoundModel, Error> {
         let path = match self {
             Self::Checkpoint(checkpoint) => return Ok(checkpoint.into()),
@@ -100,7 +100,7 @@ impl ModelSource {
             return Err(not_a_folder(&path));
         }
         let Some(name) = path.to_str().filter(|_| !looks_like_a_path(&path)) else {
-            return Err(Error::ModelNotFound { path });
+            return Err(checkpoint::Error::NotFound { path }.into());
         };
         match downloaded(name)? {
             Some(folder) => Ok(CheckpointSource::Folder(folder).into()),
@@ -148,7 +148,7 @@ pub fn not_a_folder(file: &Path) -> Error {
         return Error::LanguageModelAlone { path };
     }
     match file.file_name().and_then(OsStr::to_str).filter(|name| is_pickle(name)) {
-        Some(name) => Error::Pickle { file: name.to_string(), path },
+        Some(name) => checkpoint::Error::Pickle { file: name.to_string(), path }.into(),
         None => Error::NotAFolder { path },
     }
 }

@@ -6,11 +6,11 @@ use crate::{CheckpointSource, Error, ModelName};
 /// manifest.json, of a downloaded model by what the hub stated. The embedded model has no files.
 ///
 /// # Errors
-/// [`Error::Convert`] and [`Error::Hub`] for what differs, or where there is nothing to compare with.
+/// [`Error::Checkpoint`] and [`Error::Hub`] for what differs, or where there is nothing to compare with.
 pub(crate) fn verify(source: &CheckpointSource, name: &ModelName) -> Result<(), Error> {
     let CheckpointSource::Folder(folder) = source else { return Ok(()) };
-    match r1seg_convert::verify(folder, true) {
-        Err(r1seg_convert::Error::NoManifest { .. }) if is_snapshot(name) => {
+    match r1seg_checkpoint::verify(folder, true) {
+        Err(r1seg_checkpoint::Error::NoManifest { .. }) if is_snapshot(name) => {
             verify_snapshot(folder, name)
         }
         Err(error) => Err(error.into()),

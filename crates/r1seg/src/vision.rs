@@ -8,7 +8,7 @@ use r1seg_nn::{NoProbe, Probe, Weights};
 use r1seg_projector::MmProjector;
 use r1seg_vit3d::Vit3d;
 
-use crate::checkpoint::KeyMap;
+use crate::checkpoint::keys::KeyMap;
 use crate::finite::FiniteCheck;
 use crate::prefix::Prefixes;
 use crate::{Error, ModelConfig, Stage};

@@ -1,7 +1,7 @@
 //! The masks of several prompts as one, where that is possible.
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, Mask};
+use r1seg::volume::{Geometry, LabelMap, Mask};
 
 /// A mask that a prompt got; an empty one counts.
 pub(super) struct Found<'a> {
@@ -10,70 +10,33 @@ pub(super) struct Found<'a> {
     pub(super) mask: &'a Mask,
 }
 
-impl Found<'_> {
-    /// The mask with the label in place of ones.
-    pub(super) fn labeled(&self) -> Result<Mask> {
-        let data = self.mask.data().iter().map(|v| v * self.label).collect();
-        Ok(Mask::new(data, self.mask.geometry().clone())?)
-    }
-}
-
-/// All masks in one grid: the last prompt has the voxels that several claim.
-pub(super) struct Together {
-    pub(super) labels: Mask,
-    /// Voxels that several prompts claim. Where there are any, one grid cannot hold all masks.
-    pub(super) overlap: usize,
-}
-
-impl Together {
-    pub(super) fn new(found: &[Found<'_>], geometry: &Geometry) -> Result<Self> {
-        let mut labels = vec![0u8; geometry.voxels()];
-        for found in found {
-            for (label, mask) in labels.iter_mut().zip(found.mask.data()) {
-                if *mask != 0 {
-                    *label = found.label;
-                }
-            }
-        }
-        let claims = |voxel: usize| {
-            found.iter().filter(move |found| found.mask.data().get(voxel).is_some_and(|m| *m != 0))
+/// The masks of `prompts` prompts, of which some got none.
+pub(super) fn together(
+    found: &[Found<'_>],
+    prompts: usize,
+    geometry: &Geometry,
+) -> Result<LabelMap> {
+    let mut labels = LabelMap::new(geometry.clone());
+    for number in 1..=prompts {
+        match found.iter().find(|found| usize::from(found.label) == number) {
+            Some(found) => labels.push(found.mask)?,
+            None => labels.push_empty()?,
         };
-        let overlap = match found {
-            [] | [_] => 0,
-            _ => (0..labels.len()).filter(|voxel| claims(*voxel).nth(1).is_some()).count(),
-        };
-        Ok(Self { labels: Mask::new(labels, geometry.clone())?, overlap })
     }
+    Ok(labels)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn together(masks: &[(u8, [u8; 4])]) -> (Vec<u8>, usize) {
+    #[test]
+    fn a_prompt_without_a_mask_keeps_its_label() {
         let geometry = Geometry::without_affine([1, 1, 4]);
-        let masks: Vec<_> = masks
-            .iter()
-            .map(|(label, data)| (*label, Mask::new(data.to_vec(), geometry.clone()).unwrap()))
-            .collect();
-        let found: Vec<_> =
-            masks.iter().map(|(label, mask)| Found { label: *label, mask }).collect();
-        for one in &found {
-            assert!(one.labeled().unwrap().data().iter().all(|v| [0, one.label].contains(v)));
-        }
-        let together = Together::new(&found, &geometry).unwrap();
-        (together.labels.into_parts().0, together.overlap)
-    }
-
-    #[test]
-    fn masks_side_by_side_share_a_grid() {
-        assert_eq!(together(&[(1, [1, 0, 0, 0]), (3, [0, 0, 1, 1])]), (vec![1, 0, 3, 3], 0));
-        assert_eq!(together(&[]), (vec![0; 4], 0));
-    }
-
-    #[test]
-    fn voxels_that_several_claim_are_counted_once() {
-        let masks = [(1, [1, 1, 0, 0]), (2, [1, 0, 1, 0]), (255, [1, 0, 1, 0])];
-        assert_eq!(together(&masks), (vec![255, 1, 255, 0], 2));
+        let masks = [[1, 0, 0, 0], [0, 0, 1, 1]]
+            .map(|data| Mask::new(data.to_vec(), geometry.clone()).unwrap());
+        let found = [Found { label: 1, mask: &masks[0] }, Found { label: 3, mask: &masks[1] }];
+        let labels = together(&found, 4, &geometry).unwrap();
+        assert_eq!((labels.labels(), labels.len()), (&[1, 0, 3, 3][..], 4));
     }
 }

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::volume::{
-    Geometry, Mask, MaskFormat, Overwrite, Region, Segment, Segmentation, Warning, write_mask_to,
-    write_segmentation,
+    Geometry, LabelMap, Mask, MaskFormat, Overwrite, Region, Segment, Segmentation, Warning,
+    write_labels_to, write_segmentation,
 };
 use r1seg::{ErrorKind, PromptPoint, Trace};
 use serde::Serialize;
@@ -26,7 +26,7 @@ use crate::output::{Output, Stage};
 use crate::preview::{BoxMark, Coverage, Named, Scene, label_color, render};
 use crate::report::{self, MaskReport, ReportFile};
 use crate::study;
-use masks::{Found, Together};
+use masks::{Found, together};
 use naming::numbered;
 pub(crate) use outputs::{Outputs, Request, check_args};
 
@@ -65,7 +65,7 @@ pub(crate) struct Written {
     /// Of the mask of each prompt, or why there is none.
     pub(crate) sizes: Vec<String>,
     pub(crate) warnings: Vec<Warning>,
-    pub(crate) stdout_mask: Option<Mask>,
+    pub(crate) stdout_mask: Option<LabelMap>,
 }
 
 /// An entry of `labels.json`.
@@ -105,7 +105,7 @@ pub(crate) fn check_count(args: &Request<'_>, prompts: usize) -> Result<()> {
 
 /// Writes the mask to standard output, as `.nii.gz`. Whether there is one: a file without a byte
 /// must not pass for a mask.
-pub(crate) fn print_mask(mask: Option<&Mask>) -> Result<bool> {
+pub(crate) fn print_mask(mask: Option<&LabelMap>) -> Result<bool> {
     let Some(mask) = mask else {
         let error = CliError {
             code: "R-OUT-08",
@@ -118,7 +118,7 @@ pub(crate) fn print_mask(mask: Option<&Mask>) -> Result<bool> {
         return Ok(false);
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    write_mask_to(&mut out, mask, MaskFormat::NiftiGz)?;
+    write_labels_to(&mut out, mask, MaskFormat::NiftiGz)?;
     out.flush()?;
     Ok(true)
 }
@@ -136,17 +136,17 @@ impl Results<'_> {
         let _span = tracing::info_span!("save").entered();
         let zeros = self.zeros()?;
         let found = found(self.findings, zeros.as_ref());
-        let together = Together::new(&found, self.input.volume.geometry())?;
-        if together.overlap > 0 {
-            warnings.push(self.overlap(together.overlap));
+        let labels = together(&found, self.findings.len(), self.input.volume.geometry())?;
+        let overlap = labels.overlap();
+        if overlap > 0 {
+            warnings.push(self.overlap(overlap));
             if self.outputs.mask_to_stdout {
                 return Err(CliError {
                     code: "R-OUT-07",
                     kind: ErrorKind::CannotCreate,
                     what: format!(
-                        "masks of several prompts overlap in {} voxels: one 3D mask cannot hold \
-                         them",
-                        together.overlap
+                        "masks of several prompts overlap in {overlap} voxels: one 3D mask cannot \
+                         hold them"
                     ),
                     path: None,
                     fix: Some("write a file for each of them with --mask FILE or --out".into()),
@@ -165,16 +165,16 @@ impl Results<'_> {
         self.outputs.settle(stage.folder());
         report.set_folder(self.outputs.folder());
         for mut mask in measured {
-            mask.path = self.mask_path(mask.label, together.overlap > 0);
+            mask.path = self.mask_path(mask.label, overlap > 0);
             report.add_mask(usize::from(mask.label) - 1, mask);
         }
-        self.write_masks(&mut stage, &found, &together)?;
+        self.write_masks(&mut stage, &found, &labels)?;
         if let Some(path) = self.outputs.labels.as_ref().filter(|_| !found.is_empty()) {
-            let labels = labels(report.masks());
-            stage.write(path, (serde_json::to_string_pretty(&labels)? + "\n").as_bytes())?;
+            let entries = entries(report.masks());
+            stage.write(path, (serde_json::to_string_pretty(&entries)? + "\n").as_bytes())?;
         }
         if let Some(path) = &self.outputs.preview {
-            stage.write(path, &self.picture(&found, &together.labels)?)?;
+            stage.write(path, &self.picture(&found, &labels)?)?;
         }
         if let Some(path) = &self.outputs.answer {
             stage.write(path, self.answer.as_bytes())?;
@@ -190,7 +190,7 @@ impl Results<'_> {
         stage.commit(&self.outputs.stale())?;
         let summary = self.summary(report.masks(), start);
         let to_stdout = self.outputs.mask_to_stdout && !found.is_empty();
-        let stdout_mask = to_stdout.then_some(together.labels);
+        let stdout_mask = to_stdout.then_some(labels);
         let sizes = self.sizes(report.masks());
         Ok(Written { json, summary, sizes, warnings, stdout_mask })
     }
@@ -209,24 +209,24 @@ impl Results<'_> {
         &self,
         stage: &mut Stage<'_>,
         found: &[Found<'_>],
-        together: &Together,
+        labels: &LabelMap,
     ) -> Result<()> {
         if found.is_empty() {
             return Ok(());
         }
+        let overlaps = labels.overlap() > 0;
         for path in &self.outputs.masks {
-            if together.overlap == 0 {
-                stage.write_mask(path, &together.labels)?;
+            if !overlaps {
+                stage.write_labels(path, labels)?;
                 continue;
             }
             for found in found {
                 let path = numbered(path, found.label.into());
-                stage.write_mask(&path, &found.labeled()?)?;
+                stage.write_labels(&path, &labels.only(found.label.into()))?;
             }
         }
         if let Some(path) = &self.outputs.segmentation {
-            let segments = self.segments(together);
-            let segmentation = Segmentation::new(together.labels.geometry(), segments)?;
+            let segmentation = Segmentation::new(labels, self.segments())?;
             stage.write_with(path, |part| {
                 write_segmentation(part, &segmentation, Overwrite::Refuse)
             })?;
@@ -235,16 +235,10 @@ impl Results<'_> {
     }
 
     /// A segment a prompt, since segments are labeled by their number; some may be empty.
-    fn segments<'a>(&'a self, together: &'a Together) -> Vec<Segment<'a>> {
+    fn segments(&self) -> Vec<Segment> {
         let numbered = (1..=u8::MAX).zip(self.findings);
         numbered
-            .map(|(label, finding)| {
-                let (name, color) = (one_line(finding.name), label_color(label));
-                match finding.mask {
-                    Some(mask) => Segment::new(name, color, mask.data()),
-                    None => Segment::of_label(name, color, together.labels.data(), label),
-                }
-            })
+            .map(|(label, finding)| Segment::new(one_line(finding.name), label_color(label)))
             .collect()
     }
 
@@ -272,7 +266,7 @@ impl Results<'_> {
         Warning::new("W-OVERLAP", text)
     }
 
-    fn picture(&self, found: &[Found<'_>], labels: &Mask) -> Result<Vec<u8>> {
+    fn picture(&self, found: &[Found<'_>], labels: &LabelMap) -> Result<Vec<u8>> {
         let title = match self.findings {
             [finding] => short(finding.name),
             _ => format!("{} prompts", self.findings.len()),
@@ -282,12 +276,16 @@ impl Results<'_> {
             .iter()
             .map(|&(index, region)| BoxMark { label: label_of(index), region })
             .collect();
-        let labels = if found.is_empty() { &[][..] } else { labels.data() };
+        // There are no more prompts than a byte counts.
+        let labels: Vec<u8> = match found {
+            [] => Vec::new(),
+            _ => labels.labels().iter().map(|label| label.to_le_bytes()[0]).collect(),
+        };
         let names: Vec<Named> = (1..=u8::MAX)
             .zip(self.findings)
             .map(|(label, finding)| Named {
                 name: short(finding.name),
-                mask: finding.mask.map(|mask| Coverage::of(mask.data(), label, labels)),
+                mask: finding.mask.map(|mask| Coverage::of(mask.data(), label, &labels)),
             })
             .collect();
         let (asked_box, points) = (self.asked_box, self.asked_points);
@@ -295,7 +293,7 @@ impl Results<'_> {
         let volume = &self.input.volume;
         let (names, title) = (&names, &title);
         let scene = Scene {
-            labels,
+            labels: &labels,
             boxes: &boxes,
             asked_box,
             points,
@@ -395,7 +393,7 @@ fn found<'a>(findings: &[Finding<'a>], zeros: Option<&'a Mask>) -> Vec<Found<'a>
         .collect()
 }
 
-fn labels(masks: &[MaskReport]) -> BTreeMap<u8, Label<'_>> {
+fn entries(masks: &[MaskReport]) -> BTreeMap<u8, Label<'_>> {
     masks
         .iter()
         .map(|mask| {

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::{env, fs, io};
 
-use r1seg_gguf::{GgmlType, Layout, NewTensor, Value, ValueType};
+use r1seg_checkpoint::gguf::{GgmlType, Layout, NewTensor, Value, ValueType};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use torch_file::{TorchFile, Val, dict, ordered, text};

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use libfuzzer_sys::Corpus;
 use r1seg_convert::{Contents, PickleError, TensorEntry, TorchIndex, contents, read_index};
-use r1seg_gguf::Gguf;
-use r1seg_gguf::names::Architecture;
+use r1seg_checkpoint::gguf::Gguf;
+use r1seg_checkpoint::gguf::names::Architecture;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

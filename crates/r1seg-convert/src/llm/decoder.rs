@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use r1seg_gguf::Value;
-use r1seg_gguf::names::{Architecture, Mapped, RowOrder};
+use r1seg_checkpoint::gguf::Value;
+use r1seg_checkpoint::keys::llama_cpp::{Architecture, Mapped, RowOrder};
 use serde_json::Value as Json;
 
 use crate::pickle::sanitize;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use libfuzzer_sys::Corpus;
 use r1seg_volume::{
-    AffineSource, ArrayAxes, Error, Geometry, Loaded, Mask, MaskFormat, ReadOptions, Recipe,
+    AffineSource, ArrayAxes, Error, Geometry, LabelMap, Loaded, Mask, MaskFormat, ReadOptions, Recipe,
     Segment, Segmentation, Volume, mask_stats, read, read_from, write_mask_to,
     write_segmentation_to,
 };
@@ -252,8 +252,10 @@ fn check_mask(mask: Mask, volume: &Volume, lot: Lot) {
 
 /// The same for 3D Slicer's format.
 fn check_segmentation(mask: &Mask) {
-    let segments = vec![Segment::new("seed", [1, 2, 3], mask.data())];
-    let segmentation = Segmentation::new(mask.geometry(), segments).expect("one segment");
+    let mut labels = LabelMap::new(mask.geometry().clone());
+    labels.push(mask).expect("the same grid");
+    let segments = vec![Segment::new("seed", [1, 2, 3])];
+    let segmentation = Segmentation::new(&labels, segments).expect("one segment");
     let mut file = Vec::new();
     write_segmentation_to(&mut file, &segmentation).expect("memory takes everything");
     let again = read_from(file.as_slice(), "mask", &options()).expect("a mask is readable").volume;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use r1seg_volume::{
-    ErrorKind, Loaded, Mask, MaskFormat, ReadOptions, Recipe, Segment, Segmentation, read,
-    write_mask_to, write_segmentation_to,
+    ErrorKind, LabelMap, Loaded, Mask, MaskFormat, ReadOptions, Recipe, Segment, Segmentation,
+    read, write_labels_to, write_mask_to, write_segmentation_to,
 };
 
 use crate::builder::{Nifti, gzip, load, npy, nrrd};
@@ -110,8 +110,13 @@ fn everything_written(loaded: &Loaded) -> Vec<u8> {
     for format in [MaskFormat::Nifti, MaskFormat::Npy] {
         write_mask_to(&mut out, &mask, format).unwrap();
     }
-    let segments = vec![Segment::new("liver", [1, 2, 3], mask.data())];
-    write_segmentation_to(&mut out, &Segmentation::new(geometry, segments).unwrap()).unwrap();
+    let mut labels = LabelMap::new(geometry.clone());
+    labels.push(&mask).unwrap();
+    for format in [MaskFormat::Nifti, MaskFormat::Npy] {
+        write_labels_to(&mut out, &labels, format).unwrap();
+    }
+    let segments = vec![Segment::new("liver", [1, 2, 3])];
+    write_segmentation_to(&mut out, &Segmentation::new(&labels, segments).unwrap()).unwrap();
     out
 }
 

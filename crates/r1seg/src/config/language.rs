@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::vision::VisionFields;
 use super::{ConfigFile, Needed, field, num_clicks, projector, read_json};
-use crate::checkpoint::KeyMap;
+use crate::checkpoint::keys::KeyMap;
 use crate::registry::{ConfigReader, Family};
 use crate::{CheckpointSource, Error, Separator};
 
@@ -146,7 +146,7 @@ impl ModelConfig {
     /// Reads `config.json` and `generation_config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field,
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field,
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] for a model without a language model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let file = ConfigFile::read(source)?;

@@ -35,7 +35,7 @@ impl ConfigFile {
     /// locally.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Json`], or
+    /// [`Error::Checkpoint`], [`Error::Json`], or
     /// [`Error::UnsupportedModel`].
     pub(crate) fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let file = "config.json";
@@ -115,7 +115,7 @@ impl CheckpointSource {
     /// Which of the models a checkpoint is, by its `config.json`.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Json`], or
+    /// [`Error::Checkpoint`], [`Error::Json`], or
     /// [`Error::UnsupportedModel`].
     pub fn family(&self) -> Result<Family, Error> {
         Ok(ConfigFile::read(self)?.entry.family)

@@ -46,7 +46,7 @@ impl M3dClipConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field,
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field,
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] where the checkpoint is of another
     /// model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {

@@ -4,7 +4,7 @@ use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
 
-use crate::checkpoint::KeyMap;
+use crate::checkpoint::keys::KeyMap;
 use crate::config::vision::VisionFields;
 use crate::config::{ConfigFile, Needed, num_clicks, text};
 use crate::registry::{ConfigReader, Family};
@@ -101,7 +101,7 @@ impl PromptableConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field,
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field,
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] where the checkpoint is of another
     /// model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {

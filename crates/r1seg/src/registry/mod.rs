@@ -12,7 +12,7 @@ use r1seg_llm::{ConfigError, DecoderConfig};
 use r1seg_volume::Region;
 use serde_json::Value;
 
-use crate::checkpoint::KeyMap;
+use crate::checkpoint::keys::KeyMap;
 use crate::config::{ConfigFile, Needed};
 use crate::phrasing::Phrasing;
 use crate::{

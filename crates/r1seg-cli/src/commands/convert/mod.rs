@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::convert::{
-    AlphaSource, ConvertOptions, LanguageModelRecord, Lora, LoraRecord, Report, Sandbox, prepare,
-};
+use r1seg::checkpoint::{AlphaSource, LanguageModelRecord, LoraRecord};
+use r1seg::convert::{ConvertOptions, Lora, Report, Sandbox, prepare};
 use r1seg::volume::Warning;
 
 use crate::args::ConvertArgs;

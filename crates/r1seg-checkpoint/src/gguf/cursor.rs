@@ -1,6 +1,6 @@
 //! A position in the bytes of a header. Nothing is taken that is not there.
 
-use crate::{Error, Value, ValueType};
+use super::{Error, Value, ValueType};
 
 /// The deepest list in a list: no field of llama.cpp has one at all.
 const MAX_DEPTH: usize = 4;

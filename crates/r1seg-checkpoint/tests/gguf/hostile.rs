@@ -1,6 +1,7 @@
 use std::io::{Seek, SeekFrom, Write};
 
-use r1seg_gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value};
+use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::gguf::{Error, Gguf, Layout, NewTensor, Value};
 
 use crate::Raw;
 
@@ -248,8 +249,8 @@ fn g1_a_header_has_an_end() {
 #[test]
 fn g1_a_damaged_header_never_points_out_of_the_file() {
     let tensors = [
-        NewTensor::new("blk.0.attn_q.weight", GgmlType::Q8_0, vec![4, 64]),
-        NewTensor::new("output_norm.weight", GgmlType::F32, vec![64]),
+        NewTensor::new("blk.0.attn_q.weight", NumberFormat::Q8_0, vec![4, 64]),
+        NewTensor::new("output_norm.weight", NumberFormat::F32, vec![64]),
     ];
     let fields = [("a.text".to_owned(), Value::String("x".repeat(40)))];
     let layout = Layout::new(&fields, &tensors).unwrap();

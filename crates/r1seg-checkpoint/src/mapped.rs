@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use crate::Error;
 
 /// The bytes of a weight file, of which tensors are slices.
-pub(super) struct FileBytes {
+pub(crate) struct FileBytes {
     bytes: Bytes,
     map: Option<Arc<Mmap>>,
 }
@@ -35,12 +35,12 @@ impl Deref for FileBytes {
 }
 
 impl FileBytes {
-    pub(super) fn embedded(bytes: &'static [u8]) -> Self {
+    pub(crate) fn embedded(bytes: &'static [u8]) -> Self {
         Self { bytes: Bytes::from_static(bytes), map: None }
     }
 
     /// Reads a file into memory, for file systems on which a mapped file may vanish.
-    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let (file, length) = open(path)?;
         let mut bytes = Vec::new();
         // No more than was there at first, should the file grow.
@@ -52,10 +52,10 @@ impl FileBytes {
     }
 
     #[expect(unsafe_code, reason = "mmap of weight files")]
-    pub(super) fn map(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn map(path: &Path) -> Result<Self, Error> {
         let (file, length) = open(path)?;
         // SAFETY: the file is opened read-only and is mapped privately; the documentation of
-        // `R1SegModel` asks callers not to change a checkpoint while a model uses it.
+        // `WeightFiles::open` asks callers not to change a checkpoint while a model uses it.
         let map = unsafe { Mmap::map(&file) }.map_err(|source| match source.kind() {
             ErrorKind::OutOfMemory => no_memory(path, length),
             _ => io(path, source),
@@ -64,13 +64,13 @@ impl FileBytes {
         Ok(Self { bytes: Bytes::from_owner(Owner(map.clone())), map: Some(map) })
     }
 
-    pub(super) fn slice(&self, range: Range<usize>) -> Bytes {
+    pub(crate) fn slice(&self, range: Range<usize>) -> Bytes {
         self.bytes.slice(range)
     }
 
     /// Brings a range into memory at once: page by page, as the first product touches it, would
     /// be slower.
-    pub(super) fn populate(&self, range: Range<usize>) {
+    pub(crate) fn populate(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         if let Some(map) = &self.map {
             // Where the kernel cannot do it the pages come by themselves.
@@ -84,7 +84,7 @@ impl FileBytes {
     /// weights twice.
     #[cfg(unix)]
     #[expect(unsafe_code, reason = "madvise on the mapped weight files")]
-    pub(super) fn release(&self, range: Range<usize>) {
+    pub(crate) fn release(&self, range: Range<usize>) {
         if let Some(map) = &self.map {
             // SAFETY: the mapping is a read-only file mapping without private changes, so that
             // dropped pages are read again from the file if they are touched again.
@@ -101,7 +101,7 @@ impl FileBytes {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn release(&self, _range: Range<usize>) {}
+    pub(crate) fn release(&self, _range: Range<usize>) {}
 }
 
 /// A regular file and its length.
@@ -113,7 +113,7 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
 }
 
 fn io(path: &Path, source: std::io::Error) -> Error {
-    Error::ModelIo { path: path.to_path_buf(), source }
+    Error::Read { path: path.to_path_buf(), source }
 }
 
 fn no_memory(path: &Path, bytes: u64) -> Error {
@@ -123,7 +123,7 @@ fn no_memory(path: &Path, bytes: u64) -> Error {
 
 /// Whether a file lies where another machine can cut it short while it is mapped, which would end
 /// the process (`SIGBUS`).
-pub(super) fn on_network_drive(path: &Path) -> bool {
+pub(crate) fn on_network_drive(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
         // From linux/magic.h and the file systems' own headers: NFS, SMB, CIFS, SMB2, Lustre,

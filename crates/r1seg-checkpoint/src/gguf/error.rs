@@ -1,5 +1,7 @@
 use std::io;
 
+use crate::NumberFormat;
+
 /// What is wrong with a GGUF file. All but [`Error::Io`] mean that the file cannot be used (exit
 /// code 78).
 ///
@@ -32,6 +34,8 @@ pub enum Error {
     TensorType { name: String, number: u32 },
     #[error("tensor `{name}` has the shape {shape:?}: {what}")]
     Shape { name: String, shape: Vec<u64>, what: &'static str },
+    #[error("tensor `{name}` is in {format}, which GGUF cannot hold")]
+    Format { name: String, format: NumberFormat },
     #[error("tensor `{name}` lies at offset {offset}, no multiple of {alignment}")]
     Misaligned { name: String, offset: u64, alignment: u64 },
     #[error("tensor `{name}` lies beyond the end of the file, at {end} of {file_bytes}")]
@@ -62,6 +66,7 @@ impl Error {
             Self::BeyondEnd { .. } => "R-GGUF-14",
             Self::Overlap { .. } => "R-GGUF-15",
             Self::Io(_) => "R-GGUF-16",
+            Self::Format { .. } => "R-GGUF-17",
         }
     }
 
@@ -77,11 +82,4 @@ impl Error {
             _ => None,
         }
     }
-}
-
-/// A stranger's name, fit to be shown.
-pub(crate) fn shown(name: &str) -> String {
-    const LONGEST: usize = 120;
-    let printable = |c: char| if c.is_ascii_graphic() && c != '`' { c } else { '?' };
-    name.chars().take(LONGEST).map(printable).collect()
 }

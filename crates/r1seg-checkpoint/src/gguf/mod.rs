@@ -5,14 +5,15 @@
 //!   checked against what is left of the file before anything is allocated.
 //! - [`Layout`] lays a new file out: its header, and the padding between tensors that are written one
 //!   after another.
-//! - [`names`] maps the decoder's tensors between their published names and llama.cpp's, rows that
-//!   llama.cpp stores in another order included.
+//!
+//! The names of tensors are llama.cpp's; [`keys::llama_cpp`](crate::keys::llama_cpp) translates them.
 //!
 //! ```
-//! use r1seg_gguf::{GgmlType, Gguf, Layout, NewTensor, Value};
+//! use r1seg_checkpoint::NumberFormat;
+//! use r1seg_checkpoint::gguf::{Gguf, Layout, NewTensor, Value};
 //!
-//! # fn main() -> Result<(), r1seg_gguf::Error> {
-//! let tensor = NewTensor::new("output.weight", GgmlType::Q8_0, vec![2, 32]);
+//! # fn main() -> Result<(), r1seg_checkpoint::gguf::Error> {
+//! let tensor = NewTensor::new("output.weight", NumberFormat::Q8_0, vec![2, 32]);
 //! let architecture = ("general.architecture".to_owned(), Value::String("llama".to_owned()));
 //! let layout = Layout::new(&[architecture], &[tensor])?;
 //! let mut file = layout.header().to_vec();
@@ -22,7 +23,7 @@
 //! let gguf = Gguf::parse(&file)?;
 //! assert_eq!(gguf.text("general.architecture"), Some("llama"));
 //! let stored = &gguf.tensors["output.weight"];
-//! assert_eq!((stored.ggml_type, stored.row_bytes()), (GgmlType::Q8_0, 34));
+//! assert_eq!((stored.format, stored.row_bytes()), (NumberFormat::Q8_0, 34));
 //! assert_eq!((stored.range.start % 64, stored.range.end - stored.range.start), (0, 68));
 //! # Ok(())
 //! # }
@@ -30,14 +31,12 @@
 
 mod cursor;
 mod error;
-mod ggml_type;
 mod layout;
-pub mod names;
+mod number;
 mod read;
 mod value;
 
 pub use error::Error;
-pub use ggml_type::GgmlType;
 pub use layout::{ALIGNMENT, Layout, NewTensor};
 pub use read::{Gguf, MAX_HEADER_BYTES, TensorInfo};
 pub use value::{Value, ValueType};

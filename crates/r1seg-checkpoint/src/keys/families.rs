@@ -5,21 +5,21 @@
 /// The names below which a family keeps its parts. Those of the language model, of `mm_projector`
 /// and of `seg_projector` are the same in all of them.
 #[derive(Debug)]
-pub(crate) struct KeyMap {
+pub struct KeyMap {
     /// The encoder that the language model reads through the projector.
-    pub(crate) encoder: &'static str,
+    pub encoder: &'static str,
     /// The encoder of the mask decoder, where it is another one.
-    pub(crate) mask_encoder: Option<&'static str>,
+    pub mask_encoder: Option<&'static str>,
     /// What holds `prompt_encoder` and `mask_decoder`; empty for the root, where a model without a
     /// language model keeps them.
-    pub(crate) mask_head: &'static str,
+    pub mask_head: &'static str,
     /// Tensors below `mask_head` that published checkpoints carry and the authors' code never reads
     /// at inference: a name, or the beginning of names where it ends in a dot.
     unused: &'static [&'static str],
 }
 
 /// R1Seg-3D with a language model.
-pub(crate) const R1SEG_3D: KeyMap = KeyMap {
+pub const R1SEG_3D: KeyMap = KeyMap {
     encoder: "model.vision_module.image_encoder",
     mask_encoder: None,
     mask_head: "model.vision_module",
@@ -36,7 +36,7 @@ pub(crate) const R1SEG_3D: KeyMap = KeyMap {
 };
 
 /// M3D-LaMed.
-pub(crate) const M3D_LAMED: KeyMap = KeyMap {
+pub const M3D_LAMED: KeyMap = KeyMap {
     encoder: "model.vision_tower.vision_tower",
     mask_encoder: Some("model.seg_module.image_encoder"),
     mask_head: "model.seg_module",
@@ -50,7 +50,7 @@ pub(crate) const M3D_LAMED: KeyMap = KeyMap {
 };
 
 /// R1Seg-3D-SAM.
-pub(crate) const R1SEG_3D_SAM: KeyMap = KeyMap {
+pub const R1SEG_3D_SAM: KeyMap = KeyMap {
     encoder: "image_encoder",
     mask_encoder: None,
     mask_head: "",
@@ -66,7 +66,7 @@ pub(crate) const R1SEG_3D_SAM: KeyMap = KeyMap {
 };
 
 /// SegVol, once `r1seg convert` has taken off its publishers' prefixes.
-pub(crate) const SEGVOL: KeyMap = KeyMap {
+pub const SEGVOL: KeyMap = KeyMap {
     encoder: "image_encoder",
     mask_encoder: None,
     mask_head: "",
@@ -80,7 +80,7 @@ pub(crate) const SEGVOL: KeyMap = KeyMap {
 };
 
 /// M3D-CLIP.
-pub(crate) const M3D_CLIP: KeyMap = KeyMap {
+pub const M3D_CLIP: KeyMap = KeyMap {
     encoder: "vision_encoder",
     mask_encoder: None,
     mask_head: "",
@@ -97,7 +97,7 @@ const POSITION_IDS: &str = "text_encoder.clip_text_model.text_model.embeddings.p
 impl KeyMap {
     /// Whether the authors' code never reads a tensor at inference: such a tensor is tolerated by
     /// name, everything else is accounted for.
-    pub(crate) fn never_used(&self, name: &str) -> bool {
+    pub fn never_used(&self, name: &str) -> bool {
         let below = |prefix: &str| match prefix {
             "" => Some(name),
             prefix => name.strip_prefix(prefix)?.strip_prefix('.'),

@@ -148,6 +148,11 @@ impl Architecture {
         }
     }
 
+    /// The architecture of this name, as `general.architecture` spells it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Phi3, Self::Llama, Self::Qwen2].into_iter().find(|known| known.name() == name)
+    }
+
     fn modules(self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let own: &[(&str, &str)] = match self {
             Self::Phi3 => &FUSED,

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use crate::cursor::Cursor;
-use crate::error::shown;
-use crate::{Error, GgmlType, Value};
+use super::cursor::Cursor;
+use super::number::from_number;
+use super::{Error, Value};
+use crate::{NumberFormat, shown};
 
 /// The longest header that is read. Vocabularies of 128 000 tokens with their merges take 8 MB.
 pub const MAX_HEADER_BYTES: u64 = 64 << 20;
@@ -41,7 +42,7 @@ pub struct Gguf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
     /// How its numbers are stored.
-    pub ggml_type: GgmlType,
+    pub format: NumberFormat,
     /// Its axes, row-major: a matrix is `[rows, columns]` as in safetensors (GGUF itself lists the
     /// columns first). One to four axes, none of them 0.
     pub shape: Vec<u64>,
@@ -57,7 +58,7 @@ impl TensorInfo {
 
     /// Bytes of a row: whole blocks.
     pub fn row_bytes(&self) -> u64 {
-        self.columns() / self.ggml_type.block_len() * self.ggml_type.block_bytes()
+        self.columns() / self.format.block_len() * self.format.block_bytes()
     }
 
     /// How many numbers it has.
@@ -141,7 +142,7 @@ fn header(cursor: &mut Cursor<'_>, file_bytes: u64) -> Result<Gguf, Error> {
         let value_type = cursor.value_type()?;
         let value = cursor.value(value_type)?;
         if metadata.insert(key.to_owned(), value).is_some() {
-            return Err(Error::DuplicateField { name: shown(key) });
+            return Err(Error::DuplicateField { name: shown::name(key) });
         }
     }
     let alignment = alignment(metadata.get("general.alignment"))?;
@@ -153,16 +154,16 @@ fn header(cursor: &mut Cursor<'_>, file_bytes: u64) -> Result<Gguf, Error> {
     let data_start = cursor.at().next_multiple_of(alignment);
 
     let mut tensors = BTreeMap::new();
-    for Stored { name, ggml_type, shape, offset, bytes } in stored {
+    for Stored { name, format, shape, offset, bytes } in stored {
         let start = data_start.checked_add(offset);
         let end = start.and_then(|start| start.checked_add(bytes));
         let (Some(start), Some(end)) = (start, end.filter(|end| *end <= file_bytes)) else {
             let end = end.unwrap_or(u64::MAX);
-            return Err(Error::BeyondEnd { name: shown(name), end, file_bytes });
+            return Err(Error::BeyondEnd { name: shown::name(name), end, file_bytes });
         };
-        let info = TensorInfo { ggml_type, shape, range: start..end };
+        let info = TensorInfo { format, shape, range: start..end };
         if tensors.insert(name.to_owned(), info).is_some() {
-            return Err(Error::DuplicateTensor { name: shown(name) });
+            return Err(Error::DuplicateTensor { name: shown::name(name) });
         }
     }
     check_overlaps(&tensors)?;
@@ -189,7 +190,7 @@ fn alignment(field: Option<&Value>) -> Result<u64, Error> {
 
 struct Stored<'a> {
     name: &'a str,
-    ggml_type: GgmlType,
+    format: NumberFormat,
     shape: Vec<u64>,
     /// From the start of the tensors.
     offset: u64,
@@ -201,26 +202,27 @@ fn tensor<'a>(cursor: &mut Cursor<'a>, alignment: u64) -> Result<Stored<'a>, Err
     count(name.len() as u64, "bytes in the name of a tensor", MAX_NAME_BYTES)?;
     let dims = cursor.u32()?;
     if !(1..=MAX_DIMS).contains(&dims) {
-        let what = format!("tensor `{}` has {dims} axes; 1 to {MAX_DIMS} are read", shown(name));
+        let what =
+            format!("tensor `{}` has {dims} axes; 1 to {MAX_DIMS} are read", shown::name(name));
         return Err(cursor.damaged(what));
     }
     let mut shape = (0..dims).map(|_| cursor.u64()).collect::<Result<Vec<u64>, Error>>()?;
     // ggml lists the fastest axis first.
     shape.reverse();
     let number = cursor.u32()?;
-    let ggml_type = GgmlType::from_number(number)
-        .ok_or_else(|| Error::TensorType { name: shown(name), number })?;
+    let format =
+        from_number(number).ok_or_else(|| Error::TensorType { name: shown::name(name), number })?;
     let offset = cursor.u64()?;
-    let bytes = tensor_bytes(name, ggml_type, &shape)?;
+    let bytes = tensor_bytes(name, format, &shape)?;
     if !offset.is_multiple_of(alignment) {
-        return Err(Error::Misaligned { name: shown(name), offset, alignment });
+        return Err(Error::Misaligned { name: shown::name(name), offset, alignment });
     }
-    Ok(Stored { name, ggml_type, shape, offset, bytes })
+    Ok(Stored { name, format, shape, offset, bytes })
 }
 
 /// Bytes of a tensor, if its shape can be stored in its type.
-pub(crate) fn tensor_bytes(name: &str, ggml_type: GgmlType, shape: &[u64]) -> Result<u64, Error> {
-    let refuse = |what| Error::Shape { name: shown(name), shape: shape.to_vec(), what };
+pub(crate) fn tensor_bytes(name: &str, format: NumberFormat, shape: &[u64]) -> Result<u64, Error> {
+    let refuse = |what| Error::Shape { name: shown::name(name), shape: shape.to_vec(), what };
     if shape.is_empty() || shape.len() > MAX_DIMS as usize {
         return Err(refuse("a tensor has 1 to 4 axes"));
     }
@@ -228,12 +230,12 @@ pub(crate) fn tensor_bytes(name: &str, ggml_type: GgmlType, shape: &[u64]) -> Re
         return Err(refuse("there are no numbers in it"));
     }
     let columns = shape.last().copied().unwrap_or(1);
-    if !columns.is_multiple_of(ggml_type.block_len()) {
+    if !columns.is_multiple_of(format.block_len()) {
         return Err(refuse("the length of a row is no multiple of the block of its type"));
     }
     let numbers = shape.iter().try_fold(1u64, |product, axis| product.checked_mul(*axis));
     numbers
-        .and_then(|numbers| ggml_type.bytes(numbers))
+        .and_then(|numbers| format.bytes(numbers))
         .ok_or_else(|| refuse("it is too large to be counted"))
 }
 
@@ -244,7 +246,10 @@ fn check_overlaps(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), Error> {
         if let [(first, first_name), (second, second_name)] = pair
             && second.start < first.end
         {
-            return Err(Error::Overlap { first: shown(first_name), second: shown(second_name) });
+            return Err(Error::Overlap {
+                first: shown::name(first_name),
+                second: shown::name(second_name),
+            });
         }
     }
     Ok(())

@@ -1,26 +1,25 @@
 //! Whether a converted folder is what it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
-use r1seg_gguf::{GgmlType, Gguf, TensorInfo};
 use rayon::prelude::*;
 
-use crate::dtype::{Tally, count_not_finite};
-use crate::error::first_names;
-use crate::hash::HashingReader;
-use crate::llm::blocks;
-use crate::manifest::{FileRecord, MANIFEST, Manifest, SCHEMA_VERSION};
-use crate::pickle::sanitize;
-use crate::source::{self, is_plain_name, json, open_regular, read_header, read_small};
-use crate::{Dtype, Error, TensorEntry};
+use crate::finite::scan;
+use crate::gguf::Gguf;
+use crate::layout::is_plain_name;
+use crate::safetensors::HeaderError;
+use crate::{
+    Error, FileRecord, HashingReader, MANIFEST, Manifest, NumberFormat, SCHEMA_VERSION,
+    safetensors, shown,
+};
 
 /// More files than any converted folder has.
 const MAX_FILES: usize = 8192;
-/// Bytes that are read at once.
-const CHUNK: u64 = 4 << 20;
+/// The longest manifest that is read.
+const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +39,7 @@ pub struct Verified {
 ///
 /// # Errors
 /// [`Error::NoManifest`], [`Error::Manifest`], [`Error::Differs`] for a file that is missing, changed
-/// or should not be there, [`Error::Safetensors`], [`Error::Gguf`], [`Error::Duplicate`], [`Error::NotFinite`].
+/// or should not be there, [`Error::WeightFile`], [`Error::Gguf`], [`Error::DamagedWeights`].
 pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
     let manifest = read_manifest(folder)?;
     let unlisted = unlisted(folder, &manifest)?;
@@ -50,10 +49,17 @@ pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
         .par_iter()
         .map(|file| check_file(&folder.join(&file.name), file, check_tensors))
         .collect::<Result<_, Error>>()?;
-    let mut names = BTreeSet::new();
-    for name in checked.iter().flat_map(|file| &file.tensors) {
-        if !names.insert(name) {
-            return Err(Error::Duplicate { path: folder.to_owned(), name: sanitize(name) });
+    let mut names = BTreeMap::new();
+    for (file, check) in manifest.files.iter().zip(&checked) {
+        for name in &check.tensors {
+            if let Some(first) = names.insert(name, &file.name) {
+                let name = shown::name(name);
+                return Err(Error::WeightFile {
+                    path: folder.to_owned(),
+                    file: file.name.clone(),
+                    message: format!("tensor `{name}` is in {} too", shown::name(first)),
+                });
+            }
         }
     }
     if names.len() != manifest.tensors {
@@ -62,10 +68,21 @@ pub fn verify(folder: &Path, check_tensors: bool) -> Result<Verified, Error> {
             message: format!("it counts {} tensors, there are {}", manifest.tensors, names.len()),
         });
     }
-    let not_finite = checked.iter().flat_map(|file| &file.not_finite);
-    refuse_not_finite(folder, not_finite.map(String::as_str))?;
+    let damaged: Vec<String> = checked.iter().flat_map(|file| &file.not_finite).cloned().collect();
+    if !damaged.is_empty() {
+        return Err(Error::DamagedWeights { path: folder.to_owned(), damaged });
+    }
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     Ok(Verified { bytes, tensors: names.len(), unlisted, manifest })
+}
+
+/// The bytes of a manifest, if there is one.
+fn manifest_bytes(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match r1seg_files::read(path, MAX_MANIFEST_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(Error::unreadable(path.to_owned(), error)),
+    }
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
@@ -73,12 +90,14 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
     if !folder.is_dir() {
         return Err(Error::NotFound { path: folder.to_owned() });
     }
-    let Some(bytes) = read_small(&path)? else {
+    let Some(bytes) = manifest_bytes(&path)? else {
         return Err(Error::NoManifest { path: folder.to_owned() });
     };
     let broken = |message: String| Error::Manifest { path: path.to_owned(), message };
-    let manifest: Manifest = serde_json::from_slice(json(&path, &bytes)?)
-        .map_err(|e| broken(format!("JSON, line {}", e.line())))?;
+    let json = r1seg_files::utf8_json(&bytes)
+        .map_err(|error| Error::unreadable(path.to_owned(), error))?;
+    let manifest: Manifest =
+        serde_json::from_slice(json).map_err(|e| broken(format!("JSON, line {}", e.line())))?;
     if manifest.schema_version != SCHEMA_VERSION {
         return Err(broken(format!(
             "its layout is version {}, this program knows {SCHEMA_VERSION}",
@@ -91,7 +110,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
     let mut names = BTreeSet::new();
     for file in &manifest.files {
         if !is_plain_name(&file.name) || file.name == MANIFEST || !names.insert(&file.name) {
-            return Err(broken(format!("`{}` is not a name in it", sanitize(&file.name))));
+            return Err(broken(format!("`{}` is not a name in it", shown::name(&file.name))));
         }
     }
     Ok(manifest)
@@ -106,7 +125,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, Error> {
 /// [`Error::Read`].
 pub fn verify_quickly(folder: &Path) -> Result<Option<Manifest>, Error> {
     const OURS: &[u8] = b"\"r1seg_version\"";
-    let Some(bytes) = read_small(&folder.join(MANIFEST))? else {
+    let Some(bytes) = manifest_bytes(&folder.join(MANIFEST))? else {
         return Ok(None);
     };
     // Others write files of this name, too.
@@ -127,46 +146,6 @@ pub fn verify_quickly(folder: &Path) -> Result<Option<Manifest>, Error> {
     Ok(Some(manifest))
 }
 
-/// Looks for NaN and infinities in safetensors, whoever wrote them. Returns how many tensors were
-/// looked at; pickles are not.
-///
-/// # Errors
-/// As [`contents`](crate::contents), and [`Error::NotFinite`].
-pub fn check_tensors(folder: &Path) -> Result<usize, Error> {
-    let checkpoint = source::open(folder, None)?;
-    if checkpoint.has_pickles {
-        return Ok(0);
-    }
-    let found: Vec<Option<&str>> = checkpoint
-        .tensors
-        .par_iter()
-        .map(|stored| {
-            let path = checkpoint.path(stored.file);
-            let read = |source| Error::Read { path: path.clone(), source };
-            let mut file = open_regular(&path)?;
-            let tally = scan(&stored.entry.clone().into(), |position, buffer| {
-                file.seek(SeekFrom::Start(position))?;
-                file.read_exact(buffer)
-            });
-            Ok((0 < tally.map_err(read)?.not_finite).then_some(stored.entry.name.as_str()))
-        })
-        .collect::<Result<_, Error>>()?;
-    refuse_not_finite(folder, found.iter().flatten().copied())?;
-    Ok(found.len())
-}
-
-fn refuse_not_finite<'a>(
-    folder: &Path,
-    names: impl Iterator<Item = &'a str> + Clone,
-) -> Result<(), Error> {
-    match names.clone().count() {
-        0 => Ok(()),
-        count => {
-            Err(Error::NotFinite { path: folder.to_owned(), count, names: first_names(names) })
-        }
-    }
-}
-
 fn is_weights(name: &str) -> bool {
     name.ends_with(".safetensors") || name.ends_with(".gguf")
 }
@@ -182,7 +161,7 @@ fn unlisted(folder: &Path, manifest: &Manifest) -> Result<Vec<String>, Error> {
         }
         if [".safetensors", ".safetensors.index.json", ".gguf"].iter().any(|e| name.ends_with(e)) {
             let what = "the manifest does not name it".to_owned();
-            return Err(Error::Differs { path: folder.to_owned(), name: sanitize(&name), what });
+            return Err(Error::Differs { path: folder.to_owned(), name: shown::name(&name), what });
         }
         unlisted.push(name);
     }
@@ -195,38 +174,19 @@ struct FileCheck {
     not_finite: Vec<String>,
 }
 
-fn check_file(
-    path: &Path,
-    expected: &crate::manifest::FileRecord,
-    check_tensors: bool,
-) -> Result<FileCheck, Error> {
+fn check_file(path: &Path, expected: &FileRecord, check_tensors: bool) -> Result<FileCheck, Error> {
     let file = open_as_listed(path, expected)?;
-    let header = if expected.name.ends_with(".safetensors") {
-        read_header(&file, path)?.into_iter().map(Weights::from).collect()
-    } else if expected.name.ends_with(".gguf") {
-        let gguf =
-            Gguf::open(&file).map_err(|source| Error::Gguf { path: path.to_owned(), source })?;
-        let blocks = |(name, info): (String, TensorInfo)| Weights {
-            name,
-            range: [info.range.start, info.range.end],
-            format: Format::Blocks(info.ggml_type),
-        };
-        let mut tensors: Vec<Weights> = gguf.tensors.into_iter().map(blocks).collect();
-        tensors.sort_by_key(|tensor| tensor.range);
-        tensors
-    } else {
-        Vec::new()
-    };
+    let header = weights_in(path, &file, &expected.name)?;
     let read = |source| Error::Read { path: path.to_owned(), source };
     let mut reader = HashingReader::new(file).map_err(read)?;
     let mut check = FileCheck { tensors: Vec::new(), not_finite: Vec::new() };
-    for tensor in header {
+    for Weights { name, format, range } in header {
         if check_tensors
-            && scan(&tensor, |at, buffer| reader.read_at(at, buffer)).map_err(read)?.not_finite > 0
+            && scan(range, format, |at, buffer| reader.read_at(at, buffer)).map_err(read)? > 0
         {
-            check.not_finite.push(tensor.name.clone());
+            check.not_finite.push(name.clone());
         }
-        check.tensors.push(tensor.name);
+        check.tensors.push(name);
     }
     same_hash(path, reader.finish(expected.name.clone()).map_err(read)?, expected)?;
     Ok(check)
@@ -235,35 +195,59 @@ fn check_file(
 /// A tensor of a file of either kind.
 struct Weights {
     name: String,
-    /// Its bytes in the file, `[start, end)`.
-    range: [u64; 2],
-    format: Format,
+    format: NumberFormat,
+    /// Its bytes in the file.
+    range: Range<u64>,
 }
 
-enum Format {
-    Numbers(Dtype),
-    Blocks(GgmlType),
-}
-
-impl From<TensorEntry> for Weights {
-    fn from(tensor: TensorEntry) -> Self {
-        Self { name: tensor.name, range: tensor.storage, format: Format::Numbers(tensor.dtype) }
+/// What the header of a file of weights says; nothing for other files.
+fn weights_in(path: &Path, file: &File, name: &str) -> Result<Vec<Weights>, Error> {
+    let (folder, name) = (path.parent().unwrap_or(path).to_owned(), shown::name(name));
+    if path.extension().is_some_and(|extension| extension == "safetensors") {
+        let header = safetensors::read_header(file).map_err(|error| match error {
+            HeaderError::Io(source) => Error::Read { path: path.to_owned(), source },
+            error => Error::WeightFile { path: folder, file: name, message: error.to_string() },
+        })?;
+        let weights = header.into_iter().map(|tensor| Weights {
+            name: tensor.name,
+            format: tensor.format,
+            range: tensor.range,
+        });
+        return Ok(weights.collect());
     }
+    if path.extension().is_none_or(|extension| extension != "gguf") {
+        return Ok(Vec::new());
+    }
+    let gguf = Gguf::open(file).map_err(|source| Error::Gguf {
+        path: folder,
+        file: name,
+        source: Box::new(source),
+    })?;
+    let weights = gguf.tensors.into_iter().map(|(name, info)| Weights {
+        name,
+        format: info.format,
+        range: info.range,
+    });
+    let mut weights: Vec<Weights> = weights.collect();
+    weights.sort_by_key(|tensor| tensor.range.start);
+    Ok(weights)
 }
 
 fn differs(path: &Path, expected: &FileRecord, what: String) -> Error {
-    Error::Differs { path: path.to_owned(), name: sanitize(&expected.name), what }
+    Error::Differs { path: path.to_owned(), name: shown::name(&expected.name), what }
 }
 
 /// Opens a file that must have the length that the manifest says.
 fn open_as_listed(path: &Path, expected: &FileRecord) -> Result<File, Error> {
-    let file = match open_regular(path) {
-        Err(Error::NotFound { .. }) => {
+    let file = match r1seg_files::open_regular(path) {
+        Err(error) if error.is_not_found() => {
             return Err(differs(path, expected, "it is missing".to_owned()));
         }
-        other => other?,
+        other => other.map_err(|error| Error::unreadable(path.to_owned(), error))?,
     };
-    match source::length(&file, path)? {
+    let metadata =
+        file.metadata().map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    match metadata.len() {
         length if length == expected.bytes => Ok(file),
         length => {
             Err(differs(path, expected, format!("{length} bytes, expected {}", expected.bytes)))
@@ -276,29 +260,4 @@ fn same_hash(path: &Path, found: FileRecord, expected: &FileRecord) -> Result<()
         return Ok(());
     }
     Err(differs(path, expected, "its SHA-256 is another".to_owned()))
-}
-
-/// Counts what is not finite, read piece by piece from places in the file.
-fn scan(
-    tensor: &Weights,
-    mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
-) -> io::Result<Tally> {
-    let chunk = match tensor.format {
-        Format::Numbers(_) => CHUNK,
-        Format::Blocks(ggml_type) => CHUNK / ggml_type.block_bytes() * ggml_type.block_bytes(),
-    };
-    let mut tally = Tally::default();
-    let [mut position, end] = tensor.range;
-    let mut buffer = Vec::new();
-    while position < end {
-        let length = (end - position).min(chunk);
-        buffer.resize(usize::try_from(length).unwrap_or(0), 0);
-        read_at(position, &mut buffer)?;
-        tally = tally.add(match tensor.format {
-            Format::Numbers(dtype) => count_not_finite(&buffer, dtype),
-            Format::Blocks(ggml_type) => blocks::not_finite(&buffer, ggml_type),
-        });
-        position += length;
-    }
-    Ok(tally)
 }

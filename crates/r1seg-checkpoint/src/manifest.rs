@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::NumberFormat;
+
 /// The file's name.
 pub const MANIFEST: &str = "manifest.json";
 /// The version of its layout.
@@ -49,7 +51,7 @@ pub struct LanguageModelRecord {
     /// The file's name.
     pub file: String,
     /// What it was quantized to; `None` where it comes from another GGUF file.
-    pub quant: Option<crate::Quant>,
+    pub quant: Option<NumberFormat>,
     /// How each tensor is stored, by llama.cpp's names.
     pub types: std::collections::BTreeMap<String, String>,
     /// Tensors that are not stored as was asked for, or as the GGUF file had them.
@@ -77,7 +79,7 @@ pub struct Manifest {
     /// The version of r1seg that wrote it.
     pub r1seg_version: String,
     /// What the floating-point weights are stored as; `None` where each kept its own format.
-    pub dtype: Option<crate::TargetDtype>,
+    pub dtype: Option<NumberFormat>,
     /// The files that were read, by name without folder.
     pub sources: Vec<FileRecord>,
     /// The files of this folder, except this one.

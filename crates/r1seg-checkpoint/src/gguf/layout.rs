@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::shown;
-use crate::read::tensor_bytes;
-use crate::value::write_string;
-use crate::{Error, GgmlType, Value};
+use super::number::to_number;
+use super::read::tensor_bytes;
+use super::value::write_string;
+use super::{Error, Value};
+use crate::NumberFormat;
+use crate::shown;
 
 /// What the position of every tensor that is written is a multiple of: a cache line, so that no
 /// row of a mapped file begins in the middle of one that it need not share.
@@ -19,15 +21,15 @@ pub struct NewTensor {
     /// llama.cpp's name.
     pub name: String,
     /// How its numbers are stored.
-    pub ggml_type: GgmlType,
+    pub format: NumberFormat,
     /// Its axes, row-major: `[rows, columns]`.
     pub shape: Vec<u64>,
 }
 
 impl NewTensor {
     /// A tensor of this name, type and row-major shape.
-    pub fn new(name: impl Into<String>, ggml_type: GgmlType, shape: Vec<u64>) -> Self {
-        Self { name: name.into(), ggml_type, shape }
+    pub fn new(name: impl Into<String>, format: NumberFormat, shape: Vec<u64>) -> Self {
+        Self { name: name.into(), format, shape }
     }
 }
 
@@ -44,7 +46,8 @@ impl Layout {
     /// Lays out a file of version 3. `general.alignment` is added to the fields.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a shape that the type cannot store; [`Error::DuplicateField`] and
+    /// [`Error::Format`] for a format that GGUF does not have, [`Error::Shape`] for a shape that the
+    /// format cannot store; [`Error::DuplicateField`] and
     /// [`Error::DuplicateTensor`] for names that are there twice.
     pub fn new(metadata: &[(String, Value)], tensors: &[NewTensor]) -> Result<Self, Error> {
         let alignment = ("general.alignment".to_owned(), Value::U32(ALIGNMENT as u32));
@@ -57,7 +60,7 @@ impl Layout {
         let mut names = BTreeSet::new();
         for (key, value) in metadata() {
             if !names.insert(key) {
-                return Err(Error::DuplicateField { name: shown(key) });
+                return Err(Error::DuplicateField { name: shown::name(key) });
             }
             write_string(key, &mut header);
             header.extend(value.value_type().number().to_le_bytes());
@@ -67,23 +70,25 @@ impl Layout {
         let mut names = BTreeSet::new();
         let mut bytes = Vec::with_capacity(tensors.len());
         let mut offset = 0u64;
-        for NewTensor { name, ggml_type, shape } in tensors {
+        for NewTensor { name, format, shape } in tensors {
             if !names.insert(name) {
-                return Err(Error::DuplicateTensor { name: shown(name) });
+                return Err(Error::DuplicateTensor { name: shown::name(name) });
             }
             write_string(name, &mut header);
-            let length = tensor_bytes(name, *ggml_type, shape)?;
+            let length = tensor_bytes(name, *format, shape)?;
             // At most four axes, or `tensor_bytes` had refused it.
             header.extend((shape.len() as u32).to_le_bytes());
             shape.iter().rev().for_each(|axis| header.extend(axis.to_le_bytes()));
-            header.extend(ggml_type.number().to_le_bytes());
+            let number = to_number(*format)
+                .ok_or_else(|| Error::Format { name: shown::name(name), format: *format })?;
+            header.extend(number.to_le_bytes());
             header.extend(offset.to_le_bytes());
             bytes.push(length);
             let end = offset.checked_add(length);
             offset =
                 end.and_then(|end| end.checked_next_multiple_of(ALIGNMENT)).ok_or_else(|| {
                     let what = "the file is too large to be counted";
-                    Error::Shape { name: shown(name), shape: shape.clone(), what }
+                    Error::Shape { name: shown::name(name), shape: shape.clone(), what }
                 })?;
         }
         header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);

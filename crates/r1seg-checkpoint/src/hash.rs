@@ -5,11 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
-use crate::manifest::FileRecord;
+use crate::FileRecord;
 
 /// Reads at positions, and hashes what it passes in the order of the file.
 #[derive(Debug)]
-pub(crate) struct HashingReader {
+pub struct HashingReader {
     file: File,
     /// Where the operating system would read next.
     position: u64,
@@ -18,31 +18,35 @@ pub(crate) struct HashingReader {
     /// How far the file is hashed.
     hashed: u64,
     /// Bytes that were read, again or for the first time.
-    #[cfg(test)]
-    pub(crate) read: u64,
+    read: u64,
 }
 
 impl HashingReader {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    /// Nothing is read yet.
+    ///
+    /// # Errors
+    /// When the length of the file cannot be told.
+    pub fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         // Nobody knows where the handle stands.
-        Ok(Self {
-            file,
-            position: u64::MAX,
-            length,
-            hasher: Sha256::new(),
-            hashed: 0,
-            #[cfg(test)]
-            read: 0,
-        })
+        Ok(Self { file, position: u64::MAX, length, hasher: Sha256::new(), hashed: 0, read: 0 })
     }
 
-    pub(crate) fn length(&self) -> u64 {
+    /// Length of the file.
+    pub fn length(&self) -> u64 {
         self.length
     }
 
+    /// How many bytes were read, those read again counted again.
+    pub fn bytes_read(&self) -> u64 {
+        self.read
+    }
+
     /// Fills `buffer` from `position` on. What lies between the hashed part and there is read too.
-    pub(crate) fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be read, or ends before.
+    pub fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.hash_up_to(position)?;
         self.read_plain(position, buffer)?;
         let end = position + buffer.len() as u64;
@@ -59,10 +63,7 @@ impl HashingReader {
             self.file.seek(SeekFrom::Start(position))?;
         }
         self.position = u64::MAX;
-        #[cfg(test)]
-        {
-            self.read += buffer.len() as u64;
-        }
+        self.read += buffer.len() as u64;
         self.file.read_exact(buffer)?;
         self.position = position + buffer.len() as u64;
         Ok(())
@@ -85,12 +86,18 @@ impl HashingReader {
     }
 
     /// Hashes what was not read yet.
-    pub(crate) fn hash_rest(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn hash_rest(&mut self) -> io::Result<()> {
         self.hash_up_to(self.length)
     }
 
     /// What the file was, once all of it is hashed.
-    pub(crate) fn finish(mut self, name: String) -> io::Result<FileRecord> {
+    ///
+    /// # Errors
+    /// When the rest of the file cannot be read.
+    pub fn finish(mut self, name: String) -> io::Result<FileRecord> {
         self.hash_rest()?;
         let sha256 = hex(&self.hasher.finalize());
         Ok(FileRecord { name, bytes: self.length, sha256 })
@@ -99,40 +106,53 @@ impl HashingReader {
 
 /// Hashes what it writes.
 #[derive(Debug)]
-pub(crate) struct HashingWriter {
+pub struct HashingWriter {
     file: File,
     hasher: Sha256,
     bytes: u64,
 }
 
 impl HashingWriter {
-    pub(crate) fn new(file: File) -> Self {
+    /// Writes from where the file stands.
+    pub fn new(file: File) -> Self {
         Self { file, hasher: Sha256::new(), bytes: 0 }
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
+    /// How many bytes were written.
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Another handle of the file.
-    pub(crate) fn handle(&self) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// When the operating system has none left.
+    pub fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    pub(crate) fn finish(self, name: String) -> io::Result<FileRecord> {
+    /// Makes sure that the file is stored, and says what it is.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    pub fn finish(self, name: String) -> io::Result<FileRecord> {
         self.file.sync_data()?;
         Ok(FileRecord { name, bytes: self.bytes, sha256: hex(&self.hasher.finalize()) })
     }
 }
 
-pub(crate) fn hex(digest: &[u8]) -> String {
+fn hex(digest: &[u8]) -> String {
     const DIGITS: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('?');

@@ -2,7 +2,8 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use r1seg_gguf::{Error, GgmlType, Gguf, Layout, NewTensor, Value, ValueType};
+use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::gguf::{Error, Gguf, Layout, NewTensor, Value, ValueType};
 
 fn quantized(dtype: GgmlDType) -> QTensor {
     let numbers: Vec<f32> = (0..2048u32).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
@@ -10,13 +11,13 @@ fn quantized(dtype: GgmlDType) -> QTensor {
     QTensor::quantize(&tensor, dtype).unwrap()
 }
 
-const TYPES: [(GgmlType, GgmlDType); 6] = [
-    (GgmlType::Q4K, GgmlDType::Q4K),
-    (GgmlType::F32, GgmlDType::F32),
-    (GgmlType::Q8_0, GgmlDType::Q8_0),
-    (GgmlType::Bf16, GgmlDType::BF16),
-    (GgmlType::Q6K, GgmlDType::Q6K),
-    (GgmlType::F16, GgmlDType::F16),
+const TYPES: [(NumberFormat, GgmlDType); 6] = [
+    (NumberFormat::Q4K, GgmlDType::Q4K),
+    (NumberFormat::F32, GgmlDType::F32),
+    (NumberFormat::Q8_0, GgmlDType::Q8_0),
+    (NumberFormat::Bf16, GgmlDType::BF16),
+    (NumberFormat::Q6K, GgmlDType::Q6K),
+    (NumberFormat::F16, GgmlDType::F16),
 ];
 
 fn fields() -> Vec<(String, Value)> {
@@ -96,7 +97,7 @@ fn files_that_candle_writes_are_read() {
     assert_eq!(bytes.len(), 3 * 8 + 6);
     for ((ours, theirs), (name, tensor)) in TYPES.iter().zip(&tensors) {
         let info = &gguf.tensors[*name];
-        assert_eq!((info.ggml_type, &info.shape[..]), (*ours, &[8, 256][..]));
+        assert_eq!((info.format, &info.shape[..]), (*ours, &[8, 256][..]));
         assert_eq!(info.row_bytes() * 8, info.range.end - info.range.start);
         let range = info.range.start as usize..info.range.end as usize;
         assert_eq!(file[range], *tensor.data().unwrap(), "{theirs:?}");
@@ -107,7 +108,7 @@ fn files_that_candle_writes_are_read() {
 fn a_header_longer_than_the_first_read_is_read_to_its_end() {
     let bytes = vec![7; 5 << 20];
     let list = Value::Array { of: ValueType::U8, len: bytes.len() as u64, bytes };
-    let tensor = NewTensor::new("w", GgmlType::F32, vec![16]);
+    let tensor = NewTensor::new("w", NumberFormat::F32, vec![16]);
     let layout = Layout::new(&[("list".to_owned(), list)], &[tensor]).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(layout.header()).unwrap();
@@ -125,7 +126,7 @@ fn a_header_longer_than_the_first_read_is_read_to_its_end() {
 
 #[test]
 fn what_cannot_be_written_is_refused() {
-    let tensor = |shape: &[u64]| NewTensor::new("w", GgmlType::Q4K, shape.to_vec());
+    let tensor = |shape: &[u64]| NewTensor::new("w", NumberFormat::Q4K, shape.to_vec());
     for shape in [&[][..], &[4, 128], &[0, 256], &[1; 5], &[u64::MAX, 256]] {
         let error = Layout::new(&[], &[tensor(shape)]).unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{shape:?}: {error}");
