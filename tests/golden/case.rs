@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use r1seg::volume::{Mask, ReadOptions, Volume, read};
 use r1seg::{
     Answer, AskOptions, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume, LoadOptions,
-    MaskStatus, Preprocess, R1SegModel, Recipe, Separator, Trace,
+    MaskStatus, Preprocess, R1SegModel, Recipe, RunContext, Separator, Trace,
 };
 
 /// Every stage's largest deviation, in units of the reference's largest magnitude. The recorded
@@ -72,13 +72,13 @@ pub(crate) fn volume(path: &str) -> Volume {
 pub(crate) fn encode(model: &R1SegModel, volume: &Volume) -> EncodedVolume {
     let options =
         EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_trace();
-    model.encode_with(volume, &options).unwrap()
+    model.encode_with(volume, &options, &mut RunContext::default()).unwrap()
 }
 
 /// Recorded prompts follow the image tokens directly.
 pub(crate) fn ask(study: &EncodedVolume, prompt: &str) -> Answer {
     let options = AskOptions::default().with_separator(Separator::None);
-    study.ask_with(prompt, &options, &mut |_| {}).unwrap()
+    study.ask_with(prompt, &options, &mut RunContext::default()).unwrap()
 }
 
 pub(crate) struct Expected {

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, Error, ErrorKind, M3dClip,
-    Preprocess, PromptableModel, R1SegModel, Recipe, Separator, Stage,
+    Preprocess, PromptableModel, R1SegModel, Recipe, RunContext, Separator, Stage,
 };
 use tempfile::TempDir;
 
@@ -34,7 +34,11 @@ fn failure(folder: &TempDir, compute: DtypeChoice) -> Error {
     let model = R1SegModel::load_with(folder.path(), &load).unwrap();
     let options = AskOptions::default().with_separator(Separator::None);
     let question = Expected::read("phi3/golden/case0").prompt;
-    match model.encode_with(&volume("phi3/golden/volume.npy"), &as_it_is()) {
+    match model.encode_with(
+        &volume("phi3/golden/volume.npy"),
+        &as_it_is(),
+        &mut RunContext::default(),
+    ) {
         Ok(study) => study.ask_many(&[&question, &question], &options).map(drop).unwrap_err(),
         Err(error) => error,
     }
@@ -92,7 +96,7 @@ fn voxels_beyond_all_bounds_end_in_the_stage_encode() {
     voxels[100..200].fill(3e38);
     let volume = Volume::new(voxels, Geometry::without_affine(shape)).unwrap();
     let model = R1SegModel::load(data("phi3")).unwrap();
-    let error = model.encode_with(&volume, &as_it_is()).unwrap_err();
+    let error = model.encode_with(&volume, &as_it_is(), &mut RunContext::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
     assert!(error.fix().unwrap().contains("--preprocess auto"), "{error}");
     assert!(matches!(error, Error::NotFinite { stage: Stage::Encode, .. }), "{error}");

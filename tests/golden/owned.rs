@@ -10,7 +10,7 @@ use std::thread::{self, Thread};
 use r1seg::volume::{Recipe, Volume};
 use r1seg::{
     EncodeOptions, EncodedVolume, M3dClip, Preprocess, PromptableModel, PromptedVolume, R1SegModel,
-    SegmentMode, SegmentOptions, SegmentPrompt,
+    RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
 };
 
 use crate::case::{data, on_device, volume};
@@ -38,14 +38,16 @@ fn asked_volume() -> Volume {
 /// The model and the volume go out of scope here: what is returned owns what it needs.
 fn encoded() -> EncodedVolume {
     let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
-    language_model().encode_with(&asked_volume(), &options).unwrap()
+    language_model().encode_with(&asked_volume(), &options, &mut RunContext::default()).unwrap()
 }
 
 fn prompted() -> PromptedVolume {
     let options = SegmentOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
         .with_mode(SegmentMode::Zoom);
-    promptable_model().encode(&volume("segvol/golden/volume.npy"), &options).unwrap()
+    promptable_model()
+        .encode_with(&volume("segvol/golden/volume.npy"), &options, &mut RunContext::default())
+        .unwrap()
 }
 
 /// The tokens of an answer, the mask of a text and the embedding of another.
@@ -76,12 +78,16 @@ fn a_clone_of_a_model_serves_another_thread_after_the_first_is_gone() {
     let model = language_model();
     let clone = model.clone();
     let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
-    let direct =
-        model.encode_with(&asked_volume(), &options).unwrap().ask(QUESTION).unwrap().token_ids;
+    let direct = model
+        .encode_with(&asked_volume(), &options, &mut RunContext::default())
+        .unwrap()
+        .ask(QUESTION)
+        .unwrap()
+        .token_ids;
     drop(model);
     let volume = asked_volume();
     let of_clone = thread::spawn(move || {
-        let encoded = clone.encode_with(&volume, &options).unwrap();
+        let encoded = clone.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
         drop((clone, volume));
         encoded.ask(QUESTION).unwrap().token_ids
     });
@@ -131,7 +137,8 @@ fn a_task_holds_models_and_encoded_volumes_across_an_await() {
         let model = language_model();
         wait().await;
         let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
-        let encoded = model.encode_with(&asked_volume(), &options).unwrap();
+        let encoded =
+            model.encode_with(&asked_volume(), &options, &mut RunContext::default()).unwrap();
         let (prompted, clip) = (prompted(), clip());
         wait().await;
         results(&encoded, &prompted, &clip)

@@ -6,7 +6,8 @@ use crate::{Result, assert_none, read, root};
 ///
 /// ARCHITECTURE.md draws this. A new crate must be put into both.
 const CRATES: &[(&str, &[&str])] = &[
-    ("r1seg-cli", &["r1seg"]),
+    ("r1seg-cli", &["r1seg-results", "r1seg"]),
+    ("r1seg-results", &["r1seg"]),
     (
         "r1seg",
         &[
@@ -209,6 +210,20 @@ fn anyhow_is_for_the_command_line_only() -> Result<()> {
         .map(|(name, _)| name)
         .collect();
     assert_none("a library has typed errors", &violations);
+    Ok(())
+}
+
+#[test]
+fn results_know_neither_arguments_nor_terminals() -> Result<()> {
+    let used = ["clap", "indicatif", "anyhow"];
+    let violations: Vec<_> = packages()?
+        .into_iter()
+        .filter(|(name, _)| name == "r1seg-results")
+        .flat_map(|(_, manifest)| manifest.dependencies())
+        .filter(|dependency| used.contains(&dependency.name.as_str()))
+        .map(|dependency| dependency.name)
+        .collect();
+    assert_none("a server and a command line write the same results", &violations);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::{ErrorKind, MAX_TEXT_BYTES};
+use r1seg_results::Protected;
 
 use crate::exit::CliError;
 
@@ -101,9 +102,10 @@ fn too_long(what: String, path: Option<&Path>) -> anyhow::Error {
     .into()
 }
 
-/// The files that questions are read from.
-pub(crate) fn files(given: &[OsString]) -> impl Iterator<Item = PathBuf> + '_ {
-    given.iter().filter_map(|text| file(text))
+/// Protects the files that questions are read from from being replaced.
+pub(crate) fn protect(inputs: Protected, given: &[OsString]) -> Protected {
+    let files = given.iter().filter_map(|text| file(text));
+    files.fold(inputs, |inputs, path| inputs.file("a prompt file", &path))
 }
 
 /// An error of one prompt or text, with its number where there are several.

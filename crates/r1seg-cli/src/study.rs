@@ -1,17 +1,16 @@
-//! What `infer` and `demo` share: opening a model, and drawing what was found.
+//! Which model is meant, how it is opened, and what is said of it.
 
 use std::path::Path;
 
 use anyhow::Result;
 pub(crate) use r1seg::ModelName;
-use r1seg::volume::{ChosenSeries, Volume, Warning};
+use r1seg::volume::{ChosenSeries, Warning};
 use r1seg::{
     CancelToken, CheckpointSource, Error, FoundModel, LoadOptions, LoadedModel, ModelSource,
 };
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
-use crate::preview::{Picture, Scene};
 use crate::{last_words, memory};
 
 /// `demo` by name, or a folder.
@@ -102,20 +101,4 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 
 pub(crate) fn warn(warning: &Warning) {
     exit::warning(warning.code, &warning.text, warning.fix.as_deref());
-}
-
-/// A volume to draw, without anything on it.
-pub(crate) fn scene(volume: &Volume) -> Scene<'_> {
-    let axes = volume.geometry().affine().map(|a| {
-        // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
-        [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
-    });
-    Scene { axes, ..Scene::new(volume.voxels(), volume.shape()) }
-}
-
-/// Bytes of a picture as PNG.
-pub(crate) fn png(picture: &Picture) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    picture.write_png(&mut bytes)?;
-    Ok(bytes)
 }

@@ -49,7 +49,7 @@ pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, pa
 pub use finite::all_finite;
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
-pub use probe::{NoProbe, Probe, Recording};
+pub use probe::{Cancelled, NoProbe, Probe, Recording};
 pub use r1seg_kernels::{FEW_ROWS, Isa, WeightType};
 pub use resize::trilinear;
 pub use weights::{StoredMatrix, TensorSource, WeightMatrix, Weights};

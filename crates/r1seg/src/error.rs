@@ -190,6 +190,9 @@ pub(crate) fn without_backtrace(error: &candle_core::Error) -> String {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
+        if r1seg_nn::Cancelled::is_in(&error) {
+            return Self::Cancelled;
+        }
         let text = without_backtrace(&error);
         if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
             Self::OutOfMemory(text)

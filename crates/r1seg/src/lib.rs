@@ -59,6 +59,7 @@ mod prefix;
 mod prepare;
 mod promptable;
 pub mod registry;
+mod run;
 mod source;
 mod summary;
 pub mod terms;
@@ -101,7 +102,7 @@ pub use checkpoint::layout::{is_gguf, is_pickle};
 pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::{ModelConfig, Needed};
 pub use device::DeviceChoice;
-pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
+pub use encoded::{EncodedVolume, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use finite::Stage;
 pub use load::load;
@@ -111,14 +112,15 @@ pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, CancelToken, DtypeChoice, EmbedOptions, EncodeOptions, Mode, Orient, Orientation,
-    Preprocess, Recipe, Sampling, SegmentMode, Separator,
+    AskOptions, DtypeChoice, EmbedOptions, EncodeOptions, Mode, Orient, Orientation, Preprocess,
+    Recipe, Sampling, SegmentMode, Separator,
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
     SegmentTimings, Segmented, voxel_from_mm,
 };
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
+pub use run::{CancelToken, Event, Probe, RunContext};
 pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,

@@ -20,8 +20,8 @@ use crate::registry::{ConfigReader, Family};
 use crate::source::FoundModel;
 use crate::verify::verify;
 use crate::{
-    CheckpointSource, DtypeChoice, Error, LoadOptions, LoadedModel, M3dClip, Model, ModelName,
-    ModelSource, PromptableModel, R1SegModel,
+    CancelToken, CheckpointSource, DtypeChoice, Error, LoadOptions, LoadedModel, M3dClip, Model,
+    ModelName, ModelSource, PromptableModel, R1SegModel,
 };
 
 /// Loads a model of any family.
@@ -74,6 +74,11 @@ pub(crate) trait Loadable: Debug {
 
     /// Of the language model, which says how GGUF files order their rows.
     fn head_dim(&self) -> usize {
+        0
+    }
+
+    /// Passes of the mask decoder after the first.
+    fn num_clicks(&self) -> usize {
         0
     }
 
@@ -167,7 +172,8 @@ impl<'a> Loader<'a> {
         let quantized = stored.is_some_and(|stored| !stored.is_plain());
         let Dtypes { weights: dtype, activation } =
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
-        let weights = Files { files, found, keep, dtype, device: device.clone() };
+        let (device_of, cancel) = (device.clone(), options.cancel.clone());
+        let weights = Files { files, found, keep, dtype, device: device_of, cancel };
         weights.check_memory(&config, source, options)?;
         // Before a tensor is read: what is missing is not made up, in whatever size.
         let report = config.dry_load(&weights.found, source)?;
@@ -184,6 +190,8 @@ impl<'a> Loader<'a> {
         let model = LoadedModel {
             name,
             family: config.family(),
+            model_type: file.model_type.name,
+            num_clicks: config.num_clicks(),
             capabilities: config.family().capabilities().with_input_of(config.vit()),
             device,
             fallback,
@@ -207,6 +215,8 @@ struct Files {
     /// What they are converted to otherwise.
     dtype: DType,
     device: Device,
+    /// Stops between two tensors.
+    cancel: CancelToken,
 }
 
 impl Files {
@@ -234,7 +244,11 @@ impl Files {
     }
 
     fn open(&self) -> Weights {
-        let weights = ModelWeights { files: self.files.clone(), keep: self.keep };
+        let weights = ModelWeights {
+            files: self.files.clone(),
+            keep: self.keep,
+            cancel: self.cancel.clone(),
+        };
         Weights::new(Arc::new(weights), self.dtype, self.device.clone())
     }
 }

@@ -1,6 +1,6 @@
 //! How a model is loaded.
 
-use crate::{DeviceChoice, DtypeChoice};
+use crate::{CancelToken, DeviceChoice, DtypeChoice};
 
 /// How a model of any family is loaded.
 ///
@@ -40,6 +40,8 @@ pub struct LoadOptions {
     /// [memory limit](Self::memory_limit) counts them, up to
     /// [`QUESTIONS_AT_ONCE`](crate::QUESTIONS_AT_ONCE).
     pub questions: usize,
+    /// Stops loading between two tensors.
+    pub cancel: CancelToken,
 }
 
 impl Default for LoadOptions {
@@ -53,6 +55,7 @@ impl Default for LoadOptions {
             memory_limit: None,
             num_clicks: None,
             questions: 1,
+            cancel: CancelToken::default(),
         }
     }
 }
@@ -104,6 +107,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_num_clicks(mut self, num_clicks: usize) -> Self {
         self.num_clicks = Some(num_clicks);
+        self
+    }
+
+    /// Lets `cancel` stop loading.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
         self
     }
 

@@ -39,6 +39,8 @@ impl Deref for Model {
 pub struct LoadedModel {
     pub(crate) name: ModelName,
     pub(crate) family: Family,
+    pub(crate) model_type: &'static str,
+    pub(crate) num_clicks: usize,
     pub(crate) capabilities: Capabilities,
     pub(crate) device: Device,
     pub(crate) fallback: Option<Error>,
@@ -61,6 +63,16 @@ impl LoadedModel {
     /// Which of the models it is.
     pub fn family(&self) -> Family {
         self.family
+    }
+
+    /// `model_type` of its config.json.
+    pub fn model_type(&self) -> &'static str {
+        self.model_type
+    }
+
+    /// Passes of the mask decoder after the first.
+    pub fn num_clicks(&self) -> usize {
+        self.num_clicks
     }
 
     /// What it takes and gives back.

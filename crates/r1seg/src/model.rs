@@ -22,10 +22,11 @@ use crate::checkpoint::Found;
 use crate::config::Needed;
 use crate::load::{Loadable, Loaded, Loader};
 use crate::registry::{ConfigReader, Family};
+use crate::run::UntilCancelled;
 use crate::vision::{View, Vision};
 use crate::{
-    AskOptions, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions, LoadedModel,
-    ModelConfig, ModelSource, Separator, Stage, boxes, memory,
+    AskOptions, CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions,
+    LoadedModel, ModelConfig, ModelSource, RunContext, Separator, Stage, boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
@@ -79,6 +80,10 @@ impl Loadable for ModelConfig {
 
     fn head_dim(&self) -> usize {
         self.decoder.head_dim
+    }
+
+    fn num_clicks(&self) -> usize {
+        self.num_clicks
     }
 
     fn set_num_clicks(&mut self, num_clicks: usize) {
@@ -189,19 +194,21 @@ impl R1SegModel {
     /// # Errors
     /// As [`R1SegModel::encode_with`].
     pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
-        self.encode_with(volume, &EncodeOptions::default())
+        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
     }
 
     /// Reads a volume once, for any number of questions.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
+    /// [`Error::Cancelled`].
     pub fn encode_with(
         &self,
         volume: &Volume,
         options: &EncodeOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<EncodedVolume, Error> {
-        EncodedVolume::new(self.clone(), volume, options)
+        EncodedVolume::new(self.clone(), volume, options, run)
     }
 
     /// What stands between the image and a question that is asked with these options.
@@ -292,6 +299,7 @@ impl R1SegModel {
         prompts: &[Prompt],
         options: &AskOptions,
         keep_logits: bool,
+        cancel: &CancelToken,
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> Result<Vec<(Generated, Duration)>, Error> {
         let _span = tracing::info_span!("answer", prompts = prompts.len()).entered();
@@ -303,7 +311,7 @@ impl R1SegModel {
             let start = Instant::now();
             let (rest, cache) = match prompts {
                 [_] => self.begin(view, prompt)?,
-                _ => self.begin_beside(view, prompt, &mut shared)?,
+                _ => self.begin_beside(view, prompt, &mut shared, &UntilCancelled(cancel))?,
             };
             prefixes.push(start.elapsed());
             let options = GenerationOptions {
@@ -316,7 +324,6 @@ impl R1SegModel {
                 sampling: options.sampling.clone(),
                 forced: options.forced_tokens.clone().unwrap_or_default(),
                 keep_logits,
-                cancel: Some(options.cancel.flag()),
             };
             begun.push((rest, cache, options));
         }
@@ -324,7 +331,8 @@ impl R1SegModel {
             .iter_mut()
             .map(|(prompt, cache, options)| Request { prompt, cache, options })
             .collect();
-        let answers = self.inner.parts.decoder.generate_many(requests, on_token);
+        let answers =
+            self.inner.parts.decoder.generate_many(requests, &UntilCancelled(cancel), on_token);
         if let ([prompt], Some((_, cache, _))) = (prompts, begun.pop()) {
             view.prefixes.give(self.prefix_key(prompt), cache);
         }
@@ -355,7 +363,8 @@ impl R1SegModel {
         self.inner.model.finite.tensor(Stage::MaskPrompt, &text)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let features = self.inner.parts.vision.mask_features(view, &self.inner.model.finite)?;
+        let features =
+            self.inner.parts.vision.mask_features(view, &self.inner.model.finite, probe)?;
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.inner.model.finite.tensor(Stage::Mask, &low_res)?;

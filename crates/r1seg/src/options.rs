@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::DType;
 pub use r1seg_llm::Sampling;
@@ -246,26 +244,6 @@ impl EmbedOptions {
     }
 }
 
-/// Stops an answer between two tokens, from another thread or a signal handler.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Asks the answer to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked to.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn flag(&self) -> &AtomicBool {
-        &self.0
-    }
-}
-
 /// How a question is asked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -285,8 +263,6 @@ pub struct AskOptions {
     pub first_seg: bool,
     /// In sliding mode, windows without `[SEG]` abstain; in the authors' evaluation they veto.
     pub abstain: bool,
-    /// Stops the answer early.
-    pub cancel: CancelToken,
     /// Says these tokens whatever the model predicts, for benchmarks of random weights.
     pub forced_tokens: Option<Vec<u32>>,
 }
@@ -300,7 +276,6 @@ impl Default for AskOptions {
             sampling: Sampling::Greedy,
             first_seg: false,
             abstain: false,
-            cancel: CancelToken::default(),
             forced_tokens: None,
         }
     }
@@ -346,13 +321,6 @@ impl AskOptions {
     #[must_use]
     pub fn with_abstain(mut self, abstain: bool) -> Self {
         self.abstain = abstain;
-        self
-    }
-
-    /// Lets `cancel` stop the answer.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
         self
     }
 

@@ -78,7 +78,7 @@ fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result
 
     let hub = r1seg::registry::hub()?;
     let snapshot = hub.resolve(&r1seg::registry::model_id(&model.to_string_lossy())?)?;
-    let cancel = Cancel::when(move || cancel.is_cancelled());
+    let cancel = Cancel::from(cancel);
     let checks = hub.verify(&snapshot, &cancel, &mut |event| {
         if let Event::Progress { name, bytes, total } = event {
             progress.stage(format!("{name}: {}", share(bytes, total)));

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 use r1seg_checkpoint::{NumberFormat, StoredTensor, WeightFiles};
-use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType};
+use r1seg_nn::{Probe, StoredMatrix, TensorSource, WeightMatrix, WeightType};
 use rayon::prelude::*;
+
+use crate::CancelToken;
+use crate::run::UntilCancelled;
 
 /// How the kernels know a number format. `None` for those that they do not multiply with.
 pub(crate) fn weight_type(format: NumberFormat) -> Option<WeightType> {
@@ -30,6 +33,8 @@ pub(crate) struct ModelWeights {
     pub(crate) files: Arc<WeightFiles>,
     /// Whether matrices on a CPU stay as they are stored, instead of taking the asked dtype.
     pub(crate) keep: bool,
+    /// Looked at before each tensor.
+    pub(crate) cancel: CancelToken,
 }
 
 impl ModelWeights {
@@ -71,6 +76,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
+        UntilCancelled(&self.cancel).check_cancelled()?;
         self.copied(self.find(name, shape.dims())?, dtype, device)
     }
 
@@ -81,6 +87,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
+        UntilCancelled(&self.cancel).check_cancelled()?;
         let found = self.find(name, shape.dims())?;
         let kept = dtype_of(found.1).filter(|_| self.keep && device.is_cpu());
         self.copied(found, kept.unwrap_or(dtype), device)
@@ -93,6 +100,7 @@ impl TensorSource for ModelWeights {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<WeightMatrix> {
+        UntilCancelled(&self.cancel).check_cancelled()?;
         let (files, (n, k)) = (&self.files, shape);
         let (tensor, stored) = self.find(name, &[n, k])?;
         let as_asked = self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype);

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use r1seg_llm::Generated;
-use r1seg_nn::{FEW_ROWS, NoProbe, Probe};
+use r1seg_llm::{Generated, Step};
+use r1seg_nn::{FEW_ROWS, Probe};
 use r1seg_tokenizer::Prompt;
 use r1seg_volume::Mask;
 
@@ -12,39 +12,20 @@ use crate::boxes::{Sight, check_box};
 use crate::model::seg_positions;
 use crate::trace::pack_bits;
 use crate::vision::View;
-use crate::{Answer, AskOptions, Error, FinishReason, Mode, SegToken, Timings, Trace};
+use crate::{Answer, AskOptions, Error, Event, Mode, RunContext, SegToken, Timings, Trace};
 
 /// Questions that [`EncodedVolume::ask_many`] answers at once; more take turns. Their answers share
 /// every read of the weights, and each has keys and values of its own (some 230 MB at full size).
 pub const QUESTIONS_AT_ONCE: usize = FEW_ROWS;
 
-/// Progress of a question.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// More of the answer's text.
-    Text(&'a str),
-    /// Another token was said.
-    Token {
-        /// Its index in the answer.
-        index: usize,
-    },
-    /// The answer's text is complete.
-    Said,
-    /// A window is about to be read, in sliding mode; by all questions that are asked at once, and
-    /// told of the first of them.
-    Window {
-        /// Its index.
-        index: usize,
-        /// Number of windows.
-        of: usize,
-    },
-    /// The mask is being decoded.
-    Mask,
+/// Questions that are asked at once.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) prompts: &'a [Prompt],
+    /// The index of the first of them, in events.
+    pub(super) first: usize,
+    pub(super) options: &'a AskOptions,
 }
-
-/// What is told of a question, by its index among those asked at once.
-pub(super) type OnEvent<'a> = dyn FnMut(usize, Event<'_>) + 'a;
 
 impl EncodedVolume {
     /// Asks a question.
@@ -52,10 +33,10 @@ impl EncodedVolume {
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
     pub fn ask(&self, question: &str) -> Result<Answer, Error> {
-        self.ask_with(question, &AskOptions::default(), &mut |_| {})
+        self.ask_with(question, &AskOptions::default(), &mut RunContext::default())
     }
 
-    /// Asks a question, with options, and tells about the progress.
+    /// Asks a question, with options; `run` stops it, and hears of its progress.
     ///
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
@@ -63,10 +44,9 @@ impl EncodedVolume {
         &self,
         question: &str,
         options: &AskOptions,
-        on_event: &mut dyn FnMut(Event<'_>),
+        run: &mut RunContext<'_>,
     ) -> Result<Answer, Error> {
-        let mut answers =
-            self.ask_many_with(&[question], options, &mut |_, event| on_event(event))?;
+        let mut answers = self.ask_many_with(&[question], options, run)?;
         // One question has one answer.
         answers.pop().ok_or_else(|| candle_core::Error::msg("no answer to a question").into())
     }
@@ -76,10 +56,10 @@ impl EncodedVolume {
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
     pub fn ask_many(&self, questions: &[&str], options: &AskOptions) -> Result<Vec<Answer>, Error> {
-        self.ask_many_with(questions, options, &mut |_, _| {})
+        self.ask_many_with(questions, options, &mut RunContext::default())
     }
 
-    /// Asks several questions at once, and tells about the progress of each by its index.
+    /// Asks several questions at once; `run` stops them, and hears of the progress of each by its index.
     ///
     /// The answers stand in the order of the questions, and each is what [`ask_with`](Self::ask_with)
     /// gives for its question with the same options, the same seed included: up to the order in which
@@ -104,7 +84,7 @@ impl EncodedVolume {
         &self,
         questions: &[&str],
         options: &AskOptions,
-        on_event: &mut dyn FnMut(usize, Event<'_>),
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Answer>, Error> {
         options
             .sampling
@@ -122,12 +102,11 @@ impl EncodedVolume {
             .collect::<Result<Vec<_>, _>>()?;
         let mut answers = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(QUESTIONS_AT_ONCE) {
-            let first = answers.len();
-            let on_event: &mut OnEvent<'_> = &mut |index, event| on_event(first + index, event);
+            let asked = Asked { prompts, first: answers.len(), options };
             answers.extend(match &self.views {
-                Views::Whole(view) => self.ask_whole(view, prompts, options, on_event)?,
+                Views::Whole(view) => self.ask_whole(view, &asked, run)?,
                 Views::Sliding { voxels, padding, windows } => {
-                    self.ask_windows(voxels, padding, windows, prompts, options, on_event)?
+                    self.ask_windows(voxels, padding, windows, &asked, run)?
                 }
             });
         }
@@ -157,31 +136,35 @@ impl EncodedVolume {
     fn ask_whole(
         &self,
         view: &View,
-        prompts: &[Prompt],
-        options: &AskOptions,
-        on_event: &mut OnEvent<'_>,
+        asked: &Asked<'_>,
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Answer>, Error> {
-        let all_said = self.say(view, prompts, options, self.trace.is_some(), on_event)?;
-        let answers = prompts.iter().zip(all_said).enumerate().map(|(index, (prompt, said))| {
+        let all_said = self.say(view, asked, self.trace.is_some(), run)?;
+        let prompts = asked.prompts.iter().zip(all_said).enumerate();
+        let answers = prompts.map(|(index, (prompt, said))| {
+            run.check()?;
             if !said.seg.is_empty() {
-                on_event(index, Event::Mask);
+                run.emit(Event::Mask { prompt: asked.first + index });
             }
-            self.draw_whole(view, prompt, said)
+            self.draw_whole(view, prompt, said, run)
         });
         answers.collect()
     }
 
     /// The mask of what was said about the whole volume.
-    fn draw_whole(&self, view: &View, prompt: &Prompt, said: Said) -> Result<Answer, Error> {
+    fn draw_whole(
+        &self,
+        view: &View,
+        prompt: &Prompt,
+        said: Said,
+        run: &mut RunContext<'_>,
+    ) -> Result<Answer, Error> {
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
             self.trace_words(trace, prompt, &said.generated)?;
         }
         let start = Instant::now();
-        let logits = match &mut trace {
-            Some(trace) => self.logits(view, &said, trace)?,
-            None => self.logits(view, &said, &mut NoProbe)?,
-        };
+        let logits = self.logits(view, &said, &mut run.probe(trace.as_mut()))?;
         let mask_time = start.elapsed();
         let grid = self.model.config().vit.image_size;
         if let Some(trace) = &mut trace {
@@ -219,17 +202,19 @@ impl EncodedVolume {
     pub(super) fn say(
         &self,
         view: &View,
-        prompts: &[Prompt],
-        options: &AskOptions,
+        asked: &Asked<'_>,
         keep_logits: bool,
-        on_event: &mut OnEvent<'_>,
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Said>, Error> {
+        let Asked { prompts, first, options } = *asked;
         let tokenizer = self.model.tokenizer();
         let mut streams: Vec<_> = prompts.iter().map(|_| tokenizer.stream_decoder()).collect();
         let mut failure = None;
-        let all = self.model.answer(view, prompts, options, keep_logits, &mut |which, step| {
+        let cancel = run.cancel_token().clone();
+        let mut on_token = |which: usize, step: Step<'_>| {
+            let prompt = first + which;
             let mut tell = |text: Result<String, r1seg_tokenizer::Error>| match text {
-                Ok(text) if !text.is_empty() => on_event(which, Event::Text(&text)),
+                Ok(text) if !text.is_empty() => run.emit(Event::Text { prompt, text: &text }),
                 Ok(_) => {}
                 Err(e) => failure = Some(e),
             };
@@ -239,16 +224,14 @@ impl EncodedVolume {
             if let Some(rest) = rest {
                 tell(rest);
             }
-            on_event(which, Event::Token { index: step.index });
+            run.emit(Event::Token { prompt, index: step.index });
             if step.finish_reason.is_some() {
-                on_event(which, Event::Said);
+                run.emit(Event::TextDone { prompt });
             }
-        })?;
+        };
+        let all = self.model.answer(view, prompts, options, keep_logits, &cancel, &mut on_token)?;
         if let Some(e) = failure {
             return Err(e.into());
-        }
-        if all.iter().any(|(said, _)| said.finish_reason == FinishReason::Cancelled) {
-            return Err(Error::Cancelled);
         }
         let words = all.into_iter().map(|(generated, prefix)| {
             let positions =

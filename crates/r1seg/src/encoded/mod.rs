@@ -6,15 +6,14 @@ mod windows;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use r1seg_nn::NoProbe;
 use r1seg_volume::sliding::windows;
 use r1seg_volume::{Geometry, Orientation, Padding, Placement, Recipe, Region, Volume, Warning};
 
 use crate::prepare::prepare;
 use crate::vision::View;
-use crate::{EncodeOptions, Error, Mode, R1SegModel, Trace};
+use crate::{EncodeOptions, Error, Mode, R1SegModel, RunContext, Trace};
 
-pub use asking::{Event, QUESTIONS_AT_ONCE};
+pub use asking::QUESTIONS_AT_ONCE;
 
 /// Overlap of the authors' sliding-window evaluation.
 pub const SLIDING_OVERLAP: f64 = 0.5;
@@ -56,7 +55,9 @@ impl EncodedVolume {
         model: R1SegModel,
         volume: &Volume,
         options: &EncodeOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<Self, Error> {
+        run.check()?;
         let start = Instant::now();
         let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
         let (recipe, orientation) = (prepared.recipe, prepared.orientation);
@@ -67,10 +68,7 @@ impl EncodedVolume {
             Mode::Resize => {
                 let voxels = prepared.resize(grid)?;
                 let preprocess = start.elapsed();
-                let view = match &mut trace {
-                    Some(trace) => model.see(voxels, trace)?,
-                    None => model.see(voxels, &mut NoProbe)?,
-                };
+                let view = model.see(voxels, &mut run.probe(trace.as_mut()))?;
                 (Views::Whole(Box::new(view)), preprocess)
             }
             Mode::Sliding => {

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use r1seg_nn::{Linear, NoProbe, Weights, linear};
+use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::{Vit3d, Vit3dConfig};
@@ -21,7 +21,7 @@ use crate::prepare::prepare;
 use crate::registry::{ConfigReader, Family};
 use crate::{
     CheckpointSource, EmbedOptions, Error, LoadOptions, LoadedModel, ModelSource, Preprocess,
-    Stage, memory,
+    RunContext, Stage, memory,
 };
 
 pub use config::M3dClipConfig;
@@ -187,18 +187,22 @@ impl M3dClip {
         volume: &Volume,
         preprocess: Preprocess,
     ) -> Result<VolumeEmbedding, Error> {
-        self.embed_volume_with(volume, &EmbedOptions::default().with_preprocess(preprocess))
+        let options = EmbedOptions::default().with_preprocess(preprocess);
+        self.embed_volume_with(volume, &options, &mut RunContext::default())
     }
 
     /// Embeds a volume, prepared as `options` say and resized to the model's grid.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
+    /// [`Error::Cancelled`].
     pub fn embed_volume_with(
         &self,
         volume: &Volume,
         options: &EmbedOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<VolumeEmbedding, Error> {
+        run.check()?;
         let _span = tracing::info_span!("embed_volume").entered();
         let grid @ [d, h, w] = self.inner.config.vit.image_size;
         let prepared = prepare(volume, options.preprocess, options.orient, None)?;
@@ -206,7 +210,7 @@ impl M3dClip {
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let input =
             input.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
-        let tokens = self.inner.parts.vision_encoder.forward(&input, &mut NoProbe)?;
+        let tokens = self.inner.parts.vision_encoder.forward(&input, &mut run.probe(None))?;
         let first = first_token(&tokens)?;
         self.inner.model.finite.tensor(Stage::Encode, &first)?;
         let embedding =
@@ -219,12 +223,24 @@ impl M3dClip {
     /// (512 tokens in the published model) is left out, as in the authors' code, and counted.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] for an empty text, or when the computation fails.
+    /// As [`M3dClip::embed_text_with`].
     pub fn embed_text(&self, text: &str) -> Result<TextEmbedding, Error> {
+        self.embed_text_with(text, &mut RunContext::default())
+    }
+
+    /// [`embed_text`](Self::embed_text), which `run` can stop.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for an empty text, or when the computation fails; [`Error::Cancelled`].
+    pub fn embed_text_with(
+        &self,
+        text: &str,
+        run: &mut RunContext<'_>,
+    ) -> Result<TextEmbedding, Error> {
         let _span = tracing::info_span!("embed_text").entered();
         let limit = self.inner.config.text.max_position_embeddings;
         let (ids, dropped_tokens) = self.inner.tokenizer.encode_truncated(text, limit)?;
-        let states = self.inner.parts.language_encoder.forward(&ids, &mut NoProbe)?;
+        let states = self.inner.parts.language_encoder.forward(&ids, &mut run.probe(None))?;
         let first = first_token(&states)?;
         let embedding =
             self.embedding(&first, &self.inner.parts.mm_language_proj, Stage::EmbedText)?;

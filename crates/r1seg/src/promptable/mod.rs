@@ -22,7 +22,9 @@ use r1seg_volume::Volume;
 use crate::config::Needed;
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::registry::{ConfigReader, Family};
-use crate::{CheckpointSource, Error, LoadOptions, LoadedModel, ModelSource, Stage, memory};
+use crate::{
+    CheckpointSource, Error, LoadOptions, LoadedModel, ModelSource, RunContext, Stage, memory,
+};
 
 pub use config::PromptableConfig;
 pub(crate) use config::{R1SEG_3D_SAM, SEGVOL, read_config};
@@ -33,11 +35,11 @@ pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
 ///
 /// ```no_run
 /// use r1seg::volume::{Overwrite, ReadOptions, read, write_mask};
-/// use r1seg::{PromptableModel, SegmentOptions, SegmentPrompt};
+/// use r1seg::{PromptableModel, SegmentPrompt};
 ///
 /// let model = PromptableModel::load("SegVol-converted")?;
 /// let ct = read("ct.nii.gz", &ReadOptions::default())?.volume;
-/// let study = model.encode(&ct, &SegmentOptions::default())?;
+/// let study = model.encode(&ct)?;
 /// let liver = study.segment(&SegmentPrompt::of_text("liver"))?;
 /// write_mask("liver.nii.gz", &liver.mask, Overwrite::Refuse)?;
 /// # Ok::<(), r1seg::Error>(())
@@ -78,6 +80,10 @@ impl Loadable for PromptableConfig {
 
     fn vit(&self) -> &Vit3dConfig {
         &self.vit
+    }
+
+    fn num_clicks(&self) -> usize {
+        self.num_clicks
     }
 
     fn set_num_clicks(&mut self, num_clicks: usize) {
@@ -160,12 +166,22 @@ impl PromptableModel {
     /// Prepares a volume for any number of prompts.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
-    pub fn encode(
+    /// As [`PromptableModel::encode_with`].
+    pub fn encode(&self, volume: &Volume) -> Result<PromptedVolume, Error> {
+        self.encode_with(volume, &SegmentOptions::default(), &mut RunContext::default())
+    }
+
+    /// Prepares a volume for any number of prompts, with options.
+    ///
+    /// # Errors
+    /// When the volume cannot be prepared ([`Error::Volume`]); [`Error::Cancelled`].
+    pub fn encode_with(
         &self,
         volume: &Volume,
         options: &SegmentOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<PromptedVolume, Error> {
+        run.check()?;
         PromptedVolume::new(self.clone(), volume, options)
     }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use r1seg_mask_decoder::{PointLabel, Prompts};
-use r1seg_nn::{NoProbe, Probe};
 use r1seg_volume::resample::nearest;
 use r1seg_volume::sliding::{Blend, windows};
 use r1seg_volume::{Geometry, Mask, Orient, Orientation, Padding, Recipe, Region, Volume, Warning};
@@ -15,7 +14,7 @@ use super::prompt::{Places, SegmentPrompt};
 use super::zoom::{box_of, corners, overlap, points_in, region_of_interest, shown_by};
 use crate::prepare::{Preparation, prepare};
 use crate::{
-    CancelToken, Error, Event, MaskStatus, Preprocess, PromptableModel, SLIDING_OVERLAP,
+    Error, Event, MaskStatus, Preprocess, PromptableModel, RunContext, SLIDING_OVERLAP,
     SegmentMode, Trace,
 };
 
@@ -34,8 +33,6 @@ pub struct SegmentOptions {
     /// Whether the stages' tensors are kept for [`Segmented::trace`]: of one look at the whole, which
     /// mode sliding never takes.
     pub trace: bool,
-    /// Stops between two windows.
-    pub cancel: CancelToken,
 }
 
 impl SegmentOptions {
@@ -64,13 +61,6 @@ impl SegmentOptions {
     #[must_use]
     pub fn with_trace(mut self) -> Self {
         self.trace = true;
-        self
-    }
-
-    /// Lets `cancel` stop the work.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
         self
     }
 }
@@ -130,7 +120,6 @@ pub struct PromptedVolume {
     warnings: Vec<Warning>,
     mode: SegmentMode,
     trace: bool,
-    cancel: CancelToken,
     whole: OnceLock<Whole>,
     preprocess: Duration,
 }
@@ -140,7 +129,8 @@ pub struct PromptedVolume {
 struct Whole {
     /// `[1, N, E]`
     features: Tensor,
-    trace: Trace,
+    /// If it was asked for.
+    trace: Option<Trace>,
 }
 
 impl PromptedVolume {
@@ -160,7 +150,6 @@ impl PromptedVolume {
             prepared,
             mode,
             trace: options.trace,
-            cancel: options.cancel.clone(),
             whole: OnceLock::new(),
             preprocess: start.elapsed(),
         })
@@ -208,10 +197,10 @@ impl PromptedVolume {
     /// # Errors
     /// As [`PromptedVolume::segment_with`].
     pub fn segment(&self, prompt: &SegmentPrompt) -> Result<Segmented, Error> {
-        self.segment_with(prompt, &mut |_| {})
+        self.segment_with(prompt, &mut RunContext::default())
     }
 
-    /// Segments what a prompt says, and tells about the progress.
+    /// Segments what a prompt says; `run` stops it, and hears of its progress.
     ///
     /// # Errors
     /// [`Error::Prompt`], [`Error::Point`], [`Error::Box`] and [`Error::Tokenizer`] for a prompt that
@@ -219,7 +208,7 @@ impl PromptedVolume {
     pub fn segment_with(
         &self,
         prompt: &SegmentPrompt,
-        on_event: &mut dyn FnMut(Event<'_>),
+        context: &mut RunContext<'_>,
     ) -> Result<Segmented, Error> {
         let config = self.model.config();
         let (grid, placement) = (config.vit.image_size, self.prepared.placement());
@@ -231,7 +220,7 @@ impl PromptedVolume {
             timings: SegmentTimings { preprocess: self.preprocess, ..SegmentTimings::default() },
             trace: self.trace.then(Trace::default),
             text: None,
-            on_event,
+            context,
         };
         run.read(prompt.text.as_deref())?;
         let shape = placement.shape();
@@ -263,7 +252,7 @@ impl PromptedVolume {
     }
 
     /// What the vision transformer makes of the whole volume, and how long that took just now.
-    fn whole(&self) -> Result<(&Whole, Duration), Error> {
+    fn whole(&self, context: &mut RunContext<'_>) -> Result<(&Whole, Duration), Error> {
         let start = Instant::now();
         if let Some(whole) = self.whole.get() {
             return Ok((whole, Duration::ZERO));
@@ -273,11 +262,8 @@ impl PromptedVolume {
             Resampling::Trilinear => self.prepared.resize(grid)?,
             Resampling::Nearest => self.prepared.resize_nearest_exact(grid)?,
         };
-        let mut trace = Trace::default();
-        let features = match self.trace {
-            true => self.model.see(voxels, &mut trace)?,
-            false => self.model.see(voxels, &mut NoProbe)?,
-        };
+        let mut trace = self.trace.then(Trace::default);
+        let features = self.model.see(voxels, &mut context.probe(trace.as_mut()))?;
         // Another thread may have been faster, with the same numbers.
         let whole = self.whole.get_or_init(|| Whole { features, trace });
         Ok((whole, start.elapsed()))
@@ -285,25 +271,21 @@ impl PromptedVolume {
 }
 
 /// One prompt on its way.
-struct Run<'s, 'e> {
+struct Run<'s, 'c> {
     study: &'s PromptedVolume,
     timings: SegmentTimings,
     trace: Option<Trace>,
     /// `[1, E]`
     text: Option<Tensor>,
-    on_event: &'e mut dyn FnMut(Event<'_>),
+    context: &'s mut RunContext<'c>,
 }
 
 impl Run<'_, '_> {
     fn read(&mut self, text: Option<&str>) -> Result<(), Error> {
         let Some(text) = text else { return Ok(()) };
         let start = Instant::now();
-        let mut none = NoProbe;
-        let probe: &mut dyn Probe = match &mut self.trace {
-            Some(trace) => trace,
-            None => &mut none,
-        };
-        self.text = Some(self.study.model.read(text, probe)?);
+        let mut probe = self.context.probe(self.trace.as_mut());
+        self.text = Some(self.study.model.read(text, &mut probe)?);
         self.timings.text = start.elapsed();
         Ok(())
     }
@@ -311,9 +293,9 @@ impl Run<'_, '_> {
     /// The mask of one look at the whole, on the prepared grid.
     fn look_once(&mut self, places: &Places, shape: [usize; 3]) -> Result<Vec<u8>, Error> {
         let study = self.study;
-        let (whole, vit) = study.whole()?;
+        let (whole, vit) = study.whole(self.context)?;
         self.timings.vit += vit;
-        (self.on_event)(Event::Mask);
+        self.context.emit(Event::Mask { prompt: 0 });
         let points: Vec<_> = places
             .points
             .iter()
@@ -330,13 +312,11 @@ impl Run<'_, '_> {
             mask: None,
         };
         let start = Instant::now();
-        let logits = match &mut self.trace {
-            Some(trace) => {
-                trace.extend(&whole.trace);
-                study.model.decode(&whole.features, &prompts, trace)?
-            }
-            None => study.model.decode(&whole.features, &prompts, &mut NoProbe)?,
-        };
+        if let (Some(trace), Some(of_whole)) = (&mut self.trace, &whole.trace) {
+            trace.extend(of_whole);
+        }
+        let mut probe = self.context.probe(self.trace.as_mut());
+        let logits = study.model.decode(&whole.features, &prompts, &mut probe)?;
         self.timings.mask += start.elapsed();
         let grid = study.model.config().vit.image_size;
         if let Some(trace) = &mut self.trace {
@@ -369,13 +349,11 @@ impl Run<'_, '_> {
         let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
         let mut blend = Blend::new(padding.shape);
         for (index, window) in windows.iter().enumerate() {
-            if study.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            (self.on_event)(Event::Window { index, of: windows.len() });
+            self.context.check()?;
+            self.context.emit(Event::Window { index, of: windows.len() });
             let start = Instant::now();
             let voxels = study.prepared.window(part, &padding, *window)?;
-            let features = study.model.see(voxels, &mut NoProbe)?;
+            let features = study.model.see(voxels, &mut self.context.probe(None))?;
             self.timings.vit += start.elapsed();
             let seen = Seen { part, padding, window: *window, is_only: windows.len() == 1 };
             let told = seen.told(places, mask, study.prepared.shape(), grid);
@@ -386,7 +364,8 @@ impl Run<'_, '_> {
                 mask: None,
             };
             let start = Instant::now();
-            let logits = study.model.decode(&features, &prompts, &mut NoProbe)?;
+            let mut probe = self.context.probe(None);
+            let logits = study.model.decode(&features, &prompts, &mut probe)?;
             self.timings.mask += start.elapsed();
             blend.add(*window, &logits)?;
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{Error, M3dClip, Preprocess, Recipe};
+use r1seg::{EmbedOptions, M3dClip, Preprocess, Recipe, RunContext};
 use serde::Serialize;
 
 use super::{Bench, Common, median, row};
@@ -22,17 +22,17 @@ struct Figures {
 
 pub(super) fn run(bench: &mut Bench<'_>, model: &M3dClip) -> Result<Exit> {
     let text = bench.args.prompt.as_deref().unwrap_or(TEXT);
+    let options = EmbedOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
+    let cancel = bench.cancel.clone();
+    let mut context = RunContext::from(&cancel);
     let (mut volume_times, mut text_times) = (Vec::new(), Vec::new());
     for run in 0..bench.args.runs {
         let (volume, _) = bench.volumes.next(run)?;
-        if bench.cancel.is_cancelled() {
-            return Err(Error::Cancelled.into());
-        }
         let start = Instant::now();
-        model.embed_volume(&volume, Preprocess::Recipe(Recipe::None))?;
+        model.embed_volume_with(&volume, &options, &mut context)?;
         volume_times.push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        model.embed_text(text)?;
+        model.embed_text_with(text, &mut context)?;
         text_times.push(start.elapsed().as_secs_f64());
     }
     let figures = Figures {

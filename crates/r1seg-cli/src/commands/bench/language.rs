@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use r1seg::{
     Answer, AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Preprocess, R1SegModel, Recipe,
-    Separator,
+    RunContext, Separator,
 };
 use serde::Serialize;
 
@@ -99,8 +99,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
     let ask = AskOptions::default()
         .with_separator(Separator::None)
         .with_max_new_tokens(tokens)
-        .with_forced_tokens(forced)
-        .with_cancel(cancel);
+        .with_forced_tokens(forced);
     let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -108,15 +107,16 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
     for run in 0..args.runs {
         let (volume, start) = bench.volumes.next(run)?;
-        let study = model.encode_with(&volume, &encode)?;
-        let answer = study.ask_with(&question, &ask, &mut |_| {})?;
+        let mut context = RunContext::from(&cancel);
+        let study = model.encode_with(&volume, &encode, &mut context)?;
+        let answer = study.ask_with(&question, &ask, &mut context)?;
         answers.push(start.elapsed().as_secs_f64());
         prompt_tokens = answer.prompt_tokens;
         generated_tokens = answer.token_ids.len();
         first.push(answer.timings);
-        second.push(study.ask_with(&question, &ask, &mut |_| {})?.timings);
+        second.push(study.ask_with(&question, &ask, &mut context)?.timings);
         if let Some(n) = args.questions {
-            several.push(ask_several(&study, &vec![question.as_str(); n], &ask)?);
+            several.push(ask_several(&study, &vec![question.as_str(); n], &ask, &mut context)?);
         }
     }
     // Before the memory that measuring takes.
@@ -164,6 +164,7 @@ fn ask_several(
     study: &EncodedVolume,
     questions: &[&str],
     ask: &AskOptions,
+    context: &mut RunContext<'_>,
 ) -> Result<[[f64; 2]; 2]> {
     let masks = |answers: &[Answer]| {
         answers.iter().map(|a| (a.timings.mask + a.timings.postprocess).as_secs_f64()).sum()
@@ -171,12 +172,12 @@ fn ask_several(
     let start = Instant::now();
     let answers = questions
         .iter()
-        .map(|question| study.ask_with(question, ask, &mut |_| {}))
+        .map(|question| study.ask_with(question, ask, context))
         .collect::<Result<Vec<_>, _>>()?;
     let one_by_one = [start.elapsed().as_secs_f64(), masks(&answers)];
     drop(answers);
     let start = Instant::now();
-    let answers = study.ask_many(questions, ask)?;
+    let answers = study.ask_many_with(questions, ask, context)?;
     Ok([one_by_one, [start.elapsed().as_secs_f64(), masks(&answers)]])
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::volume::{Geometry, ReadOptions, Volume, read};
 use r1seg::{CancelToken, Capabilities, LoadedModel, Model, OutputKind, PromptKind};
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
 use crate::args::{BenchArgs, BenchFormat};
@@ -25,7 +26,8 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     check(args, source.family()?.capabilities())?;
     study::verify(&args.model, &cancel)?;
     let options = study::refined(study::load_options(&args.model, 0), &args.refine);
-    let model = r1seg::load(source, &options.with_questions(args.questions.unwrap_or(1)))?;
+    let options = options.with_questions(args.questions.unwrap_or(1)).with_cancel(cancel.clone());
+    let model = r1seg::load(source, &options)?;
     study::announce(&model, &name.id);
     let mut bench =
         Bench { args, cancel, model: name.id, volumes: Volumes::new(args, model.input_shape()) };
@@ -195,14 +197,6 @@ fn noise(shape: [usize; 3], seed: u64) -> Result<Volume> {
         })
         .collect();
     Ok(Volume::new(voxels, Geometry::without_affine(shape))?)
-}
-
-/// The most memory that this process ever had, mapped files included.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]

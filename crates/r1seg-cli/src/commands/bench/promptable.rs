@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::{
-    Preprocess, PromptableModel, Recipe, SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
+    Preprocess, PromptableModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
+    phrasing,
 };
 use serde::Serialize;
 
@@ -42,10 +43,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &PromptableModel) -> Result<Exit
     let prompt = SegmentPrompt::of_text(bench.args.prompt.as_ref().unwrap_or(&text));
     let cancel = bench.cancel.clone();
     let options = |mode| {
-        SegmentOptions::default()
-            .with_preprocess(Preprocess::Recipe(Recipe::None))
-            .with_mode(mode)
-            .with_cancel(cancel.clone())
+        SegmentOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_mode(mode)
     };
 
     let (mut stages, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
@@ -53,15 +51,17 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &PromptableModel) -> Result<Exit
         .map(|(name, mode)| (name, mode, 0, Vec::new()));
     for run in 0..bench.args.runs {
         let (volume, start) = bench.volumes.next(run)?;
-        let study = model.encode(&volume, &options(SegmentMode::Resize))?;
-        stages.push(study.segment(&prompt)?.timings);
+        let mut context = RunContext::from(&cancel);
+        let study = model.encode_with(&volume, &options(SegmentMode::Resize), &mut context)?;
+        stages.push(study.segment_with(&prompt, &mut context)?.timings);
         first.push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        study.segment(&prompt)?;
+        study.segment_with(&prompt, &mut context)?;
         second.push(start.elapsed().as_secs_f64());
         for (_, mode, windows, times) in &mut windowed {
             let start = Instant::now();
-            *windows = model.encode(&volume, &options(*mode))?.segment(&prompt)?.windows;
+            let study = model.encode_with(&volume, &options(*mode), &mut context)?;
+            *windows = study.segment_with(&prompt, &mut context)?.windows;
             times.push(start.elapsed().as_secs_f64());
         }
     }

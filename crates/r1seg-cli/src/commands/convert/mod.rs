@@ -12,12 +12,12 @@ use r1seg::CancelToken;
 use r1seg::checkpoint::{AlphaSource, LanguageModelRecord, LoraRecord};
 use r1seg::convert::{ConvertOptions, Lora, Report, Sandbox, prepare};
 use r1seg::volume::Warning;
+use r1seg_results::Protected;
 
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
 use crate::progress::{Progress, counted, gigabytes, share};
-use crate::protected::Protected;
 use crate::study;
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.

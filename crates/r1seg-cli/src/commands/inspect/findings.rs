@@ -9,12 +9,13 @@ use r1seg::volume::{
     IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
 };
 use r1seg::{Orient, SLIDING_OVERLAP};
+use r1seg_results::is_whole;
+use r1seg_results::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 use serde::Serialize;
 
 use super::sample::{self, Tissue};
 use super::text::join;
-use crate::input::{is_stdin, is_whole};
-use crate::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
+use crate::input::{is_own_pipe, is_stdin};
 
 /// What gzip files begin with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -110,7 +111,10 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn new(path: &Path) -> Self {
-        let file = path.metadata().ok().filter(|_| !is_stdin(path) && is_whole(path));
+        let file = path
+            .metadata()
+            .ok()
+            .filter(|_| !is_stdin(path) && !is_own_pipe(path) && is_whole(path));
         Self {
             path: path.display().to_string(),
             compressed: file.as_ref().map(|_| begins_with(path, 0, &GZIP)),

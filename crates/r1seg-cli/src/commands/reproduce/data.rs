@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::volume::{ReadOptions, Volume, read};
+use r1seg_results::hash_file;
 use serde::Serialize;
 
 use super::ledger::{Input, Truth};
-use crate::input::hash_file;
 
 /// A volume that was found, and its truth, if that was found, too.
 pub(super) struct Found {

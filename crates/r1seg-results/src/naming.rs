@@ -3,11 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use r1seg::ErrorKind;
-
-use crate::exit::CliError;
-use crate::input::{is_own_pipe, is_stdin};
+use crate::Error;
 
 /// The longest report of an earlier run that is read.
 const MAX_REPORT_BYTES: u64 = 64 << 20;
@@ -74,23 +70,17 @@ fn os_string(bytes: &[u8]) -> OsString {
 }
 
 /// A folder in the current one, named after the image: `ct_0042` for `/data/ct_0042.nii.gz`.
-pub(super) fn default_folder(image: &Path) -> Result<PathBuf> {
-    if is_stdin(image) || is_own_pipe(image) {
-        return Ok(PathBuf::from("stdin-r1seg"));
-    }
+///
+/// # Errors
+/// [`Error::InsideImage`] where the image is the folder that the current one is in.
+pub fn folder_for(image: &Path) -> Result<PathBuf, Error> {
     let (Ok(full), true) = (image.canonicalize(), image.is_dir()) else {
         return Ok(stem(image));
     };
-    let here = std::env::current_dir()?.canonicalize()?;
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    let here = here.map_err(|e| Error::cannot_create(format!("no current folder: {e}"), image))?;
     if here.starts_with(&full) {
-        return Err(CliError {
-            code: "R-OUT-06",
-            kind: ErrorKind::CannotCreate,
-            what: "the results would be written into the folder of the image".to_string(),
-            path: Some(image.to_path_buf()),
-            fix: Some("name another folder with --out".to_string()),
-        }
-        .into());
+        return Err(Error::InsideImage { image: image.to_path_buf() });
     }
     let name = full.file_name().unwrap_or("volume".as_ref()).to_os_string();
     if here.join(&name) == full {
@@ -125,9 +115,8 @@ mod tests {
             ("volume", "volume-r1seg"),
             (".npy", ".npy-r1seg"),
             (".nii.gz", ".nii.gz-r1seg"),
-            ("-", "stdin-r1seg"),
         ] {
-            assert_eq!(default_folder(Path::new(image)).unwrap(), Path::new(folder));
+            assert_eq!(folder_for(Path::new(image)).unwrap(), Path::new(folder));
         }
     }
 
@@ -136,7 +125,7 @@ mod tests {
     fn the_folder_of_a_name_that_is_no_utf_8_has_the_same_bytes() {
         use std::os::unix::ffi::OsStrExt;
         let image = Path::new(OsStr::from_bytes(b"/data/t\xe9te.NII.gz"));
-        assert_eq!(default_folder(image).unwrap().as_os_str().as_bytes(), b"t\xe9te");
+        assert_eq!(folder_for(image).unwrap().as_os_str().as_bytes(), b"t\xe9te");
     }
 
     #[test]
@@ -144,12 +133,12 @@ mod tests {
         let desk = tempfile::tempdir().unwrap();
         let series = desk.path().join("series.v1");
         std::fs::create_dir(&series).unwrap();
-        assert_eq!(default_folder(&series).unwrap(), Path::new("series.v1"));
+        assert_eq!(folder_for(&series).unwrap(), Path::new("series.v1"));
         // The folder of this crate, where tests run, and one in it.
-        let error = default_folder(Path::new(".")).unwrap_err();
-        assert_eq!(error.downcast_ref::<CliError>().unwrap().code, "R-OUT-06");
-        assert_eq!(default_folder(Path::new("src")).unwrap(), Path::new("src-r1seg"));
-        assert_eq!(default_folder(Path::new("src/args")).unwrap(), Path::new("args"));
+        let error = folder_for(Path::new(".")).unwrap_err();
+        assert_eq!(error.code(), "R-OUT-06");
+        assert_eq!(folder_for(Path::new("src")).unwrap(), Path::new("src-r1seg"));
+        assert_eq!(folder_for(Path::new("src/report")).unwrap(), Path::new("report"));
     }
 
     #[test]

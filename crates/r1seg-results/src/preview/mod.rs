@@ -3,15 +3,15 @@
 //!
 //! [`render`] turns a [`Scene`] into a [`Picture`]: three orthogonal cuts through the mask,
 //! a mosaic of axial slices and a legend. Cuts follow the radiological convention and the
-//! true aspect ratio: [`view`] says which way the axes run, [`census`] where the mask is,
+//! true aspect ratio: [`view`] says which way the axes run, [`label_stats`] where the mask is,
 //! [`window`] which intensities show it, [`raster`] resamples a cut, [`overlay`] colors it,
 //! [`panel`] adds letters and [`marks`], [`legend`] draws what [`captions`] says of labels, and
 //! [`sheet`] puts all of it in its place. Only what is drawn is converted and resampled.
 
 mod canvas;
 mod captions;
-mod census;
 mod font;
+mod label_stats;
 mod legend;
 mod marks;
 mod overlay;
@@ -24,41 +24,52 @@ mod window;
 
 use std::io::{self, Write};
 
-pub(crate) use palette::color_of as label_color;
-pub(crate) use window::Window;
-
 use r1seg::PromptPoint;
-use r1seg::volume::{Region, Voxels};
+use r1seg::volume::{Region, Volume, Voxels};
+
+use crate::Error;
+pub use palette::color_of as label_color;
+pub use window::{UnknownWindow, Window};
 
 /// What there is to draw.
-pub(crate) struct Scene<'a> {
+#[derive(Debug)]
+pub struct Scene<'a> {
     /// The voxels, `[D, H, W]` in C order. Drawn as no voxels if their number is not that of
     /// the shape.
-    pub(crate) volume: &'a Voxels,
+    pub volume: &'a Voxels,
     /// `[D, H, W]`.
-    pub(crate) shape: [usize; 3],
+    pub shape: [usize; 3],
     /// The steps in the world (RAS+ mm) of one voxel along D, H and W, if they are known;
     /// otherwise voxels are drawn as cubes and the sides have no letters.
-    pub(crate) axes: Option<[[f64; 3]; 3]>,
+    pub axes: Option<[[f64; 3]; 3]>,
     /// `[D, H, W]` like the volume: 0 is background. Empty for no mask.
-    pub(crate) labels: &'a [u8],
+    pub labels: &'a [u8],
     /// Boxes that were found, each in the color of its label.
-    pub(crate) boxes: &'a [BoxMark],
+    pub boxes: &'a [BoxMark],
     /// The box that was asked about.
-    pub(crate) asked_box: Option<Region>,
+    pub asked_box: Option<Region>,
     /// The points that were asked about.
-    pub(crate) points: &'a [PromptPoint],
+    pub points: &'a [PromptPoint],
     /// Label 1, label 2 and so on.
-    pub(crate) names: &'a [Named],
+    pub names: &'a [Named],
     /// The line above the picture.
-    pub(crate) title: &'a str,
+    pub title: &'a str,
     /// The intensities that are black and white; chosen by what is under the labels if not given.
-    pub(crate) window: Option<Window>,
+    pub window: Option<Window>,
 }
 
 impl<'a> Scene<'a> {
+    /// A volume with nothing on it.
+    pub fn of(volume: &'a Volume) -> Self {
+        let axes = volume.geometry().affine().map(|a| {
+            // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
+            [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
+        });
+        Self { axes, ..Self::new(volume.voxels(), volume.shape()) }
+    }
+
     /// A volume with nothing on it, whose place in the world is not known.
-    pub(crate) fn new(volume: &'a Voxels, shape: [usize; 3]) -> Self {
+    pub fn new(volume: &'a Voxels, shape: [usize; 3]) -> Self {
         Self {
             volume,
             shape,
@@ -76,15 +87,16 @@ impl<'a> Scene<'a> {
 
 /// The name of a label, and the mask that it is drawn from.
 #[derive(Debug, Clone)]
-pub(crate) struct Named {
-    pub(crate) name: String,
+pub struct Named {
+    /// What the label is called.
+    pub name: String,
     /// `None` if the model gave no mask at all.
-    pub(crate) mask: Option<Coverage>,
+    pub mask: Option<Coverage>,
 }
 
 /// How much there is of a mask, and how much of it the picture shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Coverage {
+pub struct Coverage {
     /// All of its voxels.
     voxels: usize,
     /// Those that are drawn as another label.
@@ -95,7 +107,7 @@ pub(crate) struct Coverage {
 
 impl Coverage {
     /// Of a mask (0 is background) that is `label` in `labels`, both `[D, H, W]`.
-    pub(crate) fn of(mask: &[u8], label: u8, labels: &[u8]) -> Self {
+    pub fn of(mask: &[u8], label: u8, labels: &[u8]) -> Self {
         let mut drawn_as = [0_usize; 256];
         for (_, drawn) in mask.iter().zip(labels).filter(|(inside, _)| **inside != 0) {
             drawn_as[usize::from(*drawn)] += 1;
@@ -110,29 +122,40 @@ impl Coverage {
 
 /// A box to draw.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BoxMark {
+pub struct BoxMark {
     /// The label that it belongs to; it need not have voxels.
-    pub(crate) label: u8,
+    pub label: u8,
     /// Part of the scene; drawn where it has voxels.
-    pub(crate) region: Region,
+    pub region: Region,
 }
 
 /// Pixels.
-pub(crate) struct Picture {
+#[derive(Debug)]
+pub struct Picture {
     /// In pixels.
-    pub(crate) width: usize,
+    pub width: usize,
     /// In pixels.
-    pub(crate) height: usize,
+    pub height: usize,
     /// `[height, width, 3]`: red, green and blue of each pixel.
-    pub(crate) rgb: Vec<u8>,
+    pub rgb: Vec<u8>,
 }
 
 impl Picture {
+    /// The bytes of the picture as a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] for a side without pixels.
+    pub fn png(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.write_png(&mut bytes).map_err(|e| Error::encoding("the picture", e))?;
+        Ok(bytes)
+    }
+
     /// Writes the picture as a PNG file, whose bytes depend on the pixels only.
     ///
     /// # Errors
     /// Those of writing, and [`io::ErrorKind::InvalidInput`] for a side without pixels.
-    pub(crate) fn write_png(&self, out: impl Write) -> io::Result<()> {
+    pub fn write_png(&self, out: impl Write) -> io::Result<()> {
         let side = |pixels: usize| {
             u32::try_from(pixels)
                 .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "picture is too large"))
@@ -154,7 +177,7 @@ impl Picture {
 /// the middle of the first box, the first point, or the middle of the volume. A cut that would miss the label there, as between two
 /// kidneys, goes where the label is fullest. The window is chosen for what is under and around
 /// the mask.
-pub(crate) fn render(scene: &Scene<'_>) -> Picture {
+pub fn render(scene: &Scene<'_>) -> Picture {
     sheet::draw(scene)
 }
 

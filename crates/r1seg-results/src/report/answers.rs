@@ -2,27 +2,48 @@
 
 use std::time::Duration;
 
-use r1seg::volume::{Geometry, Region};
-use r1seg::{Answer, AnswerBox, FinishReason, SegToken};
+use r1seg::volume::Geometry;
+use r1seg::{Answer, AnswerBox, AskOptions, FinishReason, SegToken, Separator};
 use serde::Serialize;
 
-use super::ijk;
-use crate::organs::Organ;
+use super::{Timings, corners, ijk, ms};
+
+/// Questions about one volume, and their answers.
+#[derive(Debug)]
+pub struct Questions<'a> {
+    /// How they were answered.
+    pub options: &'a AskOptions,
+    /// What stood between the image and each question.
+    pub separator: Separator,
+    /// The grid of the model, `[D, H, W]`, in which it counts the boxes of its answers.
+    pub grid: [usize; 3],
+    /// Each question with its answer.
+    pub answers: &'a [(String, Answer)],
+}
+
+/// An organ that was asked for by its name.
+#[derive(Debug, Clone, Serialize)]
+pub struct OrganName {
+    /// As typed.
+    pub given: String,
+    /// As the models call it.
+    pub term: &'static str,
+}
 
 #[derive(Debug, Serialize)]
-pub(crate) struct AnswerReport {
+pub(super) struct AnswerReport {
     #[serde(flatten)]
-    said: Said,
+    fields: AnswerFields,
     /// Of the masks that it got: one, or none.
-    pub(crate) labels: Vec<u8>,
+    pub(super) labels: Vec<u8>,
     timings_ms: AnswerTimingsMs,
 }
 
 /// Words, and what stands in them.
 #[derive(Debug, Serialize)]
-pub(super) struct Said {
+pub(super) struct AnswerFields {
     prompt: String,
-    organ: Option<OrganReport>,
+    organ: Option<OrganName>,
     answer: String,
     finish_reason: &'static str,
     tokens: Tokens,
@@ -30,19 +51,6 @@ pub(super) struct Said {
     seg_token: Seg,
     boxes: Vec<BoxReport>,
     windows: Vec<WindowReport>,
-}
-
-/// What --organ asked for.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct OrganReport {
-    given: String,
-    term: &'static str,
-}
-
-impl From<&Organ> for OrganReport {
-    fn from(organ: &Organ) -> Self {
-        Self { given: organ.given.clone(), term: organ.term }
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -83,12 +91,6 @@ impl BoxReport {
     }
 }
 
-/// The first and the last voxel, (i, j, k).
-pub(crate) fn corners(region: Region) -> [[usize; 3]; 2] {
-    let ([k0, j0, i0], [k1, j1, i1]) = (region.start, region.end);
-    [[i0, j0, k0], [i1, j1, k1].map(|n| n.saturating_sub(1))]
-}
-
 #[derive(Debug, Serialize)]
 struct WindowReport {
     start: [i64; 3],
@@ -105,36 +107,11 @@ struct AnswerTimingsMs {
     postprocess: f64,
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct TimingsMs {
-    load: f64,
-    io: f64,
-    preprocess: f64,
-    vit: f64,
-    projector: f64,
-    prefill: f64,
-    decode: f64,
-    mask: f64,
-    postprocess: f64,
-    pub(crate) save: f64,
-    pub(crate) total: f64,
-}
-
 impl AnswerReport {
-    pub(super) fn set_organ(&mut self, organ: &Organ) {
-        self.said.set_organ(organ);
-    }
-
-    /// `grid` is the model's, `[D, H, W]`.
-    pub(super) fn new(
-        prompt: &str,
-        answer: &Answer,
-        grid: [usize; 3],
-        geometry: &Geometry,
-    ) -> Self {
+    pub(super) fn new(fields: AnswerFields, answer: &Answer) -> Self {
         let t = &answer.timings;
         Self {
-            said: Said::new(prompt, answer, grid, geometry),
+            fields,
             labels: Vec::new(),
             timings_ms: AnswerTimingsMs {
                 prefill: ms(t.prefill),
@@ -144,13 +121,18 @@ impl AnswerReport {
             },
         }
     }
+
+    pub(super) fn set_organ(&mut self, organ: &OrganName) {
+        self.fields.set_organ(organ);
+    }
 }
 
-impl Said {
-    pub(super) fn set_organ(&mut self, organ: &Organ) {
-        self.organ = Some(organ.into());
+impl AnswerFields {
+    pub(super) fn set_organ(&mut self, organ: &OrganName) {
+        self.organ = Some(organ.clone());
     }
 
+    /// `grid` is the model's, `[D, H, W]`.
     pub(super) fn new(
         prompt: &str,
         answer: &Answer,
@@ -184,43 +166,32 @@ impl Said {
     }
 }
 
-impl TimingsMs {
-    /// Of all answers about one volume.
-    pub(super) fn new(load: Duration, io: Duration, answers: &[(String, Answer)]) -> Self {
-        let sum = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
-            ms(answers.iter().map(|(_, answer)| f(&answer.timings)).sum())
-        };
-        // What is done once for the volume is in the times of its first answer, and may be
-        // repeated in those of others.
-        let once = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
-            ms(answers.first().map(|(_, answer)| f(&answer.timings)).unwrap_or_default())
-        };
-        Self {
-            load: ms(load),
-            io: ms(io),
-            preprocess: once(|t| t.preprocess),
-            vit: once(|t| t.vit),
-            projector: once(|t| t.projector),
-            prefill: sum(|t| t.prefill),
-            decode: sum(|t| t.decode),
-            mask: sum(|t| t.mask),
-            postprocess: sum(|t| t.postprocess),
-            save: 0.0,
-            total: 0.0,
-        }
+/// Of all answers about one volume.
+pub(super) fn timings(answers: &[(String, Answer)]) -> Timings {
+    let sum = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
+        ms(answers.iter().map(|(_, answer)| f(&answer.timings)).sum())
+    };
+    // What is done once for the volume is in the times of its first answer, and may be repeated in
+    // those of others.
+    let once = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
+        ms(answers.first().map(|(_, answer)| f(&answer.timings)).unwrap_or_default())
+    };
+    Timings {
+        preprocess: once(|t| t.preprocess),
+        vit: once(|t| t.vit),
+        projector: Some(once(|t| t.projector)),
+        prefill: Some(sum(|t| t.prefill)),
+        decode: Some(sum(|t| t.decode)),
+        mask: sum(|t| t.mask),
+        postprocess: sum(|t| t.postprocess),
+        ..Timings::default()
     }
-}
-
-/// Milliseconds, to the microsecond.
-pub(crate) fn ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn finish(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
-        FinishReason::Cancelled => "cancelled",
     }
 }
 

@@ -1,8 +1,10 @@
 //! Which intensities are black and which are white.
 
+use std::str::FromStr;
+
 use r1seg::volume::{IntensityRange, Voxels};
 
-use super::census::{Census, rows};
+use super::label_stats::{LabelStats, rows};
 use super::raster::Field;
 
 /// Enough for percentiles and shares that a picture needs, however large the volume is.
@@ -20,7 +22,7 @@ const LUNG_HU: std::ops::Range<f32> = -950.0..-400.0;
 
 /// The intensities that are black and white.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Window {
+pub struct Window {
     pub(super) low: f32,
     pub(super) high: f32,
     /// What radiologists call it; only HU have such windows.
@@ -40,38 +42,42 @@ const fn named(width: f32, level: f32, name: &'static str) -> Window {
     Window { low: level - width / 2.0, high: level + width / 2.0, name: Some(name) }
 }
 
-impl Window {
-    /// A window by its name, or as `LEVEL,WIDTH` in the units of the volume.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let named = match text.trim().to_ascii_lowercase().as_str() {
+/// Neither the name of a window nor a level and a width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "soft, mediastinum, liver, lung, bone or brain is needed, or a level and a width above 0: 40,400"
+)]
+pub struct UnknownWindow;
+
+/// A window by its name, or as `LEVEL,WIDTH` in the units of the volume.
+impl FromStr for Window {
+    type Err = UnknownWindow;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWindow> {
+        Ok(match text.trim().to_ascii_lowercase().as_str() {
             "soft" | "soft-tissue" => SOFT_TISSUE,
             "mediastinum" => MEDIASTINUM,
             "liver" => LIVER,
             "lung" => LUNG,
             "bone" => BONE,
             "brain" => BRAIN,
-            _ => return Self::of_level_and_width(text),
-        };
-        Ok(named)
+            _ => return Self::of_level_and_width(text).ok_or(UnknownWindow),
+        })
     }
+}
 
-    fn of_level_and_width(text: &str) -> Result<Self, String> {
+impl Window {
+    fn of_level_and_width(text: &str) -> Option<Self> {
         let number = |text: &str| text.trim().parse::<f32>().ok().filter(|n| n.is_finite());
-        let numbers = text.split_once(',').and_then(|(l, w)| Some((number(l)?, number(w)?)));
-        numbers
-            .map(|(level, width)| (level - width / 2.0, level + width / 2.0))
-            .filter(|(low, high)| low < high && (high - low).is_finite())
-            .map(|(low, high)| Self { low, high, name: None })
-            .ok_or_else(|| {
-                "soft, mediastinum, liver, lung, bone or brain is needed, or a level and a width \
-                 above 0: 40,400"
-                    .to_owned()
-            })
+        let (level, width) = text.split_once(',')?;
+        let (level, width) = (number(level)?, number(width)?);
+        let (low, high) = (level - width / 2.0, level + width / 2.0);
+        (low < high && (high - low).is_finite()).then_some(Self { low, high, name: None })
     }
 
     /// The window that shows what is under and around the mask; `steps_mm` are those of a
     /// voxel along D, H and W.
-    pub(super) fn choose(field: &Field<'_>, census: &Census, steps_mm: [f64; 3]) -> Self {
+    pub(super) fn choose(field: &Field<'_>, stats: &LabelStats, steps_mm: [f64; 3]) -> Self {
         let samples = samples(field.volume);
         let (Some(low), Some(high)) = (samples.first(), samples.last()) else {
             return SOFT_TISSUE;
@@ -82,7 +88,7 @@ impl Window {
             _ => false,
         };
         if is_hu(&samples) || is_hu(inside) {
-            return Self::of_tissue(field, census, steps_mm);
+            return Self::of_tissue(field, stats, steps_mm);
         }
         // Most of what lies above the mean is tissue, in CT of any scale as in MR.
         let mean = samples.iter().map(|v| f64::from(*v)).sum::<f64>() / samples.len() as f64;
@@ -98,8 +104,8 @@ impl Window {
         Self { low, high: if low < to { to } else { low + 1.0 }, name: None }
     }
 
-    fn of_tissue(field: &Field<'_>, census: &Census, steps_mm: [f64; 3]) -> Self {
-        let (mut under, around) = under_and_around(field, census, steps_mm);
+    fn of_tissue(field: &Field<'_>, stats: &LabelStats, steps_mm: [f64; 3]) -> Self {
+        let (mut under, around) = under_and_around(field, stats, steps_mm);
         let lung_under = share(&under, |hu| LUNG_HU.contains(&hu));
         let lung_around = share(&around, |hu| LUNG_HU.contains(&hu));
         under.retain(|hu| *hu >= LUNG_HU.start);
@@ -174,16 +180,16 @@ fn share(values: &[f32], is_counted: impl Fn(f32) -> bool) -> f64 {
 /// Intensities of some voxels of the mask, and of voxels near them that have no label.
 fn under_and_around(
     field: &Field<'_>,
-    census: &Census,
+    stats: &LabelStats,
     steps_mm: [f64; 3],
 ) -> (Vec<f32>, Vec<f32>) {
-    let voxels: u64 = census.counts.iter().sum();
+    let voxels: u64 = stats.counts.iter().sum();
     // Every so many of the mask's voxels is taken.
     let every = usize::try_from(voxels).unwrap_or(usize::MAX) / SAMPLES + 1;
     // A cast from float to integer saturates.
     let reach = steps_mm.map(|mm| ((AROUND_MM / mm).round() as usize).max(1));
     let (mut under, mut around, mut seen) = (Vec::new(), Vec::new(), 0);
-    let [depths, heights, _] = &census.extent;
+    let [depths, heights, _] = &stats.extent;
     for (d, h, row) in rows(field.shape, field.labels) {
         if !depths.contains(&d) || !heights.contains(&h) {
             continue;
@@ -243,7 +249,7 @@ mod tests {
 
     fn chosen(volume: &Voxels, labels: &[u8]) -> Window {
         let field = Field::new(&Scene { labels, ..Scene::new(volume, SHAPE) });
-        Window::choose(&field, &Census::new(SHAPE, labels), [4.0; 3])
+        Window::choose(&field, &LabelStats::new(SHAPE, labels), [4.0; 3])
     }
 
     #[test]
@@ -323,12 +329,12 @@ mod tests {
 
     #[test]
     fn a_window_is_chosen_by_name_or_by_level_and_width() {
-        assert_eq!(Window::parse("Lung"), Ok(LUNG));
-        assert_eq!(Window::parse("soft"), Ok(SOFT_TISSUE));
-        let window = Window::parse(" -600, 1500").unwrap();
+        assert_eq!("Lung".parse::<Window>(), Ok(LUNG));
+        assert_eq!("soft".parse::<Window>(), Ok(SOFT_TISSUE));
+        let window = " -600, 1500".parse::<Window>().unwrap();
         assert_eq!((window.low, window.high, window.name), (-1350.0, 150.0, None));
         for text in ["", "lungs", "40", "40,0", "40,-1", "nan,1", "1,inf", "1,2,3", "1e38,1e39"] {
-            assert!(Window::parse(text).is_err(), "{text}");
+            assert!(text.parse::<Window>().is_err(), "{text}");
         }
     }
 

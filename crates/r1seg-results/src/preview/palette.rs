@@ -1,7 +1,7 @@
 //! The colors of the sheet.
 
 /// Red, green and blue.
-pub(crate) type Color = [u8; 3];
+pub(super) type Color = [u8; 3];
 
 pub(super) const BACKGROUND: Color = [18, 20, 24];
 /// Behind the image of a panel, where there is none.
@@ -25,8 +25,8 @@ const OKABE_ITO: [Color; 7] = [
 /// Labels that are told apart by their colors alone.
 pub(super) const PLAIN_COLORS: usize = OKABE_ITO.len();
 
-/// The color of a label. After seven labels they come again paler, then darker.
-pub(crate) fn color_of(label: u8) -> Color {
+/// The color of a label: red, green and blue. After seven labels they come again paler, then darker.
+pub fn color_of(label: u8) -> Color {
     let index = usize::from(label.saturating_sub(1));
     let color = OKABE_ITO[index % OKABE_ITO.len()];
     match index / OKABE_ITO.len() % 3 {

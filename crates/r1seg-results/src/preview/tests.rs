@@ -380,6 +380,6 @@ fn a_window_that_was_asked_for_decides_what_is_black_and_white() {
     let volume = Voxels::from((0..1600).map(|n| n % 20 * 100 - 1000).collect::<Vec<i16>>());
     let draw = |window| render(&Scene { window, ..scene(&volume, &[], shape) }).rgb;
     let [auto, lung, bone] = [None, Some("lung"), Some("400,1800")]
-        .map(|window| draw(window.map(|window| Window::parse(window).unwrap())));
+        .map(|window| draw(window.map(|window| window.parse::<Window>().unwrap())));
     assert!(auto != lung && lung != bone && auto != bone);
 }

@@ -12,7 +12,7 @@ const MEAGER_SHARE: u64 = 4;
 const BLOCK: usize = 32;
 
 /// The labels of an array, counted.
-pub(super) struct Census {
+pub(super) struct LabelStats {
     /// Voxels of each label.
     pub(super) counts: [u64; 256],
     /// `[D, H, W]` of the voxel that the three cuts go through.
@@ -21,7 +21,7 @@ pub(super) struct Census {
     pub(super) extent: [Range<usize>; 3],
 }
 
-impl Census {
+impl LabelStats {
     /// Counts the labels (`[D, H, W]`, 0 is background) of an array of this shape.
     pub(super) fn new(shape: [usize; 3], labels: &[u8]) -> Self {
         let mut counts = [0; 256];
@@ -139,32 +139,32 @@ mod tests {
     }
 
     #[test]
-    fn census_of_two_labels_centers_on_the_larger_and_spans_both() {
+    fn stats_of_two_labels_centers_on_the_larger_and_spans_both() {
         let labels = labels(|d, h, w| match (d, h, w) {
             (1..4, 2..5, 3..10) => 9,
             (4, 5, 19) => 2,
             _ => 0,
         });
-        let census = Census::new(SHAPE, &labels);
-        assert_eq!((census.counts[9], census.counts[2]), (63, 1));
-        assert_eq!(census.center, [2, 3, 6]);
-        assert!(!census.is_empty());
-        assert_eq!(census.extent, [1..5, 2..6, 3..20]);
+        let stats = LabelStats::new(SHAPE, &labels);
+        assert_eq!((stats.counts[9], stats.counts[2]), (63, 1));
+        assert_eq!(stats.center, [2, 3, 6]);
+        assert!(!stats.is_empty());
+        assert_eq!(stats.extent, [1..5, 2..6, 3..20]);
     }
 
     #[test]
-    fn census_of_a_pair_moves_only_the_cut_between_them() {
+    fn stats_of_a_pair_moves_only_the_cut_between_them() {
         let labels = labels(|d, h, w| {
             u8::from(matches!((d, h, w), (1..4, 2..5, 1..4) | (1..4, 2..5, 16..19)))
         });
-        assert_eq!(Census::new(SHAPE, &labels).center, [2, 3, 1]);
+        assert_eq!(LabelStats::new(SHAPE, &labels).center, [2, 3, 1]);
     }
 
     #[test]
-    fn census_without_labels_centers_on_the_volume() {
-        let census = Census::new(SHAPE, &labels(|_, _, _| 0));
-        assert_eq!(census.center, [2, 3, 10]);
-        assert!(census.extent.iter().all(Range::is_empty));
-        assert!(census.is_empty());
+    fn stats_without_labels_centers_on_the_volume() {
+        let stats = LabelStats::new(SHAPE, &labels(|_, _, _| 0));
+        assert_eq!(stats.center, [2, 3, 10]);
+        assert!(stats.extent.iter().all(Range::is_empty));
+        assert!(stats.is_empty());
     }
 }

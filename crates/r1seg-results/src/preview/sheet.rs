@@ -6,7 +6,7 @@ use r1seg::PromptPoint;
 use r1seg::volume::Region;
 
 use super::canvas::{Rect, Text};
-use super::census::Census;
+use super::label_stats::LabelStats;
 use super::legend;
 use super::palette::{BACKGROUND, FAINT_TEXT, PLAIN_COLORS, TEXT};
 use super::panel::{self, Slice};
@@ -43,13 +43,13 @@ const _: () = assert!(MARGIN + 3 * CUT[0] <= WIDTH);
 pub(super) fn draw(scene: &Scene<'_>) -> Picture {
     let mut field = Field::new(scene);
     let anatomy = Anatomy::new(scene.axes);
-    let mut census = Census::new(field.shape, field.labels);
-    if census.is_empty() {
-        census.look_at(&regions(&field), anatomy.middle(field.shape));
+    let mut stats = LabelStats::new(field.shape, field.labels);
+    if stats.is_empty() {
+        stats.look_at(&regions(&field), anatomy.middle(field.shape));
     }
-    let chosen = || Window::choose(&field, &census, anatomy.steps_mm());
+    let chosen = || Window::choose(&field, &stats, anatomy.steps_mm());
     field.window = scene.window.unwrap_or_else(chosen);
-    let is_numbered = census.counts.iter().filter(|count| **count > 0).count() > PLAIN_COLORS;
+    let is_numbered = stats.counts.iter().filter(|count| **count > 0).count() > PLAIN_COLORS;
     let mut picture = Picture::filled(WIDTH, HEIGHT, BACKGROUND);
 
     let window = field.window.text();
@@ -60,7 +60,7 @@ pub(super) fn draw(scene: &Scene<'_>) -> Picture {
     for (i, plane) in Plane::ALL.into_iter().enumerate() {
         let [width, height] = CUT;
         let (x, y) = (MARGIN + i * width, CUTS_TOP + HEADING);
-        let heading = heading(&anatomy, &field, plane, census.center);
+        let heading = heading(&anatomy, &field, plane, stats.center);
         picture.write(x, CUTS_TOP, &heading, FAINT);
         let area = Rect { x, y, width: width - MARGIN, height };
         panel::draw_cut(
@@ -68,15 +68,15 @@ pub(super) fn draw(scene: &Scene<'_>) -> Picture {
             area,
             &field,
             &anatomy.view(plane, field.shape),
-            census.center,
+            stats.center,
             is_numbered,
         );
     }
-    draw_mosaic(&mut picture, &field, &anatomy, &census);
+    draw_mosaic(&mut picture, &field, &anatomy, &stats);
 
     let (x, y) = (LEGEND_LEFT, MOSAIC_TOP);
     let area = Rect { x, y, width: WIDTH - MARGIN - x, height: FOOTER_TOP - MARGIN - y };
-    legend::draw(&mut picture, area, scene, &field, &anatomy, &census.counts);
+    legend::draw(&mut picture, area, scene, &field, &anatomy, &stats.counts);
     let notice = "research use only, not a medical device";
     picture.write(
         WIDTH.saturating_sub(PLAIN.width_of(notice.len())) / 2,
@@ -112,15 +112,15 @@ fn heading(anatomy: &Anatomy, field: &Field<'_>, plane: Plane, center: [usize; 3
 }
 
 /// Axial slices over the extent of the mask, superior first.
-fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, census: &Census) {
+fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, stats: &LabelStats) {
     let view = anatomy.view(Plane::Axial, field.shape);
     let downwards = anatomy.downwards(field.shape);
-    let extent = &census.extent[downwards.axis];
+    let extent = &stats.extent[downwards.axis];
     let mut slices = spread(extent, downwards.count, MAX_TILES);
     if downwards.is_reversed {
         slices.reverse();
     }
-    let what = match (census.is_empty(), &field.boxes[..], field.asked_box) {
+    let what = match (stats.is_empty(), &field.boxes[..], field.asked_box) {
         (false, ..) => "mask",
         (true, [], None) => "points",
         (true, ..) => "box",

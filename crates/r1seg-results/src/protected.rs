@@ -1,25 +1,22 @@
-//! What a run reads. Outputs never replace it, not even with `--force`.
+//! What a run reads. Outputs never replace it, not even where files may be replaced.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::Result;
+use r1seg::CheckpointSource;
 use r1seg::files::open_regular;
-use r1seg::{CheckpointSource, ErrorKind};
 
-use crate::exit::CliError;
-use crate::input::is_stdin;
-use crate::prompts;
+use crate::Error;
 
 /// Headers of `.nhdr` files are shorter.
 const MAX_HEADER_BYTES: u64 = 1 << 16;
 
-/// The inputs of a run.
-#[derive(Debug, Default)]
-pub(crate) struct Protected(Vec<Input>);
+/// The inputs of a run, which none of its outputs may change.
+#[derive(Debug, Clone, Default)]
+pub struct Protected(Vec<Input>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Input {
     /// In words: `the image`.
     what: &'static str,
@@ -40,11 +37,10 @@ enum Extent {
 }
 
 impl Protected {
-    /// A volume: a file, the files of a folder, or standard input. Of a volume in two files both.
-    pub(crate) fn volume(mut self, what: &'static str, path: &Path) -> Self {
-        if is_stdin(path) {
-            return self;
-        }
+    /// A volume: a file, or the files of a folder. Of a volume in two files both. `what` names it in
+    /// errors, such as `the image`.
+    #[must_use]
+    pub fn volume(mut self, what: &'static str, path: &Path) -> Self {
         let extent = if path.is_dir() { Extent::Files } else { Extent::File };
         self.add(what, path, extent);
         for other in companions(path) {
@@ -54,21 +50,15 @@ impl Protected {
     }
 
     /// A file that is not a volume.
-    pub(crate) fn file(mut self, what: &'static str, path: &Path) -> Self {
+    #[must_use]
+    pub fn file(mut self, what: &'static str, path: &Path) -> Self {
         self.add(what, path, Extent::File);
         self
     }
 
-    /// The files among texts as given on the command line, `@FILE`.
-    pub(crate) fn prompts(mut self, given: &[std::ffi::OsString]) -> Self {
-        for path in prompts::files(given) {
-            self.add("a prompt file", &path, Extent::File);
-        }
-        self
-    }
-
     /// A model: its folder, and what links in it lead to.
-    pub(crate) fn model(self, source: &CheckpointSource) -> Self {
+    #[must_use]
+    pub fn model(self, source: &CheckpointSource) -> Self {
         match source {
             CheckpointSource::Folder(folder) => self.checkpoint("the model", folder),
             CheckpointSource::Embedded(_) => self,
@@ -76,7 +66,8 @@ impl Protected {
     }
 
     /// A checkpoint: a folder as [`Self::model`], or a file.
-    pub(crate) fn checkpoint(mut self, what: &'static str, path: &Path) -> Self {
+    #[must_use]
+    pub fn checkpoint(mut self, what: &'static str, path: &Path) -> Self {
         if !path.is_dir() {
             return self.file(what, path);
         }
@@ -98,7 +89,10 @@ impl Protected {
 
     /// Refuses to write or remove `files` where that would change an input, or a model in the cache
     /// of downloads, whether this run reads it or not.
-    pub(crate) fn check(&self, files: &[PathBuf]) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Protected`].
+    pub fn check(&self, files: &[PathBuf]) -> Result<(), Error> {
         for file in files {
             let mut places = vec![place_of(file)];
             places.extend(file.canonicalize());
@@ -117,7 +111,10 @@ impl Protected {
     }
 
     /// [`Self::check`] for a folder that is written, or replaced, as a whole.
-    pub(crate) fn check_folder(&self, folder: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Protected`].
+    pub fn check_folder(&self, folder: &Path) -> Result<(), Error> {
         let place = resolved(folder);
         let inside = |input: &&Input| input.place.starts_with(&place);
         if let Some(input) = self.0.iter().find(inside) {
@@ -137,7 +134,7 @@ impl Input {
         }
     }
 
-    fn refusal(&self, file: &Path, exists: bool) -> anyhow::Error {
+    fn refusal(&self, file: &Path, exists: bool) -> Error {
         let what = match (self.extent, exists) {
             (Extent::File, _) => format!("would replace {}", self.what),
             (Extent::Files | Extent::Folder, true) => {
@@ -149,18 +146,12 @@ impl Input {
     }
 }
 
-fn refused(output: &Path, what: &str, input: &Path) -> anyhow::Error {
-    CliError {
-        code: "R-OUT-06",
-        kind: ErrorKind::CannotCreate,
-        what: format!(
-            "the output `{}` {what}: inputs and models are kept, with --force too",
-            output.display()
-        ),
-        path: Some(input.to_path_buf()),
-        fix: Some("choose another place for the results".to_string()),
+fn refused(output: &Path, conflict: &str, input: &Path) -> Error {
+    Error::Protected {
+        output: output.to_path_buf(),
+        input: input.to_path_buf(),
+        conflict: conflict.to_string(),
     }
-    .into()
 }
 
 /// The other files of a volume that is a header with its voxels beside it.
@@ -177,7 +168,7 @@ fn companions(path: &Path) -> Vec<PathBuf> {
         stem.map(str::to_string)
     };
     let Some(stem) = pair(name) else { return Vec::new() };
-    let folder = crate::output::parent(path);
+    let folder = crate::atomic_folder::parent(path);
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_half = |name: &std::ffi::OsStr| pair(&name.to_string_lossy()).as_ref() == Some(&stem);
     entries.filter(|entry| is_half(&entry.file_name())).map(|entry| entry.path()).collect()

@@ -4,22 +4,24 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use r1seg::files::{PartFolder, sweep};
 use r1seg::volume::{
     LabelMap, Mask, Overwrite, Volume, write_atomically, write_labels, write_mask, write_volume,
 };
 
-use crate::exit::CliError;
-use crate::interrupt::Writing;
+use crate::Error;
 
 /// So many results of one image are kept side by side.
 const MAX_FOLDERS: usize = 10_000;
 /// What the names of unfinished folders begin with.
 const PREFIX: &str = ".r1seg-";
 
-/// Where results may go.
-pub(crate) struct Output {
+/// Where results may go: a folder, and files that need not be in it.
+///
+/// [`OutputFolder::open`] checks all places before anything is computed, [`OutputFolder::stage`]
+/// begins to write beside them, and [`StagedFiles::commit`] moves everything to its place.
+#[derive(Debug, Clone)]
+pub struct OutputFolder {
     /// Made if it does not exist; the folders of all other files must exist.
     folder: Option<PathBuf>,
     /// Whether the folder is a new one: under its name or, where that is taken, with a number.
@@ -27,24 +29,30 @@ pub(crate) struct Output {
     overwrite: Overwrite,
 }
 
-impl Output {
+impl OutputFolder {
     /// Checks that all `files` can be written. `folder` need not exist yet.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::NoFolder`] and [`Error::CannotCreate`].
+    pub fn open(
         folder: Option<PathBuf>,
         overwrite: Overwrite,
         files: &[PathBuf],
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
         Self { folder, overwrite, is_new: false }.checked(files)
     }
 
     /// [`Self::open`] with a folder that is made for the results alone: `folder` or, where something
     /// of that name exists once they are written, `folder-2`, `folder-3` and so on.
-    pub(crate) fn open_new(folder: PathBuf, files: &[PathBuf]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_new(folder: PathBuf, files: &[PathBuf]) -> Result<Self, Error> {
         let overwrite = Overwrite::Refuse;
         Self { folder: Some(folder), overwrite, is_new: true }.checked(files)
     }
 
-    fn checked(self, files: &[PathBuf]) -> Result<Self> {
+    fn checked(self, files: &[PathBuf]) -> Result<Self, Error> {
         let output = self;
         for path in files.iter().filter(|path| !output.is_new || !output.is_in_folder(path)) {
             output.check_target(path)?;
@@ -60,7 +68,7 @@ impl Output {
             };
             if !existing.is_dir() {
                 let what = format!("`{}` is a file, not a folder", existing.display());
-                return Err(cannot_create(what, folder));
+                return Err(Error::cannot_create(what, folder));
             }
             probe(existing, folder)?;
         }
@@ -68,14 +76,7 @@ impl Output {
         for path in files.iter().filter(|path| !output.is_in_folder(path)) {
             let parent = parent(path);
             if !parent.is_dir() {
-                return Err(CliError {
-                    code: "R-OUT-02",
-                    kind: r1seg::ErrorKind::CannotCreate,
-                    what: "the folder of this file does not exist".to_string(),
-                    path: Some(path.clone()),
-                    fix: Some("create the folder first".to_string()),
-                }
-                .into());
+                return Err(Error::NoFolder { path: path.clone() });
             }
             if !probed.contains(&parent) {
                 probe(parent, path)?;
@@ -89,47 +90,37 @@ impl Output {
         self.folder.as_deref().is_some_and(|folder| path.parent() == Some(folder))
     }
 
-    fn check_target(&self, path: &Path) -> Result<()> {
+    fn check_target(&self, path: &Path) -> Result<(), Error> {
         match path.symlink_metadata() {
             // A link to a folder would be replaced by a file just as silently.
             Ok(_) if path.is_dir() => {
                 Err(r1seg::volume::Error::NotReplaceable { path: path.to_path_buf() }.into())
             }
-            Ok(_) if self.overwrite == Overwrite::Refuse => Err(self.exists(path)),
+            Ok(_) if self.overwrite == Overwrite::Refuse => {
+                let in_folder = self.is_in_folder(path);
+                Err(Error::Exists { path: path.to_path_buf(), in_folder })
+            }
             Ok(_) => Ok(()),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
             // A name that is too long, for example.
-            Err(e) => {
-                Err(cannot_create(format!("the output cannot be created: {}", e.kind()), path))
-            }
+            Err(e) => Err(Error::cannot_create(
+                format!("the output cannot be created: {}", e.kind()),
+                path,
+            )),
         }
     }
 
-    fn exists(&self, path: &Path) -> anyhow::Error {
-        let fix = if self.is_in_folder(path) {
-            "choose another --out, or --force to replace it"
-        } else {
-            "choose another name, or --force to replace it"
-        };
-        CliError {
-            code: "R-OUT-01",
-            kind: r1seg::ErrorKind::CannotCreate,
-            what: "the output exists already".to_string(),
-            path: Some(path.to_path_buf()),
-            fix: Some(fix.to_string()),
-        }
-        .into()
-    }
-
-    /// Begins to write results.
-    pub(crate) fn stage(&self) -> Result<Stage<'_>> {
-        let mut stage = Stage {
+    /// Begins to write results. Makes the folder, if there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::CannotCreate`].
+    pub fn stage(&self) -> Result<StagedFiles<'_>, Error> {
+        let mut stage = StagedFiles {
             output: self,
             folder: self.folder.clone(),
             created: Vec::new(),
             folders: Vec::new(),
             files: Vec::new(),
-            _writing: Writing::begin(),
         };
         if let Some(folder) = self.folder.as_ref().filter(|_| self.is_new) {
             let made = create_new(folder)?;
@@ -140,7 +131,10 @@ impl Output {
                 folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
             stage.created = missing.map(Path::to_path_buf).collect();
             fs::create_dir_all(folder).map_err(|e| {
-                cannot_create(format!("cannot create the output folder: {}", e.kind()), folder)
+                Error::cannot_create(
+                    format!("cannot create the output folder: {}", e.kind()),
+                    folder,
+                )
             })?;
         }
         Ok(stage)
@@ -148,53 +142,71 @@ impl Output {
 }
 
 /// Results on their way: all of them get to their places, or none.
-pub(crate) struct Stage<'a> {
-    output: &'a Output,
+#[derive(Debug)]
+pub struct StagedFiles<'a> {
+    output: &'a OutputFolder,
     folder: Option<PathBuf>,
     /// Folders that were made for the results, the deepest first.
     created: Vec<PathBuf>,
     /// Beside each target, so that a finished file needs only a new name.
     folders: Vec<(PathBuf, PartFolder)>,
     files: Vec<Staged>,
-    _writing: Writing,
 }
 
+#[derive(Debug)]
 struct Staged {
     from: PathBuf,
     to: PathBuf,
 }
 
-impl Stage<'_> {
+impl StagedFiles<'_> {
     /// The folder of the results, which of a new one only now has its name.
-    pub(crate) fn folder(&self) -> Option<&Path> {
+    pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    pub(crate) fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+    /// Writes the file at `path` with these bytes.
+    ///
+    /// # Errors
+    /// [`Error::CannotCreate`] and those of writing.
+    pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let write = |out: &mut dyn io::Write| out.write_all(bytes);
         self.write_with(path, |part| write_atomically(part, Overwrite::Refuse, write))
     }
 
-    /// The format is told by the name.
-    pub(crate) fn write_mask(&mut self, path: &Path, mask: &Mask) -> Result<()> {
+    /// Writes a mask; the ending of `path` says the format.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and [`r1seg::volume::Error`] for an unknown ending.
+    pub fn write_mask(&mut self, path: &Path, mask: &Mask) -> Result<(), Error> {
         self.write_with(path, |part| write_mask(part, mask, Overwrite::Refuse))
     }
 
-    /// The format is told by the name.
-    pub(crate) fn write_labels(&mut self, path: &Path, labels: &LabelMap) -> Result<()> {
+    /// Writes a label map; the ending of `path` says the format.
+    ///
+    /// # Errors
+    /// As [`Self::write_mask`].
+    pub fn write_labels(&mut self, path: &Path, labels: &LabelMap) -> Result<(), Error> {
         self.write_with(path, |part| write_labels(part, labels, Overwrite::Refuse))
     }
 
-    pub(crate) fn write_volume(&mut self, path: &Path, volume: &Volume) -> Result<()> {
+    /// Writes a volume; the ending of `path` says the format.
+    ///
+    /// # Errors
+    /// As [`Self::write_mask`].
+    pub fn write_volume(&mut self, path: &Path, volume: &Volume) -> Result<(), Error> {
         self.write_with(path, |part| write_volume(part, volume, Overwrite::Refuse))
     }
 
     /// Lets `write` write what is to become the file at `path`, to the path that it is given.
-    pub(crate) fn write_with<F: Into<r1seg::Error>>(
+    ///
+    /// # Errors
+    /// As [`Self::write`], and those of `write`.
+    pub fn write_with<F: Into<r1seg::Error>>(
         &mut self,
         path: &Path,
         write: impl FnOnce(&Path) -> Result<(), F>,
-    ) -> Result<()> {
+    ) -> Result<(), Error> {
         use r1seg::volume::Error as E;
         let part = self.add(path)?;
         write(&part).map_err(|error| {
@@ -207,17 +219,18 @@ impl Stage<'_> {
                 r1seg::Error::Volume(E::CannotCreate { source, .. }) => {
                     E::CannotCreate { path, source }.into()
                 }
-                other => anyhow::Error::from(other),
+                other => other.into(),
             }
         })
     }
 
-    fn add(&mut self, path: &Path) -> Result<PathBuf> {
+    fn add(&mut self, path: &Path) -> Result<PathBuf, Error> {
         let parent = parent(path);
         let folder = match self.folders.iter().find(|(of, _)| of == parent) {
             Some((_, folder)) => folder.path().to_path_buf(),
             None => {
-                let folder = staging(parent).map_err(|e| cannot_create(unwritable(&e), path))?;
+                let folder =
+                    staging(parent).map_err(|e| Error::cannot_create(unwritable(&e), path))?;
                 let path = folder.path().to_path_buf();
                 self.folders.push((parent.to_path_buf(), folder));
                 path
@@ -231,7 +244,11 @@ impl Stage<'_> {
     /// Moves everything to its place. Files in `stale` that an earlier run left and this one did
     /// not write are removed when replacing, so that one run's mask never lies beside another
     /// run's report.
-    pub(crate) fn commit(mut self, stale: &[PathBuf]) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Exists`] for a file that appeared meanwhile, and [`Error::CannotCreate`]; nothing has
+    /// changed then.
+    pub fn commit(mut self, stale: &[PathBuf]) -> Result<(), Error> {
         for file in &self.files {
             self.output.check_target(&file.to)?;
         }
@@ -268,7 +285,7 @@ impl Stage<'_> {
     }
 }
 
-impl Drop for Stage<'_> {
+impl Drop for StagedFiles<'_> {
     fn drop(&mut self) {
         self.folders.clear();
         // After a failure; folders with something in them stay.
@@ -287,7 +304,7 @@ fn kept(from: &Path) -> PathBuf {
 
 /// Makes a folder of this name or, where that is taken, with a number behind it. Only making it
 /// tells: another run may choose its folder at the same time.
-fn create_new(folder: &Path) -> Result<PathBuf> {
+fn create_new(folder: &Path) -> Result<PathBuf, Error> {
     for number in 1..=MAX_FOLDERS {
         let mut name = folder.as_os_str().to_os_string();
         if number > 1 {
@@ -302,12 +319,12 @@ fn create_new(folder: &Path) -> Result<PathBuf> {
             }
             Err(e) => {
                 let what = format!("cannot create the output folder: {}", e.kind());
-                return Err(cannot_create(what, folder));
+                return Err(Error::cannot_create(what, folder));
             }
         }
     }
     let what = format!("it and {MAX_FOLDERS} folders numbered after it exist already");
-    Err(cannot_create(what, folder))
+    Err(Error::cannot_create(what, folder))
 }
 
 /// Whether a run that was killed left nothing but unfinished files in a folder, which go. An empty
@@ -319,28 +336,8 @@ fn holds_only_leftovers(folder: &Path) -> bool {
     before > 0 && count() == 0
 }
 
-/// Refuses a name that does not end as the format of the file does.
-pub(crate) fn wrong_ending(path: &Path, what: &str, fix: &str) -> anyhow::Error {
-    CliError {
-        code: "R-OUT-04",
-        kind: r1seg::ErrorKind::CannotCreate,
-        what: what.to_string(),
-        path: Some(path.to_path_buf()),
-        fix: Some(fix.to_string()),
-    }
-    .into()
-}
-
-/// Refuses a preview that is not named as a PNG picture.
-pub(crate) fn check_picture_name(path: &Path) -> Result<()> {
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        return Ok(());
-    }
-    let what = "the preview is a PNG picture, and the file name says otherwise";
-    Err(wrong_ending(path, what, "end the name in .png"))
-}
-
-pub(crate) fn parent(path: &Path) -> &Path {
+/// The folder of a file, `.` for a bare name.
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -352,10 +349,10 @@ fn staging(folder: &Path) -> io::Result<PartFolder> {
     PartFolder::private(folder, PREFIX.as_ref())
 }
 
-fn probe(folder: &Path, target: &Path) -> Result<()> {
+fn probe(folder: &Path, target: &Path) -> Result<(), Error> {
     // What runs that were killed left.
     sweep(folder, PREFIX.as_ref());
-    staging(folder).map(drop).map_err(|e| cannot_create(unwritable(&e), target))
+    staging(folder).map(drop).map_err(|e| Error::cannot_create(unwritable(&e), target))
 }
 
 /// Why a folder that was there takes no files.
@@ -364,17 +361,6 @@ fn unwritable(error: &io::Error) -> String {
         ErrorKind::NotFound => "the output folder does not exist any more".to_string(),
         kind => format!("cannot write to the output folder: {kind}"),
     }
-}
-
-fn cannot_create(what: String, path: &Path) -> anyhow::Error {
-    CliError {
-        code: "R-OUT-02",
-        kind: r1seg::ErrorKind::CannotCreate,
-        what,
-        path: Some(path.to_path_buf()),
-        fix: Some("choose a folder that you may write to".to_string()),
-    }
-    .into()
 }
 
 #[cfg(test)]
@@ -397,7 +383,8 @@ mod tests {
             if overwrite == Overwrite::Replace {
                 fs::write(&first, "mine").unwrap();
             }
-            let output = Output::open(None, overwrite, &[first.clone(), second.clone()]).unwrap();
+            let output =
+                OutputFolder::open(None, overwrite, &[first.clone(), second.clone()]).unwrap();
             let mut stage = output.stage().unwrap();
             stage.write(&first, b"new").unwrap();
             stage.write(&second, b"new").unwrap();
@@ -418,7 +405,7 @@ mod tests {
         fs::create_dir(desk.path().join("other")).unwrap();
         let folder = desk.path().join("new/out");
         let files = [folder.join("report.json"), desk.path().join("other/mask.nii.gz")];
-        let output = Output::open(Some(folder.clone()), Overwrite::Refuse, &files).unwrap();
+        let output = OutputFolder::open(Some(folder.clone()), Overwrite::Refuse, &files).unwrap();
         let mut stage = output.stage().unwrap();
         for file in &files {
             stage.write(file, b"x").unwrap();
@@ -447,7 +434,8 @@ mod tests {
     #[test]
     fn folders_made_for_nothing_are_removed() {
         let desk = tempfile::tempdir().unwrap();
-        let output = Output::open(Some(desk.path().join("a/b")), Overwrite::Refuse, &[]).unwrap();
+        let output =
+            OutputFolder::open(Some(desk.path().join("a/b")), Overwrite::Refuse, &[]).unwrap();
         let mut stage = output.stage().unwrap();
         stage.write(&desk.path().join("a/b/x"), b"x").unwrap();
         drop(stage);
