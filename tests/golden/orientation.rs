@@ -106,7 +106,7 @@ fn a_resized_volume_is_reported_along_the_axes_of_its_file() {
     let volume = stored(&volume("phi3/golden/sliding.volume.npy"), "PSL".parse().unwrap());
     let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
     let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
-    let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.config().vit.image_size);
+    let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.input_shape());
     let expected = format!(
         "the volume of {w} x {h} x {d} voxels (i, j, k) was resized to {rows} x {slices} x {columns}"
     );

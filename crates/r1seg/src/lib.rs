@@ -69,18 +69,27 @@ mod vision;
 
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
 pub mod convert {
-    pub use r1seg_convert::*;
+    pub use r1seg_convert::{
+        Contents, ConvertOptions, Converted, Error, ErrorKind, Lora, PickleError, PickleReading,
+        Progress, Quant, Report, Sandbox, SandboxError, TargetDtype, TensorEntry, TorchIndex,
+        check_tensors, contents, convert, prepare, read_index, sandbox_main,
+    };
 }
 
 /// Strangers' files within limits, and files in the making: the crate `r1seg-files`.
 pub mod files {
-    pub use r1seg_files::*;
+    pub use r1seg_files::{
+        Error, PartFolder, begins_with, open_regular, part_file, read, read_json, sweep, utf8_json,
+    };
 }
 
 /// Published checkpoints, downloaded and found again: the crate `r1seg-hub`.
 #[cfg(feature = "hub")]
 pub mod hub {
-    pub use r1seg_hub::*;
+    pub use r1seg_hub::{
+        Aliases, CachedModel, CachedRevision, Cancel, Digest, DownloadOptions, Error, ErrorKind,
+        Event, FileCheck, FileState, Hub, HubConfig, ModelId, Snapshot, Timeouts, Token,
+    };
 }
 
 /// Volumes, masks and their files: the crate `r1seg-volume`.
@@ -90,7 +99,19 @@ pub mod volume {
 
 /// Synthetic phantoms, which the demonstration model knows: the crate `r1seg-phantom`.
 pub mod phantom {
-    pub use r1seg_phantom::*;
+    pub use r1seg_phantom::{CAPTION_QUESTION, Organ, Phantom, checkpoint_files, dice};
+}
+
+/// The configurations of the networks that models are made of.
+pub mod networks {
+    pub use r1seg_llm::{
+        AttentionBias, AttentionLayout, DecoderConfig, Llama3Scaling, LongRopeScaling, MlpLayout,
+        RopeConfig, RopeScaling,
+    };
+    pub use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+    pub use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
+    pub use r1seg_text_encoder::{BertConfig, ClipTextConfig};
+    pub use r1seg_vit3d::Vit3dConfig;
 }
 
 pub use answer::{

@@ -271,7 +271,7 @@ impl R1SegModel {
     /// # Shapes
     /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
     pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
-        let [d, h, w] = self.inner.config.vit.image_size;
+        let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume = volume
             .to_device(&self.inner.model.device)?
@@ -368,7 +368,7 @@ impl R1SegModel {
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.inner.config.vit.image_size, false)?;
+        let logits = trilinear(&low_res, self.input_shape(), false)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }

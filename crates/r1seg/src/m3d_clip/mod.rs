@@ -204,7 +204,7 @@ impl M3dClip {
     ) -> Result<VolumeEmbedding, Error> {
         run.check()?;
         let _span = tracing::info_span!("embed_volume").entered();
-        let grid @ [d, h, w] = self.inner.config.vit.image_size;
+        let grid @ [d, h, w] = self.input_shape();
         let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let voxels = prepared.resize(grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;

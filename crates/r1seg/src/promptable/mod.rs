@@ -222,7 +222,7 @@ impl PromptableModel {
     /// - `voxels`: `D * H * W`, in `0..=1`    - returns: `[1, N, E]`
     fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let _span = tracing::info_span!("vit").entered();
-        let [d, h, w] = self.inner.config.vit.image_size;
+        let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume =
             volume.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
@@ -247,7 +247,7 @@ impl PromptableModel {
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(features, prompts, passes, probe)?;
         self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.inner.config.vit.image_size, false)?;
+        let logits = trilinear(&low_res, self.input_shape(), false)?;
         Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
     }
 }
