@@ -35,7 +35,7 @@ fn configs() -> [(&'static str, DecoderConfig); 2] {
         tie_word_embeddings: false,
         attention: AttentionLayout::Fused,
         mlp: MlpLayout::Fused,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
+        rope: RopeConfig { theta: 10000.0, partial_rotary_factor: 1.0, scaling: RopeScaling::None },
     };
     let tiny = DecoderConfig {
         hidden_size: 64,

@@ -68,7 +68,7 @@ fn upsample(c: &mut Criterion) {
         group.throughput(voxels(config.image_size));
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter(|| {
-                let logits = trilinear(&logits, config.image_size, false).unwrap();
+                let logits = trilinear(&logits, config.image_size).unwrap();
                 device.synchronize().unwrap();
                 logits
             });

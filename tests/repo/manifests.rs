@@ -44,8 +44,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-kernels", &[]),
 ];
 
-/// Crates that know no tensors. Not among them is `r1seg-convert`: it quantizes, and the blocks must be
-/// those that candle multiplies with.
+/// Crates that know no tensors. Not among them is `r1seg-convert`: candle quantizes for it.
 const WITHOUT_CANDLE: &[&str] = &[
     "r1seg-diagnostic",
     "r1seg-files",

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+use r1seg_files::hex;
 use sha2::{Digest, Sha256};
 
 use crate::FileRecord;
@@ -150,13 +151,6 @@ impl HashingWriter {
         self.file.sync_data()?;
         Ok(FileRecord { name, bytes: self.bytes, sha256: hex(&self.hasher.finalize()) })
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('?');
-    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ pub use error::{Error, ErrorKind, damage};
 pub use finite::{count_not_finite, scan};
 pub use hash::{HashingReader, HashingWriter};
 pub use manifest::{
-    AlphaSource, FileRecord, LanguageModelRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION,
-    StoredOtherwise,
+    AlphaSource, FileRecord, LanguageModelRecord, LoraRecord, MANIFEST, MAX_MANIFEST_BYTES,
+    Manifest, SCHEMA_VERSION, StoredOtherwise,
 };
 pub use number_format::NumberFormat;
 pub use report::LoadReport;

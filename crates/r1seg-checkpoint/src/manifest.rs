@@ -6,6 +6,8 @@ use crate::NumberFormat;
 
 /// The file's name.
 pub const MANIFEST: &str = "manifest.json";
+/// The longest manifest that is read.
+pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 /// The version of its layout.
 pub const SCHEMA_VERSION: u32 = 1;
 

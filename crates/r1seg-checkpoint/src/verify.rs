@@ -12,14 +12,12 @@ use crate::gguf::Gguf;
 use crate::layout::is_plain_name;
 use crate::safetensors::HeaderError;
 use crate::{
-    Error, FileRecord, HashingReader, MANIFEST, Manifest, NumberFormat, SCHEMA_VERSION,
-    safetensors, shown,
+    Error, FileRecord, HashingReader, MANIFEST, MAX_MANIFEST_BYTES, Manifest, NumberFormat,
+    SCHEMA_VERSION, safetensors, shown,
 };
 
 /// More files than any converted folder has.
 const MAX_FILES: usize = 8192;
-/// The longest manifest that is read.
-const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// What was verified.
 #[derive(Debug, Clone, PartialEq)]

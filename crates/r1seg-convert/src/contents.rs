@@ -8,7 +8,7 @@ use r1seg_checkpoint::shown::first_names;
 use rayon::prelude::*;
 
 use crate::source::{self, Stored, open_regular};
-use crate::{Error, Sandbox, TensorEntry, keys};
+use crate::{Error, Sandbox, TensorEntry};
 
 /// The tensors of a checkpoint under the names that [`convert`](crate::convert) gives them.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Contents {
 /// [`Error::Duplicate`].
 pub fn contents(source: &Path, sandbox: Option<&Sandbox>) -> Result<Contents, Error> {
     let mut checkpoint = source::open(source, sandbox)?;
-    keys::normalize(&mut checkpoint.tensors);
+    checkpoint.normalize_names();
     checkpoint.check_names()?;
     let tensors = checkpoint.tensors.into_iter().map(|Stored { entry, .. }| entry).collect();
     Ok(Contents { files: checkpoint.files, tensors, has_pickles: checkpoint.has_pickles })

@@ -12,7 +12,7 @@
 //!   process to do it in ([`Sandbox`], [`sandbox_main`]).
 //! - Weights stream through a few megabytes of memory (`stream`, `pipeline`), converted (`dtype`), with LoRA
 //!   updates merged (`lora`), and are hashed on the way.
-//! - Names change in one place (`keys`).
+//! - Names change in one place ([`r1seg_checkpoint::keys`]).
 //! - The language model may go into a GGUF file, quantized or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all, [`prepare`] one that can be checked
 //!   before it appears; [`r1seg_checkpoint::verify`] checks it again.
@@ -42,7 +42,6 @@ mod contents;
 mod convert;
 mod dtype;
 mod error;
-mod keys;
 mod llm;
 mod lora;
 mod output;

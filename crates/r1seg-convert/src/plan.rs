@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use r1seg_checkpoint::keys::Renamed;
 use r1seg_checkpoint::safetensors::to_dtype;
 use r1seg_checkpoint::shown::first_names;
 use r1seg_checkpoint::{LoraRecord, NumberFormat};
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::keys::{self, Renamed};
 use crate::llm::{self, GgufTarget};
 use crate::lora::{self, Update};
 use crate::pickle::sanitize;
@@ -93,7 +93,7 @@ pub(crate) fn plan(
     options: &ConvertOptions,
 ) -> Result<Plan, Error> {
     let ConvertOptions { lora, dtype, max_shard_bytes, .. } = *options;
-    let mut renamed = keys::normalize(&mut checkpoint.tensors);
+    let mut renamed = checkpoint.normalize_names();
     checkpoint.check_names()?;
     let folder = checkpoint.folder.clone();
     let (mut plain, mut updates, record);
@@ -108,7 +108,7 @@ pub(crate) fn plan(
     let mut folders = vec![folder.clone()];
     let mut has_pickles = checkpoint.has_pickles;
     if let Some(mut base) = base {
-        let base_renamed = keys::normalize(&mut base.tensors);
+        let base_renamed = base.normalize_names();
         base.check_names()?;
         if lora::is_lora(&base.tensors) {
             let message = "the base has LoRA updates of its own".to_owned();

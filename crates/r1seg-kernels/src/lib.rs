@@ -2,9 +2,11 @@
 //!
 //! - [`Matrix`]: `y = x Wᵀ + b` with f32, f16, bf16 or quantized weights where they lie, such as in a
 //!   memory-mapped safetensors or GGUF file;
-//! - [`attention`]: dense, causal or windowed, with grouped heads and a cache read in place;
+//! - [`attention`]: dense, causal or windowed, with a bias, with grouped heads and a cache read in
+//!   place;
+//! - [`ConvWeights`]: 3D convolution with any kernel, stride and padding;
 //! - [`gelu_erf`], [`gelu_dot`] and [`silu_mul`]: exact activations in one pass;
-//! - [`Norm`], [`softmax`] and [`add`] of rows.
+//! - [`Norm`], [`InstanceNorm`], [`softmax`] and [`add`] of rows.
 //!
 //! Everything takes plain row-major slices, runs on rayon's current pool and may be called from
 //! several threads at once. The instructions ([`Isa`]) are chosen at run time: AVX512-BF16,
@@ -36,6 +38,7 @@
 
 mod attention;
 mod buffer;
+mod conv;
 mod elementwise;
 mod isa;
 mod linear;
@@ -49,9 +52,10 @@ mod tests;
 mod tile;
 mod weights;
 
-pub use attention::{AttentionArgs, Mask, attention};
+pub use attention::{AttentionArgs, Bias, Mask, attention};
+pub use conv::{ConvGeometry, ConvWeights};
 pub use elementwise::{add, gelu_dot, gelu_erf, silu_mul, softmax};
 pub use isa::Isa;
 pub use linear::{FEW_ROWS, forward_stacked};
-pub use norm::Norm;
+pub use norm::{InstanceNorm, Norm};
 pub use weights::{Matrix, WeightType};

@@ -2,7 +2,8 @@
 
 use half::{bf16, f16};
 
-use crate::attention::AttentionArgs;
+use crate::attention::{AttentionArgs, Bias};
+use crate::conv::ConvGeometry;
 use crate::weights::WeightType;
 
 /// The numbers that `bytes` hold, straight from the description of [`WeightType`].
@@ -71,7 +72,7 @@ pub(crate) fn linear(
 /// # Shapes
 /// - returns: `[heads, lq, dim]`
 pub(crate) fn attention(args: &AttentionArgs<'_>) -> Vec<f64> {
-    let AttentionArgs { q, k, v, heads, kv_heads, lq, lk, dim, scale, mask, .. } = *args;
+    let AttentionArgs { q, k, v, heads, kv_heads, lq, lk, dim, scale, mask, bias, .. } = *args;
     let mut out = vec![0f64; heads * lq * dim];
     for (row, out) in out.chunks_exact_mut(dim).enumerate() {
         let (head, i) = (row / lq, row % lq);
@@ -82,7 +83,17 @@ pub(crate) fn attention(args: &AttentionArgs<'_>) -> Vec<f64> {
         let score = |j: usize| {
             let k = &k[j * dim..][..dim];
             let dot: f64 = q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
-            dot * f64::from(scale)
+            let added = match bias {
+                Bias::None => 0.0,
+                Bias::Full(bias) if bias.len() == lq * lk => f64::from(bias[i * lk + j]),
+                Bias::Full(bias) => f64::from(bias[row * lk + j]),
+                Bias::Grid { grid: [planes, rows, cells], first, second } => {
+                    let [plane, line, cell] = [j / (rows * cells), j / cells % rows, j % cells];
+                    f64::from(first[(row * planes + plane) * cells + cell])
+                        + f64::from(second[(row * rows + line) * cells + cell])
+                }
+            };
+            dot * f64::from(scale) + added
         };
         let largest = seen.clone().map(score).fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = seen.clone().map(|j| (score(j) - largest).exp()).collect();
@@ -115,4 +126,38 @@ pub(crate) fn gelu_erf(x: f64) -> f64 {
 
 pub(crate) fn silu_mul(gate: f64, up: f64) -> f64 {
     gate / (1.0 + (-gate).exp()) * up
+}
+
+/// # Shapes
+/// - `x`: `[in, D, H, W]`    - `weights`: `[out, in, kd, kh, kw]`    - returns: `[out, D', H', W']`
+pub(crate) fn conv3d(
+    x: &[f32],
+    weights: &[f32],
+    [out, channels]: [usize; 2],
+    [kd, kh, kw]: [usize; 3],
+    geometry: ConvGeometry,
+) -> Vec<f64> {
+    let ConvGeometry { input: [d, h, w], output, stride, padding } = geometry;
+    let voxels: usize = output.iter().product();
+    let at = |n: usize, axis: usize, tap: usize| {
+        let n = (n * stride[axis] + tap).checked_sub(padding[axis])?;
+        (n < geometry.input[axis]).then_some(n)
+    };
+    let mut y = vec![0f64; out * voxels];
+    for (index, y) in y.iter_mut().enumerate() {
+        let (o, voxel) = (index / voxels, index % voxels);
+        let [a, b, c] =
+            [voxel / (output[1] * output[2]), voxel / output[2] % output[1], voxel % output[2]];
+        for tap in 0..channels * kd * kh * kw {
+            let (channel, tap_d) = (tap / (kd * kh * kw), tap / (kh * kw) % kd);
+            let (Some(i), Some(j), Some(k)) =
+                (at(a, 0, tap_d), at(b, 1, tap / kw % kh), at(c, 2, tap % kw))
+            else {
+                continue;
+            };
+            let x = x[((channel * d + i) * h + j) * w + k];
+            *y += f64::from(x) * f64::from(weights[o * channels * kd * kh * kw + tap]);
+        }
+    }
+    y
 }

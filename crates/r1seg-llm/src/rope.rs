@@ -12,7 +12,7 @@ use crate::config::{DecoderConfig, Llama3Scaling, RopeScaling};
 /// The frequencies of a model.
 #[derive(Debug, Clone)]
 pub(crate) struct RotaryEmbedding {
-    /// One frequency (radians per position) for each pair of a head's elements.
+    /// One frequency (radians per position) for each pair of a head's elements that rotate.
     frequencies: Vec<f64>,
     /// The frequencies of sequences longer than a limit, and that limit (longrope).
     long: Option<(usize, Vec<f64>)>,
@@ -23,15 +23,15 @@ pub(crate) struct RotaryEmbedding {
 /// Cosines and sines of the positions of one pass.
 #[derive(Debug)]
 pub(crate) struct RotaryTables {
-    /// `[L, head_dim / 2]`, f32.
+    /// `[L, rotary_dim / 2]`, f32.
     cos: Tensor,
-    /// `[L, head_dim / 2]`, f32.
+    /// `[L, rotary_dim / 2]`, f32.
     sin: Tensor,
 }
 
 impl RotaryEmbedding {
     pub(crate) fn new(config: &DecoderConfig) -> Self {
-        let dim = config.head_dim;
+        let dim = config.rope.rotary_dim(config.head_dim);
         let plain: Vec<f64> =
             (0..dim / 2).map(|i| config.rope.theta.powf(-((2 * i) as f64) / dim as f64)).collect();
         match &config.rope.scaling {
@@ -95,11 +95,19 @@ impl RotaryEmbedding {
 }
 
 impl RotaryTables {
+    /// Rotates the first elements of each head, as many as the model rotates.
+    ///
     /// # Shapes
     /// - `x`: `[B, heads, L, head_dim]`    - returns: the same shape and dtype
     pub(crate) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        let dtype = x.dtype();
-        rope(&x.to_dtype(DType::F32)?.contiguous()?, &self.cos, &self.sin)?.to_dtype(dtype)
+        let (dtype, head_dim) = (x.dtype(), x.dim(3)?);
+        let rotary_dim = 2 * self.cos.dim(1)?;
+        let turned = x.narrow(3, 0, rotary_dim)?.to_dtype(DType::F32)?.contiguous()?;
+        let turned = rope(&turned, &self.cos, &self.sin)?.to_dtype(dtype)?;
+        if rotary_dim == head_dim {
+            return Ok(turned);
+        }
+        Tensor::cat(&[&turned, &x.narrow(3, rotary_dim, head_dim - rotary_dim)?], 3)
     }
 }
 
@@ -216,6 +224,41 @@ mod tests {
                     assert!((f64::from(*got) - expected).abs() < 3e-7, "{got} {expected}");
                 }
             }
+        }
+        Ok(())
+    }
+
+    // transformers 4.46.3:
+    // rope = Phi3LongRoPEScaledRotaryEmbedding(6, config)
+    // x = torch.arange(1, 9, dtype=torch.float32).reshape(1, 1, 1, 8) / 4
+    // cos, sin = rope(x, torch.tensor([[7]]), seq_len=4096)  # and 4097
+    // q, _ = apply_rotary_pos_emb(x[..., :6], x[..., :6], cos, sin)
+    // torch.cat([q, x[..., 6:]], -1)
+    #[test]
+    fn a_part_of_each_head_rotates_as_in_transformers_and_the_rest_stays() -> Result<()> {
+        let scaling = json!({
+            "type": "longrope", "short_factor": [1.0, 1.1, 1.2], "long_factor": [1.0, 2.0, 4.0],
+        });
+        let mut config = config(8, 1e4, scaling);
+        config["partial_rotary_factor"] = json!(0.75);
+        let embedding = RotaryEmbedding::new(&DecoderConfig::phi3(&config).unwrap());
+        let x = (Tensor::arange(1f32, 9., &Device::Cpu)?.reshape((1, 1, 1, 8))? / 4.0)?;
+        for (sequence_length, expected) in [
+            (
+                4096,
+                [-0.557_639_7, 0.136_252_31, 0.870_171_13, 1.092_815_9, 1.596_603_9, 1.796_434_5],
+            ),
+            (
+                4097,
+                [-0.557_639_7, 0.346_643_92, 0.885_940_97, 1.092_815_9, 1.564_463_6, 1.788_710_1],
+            ),
+        ] {
+            let tables = embedding.tables(7, 1, sequence_length, &Device::Cpu)?;
+            let got = tables.rotate(&x)?.flatten_all()?.to_vec1::<f32>()?;
+            for (got, expected) in got.iter().zip(expected) {
+                assert!((got - expected).abs() < 1e-6, "{sequence_length}: {got} {expected}");
+            }
+            assert_eq!(got[6..], [1.75, 2.0]);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The prompt encoder and the mask decoder, and the refinement loop around them.
 
+use std::sync::OnceLock;
+
 use candle_core::{Result, Tensor};
 use r1seg_nn::{Probe, Weights};
 
@@ -20,8 +22,9 @@ pub struct MaskPrediction {
 pub struct MaskHead {
     prompt_encoder: PromptEncoder,
     mask_decoder: MaskDecoder,
-    /// `[1, N, E]`, f32
-    image_pe: Tensor,
+    /// `[1, N, E]`, f32, computed by the first pass: while a model is built its numbers may not be
+    /// there.
+    image_pe: OnceLock<Tensor>,
     grid: [usize; 3],
 }
 
@@ -35,7 +38,7 @@ impl MaskHead {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let prompt_encoder = PromptEncoder::new(cfg, weights.pp("prompt_encoder"))?;
         Ok(Self {
-            image_pe: prompt_encoder.dense_position_encoding(cfg.grid)?,
+            image_pe: OnceLock::new(),
             mask_decoder: MaskDecoder::new(cfg, weights.pp("mask_decoder"))?,
             prompt_encoder,
             grid: cfg.grid,
@@ -55,7 +58,7 @@ impl MaskHead {
         prompts: &Prompts<'_>,
     ) -> Result<MaskPrediction> {
         let embeddings = self.prompt_encoder.forward(prompts)?;
-        self.mask_decoder.forward(image_embeddings, &self.image_pe, &embeddings, prompts.text)
+        self.mask_decoder.forward(image_embeddings, self.image_pe()?, &embeddings, prompts.text)
     }
 
     /// A first pass, then `num_clicks` more, each prompted with the raw logits of the one before.
@@ -93,10 +96,19 @@ impl MaskHead {
         Ok(logits)
     }
 
+    fn image_pe(&self) -> Result<&Tensor> {
+        if let Some(known) = self.image_pe.get() {
+            return Ok(known);
+        }
+        let computed = self.prompt_encoder.dense_position_encoding(self.grid)?;
+        Ok(self.image_pe.get_or_init(|| computed))
+    }
+
     fn dense_pe_sample(&self) -> Result<Tensor> {
-        let (_, _, e) = self.image_pe.dims3()?;
+        let image_pe = self.image_pe()?;
+        let (_, _, e) = image_pe.dims3()?;
         let [d, h, w] = self.grid;
-        let mut pe = self.image_pe.squeeze(0)?.t()?.reshape((e, d, h, w))?;
+        let mut pe = image_pe.squeeze(0)?.t()?.reshape((e, d, h, w))?;
         for (axis, n) in [(1, d), (2, h), (3, w)] {
             let even: Vec<u32> = (0..n as u32).step_by(2).collect();
             pe = pe.contiguous()?.index_select(&Tensor::new(even, pe.device())?, axis)?;

@@ -5,7 +5,8 @@
 
 use candle_core::{Result, Tensor};
 use r1seg_nn::{
-    ConvTranspose3d, LayerNorm, Linear, Weights, add, conv_transpose3d, gelu_dot, linear, relu,
+    LayerNorm, Linear, PatchConvTranspose3d, Rearranged, Weights, add, gelu_dot, linear,
+    patch_conv_transpose3d, relu,
 };
 
 use crate::blocks::to_grid;
@@ -44,9 +45,9 @@ pub struct MaskDecoder {
     transformer: TwoWayTransformer,
     /// `[1, 1 + masks, E]`: the IoU token, then the mask tokens.
     output_tokens: Tensor,
-    upscale0: ConvTranspose3d,
+    upscale0: PatchConvTranspose3d,
     upscale_norm: LayerNorm,
-    upscale3: ConvTranspose3d,
+    upscale3: PatchConvTranspose3d,
     hypernetwork: Mlp,
     iou_prediction_head: Mlp,
     txt_align: Linear,
@@ -67,9 +68,9 @@ impl MaskDecoder {
         Ok(Self {
             transformer: TwoWayTransformer::new(e, weights.pp("transformer"))?,
             output_tokens: Tensor::cat(&[iou_token, mask_tokens], 0)?.unsqueeze(0)?,
-            upscale0: conv_transpose3d(e, e / 4, [2; 3], upscaling.pp(0))?,
+            upscale0: patch_conv_transpose3d(e, e / 4, [2; 3], upscaling.pp(0))?,
             upscale_norm: block_norm(e / 4, cfg.grid, upscaling.pp(1))?,
-            upscale3: conv_transpose3d(e / 4, e / 8, [2; 3], upscaling.pp(3))?,
+            upscale3: patch_conv_transpose3d(e / 4, e / 8, [2; 3], upscaling.pp(3))?,
             hypernetwork: Mlp::new(e, e, e / 8, weights.pp("output_hypernetworks_mlps").pp(0))?,
             iou_prediction_head: Mlp::new(
                 e,
@@ -145,13 +146,16 @@ impl MaskDecoder {
 }
 
 /// One norm over the whole block, channels and space, with its weights in the order in which
-/// [`ConvTranspose3d::forward_blocks`] leaves the voxels: cells, their children, channels.
+/// [`PatchConvTranspose3d::forward_blocks`] leaves the voxels: cells, their children, channels.
 fn block_norm(channels: usize, grid: [usize; 3], weights: Weights) -> Result<LayerNorm> {
     let [d, h, w] = grid;
     let reordered = |name: &str| {
-        let x = weights.get((channels, 2 * d, 2 * h, 2 * w), name)?;
-        let x = x.reshape(vec![channels, d, 2, h, 2, w, 2])?;
-        x.permute(vec![1, 3, 5, 2, 4, 6, 0])?.reshape((8 * d * h * w, channels))
+        let cells = 8 * d * h * w;
+        let shapes = Rearranged::new((channels, 2 * d, 2 * h, 2 * w), (cells, channels));
+        weights.get_as(&shapes, name, |x| {
+            let x = x.reshape(vec![channels, d, 2, h, 2, w, 2])?;
+            x.permute(vec![1, 3, 5, 2, 4, 6, 0])?.reshape((cells, channels))
+        })
     };
     LayerNorm::new(reordered("weight")?, reordered("bias")?, LAYER_NORM_EPS)
 }

@@ -4,7 +4,7 @@
 //! M3D-LaMed: `point_embeddings.{0..3}`, `not_a_point_embed`.
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::{Conv3d, LayerNorm, Weights, conv3d, layer_norm};
+use r1seg_nn::{LayerNorm, PatchConv3d, Weights, layer_norm, patch_conv3d};
 
 use crate::blocks::to_blocks;
 use crate::{MaskHeadConfig, PositionEncoding, PromptKinds};
@@ -47,11 +47,11 @@ pub struct PromptEmbeddings {
 
 #[derive(Debug, Clone)]
 struct MaskDownscaling {
-    conv0: Conv3d,
+    conv0: PatchConv3d,
     norm1: LayerNorm,
-    conv3: Conv3d,
+    conv3: PatchConv3d,
     norm4: LayerNorm,
-    conv6: Conv3d,
+    conv6: PatchConv3d,
 }
 
 impl MaskDownscaling {
@@ -60,11 +60,11 @@ impl MaskDownscaling {
         let wide = MaskHeadConfig::MASK_IN_CHANS;
         let narrow = wide / 4;
         Ok(Self {
-            conv0: conv3d(1, narrow, [2; 3], weights.pp(0))?,
+            conv0: patch_conv3d(1, narrow, [2; 3], weights.pp(0))?,
             norm1: layer_norm(narrow, LAYER_NORM_3D_EPS, weights.pp(1))?,
-            conv3: conv3d(narrow, wide, [2; 3], weights.pp(3))?,
+            conv3: patch_conv3d(narrow, wide, [2; 3], weights.pp(3))?,
             norm4: layer_norm(wide, LAYER_NORM_3D_EPS, weights.pp(4))?,
-            conv6: conv3d(wide, embed_dim, [1; 3], weights.pp(6))?,
+            conv6: patch_conv3d(wide, embed_dim, [1; 3], weights.pp(6))?,
         })
     }
 

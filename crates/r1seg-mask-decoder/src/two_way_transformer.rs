@@ -4,7 +4,8 @@
 
 use candle_core::{DType, Result, Tensor};
 use r1seg_nn::{
-    AttentionMask, LayerNorm, Linear, Weights, add, attention, layer_norm, linear, relu, softmax,
+    AttentionMask, LayerNorm, Linear, Rearranged, Weights, add, attention, layer_norm, linear,
+    relu, softmax,
 };
 
 use crate::MaskHeadConfig;
@@ -145,7 +146,11 @@ impl ImageToToken {
             q_bias: folded(q.get(inner, "bias")?.unsqueeze(1)?)?,
             k_proj: linear(e, inner, weights.pp("k_proj"))?,
             v_proj: linear(e, inner, weights.pp("v_proj"))?,
-            out_proj: folded(out.get((e, inner), "weight")?.t()?.contiguous()?)?,
+            out_proj: folded(out.get_as(
+                &Rearranged::new((e, inner), (inner, e)),
+                "weight",
+                |t| t.t()?.contiguous(),
+            )?)?,
             out_bias: out.get(e, "bias")?,
         })
     }

@@ -1,11 +1,12 @@
 //! The layers that candle lacks and every r1seg model shares.
 //!
-//! - 3D operators: [`patchify`], [`Conv3d`] and [`ConvTranspose3d`] with kernel = stride,
-//!   [`avg_pool3d`], [`trilinear`];
+//! - 3D operators: [`Conv3d`], [`ConvTranspose3d`], and over patches, whose kernel is their stride,
+//!   [`patchify`], [`PatchConv3d`] and [`PatchConvTranspose3d`]; [`avg_pool3d`], [`trilinear`];
 //! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
-//!   over a whole `(C, D, H, W)` block), [`RmsNorm`];
+//!   over a whole `(C, D, H, W)` block), [`LayerNorm3d`], [`InstanceNorm3d`], [`RmsNorm`];
 //! - [`Linear`], whose weights may stay in half precision while the activations are f32;
-//! - [`attention`] with an f32 softmax, the activations [`gelu_erf`], [`quick_gelu`], [`relu`]
+//! - [`attention`] with an f32 softmax, [`AttentionBias`] for relative positions and masks, and
+//!   [`Windows`] to attend within; the activations [`gelu_erf`], [`quick_gelu`], [`relu`]
 //!   and [`silu_mul`], and [`add`];
 //! - [`all_finite`], which finds NaN and infinity;
 //! - [`Probe`], through which a caller sees the intermediate tensors of a model.
@@ -39,17 +40,27 @@ mod cpu;
 mod finite;
 mod linear;
 mod norm;
+mod norm3d;
 mod probe;
 mod resize;
+#[cfg(test)]
+mod testing;
 mod weights;
+mod windows;
 
 pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, relu, silu_mul};
-pub use attention::{AttentionMask, MAX_SCORES, attention, softmax};
-pub use conv::{Conv3d, ConvTranspose3d, avg_pool3d, conv_transpose3d, conv3d, patchify};
+pub use attention::{AttentionBias, AttentionMask, MAX_SCORES, attention, softmax};
+pub use conv::{
+    Conv3d, Conv3dConfig, ConvTranspose3d, PatchConv3d, PatchConvTranspose3d, avg_pool3d,
+    conv_transpose3d, conv_transpose3d_no_bias, conv3d, conv3d_no_bias, patch_conv_transpose3d,
+    patch_conv3d, patchify,
+};
 pub use finite::all_finite;
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
+pub use norm3d::{InstanceNorm3d, LayerNorm3d, instance_norm3d, layer_norm3d};
 pub use probe::{Cancelled, NoProbe, Probe, Recording};
 pub use r1seg_kernels::{FEW_ROWS, Isa, WeightType};
 pub use resize::trilinear;
-pub use weights::{StoredMatrix, TensorSource, WeightMatrix, Weights};
+pub use weights::{Rearranged, StoredMatrix, TensorSource, WeightMatrix, Weights};
+pub use windows::Windows;

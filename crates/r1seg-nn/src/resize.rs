@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Resizes to `size` (`[D, H, W]`) by trilinear interpolation, without anti-aliasing.
+/// Resizes to `size` (`[D, H, W]`) by trilinear interpolation with `align_corners=False` and without
+/// anti-aliasing.
 ///
 /// Separable: one interpolation matrix per axis, in f32.
 ///
@@ -11,7 +12,7 @@ use candle_core::{DType, Device, Result, Tensor};
 ///
 /// # Errors
 /// When the backend cannot run the operation.
-pub fn trilinear(x: &Tensor, size: [usize; 3], align_corners: bool) -> Result<Tensor> {
+pub fn trilinear(x: &Tensor, size: [usize; 3]) -> Result<Tensor> {
     let (b, c, d, h, w) = x.dims5()?;
     let x = x.to_dtype(DType::F32)?.contiguous()?;
     let device = &x.device().clone();
@@ -19,20 +20,20 @@ pub fn trilinear(x: &Tensor, size: [usize; 3], align_corners: bool) -> Result<Te
     let x = if ow == w {
         x
     } else {
-        let m = interpolation_matrix(w, ow, align_corners, device)?.t()?;
+        let m = interpolation_matrix(w, ow, device)?.t()?;
         x.reshape((b * c * d * h, w))?.matmul(&m)?
     };
     let x = if oh == h {
         x
     } else {
-        let m = interpolation_matrix(h, oh, align_corners, device)?;
+        let m = interpolation_matrix(h, oh, device)?;
         let x = x.reshape((b * c * d, h, ow))?;
         m.broadcast_left(b * c * d)?.matmul(&x)?
     };
     let x = if od == d {
         x
     } else {
-        let m = interpolation_matrix(d, od, align_corners, device)?;
+        let m = interpolation_matrix(d, od, device)?;
         let x = x.reshape((b * c, d, oh * ow))?;
         m.broadcast_left(b * c)?.matmul(&x)?
     };
@@ -41,20 +42,10 @@ pub fn trilinear(x: &Tensor, size: [usize; 3], align_corners: bool) -> Result<Te
 
 /// # Shapes
 /// - returns: `[output, input]`, rows that sum to one
-fn interpolation_matrix(
-    input: usize,
-    output: usize,
-    align_corners: bool,
-    device: &Device,
-) -> Result<Tensor> {
+fn interpolation_matrix(input: usize, output: usize, device: &Device) -> Result<Tensor> {
     let mut matrix = vec![0f32; output * input];
     for (i, row) in matrix.chunks_exact_mut(input).enumerate() {
-        let source = if align_corners {
-            let step = if output > 1 { (input - 1) as f32 / (output - 1) as f32 } else { 0.0 };
-            i as f32 * step
-        } else {
-            ((i as f32 + 0.5) * (input as f32 / output as f32) - 0.5).max(0.0)
-        };
+        let source = ((i as f32 + 0.5) * (input as f32 / output as f32) - 0.5).max(0.0);
         let low = (source as usize).min(input - 1);
         let high = (low + 1).min(input - 1);
         let fraction = source - low as f32;
@@ -69,13 +60,9 @@ mod tests {
     use super::*;
 
     /// Direct evaluation at one output voxel, in f64.
-    fn direct(x: &[f32], from: [usize; 3], to: [usize; 3], at: [usize; 3], corners: bool) -> f64 {
+    fn direct(x: &[f32], from: [usize; 3], to: [usize; 3], at: [usize; 3]) -> f64 {
         let axis = |a: usize| {
-            let s = if corners {
-                at[a] as f64 * (from[a] as f64 - 1.0) / (to[a] as f64 - 1.0).max(1.0)
-            } else {
-                ((at[a] as f64 + 0.5) * from[a] as f64 / to[a] as f64 - 0.5).max(0.0)
-            };
+            let s = ((at[a] as f64 + 0.5) * from[a] as f64 / to[a] as f64 - 0.5).max(0.0);
             let low = (s.floor() as usize).min(from[a] - 1);
             [(low, 1.0 - (s - low as f64)), ((low + 1).min(from[a] - 1), s - low as f64)]
         };
@@ -91,18 +78,16 @@ mod tests {
     }
 
     #[test]
-    fn trilinear_equals_direct_evaluation_with_both_corner_rules() -> Result<()> {
+    fn trilinear_equals_direct_evaluation() -> Result<()> {
         for (from, to) in [([4, 5, 6], [8, 20, 9]), ([7, 3, 5], [3, 3, 2]), ([2, 2, 2], [1, 4, 4])]
         {
             let x = Tensor::randn(0f32, 1., (1, 1, from[0], from[1], from[2]), &Device::Cpu)?;
             let flat = x.flatten_all()?.to_vec1::<f32>()?;
-            for corners in [false, true] {
-                let y = trilinear(&x, to, corners)?.flatten_all()?.to_vec1::<f32>()?;
-                for (i, y) in y.iter().enumerate() {
-                    let at = [i / (to[1] * to[2]), i / to[2] % to[1], i % to[2]];
-                    let expected = direct(&flat, from, to, at, corners);
-                    assert!((f64::from(*y) - expected).abs() < 2e-6, "{from:?} {to:?} {at:?}");
-                }
+            let y = trilinear(&x, to)?.flatten_all()?.to_vec1::<f32>()?;
+            for (i, y) in y.iter().enumerate() {
+                let at = [i / (to[1] * to[2]), i / to[2] % to[1], i % to[2]];
+                let expected = direct(&flat, from, to, at);
+                assert!((f64::from(*y) - expected).abs() < 2e-6, "{from:?} {to:?} {at:?}");
             }
         }
         Ok(())
@@ -111,8 +96,8 @@ mod tests {
     #[test]
     fn batch_rows_resize_as_they_do_alone() -> Result<()> {
         let x = Tensor::randn(0f32, 1., (2, 3, 4, 5, 6), &Device::Cpu)?;
-        let all = trilinear(&x, [6, 7, 8], false)?;
-        let one = trilinear(&x.narrow(0, 1, 1)?.narrow(1, 2, 1)?, [6, 7, 8], false)?;
+        let all = trilinear(&x, [6, 7, 8])?;
+        let one = trilinear(&x.narrow(0, 1, 1)?.narrow(1, 2, 1)?, [6, 7, 8])?;
         let all = all.narrow(0, 1, 1)?.narrow(1, 2, 1)?;
         assert!((all - one)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
         Ok(())

@@ -46,6 +46,28 @@ pub trait TensorSource: Send + Sync {
 
     /// Whether the checkpoint has a tensor of this name.
     fn contains(&self, name: &str) -> bool;
+
+    /// Whether tensors hold the numbers of a checkpoint. A source that only notes what is asked for
+    /// says no, and nothing is computed from its tensors while a model is built.
+    fn has_numbers(&self) -> bool {
+        true
+    }
+}
+
+/// A tensor that is not used as the checkpoint stores it.
+#[derive(Debug, Clone)]
+pub struct Rearranged {
+    /// The shape in the checkpoint.
+    pub stored: Shape,
+    /// The shape in which it is used.
+    pub used: Shape,
+}
+
+impl Rearranged {
+    /// From the shape in a checkpoint to that of its use.
+    pub fn new(stored: impl Into<Shape>, used: impl Into<Shape>) -> Self {
+        Self { stored: stored.into(), used: used.into() }
+    }
 }
 
 /// A place in a checkpoint, from which a layer takes its weights.
@@ -88,12 +110,63 @@ impl Weights {
         self.source.tensor(&self.path(name), &shape.into(), self.dtype, &self.device)
     }
 
-    /// A tensor of this shape that becomes a matrix, such as the kernel of a convolution.
+    /// A tensor that is used in another form than it is stored in: a position table that is
+    /// flattened, a table of relative positions that is looked up in, a kernel whose axes change
+    /// places.
+    ///
+    /// Constructors rearrange through this method, because a source may have no numbers
+    /// ([`TensorSource::has_numbers`]): `rearrange` does not run then.
     ///
     /// # Errors
-    /// As [`TensorSource::factor`].
-    pub fn factor(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
-        self.source.factor(&self.path(name), &shape.into(), self.dtype, &self.device)
+    /// As [`TensorSource::tensor`], and when `rearrange` gives another shape than it should.
+    pub fn get_as(
+        &self,
+        shapes: &Rearranged,
+        name: &str,
+        rearrange: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let tensor =
+            self.source.tensor(&self.path(name), &shapes.stored, self.dtype, &self.device)?;
+        self.rearranged(tensor, shapes, name, rearrange)
+    }
+
+    /// As [`get_as`](Self::get_as), of a tensor that becomes a matrix, such as the kernel of a
+    /// convolution.
+    ///
+    /// # Errors
+    /// As [`TensorSource::factor`], and when `rearrange` gives another shape than it should.
+    pub fn factor_as(
+        &self,
+        shapes: &Rearranged,
+        name: &str,
+        rearrange: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let tensor =
+            self.source.factor(&self.path(name), &shapes.stored, self.dtype, &self.device)?;
+        self.rearranged(tensor, shapes, name, rearrange)
+    }
+
+    fn rearranged(
+        &self,
+        tensor: Tensor,
+        shapes: &Rearranged,
+        name: &str,
+        rearrange: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if !self.source.has_numbers() {
+            // As many axes as the constructor expects, and next to no memory.
+            return Tensor::zeros(vec![1; shapes.used.rank()], tensor.dtype(), tensor.device());
+        }
+        let tensor = rearrange(tensor)?;
+        if tensor.shape() != &shapes.used {
+            bail!(
+                "`{}` was rearranged to {:?}, expected {:?}",
+                self.path(name),
+                tensor.shape(),
+                shapes.used
+            )
+        }
+        Ok(tensor)
     }
 
     /// A matrix `[n, k]` that is multiplied with or looked up in.
@@ -243,5 +316,53 @@ impl StoredMatrix {
             Tensor::from_vec(wide, (count, k), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
         });
         Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_nn::VarMap;
+
+    use super::*;
+
+    /// Notes nothing and has nothing.
+    struct Empty;
+
+    impl TensorSource for Empty {
+        fn tensor(&self, _: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+            Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+        }
+
+        fn contains(&self, _: &str) -> bool {
+            true
+        }
+
+        fn has_numbers(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_tensor_is_rearranged_only_where_it_has_numbers() -> Result<()> {
+        let shapes = Rearranged::new((1, 2, 2, 2, 6), (1, 8, 6));
+        let flat = |t: Tensor| t.reshape((1, 8, 6));
+        let weights: Weights =
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into();
+        assert_eq!(weights.get_as(&shapes, "pos_embed", flat)?.dims(), [1, 8, 6]);
+        assert_eq!(weights.factor_as(&shapes, "pos_embed", flat)?.dims(), [1, 8, 6]);
+        let empty = Weights::new(Arc::new(Empty), DType::F32, Device::Cpu);
+        let refuse = |_: Tensor| bail!("there are no numbers to rearrange");
+        assert_eq!(empty.get_as(&shapes, "pos_embed", refuse)?.dims(), [1, 1, 1]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_tensor_that_was_rearranged_to_another_shape_is_refused_by_name() {
+        let weights: Weights =
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into();
+        let shapes = Rearranged::new((4, 6), (24,));
+        let error = weights.pp("blocks").get_as(&shapes, "rel_pos", |t| t.t());
+        let message = error.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(message.contains("`blocks.rel_pos`") && message.contains("[24]"), "{message}");
     }
 }

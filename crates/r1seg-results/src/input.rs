@@ -1,16 +1,15 @@
 //! The volume that a run is about, and the hash of the bytes that it came from.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use r1seg::files::{HashingStream, sha256_of_file};
 use r1seg::volume::{
     ChosenSeries, Loaded, ReadOptions, SourceKind, Volume, Warning, intensity, read, read_from,
 };
-use sha2::{Digest, Sha256};
 
 /// A volume that was read, and where from.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl Input {
         let hash = Hash::default();
         if is_whole(path) {
             let path = path.to_path_buf();
-            let thread = std::thread::spawn(move || hash_file(&path).ok());
+            let thread = std::thread::spawn(move || sha256_of_file(&path).ok());
             *hash.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
         Ok(Self::new(path, loaded, hash, start))
@@ -68,9 +67,9 @@ impl Input {
     ) -> Result<Self, r1seg::volume::Error> {
         let start = Instant::now();
         let _span = tracing::info_span!("read").entered();
-        let mut stream = Hashing { inner: stream, hash: Sha256::new() };
+        let mut stream = HashingStream::new(stream);
         let loaded = read_from(&mut stream, name, options)?;
-        let known = OnceLock::from(stream.finish(options.max_bytes));
+        let known = OnceLock::from(stream.finish(options.max_bytes).ok().flatten());
         Ok(Self::new(path, loaded, Hash { known, ..Hash::default() }, start))
     }
 
@@ -116,69 +115,9 @@ pub fn is_whole(path: &Path) -> bool {
     !path.is_dir() && ![".hdr", ".img", ".nhdr"].iter().any(|e| name.ends_with(e))
 }
 
-/// The SHA-256 of a file's bytes, in lower-case hexadecimal.
-///
-/// # Errors
-/// Those of reading.
-pub fn hash_file(path: &Path) -> io::Result<String> {
-    let mut file = Hashing { inner: File::open(path)?, hash: Sha256::new() };
-    let mut buffer = vec![0; 1 << 18];
-    while file.read(&mut buffer)? != 0 {}
-    Ok(hex(file.hash))
-}
-
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Hashes what is read through it.
-struct Hashing<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        if let Some(bytes) = buffer.get(..count) {
-            self.hash.update(bytes);
-        }
-        Ok(count)
-    }
-}
-
-impl<R: Read> Hashing<R> {
-    /// The hash of the whole stream, unless it goes on for long behind the volume.
-    fn finish(mut self, most: u64) -> Option<String> {
-        let rest = io::copy(&mut (&mut self).take(most), &mut io::sink()).ok()?;
-        (rest < most).then(|| hex(self.hash))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `sha256sum` of `abc`.
-    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-
-    #[test]
-    fn a_file_and_a_stream_of_equal_bytes_have_equal_hashes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        std::fs::write(&path, "abc").unwrap();
-        assert_eq!(hash_file(&path).unwrap(), ABC);
-        let mut stream = Hashing { inner: &b"abc"[..], hash: Sha256::new() };
-        // A reader need not look at all of it.
-        assert_eq!(stream.read(&mut [0; 2]).unwrap(), 2);
-        assert_eq!(stream.finish(10), Some(ABC.to_string()));
-    }
-
-    #[test]
-    fn an_endless_stream_has_no_hash() {
-        let stream = Hashing { inner: io::repeat(0), hash: Sha256::new() };
-        assert_eq!(stream.finish(1 << 16), None);
-    }
 
     #[test]
     fn a_header_without_its_voxels_is_not_the_whole() {

@@ -93,7 +93,7 @@ mod results;
 
 pub use atomic_folder::{OutputFolder, StagedFiles, parent};
 pub use error::{Error, Remedy};
-pub use input::{Input, hash_file, is_whole};
+pub use input::{Input, is_whole};
 pub use layout::{Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name};
 pub use naming::folder_for;
 pub use process::peak_rss_bytes;

@@ -52,6 +52,7 @@
 //! | format | files | read | written |
 //! |---|---|---|---|
 //! | NIfTI-1, NIfTI-2 | `.nii`, `.nii.gz`, `.hdr` + `.img` | one frame of any | masks, volumes |
+//! | DICOM | a folder, a `.zip` or one file of a CT series | uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 | |
 //! | NRRD | `.nrrd`, `.nhdr` + data file | raw, gzip, ascii | [`write_segmentation`] |
 //! | numpy | `.npy`, `.npz` | any number type, order and version | masks, volumes (`.npy`) |
 //!

@@ -368,7 +368,7 @@ impl R1SegModel {
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.input_shape(), false)?;
+        let logits = trilinear(&low_res, self.input_shape())?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }

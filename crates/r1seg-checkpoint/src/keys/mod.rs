@@ -1,7 +1,8 @@
-//! Under which names tensors are kept. Keys are translated here and nowhere else; a publisher's prefix
-//! is taken off when a checkpoint is converted.
+//! Under which names tensors are kept. Keys are translated here and nowhere else.
 
 mod families;
 pub mod llama_cpp;
+mod publishers;
 
 pub use families::{KeyMap, M3D_CLIP, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL};
+pub use publishers::{Renamed, normalize};

@@ -1,5 +1,5 @@
-//! Numbers into ggml's blocks and back. candle computes them: what multiplies with a block and what
-//! makes it must agree to the bit.
+//! Numbers into ggml's blocks and back. candle computes them: it has ggml's search for the
+//! scales of a block.
 
 use std::borrow::Cow;
 

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::keys::{Renamed, normalize};
 use r1seg_checkpoint::layout::{INDEX, ShardIndex, WEIGHTS, is_pickle};
 use r1seg_checkpoint::safetensors::{HeaderError, TensorInfo, read_header};
 use r1seg_checkpoint::shown::first_names;
@@ -139,6 +140,11 @@ impl Checkpoint {
     /// The path of a file, for messages.
     pub(crate) fn path(&self, file: usize) -> PathBuf {
         self.files.get(file).cloned().unwrap_or_default()
+    }
+
+    /// Gives every tensor the name that r1seg knows it by.
+    pub(crate) fn normalize_names(&mut self) -> Renamed {
+        normalize(&mut self.tensors, |stored| &mut stored.entry.name)
     }
 
     /// Refuses two tensors of one name: which of them is right, nobody knows.

@@ -1,6 +1,6 @@
 //! Many queries: the keys are reordered once, for all blocks of queries.
 
-use super::{BLOCK, Job, PASS, exponentials};
+use super::{BLOCK, Bias, Job, PASS, exponentials};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{F32, PANEL, Start, Strides, Tile};
 
@@ -48,7 +48,7 @@ pub(super) struct ManyQueries<'a> {
 impl Kernel for ManyQueries<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let &Job { q, keys, values, out, group, lq, lk, dim, scale, mask, .. } = self.job;
+        let &Job { q, keys, values, out, group, lq, lk, dim, scale, mask, bias, .. } = self.job;
         let Self { head, queries, scores, .. } = self;
         let (first, last) = self.job.seen_by_any(&queries);
         let stride = self.job.score_stride(&queries);
@@ -73,6 +73,14 @@ impl Kernel for ManyQueries<'_> {
                 unsafe { tile.run::<S, F32>(S::ROWS.min(rows - i), PANEL) };
             }
         }
+        let scale = if let Bias::None = bias {
+            scale
+        } else {
+            for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
+                bias.add(&mut row[..lk], scale, head, (queries.start + i, lq));
+            }
+            1.0
+        };
         let mut inverse = [0f32; BLOCK];
         for (i, inverse) in inverse[..rows].iter_mut().enumerate() {
             let seen = mask.visible(queries.start + i, lk);

@@ -62,6 +62,80 @@ impl Mask {
     }
 }
 
+/// What is added to the scaled scores, instead of a mask.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Bias<'a> {
+    /// Nothing.
+    #[default]
+    None,
+    /// A number for each query and key, `[1, lq, lk]` for all heads or `[heads, lq, lk]`. Minus
+    /// infinity hides a key; a query must keep one.
+    Full(&'a [f32]),
+    /// Keys are the cells of a grid `[I, J, L]`. The score of query `q` and cell `(i, j, l)` gets
+    /// `first[q, i, l] + second[q, j, l]`, as decomposed relative positions do.
+    Grid {
+        /// Cells per axis of the keys.
+        grid: [usize; 3],
+        /// `[heads, lq, I, L]`
+        first: &'a [f32],
+        /// `[heads, lq, J, L]`
+        second: &'a [f32],
+    },
+}
+
+impl Bias<'_> {
+    /// # Panics
+    /// When a slice has another length than its shape.
+    fn check(&self, heads: usize, lq: usize, lk: usize) {
+        let fits = |slice: &[f32], shape: &[usize]| {
+            shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side)) == Some(slice.len())
+        };
+        match *self {
+            Bias::None => {}
+            Bias::Full(bias) => assert!(
+                fits(bias, &[lq, lk]) || fits(bias, &[heads, lq, lk]),
+                "a bias of [1 or {heads}, {lq}, {lk}]"
+            ),
+            Bias::Grid { grid: [i, j, l], first, second } => {
+                assert_eq!(Some(lk), i.checked_mul(j).and_then(|n| n.checked_mul(l)), "a grid");
+                assert!(fits(first, &[heads, lq, i, l]), "a bias of [{heads}, {lq}, {i}, {l}]");
+                assert!(fits(second, &[heads, lq, j, l]), "a bias of [{heads}, {lq}, {j}, {l}]");
+            }
+        }
+    }
+
+    /// Scales a row of scores and adds the bias of query `i` of a head.
+    #[inline(always)]
+    fn add(self, scores: &mut [f32], scale: f32, head: usize, (i, lq): (usize, usize)) {
+        match self {
+            Bias::None => {}
+            Bias::Full(bias) => {
+                let lk = scores.len();
+                let head = if bias.len() == lq * lk { 0 } else { head };
+                let bias = &bias[(head * lq + i) * lk..][..lk];
+                for (score, bias) in scores.iter_mut().zip(bias) {
+                    *score = *score * scale + bias;
+                }
+            }
+            Bias::Grid { grid: [planes, rows, cells], first, second } => {
+                let query = head * lq + i;
+                let first = &first[query * planes * cells..][..planes * cells];
+                let second = &second[query * rows * cells..][..rows * cells];
+                let mut at = 0;
+                for first in first.chunks_exact(cells) {
+                    for second in second.chunks_exact(cells) {
+                        let scores = &mut scores[at..at + cells];
+                        for ((score, first), second) in scores.iter_mut().zip(first).zip(second) {
+                            *score = *score * scale + (first + second);
+                        }
+                        at += cells;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The operands of [`attention`].
 #[derive(Debug)]
 pub struct AttentionArgs<'a> {
@@ -91,22 +165,25 @@ pub struct AttentionArgs<'a> {
     pub scale: f32,
     /// Which keys a query sees.
     pub mask: Mask,
+    /// What is added to the scaled scores, where all keys are seen.
+    pub bias: Bias<'a>,
 }
 
-/// `softmax(scale * q kᵀ + mask) v`, all in f32, on rayon's current pool.
+/// `softmax(scale * q kᵀ + mask + bias) v`, all in f32, on rayon's current pool.
 ///
 /// A query that sees no key at all gets zeros. Keys and values that the mask hides must still be
 /// finite numbers where another query sees them.
 ///
 /// # Panics
-/// When a slice is too short for its shape or `kv_heads` does not divide `heads`.
+/// When a slice is too short for its shape, `kv_heads` does not divide `heads`, or there is a bias
+/// beside a mask.
 pub fn attention(args: AttentionArgs<'_>) {
     attention_on(Isa::detect(), args);
 }
 
 /// `isa` must be one of this machine.
 pub(crate) fn attention_on(isa: Isa, args: AttentionArgs<'_>) {
-    let AttentionArgs { q, k, v, out, heads, kv_heads, lq, lk, dim, scale, mask, .. } = args;
+    let AttentionArgs { q, k, v, out, heads, kv_heads, lq, lk, dim, scale, mask, bias, .. } = args;
     assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
     let length = heads.checked_mul(lq).and_then(|rows| rows.checked_mul(dim));
     assert_eq!(Some(q.len()), length, "queries of [{heads}, {lq}, {dim}]");
@@ -118,6 +195,9 @@ pub(crate) fn attention_on(isa: Isa, args: AttentionArgs<'_>) {
         kv_heads > 0 && heads.is_multiple_of(kv_heads),
         "{heads} heads over {kv_heads} key heads"
     );
+    let biased = !matches!(bias, Bias::None);
+    assert!(!biased || mask == Mask::None, "a bias beside a mask");
+    bias.check(heads, lq, lk);
     for (name, slice, stride) in
         [("keys", k, args.k_head_stride), ("values", v, args.v_head_stride)]
     {
@@ -143,10 +223,13 @@ pub(crate) fn attention_on(isa: Isa, args: AttentionArgs<'_>) {
         dim,
         scale,
         mask,
+        bias,
     };
     // Whole panels of values can be read where they are.
     let whole = dim.is_multiple_of(PANEL) && lk >= 4 * PASS;
-    if lq <= IN_PLACE {
+    if biased {
+        job.many_queries(isa);
+    } else if lq <= IN_PLACE {
         job.few_queries(isa);
     } else if mask == Mask::None && kv_heads == 1 && heads * lq <= SPREAD && whole {
         job.spread_keys(isa);
@@ -183,6 +266,7 @@ struct Job<'a> {
     dim: usize,
     scale: f32,
     mask: Mask,
+    bias: Bias<'a>,
 }
 
 impl Job<'_> {

@@ -1,10 +1,14 @@
 use super::Random;
-use crate::{AttentionArgs, Isa, Mask, reference};
+use crate::{AttentionArgs, Bias, Isa, Mask, reference};
 
 /// Heads, key heads, queries, keys, width.
 type Shape = (usize, usize, usize, usize, usize);
 
 fn check(random: &mut Random, shape: Shape, scale: f32, mask: Mask) {
+    check_biased(random, shape, scale, mask, Bias::None);
+}
+
+fn check_biased(random: &mut Random, shape: Shape, scale: f32, mask: Mask, bias: Bias<'_>) {
     let (heads, kv_heads, lq, lk, dim) = shape;
     // Gaps between heads, as in a cache with room to spare, filled with what must not be read.
     let (k_head_stride, v_head_stride) = ((lk + 3) * dim, (lk + 1) * dim + 1);
@@ -33,6 +37,7 @@ fn check(random: &mut Random, shape: Shape, scale: f32, mask: Mask) {
             v_head_stride,
             scale,
             mask,
+            bias,
         };
         crate::attention::attention_on(isa, args(&mut out));
         let expected = reference::attention(&args(&mut []));
@@ -137,10 +142,38 @@ fn nan_stays_in_its_query() {
             v_head_stride: 0,
             scale: 1.0,
             mask: Mask::None,
+            bias: Bias::None,
         };
         crate::attention::attention_on(isa, args);
         for (q, out) in q.chunks(dim).zip(out.chunks(dim)) {
             assert_eq!(q[0].is_finite(), out.iter().all(|y| y.is_finite()), "{isa:?}");
         }
     }
+}
+
+#[test]
+fn a_bias_is_added_to_the_scaled_scores() {
+    let random = &mut Random::new(18);
+    for (heads, kv_heads, lq, [i, j, l], dim) in
+        [(2, 2, 27, [3, 3, 3], 16), (4, 2, 1, [2, 5, 8], 24), (1, 1, 90, [14, 14, 14], 64)]
+    {
+        let lk = i * j * l;
+        let shape = (heads, kv_heads, lq, lk, dim);
+        let mut full = random.normals(heads * lq * lk);
+        check_biased(random, shape, 0.2, Mask::None, Bias::Full(&full));
+        full[..lk - 1].fill(f32::NEG_INFINITY);
+        check_biased(random, shape, 0.2, Mask::None, Bias::Full(&full[..lq * lk]));
+        let (first, second) =
+            (random.normals(heads * lq * i * l), random.normals(heads * lq * j * l));
+        let bias = Bias::Grid { grid: [i, j, l], first: &first, second: &second };
+        check_biased(random, shape, 0.2, Mask::None, bias);
+    }
+}
+
+#[test]
+#[should_panic(expected = "a bias beside a mask")]
+fn a_bias_beside_a_mask_is_refused() {
+    let random = &mut Random::new(19);
+    let bias = random.normals(4 * 9);
+    check_biased(random, (1, 1, 4, 9, 8), 1.0, causal(5, None), Bias::Full(&bias));
 }

@@ -1,6 +1,7 @@
 //! Every kernel on every instruction set of this machine against the reference in f64.
 
 mod attention;
+mod conv;
 mod elementwise;
 mod linear;
 mod norm;

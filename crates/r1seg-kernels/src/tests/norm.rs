@@ -1,5 +1,5 @@
 use super::Random;
-use crate::Norm;
+use crate::{InstanceNorm, Norm};
 
 const EPS: f64 = 1e-5;
 
@@ -38,6 +38,31 @@ fn norms_equal_the_reference_in_short_and_long_rows() {
             check("norm", &norm.forward(&x), wide.clone(), &|x| x);
             check("gelu", &norm.forward_gelu(&x), wide, &crate::reference::gelu_erf);
             check("sum", &norm.forward_sum(&x, &y), sum, &|x| x);
+        }
+    }
+}
+
+#[test]
+fn instance_norm_of_short_and_long_rows_equals_its_definition() {
+    let random = &mut Random::new(33);
+    for (batch, channels, n) in [(2, 3, 8), (1, 5, 1000), (2, 2, 50_000), (3, 1, 1)] {
+        let rows = batch * channels;
+        // A mean that dwarfs the deviation.
+        let x: Vec<f32> = random.normals(rows * n).iter().map(|x| x + 100.0).collect();
+        let (weight, bias) = (random.normals(channels), random.normals(channels));
+        for factors in [None, Some((&weight[..], &bias[..]))] {
+            let y = InstanceNorm { factors, eps: 1e-5 }.forward(&x, n);
+            for (row, (x, y)) in x.chunks(n).zip(y.chunks(n)).enumerate() {
+                let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64;
+                let squares = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>();
+                let (w, b) =
+                    factors.map_or((1.0, 0.0), |(w, b)| (w[row % channels], b[row % channels]));
+                for (x, y) in x.iter().zip(y) {
+                    let unit = (f64::from(*x) - mean) / (squares / n as f64 + 1e-5).sqrt();
+                    let error = (f64::from(*y) - unit * f64::from(w) - f64::from(b)).abs();
+                    assert!(error < 5e-5, "{batch} {channels} {n}: {error:e}");
+                }
+            }
         }
     }
 }

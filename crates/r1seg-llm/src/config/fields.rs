@@ -88,6 +88,8 @@ pub(super) struct Defaults {
     pub(super) max_position_embeddings: usize,
     pub(super) attention: AttentionLayout,
     pub(super) mlp: MlpLayout,
+    /// Whether only a part of each head may rotate.
+    pub(super) partial_rotary: bool,
 }
 
 /// transformers' default of `rope_theta` in all four families.
@@ -98,9 +100,8 @@ pub(super) fn common(fields: &Fields, defaults: Defaults) -> Result<DecoderConfi
     if let Some(activation) = fields.get("hidden_act").filter(|a| a.as_str() != Some("silu")) {
         return Err(unsupported(fields.name("hidden_act"), activation, "\"silu\""));
     }
-    // Published after transformers 4.46.3 (Phi-4-mini): rotates only a part of each head.
-    if let Some(part) = fields.number("partial_rotary_factor")?.filter(|part| *part != 1.0) {
-        return Err(unsupported(fields.name("partial_rotary_factor"), part, "1.0"));
+    if let Some(part) = rotary_part(fields)?.filter(|_| !defaults.partial_rotary) {
+        return Err(unsupported(fields.name(ROTARY_PART), part, "1.0"));
     }
     let hidden_size = fields.required_size("hidden_size")?;
     let num_attention_heads = fields.required_size("num_attention_heads")?;
@@ -135,9 +136,21 @@ pub(super) fn common(fields: &Fields, defaults: Defaults) -> Result<DecoderConfi
         mlp: defaults.mlp,
         rope: RopeConfig {
             theta: fields.number("rope_theta")?.unwrap_or(ROPE_THETA),
+            partial_rotary_factor: rotary_part(fields)?.unwrap_or(1.0),
             scaling: RopeScaling::None,
         },
     })
+}
+
+const ROTARY_PART: &str = "partial_rotary_factor";
+
+/// The part of each head that rotates, unless that is all of it.
+fn rotary_part(fields: &Fields) -> Result<Option<f64>, ConfigError> {
+    match fields.number(ROTARY_PART)? {
+        Some(1.0) | None => Ok(None),
+        Some(part) if 0.0 < part && part < 1.0 => Ok(Some(part)),
+        Some(part) => Err(invalid(fields.name(ROTARY_PART), part, "a number above 0 and up to 1")),
+    }
 }
 
 /// The `rope_scaling` object and its kind, unless it asks for nothing.

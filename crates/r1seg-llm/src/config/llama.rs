@@ -24,6 +24,7 @@ impl DecoderConfig {
                 max_position_embeddings: 2048,
                 attention: AttentionLayout::Split { bias },
                 mlp: MlpLayout::Split { bias: fields.flag("mlp_bias")? },
+                partial_rotary: false,
             },
         )?;
         decoder.rope.scaling = llama_scaling(&fields)?;

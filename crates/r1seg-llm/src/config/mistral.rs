@@ -21,6 +21,7 @@ impl DecoderConfig {
                 max_position_embeddings: 131_072,
                 attention: AttentionLayout::Split { bias: AttentionBias::None },
                 mlp: MlpLayout::Split { bias: false },
+                partial_rotary: false,
             },
         )?;
         // Where these two are absent transformers has a number; null means "as many as query

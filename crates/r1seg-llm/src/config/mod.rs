@@ -97,6 +97,8 @@ pub enum MlpLayout {
 pub struct RopeConfig {
     /// Base of the geometric series of wavelengths.
     pub theta: f64,
+    /// The part of a head's elements that rotates; those behind it keep their values.
+    pub partial_rotary_factor: f64,
     /// How the frequencies depart from that series.
     pub scaling: RopeScaling,
 }
@@ -171,14 +173,27 @@ impl DecoderConfig {
 }
 
 impl RopeConfig {
+    /// How many of a head's elements rotate, rounded down as transformers does.
+    pub fn rotary_dim(&self, head_dim: usize) -> usize {
+        (head_dim as f64 * self.partial_rotary_factor) as usize
+    }
+
     fn validate(&self, head_dim: usize) -> Result<(), ConfigError> {
         if !(self.theta.is_finite() && 1.0 <= self.theta) {
             return Err(invalid("rope_theta", self.theta, "a finite number of at least 1"));
         }
+        let (part, rotary_dim) = (self.partial_rotary_factor, self.rotary_dim(head_dim));
+        if !(rotary_dim.is_multiple_of(2) && (2..=head_dim).contains(&rotary_dim)) {
+            return Err(invalid(
+                "partial_rotary_factor",
+                part,
+                format!("an even part of the {head_dim} elements of a head"),
+            ));
+        }
         match &self.scaling {
             RopeScaling::None => Ok(()),
             RopeScaling::Llama3(scaling) => scaling.validate(),
-            RopeScaling::LongRope(scaling) => scaling.validate(head_dim),
+            RopeScaling::LongRope(scaling) => scaling.validate(rotary_dim),
         }
     }
 }
@@ -215,16 +230,16 @@ impl Llama3Scaling {
 }
 
 impl LongRopeScaling {
-    fn validate(&self, head_dim: usize) -> Result<(), ConfigError> {
+    fn validate(&self, rotary_dim: usize) -> Result<(), ConfigError> {
         for (field, factors) in [
             ("rope_scaling.short_factor", &self.short_factor),
             ("rope_scaling.long_factor", &self.long_factor),
         ] {
-            if factors.len() != head_dim / 2 {
+            if factors.len() != rotary_dim / 2 {
                 return Err(invalid(
                     field,
                     format!("a list of {}", factors.len()),
-                    format!("a list of {} numbers (half a head)", head_dim / 2),
+                    format!("a list of {} numbers (half of what rotates)", rotary_dim / 2),
                 ));
             }
             if let Some(bad) = factors.iter().find(|f| !(f.is_finite() && 0.0 < **f)) {

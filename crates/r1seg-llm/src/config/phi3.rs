@@ -1,4 +1,5 @@
-//! Phi-3: fused projections, longrope. Defaults of `Phi3Config`, transformers 4.46.3.
+//! Phi-3 and Phi-4-mini: fused projections, longrope, and in the latter heads of which a part
+//! rotates. Defaults of `Phi3Config`, transformers 4.46.3.
 
 use serde_json::Value;
 
@@ -20,6 +21,7 @@ impl DecoderConfig {
                 max_position_embeddings: 4096,
                 attention: AttentionLayout::Fused,
                 mlp: MlpLayout::Fused,
+                partial_rotary: true,
             },
         )?;
         decoder.sliding_window = fields.size("sliding_window")?;

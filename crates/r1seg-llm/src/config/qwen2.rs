@@ -23,6 +23,7 @@ impl DecoderConfig {
                 max_position_embeddings: 32_768,
                 attention: AttentionLayout::Split { bias: AttentionBias::Qkv },
                 mlp: MlpLayout::Split { bias: false },
+                partial_rotary: false,
             },
         )?;
         if fields.flag("use_sliding_window")? {

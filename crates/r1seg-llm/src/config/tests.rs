@@ -27,7 +27,10 @@ fn phi3_files_are_read_with_their_names() {
     assert_eq!(config.mlp, MlpLayout::Fused);
     assert_eq!((config.head_dim, config.num_key_value_heads), (16, 4));
     assert_eq!((config.vocab_size, config.intermediate_size), (619, 96));
-    assert_eq!(config.rope, RopeConfig { theta: 1e4, scaling: RopeScaling::None });
+    assert_eq!(
+        config.rope,
+        RopeConfig { theta: 1e4, partial_rotary_factor: 1.0, scaling: RopeScaling::None }
+    );
     assert_eq!(config.sliding_window, None);
     let long =
         DecoderConfig::phi3(&fixture(include_str!("../../tests/fixtures/phi3-longrope.json")))
@@ -112,7 +115,10 @@ fn t3_values_out_of_range_are_refused_by_name() {
         ("rope_theta", json!(0)),
         ("tie_word_embeddings", json!("no")),
         ("hidden_act", json!("gelu")),
-        ("partial_rotary_factor", json!(0.75)),
+        ("partial_rotary_factor", json!(0.0)),
+        ("partial_rotary_factor", json!(1.5)),
+        // 16 * 0.7 elements are 11, which are no pairs.
+        ("partial_rotary_factor", json!(0.7)),
         ("sliding_window", json!(0)),
     ] {
         let error = DecoderConfig::phi3(&with(field, value.clone())).unwrap_err().to_string();
@@ -126,6 +132,29 @@ fn t3_values_out_of_range_are_refused_by_name() {
         "config field `vocab_size` is missing: expected a positive integer"
     );
     assert!(DecoderConfig::llama(&json!([])).is_err());
+}
+
+#[test]
+fn heads_of_which_a_part_rotates_are_read_for_phi_and_refused_for_other_families() {
+    let of = |part: f64| {
+        let mut config = with("partial_rotary_factor", json!(part));
+        config["num_key_value_heads"] = json!(4);
+        config
+    };
+    let config = of(0.75);
+    assert_eq!(DecoderConfig::phi3(&config).unwrap().rope.rotary_dim(16), 12);
+    for read in [DecoderConfig::llama, DecoderConfig::qwen2, DecoderConfig::mistral] {
+        let error = read(&config).unwrap_err().to_string();
+        assert!(error.contains("`partial_rotary_factor`") && error.contains("0.75"), "{error}");
+        assert_eq!(read(&of(1.0)).unwrap().rope.rotary_dim(16), 16);
+    }
+    // The factors of longrope are those of the part that rotates.
+    let mut longrope = config;
+    longrope["rope_scaling"] =
+        json!({ "type": "longrope", "short_factor": vec![1.0; 6], "long_factor": vec![2.0; 6] });
+    assert!(DecoderConfig::phi3(&longrope).is_ok());
+    longrope["partial_rotary_factor"] = json!(1.0);
+    assert!(DecoderConfig::phi3(&longrope).is_err());
 }
 
 #[test]
@@ -153,7 +182,7 @@ fn t3_rope_scalings_are_read_or_refused_by_name() {
     let error = longrope("longrope", 8, 7).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "config field `rope_scaling.long_factor` is a list of 7: expected a list of 8 numbers (half a head)"
+        "config field `rope_scaling.long_factor` is a list of 7: expected a list of 8 numbers (half of what rotates)"
     );
     assert!(longrope("linear", 8, 8).unwrap_err().to_string().contains("\"linear\""));
     for kind in ["linear", "dynamic", "yarn", "longrope", "mrope"] {

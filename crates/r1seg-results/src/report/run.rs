@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use r1seg::checkpoint::{MANIFEST, Manifest};
+use r1seg::checkpoint::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
+use r1seg::files::sha256_of;
 use r1seg::volume::{ChosenSeries, Geometry, IntensityRange, Orientation, Region};
 use r1seg::{CheckpointSource, EncodedVolume, PromptedVolume};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{corners, ijk};
 use crate::Input;
-
-/// The longest manifest that is read.
-const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// A run: what computed, on what.
 #[derive(Debug)]
@@ -63,10 +60,9 @@ impl Model {
             return self;
         };
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return self };
-        self.sha256 = Some(crate::input::hex(Sha256::new_with_prefix(&bytes)));
+        self.sha256 = Some(sha256_of(&bytes));
         if let Some(quant) = manifest.language_model.and_then(|model| model.quant) {
-            let name = serde_json::to_value(quant).ok();
-            self.quant = name.and_then(|name| Some(name.as_str()?.to_string()));
+            self.quant = Some(quant.name().to_string());
         }
         self
     }

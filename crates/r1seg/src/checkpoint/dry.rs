@@ -14,9 +14,9 @@ use crate::config::{ConfigFile, FamilyConfig};
 use crate::error::without_backtrace;
 use crate::load::Loadable;
 
-/// The most numbers of a tensor that a constructor rearranges. The largest one that any does has
-/// three millions at full size.
-const MAX_REARRANGED: usize = 1 << 26;
+/// Tensors of up to so many numbers have their shape, so that constructors may compute with them.
+/// Those that rearrange larger ones do so through [`Weights::get_as`].
+const MAX_SHAPED: usize = 1 << 22;
 
 impl CheckpointSource {
     /// What loading would do with every tensor, from `config.json` and the headers of the weights
@@ -109,17 +109,12 @@ impl TensorSource for Dry {
         device: &Device,
     ) -> candle_core::Result<Tensor> {
         self.note(name, shape.dims());
-        // Constructors look at how many axes a tensor has, with two exceptions in the mask decoder:
-        // the norm over a whole block is cut up, and positions in space are encoded.
-        let rank = shape.rank();
-        if name.ends_with("positional_encoding_gaussian_matrix") {
-            return Tensor::zeros((3, 1), dtype, device);
-        }
         let numbers = shape.dims().iter().try_fold(1usize, |n, axis| n.checked_mul(*axis));
         let shape = match numbers {
-            Some(..=MAX_REARRANGED) if rank == 4 => shape.clone(),
-            _ => Shape::from(vec![1; rank]),
+            Some(..=MAX_SHAPED) => shape.clone(),
+            _ => Shape::from(vec![1; shape.rank()]),
         };
+        // One number that stands for all.
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)
     }
 
@@ -137,6 +132,10 @@ impl TensorSource for Dry {
 
     fn contains(&self, _name: &str) -> bool {
         true
+    }
+
+    fn has_numbers(&self) -> bool {
+        false
     }
 }
 

@@ -3,8 +3,12 @@
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor,
 };
-use r1seg_kernels::AttentionArgs;
 pub use r1seg_kernels::Mask as AttentionMask;
+use r1seg_kernels::{AttentionArgs, Bias};
+
+mod bias;
+
+pub use bias::AttentionBias;
 
 /// Scores that one pass may hold at once where they are materialized: bounds the memory of long
 /// sequences (64 MiB of f32). They are on a GPU, and in half precision on a CPU.
@@ -27,8 +31,8 @@ pub fn attention(
     scale: f64,
     mask: AttentionMask,
 ) -> Result<Tensor> {
-    let (b, heads, lq, dim) = q.dims4()?;
-    let (_, kv_heads, lk, _) = k.dims4()?;
+    let (_, heads, _, _) = q.dims4()?;
+    let (_, kv_heads, _, _) = k.dims4()?;
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         candle_core::bail!("{heads} query heads cannot share {kv_heads} key heads")
     }
@@ -39,6 +43,23 @@ pub fn attention(
             &BlockedAttention { scale: scale as f32, mask },
         );
     }
+    composed(q, k, v, scale, mask, None)
+}
+
+/// By products of tensors, on any device.
+///
+/// # Shapes
+/// - as of [`attention`]    - `bias`: `[1 or B, 1 or heads, Lq, Lk]`
+fn composed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    scale: f64,
+    mask: AttentionMask,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (b, heads, lq, dim) = q.dims4()?;
+    let (_, kv_heads, lk, _) = k.dims4()?;
     let group = heads / kv_heads;
     // Queries that share a key head become rows of one product: keys are never copied.
     let q = q.contiguous()?.reshape((b, kv_heads, group * lq, dim))?;
@@ -58,7 +79,21 @@ pub fn attention(
         };
         let (q, k_t, v) = (part(&q)?, part(&k_t)?, part(v)?);
         let scores = q.matmul(&k_t)?.reshape((b, n * group, lq, lk))?;
-        let weights = softmax(scores, scale, mask)?.reshape((b, n, group * lq, lk))?;
+        let weights = match bias {
+            None => softmax(scores, scale, mask)?,
+            Some(bias) => {
+                let dtype = scores.dtype();
+                let bias = match bias.dim(1)? {
+                    1 => bias.clone(),
+                    _ => bias.narrow(1, first * group, n * group)?,
+                };
+                let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+                let scores = (scores.to_dtype(wide)? * scale)?;
+                let scores = scores.broadcast_add(&bias.to_dtype(wide)?)?;
+                softmax(scores, 1.0, mask)?.to_dtype(dtype)?
+            }
+        };
+        let weights = weights.reshape((b, n, group * lq, lk))?;
         outputs.push(weights.matmul(&v)?);
     }
     let out = if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(&outputs, 1)? };
@@ -81,23 +116,23 @@ struct BlockedAttention {
     mask: AttentionMask,
 }
 
-impl CustomOp3 for BlockedAttention {
-    fn name(&self) -> &'static str {
-        "blocked-attention"
-    }
+/// Storage and layout of an operand.
+type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
-    fn cpu_fwd(
+impl BlockedAttention {
+    const NAME: &'static str = "blocked-attention";
+
+    /// With a bias for each of the batch.
+    fn run<'b>(
         &self,
-        q: &CpuStorage,
-        q_layout: &Layout,
-        k: &CpuStorage,
-        k_layout: &Layout,
-        v: &CpuStorage,
-        v_layout: &Layout,
+        (q, q_layout): Operand<'_>,
+        (k, k_layout): Operand<'_>,
+        (v, v_layout): Operand<'_>,
+        bias: impl Fn(usize) -> Bias<'b>,
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, heads, lq, dim) = q_layout.shape().dims4()?;
         let (_, kv_heads, lk, _) = k_layout.shape().dims4()?;
-        let q = crate::cpu::f32_slice(q, q_layout, self.name())?;
+        let q = crate::cpu::f32_slice(q, q_layout, Self::NAME)?;
         let (k, v) = (k.as_slice::<f32>()?, v.as_slice::<f32>()?);
         let mut out = vec![0f32; q.len()];
         let size = heads * lq * dim;
@@ -116,9 +151,28 @@ impl CustomOp3 for BlockedAttention {
                 v_head_stride: v_layout.stride()[1],
                 scale: self.scale,
                 mask: self.mask,
+                bias: bias(b),
             });
         }
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+impl CustomOp3 for BlockedAttention {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.run((q, q_layout), (k, k_layout), (v, v_layout), |_| Bias::None)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names of tensors: what publishers put around them, and what r1seg calls them.
 //!
-//! This is the one place where a name changes. In order:
+//! Taken off once, when a checkpoint is converted. In order:
 //!
 //! | found | becomes | where it comes from |
 //! |---|---|---|
@@ -13,43 +13,27 @@
 //! A language model's `model.layers.*`, `model.vision_module.*`, `model.seg_module.*`, `lm_head.*` are
 //! the published names, and stay.
 
-use crate::source::Stored;
-
 /// What became of the names.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Renamed {
+pub struct Renamed {
     /// Prefixes that were taken off, outermost first.
-    pub(crate) prefixes: Vec<&'static str>,
+    pub prefixes: Vec<&'static str>,
     /// Tensors that were left out.
-    pub(crate) dropped: Vec<String>,
+    pub dropped: Vec<String>,
 }
 
-/// Takes wrapping prefixes off all names, and leaves recomputed buffers out.
-pub(crate) fn normalize(tensors: &mut Vec<Stored>) -> Renamed {
+/// Takes wrapping prefixes off the names of all tensors, and leaves recomputed buffers out. `name`
+/// is where a tensor has its name.
+pub fn normalize<T>(tensors: &mut Vec<T>, name: impl Fn(&mut T) -> &mut String) -> Renamed {
     let mut renamed = Renamed::default();
-    loop {
-        let has = |prefix: &str| tensors.iter().all(|t| t.entry.name.starts_with(prefix));
-        let prefix = if tensors.is_empty() {
-            None
-        } else if has("module.") {
-            Some("module.")
-        } else if has("_orig_mod.") {
-            Some("_orig_mod.")
-        } else if has("model.") && is_segvol(tensors) {
-            Some("model.")
-        } else {
-            None
-        };
-        let Some(prefix) = prefix else {
-            break;
-        };
-        for stored in tensors.iter_mut() {
-            stored.entry.name.drain(..prefix.len());
+    while let Some(prefix) = wrapping_prefix(tensors, &name) {
+        for tensor in tensors.iter_mut() {
+            name(tensor).drain(..prefix.len());
         }
         renamed.prefixes.push(prefix);
     }
-    tensors.retain(|stored| {
-        let name = &stored.entry.name;
+    tensors.retain_mut(|tensor| {
+        let name = name(tensor);
         let drop =
             name.ends_with(".embeddings.position_ids") || name.ends_with(".rotary_emb.inv_freq");
         if drop {
@@ -60,33 +44,30 @@ pub(crate) fn normalize(tensors: &mut Vec<Stored>) -> Renamed {
     renamed
 }
 
+/// The outermost prefix that means nothing to a model.
+fn wrapping_prefix<T>(
+    tensors: &mut [T],
+    name: &impl Fn(&mut T) -> &mut String,
+) -> Option<&'static str> {
+    let mut all = |prefix: &str| tensors.iter_mut().all(|tensor| name(tensor).starts_with(prefix));
+    let prefix = ["module.", "_orig_mod.", "model."].into_iter().find(|prefix| all(prefix))?;
+    (!tensors.is_empty() && (prefix != "model." || is_segvol(tensors, name))).then_some(prefix)
+}
+
 /// A language model would have its layers, and its vision parts one level deeper.
-fn is_segvol(tensors: &[Stored]) -> bool {
-    let any = |prefix: &str| tensors.iter().any(|t| t.entry.name.starts_with(prefix));
+fn is_segvol<T>(tensors: &mut [T], name: &impl Fn(&mut T) -> &mut String) -> bool {
+    let mut any = |prefix: &str| tensors.iter_mut().any(|tensor| name(tensor).starts_with(prefix));
     any("model.image_encoder.") && any("model.mask_decoder.") && !any("model.layers.")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TensorEntry;
-    use r1seg_checkpoint::NumberFormat;
 
     fn normalized(names: &[&str]) -> (Vec<String>, Renamed) {
-        let stored = |name: &&str| Stored {
-            file: 0,
-            entry: TensorEntry {
-                name: (*name).to_owned(),
-                dtype: NumberFormat::F32,
-                shape: vec![1],
-                strides: vec![1],
-                start: 0,
-                storage: [0, 4],
-            },
-        };
-        let mut tensors: Vec<Stored> = names.iter().map(stored).collect();
-        let renamed = normalize(&mut tensors);
-        (tensors.into_iter().map(|t| t.entry.name).collect(), renamed)
+        let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let renamed = normalize(&mut names, |name| name);
+        (names, renamed)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::linear::Linear;
-use crate::weights::Weights;
+use crate::weights::{Rearranged, Weights};
 
 /// Cuts a volume into patches, each flattened in the order `(pd, ph, pw, C)` of MONAI's
 /// "perceptron" patch embedding.
@@ -38,9 +38,10 @@ fn blocks(x: &Tensor, kernel: [usize; 3]) -> Result<(Tensor, [usize; 3])> {
     Ok((x, grid))
 }
 
-/// A 3D convolution with kernel = stride and no padding (1x1x1 included), over blocks of voxels.
+/// A 3D convolution with kernel = stride and no padding (1x1x1 included), over blocks of voxels that
+/// lie one behind the other.
 #[derive(Debug, Clone)]
-pub struct Conv3d {
+pub struct PatchConv3d {
     /// `[out, kd * kh * kw * in]`
     linear: Linear,
     in_channels: usize,
@@ -48,37 +49,51 @@ pub struct Conv3d {
     size: usize,
 }
 
-/// A [`Conv3d`] from the keys `weight` (`[out, in, kd, kh, kw]`) and `bias`.
+/// A [`PatchConv3d`] from the keys `weight` (`[out, in, kd, kh, kw]`) and `bias`.
 ///
 /// # Errors
 /// When a tensor is missing or misshaped.
-pub fn conv3d(
+pub fn patch_conv3d(
     in_channels: usize,
     out_channels: usize,
     kernel: [usize; 3],
     weights: Weights,
-) -> Result<Conv3d> {
+) -> Result<PatchConv3d> {
     let [kd, kh, kw] = kernel;
-    let weight = weights.factor((out_channels, in_channels, kd, kh, kw), "weight")?;
-    Conv3d::new(weight, Some(weights.get(out_channels, "bias")?))
+    let size = kd * kh * kw;
+    let shapes = Rearranged::new(
+        (out_channels, in_channels, kd, kh, kw),
+        (out_channels, size * in_channels),
+    );
+    let weight = weights.factor_as(&shapes, "weight", PatchConv3d::matrix)?;
+    let bias = weights.get(out_channels, "bias")?;
+    Ok(PatchConv3d { linear: Linear::new(&weight, Some(bias))?, in_channels, size })
 }
 
-impl Conv3d {
+impl PatchConv3d {
     /// # Shapes
     /// - `weight`: `[out, in, kd, kh, kw]`    - `bias`: `[out]`
     ///
     /// # Errors
     /// When the weight has another rank.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let (out_channels, in_channels, kd, kh, kw) = weight.dims5()?;
-        let size = kd * kh * kw;
-        // Channels last, as a transposed convolution leaves them.
-        let weight = weight.reshape((out_channels, in_channels, size))?.transpose(1, 2)?;
-        let weight = weight.contiguous()?.reshape((out_channels, size * in_channels))?;
-        Ok(Self { linear: Linear::new(&weight, bias)?, in_channels, size })
+        let (_, in_channels, kd, kh, kw) = weight.dims5()?;
+        let linear = Linear::new(&Self::matrix(weight)?, bias)?;
+        Ok(Self { linear, in_channels, size: kd * kh * kw })
     }
 
-    /// The reverse of [`ConvTranspose3d::forward_blocks`]: what each block of voxels, one after the
+    /// Channels last, as a transposed convolution leaves them.
+    ///
+    /// # Shapes
+    /// - `weight`: `[out, in, kd, kh, kw]`    - returns: `[out, kd * kh * kw * in]`
+    fn matrix(weight: Tensor) -> Result<Tensor> {
+        let (out_channels, in_channels, kd, kh, kw) = weight.dims5()?;
+        let size = kd * kh * kw;
+        let weight = weight.reshape((out_channels, in_channels, size))?.transpose(1, 2)?;
+        weight.contiguous()?.reshape((out_channels, size * in_channels))
+    }
+
+    /// The reverse of [`PatchConvTranspose3d::forward_blocks`]: what each block of voxels, one after the
     /// other in the order `(kd, kh, kw)`, becomes.
     ///
     /// # Shapes
@@ -97,42 +112,59 @@ impl Conv3d {
 
 /// A 3D transposed convolution with kernel = stride and no padding.
 #[derive(Debug, Clone)]
-pub struct ConvTranspose3d {
+pub struct PatchConvTranspose3d {
     /// `[kd * kh * kw * out, in]`
     linear: Linear,
     out_channels: usize,
     kernel: [usize; 3],
 }
 
-/// A [`ConvTranspose3d`] from the keys `weight` (`[in, out, kd, kh, kw]`) and `bias`.
+/// A [`PatchConvTranspose3d`] from the keys `weight` (`[in, out, kd, kh, kw]`) and `bias`.
 ///
 /// # Errors
 /// When a tensor is missing or misshaped.
-pub fn conv_transpose3d(
+pub fn patch_conv_transpose3d(
     in_channels: usize,
     out_channels: usize,
     kernel: [usize; 3],
     weights: Weights,
-) -> Result<ConvTranspose3d> {
+) -> Result<PatchConvTranspose3d> {
     let [kd, kh, kw] = kernel;
-    let weight = weights.factor((in_channels, out_channels, kd, kh, kw), "weight")?;
-    ConvTranspose3d::new(weight, weights.get(out_channels, "bias")?)
+    let shapes = Rearranged::new(
+        (in_channels, out_channels, kd, kh, kw),
+        (kd * kh * kw * out_channels, in_channels),
+    );
+    let weight = weights.factor_as(&shapes, "weight", PatchConvTranspose3d::matrix)?;
+    let bias = weights.get(out_channels, "bias")?;
+    PatchConvTranspose3d::from_matrix(&weight, &bias, kernel)
 }
 
-impl ConvTranspose3d {
+impl PatchConvTranspose3d {
     /// # Shapes
     /// - `weight`: `[in, out, kd, kh, kw]`    - `bias`: `[out]`
     ///
     /// # Errors
     /// When the weight has another rank.
     pub fn new(weight: Tensor, bias: Tensor) -> Result<Self> {
+        let (_, _, kd, kh, kw) = weight.dims5()?;
+        Self::from_matrix(&Self::matrix(weight)?, &bias, [kd, kh, kw])
+    }
+
+    fn from_matrix(weight: &Tensor, bias: &Tensor, kernel: [usize; 3]) -> Result<Self> {
+        let (size, out_channels) = (kernel.iter().product::<usize>(), bias.dim(0)?);
+        let bias = bias.unsqueeze(0)?.repeat((size, 1))?.flatten_all()?;
+        Ok(Self { linear: Linear::new(weight, Some(bias))?, out_channels, kernel })
+    }
+
+    /// Channels last, so that what follows a block of voxels never has to regroup it.
+    ///
+    /// # Shapes
+    /// - `weight`: `[in, out, kd, kh, kw]`    - returns: `[kd * kh * kw * out, in]`
+    fn matrix(weight: Tensor) -> Result<Tensor> {
         let (c, out_channels, kd, kh, kw) = weight.dims5()?;
         let size = kd * kh * kw;
-        // Channels last, so that what follows a block of voxels never has to regroup it.
         let weight = weight.reshape((c, out_channels, size))?.permute((2, 1, 0))?;
-        let weight = weight.contiguous()?.reshape((size * out_channels, c))?;
-        let bias = bias.unsqueeze(0)?.repeat((size, 1))?.flatten_all()?;
-        Ok(Self { linear: Linear::new(&weight, Some(bias))?, out_channels, kernel: [kd, kh, kw] })
+        weight.contiguous()?.reshape((size * out_channels, c))
     }
 
     /// The voxels that each input voxel becomes, one after the other: nothing is regrouped.
@@ -226,7 +258,7 @@ mod tests {
         let bias = Tensor::randn(0f32, 1., 5, d)?;
         let (cut, _) = blocks(&x, [2, 3, 2])?;
         let rows = cut.permute(vec![0, 2, 4, 6, 3, 5, 7, 1])?.reshape((2, 8 * 12, 3))?;
-        let conv = Conv3d::new(weight.clone(), Some(bias.clone()))?;
+        let conv = PatchConv3d::new(weight.clone(), Some(bias.clone()))?;
         let y = conv.forward_blocks(&rows)?;
         assert_eq!(y.dims(), [2, 8, 5]);
         assert!(conv.forward_blocks(&rows.narrow(1, 0, 13)?).is_err());
@@ -257,7 +289,7 @@ mod tests {
         let x = Tensor::randn(0f32, 1., (1, 3, 2, 2, 3), d)?;
         let weight = Tensor::randn(0f32, 1., (3, 4, 2, 2, 2), d)?;
         let bias = Tensor::randn(0f32, 1., 4, d)?;
-        let y = ConvTranspose3d::new(weight.clone(), bias.clone())?.forward(&x)?;
+        let y = PatchConvTranspose3d::new(weight.clone(), bias.clone())?.forward(&x)?;
         assert_eq!(y.dims(), [1, 4, 4, 4, 6]);
         let y = y.squeeze(0)?;
         for (o, i, j, k) in [(0, 0, 0, 0), (3, 3, 2, 5), (1, 2, 1, 4)] {

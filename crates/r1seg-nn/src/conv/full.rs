@@ -1,0 +1,389 @@
+//! 3D convolution with any kernel, stride and padding.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use r1seg_kernels::{ConvGeometry, ConvWeights};
+
+use crate::cpu::f32_slice;
+use crate::weights::{Rearranged, Weights};
+
+/// Sizes of a [`Conv3d`], per axis `[D, H, W]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv3dConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Voxels that one output voxel reads.
+    pub kernel: [usize; 3],
+    /// From one output voxel to the next, in input voxels.
+    pub stride: [usize; 3],
+    /// Zeros on both sides of the input.
+    pub padding: [usize; 3],
+}
+
+impl Conv3dConfig {
+    /// With a stride of one and no padding.
+    pub fn new(in_channels: usize, out_channels: usize, kernel: [usize; 3]) -> Self {
+        Self { in_channels, out_channels, kernel, stride: [1; 3], padding: [0; 3] }
+    }
+
+    /// Sets the stride.
+    #[must_use]
+    pub fn with_stride(self, stride: [usize; 3]) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Sets the padding.
+    #[must_use]
+    pub fn with_padding(self, padding: [usize; 3]) -> Self {
+        Self { padding, ..self }
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    /// Size of the output for an input of this size.
+    fn output(&self, input: [usize; 3]) -> Result<[usize; 3]> {
+        let mut output = [0; 3];
+        for axis in 0..3 {
+            let padded = input[axis] + 2 * self.padding[axis];
+            let Some(room) = padded.checked_sub(self.kernel[axis]) else {
+                bail!("a kernel of {:?} is larger than a grid of {input:?}", self.kernel)
+            };
+            output[axis] = room / self.stride[axis] + 1;
+        }
+        Ok(output)
+    }
+}
+
+/// `torch.nn.Conv3d` without groups or dilation, with zeros as padding.
+#[derive(Debug, Clone)]
+pub struct Conv3d {
+    config: Conv3dConfig,
+    kernel: Kernel,
+    bias: Option<Tensor>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kernel {
+    /// On a CPU.
+    Packed(Arc<ConvWeights>),
+    /// `[kd * kh * kw, out, in]`
+    Taps(Tensor),
+    /// There are no numbers, and using it is an error.
+    Absent,
+}
+
+/// A [`Conv3d`] from the keys `weight` (`[out, in, kd, kh, kw]`) and `bias`.
+///
+/// # Errors
+/// When a tensor is missing or misshaped, or a kernel or stride has a size of zero.
+pub fn conv3d(config: Conv3dConfig, weights: Weights) -> Result<Conv3d> {
+    let bias = weights.get(config.out_channels, "bias")?;
+    Conv3d::from_taps(config, &taps(&config, &weights)?, Some(bias))
+}
+
+/// A [`Conv3d`] from the key `weight` alone.
+///
+/// # Errors
+/// As [`conv3d`].
+pub fn conv3d_no_bias(config: Conv3dConfig, weights: Weights) -> Result<Conv3d> {
+    Conv3d::from_taps(config, &taps(&config, &weights)?, None)
+}
+
+/// `[out, in, kd * kh * kw]`
+fn taps(config: &Conv3dConfig, weights: &Weights) -> Result<Tensor> {
+    let &Conv3dConfig { in_channels, out_channels, kernel: [kd, kh, kw], .. } = config;
+    let used = (out_channels, in_channels, config.taps());
+    let stored = (out_channels, in_channels, kd, kh, kw);
+    weights.factor_as(&Rearranged::new(stored, used), "weight", |t| t.reshape(used))
+}
+
+impl Conv3d {
+    /// # Shapes
+    /// - `weight`: `[out, in, kd, kh, kw]`    - `bias`: `[out]`
+    ///
+    /// # Errors
+    /// When a tensor has another shape, or a kernel or stride has a size of zero.
+    pub fn new(config: Conv3dConfig, weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let Conv3dConfig { in_channels, out_channels, kernel: [kd, kh, kw], .. } = config;
+        if weight.dims() != [out_channels, in_channels, kd, kh, kw] {
+            bail!(
+                "the weight of a convolution is of shape {:?}, expected {config:?}",
+                weight.dims()
+            )
+        }
+        let taps = weight.reshape((out_channels, in_channels, config.taps()))?;
+        Self::from_taps(config, &taps, bias)
+    }
+
+    /// # Shapes
+    /// - `taps`: `[out, in, kd * kh * kw]`; any other shape stands for weights that are not there
+    pub(super) fn from_taps(
+        config: Conv3dConfig,
+        taps: &Tensor,
+        bias: Option<Tensor>,
+    ) -> Result<Self> {
+        let Conv3dConfig { in_channels, out_channels, kernel, stride, .. } = config;
+        if kernel.contains(&0) || stride.contains(&0) {
+            bail!("a convolution with a kernel of {kernel:?} and a stride of {stride:?}")
+        }
+        let kernel = if taps.dims() != [out_channels, in_channels, config.taps()] {
+            Kernel::Absent
+        } else if taps.device().is_cpu() {
+            let numbers = taps.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            match ConvWeights::new(&numbers, [out_channels, in_channels], kernel) {
+                Some(packed) => Kernel::Packed(Arc::new(packed)),
+                None => Kernel::Absent,
+            }
+        } else {
+            Kernel::Taps(taps.permute((2, 0, 1))?.contiguous()?)
+        };
+        Ok(Self { config, kernel, bias })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, in, D, H, W]`
+    /// - returns: `[B, out, D', H', W']`, `D' = (D + 2 padding - kernel) / stride + 1`
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's, or the kernel is larger than the padded input.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, _, d, h, w) = x.dims5()?;
+        self.convolve(x, self.config.output([d, h, w])?)
+    }
+
+    /// The first output voxels, which may also read beyond the end of the input, where zeros are.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, in, D, H, W]`    - returns: `[B, out, output..]`
+    pub(super) fn convolve(&self, x: &Tensor, output: [usize; 3]) -> Result<Tensor> {
+        let (_, c, d, h, w) = x.dims5()?;
+        let Conv3dConfig { in_channels, stride, padding, .. } = self.config;
+        if c != in_channels {
+            bail!("a convolution of {in_channels} channels got an input of shape {:?}", x.dims())
+        }
+        let geometry = ConvGeometry { input: [d, h, w], output, stride, padding };
+        match &self.kernel {
+            Kernel::Absent => bail!("the weights of a convolution were not loaded"),
+            Kernel::Packed(weights) => {
+                let bias = match &self.bias {
+                    Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
+                    None => None,
+                };
+                let op = Convolution { weights: weights.clone(), geometry, bias };
+                let x32 = x.to_dtype(DType::F32)?.contiguous()?;
+                x32.apply_op1_no_bwd(&op)?.to_dtype(x.dtype())
+            }
+            Kernel::Taps(taps) => {
+                let y = sum_of_taps(x, taps, self.config.kernel, geometry)?;
+                let y = match &self.bias {
+                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?.reshape((
+                        1,
+                        self.config.out_channels,
+                        1,
+                        1,
+                        1,
+                    ))?)?,
+                    None => y,
+                };
+                y.to_dtype(x.dtype())
+            }
+        }
+    }
+}
+
+/// One product for each voxel of the kernel: what any device can do.
+///
+/// # Shapes
+/// - `x`: `[B, in, D, H, W]`    - `taps`: `[kd * kh * kw, out, in]`
+/// - returns: `[B, out, D', H', W']`, in f32 or f64
+fn sum_of_taps(
+    x: &Tensor,
+    taps: &Tensor,
+    kernel: [usize; 3],
+    geometry: ConvGeometry,
+) -> Result<Tensor> {
+    let ConvGeometry { input, output: [d, h, w], stride: [sd, sh, sw], padding } = geometry;
+    let (b, c, ..) = x.dims5()?;
+    let (_, out, _) = taps.dims3()?;
+    let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let mut padded = x.clone();
+    for axis in 0..3 {
+        let reach = kernel[axis] - 1 + geometry.stride[axis] * geometry.output[axis];
+        let behind = reach.saturating_sub(input[axis] + padding[axis]);
+        padded = padded.pad_with_zeros(2 + axis, padding[axis], behind)?;
+    }
+    let [_, kh, kw] = kernel;
+    let mut sum: Option<Tensor> = None;
+    for tap in 0..kernel.iter().product() {
+        let part = padded.narrow(2, tap / (kh * kw), sd * d)?;
+        let part = part.narrow(3, tap / kw % kh, sh * h)?.narrow(4, tap % kw, sw * w)?;
+        let part = if [sd, sh, sw] == [1; 3] {
+            part
+        } else {
+            let part = part.contiguous()?.reshape(vec![b, c, d, sd, h, sh, w, sw])?;
+            part.narrow(3, 0, 1)?.narrow(5, 0, 1)?.narrow(7, 0, 1)?
+        };
+        let part = part.contiguous()?.reshape((b, c, d * h * w))?;
+        let weight = taps.get(tap)?.to_dtype(x.dtype())?.broadcast_left(b)?;
+        let product = weight.matmul(&part)?.to_dtype(wide)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + product)?,
+            None => product,
+        });
+    }
+    match sum {
+        Some(sum) => sum.reshape((b, out, d, h, w)),
+        None => bail!("a convolution without a kernel"),
+    }
+}
+
+struct Convolution {
+    weights: Arc<ConvWeights>,
+    geometry: ConvGeometry,
+    bias: Option<Vec<f32>>,
+}
+
+impl CustomOp1 for Convolution {
+    fn name(&self) -> &'static str {
+        "conv3d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (b, ..) = layout.shape().dims5()?;
+        let [d, h, w] = self.geometry.output;
+        let shape = Shape::from((b, self.weights.out_channels(), d, h, w));
+        let x = f32_slice(x, layout, self.name())?;
+        let forward = |x: &[f32]| self.weights.forward(x, self.geometry, self.bias.as_deref());
+        let y = match b {
+            1 => forward(x),
+            _ => x.chunks(x.len() / b.max(1)).flat_map(forward).collect(),
+        };
+        Ok((CpuStorage::F32(y), shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use candle_nn::{VarBuilder, VarMap};
+
+    use super::*;
+    use crate::testing::{assert_close, gap, wave};
+
+    /// The same convolution by products of tensors, as on a GPU.
+    fn by_taps(conv: &Conv3d, weight: &Tensor) -> Result<Conv3d> {
+        let (out, input, taps) = (weight.dim(0)?, weight.dim(1)?, conv.config.taps());
+        let taps = weight.reshape((out, input, taps))?.permute((2, 0, 1))?.contiguous()?;
+        Ok(Conv3d { kernel: Kernel::Taps(taps), ..conv.clone() })
+    }
+
+    // def wave(shape, step):
+    //     n = torch.Size(shape).numel()
+    //     return torch.sin(torch.arange(n, dtype=torch.float64) * step).float().reshape(shape)
+    // F.conv3d(wave([1, 3, 4, 5, 3], .7), wave([2, 3, 3, 3, 3], .3), wave([2], 1.), stride=2, padding=1)
+    #[test]
+    fn a_convolution_equals_pytorchs() -> Result<()> {
+        let config = Conv3dConfig::new(3, 2, [3; 3]).with_stride([2; 3]).with_padding([1; 3]);
+        let weight = wave(&[2, 3, 3, 3, 3], 0.3)?;
+        let conv = Conv3d::new(config, &weight, Some(wave(&[2], 1.0)?))?;
+        let x = wave(&[1, 3, 4, 5, 3], 0.7)?;
+        for conv in [by_taps(&conv, &weight)?, conv] {
+            let y = conv.forward(&x)?;
+            assert_eq!(y.dims(), [1, 2, 2, 3, 2]);
+            assert_close(
+                &y,
+                &[
+                    -2.038_157,
+                    -1.260_281,
+                    -2.617_707,
+                    -4.721_177,
+                    -0.979_019_6,
+                    0.113_041_67,
+                    -0.008_044_004,
+                    1.260_954,
+                    -3.112_651,
+                    -1.150_666,
+                    0.080_171_41,
+                    0.574_055,
+                    -0.266_821,
+                    0.828_184_4,
+                    0.723_421_1,
+                    -2.422_534,
+                    1.532_049,
+                    2.152_298,
+                    0.895_842_9,
+                    1.483_013,
+                    -6.518_702,
+                    -4.991_717,
+                    0.918_193_9,
+                    0.350_667_8,
+                ],
+                1e-5,
+            )?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn both_ways_of_convolving_agree_with_f64_in_every_geometry() -> Result<()> {
+        for (input, kernel, stride, padding) in [
+            ([4, 5, 6], [3; 3], [1; 3], [1; 3]),
+            ([5, 4, 33], [1, 3, 2], [1, 2, 3], [0, 2, 1]),
+            ([8, 8, 8], [1; 3], [2; 3], [0; 3]),
+            ([16, 8, 16], [7, 4, 7], [4; 3], [3, 0, 3]),
+        ] {
+            let config = Conv3dConfig::new(5, 7, kernel).with_stride(stride).with_padding(padding);
+            let [kd, kh, kw] = kernel;
+            let weight = Tensor::randn(0f32, 1., (7, 5, kd, kh, kw), &Device::Cpu)?;
+            let bias = Tensor::randn(0f32, 1., 7, &Device::Cpu)?;
+            let [d, h, w] = input;
+            let x = Tensor::randn(0f32, 1., (2, 5, d, h, w), &Device::Cpu)?;
+            let conv = Conv3d::new(config, &weight, Some(bias))?;
+            let taps = by_taps(&conv, &weight)?;
+            let exact = taps.forward(&x.to_dtype(DType::F64)?)?;
+            assert!(gap(&conv.forward(&x)?, &exact)? < 2e-4, "{config:?}");
+            assert!(gap(&taps.forward(&x)?, &exact)? < 2e-4, "{config:?}");
+            let half = x.to_dtype(DType::BF16)?;
+            assert_eq!(taps.forward(&half)?.dtype(), DType::BF16);
+            let close = gap(&conv.forward(&half)?, &exact)?;
+            assert!(close < 0.5, "{config:?}: {close}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_shapes_are_errors_that_name_what_does_not_fit() -> Result<()> {
+        let config = Conv3dConfig::new(3, 2, [3; 3]);
+        let weight = wave(&[2, 3, 3, 3, 3], 0.3)?;
+        let conv = Conv3d::new(config, &weight, None)?;
+        let message = |x: &[usize]| -> Result<String> {
+            Ok(conv.forward(&wave(x, 1.0)?).err().map(|e| e.to_string()).unwrap_or_default())
+        };
+        assert!(message(&[1, 2, 4, 4, 4])?.contains("3 channels"));
+        assert!(message(&[1, 3, 4, 2, 4])?.contains("larger"));
+        assert!(message(&[3, 4, 4, 4])?.contains("rank"));
+        assert!(Conv3d::new(config, &wave(&[2, 3, 27], 0.3)?, None).is_err());
+        assert!(Conv3d::new(config.with_stride([1, 0, 1]), &weight, None).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn weights_are_read_by_their_keys_and_absent_ones_are_an_error_when_used() -> Result<()> {
+        let weights: Weights =
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into();
+        let config = Conv3dConfig::new(2, 4, [3; 3]).with_padding([1; 3]);
+        let x = wave(&[1, 2, 3, 3, 3], 0.7)?;
+        assert_eq!(conv3d(config, weights.pp("a"))?.forward(&x)?.dims(), [1, 4, 3, 3, 3]);
+        let conv = conv3d_no_bias(config, weights.pp("b"))?;
+        assert_eq!(conv.forward(&x)?.dims(), [1, 4, 3, 3, 3]);
+        let absent =
+            Conv3d::from_taps(config, &Tensor::zeros((1, 1, 1), DType::F32, x.device())?, None)?;
+        assert!(absent.forward(&x).is_err_and(|e| e.to_string().contains("not loaded")));
+        Ok(())
+    }
+}

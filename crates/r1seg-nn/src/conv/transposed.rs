@@ -1,0 +1,212 @@
+//! The 3D transposed convolution that doubles a grid with overlapping kernels.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::full::{Conv3d, Conv3dConfig};
+use crate::weights::{Rearranged, Weights};
+
+/// `torch.nn.ConvTranspose3d` with kernel 3, stride 2, padding 1 and output padding 1.
+///
+/// Along each axis an even output voxel reads one input voxel and an odd one two, so that it is eight
+/// convolutions whose outputs are interleaved.
+#[derive(Debug, Clone)]
+pub struct ConvTranspose3d {
+    /// By whether the output is odd along each axis, the last axis fastest.
+    parts: Vec<Conv3d>,
+}
+
+/// A [`ConvTranspose3d`] from the keys `weight` (`[in, out, 3, 3, 3]`) and `bias`.
+///
+/// # Errors
+/// When a tensor is missing or misshaped.
+pub fn conv_transpose3d(
+    in_channels: usize,
+    out_channels: usize,
+    weights: Weights,
+) -> Result<ConvTranspose3d> {
+    let bias = weights.get(out_channels, "bias")?;
+    let taps = taps(in_channels, out_channels, &weights)?;
+    ConvTranspose3d::from_taps([in_channels, out_channels], &taps, Some(&bias))
+}
+
+/// A [`ConvTranspose3d`] from the key `weight` alone.
+///
+/// # Errors
+/// When the tensor is missing or misshaped.
+pub fn conv_transpose3d_no_bias(
+    in_channels: usize,
+    out_channels: usize,
+    weights: Weights,
+) -> Result<ConvTranspose3d> {
+    let taps = taps(in_channels, out_channels, &weights)?;
+    ConvTranspose3d::from_taps([in_channels, out_channels], &taps, None)
+}
+
+/// `[out, in, 27]`
+fn taps(in_channels: usize, out_channels: usize, weights: &Weights) -> Result<Tensor> {
+    let shapes =
+        Rearranged::new((in_channels, out_channels, 3, 3, 3), (out_channels, in_channels, 27));
+    weights.factor_as(&shapes, "weight", |t| {
+        t.transpose(0, 1)?.contiguous()?.reshape((out_channels, in_channels, 27))
+    })
+}
+
+impl ConvTranspose3d {
+    /// # Shapes
+    /// - `weight`: `[in, out, 3, 3, 3]`    - `bias`: `[out]`
+    ///
+    /// # Errors
+    /// When the weight has another shape.
+    pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let (input, out, 3, 3, 3) = weight.dims5()? else {
+            bail!("the kernel of a doubling convolution is 3x3x3, got {:?}", weight.dims())
+        };
+        let taps = weight.transpose(0, 1)?.contiguous()?.reshape((out, input, 27))?;
+        Self::from_taps([input, out], &taps, bias)
+    }
+
+    /// # Shapes
+    /// - `taps`: `[out, in, 27]`; any other shape stands for weights that are not there
+    fn from_taps([input, out]: [usize; 2], taps: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let parts = (0..8usize).map(|part| {
+            let odd = [part >> 2 & 1, part >> 1 & 1, part & 1];
+            // The kernel's voxels in the order of the input voxels that they meet.
+            let along = odd.map(|odd| if odd == 1 { &[2u32, 0][..] } else { &[1] });
+            let mut chosen = Vec::with_capacity(8);
+            for i in along[0] {
+                for j in along[1] {
+                    chosen.extend(along[2].iter().map(|k| (i * 3 + j) * 3 + k));
+                }
+            }
+            let taps = if taps.dims() == [out, input, 27] {
+                taps.index_select(&Tensor::new(chosen, taps.device())?, 2)?
+            } else {
+                taps.clone()
+            };
+            let config = Conv3dConfig::new(input, out, odd.map(|odd| 1 + odd));
+            Conv3d::from_taps(config, &taps, bias.cloned())
+        });
+        Ok(Self { parts: parts.collect::<Result<_>>()? })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, in, D, H, W]`    - returns: `[B, out, 2 D, 2 H, 2 W]`
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, _, d, h, w) = x.dims5()?;
+        let parts = self.parts.iter().map(|part| part.convolve(x, [d, h, w]));
+        let y = Tensor::stack(&parts.collect::<Result<Vec<_>>>()?, 5)?;
+        let out = y.dim(1)?;
+        let y = y.reshape(vec![b, out, d, h, w, 2, 2, 2])?;
+        y.permute(vec![0, 1, 2, 5, 3, 6, 4, 7])?.reshape((b, out, 2 * d, 2 * h, 2 * w))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_nn::{VarBuilder, VarMap};
+
+    use super::*;
+    use crate::testing::{assert_close, wave};
+
+    // F.conv_transpose3d(wave([1, 2, 2, 1, 2], .7), wave([2, 1, 3, 3, 3], .3), wave([1], 1.) + .5,
+    //                    stride=2, padding=1, output_padding=1)
+    #[test]
+    fn a_doubling_convolution_equals_pytorchs() -> Result<()> {
+        let bias = (wave(&[1], 1.0)? + 0.5)?;
+        let conv = ConvTranspose3d::new(&wave(&[2, 1, 3, 3, 3], 0.3)?, Some(&bias))?;
+        let y = conv.forward(&wave(&[1, 2, 2, 1, 2], 0.7)?)?;
+        assert_eq!(y.dims(), [1, 1, 4, 2, 4]);
+        assert_close(
+            &y,
+            &[
+                0.320_254_45,
+                0.394_032_06,
+                0.245_149_67,
+                0.030_852_795,
+                0.609_700_1,
+                0.056_801_02,
+                -0.256_619_45,
+                -0.304_115_65,
+                1.593_321,
+                1.796_143,
+                1.086_301,
+                1.676_846,
+                1.996_74,
+                3.530_688,
+                2.499_202,
+                2.657_555,
+                0.289_905,
+                0.237_157_3,
+                0.433_471_3,
+                0.006_260_395,
+                -0.767_088_9,
+                -1.805_227,
+                -0.681_626_8,
+                -0.880_856,
+                0.069_875_9,
+                -0.430_950_94,
+                -0.061_980_844,
+                0.360_437_6,
+                1.330_436,
+                1.945_685,
+                1.203_828,
+                1.549_461,
+            ],
+            1e-5,
+        )
+    }
+
+    #[test]
+    fn every_input_voxel_spreads_its_kernel_over_the_doubled_grid() -> Result<()> {
+        let (b, input, out, [d, h, w]) = (2, 5, 6, [3, 2, 4]);
+        let x = Tensor::randn(0f32, 1., (b, input, d, h, w), &Device::Cpu)?;
+        let weight = Tensor::randn(0f32, 1., (input, out, 3, 3, 3), &Device::Cpu)?;
+        let y = ConvTranspose3d::new(&weight, None)?.forward(&x)?;
+        let y = y.flatten_all()?.to_vec1::<f32>()?;
+        let (x, weight) =
+            (x.flatten_all()?.to_vec1::<f32>()?, weight.flatten_all()?.to_vec1::<f32>()?);
+        let mut exact = vec![0f64; y.len()];
+        for (at, x) in x.iter().enumerate() {
+            let [n, c] = [at / (input * d * h * w), at / (d * h * w) % input];
+            let voxel = [at / (h * w) % d, at / w % h, at % w];
+            for o in 0..out {
+                for tap in 0..27 {
+                    let tap_at = [tap / 9, tap / 3 % 3, tap % 3];
+                    let to: Option<Vec<usize>> = (0..3)
+                        .map(|axis| {
+                            let to = (2 * voxel[axis] + tap_at[axis]).checked_sub(1)?;
+                            (to < 2 * [d, h, w][axis]).then_some(to)
+                        })
+                        .collect();
+                    let Some(to) = to else { continue };
+                    let to = (((n * out + o) * 2 * d + to[0]) * 2 * h + to[1]) * 2 * w + to[2];
+                    exact[to] += f64::from(*x) * f64::from(weight[(c * out + o) * 27 + tap]);
+                }
+            }
+        }
+        for (y, exact) in y.iter().zip(exact) {
+            assert!((f64::from(*y) - exact).abs() < 1e-4, "{y} {exact}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_shapes_are_errors() -> Result<()> {
+        assert!(ConvTranspose3d::new(&wave(&[2, 1, 2, 2, 2], 0.3)?, None).is_err());
+        assert!(ConvTranspose3d::new(&wave(&[2, 27], 0.3)?, None).is_err());
+        let conv = ConvTranspose3d::new(&wave(&[2, 1, 3, 3, 3], 0.3)?, None)?;
+        assert!(conv.forward(&wave(&[1, 3, 2, 2, 2], 0.3)?).is_err());
+        assert!(conv.forward(&wave(&[2, 2, 2, 2], 0.3)?).is_err());
+        let weights: Weights =
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into();
+        let read = conv_transpose3d(2, 3, weights.pp("a"))?;
+        assert_eq!(read.forward(&wave(&[1, 2, 2, 2, 2], 0.3)?)?.dims(), [1, 3, 4, 4, 4]);
+        let read = conv_transpose3d_no_bias(2, 3, weights.pp("b"))?;
+        assert_eq!(read.forward(&wave(&[1, 2, 2, 2, 2], 0.3)?)?.dims(), [1, 3, 4, 4, 4]);
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Norms of volumes, `[B, C, D, H, W]`: over the channels of each voxel, and over the voxels of each
+//! channel.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use r1seg_kernels::InstanceNorm;
+
+use crate::cpu::f32_slice;
+use crate::norm::{LayerNorm, layer_norm};
+use crate::weights::Weights;
+
+/// A layer norm over the channels of each voxel, as `LayerNorm3d` of SAM's ports to 3D.
+#[derive(Debug, Clone)]
+pub struct LayerNorm3d(LayerNorm);
+
+/// A [`LayerNorm3d`] from the keys `weight` and `bias`.
+///
+/// # Errors
+/// When a tensor is missing or misshaped.
+pub fn layer_norm3d(channels: usize, eps: f64, weights: Weights) -> Result<LayerNorm3d> {
+    Ok(LayerNorm3d(layer_norm(channels, eps, weights)?))
+}
+
+impl LayerNorm3d {
+    /// # Shapes
+    /// - `weight`, `bias`: `[C]`
+    ///
+    /// # Errors
+    /// When the tensors cannot be converted to f32.
+    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
+        Ok(Self(LayerNorm::new(weight, bias, eps)?))
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.dims5()?;
+        let last = self.0.forward(&x.permute((0, 2, 3, 4, 1))?)?;
+        last.permute((0, 4, 1, 2, 3))?.contiguous()
+    }
+}
+
+/// `torch.nn.InstanceNorm3d`: each channel of each volume is normalized over its voxels.
+#[derive(Debug, Clone)]
+pub struct InstanceNorm3d {
+    /// `[C]` each, f32
+    factors: Option<(Tensor, Tensor)>,
+    eps: f64,
+}
+
+/// An [`InstanceNorm3d`] from the keys `weight` and `bias`.
+///
+/// # Errors
+/// When a tensor is missing or misshaped.
+pub fn instance_norm3d(channels: usize, eps: f64, weights: Weights) -> Result<InstanceNorm3d> {
+    InstanceNorm3d::new(weights.get(channels, "weight")?, weights.get(channels, "bias")?, eps)
+}
+
+impl InstanceNorm3d {
+    /// # Shapes
+    /// - `weight`, `bias`: `[C]`
+    ///
+    /// # Errors
+    /// When the tensors cannot be converted to f32.
+    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
+        let factors = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
+        Ok(Self { factors: Some(factors), eps })
+    }
+
+    /// Without a weight and a bias, for any number of channels.
+    pub fn plain(eps: f64) -> Self {
+        Self { factors: None, eps }
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, c, d, h, w) = x.dims5()?;
+        if self.factors.as_ref().is_some_and(|(weight, _)| weight.elem_count() != c) {
+            bail!("an instance norm of other channels got an input of shape {:?}", x.dims())
+        }
+        let voxels = d * h * w;
+        if x.device().is_cpu() && x.dtype() == DType::F32 && voxels != 0 {
+            let factors = match &self.factors {
+                Some((weight, bias)) => Some((weight.to_vec1()?, bias.to_vec1()?)),
+                None => None,
+            };
+            return x.contiguous()?.apply_op1_no_bwd(&ByInstance {
+                factors,
+                eps: self.eps,
+                voxels,
+            });
+        }
+        self.composed(x, voxels)
+    }
+
+    fn composed(&self, x: &Tensor, voxels: usize) -> Result<Tensor> {
+        let (b, c, ..) = x.dims5()?;
+        let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let rows = x.to_dtype(wide)?.contiguous()?.reshape((b, c, voxels))?;
+        let centered = rows.broadcast_sub(&rows.mean_keepdim(2)?)?;
+        let variance = centered.sqr()?.mean_keepdim(2)?;
+        let mut y = centered.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
+        if let Some((weight, bias)) = &self.factors {
+            let [weight, bias] = [weight, bias].map(|t| t.to_dtype(wide)?.reshape((1, c, 1)));
+            y = y.broadcast_mul(&weight?)?.broadcast_add(&bias?)?;
+        }
+        y.to_dtype(x.dtype())?.reshape(x.dims())
+    }
+}
+
+struct ByInstance {
+    factors: Option<(Vec<f32>, Vec<f32>)>,
+    eps: f64,
+    voxels: usize,
+}
+
+impl CustomOp1 for ByInstance {
+    fn name(&self) -> &'static str {
+        "instance-norm"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32_slice(x, layout, self.name())?;
+        let factors = self.factors.as_ref().map(|(weight, bias)| (&weight[..], &bias[..]));
+        let y = InstanceNorm { factors, eps: self.eps }.forward(x, self.voxels);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::testing::{assert_close, gap, wave};
+
+    // F.instance_norm(wave([1, 2, 2, 2, 2], .7), weight=wave([2], 1.) + .5, bias=wave([2], 2.), eps=1e-5)
+    #[test]
+    fn instance_norm_equals_pytorchs() -> Result<()> {
+        let norm = InstanceNorm3d::new((wave(&[2], 1.0)? + 0.5)?, wave(&[2], 2.0)?, 1e-5)?;
+        let x = wave(&[1, 2, 2, 2, 2], 0.7)?;
+        for y in [norm.forward(&x)?, norm.composed(&x, 8)?] {
+            assert_close(
+                &y,
+                &[
+                    -0.054_777_436,
+                    0.398_327_86,
+                    0.638_330_64,
+                    0.552_353_86,
+                    0.180_833_76,
+                    -0.301_497_97,
+                    -0.667_793_2,
+                    -0.745_777_5,
+                    -0.628_804_1,
+                    0.698_432,
+                    2.009_473,
+                    2.687_716,
+                    2.414_173,
+                    1.317_495,
+                    -0.086_532_675,
+                    -1.137_574,
+                ],
+                2e-6,
+            )?;
+        }
+        Ok(())
+    }
+
+    // u = x.mean(1, keepdim=True); s = (x - u).pow(2).mean(1, keepdim=True)
+    // w[:, None, None, None] * (x - u) / torch.sqrt(s + 1e-6) + b[:, None, None, None]
+    // with x = wave([1, 3, 1, 2, 2], .7), w = wave([3], 1.) + .5, b = wave([3], 2.)
+    #[test]
+    fn a_norm_over_channels_equals_pytorchs() -> Result<()> {
+        let norm = LayerNorm3d::new((wave(&[3], 1.0)? + 0.5)?, wave(&[3], 2.0)?, 1e-6)?;
+        assert_close(
+            &norm.forward(&wave(&[1, 3, 1, 2, 2], 0.7)?)?,
+            &[
+                0.123_262_4,
+                0.658_232_15,
+                0.450_144_98,
+                0.318_311_87,
+                2.361_744,
+                -0.573_899_9,
+                -0.961_596_7,
+                -0.984_784_07,
+                -2.630_113,
+                -1.053_903,
+                -0.060_089_827,
+                0.335_854_1,
+            ],
+            2e-6,
+        )
+    }
+
+    #[test]
+    fn norms_of_any_layout_and_dtype_agree_with_f64() -> Result<()> {
+        let x = Tensor::randn(30f32, 2., (2, 5, 6, 7, 20), &Device::Cpu)?;
+        let wide = x.to_dtype(DType::F64)?;
+        for norm in [
+            InstanceNorm3d::plain(1e-5),
+            InstanceNorm3d::new(wave(&[5], 1.0)?, wave(&[5], 2.0)?, 1e-5)?,
+        ] {
+            let exact = norm.composed(&wide, 840)?;
+            assert!(gap(&norm.forward(&x)?, &exact)? < 1e-5);
+            let turned = x.transpose(2, 4)?;
+            assert!(gap(&norm.forward(&turned)?, &exact.transpose(2, 4)?)? < 1e-5);
+            let half = norm.forward(&x.to_dtype(DType::BF16)?)?;
+            assert_eq!(half.dtype(), DType::BF16);
+            assert!(gap(&half, &exact)? < 0.5);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn other_channels_and_ranks_are_errors() -> Result<()> {
+        let instance = InstanceNorm3d::new(wave(&[2], 1.0)?, wave(&[2], 2.0)?, 1e-5)?;
+        let channel = LayerNorm3d::new(wave(&[2], 1.0)?, wave(&[2], 2.0)?, 1e-6)?;
+        for shape in [&[1, 3, 2, 2, 2][..], &[2, 2, 2, 2]] {
+            let x = wave(shape, 0.7)?;
+            assert!(instance.forward(&x).is_err() && channel.forward(&x).is_err(), "{shape:?}");
+        }
+        Ok(())
+    }
+}
