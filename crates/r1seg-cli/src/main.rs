@@ -5,8 +5,10 @@
 
 mod args;
 mod bandwidth;
+mod codes;
 mod commands;
 mod exit;
+mod hints;
 mod input;
 mod interrupt;
 mod job;

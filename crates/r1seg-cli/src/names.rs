@@ -24,11 +24,11 @@ pub(crate) fn resolve(_name: &str) -> Result<Option<PathBuf>> {
 /// What to do about a name of which there is no model: the published names that look like it.
 #[cfg(feature = "hub")]
 pub(crate) fn did_you_mean(name: &str) -> Option<String> {
-    use r1seg::hub::{Error, ModelId};
+    use r1seg::hub::ModelId;
 
     match ModelId::parse(name) {
-        Err(Error::ModelId { suggestions, .. }) if !suggestions.is_empty() => {
-            Some(format!("did you mean {}?", suggestions.join(" or ")))
+        Err(error) if !error.similar_names().is_empty() => {
+            Some(format!("did you mean {}?", error.similar_names().join(" or ")))
         }
         _ => None,
     }

@@ -5,13 +5,15 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::volume::{ChosenSeries, Warning};
 use r1seg::{
-    CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, checkpoint, is_gguf,
+    CancelToken, CheckpointSource, Diagnostic, Error, LoadOptions, R1SegModel, checkpoint, is_gguf,
     is_pickle,
 };
 use r1seg_results::parent;
 
 use crate::args::{ModelArgs, RefineArgs};
+use crate::codes::Code;
 use crate::exit::{self, CliError, say};
+use crate::hints;
 use crate::{last_words, memory, names};
 
 /// What reports call a model.
@@ -84,39 +86,31 @@ pub(crate) fn source_of(path: &Path) -> Result<(CheckpointSource, ModelName)> {
     }
     #[cfg(not(feature = "hub"))]
     if let Some(name) = name {
-        return Err(names::without_hub(&format!("`{name}` is no local folder")));
+        return Err(names::without_hub(&format!("`{name}` is not a local folder")));
     }
     if looks_like_a_path {
         return Err(Error::from(checkpoint::Error::NotFound { path: path.to_path_buf() }).into());
     }
     let unknown = Error::UnknownModel { name: path.display().to_string() };
-    Err(CliError {
-        code: unknown.code(),
-        kind: unknown.kind(),
-        what: unknown.to_string(),
-        path: None,
-        fix: name.and_then(names::did_you_mean).or_else(|| unknown.fix()),
-    }
-    .into())
+    let error = CliError::from(&unknown as &dyn Diagnostic);
+    let fix = name.and_then(names::did_you_mean).or(error.fix);
+    Err(CliError { fix, ..error }.into())
 }
 
 /// Why a file is not a model.
 pub(crate) fn not_a_folder(path: &Path) -> CliError {
     // One beside a config.json is the language model of that folder.
     if is_gguf(path) && !parent(path).join("config.json").is_file() {
-        return (&Error::LanguageModelAlone { path: path.to_path_buf() }).into();
+        let error = Error::LanguageModelAlone { path: path.to_path_buf() };
+        return CliError::from(&error as &dyn Diagnostic);
     }
     if let Some(file) = path.file_name().and_then(|name| name.to_str()).filter(|n| is_pickle(n)) {
         let (path, file) = (path.to_path_buf(), file.to_string());
-        return (&Error::from(checkpoint::Error::Pickle { path, file })).into();
+        return CliError::from(&checkpoint::Error::Pickle { path, file } as &dyn Diagnostic);
     }
-    CliError {
-        code: "R-MDL-08",
-        kind: ErrorKind::Missing,
-        what: "this is a file; a model is the whole checkpoint folder".to_string(),
-        path: Some(path.to_path_buf()),
-        fix: Some(format!("name the folder that it lies in: {}", parent(path).display())),
-    }
+    CliError::new(Code::ModelIsFile, "this is a file; a model is the whole checkpoint folder")
+        .at(path)
+        .fix(format!("name the folder that it lies in: {}", parent(path).display()))
 }
 
 /// Whether the embedded model was named.
@@ -191,8 +185,13 @@ pub(crate) fn announce_on(device: &str, dtype: &str, name: &str, fallback: Optio
     );
     if let Some(error) = fallback {
         // What to do about a device that is not there, `auto` has done.
-        let fix = error.fix().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
-        exit::warning("W-DEV", &format!("computing on the CPU: {error}"), fix.as_deref());
+        let remedy = error.remedy().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
+        let fix = remedy.as_ref().map(hints::words);
+        exit::warning(
+            "W-DEV",
+            &format!("computing on the CPU: {}", error.message()),
+            fix.as_deref(),
+        );
     }
 }
 
@@ -204,7 +203,8 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    exit::warning(warning.code, &warning.text, warning.fix.as_deref());
+    let fix = warning.remedy.as_ref().map(hints::words);
+    exit::warning(warning.code, &warning.text, fix.as_deref());
 }
 
 #[cfg(test)]

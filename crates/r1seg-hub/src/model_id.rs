@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::Error;
+use crate::error::Detail;
 
 /// The published models that have a short name: (alias, repository).
 pub const ALIASES: &[(&str, &str)] = &[
@@ -35,9 +36,10 @@ impl ModelId {
     /// Reads `owner/name[@REV]` or `ALIAS[@REV]`.
     ///
     /// # Errors
-    /// [`Error::ModelId`], with the aliases that look alike.
+    /// `R-HUB-04`, with the aliases that look alike.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let broken = |reason| Error::ModelId { reason, suggestions: suggestions(text) };
+        let broken =
+            |reason| Error::from(Detail::ModelId { reason, similar_names: suggestions(text) });
         let (id, revision) = text.split_once('@').unwrap_or((text, DEFAULT_REVISION));
         let known = ALIASES.iter().find(|(alias, repository)| {
             alias.eq_ignore_ascii_case(id) || repository.eq_ignore_ascii_case(id)
@@ -63,7 +65,7 @@ impl ModelId {
     /// The same model at another revision.
     ///
     /// # Errors
-    /// [`Error::ModelId`] if `revision` is no branch, tag or commit.
+    /// `R-HUB-04` if `revision` is no branch, tag or commit.
     pub fn at(&self, revision: &str) -> Result<Self, Error> {
         Self::parse(&format!("{}@{revision}", self.repository()))
     }
@@ -251,10 +253,7 @@ mod tests {
 
     #[test]
     fn typing_error_gets_a_suggestion() {
-        let suggested = |text: &str| match ModelId::parse(text).unwrap_err() {
-            Error::ModelId { suggestions, .. } => suggestions,
-            other => panic!("{other}"),
-        };
+        let suggested = |text: &str| ModelId::parse(text).unwrap_err().similar_names().to_vec();
         assert_eq!(suggested("R1Seg-3D-Phi3-4b-"), ["R1Seg-3D-Phi-3-4B"]);
         assert_eq!(suggested("seg-vo"), ["SegVol"]);
         assert_eq!(suggested("m3d_klip"), ["M3D-CLIP"]);

@@ -1,5 +1,6 @@
 //! `config.json` of a checkpoint to the configurations of its parts.
 
+use r1seg_diagnostic::Remedy;
 use r1seg_llm::{DecoderConfig, eos_token_ids};
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
@@ -389,6 +390,7 @@ fn family_and_decoder(
         path: path.clone(),
         model_type: model_type.to_string(),
         hint,
+        remedy: Remedy::ListModels,
     };
     let entry = registry::identify(config).map_err(unsupported)?;
     let adapter = match model_type {
@@ -397,8 +399,9 @@ fn family_and_decoder(
         "lamed_Qwen2" => DecoderConfig::qwen2,
         "llava_mistral" => DecoderConfig::mistral,
         _ => {
-            let (name, command) = (entry.name, entry.command);
-            return Err(unsupported(format!(" here: {name} runs with `r1seg {command}`")));
+            let hint = " here".to_string();
+            let (model_type, remedy) = (model_type.to_string(), entry.family.remedy());
+            return Err(Error::UnsupportedModel { path, model_type, hint, remedy });
         }
     };
     let decoder = adapter(config).map_err(|e| Error::Config { path, message: e.to_string() })?;
@@ -501,11 +504,11 @@ mod tests {
             std::fs::write(folder.path().join(file), text).unwrap();
             let error = ModelConfig::read(&source).unwrap_err();
             assert_eq!(error.code(), "R-CFG-01");
-            let said = error.to_string();
+            let said = error.message();
             assert!(said.starts_with(file) && said.contains(words), "{said}");
             assert_eq!(said.matches(".json").count(), 1, "{said}");
             let fix = format!("take {file} from the publisher");
-            assert!(error.fix().is_some_and(|told| told.starts_with(&fix)), "{error:?}");
+            assert!(format!("{:?}", error.remedy()).contains(&fix), "{error:?}");
         }
     }
 

@@ -99,7 +99,7 @@ pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 pub use finite::Stage;
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{cpu_features, cpu_kernels, tensor_threads};
@@ -112,6 +112,7 @@ pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
     SegmentTimings, Segmented,
 };
+pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
 pub use summary::{

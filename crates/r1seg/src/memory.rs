@@ -106,7 +106,7 @@ mod tests {
         let demo: usize = r1seg_phantom::checkpoint_files().iter().map(|(_, b)| b.len()).sum();
         assert!(needed > demo as u64 / 2, "{needed}, but the files are {demo}");
         let error = load(needed - 1).unwrap_err();
-        assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Temporary));
+        assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Resources));
         assert!(load(needed).is_ok());
         let several = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
         let several = |questions| several.clone().memory_limit(needed).questions(questions).build();

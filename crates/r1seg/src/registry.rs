@@ -4,6 +4,7 @@
 //! a key map in `r1seg_checkpoint::keys`, and a recorded case in `tests/data`.
 
 use r1seg_checkpoint::keys::llama_cpp::Architecture;
+use r1seg_diagnostic::{Purpose, Remedy};
 use serde_json::Value;
 
 use crate::Separator;
@@ -38,6 +39,16 @@ impl Family {
     /// Whether it segments what a text, points or a box say, without a language model.
     pub fn is_promptable(self) -> bool {
         matches!(self, Self::SegVol | Self::R1Seg3dSam)
+    }
+
+    /// What to do with it where another model was meant.
+    pub(crate) fn remedy(self) -> Remedy {
+        let purpose = match self {
+            Self::R1Seg3d | Self::M3dLamed => Purpose::Answer,
+            Self::R1Seg3dSam | Self::SegVol => Purpose::Segment,
+            Self::M3dClip => Purpose::Retrieve,
+        };
+        Remedy::UseModelFor { model: self.name(), purpose }
     }
 
     /// Whether it answers in words, and its tokenizer knows `[SEG]`.

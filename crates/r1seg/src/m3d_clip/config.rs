@@ -1,5 +1,6 @@
 //! `config.json` of an M3D-CLIP.
 
+use r1seg_diagnostic::Remedy;
 use r1seg_text_encoder::BertConfig;
 use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
@@ -65,7 +66,12 @@ impl M3dClipConfig {
         if model_type != MODEL_TYPE {
             let model_type = model_type.to_string();
             let hint = format!(" here: embeddings need M3D-CLIP, of type `{MODEL_TYPE}`");
-            return Err(Error::UnsupportedModel { path, model_type, hint });
+            return Err(Error::UnsupportedModel {
+                path,
+                model_type,
+                hint,
+                remedy: Remedy::ListModels,
+            });
         }
         let fields: Fields = serde_json::from_value(config).map_err(|e| wrong(e.to_string()))?;
         Self::from_fields(fields).map_err(wrong)

@@ -1,5 +1,6 @@
 //! `config.json` of a SegVol or an R1Seg-3D-SAM.
 
+use r1seg_diagnostic::Remedy;
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
@@ -93,16 +94,14 @@ impl PromptableConfig {
         let model_type = config["model_type"].as_str().unwrap_or_default().to_string();
         let unsupported = |hint: String| {
             let (path, model_type) = (path.clone(), model_type.clone());
-            Error::UnsupportedModel { path, model_type, hint }
+            Error::UnsupportedModel { path, model_type, hint, remedy: Remedy::ListModels }
         };
         let entry = registry::identify(&config).map_err(unsupported)?;
         let family = entry.family;
         if !family.is_promptable() {
-            let hint = format!(
-                " here: {} runs with `r1seg {}`; prompts need SegVol or R1Seg-3D-SAM",
-                entry.name, entry.command
-            );
-            return Err(unsupported(hint));
+            let hint = " here: prompts need SegVol or R1Seg-3D-SAM".to_string();
+            let (path, remedy) = (path.clone(), family.remedy());
+            return Err(Error::UnsupportedModel { path, model_type, hint, remedy });
         }
         let fields: Fields = serde_json::from_value(config).map_err(|e| wrong(e.to_string()))?;
         Self::from_fields(fields, family).map_err(wrong)
@@ -160,6 +159,7 @@ impl PromptableConfig {
 
 #[cfg(test)]
 mod tests {
+    use r1seg_diagnostic::Purpose;
     use serde_json::{Value, json};
 
     use super::*;
@@ -213,14 +213,19 @@ mod tests {
 
     #[test]
     fn another_model_is_refused_by_its_type() {
-        for (config, says) in [
-            (json!({"model_type": "m3d_clip"}), "r1seg retrieve"),
-            (json!({"model_type": "lamed_phi3", "vision_tower": "vit3d"}), "r1seg infer"),
-            (json!({"model_type": "gpt2"}), "`gpt2`"),
+        let use_for = |model, purpose| Remedy::UseModelFor { model, purpose };
+        for (config, remedy) in [
+            (json!({"model_type": "m3d_clip"}), use_for("M3D-CLIP", Purpose::Retrieve)),
+            (
+                json!({"model_type": "lamed_phi3", "vision_tower": "vit3d"}),
+                use_for("M3D-LaMed", Purpose::Answer),
+            ),
+            (json!({"model_type": "gpt2"}), Remedy::ListModels),
         ] {
             let error = read(&config).unwrap_err();
-            assert_eq!(error.code(), "R-MDL-05");
-            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!((error.code(), error.remedy()), ("R-MDL-05", Some(remedy)));
+            let model_type = config["model_type"].as_str().unwrap();
+            assert!(error.message().contains(&format!("`{model_type}`")), "{error}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::registry::Family;
-use r1seg::{CancelToken, CheckpointSource, Error, ModelSummary};
+use r1seg::{CancelToken, CheckpointSource, Error, ModelSummary, Remedy};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -76,7 +76,13 @@ impl Subject {
                 CheckpointSource::Folder(folder) => folder.clone(),
                 CheckpointSource::Embedded(_) => Path::new("demo").to_path_buf(),
             };
-            return Err(Error::UnsupportedModel { path, model_type, hint: String::new() }.into());
+            return Err(Error::UnsupportedModel {
+                path,
+                model_type,
+                hint: String::new(),
+                remedy: Remedy::ListModels,
+            }
+            .into());
         };
         let files = match source {
             CheckpointSource::Folder(folder) => hashes(folder, &summary, cancel)?,

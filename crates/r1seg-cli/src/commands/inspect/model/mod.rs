@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::convert::Sandbox;
-use r1seg::{CheckpointSource, WeightsFileSummary, is_pickle};
+use r1seg::{CheckpointSource, Diagnostic, WeightsFileSummary, is_pickle};
 use r1seg_results::parent;
 
 use super::print;
@@ -121,6 +121,9 @@ fn of_file(args: &InspectArgs, path: &Path, sandbox: &Sandbox) -> Result<Found> 
     Ok(match WeightsFileSummary::read(path, Some(sandbox)) {
         Ok(file) => (Findings::of_file(path, Some(&file), &refused), Some(refused.into())),
         // What is wrong with the file is worth more than that it is one.
-        Err(error) => (Findings::of_file(path, None, &(&error).into()), Some(error.into())),
+        Err(error) => (
+            Findings::of_file(path, None, &CliError::from(&error as &dyn Diagnostic)),
+            Some(error.into()),
+        ),
     })
 }
