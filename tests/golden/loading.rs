@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use r1seg::convert::{ConvertOptions, convert};
 use r1seg::registry::Family;
 use r1seg::{
-    Capabilities, LoadOptions, M3dClip, Model, OutputKind, PromptKind, PromptableModel, R1SegModel,
-    SegmentMode, load,
+    LoadOptions, M3dClip, Model, OutputKind, PromptKind, PromptableModel, R1SegModel, SegmentMode,
+    load,
 };
 
 use crate::case::{data, on_device};

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, Error, ErrorKind, M3dClip,
-    Preprocess, PromptableModel, R1SegModel, Recipe, RunContext, Separator, Stage,
+    Preprocess, PromptableModel, R1SegModel, Recipe, Remedy, RunContext, Separator, Stage,
 };
 use tempfile::TempDir;
 
@@ -73,7 +73,8 @@ fn an_overflow_of_f16_is_not_blamed_on_the_weights() {
     let error = failure(&folder, DtypeChoice::F16);
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFinite, "R-RUN-03"), "{error}");
     assert!(error.to_string().contains("in f16"), "{error}");
-    assert!(error.fix().unwrap().contains("--dtype bf16"), "{error}");
+    let remedy = Remedy::ChangeFormat { format: "f16", check_intensities: true };
+    assert_eq!(error.remedy(), Some(remedy), "{error}");
     assert_eq!(error.path(), None);
     let Error::NotFinite { damaged, .. } = error else { panic!("{error}") };
     assert_eq!(damaged, Vec::<String>::new());
@@ -98,7 +99,8 @@ fn voxels_beyond_all_bounds_end_in_the_stage_encode() {
     let model = R1SegModel::load(data("phi3")).unwrap();
     let error = model.encode_with(&volume, &as_it_is(), &mut RunContext::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
-    assert!(error.fix().unwrap().contains("--preprocess auto"), "{error}");
+    let checks = |remedy| matches!(remedy, Remedy::ChangeFormat { check_intensities: true, .. });
+    assert!(error.remedy().is_some_and(checks), "{error}");
     assert!(matches!(error, Error::NotFinite { stage: Stage::Encode, .. }), "{error}");
 }
 

@@ -226,5 +226,5 @@ fn a_volume_of_unknown_orientation_is_not_turned() {
         .encode_with(&volume("phi3/golden/volume.npy"), &options, &mut RunContext::default())
         .unwrap_err();
     assert_eq!((error.code(), error.kind()), ("R-GEO-11", r1seg::ErrorKind::Usage));
-    assert!(error.fix().unwrap().contains("--affine-from"));
+    assert_eq!(error.remedy(), Some(r1seg::Remedy::GiveOrientation));
 }

@@ -1,6 +1,6 @@
 //! What a model can do, in the words of this command line.
 
-use r1seg::registry::{Example, Family, ModelEntry};
+use r1seg::registry::{Example, ModelEntry};
 use r1seg::volume::Region;
 use r1seg::{Capabilities, OutputKind, PromptKind};
 
@@ -18,11 +18,6 @@ pub(crate) fn command(capabilities: &Capabilities) -> &'static str {
 /// The option of that subcommand that takes the words of a prompt.
 pub(crate) fn prompt_option(capabilities: &Capabilities) -> &'static str {
     if capabilities.takes(PromptKind::Question) { "--prompt" } else { "--text" }
-}
-
-/// What to do with a model of a family that another subcommand was given.
-pub(crate) fn runs_with(family: Family) -> String {
-    format!("{} runs with `r1seg {}`", family.name(), command(family.capabilities()))
 }
 
 /// A prompt as it is given: options where there are several kinds, otherwise the words alone.

@@ -11,6 +11,7 @@ use r1seg::{
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
+use crate::hints;
 use crate::{last_words, memory};
 
 /// `demo` by name, or a folder.
@@ -33,7 +34,7 @@ pub(crate) fn source_of(path: &Path) -> Result<(CheckpointSource, ModelName)> {
         Ok(FoundModel { checkpoint, name, .. }) => Ok((checkpoint, name)),
         #[cfg(not(feature = "hub"))]
         Err(Error::UnknownModel { name, .. }) => {
-            Err(crate::names::without_hub(&format!("`{name}` is no local folder")))
+            Err(crate::names::without_hub(&format!("`{name}` is not a local folder")))
         }
         Err(error) => Err(error.into()),
     }
@@ -87,8 +88,13 @@ pub(crate) fn announce(model: &LoadedModel, name: &str) {
     );
     if let Some(error) = model.device_fallback() {
         // What to do about a device that is not there, `auto` has done.
-        let fix = error.fix().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
-        exit::warning("W-DEV", &format!("computing on the CPU: {error}"), fix.as_deref());
+        let remedy = error.remedy().filter(|_| matches!(error, Error::DeviceUnfit { .. }));
+        let fix = remedy.as_ref().map(hints::words);
+        exit::warning(
+            "W-DEV",
+            &format!("computing on the CPU: {}", error.message()),
+            fix.as_deref(),
+        );
     }
 }
 
@@ -100,5 +106,6 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    exit::warning(warning.code, &warning.text, warning.fix.as_deref());
+    let fix = warning.remedy.as_ref().map(hints::words);
+    exit::warning(warning.code, &warning.text, fix.as_deref());
 }

@@ -11,7 +11,7 @@ impl Aliases {
     /// Reads `owner/name[@REV]` or `ALIAS[@REV]`.
     ///
     /// # Errors
-    /// [`Error::ModelId`], with the aliases that look alike.
+    /// `R-HUB-04`, with the aliases that look alike.
     pub fn parse(self, text: &str) -> Result<ModelId, Error> {
         ModelId::with_aliases(text, self)
     }
@@ -94,10 +94,7 @@ mod tests {
 
     #[test]
     fn typing_error_gets_a_suggestion() {
-        let suggested = |text: &str| match ALIASES.parse(text).unwrap_err() {
-            Error::ModelId { suggestions, .. } => suggestions,
-            other => panic!("{other}"),
-        };
+        let suggested = |text: &str| ALIASES.parse(text).unwrap_err().similar_names().to_vec();
         assert_eq!(suggested("R1Seg-3D-Phi3-4b-"), ["R1Seg-3D-Phi-3-4B"]);
         assert_eq!(suggested("seg-vo"), ["SegVol"]);
         assert_eq!(suggested("m3d_klip"), ["M3D-CLIP"]);

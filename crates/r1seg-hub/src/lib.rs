@@ -46,6 +46,7 @@ pub use digest::Digest;
 pub use error::{Error, ErrorKind};
 pub use hub::{Hub, Snapshot};
 pub use model_id::ModelId;
+pub use r1seg_diagnostic::Remedy;
 pub use verify::{FileCheck, FileState};
 
 /// What to download, and how patiently.

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::Detail;
 use crate::{Aliases, Error};
 
 /// What the hub calls the newest state of a repository.
@@ -24,13 +25,14 @@ impl ModelId {
     /// Reads `owner/name[@REV]`.
     ///
     /// # Errors
-    /// [`Error::ModelId`].
+    /// `R-HUB-04`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         Self::with_aliases(text, Aliases::default())
     }
 
     pub(crate) fn with_aliases(text: &str, aliases: Aliases) -> Result<Self, Error> {
-        let broken = |reason| Error::ModelId { reason, suggestions: aliases.similar(text) };
+        let broken =
+            |reason| Error::from(Detail::ModelId { reason, similar_names: aliases.similar(text) });
         let (id, revision) = text.split_once('@').unwrap_or((text, DEFAULT_REVISION));
         let id = aliases.repository(id).unwrap_or(id);
         let Some((owner, name)) = id.split_once('/') else {
@@ -53,7 +55,7 @@ impl ModelId {
     /// The same model at another revision.
     ///
     /// # Errors
-    /// [`Error::ModelId`] if `revision` is no branch, tag or commit.
+    /// `R-HUB-04` if `revision` is no branch, tag or commit.
     pub fn at(&self, revision: &str) -> Result<Self, Error> {
         Self::parse(&format!("{}@{revision}", self.repository()))
     }

@@ -93,9 +93,7 @@ impl OutputFolder {
     fn check_target(&self, path: &Path) -> Result<(), Error> {
         match path.symlink_metadata() {
             // A link to a folder would be replaced by a file just as silently.
-            Ok(_) if path.is_dir() => {
-                Err(r1seg::volume::Error::NotReplaceable { path: path.to_path_buf() }.into())
-            }
+            Ok(_) if path.is_dir() => Err(r1seg::volume::Error::not_replaceable(path).into()),
             Ok(_) if self.overwrite == Overwrite::Refuse => {
                 let in_folder = self.is_in_folder(path);
                 Err(Error::Exists { path: path.to_path_buf(), in_folder })
@@ -207,20 +205,11 @@ impl StagedFiles<'_> {
         path: &Path,
         write: impl FnOnce(&Path) -> Result<(), F>,
     ) -> Result<(), Error> {
-        use r1seg::volume::Error as E;
         let part = self.add(path)?;
-        write(&part).map_err(|error| {
+        write(&part).map_err(|error| match error.into() {
             // The file that a person asked for, not the one that is gone again.
-            let path = path.to_path_buf();
-            match error.into() {
-                r1seg::Error::Volume(E::WriteFailed { source, .. }) => {
-                    E::WriteFailed { path, source }.into()
-                }
-                r1seg::Error::Volume(E::CannotCreate { source, .. }) => {
-                    E::CannotCreate { path, source }.into()
-                }
-                other => other.into(),
-            }
+            r1seg::Error::Volume(error) => error.with_output(path).into(),
+            other => other.into(),
         })
     }
 
@@ -269,8 +258,7 @@ impl StagedFiles<'_> {
                         let _ = fs::remove_file(&file.to);
                     }
                 }
-                let path = file.to.clone();
-                return Err(r1seg::volume::Error::CannotCreate { path, source }.into());
+                return Err(r1seg::volume::Error::cannot_create(&file.to, source).into());
             }
             moved.push(file);
         }

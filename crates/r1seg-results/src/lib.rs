@@ -19,7 +19,7 @@
 //!
 //! use r1seg::phantom::Phantom;
 //! use r1seg::volume::{Geometry, Overwrite, ReadOptions, Volume, write_volume};
-//! use r1seg::{AskOptions, R1SegModel};
+//! use r1seg::{AskOptions, R1SegModel, RunContext};
 //! use r1seg_results::report::{Model, Origin, Questions, Report, Run};
 //! use r1seg_results::{Finding, Input, Layout, Request, Results};
 //!
@@ -38,7 +38,7 @@
 //! let model = R1SegModel::demo()?;
 //! let (question, options) = ("Can you segment the liver in this image?", AskOptions::default());
 //! let encoded = model.encode(&input.volume)?;
-//! let answers = [(question.to_string(), encoded.ask_with(question, &options, &mut |_| {})?)];
+//! let answers = [(question.to_string(), encoded.ask_with(question, &options, &mut RunContext::default())?)];
 //!
 //! let run = Run {
 //!     git: None,
@@ -64,6 +64,7 @@
 //!     asked_points: &[],
 //!     answer: answer.text.clone(),
 //!     trace: None,
+//!     words: |remedy| format!("{remedy:?}"),
 //! };
 //! let written = results.measure(report, Vec::new())?.write(start)?;
 //!
@@ -77,7 +78,7 @@
 //! ```
 //!
 //! Nothing here prints, ends the process, or knows what a program calls its options: remedies are data
-//! ([`Remedy`]).
+//! ([`Remedy`](r1seg::Remedy)).
 
 mod atomic_folder;
 mod error;
@@ -92,7 +93,7 @@ pub mod report;
 mod results;
 
 pub use atomic_folder::{OutputFolder, StagedFiles, parent};
-pub use error::{Error, Remedy};
+pub use error::Error;
 pub use input::{Input, is_whole};
 pub use layout::{Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name};
 pub use naming::folder_for;

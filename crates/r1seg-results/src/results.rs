@@ -8,14 +8,14 @@ use r1seg::volume::{
     LabelMap, Mask, Overwrite, Region, Segment, Segmentation, Warning, mask_stats,
     write_segmentation,
 };
-use r1seg::{PromptPoint, Trace};
+use r1seg::{PromptPoint, Remedy, Trace};
 use serde::Serialize;
 
 use crate::atomic_folder::StagedFiles;
 use crate::masks::{Found, joined};
 use crate::naming::numbered;
 use crate::preview::{BoxMark, Coverage, Named, Scene, label_color, render};
-use crate::report::{MaskReport, Report};
+use crate::report::{MaskReport, Report, WarningReport};
 use crate::{Error, Input, Layout};
 
 /// What a prompt got.
@@ -46,6 +46,8 @@ pub struct Results<'a> {
     pub answer: String,
     /// The tensors of every stage.
     pub trace: Option<&'a Trace>,
+    /// How the program words what to do about a warning, for the report.
+    pub words: fn(&Remedy) -> String,
 }
 
 /// Results with their masks joined and measured, and nothing written yet.
@@ -234,7 +236,9 @@ impl Measured<'_> {
         layout.settle(stage.folder());
         self.report.set_folder(layout.paths().folder());
         self.stage(&mut stage)?;
-        self.report.finish(&self.warnings, self.saving.elapsed(), start.elapsed());
+        let warnings = self.warnings.iter();
+        let warnings = warnings.map(|w| WarningReport::new(w, self.results.words)).collect();
+        self.report.finish(warnings, self.saving.elapsed(), start.elapsed());
         let json = self.report.to_json()?;
         let paths = self.results.layout.paths();
         if let Some(path) = &paths.report {

@@ -122,10 +122,10 @@ pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::layout::{is_gguf, is_pickle};
 pub use checkpoint::{CheckpointSource, LoadReport};
-pub use config::{ModelConfig, Needed};
+pub use config::ModelConfig;
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 pub use finite::Stage;
 pub use load::load;
 pub use load_options::LoadOptions;
@@ -141,6 +141,7 @@ pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
     SegmentTimings, Segmented,
 };
+pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
 pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};

@@ -104,7 +104,7 @@ mod tests {
         let demo: usize = r1seg_phantom::checkpoint_files().iter().map(|(_, b)| b.len()).sum();
         assert!(needed > demo as u64 / 2, "{needed}, but the files are {demo}");
         let error = load(needed - 1).unwrap_err();
-        assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Temporary));
+        assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Resources));
         assert!(load(needed).is_ok());
         let several = |questions| {
             let options = cpu.clone().with_memory_limit(needed).with_questions(questions);

@@ -4,6 +4,7 @@
 //! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
 //! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
 
+use r1seg_diagnostic::Purpose;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use r1seg_vit3d::Vit3dConfig;
 use r1seg_volume::{Orientation, Volume};
 
 use crate::checkpoint::Found;
-use crate::config::Needed;
 use crate::load::{Loadable, Loaded, Loader};
 use crate::registry::{ConfigReader, Family};
 use crate::run::UntilCancelled;
@@ -163,7 +163,7 @@ impl R1SegModel {
         let loader = Loader::new(source, options)?;
         match loader.file.entry.reader {
             ConfigReader::Language(read) => Ok(Self::new(loader.load(read)?)),
-            _ => Err(loader.file.other_family(Needed::Answers)),
+            _ => Err(loader.file.other_family(Purpose::Answer)),
         }
     }
 

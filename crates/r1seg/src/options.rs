@@ -42,7 +42,7 @@ impl FromStr for DtypeChoice {
             _ => Err(Error::BadChoice {
                 what: "dtype",
                 value: text.to_string(),
-                expected: "use auto, f32, bf16 or f16",
+                expected: "auto, f32, bf16 or f16",
             }),
         }
     }
@@ -98,7 +98,7 @@ impl FromStr for Mode {
             _ => Err(Error::BadChoice {
                 what: "mode",
                 value: text.to_string(),
-                expected: "use resize or sliding",
+                expected: "resize or sliding",
             }),
         }
     }
@@ -137,7 +137,7 @@ impl FromStr for SegmentMode {
             _ => Err(Error::BadChoice {
                 what: "mode",
                 value: text.to_string(),
-                expected: "use zoom, resize or sliding",
+                expected: "zoom, resize or sliding",
             }),
         }
     }

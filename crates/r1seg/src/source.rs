@@ -187,8 +187,8 @@ pub fn downloaded(_name: &str) -> Result<Option<PathBuf>, Error> {
 #[cfg(feature = "hub")]
 fn similar(name: &str) -> Vec<&'static str> {
     match crate::registry::model_id(name) {
-        Err(r1seg_hub::Error::ModelId { suggestions, .. }) => suggestions,
-        _ => Vec::new(),
+        Err(error) => error.similar_names().to_vec(),
+        Ok(_) => Vec::new(),
     }
 }
 
@@ -253,6 +253,7 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_names_what_was_meant() {
         let error = ModelSource::from("R1Seg-3D-Phi3-4b-").find().unwrap_err();
-        assert_eq!(error.fix().as_deref(), Some("did you mean R1Seg-3D-Phi-3-4B?"));
+        let remedy = "did you mean R1Seg-3D-Phi-3-4B?".to_string();
+        assert_eq!(error.remedy(), Some(remedy.into()));
     }
 }

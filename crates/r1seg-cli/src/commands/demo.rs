@@ -117,7 +117,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let mut stage = output.stage()?;
     write(&mut stage, &path, &phantom, &volume, &labels)?;
     stage.write(&path(PICTURE), &picture(&phantom, &volume, &labels, &answers)?)?;
-    report.finish(&[], saving.elapsed(), start.elapsed());
+    report.finish(Vec::new(), saving.elapsed(), start.elapsed());
     let json = report.to_json()?;
     stage.write(&path(REPORT), json.as_bytes())?;
     stage.commit(&[])?;

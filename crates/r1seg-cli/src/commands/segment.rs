@@ -14,6 +14,7 @@ use r1seg_results::{Finding, Input, Results};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
+use crate::hints;
 use crate::job::{self, Finished, Job, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         asked_points: &places.points,
         answer: String::new(),
         trace: prompts.first().and_then(|(_, _, found)| found.trace.as_ref()),
+        words: hints::words,
     };
     let finished = Finished {
         start,

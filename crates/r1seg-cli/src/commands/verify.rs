@@ -108,6 +108,6 @@ fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result
 
 #[cfg(not(feature = "hub"))]
 fn downloaded(model: &OsStr, _: &Progress, _: CancelToken) -> Result<Verdict> {
-    let what = format!("`{}` is no local folder", model.to_string_lossy());
+    let what = format!("`{}` is not a local folder", model.to_string_lossy());
     Err(crate::names::without_hub(&what))
 }

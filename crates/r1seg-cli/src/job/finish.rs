@@ -4,13 +4,14 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
+use r1seg::MaskStatus;
 use r1seg::volume::{LabelMap, MaskFormat, Warning, write_labels_to};
-use r1seg::{ErrorKind, MaskStatus};
 use r1seg_results::Results;
 use r1seg_results::report::Report;
 
 use super::summary::Summary;
 use super::{Job, summary};
+use crate::codes::Code;
 use crate::exit::{CliError, Exit, explain, say};
 use crate::interrupt::Writing;
 use crate::study;
@@ -68,13 +69,8 @@ pub(crate) fn finish(
 /// must not pass for a mask.
 fn print_mask(mask: Option<&LabelMap>) -> Result<bool> {
     let Some(mask) = mask else {
-        let error = CliError {
-            code: "R-OUT-08",
-            kind: ErrorKind::BadData,
-            what: "there is no mask to write to standard output".to_string(),
-            path: None,
-            fix: Some("--empty-mask writes a mask of zeros where none was found".to_string()),
-        };
+        let error = CliError::new(Code::NoMask, "there is no mask to write to standard output")
+            .fix("--empty-mask writes a mask of zeros where none was found");
         explain(&error.into());
         return Ok(false);
     };

@@ -239,30 +239,3 @@ pub(crate) fn run<'a>(
         preparation,
     }
 }
-
-/// What to do about an error of writing results, in the words of the command line.
-pub(crate) fn fix(error: &r1seg_results::Error) -> Option<String> {
-    use r1seg_results::Remedy;
-    Some(match error.remedy()? {
-        Remedy::ReplaceOrOtherFolder => "choose another --out, or --force to replace it".into(),
-        Remedy::ReplaceOrOtherName => "choose another name, or --force to replace it".into(),
-        Remedy::WritableFolder => "choose a folder that you may write to".into(),
-        Remedy::CreateFolder => "create the folder first".into(),
-        Remedy::EndIn(endings) => format!("end the name in {}", any_of(endings)),
-        Remedy::DistinctNames => "give --mask, --preview, --report and --trace a name each".into(),
-        Remedy::OtherPlace => {
-            "choose another place for the results; --force replaces no input and no model".into()
-        }
-        Remedy::NameFolder => "name another folder with --out".into(),
-        Remedy::FileForEach => "write a file for each of them with --mask FILE or --out".into(),
-        _ => return None,
-    })
-}
-
-/// `.nii.gz, .nii or .npy`.
-fn any_of(endings: &[&str]) -> String {
-    match endings {
-        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
-        _ => endings.concat(),
-    }
-}

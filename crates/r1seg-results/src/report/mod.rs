@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use r1seg::volume::{Region, Warning};
-use r1seg::{AskOptions, Sampling, Separator};
+use r1seg::{AskOptions, Remedy, Sampling, Separator};
 use serde::Serialize;
 
 use crate::Error;
@@ -115,9 +115,10 @@ pub struct WarningReport {
     fix: Option<String>,
 }
 
-impl From<&Warning> for WarningReport {
-    fn from(warning: &Warning) -> Self {
-        let fix = warning.fix.as_deref().map(str::to_string);
+impl WarningReport {
+    /// `words` says what to do about it in the terms of the program.
+    pub fn new(warning: &Warning, words: fn(&Remedy) -> String) -> Self {
+        let fix = warning.remedy.as_ref().map(words);
         Self { code: warning.code.to_string(), text: warning.text.clone(), fix }
     }
 }
@@ -202,8 +203,8 @@ impl Report {
     }
 
     /// Says what was odd, and how long saving and everything took.
-    pub fn finish(&mut self, warnings: &[Warning], save: Duration, total: Duration) {
-        self.warnings = warnings.iter().map(WarningReport::from).collect();
+    pub fn finish(&mut self, warnings: Vec<WarningReport>, save: Duration, total: Duration) {
+        self.warnings = warnings;
         (self.timings_ms.save, self.timings_ms.total) = (ms(save), ms(total));
     }
 

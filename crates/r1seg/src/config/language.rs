@@ -1,5 +1,6 @@
 //! R1Seg-3D and M3D-LaMed in `config.json`.
 
+use r1seg_diagnostic::Purpose;
 use r1seg_llm::{DecoderConfig, eos_token_ids};
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_projector::MmProjectorConfig;
@@ -7,7 +8,7 @@ use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
 
 use super::vision::VisionFields;
-use super::{ConfigFile, Needed, field, num_clicks, projector, read_json};
+use super::{ConfigFile, field, num_clicks, projector, read_json};
 use crate::checkpoint::keys::KeyMap;
 use crate::registry::{ConfigReader, Family};
 use crate::{CheckpointSource, Error, Separator};
@@ -99,7 +100,7 @@ pub(crate) const M3D_LAMED: Rules = Rules {
 pub(crate) fn read(file: &ConfigFile, rules: &Rules) -> Result<ModelConfig, Error> {
     let generation = read_json(&file.source, "generation_config.json")?;
     let Some(language_model) = file.model_type.language_model else {
-        return Err(file.other_family(Needed::Answers));
+        return Err(file.other_family(Purpose::Answer));
     };
     let decoder = (language_model.read)(&file.value).map_err(|e| file.wrong(e))?;
     let language_model = (language_model.name, decoder);
@@ -148,7 +149,7 @@ impl ModelConfig {
         let file = ConfigFile::read(source)?;
         match file.entry.reader {
             ConfigReader::Language(read) => read(&file),
-            _ => Err(file.other_family(Needed::Answers)),
+            _ => Err(file.other_family(Purpose::Answer)),
         }
     }
 }
@@ -253,7 +254,7 @@ mod tests {
             assert!(said.starts_with(file) && said.contains(words), "{said}");
             assert_eq!(said.matches(".json").count(), 1, "{said}");
             let fix = format!("take {file} from the publisher");
-            assert!(error.fix().is_some_and(|told| told.starts_with(&fix)), "{error:?}");
+            assert!(format!("{:?}", error.remedy()).contains(&fix), "{error:?}");
         }
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod projector;
 pub(crate) mod text;
 pub(crate) mod vision;
 
+use r1seg_diagnostic::Purpose;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -62,9 +63,9 @@ impl ConfigFile {
     }
 
     /// That the model is none for prompts of this kind.
-    pub(crate) fn other_family(&self, needed: Needed) -> Error {
+    pub(crate) fn other_family(&self, purpose: Purpose) -> Error {
         let (path, family) = (self.source.path(), self.entry.family);
-        Error::OtherFamily { path, model_type: self.model_type.name, family, needed }
+        Error::OtherFamily { path, model_type: self.model_type.name, family, purpose }
     }
 
     /// Reads it with its family's reader.
@@ -77,30 +78,16 @@ impl ConfigFile {
     }
 }
 
-/// What a model is loaded for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Needed {
-    /// Answers to questions.
-    Answers,
-    /// Masks of what a text, points or a box say.
-    PromptedMasks,
-    /// Embeddings of volumes and texts.
-    Embeddings,
-}
-
-impl Needed {
-    /// Why a family cannot be used for it, and which ones can.
-    pub(crate) fn but_got(self, family: Family) -> String {
-        let does = match self {
-            Self::Answers => "answer questions",
-            Self::PromptedMasks => "segment by text, points or boxes",
-            Self::Embeddings => "embed volumes and texts",
-        };
-        let able = MODELS.iter().filter(|entry| entry.reader.serves() == self);
-        let able: Vec<&str> = able.map(|entry| entry.name).collect();
-        format!("{} cannot {does}; {} can", family.name(), able.join(" and "))
-    }
+/// Why a family cannot be used for a purpose, and which ones can.
+pub(crate) fn cannot_serve(family: Family, purpose: Purpose) -> String {
+    let does = match purpose {
+        Purpose::Answer => "answer questions",
+        Purpose::Segment => "segment by text, points or boxes",
+        Purpose::Retrieve => "embed volumes and texts",
+    };
+    let able = MODELS.iter().filter(|entry| entry.reader.purpose() == purpose);
+    let able: Vec<&str> = able.map(|entry| entry.name).collect();
+    format!("{} cannot {does}; {} can", family.name(), able.join(" and "))
 }
 
 /// The configuration of any model.

@@ -37,7 +37,7 @@ impl FromStr for DeviceChoice {
                     || Error::BadChoice {
                         what: "device",
                         value: text.to_string(),
-                        expected: "use auto, cpu, cuda or cuda:N",
+                        expected: "auto, cpu, cuda or cuda:N",
                     },
                 )
             }

@@ -1,10 +1,11 @@
 //! `config.json` of an M3D-CLIP.
 
+use r1seg_diagnostic::Purpose;
 use r1seg_text_encoder::BertConfig;
 use r1seg_vit3d::Vit3dConfig;
 
 use crate::config::vision::VisionFields;
-use crate::config::{ConfigFile, Needed, field, text};
+use crate::config::{ConfigFile, field, text};
 use crate::registry::ConfigReader;
 use crate::{CheckpointSource, Error};
 
@@ -53,7 +54,7 @@ impl M3dClipConfig {
         let file = ConfigFile::read(source)?;
         match file.entry.reader {
             ConfigReader::Retrieval(read) => read(&file),
-            _ => Err(file.other_family(Needed::Embeddings)),
+            _ => Err(file.other_family(Purpose::Retrieve)),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod config;
 
+use r1seg_diagnostic::Purpose;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::{Vit3d, Vit3dConfig};
 use r1seg_volume::{Volume, Warning};
 
-use crate::config::Needed;
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::preprocess::prepare;
 use crate::registry::{ConfigReader, Family};
@@ -152,7 +152,7 @@ impl M3dClip {
         let loader = Loader::new(source, options)?;
         match loader.file.entry.reader {
             ConfigReader::Retrieval(read) => Self::new(loader.load(read)?),
-            _ => Err(loader.file.other_family(Needed::Embeddings)),
+            _ => Err(loader.file.other_family(Purpose::Retrieve)),
         }
     }
 

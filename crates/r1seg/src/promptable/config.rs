@@ -1,12 +1,13 @@
 //! `config.json` of a SegVol or an R1Seg-3D-SAM.
 
+use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
 
 use crate::checkpoint::keys::KeyMap;
 use crate::config::vision::VisionFields;
-use crate::config::{ConfigFile, Needed, num_clicks, text};
+use crate::config::{ConfigFile, num_clicks, text};
 use crate::registry::{ConfigReader, Family};
 use crate::{CheckpointSource, Error, PromptKind, SegmentMode};
 
@@ -104,7 +105,7 @@ impl PromptableConfig {
         let file = ConfigFile::read(source)?;
         match file.entry.reader {
             ConfigReader::Promptable(read) => read(&file),
-            _ => Err(file.other_family(Needed::PromptedMasks)),
+            _ => Err(file.other_family(Purpose::Segment)),
         }
     }
 
@@ -116,6 +117,8 @@ impl PromptableConfig {
 
 #[cfg(test)]
 mod tests {
+    use r1seg_diagnostic::Purpose;
+    use r1seg_diagnostic::Remedy;
     use serde_json::{Value, json};
 
     use super::*;
@@ -169,14 +172,19 @@ mod tests {
 
     #[test]
     fn another_model_is_refused_by_its_type() {
-        for (config, says) in [
-            (json!({"model_type": "m3d_clip"}), "R1Seg-3D-SAM and SegVol can"),
-            (json!({"model_type": "lamed_phi3", "vision_tower": "vit3d"}), "M3D-LaMed cannot"),
-            (json!({"model_type": "gpt2"}), "`gpt2`"),
+        let use_for = |model, purpose| Remedy::UseModelFor { model, purpose };
+        for (config, remedy) in [
+            (json!({"model_type": "m3d_clip"}), use_for("M3D-CLIP", Purpose::Retrieve)),
+            (
+                json!({"model_type": "lamed_phi3", "vision_tower": "vit3d"}),
+                use_for("M3D-LaMed", Purpose::Answer),
+            ),
+            (json!({"model_type": "gpt2"}), Remedy::ListModels),
         ] {
             let error = read(&config).unwrap_err();
-            assert_eq!(error.code(), "R-MDL-05");
-            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!((error.code(), error.remedy()), ("R-MDL-05", Some(remedy)));
+            let model_type = config["model_type"].as_str().unwrap();
+            assert!(error.message().contains(&format!("`{model_type}`")), "{error}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod prompt;
 mod study;
 mod zoom;
 
+use r1seg_diagnostic::Purpose;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -19,7 +20,6 @@ use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::{Vit3d, Vit3dConfig};
 use r1seg_volume::Volume;
 
-use crate::config::Needed;
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::registry::{ConfigReader, Family};
 use crate::{
@@ -150,7 +150,7 @@ impl PromptableModel {
         let loader = Loader::new(source, options)?;
         match loader.file.entry.reader {
             ConfigReader::Promptable(read) => Ok(Self::new(loader.load(read)?)),
-            _ => Err(loader.file.other_family(Needed::PromptedMasks)),
+            _ => Err(loader.file.other_family(Purpose::Segment)),
         }
     }
 

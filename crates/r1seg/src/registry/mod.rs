@@ -8,13 +8,14 @@
 mod names;
 mod rows;
 
+use r1seg_diagnostic::Purpose;
 use r1seg_llm::{ConfigError, DecoderConfig};
 use r1seg_volume::Region;
 use serde_json::Value;
 
 use crate::checkpoint::keys::KeyMap;
 use crate::checkpoint::keys::llama_cpp::Architecture;
-use crate::config::{ConfigFile, Needed};
+use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
 use crate::{
     Capabilities, Error, M3dClipConfig, ModelConfig, PromptPoint, PromptableConfig, Separator,
@@ -163,11 +164,11 @@ pub struct ModelEntry {
 
 impl ConfigReader {
     /// What such models are for.
-    pub(crate) fn serves(&self) -> Needed {
+    pub(crate) fn purpose(&self) -> Purpose {
         match self {
-            Self::Language(_) => Needed::Answers,
-            Self::Promptable(_) => Needed::PromptedMasks,
-            Self::Retrieval(_) => Needed::Embeddings,
+            Self::Language(_) => Purpose::Answer,
+            Self::Promptable(_) => Purpose::Segment,
+            Self::Retrieval(_) => Purpose::Retrieve,
         }
     }
 }

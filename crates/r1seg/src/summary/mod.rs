@@ -70,8 +70,7 @@ impl ModelSummary {
 }
 
 fn is_missing_vocabulary(error: &Error) -> bool {
-    use r1seg_tokenizer::Error as E;
-    matches!(error, Error::Tokenizer(E::NoVocabulary | E::NoTextVocabulary))
+    matches!(error, Error::Tokenizer(error) if error.is_missing_vocabulary())
 }
 
 /// A file of a checkpoint.

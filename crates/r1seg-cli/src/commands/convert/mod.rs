@@ -122,7 +122,7 @@ fn tell_lora(lora: &LoraRecord) {
         let text = "no adapter_config.json says alpha: it is taken to be twice the rank, as \
                     R1Seg-3D and M3D-LaMed are trained";
         let fix = "--lora-alpha ALPHA, if the checkpoint was trained with another";
-        study::warn(&Warning::new("W-LORA", text).with_fix(fix));
+        study::warn(&Warning::new("W-LORA", text).with_remedy(fix));
     }
 }
 

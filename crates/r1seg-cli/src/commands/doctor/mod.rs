@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::args::DoctorArgs;
 use crate::exit::{Exit, Reported};
+use crate::hints;
 use crate::{memory, threads};
 
 /// Raised when a field changes its meaning or goes away.
@@ -189,8 +190,8 @@ impl Cuda {
         Self {
             built_in: true,
             device,
-            problem: error.as_ref().map(ToString::to_string),
-            fix: error.as_ref().and_then(Error::fix),
+            problem: error.as_ref().map(Error::message),
+            fix: error.as_ref().and_then(Error::remedy).as_ref().map(hints::words),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn doubts(
     let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
     let warning = |code, text: &str| Warning::new(code, format!("{which}{text}"));
     let with_fix = |warning: Warning, fix: Option<String>| match fix {
-        Some(fix) => warning.with_fix(fix),
+        Some(fix) => warning.with_remedy(fix),
         None => warning,
     };
     let status = answer.status();
@@ -34,7 +34,7 @@ pub(super) fn doubts(
         let instead = (status == MaskStatus::NotFound).then(|| instead(family, prompt)).flatten();
         let instead = instead.map(|instead| format!(", or {instead}")).unwrap_or_default();
         let fix = format!("raise --max-new-tokens{instead}");
-        doubts.push(warning("W-LENGTH", text).with_fix(fix));
+        doubts.push(warning("W-LENGTH", text).with_remedy(fix));
     }
     if status != MaskStatus::NotFound || is_cut {
         return doubts;
@@ -45,7 +45,7 @@ pub(super) fn doubts(
     } else if phrasing::asks_for_mask(prompt) {
         doubts.push(if begins_with_seg(answer) {
             let text = "the answer begins with [SEG], which the authors' code ignores";
-            warning("W-NOSEG", text).with_fix("--first-seg makes a mask of it")
+            warning("W-NOSEG", text).with_remedy("--first-seg makes a mask of it")
         } else {
             let text = "the question asks for a mask, and the answer has no [SEG]";
             with_fix(warning("W-NOSEG", text), instead(family, prompt))

@@ -21,6 +21,7 @@ use r1seg_results::{Finding, Input, Results};
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
+use crate::hints;
 use crate::job::{self, Finished, Job, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
@@ -86,6 +87,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         asked_points: &[],
         answer: asked.answer_text(&answers),
         trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
+        words: hints::words,
     };
     let finished = Finished {
         start,
@@ -158,7 +160,7 @@ impl Asked {
                     "the demo model knows only synthetic phantoms: what it says about this volume \
                      means nothing",
                 )
-                .with_fix("use --model DIR with a trained checkpoint"),
+                .with_remedy("use --model DIR with a trained checkpoint"),
             );
         }
         warnings.extend(encoded.warnings().iter().cloned());

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::sample::{self, Tissue};
 use super::text::join;
+use crate::hints;
 use crate::input::{is_own_pipe, is_stdin};
 
 /// What gzip files begin with.
@@ -145,7 +146,7 @@ impl Findings {
         if let Some(mm) = spacing.filter(|mm| mm.iter().any(|mm| !PLAUSIBLE_MM.contains(mm))) {
             let text = format!("a voxel of {} mm is unlike CT", join(ijk(mm)));
             let fix = "check the header: all sizes in mm and mL depend on it";
-            warnings.push(Warning::new("W-SPACING", text).with_fix(fix));
+            warnings.push(Warning::new("W-SPACING", text).with_remedy(fix));
         }
         let (recipe, warning) = Recipe::auto(volume);
         let labels = sample::labels(volume);
@@ -208,7 +209,7 @@ impl Findings {
                 clip: prepared.rescale().map(|rescale| rescale.ends().into()),
                 sliding_windows: windows(&prepared, grid)?,
             },
-            warnings: warnings.iter().map(WarningReport::from).collect(),
+            warnings: warnings.iter().map(|w| WarningReport::new(w, hints::words)).collect(),
             verdict: verdict(&warnings),
             research_use_only: true,
         };
@@ -221,7 +222,7 @@ fn looks_like_labels(labels: usize) -> Warning {
         "the voxels are {labels} different whole numbers: this looks like a mask or label map, \
          not a CT"
     );
-    Warning::new("W-LABELS", text).with_fix("name the CT that the mask belongs to")
+    Warning::new("W-LABELS", text).with_remedy("name the CT that the mask belongs to")
 }
 
 fn verdict(warnings: &[Warning]) -> Verdict {

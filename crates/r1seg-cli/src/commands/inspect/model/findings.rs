@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::commands::models::LicenseRow;
 use crate::exit::CliError;
+use crate::hints;
 use crate::study::ModelName;
 
 /// Raised when a field changes its meaning or goes away.
@@ -248,8 +249,8 @@ impl Findings {
                 .collect(),
             problem: summary.problem.as_ref().map(|e| Problem {
                 code: e.code(),
-                text: e.to_string(),
-                fix: e.fix(),
+                text: e.message(),
+                fix: e.remedy().as_ref().map(hints::words),
             }),
             verdict: if summary.problem.is_none() { "usable" } else { "unusable" },
             research_use_only: true,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::convert::Sandbox;
-use r1seg::{CheckpointSource, FoundModel, WeightsFileSummary, is_pickle};
+use r1seg::{CheckpointSource, Diagnostic, FoundModel, WeightsFileSummary, is_pickle};
 use r1seg_results::parent;
 
 use super::print;
@@ -115,14 +115,18 @@ fn of_file(args: &InspectArgs, path: &Path, sandbox: &Sandbox) -> Result<Found> 
         let source = CheckpointSource::Folder(parent(path).to_path_buf());
         let FoundModel { name, .. } = source.clone().into();
         let mut findings = Findings::of_model(&args.image, &source, &name, &source.summary(None)?);
-        findings.refuse(&(&refused).into());
+        findings.refuse(&CliError::from(&refused as &dyn Diagnostic));
         return Ok((findings, Some(refused.into())));
     }
     Ok(match WeightsFileSummary::read(path, Some(sandbox)) {
-        Ok(file) => {
-            (Findings::of_file(path, Some(&file), &(&refused).into()), Some(refused.into()))
-        }
+        Ok(file) => (
+            Findings::of_file(path, Some(&file), &CliError::from(&refused as &dyn Diagnostic)),
+            Some(refused.into()),
+        ),
         // What is wrong with the file is worth more than that it is one.
-        Err(error) => (Findings::of_file(path, None, &(&error).into()), Some(error.into())),
+        Err(error) => (
+            Findings::of_file(path, None, &CliError::from(&error as &dyn Diagnostic)),
+            Some(error.into()),
+        ),
     })
 }
