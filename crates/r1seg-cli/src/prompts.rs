@@ -13,7 +13,7 @@ use crate::exit::CliError;
 
 /// The longest file of questions or texts.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Reports and previews count labels in bytes, with 0 for the background. A label map itself holds
+/// With so many labels, masks are files of bytes, which every viewer reads. A label map holds
 /// [more](r1seg::volume::LabelMap::MAX_LABELS).
 const MAX_PROMPTS: usize = 255;
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::Error;
 use answers::{AnswerFields, AnswerReport};
-pub use answers::{OrganName, Questions};
+pub use answers::{Answered, OrganName, Questions};
 pub use mask::MaskReport;
 use prompts::PromptReport;
 pub use prompts::Prompted;
@@ -128,16 +128,15 @@ impl Report {
     pub fn of_answers(run: Run<'_>, questions: &Questions<'_>) -> Self {
         let (answers, options) = (questions.answers, questions.options);
         let geometry = run.origin.geometry;
-        let fields =
-            |prompt: &str, answer| AnswerFields::new(prompt, answer, questions.grid, geometry);
+        let fields = |answered| AnswerFields::new(answered, questions.grid, geometry);
         let found = Found::Answers {
             only: match answers {
-                [(prompt, answer)] => Some(Box::new(fields(prompt, answer))),
+                [answered] => Some(Box::new(fields(answered))),
                 _ => None,
             },
             answers: answers
                 .iter()
-                .map(|(prompt, answer)| AnswerReport::new(fields(prompt, answer), answer))
+                .map(|of| AnswerReport::new(fields(of), &of.answer.timings))
                 .collect(),
         };
         let settings = Some(Settings::new(options, questions.separator));

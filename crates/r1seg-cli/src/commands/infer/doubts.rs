@@ -3,6 +3,7 @@
 use r1seg::registry::Family;
 use r1seg::volume::Warning;
 use r1seg::{Answer, FinishReason, MaskStatus, phrasing};
+use r1seg_results::report::Answered;
 
 /// Whether an answer has a `[SEG]` that stands too early to be used.
 pub(super) fn begins_with_seg(answer: &Answer) -> bool {
@@ -10,19 +11,15 @@ pub(super) fn begins_with_seg(answer: &Answer) -> bool {
 }
 
 /// Doubts about an answer, by its number from 0 where there are several.
-pub(super) fn doubts(
-    family: Family,
-    prompt: &str,
-    answer: &Answer,
-    index: Option<usize>,
-) -> Vec<Warning> {
+pub(super) fn doubts(family: Family, answered: &Answered, index: Option<usize>) -> Vec<Warning> {
+    let Answered { question: prompt, answer, status } = answered;
+    let status = *status;
     let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
     let warning = |code, text: &str| Warning::new(code, format!("{which}{text}"));
     let with_fix = |warning: Warning, fix: Option<String>| match fix {
         Some(fix) => warning.with_remedy(fix),
         None => warning,
     };
-    let status = answer.status();
     let mut doubts = Vec::new();
     if status == MaskStatus::Empty {
         let text = "the answer has [SEG], but no voxel of its mask is positive";
