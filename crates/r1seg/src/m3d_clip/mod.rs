@@ -151,7 +151,7 @@ impl M3dClip {
             &load::Plan {
                 build: &|weights| Parts::new(&config, weights),
                 never_used: &never_used_by_m3d_clip,
-                needed: &|weights| memory::needed_to_look(&config.vit, weights),
+                needed: &|weights| memory::needed_to_embed(&config, weights),
             },
         )?;
         let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;

@@ -111,7 +111,7 @@ impl PromptableModel {
             &load::Plan {
                 build: &|weights| Parts::new(&config, weights),
                 never_used: &|name| config.keys.never_used(name),
-                needed: &|weights| memory::needed_to_segment(&config.vit, weights),
+                needed: &|weights| memory::needed_to_segment(&config, weights),
             },
         )?;
         Ok(Self { config, tokenizer, loaded })

@@ -355,13 +355,13 @@ impl TextConfig {
                 found,
                 &config.vit,
                 &|name| !never_used_by_m3d_clip(name),
-                &|weights| memory::needed_to_look(&config.vit, weights),
+                &|weights| memory::needed_to_embed(config, weights),
             ),
             Self::Promptable(config) => memory_needs(
                 found,
                 &config.vit,
                 &|name| !config.keys.never_used(name),
-                &|weights| memory::needed_to_segment(&config.vit, weights),
+                &|weights| memory::needed_to_segment(config, weights),
             ),
         }
     }
