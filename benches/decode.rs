@@ -13,6 +13,7 @@ use r1seg_llm::{
     AttentionLayout, Decoder, DecoderConfig, DecoderInput, GenerationOptions, KvCache, MlpLayout,
     RopeConfig, RopeScaling,
 };
+use r1seg_nn::NoProbe;
 
 /// 256 visual tokens, one in front of them, and a question.
 const PROMPT: usize = 296;
@@ -34,7 +35,7 @@ fn configs() -> [(&'static str, DecoderConfig); 2] {
         tie_word_embeddings: false,
         attention: AttentionLayout::Fused,
         mlp: MlpLayout::Fused,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
+        rope: RopeConfig { theta: 10000.0, partial_rotary_factor: 1.0, scaling: RopeScaling::None },
     };
     let tiny = DecoderConfig {
         hidden_size: 64,
@@ -69,7 +70,7 @@ fn embeddings(decoder: &Decoder, len: usize) -> Tensor {
 fn read(decoder: &Decoder, prompt: &Tensor, device: &Device) -> KvCache {
     let mut cache = decoder.new_cache(PROMPT);
     let input = DecoderInput { inputs_embeds: prompt, sequence_length: PROMPT };
-    decoder.forward(input, &mut cache).unwrap();
+    decoder.forward(input, &mut cache, &NoProbe).unwrap();
     device.synchronize().unwrap();
     cache
 }
@@ -94,7 +95,7 @@ fn decode(c: &mut Criterion) {
         let options = GenerationOptions { max_new_tokens: ANSWER, ..Default::default() };
         group.bench_function(id, |b| {
             let answer = |mut cache: KvCache| {
-                decoder.generate(&last, &mut cache, &options, &mut |_| {}).unwrap()
+                decoder.generate(&last, &mut cache, &options, &NoProbe, &mut |_| {}).unwrap()
             };
             b.iter_batched(|| cache.fork(), answer, BatchSize::PerIteration);
         });

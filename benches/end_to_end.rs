@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use r1seg::phantom::{Organ, Phantom};
 use r1seg::volume::{Geometry, Volume};
-use r1seg::{AskOptions, CheckpointSource, R1SegModel};
+use r1seg::{AskOptions, CheckpointSource, R1SegModel, RunContext};
 
 /// The model's name, itself, and how it is asked.
 fn cases() -> impl Iterator<Item = (&'static str, R1SegModel, AskOptions)> {
@@ -41,13 +41,13 @@ fn end_to_end(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("first", name), |b| {
             b.iter(|| {
                 let study = model.encode(&volume).unwrap();
-                study.ask_with(question, &options, &mut |_| {}).unwrap()
+                study.ask_with(question, &options, &mut RunContext::default()).unwrap()
             });
         });
         let study = model.encode(&volume).unwrap();
-        study.ask_with(question, &options, &mut |_| {}).unwrap();
+        study.ask_with(question, &options, &mut RunContext::default()).unwrap();
         group.bench_function(BenchmarkId::new("second", name), |b| {
-            b.iter(|| study.ask_with(question, &options, &mut |_| {}).unwrap());
+            b.iter(|| study.ask_with(question, &options, &mut RunContext::default()).unwrap());
         });
     }
     group.finish();

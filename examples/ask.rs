@@ -15,7 +15,7 @@ use std::error::Error;
 
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
 use r1seg::volume::{Geometry, ReadOptions, Volume, read};
-use r1seg::{AskOptions, Event, R1SegModel};
+use r1seg::{AskOptions, Event, R1SegModel, RunContext};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,12 +32,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let study = model.encode(&volume)?;
     let options = AskOptions::default().with_max_new_tokens(128);
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-    let answers = study.ask_many_with(&questions, &options, &mut |index, event| {
-        // Answers grow at once; each is told as soon as it is complete.
-        if let Event::Said = event {
-            println!("answer {} is complete", index + 1);
+    // Answers grow at once; each is reported as soon as it is complete.
+    let mut on_event = |event: Event<'_>| {
+        if let Event::TextDone { prompt } = event {
+            println!("answer {} is complete", prompt + 1);
         }
-    })?;
+    };
+    let mut run = RunContext::default().with_events(&mut on_event);
+    let answers = study.ask_many_with(&questions, &options, &mut run)?;
     for (index, (question, answer)) in questions.iter().zip(&answers).enumerate() {
         println!("\n> {question}\n{}", answer.text);
         let times = answer.timings;

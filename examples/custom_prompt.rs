@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// How well the organ's mask fits its truth; `None` where the answer has no `[SEG]`.
 fn ask(
-    study: &EncodedVolume<'_>,
+    study: &EncodedVolume,
     phantom: &Phantom,
     organ: Organ,
     template: &str,

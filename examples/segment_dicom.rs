@@ -13,7 +13,7 @@ use std::error::Error;
 
 use r1seg::R1SegModel;
 use r1seg::volume::{
-    Overwrite, ReadOptions, Segment, Segmentation, list_series, mask_stats, read,
+    LabelMap, Overwrite, ReadOptions, Segment, Segmentation, list_series, mask_stats, read,
     write_segmentation,
 };
 
@@ -47,8 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stats = mask_stats(&mask, 1, &loaded.volume)?;
     println!("{:.1} mL", stats.volume_ml.unwrap_or_default());
 
-    let segment = Segment::new(question.as_str(), [221, 130, 101], mask.data());
-    let segmentation = Segmentation::new(mask.geometry(), vec![segment])?;
+    let mut labels = LabelMap::new(mask.geometry().clone());
+    labels.push(&mask)?;
+    let segment = Segment::new(question.as_str(), [221, 130, 101]);
+    let segmentation = Segmentation::new(&labels, vec![segment])?;
     write_segmentation("mask.seg.nrrd", &segmentation, Overwrite::Refuse)?;
     Ok(())
 }

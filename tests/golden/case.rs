@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use r1seg::volume::{Mask, ReadOptions, Volume, read};
 use r1seg::{
     Answer, AskOptions, CheckpointSource, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume,
-    MaskStatus, Preprocess, R1SegModel, Recipe, Separator, Trace,
+    MaskStatus, Preprocess, R1SegModel, Recipe, RunContext, Separator, Trace,
 };
 
 /// Every stage's largest deviation, in units of the reference's largest magnitude. The recorded
@@ -69,16 +69,16 @@ pub(crate) fn volume(path: &str) -> Volume {
 }
 
 /// The volume as the recorded model's own input, with every stage kept.
-pub(crate) fn encode<'m>(model: &'m R1SegModel, volume: &Volume) -> EncodedVolume<'m> {
+pub(crate) fn encode(model: &R1SegModel, volume: &Volume) -> EncodedVolume {
     let options =
         EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_trace();
-    model.encode_with(volume, &options).unwrap()
+    model.encode_with(volume, &options, &mut RunContext::default()).unwrap()
 }
 
 /// Recorded prompts follow the image tokens directly.
-pub(crate) fn ask(study: &EncodedVolume<'_>, prompt: &str) -> Answer {
+pub(crate) fn ask(study: &EncodedVolume, prompt: &str) -> Answer {
     let options = AskOptions::default().with_separator(Separator::None);
-    study.ask_with(prompt, &options, &mut |_| {}).unwrap()
+    study.ask_with(prompt, &options, &mut RunContext::default()).unwrap()
 }
 
 pub(crate) struct Expected {
@@ -157,7 +157,7 @@ pub(crate) fn assert_repeated_mask(got: Option<&Mask>, expected: Option<&Mask>, 
 
 /// Asks what a recorded case asked, and compares tokens, words, every recorded stage and the mask.
 /// Returns how many stages were compared.
-pub(crate) fn compare(study: &EncodedVolume<'_>, what: &str) -> usize {
+pub(crate) fn compare(study: &EncodedVolume, what: &str) -> usize {
     let expected = Expected::read(what);
     let answer = ask(study, &expected.prompt);
     let trace = answer.trace.as_ref().unwrap();

@@ -1,7 +1,7 @@
 //! A checkpoint of one's own, such as a published one: every tensor accounted for, and an answer.
 
 use r1seg::volume::{Geometry, Volume};
-use r1seg::{AskOptions, R1SegModel};
+use r1seg::{AskOptions, R1SegModel, RunContext};
 
 #[test]
 fn the_named_checkpoint_loads_and_answers() {
@@ -18,6 +18,6 @@ fn the_named_checkpoint_loads_and_answers() {
     let options = AskOptions::default().with_max_new_tokens(4);
     let study = model.encode(&volume).unwrap();
     let question = "Can you segment the liver in this image?";
-    let answer = study.ask_with(question, &options, &mut |_| {}).unwrap();
+    let answer = study.ask_with(question, &options, &mut RunContext::default()).unwrap();
     assert!(!answer.token_ids.is_empty());
 }

@@ -5,7 +5,7 @@ use r1seg::registry::Family;
 use r1seg::volume::Region;
 use r1seg::{
     AskOptions, BoxText, CheckpointSource, DtypeChoice, EncodeOptions, FinishReason, Mode,
-    Preprocess, R1SegModel, Recipe, Separator,
+    Preprocess, R1SegModel, Recipe, RunContext, Separator,
 };
 
 use crate::case::{Expected, M3D_CASES, compare, data, device, encode, load, logits, volume};
@@ -67,7 +67,8 @@ fn an_answer_of_one_token_has_no_mask() {
     let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
     let seg = model.tokenizer().seg_token_id();
     let options = AskOptions::default().with_forced_tokens(vec![seg]).with_max_new_tokens(1);
-    let answer = study.ask_with("Please segment the liver.", &options, &mut |_| {}).unwrap();
+    let answer =
+        study.ask_with("Please segment the liver.", &options, &mut RunContext::default()).unwrap();
     assert_eq!(
         (answer.token_ids.as_slice(), answer.finish_reason),
         (&[seg][..], FinishReason::Length)
@@ -84,11 +85,17 @@ fn windows_without_seg_veto_with_minus_infinity() {
         .with_preprocess(Preprocess::Recipe(Recipe::None))
         .with_mode(Mode::Sliding)
         .with_trace();
-    let study = model.encode_with(&volume("phi3/golden/sliding.volume.npy"), &options).unwrap();
+    let study = model
+        .encode_with(
+            &volume("phi3/golden/sliding.volume.npy"),
+            &options,
+            &mut RunContext::default(),
+        )
+        .unwrap();
     let caption = Expected::read("m3d-phi3/golden/case1").prompt;
     for abstain in [false, true] {
         let options = AskOptions::default().with_abstain(abstain);
-        let answer = study.ask_with(&caption, &options, &mut |_| {}).unwrap();
+        let answer = study.ask_with(&caption, &options, &mut RunContext::default()).unwrap();
         assert!(answer.mask.is_none());
         let logits = logits(answer.trace.as_ref().unwrap());
         assert!(logits.iter().all(|&v| v == f32::NEG_INFINITY));
@@ -132,13 +139,14 @@ fn a_region_of_the_input_is_asked_about_as_its_box() {
     let study = encode(&model, &volume("m3d-phi3/golden/volume.npy"));
     let region = Region { start: [2, 21, 32], end: [15, 40, 50] };
     let options = AskOptions::default().with_region(region);
-    let answer = study.ask_with("What is in {box}?", &options, &mut |_| {}).unwrap();
+    let answer = study.ask_with("What is in {box}?", &options, &mut RunContext::default()).unwrap();
     let about = BoxText { d0: 0.125, h0: 0.328, w0: 0.5, d1: 0.875, h1: 0.609, w1: 0.766 };
     let ids = answer.trace.unwrap().get("input_ids").unwrap().to_vec1::<i64>().unwrap();
     let expected = model.prompt_about("What is in {box}?", &about, None).unwrap();
     assert_eq!(ids, expected.ids().iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
 
     let outside = AskOptions::default().with_region(Region { start: [0; 3], end: [17, 64, 64] });
-    let error = study.ask_with("What is in {box}?", &outside, &mut |_| {}).unwrap_err();
+    let error =
+        study.ask_with("What is in {box}?", &outside, &mut RunContext::default()).unwrap_err();
     assert_eq!(error.code(), "R-BOX-01");
 }

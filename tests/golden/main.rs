@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
 
+mod cancelled;
 mod case;
 mod checkpoint;
 mod half_precision;
@@ -12,7 +13,9 @@ mod m3d_clip;
 mod many;
 mod not_finite;
 mod orientation;
+mod owned;
 mod phantom;
+mod preprocess;
 mod promptable;
 mod quantized;
 mod r1seg;

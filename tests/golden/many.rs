@@ -1,8 +1,8 @@
 //! Questions that are asked at once get what each gets alone.
 
 use r1seg::{
-    Answer, AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Error, Event, MaskStatus, Mode,
-    Preprocess, QUESTIONS_AT_ONCE, Recipe, Sampling, Separator,
+    Answer, AskOptions, CancelToken, DtypeChoice, EncodeOptions, EncodedVolume, Error, Event,
+    MaskStatus, Mode, Preprocess, QUESTIONS_AT_ONCE, Recipe, RunContext, Sampling, Separator,
 };
 
 use crate::case::{Expected, R1SEG_CASES, assert_repeated_mask, data, encode, load, volume};
@@ -42,12 +42,12 @@ fn assert_same(got: &Answer, alone: &Answer, what: &str) {
     }
 }
 
-fn check(study: &EncodedVolume<'_>, questions: &[String], options: &AskOptions, what: &str) {
+fn check(study: &EncodedVolume, questions: &[String], options: &AskOptions, what: &str) {
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let answers = study.ask_many(&questions, options).unwrap();
     assert_eq!(answers.len(), questions.len());
     for (n, (question, answer)) in questions.iter().zip(&answers).enumerate() {
-        let alone = study.ask_with(question, options, &mut |_| {}).unwrap();
+        let alone = study.ask_with(question, options, &mut RunContext::default()).unwrap();
         assert_same(answer, &alone, &format!("{what} {n}"));
     }
 }
@@ -81,7 +81,9 @@ fn windows_read_by_several_questions_give_what_each_gets_alone() {
     let encode = EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
         .with_mode(Mode::Sliding);
-    let study = model.encode_with(&volume("phi3/golden/sliding.volume.npy"), &encode).unwrap();
+    let study = model
+        .encode_with(&volume("phi3/golden/sliding.volume.npy"), &encode, &mut RunContext::default())
+        .unwrap();
     let questions = [0, 2, 1].map(|n| Expected::read(&format!("phi3/golden/case{n}")).prompt);
     check(&study, &questions, &options(), "sliding");
     let sampling = Sampling::Random { temperature: 3.0, top_k: 0, top_p: 1.0, seed: 5 };
@@ -97,16 +99,21 @@ fn what_is_told_names_its_question() {
     let mut texts = vec![String::new(); questions.len()];
     let mut said = vec![0; questions.len()];
     let mut masks = vec![0; questions.len()];
+    let mut on_event = |event: Event<'_>| match event {
+        Event::Text { prompt, text } => {
+            assert_eq!(said[prompt], 0, "text behind the end");
+            texts[prompt].push_str(text);
+        }
+        Event::TextDone { prompt } => said[prompt] += 1,
+        Event::Mask { prompt } => masks[prompt] += 1,
+        _ => {}
+    };
     let answers = study
-        .ask_many_with(&questions, &options(), &mut |which, event| match event {
-            Event::Text(text) => {
-                assert_eq!(said[which], 0, "text behind the end");
-                texts[which].push_str(text);
-            }
-            Event::Said => said[which] += 1,
-            Event::Mask => masks[which] += 1,
-            _ => {}
-        })
+        .ask_many_with(
+            &questions,
+            &options(),
+            &mut RunContext::default().with_events(&mut on_event),
+        )
         .unwrap();
     for (n, answer) in answers.iter().enumerate() {
         assert_eq!((&texts[n], said[n]), (&answer.text, 1), "{n}");
@@ -120,16 +127,19 @@ fn a_question_that_cannot_be_asked_costs_nothing_and_a_cancelled_one_ends_all() 
     let study = encode(&model, &volume("phi3/golden/volume.npy"));
     assert!(study.ask_many(&[], &options()).unwrap().is_empty());
     let mut events = 0;
-    let refused = study.ask_many_with(&["The liver?", " "], &options(), &mut |_, _| events += 1);
+    let mut on_event = |_: Event<'_>| events += 1;
+    let mut run = RunContext::default().with_events(&mut on_event);
+    let refused = study.ask_many_with(&["The liver?", " "], &options(), &mut run);
     assert!(matches!(refused, Err(Error::Tokenizer(_))), "{refused:?}");
     assert_eq!(events, 0);
-    let stopped = options();
-    let cancel = stopped.cancel.clone();
-    let ended = study.ask_many_with(&["The liver?", "The spleen?"], &stopped, &mut |_, event| {
-        if matches!(event, Event::Token { index: 1 }) {
+    let cancel = CancelToken::default();
+    let mut on_event = |event: Event<'_>| {
+        if matches!(event, Event::Token { index: 1, .. }) {
             cancel.cancel();
         }
-    });
+    };
+    let mut run = RunContext::from(&cancel).with_events(&mut on_event);
+    let ended = study.ask_many_with(&["The liver?", "The spleen?"], &options(), &mut run);
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
 }
 

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, Error, ErrorKind, M3dClip,
-    Preprocess, PromptableModel, R1SegModel, Recipe, Separator, Stage,
+    Preprocess, PromptableModel, R1SegModel, Recipe, RunContext, Separator, Stage,
 };
 use tempfile::TempDir;
 
@@ -35,7 +35,11 @@ fn failure(folder: &TempDir, compute: DtypeChoice) -> Error {
     let model = builder.dtype(DtypeChoice::F32).compute(compute).build().unwrap();
     let options = AskOptions::default().with_separator(Separator::None);
     let question = Expected::read("phi3/golden/case0").prompt;
-    match model.encode_with(&volume("phi3/golden/volume.npy"), &as_it_is()) {
+    match model.encode_with(
+        &volume("phi3/golden/volume.npy"),
+        &as_it_is(),
+        &mut RunContext::default(),
+    ) {
         Ok(study) => study.ask_many(&[&question, &question], &options).map(drop).unwrap_err(),
         Err(error) => error,
     }
@@ -81,7 +85,8 @@ fn check_tensors_counts_sound_tensors_and_names_damaged_ones() {
     assert!(CheckpointSource::demo().check_tensors().unwrap() > 100);
     let folder = scaled(IOU_TOKEN, f64::INFINITY);
     let source = CheckpointSource::Folder(folder.path().to_path_buf());
-    let Err(Error::DamagedWeights { damaged, .. }) = source.check_tensors() else { panic!() };
+    let Err(Error::Checkpoint(error)) = source.check_tensors() else { panic!() };
+    let r1seg::checkpoint::Error::DamagedWeights { damaged, .. } = error else { panic!() };
     assert_eq!(damaged, [IOU_TOKEN]);
 }
 
@@ -92,7 +97,7 @@ fn voxels_beyond_all_bounds_end_in_the_stage_encode() {
     voxels[100..200].fill(3e38);
     let volume = Volume::new(voxels, Geometry::without_affine(shape)).unwrap();
     let model = R1SegModel::load(data("phi3")).unwrap();
-    let error = model.encode_with(&volume, &as_it_is()).unwrap_err();
+    let error = model.encode_with(&volume, &as_it_is(), &mut RunContext::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
     assert!(error.fix().unwrap().contains("--preprocess auto"), "{error}");
     assert!(matches!(error, Error::NotFinite { stage: Stage::Encode, .. }), "{error}");

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use r1seg::volume::{AxisMap, Geometry, Mask, Region, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, M3dClip,
-    Mode, Orient, Orientation, Preprocess, PromptableModel, Recipe, SegmentMode, SegmentOptions,
-    SegmentPrompt, Separator, box_to_mm,
+    Mode, Orient, Orientation, Preprocess, PromptableModel, Recipe, RunContext, SegmentMode,
+    SegmentOptions, SegmentPrompt, Separator,
 };
 
 use crate::case::{Expected, data, device, load, volume};
@@ -74,7 +74,7 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
     let mut seen = BTreeSet::new();
     for orientation in orientations() {
         let volume = stored(&recorded, orientation);
-        let study = model.encode_with(&volume, &options).unwrap();
+        let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
         assert_eq!(study.orientation(), Some(Orientation::LPS));
         assert!(study.warnings().is_empty(), "{:?}", study.warnings());
         let answers = study.ask_many(&[&mask.prompt, &words.prompt], &ask).unwrap();
@@ -83,7 +83,7 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
         assert_eq!(places.len(), 4661, "{orientation}");
         // A box in the answer, too.
         let region = answers[1].boxes[0].region.unwrap();
-        let corners = box_to_mm(volume.geometry(), region).unwrap();
+        let corners = volume.geometry().region_to_mm(region).unwrap();
         seen.insert((places, corners.map(|corner| corner.map(|mm| mm.round() as i64))));
     }
     assert_eq!(seen.len(), 1);
@@ -91,11 +91,11 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
     // As they are stored, they are not the same to the model.
     let options = EncodeOptions::default().with_preprocess(UNCHANGED);
     let as_stored = stored(&recorded, "PSR".parse().unwrap());
-    let study = model.encode_with(&as_stored, &options).unwrap();
+    let study = model.encode_with(&as_stored, &options, &mut RunContext::default()).unwrap();
     let codes: Vec<_> = study.warnings().iter().map(|warning| warning.code).collect();
     assert!(codes.contains(&"W-ORIENT"), "{codes:?}");
     assert_eq!(study.orientation(), as_stored.geometry().orientation());
-    let answer = study.ask_with(&mask.prompt, &ask, &mut |_| {}).unwrap();
+    let answer = study.ask_with(&mask.prompt, &ask, &mut RunContext::default()).unwrap();
     let places = answer.mask.map(|mask| places(&mask, &as_stored));
     assert!(seen.iter().all(|(expected, _)| Some(expected) != places.as_ref()));
 }
@@ -105,7 +105,7 @@ fn a_resized_volume_is_reported_along_the_axes_of_its_file() {
     let model = load("phi3", DtypeChoice::F32);
     let volume = stored(&volume("phi3/golden/sliding.volume.npy"), "PSL".parse().unwrap());
     let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
-    let study = model.encode_with(&volume, &options).unwrap();
+    let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
     let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.config().vit.image_size);
     let expected = format!(
         "the volume of {w} x {h} x {d} voxels (i, j, k) was resized to {rows} x {slices} x {columns}"
@@ -126,17 +126,23 @@ fn windows_and_questions_about_boxes_follow_the_orientation() {
     for codes in ["LPS", "RAS", "LAI", "PSL", "SRA"] {
         let orientation: Orientation = codes.parse().unwrap();
         let volume = stored(&recorded, orientation);
-        let study = model.encode_with(&volume, &options.clone().with_mode(Mode::Sliding)).unwrap();
+        let study = model
+            .encode_with(
+                &volume,
+                &options.clone().with_mode(Mode::Sliding),
+                &mut RunContext::default(),
+            )
+            .unwrap();
         let ask = AskOptions::default().with_separator(Separator::None);
         let question = Expected::read("phi3/golden/case0").prompt;
-        let answer = study.ask_with(&question, &ask, &mut |_| {}).unwrap();
+        let answer = study.ask_with(&question, &ask, &mut RunContext::default()).unwrap();
         masks.insert(places(answer.mask.as_ref().unwrap(), &volume));
 
         let volume = stored(&small, orientation);
-        let study = about.encode_with(&volume, &options).unwrap();
+        let study = about.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
         let map = AxisMap::between(Orientation::LPS, orientation);
         let ask = AskOptions::default().with_region(map.region(region, small.shape()));
-        let answer = study.ask_with("What is in {box}?", &ask, &mut |_| {}).unwrap();
+        let answer = study.ask_with("What is in {box}?", &ask, &mut RunContext::default()).unwrap();
         answers.insert((answer.prompt_tokens, answer.token_ids));
     }
     assert_eq!((masks.len(), answers.len()), (1, 1));
@@ -159,10 +165,12 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
         let there = |region: Region| map.region(region, recorded.shape());
         let segment = |mode, prompt: &SegmentPrompt| {
             let options = SegmentOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
-            let study = model.encode(&volume, &options.with_mode(mode)).unwrap();
+            let study = model
+                .encode_with(&volume, &options.with_mode(mode), &mut RunContext::default())
+                .unwrap();
             assert_eq!(study.orientation(), Some(Orientation::LPS));
             let found = study.segment(prompt).unwrap();
-            let zoomed = found.zoomed.and_then(|part| box_to_mm(volume.geometry(), part));
+            let zoomed = found.zoomed.and_then(|part| volume.geometry().region_to_mm(part));
             let zoomed = zoomed.map(|corners| corners.map(|c| c.map(|mm| mm.round() as i64)));
             (places(&found.mask, &volume), zoomed)
         };
@@ -182,7 +190,9 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
     let options = EmbedOptions::default().with_preprocess(UNCHANGED);
     let embed = |codes: &str, orient| {
         let volume = stored(&recorded, codes.parse().unwrap());
-        clip.embed_volume_with(&volume, &options.with_orient(orient)).unwrap().embedding
+        clip.embed_volume_with(&volume, &options.with_orient(orient), &mut RunContext::default())
+            .unwrap()
+            .embedding
     };
     let expected = embed("LPS", Orient::Stored);
     assert!(["RAS", "PSL", "SRA"].iter().all(|codes| embed(codes, LPS) == expected));
@@ -195,7 +205,7 @@ fn the_demo_model_has_seen_one_orientation_and_published_models_many() {
     let codes = |model: &r1seg::R1SegModel, codes: &str, orient| {
         let volume = stored(&recorded, codes.parse().unwrap());
         let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(orient);
-        let study = model.encode_with(&volume, &options).unwrap();
+        let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
         study.warnings().iter().filter(|warning| warning.code == "W-ORIENT").count()
     };
     let demo = r1seg::R1SegModel::builder(CheckpointSource::demo()).device(device());
@@ -213,7 +223,9 @@ fn the_demo_model_has_seen_one_orientation_and_published_models_many() {
 fn a_volume_of_unknown_orientation_is_not_turned() {
     let model = load("phi3", DtypeChoice::F32);
     let options = EncodeOptions::default().with_orient(LPS);
-    let error = model.encode_with(&volume("phi3/golden/volume.npy"), &options).unwrap_err();
+    let error = model
+        .encode_with(&volume("phi3/golden/volume.npy"), &options, &mut RunContext::default())
+        .unwrap_err();
     assert_eq!((error.code(), error.kind()), ("R-GEO-11", r1seg::ErrorKind::Usage));
     assert!(error.fix().unwrap().contains("--affine-from"));
 }

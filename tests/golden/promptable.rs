@@ -5,10 +5,11 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg::volume::resample::nearest;
-use r1seg::volume::{Geometry, Padding, Recipe, Region, Volume, crop};
+use r1seg::volume::{Geometry, Padding, Region, Volume, crop};
 use r1seg::{
     CheckpointSource, DeviceChoice, DtypeChoice, Error, ErrorKind, LoadOptions, Preprocess,
-    PromptableModel, SegmentMode, SegmentOptions, SegmentPrompt, Segmented, Trace,
+    PromptableModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, Segmented,
+    Trace,
 };
 
 use crate::case::{F32_TOLERANCE, assert_same_mask, data, deviation, device, dice, volume};
@@ -77,7 +78,7 @@ fn segvol_f32_matches_the_authors_for_every_combination_of_prompts() {
     let (model, expected) = (load("segvol", DtypeChoice::F32), expected("segvol"));
     assert!(model.load_report().is_clean());
     let volume = recorded_volume("segvol");
-    let study = model.encode(&volume, &once()).unwrap();
+    let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
     for (name, prompt) in prompts(&expected) {
         let found = study.segment(&prompt).unwrap();
         let trace = found.trace.as_ref().unwrap();
@@ -101,7 +102,7 @@ fn r1seg_3d_sam_f32_matches_the_authors() {
     assert!(model.load_report().is_clean());
     assert_eq!(model.config().num_clicks, 1);
     let volume = recorded_volume("r1seg-3dsam");
-    let study = model.encode(&volume, &once()).unwrap();
+    let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
     let case = std::fs::read(data("r1seg-3dsam/golden/case.json")).unwrap();
     let case: serde_json::Value = serde_json::from_slice(&case).unwrap();
     for (i, text) in case["prompts"].as_array().unwrap().iter().enumerate() {
@@ -123,7 +124,7 @@ fn weights_as_stored_and_in_half_precision_give_the_same_masks() {
     for dtype in [DtypeChoice::Auto, DtypeChoice::BF16, DtypeChoice::F16] {
         let (model, expected) = (load("segvol", dtype), expected("segvol"));
         let volume = recorded_volume("segvol");
-        let study = model.encode(&volume, &once()).unwrap();
+        let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
         for (name, prompt) in prompts(&expected) {
             let found = study.segment(&prompt).unwrap();
             let reference = numbers(&expected[&format!("logits.{name}")]);
@@ -151,7 +152,9 @@ fn in_mode(mode: SegmentMode) -> SegmentOptions {
 fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
     let (model, expected) = (load("segvol", DtypeChoice::F32), expected("segvol"));
     let large = enlarged(3);
-    let study = model.encode(&large, &in_mode(SegmentMode::Resize)).unwrap();
+    let study = model
+        .encode_with(&large, &in_mode(SegmentMode::Resize), &mut RunContext::default())
+        .unwrap();
     for (name, small) in prompts(&expected) {
         // The middle voxel of the three that each cell stands for.
         let mut prompt = SegmentPrompt::default();
@@ -177,7 +180,7 @@ fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
 }
 
 fn mask_of(model: &PromptableModel, volume: &Volume, mode: SegmentMode) -> Segmented {
-    let study = model.encode(volume, &in_mode(mode)).unwrap();
+    let study = model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
     study.segment(&SegmentPrompt::of_text("liver")).unwrap()
 }
 
@@ -185,7 +188,9 @@ fn mask_of(model: &PromptableModel, volume: &Volume, mode: SegmentMode) -> Segme
 fn zoom_in_to_a_volume_of_the_models_own_grid_is_the_same_look_again() {
     let (model, expected) = (load("segvol", DtypeChoice::F32), expected("segvol"));
     let volume = recorded_volume("segvol");
-    let study = model.encode(&volume, &in_mode(SegmentMode::Zoom)).unwrap();
+    let study = model
+        .encode_with(&volume, &in_mode(SegmentMode::Zoom), &mut RunContext::default())
+        .unwrap();
     for (name, prompt) in prompts(&expected) {
         let found = study.segment(&prompt);
         match name {
@@ -234,7 +239,7 @@ fn picky(folder: &Path, share: f64) -> PromptableModel {
     set("mask_decoder.txt_align_upscaled_embedding.bias", 0, 0.0);
     let model = open().unwrap();
     let volume = recorded_volume("segvol");
-    let study = model.encode(&volume, &once()).unwrap();
+    let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
     let found = study.segment(&SegmentPrompt::of_text("liver")).unwrap();
     let mut logits = numbers(found.trace.unwrap().get("mask.logits").unwrap());
     logits.sort_by(f32::total_cmp);
@@ -299,7 +304,7 @@ fn windows_of_a_small_volume_are_padded_with_zeros_and_the_padding_is_cut_off_ag
     let volume = recorded_volume("r1seg-3dsam");
     let sentence = SegmentPrompt::of_text("A computerized tomography of a liver.");
     let segment = |volume: &Volume, mode| {
-        let study = model.encode(volume, &in_mode(mode)).unwrap();
+        let study = model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
         study.segment(&sentence).unwrap().mask
     };
     // One window that is the grid: the same as one look.
@@ -322,7 +327,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
     let volume = recorded_volume("segvol");
     let refused = |case: &str, mode: SegmentMode, prompt: &SegmentPrompt| {
         let model = load(case, DtypeChoice::Auto);
-        let study = model.encode(&volume, &in_mode(mode)).unwrap();
+        let study = model.encode_with(&volume, &in_mode(mode), &mut RunContext::default()).unwrap();
         let error = study.segment(prompt).unwrap_err();
         (error.code(), error.kind(), error.to_string())
     };

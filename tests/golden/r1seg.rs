@@ -3,7 +3,7 @@
 use r1seg::volume::Region;
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, MaskStatus, Preprocess, R1SegModel,
-    Recipe, Separator,
+    Recipe, RunContext, Separator,
 };
 
 use crate::case::{
@@ -83,7 +83,7 @@ fn two_seg_tokens_share_one_mask_and_a_leading_one_is_ignored_by_default() {
     let ignored = ask(&study, &prompt);
     assert!(ignored.text.starts_with("[SEG]") && ignored.mask.is_none());
     let options = AskOptions::default().with_separator(Separator::None).with_first_seg(true);
-    let used = study.ask_with(&prompt, &options, &mut |_| {}).unwrap();
+    let used = study.ask_with(&prompt, &options, &mut RunContext::default()).unwrap();
     assert_eq!(used.seg[0].position, 0);
     assert_eq!(used.status(), MaskStatus::Found);
 }
@@ -142,7 +142,10 @@ fn a_volume_encoded_on_one_thread_is_answered_on_others() {
     let volume = volume("phi3/golden/volume.npy");
     let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
     let study = std::thread::scope(|scope| {
-        scope.spawn(|| model.encode_with(&volume, &options).unwrap()).join().unwrap()
+        scope
+            .spawn(|| model.encode_with(&volume, &options, &mut RunContext::default()).unwrap())
+            .join()
+            .unwrap()
     });
     std::thread::scope(|scope| {
         for n in 0..4 {

@@ -1,6 +1,8 @@
 //! The authors' sliding-window evaluation.
 
-use r1seg::{AskOptions, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe, Separator};
+use r1seg::{
+    AskOptions, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe, RunContext, Separator,
+};
 
 use crate::case::{
     Expected, F32_TOLERANCE, assert_same_mask, deviation, load, logits, unpack_bits, volume,
@@ -15,10 +17,10 @@ fn r1seg_phi3_sliding_f32_matches_the_authors_code() {
         .with_mode(Mode::Sliding)
         .with_trace();
     let volume = volume("phi3/golden/sliding.volume.npy");
-    let study = model.encode_with(&volume, &options).unwrap();
+    let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
     assert_eq!(study.num_windows(), 8);
     let options = AskOptions::default().with_separator(Separator::None);
-    let answer = study.ask_with(&expected.prompt, &options, &mut |_| {}).unwrap();
+    let answer = study.ask_with(&expected.prompt, &options, &mut RunContext::default()).unwrap();
     assert_eq!(answer.distinct_answers(), [("Sure, it is[SEG].", 8)]);
     let trace = answer.trace.as_ref().unwrap();
     let reference = &expected.tensors["mask.logits"];
@@ -39,7 +41,11 @@ fn a_single_window_equals_resize_mode() {
         let options = EncodeOptions::default()
             .with_preprocess(Preprocess::Recipe(Recipe::None))
             .with_mode(mode);
-        model.encode_with(&volume, &options).unwrap().ask(&prompt).unwrap()
+        model
+            .encode_with(&volume, &options, &mut RunContext::default())
+            .unwrap()
+            .ask(&prompt)
+            .unwrap()
     });
     assert_eq!(resize.token_ids, sliding.token_ids);
     assert_eq!(resize.mask.unwrap().data(), sliding.mask.unwrap().data());
@@ -53,11 +59,11 @@ fn windows_without_seg_veto_or_abstain() {
         .with_mode(Mode::Sliding)
         .with_trace();
     let volume = volume("phi3/golden/sliding.volume.npy");
-    let study = model.encode_with(&volume, &options).unwrap();
+    let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
     let caption = Expected::read("phi3/golden/case2").prompt;
     for abstain in [false, true] {
         let options = AskOptions::default().with_separator(Separator::None).with_abstain(abstain);
-        let answer = study.ask_with(&caption, &options, &mut |_| {}).unwrap();
+        let answer = study.ask_with(&caption, &options, &mut RunContext::default()).unwrap();
         assert!(answer.windows.iter().all(|w| w.seg.is_empty()));
         assert!(answer.mask.is_none());
         let logits = logits(answer.trace.as_ref().unwrap());

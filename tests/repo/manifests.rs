@@ -6,14 +6,16 @@ use crate::{Result, assert_none, read, root};
 ///
 /// ARCHITECTURE.md draws this. A new crate must be put into both.
 const CRATES: &[(&str, &[&str])] = &[
-    ("r1seg-cli", &["r1seg"]),
+    ("r1seg-cli", &["r1seg-results", "r1seg"]),
+    ("r1seg-results", &["r1seg"]),
     (
         "r1seg",
         &[
+            "r1seg-diagnostic",
             "r1seg-files",
             "r1seg-volume",
             "r1seg-tokenizer",
-            "r1seg-gguf",
+            "r1seg-checkpoint",
             "r1seg-convert",
             "r1seg-hub",
             "r1seg-vit3d",
@@ -25,12 +27,13 @@ const CRATES: &[(&str, &[&str])] = &[
             "r1seg-nn",
         ],
     ),
+    ("r1seg-diagnostic", &[]),
     ("r1seg-files", &[]),
-    ("r1seg-volume", &["r1seg-files"]),
-    ("r1seg-tokenizer", &["r1seg-files"]),
-    ("r1seg-gguf", &[]),
-    ("r1seg-convert", &["r1seg-files", "r1seg-gguf"]),
-    ("r1seg-hub", &["r1seg-files"]),
+    ("r1seg-volume", &["r1seg-diagnostic", "r1seg-files"]),
+    ("r1seg-tokenizer", &["r1seg-diagnostic", "r1seg-files"]),
+    ("r1seg-checkpoint", &["r1seg-diagnostic", "r1seg-files"]),
+    ("r1seg-convert", &["r1seg-diagnostic", "r1seg-files", "r1seg-checkpoint"]),
+    ("r1seg-hub", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-phantom", &[]),
     ("r1seg-vit3d", &["r1seg-nn"]),
     ("r1seg-projector", &["r1seg-nn"]),
@@ -41,13 +44,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-kernels", &[]),
 ];
 
-/// Crates that know no tensors. Not among them is `r1seg-convert`: it quantizes, and the blocks must be
-/// those that candle multiplies with.
+/// Crates that know no tensors. Not among them is `r1seg-convert`: candle quantizes for it.
 const WITHOUT_CANDLE: &[&str] = &[
+    "r1seg-diagnostic",
     "r1seg-files",
     "r1seg-volume",
     "r1seg-tokenizer",
-    "r1seg-gguf",
+    "r1seg-checkpoint",
     "r1seg-hub",
     "r1seg-phantom",
     "r1seg-kernels",
@@ -206,6 +209,20 @@ fn anyhow_is_for_the_command_line_only() -> Result<()> {
         .map(|(name, _)| name)
         .collect();
     assert_none("a library has typed errors", &violations);
+    Ok(())
+}
+
+#[test]
+fn results_know_neither_arguments_nor_terminals() -> Result<()> {
+    let used = ["clap", "indicatif", "anyhow"];
+    let violations: Vec<_> = packages()?
+        .into_iter()
+        .filter(|(name, _)| name == "r1seg-results")
+        .flat_map(|(_, manifest)| manifest.dependencies())
+        .filter(|dependency| used.contains(&dependency.name.as_str()))
+        .map(|dependency| dependency.name)
+        .collect();
+    assert_none("a server and a command line write the same results", &violations);
     Ok(())
 }
 

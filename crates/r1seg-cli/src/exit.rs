@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use r1seg::{Error, ErrorKind};
 use serde::Serialize;
 
-use crate::interrupt;
+use crate::{interrupt, job};
 
 /// Prints one line on stderr, whatever is in the names that it is made of. That nobody reads it is no
 /// reason to fail, nor to panic as `eprintln`.
@@ -248,6 +248,13 @@ impl Failure {
         }
         if let Some(e) = error.downcast_ref::<Error>() {
             let fix = e.fix();
+            return Self::new(e.code(), error_code(e.kind()), &chain(e), e.path(), fix.as_deref());
+        }
+        if let Some(e) = error.downcast_ref::<r1seg_results::Error>() {
+            let fix = match e {
+                r1seg_results::Error::R1Seg(e) => e.fix(),
+                _ => job::fix(e),
+            };
             return Self::new(e.code(), error_code(e.kind()), &chain(e), e.path(), fix.as_deref());
         }
         if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {

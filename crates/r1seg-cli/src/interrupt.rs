@@ -7,8 +7,9 @@ use r1seg::{CancelToken, Error};
 
 use crate::exit::explain;
 
-/// How long an answer may take to stop by itself, between two of its tokens.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long a run may take to stop by itself. Models look at the token many times a second; what reads
+/// a volume or draws a picture does not.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Whether finished results are being moved to their places, which nothing interrupts.
 static WRITING: AtomicBool = AtomicBool::new(false);
@@ -53,7 +54,7 @@ pub(crate) fn install() -> CancelToken {
         }
         token.cancel();
         std::thread::spawn(|| {
-            // Loading and long stages do not look at the token: they may be left as they are.
+            // The last resort: what is still going on may be left as it is.
             std::thread::sleep(GRACE);
             while WRITING.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(20));

@@ -50,6 +50,11 @@ impl Progress {
         Self(Some(bar))
     }
 
+    /// The same anew: a line that was cleared does not come back.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.0.is_none())
+    }
+
     /// Says what is being done now.
     pub(crate) fn stage(&self, message: impl Into<String>) {
         if let Some(bar) = &self.0 {

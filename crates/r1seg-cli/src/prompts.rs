@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::{ErrorKind, MAX_TEXT_BYTES};
+use r1seg_results::Protected;
 
 use crate::exit::CliError;
 
 /// The longest file of questions or texts.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Labels of a mask are bytes, and 0 is the background.
+/// Reports and previews count labels in bytes, with 0 for the background. A label map itself holds
+/// [more](r1seg::volume::LabelMap::MAX_LABELS).
 const MAX_PROMPTS: usize = 255;
 
 /// All questions in the order in which they were given, each of them with words in it.
@@ -100,9 +102,10 @@ fn too_long(what: String, path: Option<&Path>) -> anyhow::Error {
     .into()
 }
 
-/// The files that questions are read from.
-pub(crate) fn files(given: &[OsString]) -> impl Iterator<Item = PathBuf> + '_ {
-    given.iter().filter_map(|text| file(text))
+/// Protects the files that questions are read from from being replaced.
+pub(crate) fn protect(inputs: Protected, given: &[OsString]) -> Protected {
+    let files = given.iter().filter_map(|text| file(text));
+    files.fold(inputs, |inputs, path| inputs.file("a prompt file", &path))
 }
 
 /// An error of one prompt or text, with its number where there are several.

@@ -1,17 +1,17 @@
-//! What `infer` and `demo` share: opening a model, and drawing what was found.
+//! Which model is meant, how it is opened, and what is said of it.
 
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{ChosenSeries, Volume, Warning};
+use r1seg::volume::{ChosenSeries, Warning};
 use r1seg::{
-    CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, is_gguf, is_pickle,
+    CancelToken, CheckpointSource, Error, ErrorKind, LoadOptions, R1SegModel, checkpoint, is_gguf,
+    is_pickle,
 };
+use r1seg_results::parent;
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
-use crate::output::parent;
-use crate::preview::{Picture, Scene};
 use crate::{last_words, memory, names};
 
 /// What reports call a model.
@@ -87,7 +87,7 @@ pub(crate) fn source_of(path: &Path) -> Result<(CheckpointSource, ModelName)> {
         return Err(names::without_hub(&format!("`{name}` is no local folder")));
     }
     if looks_like_a_path {
-        return Err(Error::ModelNotFound { path: path.to_path_buf() }.into());
+        return Err(Error::from(checkpoint::Error::NotFound { path: path.to_path_buf() }).into());
     }
     let unknown = Error::UnknownModel { name: path.display().to_string() };
     Err(CliError {
@@ -108,7 +108,7 @@ pub(crate) fn not_a_folder(path: &Path) -> CliError {
     }
     if let Some(file) = path.file_name().and_then(|name| name.to_str()).filter(|n| is_pickle(n)) {
         let (path, file) = (path.to_path_buf(), file.to_string());
-        return (&Error::Pickle { path, file }).into();
+        return (&Error::from(checkpoint::Error::Pickle { path, file })).into();
     }
     CliError {
         code: "R-MDL-08",
@@ -132,16 +132,17 @@ pub(crate) fn verify(args: &ModelArgs, cancel: &CancelToken) -> Result<()> {
     Ok(())
 }
 
-/// Loads a model if there is memory for it and `questions`, beside `reserved` bytes that the work
+/// Loads a model if there is memory for it and so many questions, beside so many bytes that the work
 /// needs.
 pub(crate) fn load(
     source: CheckpointSource,
     args: &ModelArgs,
     refine: &RefineArgs,
-    questions: usize,
-    reserved: u64,
+    (questions, reserved): (usize, u64),
+    cancel: &CancelToken,
 ) -> Result<R1SegModel> {
-    let mut builder = R1SegModel::builder(source).device(args.device).dtype(args.dtype);
+    let mut builder =
+        R1SegModel::builder(source).device(args.device).dtype(args.dtype).cancel(cancel.clone());
     if args.no_mmap {
         builder = builder.mmap(false);
     } else {
@@ -204,22 +205,6 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 
 pub(crate) fn warn(warning: &Warning) {
     exit::warning(warning.code, &warning.text, warning.fix.as_deref());
-}
-
-/// A volume to draw, without anything on it.
-pub(crate) fn scene(volume: &Volume) -> Scene<'_> {
-    let axes = volume.geometry().affine().map(|a| {
-        // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
-        [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
-    });
-    Scene { axes, ..Scene::new(volume.voxels(), volume.shape()) }
-}
-
-/// Bytes of a picture as PNG.
-pub(crate) fn png(picture: &Picture) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    picture.write_png(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

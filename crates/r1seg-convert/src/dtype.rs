@@ -1,90 +1,12 @@
-//! Number formats, and the way from one to another: little-endian bytes in, little-endian bytes out.
+//! The way from one number format to another: little-endian bytes in, little-endian bytes out.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use r1seg_checkpoint::{NumberFormat, count_not_finite};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-
-/// How the numbers of a tensor are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Dtype {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U64,
-    U32,
-    U16,
-    U8,
-    Bool,
-}
-
-impl Dtype {
-    /// Bytes of one number.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F64 | Self::I64 | Self::U64 => 8,
-            Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
-            Self::I8 | Self::U8 | Self::Bool => 1,
-        }
-    }
-
-    /// Whether [`TargetDtype`] applies to it.
-    pub fn is_float(self) -> bool {
-        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
-    }
-
-    pub(crate) fn to_safetensors(self) -> safetensors::Dtype {
-        use safetensors::Dtype as S;
-        match self {
-            Self::F64 => S::F64,
-            Self::F32 => S::F32,
-            Self::F16 => S::F16,
-            Self::Bf16 => S::BF16,
-            Self::I64 => S::I64,
-            Self::I32 => S::I32,
-            Self::I16 => S::I16,
-            Self::I8 => S::I8,
-            Self::U64 => S::U64,
-            Self::U32 => S::U32,
-            Self::U16 => S::U16,
-            Self::U8 => S::U8,
-            Self::Bool => S::BOOL,
-        }
-    }
-
-    /// `None` for the formats that no weights of these models have.
-    pub(crate) fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
-        use safetensors::Dtype as S;
-        Some(match dtype {
-            S::F64 => Self::F64,
-            S::F32 => Self::F32,
-            S::F16 => Self::F16,
-            S::BF16 => Self::Bf16,
-            S::I64 => Self::I64,
-            S::I32 => Self::I32,
-            S::I16 => Self::I16,
-            S::I8 => Self::I8,
-            S::U64 => Self::U64,
-            S::U32 => Self::U32,
-            S::U16 => Self::U16,
-            S::U8 => Self::U8,
-            S::BOOL => Self::Bool,
-            _ => return None,
-        })
-    }
-}
 
 /// What floating-point weights become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetDtype {
     /// 8 bits of exponent, 8 of significand: half the bytes, the range of f32.
     Bf16,
@@ -96,11 +18,11 @@ pub enum TargetDtype {
 
 impl TargetDtype {
     /// The storage format.
-    pub fn dtype(self) -> Dtype {
+    pub fn format(self) -> NumberFormat {
         match self {
-            Self::Bf16 => Dtype::Bf16,
-            Self::F16 => Dtype::F16,
-            Self::F32 => Dtype::F32,
+            Self::Bf16 => NumberFormat::Bf16,
+            Self::F16 => NumberFormat::F16,
+            Self::F32 => NumberFormat::F32,
         }
     }
 
@@ -138,7 +60,12 @@ const GRAIN: usize = 128 * 1024;
 /// Makes `target` what `source`, numbers of format `from`, is in format `to`, rounded to nearest even.
 ///
 /// `source` is a whole number of numbers. Integers only keep their format.
-pub(crate) fn convert(source: &[u8], from: Dtype, to: Dtype, target: &mut Vec<u8>) -> Tally {
+pub(crate) fn convert(
+    source: &[u8],
+    from: NumberFormat,
+    to: NumberFormat,
+    target: &mut Vec<u8>,
+) -> Tally {
     if from == to && !from.is_float() {
         target.clear();
         target.extend_from_slice(source);
@@ -153,26 +80,26 @@ pub(crate) fn convert(source: &[u8], from: Dtype, to: Dtype, target: &mut Vec<u8
         .reduce(Tally::default, Tally::add)
 }
 
-fn convert_block(source: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) -> Tally {
+fn convert_block(source: &[u8], from: NumberFormat, to: NumberFormat, out: &mut [u8]) -> Tally {
     match (from, to) {
         (a, b) if a == b => {
             out.copy_from_slice(source);
-            count_not_finite(source, from)
+            Tally { not_finite: count_not_finite(source, from), overflown: 0 }
         }
-        (Dtype::F32, Dtype::Bf16) => {
+        (NumberFormat::F32, NumberFormat::Bf16) => {
             let (numbers, _) = source.as_chunks::<4>();
             f32_to_bf16(numbers.iter().map(|n| u32::from_le_bytes(*n)), out)
         }
-        (Dtype::F64, Dtype::Bf16) => f64_to(source, out, |x| {
+        (NumberFormat::F64, NumberFormat::Bf16) => f64_to(source, out, |x| {
             let y = bf16::from_f32(round_to_odd(x));
             (y.to_le_bytes(), y.is_infinite())
         }),
-        (Dtype::F64, Dtype::F16) => f64_to(source, out, |x| {
+        (NumberFormat::F64, NumberFormat::F16) => f64_to(source, out, |x| {
             let y = f16::from_f32(round_to_odd(x));
             (y.to_le_bytes(), y.is_infinite())
         }),
         #[expect(clippy::cast_possible_truncation, reason = "the conversion that is asked for")]
-        (Dtype::F64, _) => f64_to(source, out, |x| {
+        (NumberFormat::F64, _) => f64_to(source, out, |x| {
             let y = x as f32;
             (y.to_le_bytes(), y.is_infinite())
         }),
@@ -237,21 +164,21 @@ fn is_nan(bits: u32) -> u32 {
 }
 
 /// Reads floats of any format. `out` is as long as `source` has numbers.
-pub(crate) fn to_f32(source: &[u8], from: Dtype, out: &mut [f32]) {
+pub(crate) fn to_f32(source: &[u8], from: NumberFormat, out: &mut [f32]) {
     match from {
-        Dtype::F64 => {
+        NumberFormat::F64 => {
             for (bytes, out) in source.as_chunks::<8>().0.iter().zip(out) {
                 #[expect(clippy::cast_possible_truncation, reason = "rounding is what is meant")]
                 let number = f64::from_le_bytes(*bytes) as f32;
                 *out = number;
             }
         }
-        Dtype::F16 => {
+        NumberFormat::F16 => {
             for (bytes, out) in source.as_chunks::<2>().0.iter().zip(out) {
                 *out = f16::from_le_bytes(*bytes).to_f32();
             }
         }
-        Dtype::Bf16 => {
+        NumberFormat::Bf16 => {
             for (bytes, out) in source.as_chunks::<2>().0.iter().zip(out) {
                 *out = bf16::from_le_bytes(*bytes).to_f32();
             }
@@ -265,7 +192,7 @@ pub(crate) fn to_f32(source: &[u8], from: Dtype, out: &mut [f32]) {
 }
 
 /// Makes `target` what `numbers` are in format `to`.
-pub(crate) fn encode(numbers: &[f32], to: Dtype, target: &mut Vec<u8>) -> Tally {
+pub(crate) fn encode(numbers: &[f32], to: NumberFormat, target: &mut Vec<u8>) -> Tally {
     target.resize(numbers.len() * to.size(), 0);
     numbers
         .par_chunks(GRAIN)
@@ -274,11 +201,11 @@ pub(crate) fn encode(numbers: &[f32], to: Dtype, target: &mut Vec<u8>) -> Tally 
         .reduce(Tally::default, Tally::add)
 }
 
-fn encode_block(numbers: &[f32], to: Dtype, out: &mut [u8]) -> Tally {
+fn encode_block(numbers: &[f32], to: NumberFormat, out: &mut [u8]) -> Tally {
     let not_finite = || numbers.iter().map(|x| u64::from(!x.is_finite())).sum();
     match to {
-        Dtype::Bf16 => f32_to_bf16(numbers.iter().map(|x| x.to_bits()), out),
-        Dtype::F16 => {
+        NumberFormat::Bf16 => f32_to_bf16(numbers.iter().map(|x| x.to_bits()), out),
+        NumberFormat::F16 => {
             let mut halves = vec![f16::ZERO; numbers.len()];
             halves.convert_from_f32_slice(numbers);
             let (out, _) = out.as_chunks_mut::<2>();
@@ -296,25 +223,6 @@ fn encode_block(numbers: &[f32], to: Dtype, out: &mut [u8]) -> Tally {
             Tally { not_finite: not_finite(), overflown: 0 }
         }
     }
-}
-
-/// NaN and infinities among floats; none among integers.
-pub(crate) fn count_not_finite(source: &[u8], dtype: Dtype) -> Tally {
-    fn count<const N: usize>(source: &[u8], special: impl Fn([u8; N]) -> bool) -> u64 {
-        let mut found = 0u32;
-        for number in source.as_chunks::<N>().0 {
-            found += u32::from(special(*number));
-        }
-        found.into()
-    }
-    let not_finite = match dtype {
-        Dtype::F64 => count(source, |n| !f64::from_le_bytes(n).is_finite()),
-        Dtype::F32 => count(source, |n| u32::from_le_bytes(n) & 0x7f80_0000 == 0x7f80_0000),
-        Dtype::F16 => count(source, |n| u16::from_le_bytes(n) & 0x7c00 == 0x7c00),
-        Dtype::Bf16 => count(source, |n| u16::from_le_bytes(n) & 0x7f80 == 0x7f80),
-        _ => 0,
-    };
-    Tally { not_finite, overflown: 0 }
 }
 
 #[cfg(test)]
@@ -335,7 +243,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        let tally = convert(&f32_bytes(&numbers), Dtype::F32, Dtype::Bf16, &mut out);
+        let tally = convert(&f32_bytes(&numbers), NumberFormat::F32, NumberFormat::Bf16, &mut out);
         let mut expected = Tally::default();
         for (number, bytes) in numbers.iter().zip(out.as_chunks::<2>().0) {
             let (got, want) = (bf16::from_le_bytes(*bytes), bf16::from_f32(*number));
@@ -351,8 +259,8 @@ mod tests {
     fn every_f16_survives_the_way_over_f32() {
         let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         let (mut wide, mut back) = (Vec::new(), Vec::new());
-        convert(&halves, Dtype::F16, Dtype::F32, &mut wide);
-        let tally = convert(&wide, Dtype::F32, Dtype::F16, &mut back);
+        convert(&halves, NumberFormat::F16, NumberFormat::F32, &mut wide);
+        let tally = convert(&wide, NumberFormat::F32, NumberFormat::F16, &mut back);
         for (a, b) in halves.as_chunks::<2>().0.iter().zip(back.as_chunks::<2>().0) {
             let (a, b) = (f16::from_le_bytes(*a), f16::from_le_bytes(*b));
             assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
@@ -364,7 +272,7 @@ mod tests {
     fn a_number_that_f16_cannot_hold_is_counted() {
         let mut out = Vec::new();
         let numbers = f32_bytes(&[65504.0, 65519.0, 65520.0, -1e6, f32::INFINITY]);
-        let tally = convert(&numbers, Dtype::F32, Dtype::F16, &mut out);
+        let tally = convert(&numbers, NumberFormat::F32, NumberFormat::F16, &mut out);
         assert_eq!(tally, Tally { not_finite: 1, overflown: 2 });
     }
 
@@ -381,7 +289,7 @@ mod tests {
             (1e300, f32::INFINITY),
         ] {
             let mut out = Vec::new();
-            let tally = convert(&x.to_le_bytes(), Dtype::F64, Dtype::Bf16, &mut out);
+            let tally = convert(&x.to_le_bytes(), NumberFormat::F64, NumberFormat::Bf16, &mut out);
             assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), expected, "{x}");
             assert_eq!(tally.overflown, u64::from(x == 1e300));
         }
@@ -391,10 +299,10 @@ mod tests {
     fn nan_and_infinity_are_found_in_every_format() {
         let wide = [0.0f64, f64::NAN, 1.0, f64::NEG_INFINITY];
         let bytes: Vec<u8> = wide.iter().flat_map(|x| x.to_le_bytes()).collect();
-        for dtype in [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for dtype in [NumberFormat::F64, NumberFormat::F32, NumberFormat::F16, NumberFormat::Bf16] {
             let mut out = Vec::new();
-            convert(&bytes, Dtype::F64, dtype, &mut out);
-            assert_eq!(count_not_finite(&out, dtype).not_finite, 2, "{dtype:?}");
+            convert(&bytes, NumberFormat::F64, dtype, &mut out);
+            assert_eq!(count_not_finite(&out, dtype), 2, "{dtype:?}");
         }
     }
 }

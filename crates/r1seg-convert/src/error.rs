@@ -77,7 +77,7 @@ pub enum Error {
     )]
     LanguageModelAlone { path: PathBuf },
     #[error("{source}")]
-    Gguf { path: PathBuf, source: r1seg_gguf::Error },
+    Gguf { path: PathBuf, source: r1seg_checkpoint::gguf::Error },
     #[error("{what}")]
     LanguageModel { path: PathBuf, what: String },
     #[error("the folder's language model is quantized already")]
@@ -95,13 +95,6 @@ pub enum Error {
     Write { path: PathBuf, source: io::Error },
     #[error("stopped by the caller")]
     Cancelled,
-
-    #[error("the folder has no manifest.json to verify it by")]
-    NoManifest { path: PathBuf },
-    #[error("manifest.json is not usable: {message}")]
-    Manifest { path: PathBuf, message: String },
-    #[error("{name} differs from the manifest: {what}")]
-    Differs { path: PathBuf, name: String, what: String },
 }
 
 impl Error {
@@ -136,24 +129,19 @@ impl Error {
             Self::QuantizedSource { .. } => "R-CNV-25",
             Self::LanguageModelAlone { .. } => "R-CNV-26",
             Self::Gguf { source, .. } => source.code(),
-            Self::NoManifest { .. } => "R-VER-01",
-            Self::Manifest { .. } => "R-VER-02",
-            Self::Differs { .. } => "R-VER-03",
         }
     }
 
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::NoWeights { .. } | Self::NoManifest { .. } => {
-                ErrorKind::Missing
-            }
+            Self::NotFound { .. } | Self::NoWeights { .. } => ErrorKind::Missing,
             Self::Read { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Missing,
                 _ => ErrorKind::Io,
             },
             Self::Pickle { reason: PickleError::Io { .. }, .. }
-            | Self::Gguf { source: r1seg_gguf::Error::Io(_), .. } => ErrorKind::Io,
+            | Self::Gguf { source: r1seg_checkpoint::gguf::Error::Io(_), .. } => ErrorKind::Io,
             Self::Sandbox { source: SandboxError::Start(_), .. }
             | Self::Changed { .. }
             | Self::Write { .. } => ErrorKind::Io,
@@ -196,10 +184,7 @@ impl Error {
             | Self::Exists { path }
             | Self::NotReplaceable { path }
             | Self::CannotCreate { path, .. }
-            | Self::Write { path, .. }
-            | Self::NoManifest { path }
-            | Self::Manifest { path, .. }
-            | Self::Differs { path, .. } => Some(path),
+            | Self::Write { path, .. } => Some(path),
             Self::Option { .. } | Self::Cancelled => None,
         }
     }
@@ -238,8 +223,6 @@ impl Error {
             }
             Self::Exists { .. } => "choose another folder, or --force to replace it",
             Self::NotReplaceable { .. } => "choose another folder",
-            Self::Differs { .. } => "convert or download it again",
-            Self::NoManifest { .. } => "convert the checkpoint; that writes one",
             _ => return None,
         })
     }
@@ -270,16 +253,6 @@ pub(crate) fn tensors(count: usize, [of_one, of_many]: [&str; 2]) -> String {
         1 => format!("1 tensor {of_one}"),
         _ => format!("{count} tensors {of_many}"),
     }
-}
-
-/// The first five of many names, fit to be shown.
-pub(crate) fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names = names.map(|name| format!("`{}`", crate::pickle::sanitize(name)));
-    let mut text = names.by_ref().take(5).collect::<Vec<_>>().join(", ");
-    if names.next().is_some() {
-        text.push_str(", ..");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -12,15 +12,16 @@
 //!   process to do it in ([`Sandbox`], [`sandbox_main`]).
 //! - Weights stream through a few megabytes of memory (`stream`, `pipeline`), converted (`dtype`), with LoRA
 //!   updates merged (`lora`), and are hashed on the way.
-//! - Names change in one place (`keys`).
+//! - Names change in one place ([`r1seg_checkpoint::keys`]).
 //! - The language model may go into a GGUF file, quantized or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all, [`prepare`] one that can be checked
-//!   before it appears; [`verify`] checks it again.
+//!   before it appears; [`r1seg_checkpoint::verify`] checks it again.
 //! - [`contents`] only looks.
 //!
 //! ```
 //! use std::ops::ControlFlow;
-//! use r1seg_convert::{ConvertOptions, TargetDtype, convert, verify};
+//! use r1seg_checkpoint::verify;
+//! use r1seg_convert::{ConvertOptions, TargetDtype, convert};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -41,11 +42,8 @@ mod contents;
 mod convert;
 mod dtype;
 mod error;
-mod hash;
-mod keys;
 mod llm;
 mod lora;
-mod manifest;
 mod output;
 mod pickle;
 mod pipeline;
@@ -57,20 +55,14 @@ mod stream;
 mod strided;
 mod tensor;
 mod torch;
-mod verify;
 
-pub use contents::{Contents, contents};
+pub use contents::{Contents, check_tensors, contents};
 pub use convert::{ConvertOptions, Converted, PickleReading, Progress, Report, convert, prepare};
-pub use dtype::{Dtype, TargetDtype};
+pub use dtype::TargetDtype;
 pub use error::{Error, ErrorKind};
-pub use llm::{LANGUAGE_MODEL, Quant, count_not_finite_in_blocks};
+pub use llm::Quant;
 pub use lora::Lora;
-pub use manifest::{
-    AlphaSource, FileRecord, LanguageModelRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION,
-    StoredOtherwise,
-};
 pub use pickle::PickleError;
 pub use sandbox::{Sandbox, SandboxError, sandbox_main};
 pub use tensor::TensorEntry;
 pub use torch::{TorchIndex, read_index};
-pub use verify::{Verified, check_tensors, verify, verify_quickly};

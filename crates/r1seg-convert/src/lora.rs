@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use r1seg_checkpoint::{AlphaSource, LoraRecord};
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::manifest::{AlphaSource, LoraRecord};
 use crate::pickle::sanitize;
 use crate::source::{Stored, json, read_small};
 use crate::{Error, TensorEntry};

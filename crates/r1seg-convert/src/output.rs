@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use r1seg_checkpoint::MANIFEST;
 use r1seg_files::PartFolder;
 
 use crate::Error;
-use crate::manifest::MANIFEST;
 
 /// A folder in the making, beside its final place. Dropped, it leaves nothing behind.
 #[derive(Debug)]

@@ -5,20 +5,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use r1seg_checkpoint::layout::WEIGHTS;
+use r1seg_checkpoint::shown::first_names;
+use r1seg_checkpoint::{FileRecord, NumberFormat};
+
 use crate::dtype::{Tally, convert as convert_numbers, encode, to_f32};
-use crate::error::first_names;
 use crate::llm::blocks;
 use crate::lora::{Factors, Update};
-use crate::manifest::FileRecord;
 use crate::pickle::sanitize;
 use crate::plan::{Plan, Planned, Target, header};
 use crate::stream::{Pool, QUEUE, Read, Sources, Write, chunk_bytes, read_all, write_all};
-use crate::{ConvertOptions, Dtype, Error, Progress};
+use crate::{ConvertOptions, Error, Progress};
 
 /// The name of a shard, as transformers counts them.
 pub(crate) fn shard_name(index: usize, count: usize) -> String {
     match count {
-        1 => "model.safetensors".to_owned(),
+        1 => WEIGHTS.to_owned(),
         _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
     }
 }
@@ -198,10 +200,10 @@ impl<'a> Converter<'a> {
                     name: sanitize(&entry.name),
                     count: tally.overflown,
                     dtype: match &planned.to {
-                        Target::Numbers(Dtype::F16) => "f16",
-                        Target::Numbers(Dtype::Bf16) => "bf16",
+                        Target::Numbers(NumberFormat::F16) => "f16",
+                        Target::Numbers(NumberFormat::Bf16) => "bf16",
                         Target::Numbers(_) => "f32",
-                        Target::Gguf(target) => target.tensor.ggml_type.name(),
+                        Target::Gguf(target) => target.tensor.format.name(),
                     },
                 }));
             }
@@ -213,7 +215,7 @@ impl<'a> Converter<'a> {
             Target::Numbers(_) => false,
             Target::Gguf(target) => {
                 self.send(Write::Chunk(vec![0; target.padding]))?;
-                target.tensor.ggml_type.block_len() > 1
+                target.tensor.format.block_len() > 1
             }
         };
         if (self.check || is_quantized) && tally.not_finite > 0 {

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use r1seg_checkpoint::keys::Renamed;
+use r1seg_checkpoint::safetensors::to_dtype;
+use r1seg_checkpoint::shown::first_names;
+use r1seg_checkpoint::{LoraRecord, NumberFormat};
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::error::first_names;
-use crate::keys::{self, Renamed};
 use crate::llm::{self, GgufTarget};
 use crate::lora::{self, Update};
-use crate::manifest::LoraRecord;
 use crate::pickle::sanitize;
 use crate::source::{Checkpoint, Stored};
-use crate::{ConvertOptions, Dtype, Error};
+use crate::{ConvertOptions, Error};
 
 /// A tensor to be written.
 #[derive(Debug)]
@@ -27,14 +28,14 @@ pub(crate) struct Planned {
 #[derive(Debug)]
 pub(crate) enum Target {
     /// Numbers of a safetensors file.
-    Numbers(Dtype),
+    Numbers(NumberFormat),
     /// A tensor of the language model's GGUF file.
     Gguf(GgufTarget),
 }
 
 impl Planned {
     /// The format in a safetensors file.
-    pub(crate) fn dtype(&self) -> Dtype {
+    pub(crate) fn dtype(&self) -> NumberFormat {
         match self.to {
             Target::Numbers(dtype) => dtype,
             // Never in a shard.
@@ -92,7 +93,7 @@ pub(crate) fn plan(
     options: &ConvertOptions,
 ) -> Result<Plan, Error> {
     let ConvertOptions { lora, dtype, max_shard_bytes, .. } = *options;
-    let mut renamed = keys::normalize(&mut checkpoint.tensors);
+    let mut renamed = checkpoint.normalize_names();
     checkpoint.check_names()?;
     let folder = checkpoint.folder.clone();
     let (mut plain, mut updates, record);
@@ -107,7 +108,7 @@ pub(crate) fn plan(
     let mut folders = vec![folder.clone()];
     let mut has_pickles = checkpoint.has_pickles;
     if let Some(mut base) = base {
-        let base_renamed = keys::normalize(&mut base.tensors);
+        let base_renamed = base.normalize_names();
         base.check_names()?;
         if lora::is_lora(&base.tensors) {
             let message = "the base has LoRA updates of its own".to_owned();
@@ -131,9 +132,9 @@ pub(crate) fn plan(
         .into_iter()
         .map(|from| Planned {
             to: Target::Numbers(match dtype {
-                Some(dtype) if from.entry.dtype.is_float() => dtype.dtype(),
+                Some(dtype) if from.entry.dtype.is_float() => dtype.format(),
                 // r1seg reads no f64.
-                None if from.entry.dtype == Dtype::F64 => Dtype::F32,
+                None if from.entry.dtype == NumberFormat::F64 => NumberFormat::F32,
                 _ => from.entry.dtype,
             }),
             update: updates.remove(&from.entry.name),
@@ -151,7 +152,10 @@ pub(crate) fn plan(
         }
     };
     let language_model = match language_model {
-        Some(from) => Some(llm::take(&mut tensors, from, &mut files, &folders)?),
+        Some(from) => {
+            let decoder = llm::Decoder::read(&folders, options.architecture)?;
+            Some(llm::take(&mut tensors, from, &mut files, &decoder)?)
+        }
         None => None,
     };
     let shards = into_shards(tensors.into_iter(), max_shard_bytes);
@@ -244,14 +248,11 @@ pub(crate) fn header(shard: &[Planned], path: &Path) -> Result<Vec<u8>, Error> {
         let axis = |axis: &u64| usize::try_from(*axis).ok();
         let shape: Option<Vec<usize>> = tensor.from.entry.shape.iter().map(axis).collect();
         let end = usize::try_from(tensor.bytes()).ok().and_then(|bytes| start.checked_add(bytes));
-        let (Some(shape), Some(end)) = (shape, end) else {
+        let dtype = to_dtype(tensor.dtype());
+        let (Some(shape), Some(end), Some(dtype)) = (shape, end, dtype) else {
             return Err(broken(format!("`{}` is too large", sanitize(&tensor.from.entry.name))));
         };
-        let info = TensorInfo {
-            dtype: tensor.dtype().to_safetensors(),
-            shape,
-            data_offsets: (start, end),
-        };
+        let info = TensorInfo { dtype, shape, data_offsets: (start, end) };
         tensors.push((tensor.from.entry.name.clone(), info));
         start = end;
     }

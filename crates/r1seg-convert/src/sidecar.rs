@@ -7,10 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
+use r1seg_checkpoint::{FileRecord, HashingWriter};
 use serde_json::{Map, Value};
 
-use crate::hash::HashingWriter;
-use crate::manifest::FileRecord;
 use crate::source::{json, read_small};
 use crate::{Error, TargetDtype};
 

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use r1seg_gguf::names::RowOrder;
+use r1seg_checkpoint::keys::llama_cpp::RowOrder;
+use r1seg_checkpoint::{FileRecord, HashingReader, HashingWriter};
 
 use crate::Error;
-use crate::hash::{HashingReader, HashingWriter};
 use crate::llm::GgufTarget;
-use crate::manifest::FileRecord;
 use crate::pickle::sanitize;
 use crate::plan::{Planned, Target};
 use crate::source::{Stored, open_regular};
@@ -302,7 +301,8 @@ fn finish_shard(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dtype, TensorEntry};
+    use crate::TensorEntry;
+    use r1seg_checkpoint::NumberFormat;
 
     /// 3 MB that repeat nowhere within a tensor.
     fn storage() -> Vec<u8> {
@@ -319,7 +319,7 @@ mod tests {
             file: 0,
             entry: TensorEntry {
                 name: "x".to_owned(),
-                dtype: Dtype::Bf16,
+                dtype: NumberFormat::Bf16,
                 shape: shape.to_vec(),
                 strides: strides.to_vec(),
                 start: 2 * offset,
@@ -348,6 +348,6 @@ mod tests {
         }
         // Each byte once, for its tensor or for the hash of the file.
         sources.files[0].1.hash_rest().unwrap();
-        assert_eq!(sources.files[0].1.read, bytes.len() as u64);
+        assert_eq!(sources.files[0].1.bytes_read(), bytes.len() as u64);
     }
 }

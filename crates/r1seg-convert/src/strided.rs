@@ -218,7 +218,7 @@ fn bytes(count: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Dtype;
+    use r1seg_checkpoint::NumberFormat;
 
     /// Two-byte numbers 0, 1, 2.. after 10 other bytes.
     fn storage(numbers: u16) -> Vec<u8> {
@@ -228,7 +228,7 @@ mod tests {
     fn entry(offset: u64, shape: &[u64], strides: &[u64]) -> TensorEntry {
         TensorEntry {
             name: "x".to_owned(),
-            dtype: Dtype::Bf16,
+            dtype: NumberFormat::Bf16,
             shape: shape.to_vec(),
             strides: strides.to_vec(),
             start: 10 + 2 * offset,

@@ -1,8 +1,8 @@
 //! Where a tensor lies in a file.
 
+use r1seg_checkpoint::NumberFormat;
 use serde::{Deserialize, Serialize};
 
-use crate::Dtype;
 use crate::pickle::{PickleError, sanitize};
 
 /// A tensor that lies in a file: numbers of one format, reached by strides.
@@ -11,7 +11,7 @@ pub struct TensorEntry {
     /// Its name.
     pub name: String,
     /// The format of its numbers.
-    pub dtype: Dtype,
+    pub dtype: NumberFormat,
     /// Its axes.
     pub shape: Vec<u64>,
     /// The way to the next number along each axis, in numbers.
@@ -58,6 +58,10 @@ impl TensorEntry {
     /// Checks that the tensor lies within its storage, and its storage within the file.
     pub(crate) fn check(&self, file_bytes: u64) -> Result<(), PickleError> {
         let refuse = |what: String| Err(PickleError::Tensor { name: sanitize(&self.name), what });
+        // A child process that reads pickles may say anything.
+        if !self.dtype.is_plain() {
+            return refuse(format!("is in {}, whose numbers cannot be strided", self.dtype));
+        }
         if self.shape.len() != self.strides.len() {
             return refuse("has not as many strides as axes".to_owned());
         }

@@ -42,7 +42,7 @@ impl fmt::Display for Digest {
             Self::Sha256(bytes) => bytes,
             Self::Git(bytes) => bytes,
         };
-        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&r1seg_files::hex(bytes))
     }
 }
 

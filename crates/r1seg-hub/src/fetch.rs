@@ -42,7 +42,7 @@ struct Partial {
 impl Remote<'_> {
     /// The hub's list of files at the revision.
     pub(crate) fn listing(&self, on_event: &mut OnEvent<'_>) -> Result<Vec<u8>, Error> {
-        let revision = url::escape(self.id.revision(), '~');
+        let revision = url::segment(self.id.revision());
         let (endpoint, id) = (&self.config.endpoint, self.id.repository());
         let url = format!("{endpoint}/api/models/{id}/revision/{revision}?blobs=true");
         let what = self.id.to_string();
@@ -250,7 +250,7 @@ impl Remote<'_> {
 
     fn file_url(&self, commit: &str, name: &str) -> String {
         let (endpoint, id) = (&self.config.endpoint, self.id.repository());
-        format!("{endpoint}/{id}/resolve/{commit}/{}", url::escape(name, '/'))
+        format!("{endpoint}/{id}/resolve/{commit}/{}", url::path(name))
     }
 
     fn check_status(&self, head: &Head, what: &str) -> Result<(), Error> {

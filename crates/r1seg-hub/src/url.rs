@@ -1,4 +1,7 @@
-//! The few things about web addresses that redirects need.
+//! The few things about web addresses that redirects and names of files need. The `url` crate would
+//! bring tables of Unicode for host names, and takes user names, which are refused here.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// `scheme://host:port`.
 pub(crate) fn origin(url: &str) -> &str {
@@ -41,20 +44,19 @@ pub(crate) fn join(base: &str, location: &str) -> Option<String> {
     is_plain.then_some(joined)
 }
 
-/// Escapes everything but letters, digits and `-._~`; `keep` stays too.
-pub(crate) fn escape(text: &str, keep: char) -> String {
-    use std::fmt::Write;
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let c = char::from(byte);
-        if c.is_ascii_alphanumeric() || "-._~".contains(c) || c == keep {
-            escaped.push(c);
-        } else {
-            // Writing into a string cannot fail.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
+/// Everything but letters, digits and `-._~`.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same without the `/` of a path.
+const RESERVED_IN_PATHS: &AsciiSet = &RESERVED.remove(b'/');
+
+/// One step of a path, whatever is in it.
+pub(crate) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// A relative path, whose slashes stay.
+pub(crate) fn path(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED_IN_PATHS).to_string()
 }
 
 #[cfg(test)]
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped_for_addresses() {
-        assert_eq!(escape("a b/ä?#%.bin", '/'), "a%20b/%C3%A4%3F%23%25.bin");
-        assert_eq!(escape("refs/pr/1", '~'), "refs%2Fpr%2F1");
+        assert_eq!(path("a b/ä?#%.bin"), "a%20b/%C3%A4%3F%23%25.bin");
+        assert_eq!(segment("refs/pr/1"), "refs%2Fpr%2F1");
     }
 }

@@ -3,7 +3,7 @@
 //! `lm_head`. Port of `modeling_{phi3,llama,qwen2,mistral}.py`, transformers 4.46.3.
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use r1seg_nn::{Embedding, Linear, RmsNorm, Weights, add, linear_no_bias, rms_norm};
+use r1seg_nn::{Embedding, Linear, Probe, RmsNorm, Weights, add, linear_no_bias, rms_norm};
 
 use crate::attention::Attention;
 use crate::cache::KvCache;
@@ -166,9 +166,14 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`forward_many`](Self::forward_many).
-    pub fn forward(&self, input: DecoderInput<'_>, cache: &mut KvCache) -> Result<Tensor> {
-        let sequence = self.sequence(&input, cache)?;
-        self.pass(&[input.inputs_embeds], &mut [sequence], Positions::All)
+    pub fn forward(
+        &self,
+        input: DecoderInput<'_>,
+        cache: &mut KvCache,
+        probe: &dyn Probe,
+    ) -> Result<Tensor> {
+        let mut sequences = [self.sequence(&input, cache)?];
+        self.pass(&[input.inputs_embeds], &mut sequences, Positions::All, probe)
     }
 
     /// Runs several sequences in one pass, each of its own length and with its own cache.
@@ -185,13 +190,15 @@ impl Decoder {
     ///   dtype
     ///
     /// # Errors
-    /// When there is no sequence, the shapes do not fit, a cache is another decoder's, or the
-    /// backend cannot run an operation. All caches are then as they were.
+    /// When there is no sequence, the shapes do not fit, a cache is another decoder's, the backend
+    /// cannot run an operation, or `probe` ends the pass within a layer. All caches are then as they
+    /// were.
     pub fn forward_many(
         &self,
         batch: &mut [(DecoderInput<'_>, &mut KvCache)],
+        probe: &dyn Probe,
     ) -> Result<Vec<Tensor>> {
-        self.forward_positions(batch, Positions::All)
+        self.forward_positions(batch, Positions::All, probe)
     }
 
     /// As [`forward_many`](Self::forward_many), for the last position of each sequence alone: of the
@@ -205,21 +212,23 @@ impl Decoder {
     pub fn forward_last(
         &self,
         batch: &mut [(DecoderInput<'_>, &mut KvCache)],
+        probe: &dyn Probe,
     ) -> Result<Vec<Tensor>> {
-        self.forward_positions(batch, Positions::Last)
+        self.forward_positions(batch, Positions::Last, probe)
     }
 
     fn forward_positions(
         &self,
         batch: &mut [(DecoderInput<'_>, &mut KvCache)],
         positions: Positions,
+        probe: &dyn Probe,
     ) -> Result<Vec<Tensor>> {
         let inputs: Vec<&Tensor> = batch.iter().map(|(input, _)| input.inputs_embeds).collect();
         let mut sequences = batch
             .iter_mut()
             .map(|(input, cache)| self.sequence(input, cache))
             .collect::<Result<Vec<_>>>()?;
-        let hidden_states = self.pass(&inputs, &mut sequences, positions)?;
+        let hidden_states = self.pass(&inputs, &mut sequences, positions, probe)?;
         split(&hidden_states, sequences.iter().map(|sequence| positions.of(sequence.len)))
     }
 
@@ -262,12 +271,16 @@ impl Decoder {
         inputs: &[&Tensor],
         sequences: &mut [Sequence<'_>],
         positions: Positions,
+        probe: &dyn Probe,
     ) -> Result<Tensor> {
         let mut x = Tensor::cat(inputs, 1)?.to_dtype(self.activation_dtype)?;
         let last = self.layers.len().saturating_sub(1);
         for (i, layer) in self.layers.iter().enumerate() {
             let wanted = if i == last { positions } else { Positions::All };
-            x = layer.forward(&x, i, sequences, wanted)?;
+            probe.check_cancelled()?;
+            let attended = layer.attend(&x, i, sequences, wanted)?;
+            probe.check_cancelled()?;
+            x = layer.transform(&attended)?;
         }
         let hidden_states = self.norm.forward(&x)?;
         for sequence in sequences {
@@ -308,10 +321,12 @@ impl Layer {
         })
     }
 
+    /// The first half: `x + attention(norm(x))`.
+    ///
     /// # Shapes
     /// - `x`: `[1, R, hidden]`, the rows of all sequences
     /// - returns: `[1, sum of positions, hidden]`
-    fn forward(
+    fn attend(
         &self,
         x: &Tensor,
         layer: usize,
@@ -328,7 +343,14 @@ impl Layer {
                 Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 1)?
             }
         };
-        let x = add(&x, &attended)?;
-        add(&x, &self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?)
+        add(&x, &attended)
+    }
+
+    /// The second half: `x + mlp(norm(x))`.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, R, hidden]`    - returns: the same
+    fn transform(&self, x: &Tensor) -> Result<Tensor> {
+        add(x, &self.mlp.forward(&self.post_attention_layernorm.forward(x)?)?)
     }
 }

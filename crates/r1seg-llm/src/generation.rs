@@ -1,10 +1,9 @@
 //! From prompts to answers, one token of each at a time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::FEW_ROWS;
+use r1seg_nn::{FEW_ROWS, Probe};
 
 use crate::cache::KvCache;
 use crate::chooser::Chooser;
@@ -21,7 +20,7 @@ const MAX_STACKED_ROWS: usize = 512;
 
 /// What a caller decides about an answer.
 #[derive(Debug, Clone)]
-pub struct GenerationOptions<'a> {
+pub struct GenerationOptions {
     /// Longest answer in tokens, the end token included.
     pub max_new_tokens: usize,
     /// Tokens that end the answer (see [`eos_token_ids`](crate::eos_token_ids)).
@@ -33,11 +32,9 @@ pub struct GenerationOptions<'a> {
     pub forced: Vec<u32>,
     /// Keeps the token logits of every step.
     pub keep_logits: bool,
-    /// Read before every token; once true the answer ends there.
-    pub cancel: Option<&'a AtomicBool>,
 }
 
-impl Default for GenerationOptions<'_> {
+impl Default for GenerationOptions {
     /// A greedy answer of up to 256 tokens that no token ends.
     fn default() -> Self {
         Self {
@@ -46,14 +43,7 @@ impl Default for GenerationOptions<'_> {
             sampling: Sampling::Greedy,
             forced: Vec::new(),
             keep_logits: false,
-            cancel: None,
         }
-    }
-}
-
-impl GenerationOptions<'_> {
-    fn cancelled(&self) -> bool {
-        self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 }
 
@@ -80,8 +70,6 @@ pub enum FinishReason {
     Stop,
     /// The answer reached its longest length.
     Length,
-    /// The caller cancelled it.
-    Cancelled,
 }
 
 /// Why there is no answer.
@@ -95,7 +83,8 @@ pub enum GenerationError {
         index: usize,
     },
     /// A prompt is not one sequence, a sampling does not validate, a forced token is not in the
-    /// vocabulary, or the backend cannot run an operation.
+    /// vocabulary, the backend cannot run an operation, or the probe ended a pass
+    /// ([`Cancelled`](r1seg_nn::Cancelled)).
     #[error(transparent)]
     Compute(#[from] candle_core::Error),
 }
@@ -139,7 +128,7 @@ pub struct Request<'a> {
     /// the last, which no pass has seen.
     pub cache: &'a mut KvCache,
     /// How it is answered.
-    pub options: &'a GenerationOptions<'a>,
+    pub options: &'a GenerationOptions,
 }
 
 impl Decoder {
@@ -157,11 +146,13 @@ impl Decoder {
         &self,
         prompt: &Tensor,
         cache: &mut KvCache,
-        options: &GenerationOptions<'_>,
+        options: &GenerationOptions,
+        probe: &dyn Probe,
         on_token: &mut dyn FnMut(Step<'_>),
     ) -> std::result::Result<Generated, GenerationError> {
         let request = Request { prompt, cache, options };
-        let mut answers = self.generate_many(vec![request], &mut |_, step| on_token(step))?;
+        let mut answers =
+            self.generate_many(vec![request], probe, &mut |_, step| on_token(step))?;
         let answer = answers.pop();
         answer.ok_or_else(|| candle_core::Error::msg("one prompt has one answer").into())
     }
@@ -176,12 +167,16 @@ impl Decoder {
     /// An answer does not depend on its company, up to the order of f32 sums: each has its own
     /// sampler, and what one prompt's rows alone would not round is not rounded among others'.
     ///
+    /// `probe` can end all of them, before each token and within a pass. The caches are then as they were
+    /// before that pass.
+    ///
     /// # Errors
     /// [`GenerationError::NotFinite`] where the model computed no distribution, and
     /// [`GenerationError::Compute`] for everything else.
     pub fn generate_many(
         &self,
         requests: Vec<Request<'_>>,
+        probe: &dyn Probe,
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> std::result::Result<Vec<Generated>, GenerationError> {
         let requests = requests.into_iter().enumerate();
@@ -197,7 +192,7 @@ impl Decoder {
             let mut rest = going.as_mut_slice();
             while !rest.is_empty() {
                 let (pass, later) = rest.split_at_mut(pass_len(rest.iter().map(|a| a.rows)));
-                self.next_tokens(pass, on_token)?;
+                self.next_tokens(pass, probe, on_token)?;
                 rest = later;
             }
         }
@@ -208,12 +203,13 @@ impl Decoder {
     fn next_tokens(
         &self,
         answers: &mut [&mut Answering<'_>],
+        probe: &dyn Probe,
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> std::result::Result<(), GenerationError> {
         let start = Instant::now();
         let rows: usize = answers.iter().map(|answering| answering.rows).sum();
         let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
-        let states = self.forward_last(&mut batch)?;
+        let states = self.forward_last(&mut batch, probe)?;
         let states = states.iter().map(only_row).collect::<Result<Vec<_>>>()?;
         let logits = self.logits(&Tensor::stack(&states, 0)?)?;
         let own_rows: Vec<usize> = answers.iter().map(|answering| answering.rows).collect();
@@ -258,7 +254,7 @@ struct Answering<'a> {
     /// Index of the prompt.
     index: usize,
     cache: &'a mut KvCache,
-    options: &'a GenerationOptions<'a>,
+    options: &'a GenerationOptions,
     chooser: Chooser,
     /// `[1, rows, hidden]`: what the next pass reads.
     inputs_embeds: Tensor,
@@ -297,11 +293,8 @@ impl<'a> Answering<'a> {
         })
     }
 
-    /// Itself, unless it has ended or is cancelled.
+    /// Itself, unless it has ended.
     fn going(&mut self) -> Option<&mut Self> {
-        if self.finished.is_none() && self.options.cancelled() {
-            self.finished = Some(FinishReason::Cancelled);
-        }
         self.finished.is_none().then_some(self)
     }
 

@@ -7,6 +7,7 @@ use common::*;
 use r1seg_llm::{
     AttentionBias, AttentionLayout, Decoder, DecoderConfig, DecoderInput, KvCache, MlpLayout,
 };
+use r1seg_nn::NoProbe;
 
 /// Rounding of f32 sums taken in another order.
 const F32: f64 = 2e-5;
@@ -39,7 +40,7 @@ fn longrope_chooses_its_frequencies_by_the_whole_sequence() {
     let split = |sequence_length: usize| {
         let mut cache = decoder.new_cache(16);
         let input = DecoderInput { inputs_embeds: &prefix, sequence_length };
-        decoder.forward(input, &mut cache).unwrap();
+        decoder.forward(input, &mut cache, &NoProbe).unwrap();
         run(&decoder, &x.narrow(1, 10, 6).unwrap(), &mut cache)
     };
     let tail = expected.narrow(1, 10, 6).unwrap();
@@ -291,7 +292,7 @@ fn inputs_that_do_not_fit_are_refused_and_leave_the_cache_as_it_was() {
     run(&decoder, &x, &mut cache);
     let mut refuse = |inputs_embeds: &Tensor, sequence_length: usize| {
         let input = DecoderInput { inputs_embeds, sequence_length };
-        assert!(decoder.forward(input, &mut cache).is_err());
+        assert!(decoder.forward(input, &mut cache, &NoProbe).is_err());
         assert_eq!(cache.len(), 3);
     };
     refuse(&x, 5);
@@ -300,7 +301,7 @@ fn inputs_that_do_not_fit_are_refused_and_leave_the_cache_as_it_was() {
     refuse(&embeddings(&config, 2, 3, 28), 6);
     refuse(&x.narrow(1, 0, 0).unwrap(), 6);
     let input = DecoderInput { inputs_embeds: &x, sequence_length: 3 };
-    assert!(decoder.forward(input, &mut KvCache::new(3, 8)).is_err());
+    assert!(decoder.forward(input, &mut KvCache::new(3, 8), &NoProbe).is_err());
     assert!(decoder.embed(&[]).is_err());
     let error = decoder.embed(&[618, 619]).unwrap_err().to_string();
     assert!(error.contains("619"), "{error}");

@@ -2,13 +2,15 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use candle_core::{Result, Tensor};
 use common::*;
 use r1seg_llm::{
-    Decoder, DecoderConfig, FinishReason, Generated, GenerationOptions, Sampling, Step,
+    Decoder, DecoderConfig, FinishReason, Generated, GenerationError, GenerationOptions, Sampling,
+    Step,
 };
+use r1seg_nn::{Cancelled, NoProbe, Probe};
 
 fn model(name: &str) -> (DecoderConfig, Decoder) {
     let config = family(name);
@@ -16,16 +18,12 @@ fn model(name: &str) -> (DecoderConfig, Decoder) {
     (config, decoder)
 }
 
-fn options(max_new_tokens: usize) -> GenerationOptions<'static> {
+fn options(max_new_tokens: usize) -> GenerationOptions {
     GenerationOptions { max_new_tokens, ..Default::default() }
 }
 
-fn answer(
-    decoder: &Decoder,
-    prompt: &Tensor,
-    options: &GenerationOptions<'_>,
-) -> Result<Generated> {
-    Ok(decoder.generate(prompt, &mut decoder.new_cache(0), options, &mut |_| ())?)
+fn answer(decoder: &Decoder, prompt: &Tensor, options: &GenerationOptions) -> Result<Generated> {
+    Ok(decoder.generate(prompt, &mut decoder.new_cache(0), options, &NoProbe, &mut |_| ())?)
 }
 
 #[test]
@@ -63,7 +61,7 @@ fn a_cached_prefix_changes_no_answer() -> Result<()> {
     for _ in 0..2 {
         let mut cache = prefix.fork();
         let question = prompt.narrow(1, 9, 3)?;
-        let got = decoder.generate(&question, &mut cache, &options(10), &mut |_| ())?;
+        let got = decoder.generate(&question, &mut cache, &options(10), &NoProbe, &mut |_| ())?;
         assert_eq!(got.token_ids, whole.token_ids);
         // Every position but the last token's has been through the layers.
         assert_eq!((prefix.len(), cache.len()), (9, 12 + 9));
@@ -96,23 +94,53 @@ fn no_tokens_are_generated_when_none_are_asked_for() -> Result<()> {
     Ok(())
 }
 
+/// Ends a pass at its n-th check.
+struct CancelAt(Cell<usize>);
+
+impl Probe for CancelAt {
+    fn record(&mut self, _name: &str, _tensor: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        match self.0.get() {
+            0 => Err(Cancelled.into()),
+            left => {
+                self.0.set(left - 1);
+                Ok(())
+            }
+        }
+    }
+}
+
 #[test]
-fn cancellation_ends_the_answer_between_tokens() -> Result<()> {
+fn cancellation_ends_an_answer_within_a_layer_and_leaves_the_cache_usable() -> Result<()> {
     let (config, decoder) = model("mistral");
     let prompt = embeddings(&config, 1, 6, 46);
-    let free = answer(&decoder, &prompt, &options(10))?;
-    let cancel = AtomicBool::new(false);
-    let options = GenerationOptions { cancel: Some(&cancel), ..options(10) };
+    let free = answer(&decoder, &prompt, &options(3))?;
+    // Twice in each layer of the passes that choose the three tokens.
+    let checks = 3 * 2 * config.num_hidden_layers;
+    for n in 0..checks {
+        let mut cache = decoder.new_cache(0);
+        let mut said = Vec::new();
+        let probe = CancelAt(Cell::new(n));
+        let ended = decoder.generate(&prompt, &mut cache, &options(3), &probe, &mut |step| {
+            said.push(step.id);
+        });
+        let GenerationError::Compute(error) = ended.unwrap_err() else { panic!("check {n}") };
+        assert!(Cancelled::is_in(&error), "check {n}: {error}");
+        let passes = n / (2 * config.num_hidden_layers);
+        assert_eq!(said, free.token_ids[..passes], "check {n}");
+        assert_eq!(cache.len(), if passes == 0 { 0 } else { 6 + passes - 1 }, "check {n}");
+        // The whole answer can be had from the same cache.
+        cache.truncate(0);
+        let again = decoder.generate(&prompt, &mut cache, &options(3), &NoProbe, &mut |_| ())?;
+        assert_eq!(again.token_ids, free.token_ids, "check {n}");
+    }
+    let probe = CancelAt(Cell::new(checks));
     let mut cache = decoder.new_cache(0);
-    let got = decoder.generate(&prompt, &mut cache, &options, &mut |step| {
-        if step.index == 2 {
-            cancel.store(true, Ordering::Relaxed);
-        }
-    })?;
-    assert_eq!(got.finish_reason, FinishReason::Cancelled);
-    assert_eq!(got.token_ids, free.token_ids[..3]);
-    let got = answer(&decoder, &prompt, &options)?;
-    assert_eq!((got.finish_reason, got.token_ids.len()), (FinishReason::Cancelled, 0));
+    let whole = decoder.generate(&prompt, &mut cache, &options(3), &probe, &mut |_| ())?;
+    assert_eq!(whole.token_ids, free.token_ids);
     Ok(())
 }
 
@@ -147,7 +175,8 @@ fn tokens_are_shown_as_they_come() -> Result<()> {
         assert_eq!(step.logits.unwrap().dims(), [619]);
         seen.push((step.index, step.id, step.logprob));
     };
-    let got = decoder.generate(&prompt, &mut decoder.new_cache(0), &options, &mut on_token)?;
+    let got =
+        decoder.generate(&prompt, &mut decoder.new_cache(0), &options, &NoProbe, &mut on_token)?;
     let expected: Vec<_> = (0..4).map(|k| (k, got.token_ids[k], got.logprobs[k])).collect();
     assert_eq!(seen, expected);
     assert_eq!(got.logits.unwrap().dims(), [4, 619]);

@@ -4,14 +4,13 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use candle_core::{DType, Result, Tensor};
 use common::*;
 use r1seg_llm::{
     Decoder, DecoderConfig, DecoderInput, FinishReason, Generated, GenerationOptions, KvCache,
     Request, Sampling,
 };
+use r1seg_nn::NoProbe;
 
 /// Rounding of f32 sums taken in another order.
 const F32: f64 = 1e-5;
@@ -46,27 +45,27 @@ fn batch(sequences: &mut [(KvCache, Tensor)]) -> Batch<'_> {
 }
 
 fn together(decoder: &Decoder, sequences: &mut [(KvCache, Tensor)]) -> Result<Vec<Tensor>> {
-    decoder.forward_many(&mut batch(sequences))
+    decoder.forward_many(&mut batch(sequences), &NoProbe)
 }
 
 fn answers(
     decoder: &Decoder,
     sequences: &mut [(KvCache, Tensor)],
-    options: &[GenerationOptions<'_>],
+    options: &[GenerationOptions],
 ) -> Vec<Generated> {
     let requests = sequences.iter_mut().zip(options);
     let requests = requests.map(|((cache, prompt), options)| Request { prompt, cache, options });
-    decoder.generate_many(requests.collect(), &mut |_, _| ()).unwrap()
+    decoder.generate_many(requests.collect(), &NoProbe, &mut |_, _| ()).unwrap()
 }
 
 /// Prompts one by one, each in a fork of its cache.
 fn alone(
     decoder: &Decoder,
     sequences: &[(KvCache, Tensor)],
-    options: &[GenerationOptions<'_>],
+    options: &[GenerationOptions],
 ) -> Vec<Generated> {
-    let one = |((cache, prompt), options): (&(KvCache, Tensor), &GenerationOptions<'_>)| {
-        decoder.generate(prompt, &mut cache.fork(), options, &mut |_| ()).unwrap()
+    let one = |((cache, prompt), options): (&(KvCache, Tensor), &GenerationOptions)| {
+        decoder.generate(prompt, &mut cache.fork(), options, &NoProbe, &mut |_| ()).unwrap()
     };
     sequences.iter().zip(options).map(one).collect()
 }
@@ -85,7 +84,7 @@ fn assert_same(got: &[Generated], expected: &[Generated], name: &str) {
     }
 }
 
-fn same(n: usize, options: GenerationOptions<'_>) -> Vec<GenerationOptions<'_>> {
+fn same(n: usize, options: GenerationOptions) -> Vec<GenerationOptions> {
     vec![options; n]
 }
 
@@ -138,7 +137,7 @@ fn a_pass_that_fails_leaves_every_cache_as_it_was() -> Result<()> {
     for (got, expected) in together(&decoder, &mut batch)?.iter().zip(&expected) {
         assert_eq!(gap(got, expected), 0.0);
     }
-    assert!(decoder.forward_many(&mut []).is_err());
+    assert!(decoder.forward_many(&mut [], &NoProbe).is_err());
     Ok(())
 }
 
@@ -225,7 +224,7 @@ fn the_last_positions_are_those_of_a_whole_pass() -> Result<()> {
         let mut whole = sequences(&config, &decoder);
         let mut last = sequences(&config, &decoder);
         let expected = together(&decoder, &mut whole)?;
-        let got = decoder.forward_last(&mut batch(&mut last))?;
+        let got = decoder.forward_last(&mut batch(&mut last), &NoProbe)?;
         for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
             let (len, shape) = (expected.dim(1)?, got.dims3()?);
             assert_eq!(shape, (1, 1, config.hidden_size), "{name} {i}");
@@ -247,15 +246,13 @@ fn steps_name_their_prompt_and_the_last_one_says_why_it_ends() {
     let config = family("qwen2");
     let decoder = decoder(&config, &random_weights(&config, 59));
     let mut batch = sequences(&config, &decoder);
-    let cancel = AtomicBool::new(false);
-    let options =
-        GenerationOptions { max_new_tokens: 3, cancel: Some(&cancel), ..Default::default() };
+    let options = GenerationOptions { max_new_tokens: 3, ..Default::default() };
     let options = same(batch.len(), options);
     let mut seen = vec![Vec::new(); batch.len()];
     let requests = batch.iter_mut().zip(&options);
     let requests = requests.map(|((cache, prompt), options)| Request { prompt, cache, options });
     let got = decoder
-        .generate_many(requests.collect(), &mut |prompt, step| {
+        .generate_many(requests.collect(), &NoProbe, &mut |prompt, step| {
             assert_eq!(step.index, seen[prompt].len());
             assert_eq!(step.finish_reason, (step.index == 2).then_some(FinishReason::Length));
             seen[prompt].push(step.id);
@@ -264,9 +261,5 @@ fn steps_name_their_prompt_and_the_last_one_says_why_it_ends() {
     for (seen, answer) in seen.iter().zip(&got) {
         assert_eq!(*seen, answer.token_ids);
     }
-    cancel.store(true, Ordering::Relaxed);
-    for answer in answers(&decoder, &mut batch, &options) {
-        assert_eq!((answer.finish_reason, answer.token_ids.len()), (FinishReason::Cancelled, 0));
-    }
-    assert!(decoder.generate_many(Vec::new(), &mut |_, _| ()).unwrap().is_empty());
+    assert!(decoder.generate_many(Vec::new(), &NoProbe, &mut |_, _| ()).unwrap().is_empty());
 }

@@ -81,7 +81,8 @@ impl MaskHead {
     /// - `image_embeddings`: `[1, N, E]`    - returns: `[1, 1, d, h, w]`
     ///
     /// # Errors
-    /// When a prompt is of a kind that the checkpoint has no weights for.
+    /// When a prompt is of a kind that the checkpoint has no weights for, or `probe` ends it between two
+    /// passes.
     pub fn refine(
         &self,
         image_embeddings: &Tensor,
@@ -92,6 +93,7 @@ impl MaskHead {
         if probe.is_listening() {
             probe.record("seg.dense_pe_sample", &self.dense_pe_sample()?)?;
         }
+        probe.check_cancelled()?;
         let first = self.predict(image_embeddings, prompts)?;
         if probe.is_listening() && self.mask_decoder.predicts_iou() {
             let iou = self.predicted_iou(&first)?.squeeze(0)?;
@@ -100,6 +102,7 @@ impl MaskHead {
         let mut logits = first.logits;
         probe.record("seg.low_res_logits_0", &logits.squeeze(0)?.squeeze(0)?)?;
         for pass in 1..=num_clicks {
+            probe.check_cancelled()?;
             let prompts = Prompts { mask: Some(&logits), ..*prompts };
             logits = self.predict(image_embeddings, &prompts)?.logits;
             probe.record(&format!("seg.low_res_logits_{pass}"), &logits.squeeze(0)?.squeeze(0)?)?;

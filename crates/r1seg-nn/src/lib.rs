@@ -59,7 +59,7 @@ pub use finite::all_finite;
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use norm3d::{InstanceNorm3d, LayerNorm3d, instance_norm3d, layer_norm3d};
-pub use probe::{NoProbe, Probe, Recording};
+pub use probe::{Cancelled, NoProbe, Probe, Recording};
 pub use r1seg_kernels::{FEW_ROWS, Isa, WeightType};
 pub use resize::trilinear;
 pub use weights::{Rearranged, StoredMatrix, TensorSource, WeightMatrix, Weights};

@@ -52,7 +52,7 @@ impl BertModel {
     /// - `ids`: `L` of them, with `[CLS]` and `[SEP]`    - returns: `[1, L, E]`
     ///
     /// # Errors
-    /// When there are no ids, more ids than positions, or an id is out of range.
+    /// When there are no ids, more ids than positions, an id is out of range, or `probe` ends the pass.
     pub fn forward(&self, ids: &[u32], probe: &mut dyn Probe) -> Result<Tensor> {
         if ids.is_empty() || ids.len() > self.max_tokens {
             bail!("a text of {} tokens; the encoder reads 1 to {}", ids.len(), self.max_tokens)
@@ -63,6 +63,7 @@ impl BertModel {
         let x = (x + self.position_embeddings.forward(&positions)?)?;
         let mut x = self.layer_norm.forward(&x.unsqueeze(0)?)?;
         for (i, layer) in self.layers.iter().enumerate() {
+            probe.check_cancelled()?;
             x = layer.forward(&x)?;
             if i == 0 {
                 probe.record("text.block_0", &x)?;

@@ -61,7 +61,8 @@ impl ClipTextModel {
     /// - `ids`: `L` of them, with the start and end tokens
     ///
     /// # Errors
-    /// When there are more ids than positions, an id is out of range, or none is the end token.
+    /// When there are more ids than positions, an id is out of range, none is the end token, or
+    /// `probe` ends the pass.
     pub fn forward(&self, ids: &[u32], probe: &mut dyn Probe) -> Result<ClipText> {
         if ids.len() > self.max_tokens {
             bail!("a text of {} tokens; the encoder reads {}", ids.len(), self.max_tokens)
@@ -73,6 +74,7 @@ impl ClipTextModel {
         let positions = self.position_embedding.forward(&positions)?;
         let mut x = (self.token_embedding.forward(ids)? + positions)?.unsqueeze(0)?;
         for (i, layer) in self.layers.iter().enumerate() {
+            probe.check_cancelled()?;
             x = layer.forward(&x)?;
             if i == 0 {
                 probe.record("text.block_0", &x)?;

@@ -8,7 +8,8 @@
 //! position, so that leaving it out gives the same states.
 //!
 //! candle-transformers has both models too, but its layers copy their weights out of a `VarBuilder`
-//! of their own, where ours read them in any dtype and where they lie ([`r1seg_nn::Weights`]).
+//! of their own, where ours read them in any dtype and where they lie ([`r1seg_nn::Weights`]). The
+//! tests compare the states of every token with its.
 //!
 //! Letters of the shapes: see the legend in `r1seg_nn`.
 

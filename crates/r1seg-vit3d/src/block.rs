@@ -1,7 +1,7 @@
 //! A pre-norm transformer block. Keys: `norm1`, `attn`, `norm2`, `mlp.linear1`, `mlp.linear2`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{LayerNorm, Linear, Weights, add, gelu_erf, layer_norm, linear};
+use r1seg_nn::{LayerNorm, Linear, Probe, Weights, add, gelu_erf, layer_norm, linear};
 
 use crate::{Attention, Vit3dConfig};
 
@@ -39,9 +39,10 @@ impl Block {
     /// - `x`: `[B, N, E]`    - returns: the same
     ///
     /// # Errors
-    /// When the backend cannot run the operation.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// When the backend cannot run the operation, or `probe` ends it between attention and MLP.
+    pub fn forward(&self, x: &Tensor, probe: &dyn Probe) -> Result<Tensor> {
         let x = add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
+        probe.check_cancelled()?;
         let mlp = gelu_erf(&self.linear1.forward(&self.norm2.forward(&x)?)?)?;
         add(&x, &self.linear2.forward(&mlp)?)
     }

@@ -46,7 +46,7 @@ impl Vit3d {
     /// - returns: `[B, N, E]`, or `[B, 1 + N, E]` with a class token
     ///
     /// # Errors
-    /// When the volume has another size than the model was built for.
+    /// When the volume has another size than the model was built for, or `probe` ends the pass.
     pub fn forward(&self, volume: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         let mut x = self.patch_embedding.forward(volume)?;
         if let Some(cls) = &self.cls_token {
@@ -56,7 +56,8 @@ impl Vit3d {
             x = Tensor::cat(&[&cls, &x], 1)?;
         }
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x)?;
+            probe.check_cancelled()?;
+            x = block.forward(&x, probe)?;
             if i == 0 {
                 probe.record("vit.block_0", &x)?;
             }
@@ -70,7 +71,8 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use candle_nn::{VarBuilder, VarMap};
-    use r1seg_nn::{NoProbe, Recording};
+    use r1seg_nn::{Cancelled, NoProbe, Recording};
+    use std::cell::Cell;
 
     fn config() -> Vit3dConfig {
         Vit3dConfig {
@@ -107,6 +109,38 @@ mod tests {
         let mut probe = Recording::default();
         assert_eq!(model(&cfg)?.forward(&volume, &mut probe)?.dims(), [1, 9, 24]);
         assert_eq!(probe.tensors.len(), 1);
+        Ok(())
+    }
+
+    /// Ends a pass at its n-th check.
+    struct CancelAt(Cell<usize>);
+
+    impl Probe for CancelAt {
+        fn record(&mut self, _name: &str, _tensor: &Tensor) -> Result<()> {
+            Ok(())
+        }
+
+        fn check_cancelled(&self) -> Result<()> {
+            match self.0.get() {
+                0 => Err(Cancelled.into()),
+                left => {
+                    self.0.set(left - 1);
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_can_be_ended_before_each_block_and_within_it() -> Result<()> {
+        let cfg = config();
+        let model = model(&cfg)?;
+        let volume = Tensor::rand(0f32, 1., (1, 1, 8, 32, 32), &Device::Cpu)?;
+        for n in 0..2 * cfg.num_layers {
+            let error = model.forward(&volume, &mut CancelAt(Cell::new(n))).unwrap_err();
+            assert!(Cancelled::is_in(&error), "{n}: {error}");
+        }
+        model.forward(&volume, &mut CancelAt(Cell::new(2 * cfg.num_layers)))?;
         Ok(())
     }
 

@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use crate::{Error, Geometry, Voxels};
 
-/// A 3D scalar grid with its geometry.
+/// A 3D scalar grid with its geometry. Clones share the voxels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Volume {
-    voxels: Voxels,
+    voxels: Arc<Voxels>,
     geometry: Geometry,
 }
 
@@ -15,7 +17,7 @@ impl Volume {
     pub fn new(voxels: impl Into<Voxels>, geometry: Geometry) -> Result<Self, Error> {
         let voxels = voxels.into();
         check_length(voxels.len(), &geometry)?;
-        Ok(Self { voxels, geometry })
+        Ok(Self { voxels: Arc::new(voxels), geometry })
     }
 
     /// Intensities in `[D, H, W]` C order; HU for most CT.
@@ -33,9 +35,9 @@ impl Volume {
         self.geometry.shape()
     }
 
-    /// The voxels and the geometry, without a copy.
+    /// The voxels and the geometry; the voxels are copied only where a clone still holds them.
     pub fn into_parts(self) -> (Voxels, Geometry) {
-        (self.voxels, self.geometry)
+        (Arc::unwrap_or_clone(self.voxels), self.geometry)
     }
 }
 
@@ -54,6 +56,12 @@ impl Mask {
     pub fn new(data: Vec<u8>, geometry: Geometry) -> Result<Self, Error> {
         check_length(data.len(), &geometry)?;
         Ok(Self { data, geometry })
+    }
+
+    /// A mask of data that has one value for each voxel of the grid.
+    pub(crate) fn on_grid_of(data: Vec<u8>, geometry: Geometry) -> Self {
+        debug_assert_eq!(data.len(), geometry.voxels());
+        Self { data, geometry }
     }
 
     /// Labels in `[D, H, W]` C order.
@@ -88,6 +96,15 @@ fn check_length(got: usize, geometry: &Geometry) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clones_of_a_volume_share_its_voxels() {
+        let volume = Volume::new(vec![1_i16; 24], Geometry::without_affine([2, 3, 4])).unwrap();
+        let clone = volume.clone();
+        assert!(std::ptr::eq(volume.voxels(), clone.voxels()));
+        drop(volume);
+        assert_eq!(clone.into_parts().0, Voxels::from(vec![1_i16; 24]));
+    }
 
     #[test]
     fn volume_and_mask_refuse_data_of_another_length() {

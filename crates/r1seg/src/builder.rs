@@ -1,6 +1,6 @@
 //! How a model is loaded.
 
-use crate::{CheckpointSource, DeviceChoice, DtypeChoice, Error, R1SegModel};
+use crate::{CancelToken, CheckpointSource, DeviceChoice, DtypeChoice, Error, R1SegModel};
 
 /// Loads an [`R1SegModel`] with chosen device and dtype.
 ///
@@ -24,6 +24,7 @@ pub struct R1SegModelBuilder {
     pub(crate) memory_limit: Option<u64>,
     pub(crate) questions: usize,
     pub(crate) mmap: Option<bool>,
+    pub(crate) cancel: CancelToken,
 }
 
 impl R1SegModelBuilder {
@@ -37,6 +38,7 @@ impl R1SegModelBuilder {
             memory_limit: None,
             questions: 1,
             mmap: None,
+            cancel: CancelToken::default(),
         }
     }
 
@@ -97,13 +99,20 @@ impl R1SegModelBuilder {
         self
     }
 
+    /// Lets `cancel` stop loading between two tensors.
+    #[must_use]
+    pub fn cancel(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
     /// Loads the checkpoint.
     ///
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, unknown or does not fit
     /// another ([`Error::Weights`] names every tensor at fault), of kind
     /// [`Device`](crate::ErrorKind::Device) when the device is not there or cannot run this build, and
-    /// [`Error::NotEnoughMemory`] beyond the limit that was set.
+    /// [`Error::NotEnoughMemory`] beyond the limit that was set; [`Error::Cancelled`].
     pub fn build(self) -> Result<R1SegModel, Error> {
         R1SegModel::open(&self, self.device.open()?)
     }

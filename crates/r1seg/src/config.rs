@@ -8,7 +8,7 @@ use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::checkpoint::{KeyMap, M3D_LAMED, R1SEG_3D};
+use crate::checkpoint::keys::{KeyMap, M3D_LAMED, R1SEG_3D};
 use crate::registry::{self, Family};
 use crate::{CheckpointSource, Error, Separator};
 
@@ -179,7 +179,7 @@ impl ModelConfig {
     /// Reads `config.json` and `generation_config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field, or
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field, or
     /// [`Error::UnsupportedModel`].
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();

@@ -47,6 +47,18 @@ impl From<r1seg_volume::ErrorKind> for ErrorKind {
     }
 }
 
+impl From<r1seg_checkpoint::ErrorKind> for ErrorKind {
+    fn from(kind: r1seg_checkpoint::ErrorKind) -> Self {
+        use r1seg_checkpoint::ErrorKind as Checkpoint;
+        match kind {
+            Checkpoint::Missing => Self::Missing,
+            Checkpoint::Io => Self::Io,
+            Checkpoint::Temporary => Self::Temporary,
+            _ => Self::Model,
+        }
+    }
+}
+
 impl From<r1seg_convert::ErrorKind> for ErrorKind {
     fn from(kind: r1seg_convert::ErrorKind) -> Self {
         use r1seg_convert::ErrorKind as Convert;
@@ -88,25 +100,17 @@ pub enum Error {
     /// Reading, preparing or writing a volume or mask.
     #[error(transparent)]
     Volume(#[from] r1seg_volume::Error),
-    /// The manifest of a converted folder, and what differs from it.
+    /// The files of a model: what is missing, unreadable, damaged or other than its manifest says.
+    #[error(transparent)]
+    Checkpoint(#[from] r1seg_checkpoint::Error),
+    /// Pickles that were looked into.
     #[error(transparent)]
     Convert(#[from] r1seg_convert::Error),
     /// The tokenizer, or the question.
     #[error(transparent)]
     Tokenizer(#[from] r1seg_tokenizer::Error),
-    #[error("no such model folder")]
-    ModelNotFound { path: PathBuf },
     #[error("`{name}` is no local folder and no model that r1seg knows")]
     UnknownModel { name: String },
-    #[error("`{file}` is missing from the model folder")]
-    MissingFile { path: PathBuf, file: String },
-    #[error("the file cannot be read: {source}")]
-    ModelIo { path: PathBuf, source: std::io::Error },
-    /// A pipe or a device, a file that is too long, or one in another encoding.
-    #[error("`{}` {source}", name(path))]
-    ModelFile { path: PathBuf, source: r1seg_files::Error },
-    #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
-    Pickle { path: PathBuf, file: String },
     #[error(
         "the file is in the GGUF format: a language model without the vision and mask parts of a \
          checkpoint"
@@ -118,10 +122,6 @@ pub enum Error {
     Json { path: PathBuf, file: String, message: String },
     #[error("model_type `{model_type}` is not supported{hint}")]
     UnsupportedModel { path: PathBuf, model_type: String, hint: String },
-    #[error("{file}: {message}")]
-    WeightFile { path: PathBuf, file: String, message: String },
-    #[error("{file}: {source}")]
-    Gguf { path: PathBuf, file: String, source: Box<r1seg_gguf::Error> },
     #[error("the weights do not fit the configuration: {0}", report.summary())]
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
@@ -135,12 +135,8 @@ pub enum Error {
          {limit}"
     )]
     PromptTooLong { prompt: usize, images: usize, limit: usize },
-    /// A box that asks about nothing.
-    #[error("{message}")]
-    Box { message: String },
-    /// A point that is nowhere.
-    #[error("{message}")]
-    Point { message: String },
+    #[error("`{text}` is not a preprocessing recipe")]
+    Recipe { text: String },
     /// A prompt of a kind that the model does not know, or none.
     #[error("{message}")]
     Prompt { message: String, fix: &'static str },
@@ -160,9 +156,6 @@ pub enum Error {
     /// number format (kind [`NotFinite`](ErrorKind::NotFinite)).
     #[error("{}", finite::message(*stage, dtype, damaged))]
     NotFinite { path: PathBuf, stage: Stage, dtype: &'static str, damaged: Vec<String> },
-    /// Weights that are NaN or infinite, found by reading all of them.
-    #[error("{}", finite::damage(damaged))]
-    DamagedWeights { path: PathBuf, damaged: Vec<String> },
     /// An operation of the tensor library failed.
     #[error("computation failed: {}", without_backtrace(.0))]
     Compute(candle_core::Error),
@@ -183,6 +176,9 @@ pub(crate) fn without_backtrace(error: &candle_core::Error) -> String {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
+        if r1seg_nn::Cancelled::is_in(&error) {
+            return Self::Cancelled;
+        }
         let text = without_backtrace(&error);
         if text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
             Self::OutOfMemory(text)
@@ -193,19 +189,11 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
-    /// Why a file of a model was not read.
-    pub(crate) fn unreadable(path: PathBuf, error: r1seg_files::Error) -> Self {
-        match error {
-            r1seg_files::Error::Io(source) => Self::ModelIo { path, source },
-            source => Self::ModelFile { path, source },
-        }
-    }
-
     /// Whether a file of a model was not read, or not mapped, for want of memory.
     fn is_out_of_memory(&self) -> bool {
         match self {
-            Self::ModelIo { source, .. }
-            | Self::Tokenizer(r1seg_tokenizer::Error::Io { source, .. })
+            Self::Checkpoint(e) => e.is_out_of_memory(),
+            Self::Tokenizer(r1seg_tokenizer::Error::Io { source, .. })
             | Self::Convert(r1seg_convert::Error::Read { source, .. }) => {
                 source.kind() == std::io::ErrorKind::OutOfMemory
             }
@@ -217,18 +205,12 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Volume(e) => e.code(),
+            Self::Checkpoint(e) => e.code(),
             Self::Convert(e) => e.code(),
             Self::Tokenizer(e) => e.code(),
-            Self::ModelNotFound { .. } => "R-MDL-01",
             Self::UnknownModel { .. } => "R-MDL-02",
-            Self::MissingFile { .. } => "R-MDL-03",
-            Self::ModelIo { .. } => "R-MDL-04",
             Self::UnsupportedModel { .. } => "R-MDL-05",
-            Self::ModelFile { .. } => "R-MDL-06",
             Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
-            Self::WeightFile { .. } => "R-WGT-01",
-            Self::Gguf { source, .. } => source.code(),
-            Self::Pickle { .. } => "R-WGT-02",
             Self::Weights { .. } => "R-WGT-03",
             Self::LanguageModelAlone { .. } => "R-WGT-04",
             Self::DeviceUnavailable { .. } => "R-DEV-01",
@@ -236,16 +218,15 @@ impl Error {
             Self::BadChoice { .. } => "R-ARG-01",
             Self::InvalidOption { .. } => "R-ARG-02",
             Self::PromptTooLong { .. } => "R-PRM-01",
-            Self::Box { .. } => "R-BOX-01",
+            Self::Recipe { .. } => "R-PRE-01",
             Self::NoBoxTokens => "R-BOX-02",
-            Self::Point { .. } => "R-PNT-01",
             Self::Prompt { .. } => "R-PRM-05",
             Self::Cancelled => "R-RUN-01",
             Self::NotEnoughMemory { .. } => "R-MEM-01",
             Self::OutOfMemory(_) => "R-MEM-02",
             Self::Compute(_) => "R-RUN-02",
             Self::NotFinite { damaged, .. } if damaged.is_empty() => "R-RUN-03",
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => "R-WGT-05",
+            Self::NotFinite { .. } => "R-WGT-05",
         }
     }
 
@@ -255,6 +236,7 @@ impl Error {
         match self {
             _ if self.is_out_of_memory() => ErrorKind::Temporary,
             Self::Volume(e) => e.kind().into(),
+            Self::Checkpoint(e) => e.kind().into(),
             Self::Convert(e) => e.kind().into(),
             Self::Tokenizer(
                 r1seg_tokenizer::Error::TextTooLong { .. }
@@ -265,30 +247,23 @@ impl Error {
                 TokenizerKind::Io => ErrorKind::Missing,
                 _ => ErrorKind::Model,
             },
-            Self::ModelNotFound { .. } | Self::ModelIo { .. } => ErrorKind::Missing,
-            Self::MissingFile { .. }
-            | Self::ModelFile { .. }
-            | Self::Pickle { .. }
-            | Self::LanguageModelAlone { .. }
+            Self::LanguageModelAlone { .. }
             | Self::Config { .. }
             | Self::Json { .. }
             | Self::UnsupportedModel { .. }
-            | Self::WeightFile { .. }
-            | Self::Gguf { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } | Self::DeviceUnfit { .. } => ErrorKind::Device,
             Self::BadChoice { .. }
             | Self::InvalidOption { .. }
             | Self::UnknownModel { .. }
             | Self::Prompt { .. }
+            | Self::Recipe { .. }
             | Self::NoBoxTokens => ErrorKind::Usage,
-            Self::PromptTooLong { .. } | Self::Box { .. } | Self::Point { .. } => {
-                ErrorKind::BadData
-            }
+            Self::PromptTooLong { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::NotFinite { damaged, .. } if damaged.is_empty() => ErrorKind::NotFinite,
-            Self::NotFinite { .. } | Self::DamagedWeights { .. } => ErrorKind::Model,
+            Self::NotFinite { .. } => ErrorKind::Model,
             Self::Compute(_) => ErrorKind::Internal,
         }
     }
@@ -297,20 +272,13 @@ impl Error {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Volume(e) => e.path(),
+            Self::Checkpoint(e) => Some(e.path()),
             Self::Convert(e) => e.path(),
-            Self::ModelNotFound { path }
-            | Self::MissingFile { path, .. }
-            | Self::ModelIo { path, .. }
-            | Self::ModelFile { path, .. }
-            | Self::Pickle { path, .. }
-            | Self::LanguageModelAlone { path }
+            Self::LanguageModelAlone { path }
             | Self::Config { path, .. }
             | Self::Json { path, .. }
             | Self::UnsupportedModel { path, .. }
-            | Self::WeightFile { path, .. }
-            | Self::Gguf { path, .. }
             | Self::Weights { path, .. }
-            | Self::DamagedWeights { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
             Self::NotFinite { path, damaged, .. } => (!damaged.is_empty()).then_some(path),
             _ => None,
@@ -325,30 +293,12 @@ impl Error {
                  of its container"
             }
             Self::Volume(e) => return e.fix(),
+            Self::Checkpoint(e) => return e.fix(),
             Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
-            Self::ModelNotFound { .. } => "check the path, or use `demo` for the embedded model",
             Self::UnknownModel { .. } => {
                 "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
                  `demo` (the embedded phantom model)"
-            }
-            Self::MissingFile { .. } => {
-                "copy the whole checkpoint folder: config.json, the tokenizer files and \
-                 model.safetensors (or all shards with their index)"
-            }
-            Self::ModelFile { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
-            Self::ModelFile { .. } => "take the file from the publisher of the weights",
-            Self::ModelIo { source, .. }
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                "check the permissions of the file and of its folder"
-            }
-            Self::ModelIo { .. } => "check that the path leads to a file that can be read",
-            Self::Pickle { path, .. } => {
-                return Some(format!(
-                    "r1seg convert {} -o DIR, and then --model DIR",
-                    path.display()
-                ));
             }
             Self::LanguageModelAlone { path } => {
                 return Some(format!(
@@ -363,16 +313,13 @@ impl Error {
             Self::UnsupportedModel { .. } => {
                 "`r1seg models` lists the supported models, with their model_type"
             }
-            Self::Gguf { source, .. } => return source.fix().map(str::to_string),
-            Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::DeviceUnfit { fix, .. } => fix,
             Self::PromptTooLong { .. } => "shorten the question",
             Self::Prompt { fix, .. } => fix,
-            Self::Box { .. } | Self::Point { .. } => {
-                "`r1seg inspect` shows the shape and the position of the volume, and what the model \
-                 sees of it"
+            Self::Recipe { .. } => {
+                "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
             }
             Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => {
@@ -388,19 +335,11 @@ impl Error {
                 "copy, download or convert the checkpoint again; `r1seg inspect MODEL \
                  --check-tensors` says whether it is sound"
             }
-            Self::DamagedWeights { .. } => {
-                "copy, download or convert the checkpoint again, or ask its publisher for one without \
-                 NaN and infinity"
-            }
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
             _ => return None,
         };
         Some(text.to_string())
     }
-}
-
-fn name(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 
 fn size(bytes: u64) -> String {

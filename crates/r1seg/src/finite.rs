@@ -100,8 +100,9 @@ impl FiniteCheck {
     /// Reads all weights for the cause.
     pub(crate) fn error(&self, stage: Stage) -> Error {
         let _span = tracing::info_span!("check_tensors").entered();
-        match self.source.damaged_tensors() {
-            Ok((_, damaged)) => {
+        // The order of rows, which depends on the width of heads, changes no number.
+        match self.source.open_weights(None, 0).map(|files| files.damaged()) {
+            Ok(damaged) => {
                 let (path, dtype) = (self.source.path(), self.dtype);
                 Error::NotFinite { path, stage, dtype, damaged }
             }
@@ -120,22 +121,9 @@ pub(crate) fn message(stage: Stage, dtype: &str, damaged: &[String]) -> String {
         ),
         damaged => format!(
             "the stage `{stage}` computed NaN or infinity; the weights are damaged: {}",
-            damage(damaged)
+            r1seg_checkpoint::damage(damaged)
         ),
     }
-}
-
-/// Counts tensors and names the first of them.
-pub(crate) fn damage(damaged: &[String]) -> String {
-    const NAMED: usize = 5;
-    let (n, s) = match damaged.len() {
-        1 => (1, " holds"),
-        n => (n, "s hold"),
-    };
-    let names = damaged.iter().take(NAMED).map(|name| format!("`{name}`"));
-    let names = names.collect::<Vec<_>>().join(", ");
-    let more = if n > NAMED { ", .." } else { "" };
-    format!("{n} tensor{s} NaN or infinity: {names}{more}")
 }
 
 /// What to try where finite weights gave numbers that are not.

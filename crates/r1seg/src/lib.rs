@@ -40,7 +40,7 @@
 mod answer;
 mod boxes;
 mod builder;
-mod checkpoint;
+pub mod checkpoint;
 mod config;
 mod device;
 mod encoded;
@@ -54,9 +54,10 @@ mod model;
 mod options;
 pub mod phrasing;
 mod prefix;
-mod prepare;
+mod preprocess;
 mod promptable;
 pub mod registry;
+mod run;
 mod summary;
 pub mod terms;
 mod trace;
@@ -91,29 +92,31 @@ pub mod phantom {
 pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
-pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
+pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use builder::R1SegModelBuilder;
-pub use checkpoint::{CheckpointSource, LoadReport, is_pickle};
+pub use checkpoint::layout::{is_gguf, is_pickle};
+pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;
 pub use device::DeviceChoice;
-pub use encoded::{EncodedVolume, Event, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
+pub use encoded::{EncodedVolume, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::{Error, ErrorKind};
 pub use finite::Stage;
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, CancelToken, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, Mode, Orient,
-    Orientation, Preprocess, Recipe, Sampling, SegmentMode, Separator,
+    AskOptions, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, Mode, Orient, Orientation,
+    Preprocess, Recipe, Sampling, SegmentMode, Separator,
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
-    SegmentTimings, Segmented, voxel_from_mm,
+    SegmentTimings, Segmented,
 };
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
+pub use run::{CancelToken, Event, Probe, RunContext};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
-    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary, is_gguf,
+    TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary,
 };
 pub use trace::Trace;
 

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 
-use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dry_load, type_name};
+use crate::checkpoint::{
+    Found, LoadReport, ModelWeights, NumberFormat, WeightFiles, dominant_format, dry_load,
+};
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
 use crate::options::Dtypes;
-use crate::{CheckpointSource, DtypeChoice, Error, LoadOptions};
+use crate::{CancelToken, CheckpointSource, DtypeChoice, Error, LoadOptions};
 
 /// A model's parts, and how they were loaded.
 #[derive(Debug)]
@@ -55,12 +57,13 @@ pub(crate) fn load<P>(
     let files = Arc::new(source.open_weights(options.mmap, 0)?);
     let found = files.found();
     let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-    let stored = files.dominant_type().filter(|_| keep);
+    let stored = dominant_format(&files).filter(|_| keep);
     let dtypes = Dtypes::new(options.dtype, DtypeChoice::Auto, device.is_cpu());
     let dtype = dtypes.weights;
-    let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
+    let cancel = options.cancel.clone();
+    let checked = Checked { source, files, found: &found, device: &device, keep, dtype, cancel };
     let (weights, report) = checked.weights(options.memory_limit, plan)?;
-    let kept = stored.map_or(dtype.as_str(), type_name);
+    let kept = stored.map_or(dtype.as_str(), NumberFormat::name);
     Ok(Loaded {
         parts: (plan.build)(&weights)?,
         activation: dtypes.activation,
@@ -83,6 +86,8 @@ pub(crate) struct Checked<'a> {
     pub(crate) keep: bool,
     /// What they are converted to otherwise.
     pub(crate) dtype: DType,
+    /// Stops between two tensors.
+    pub(crate) cancel: CancelToken,
 }
 
 impl Checked<'_> {
@@ -96,7 +101,7 @@ impl Checked<'_> {
         limit: Option<u64>,
         plan: &Plan<'_, P>,
     ) -> Result<(Weights, LoadReport), Error> {
-        let Self { source, files, found, device, keep, dtype } = self;
+        let Self { source, files, found, device, keep, dtype, cancel } = self;
         if let Some(limit) = limit.filter(|_| device.is_cpu()) {
             let kept = |tensor: &Found| match keep {
                 true => tensor.bytes,
@@ -116,6 +121,7 @@ impl Checked<'_> {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });
         }
-        Ok((Weights::new(Arc::new(ModelWeights { files, keep }), dtype, device.clone()), report))
+        let weights = ModelWeights { files, keep, cancel };
+        Ok((Weights::new(Arc::new(weights), dtype, device.clone()), report))
     }
 }

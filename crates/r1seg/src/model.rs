@@ -2,7 +2,7 @@
 //! and M3D-LaMed, with one for each.
 //!
 //! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
-//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `checkpoint/keys.rs`.
+//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,24 +17,31 @@ use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
 use r1seg_volume::{Orientation, Volume};
 
 use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, type_name};
+use crate::checkpoint::{LoadReport, dominant_format};
 use crate::config::check_num_clicks;
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
 use crate::load::{Checked, Plan};
 use crate::options::Dtypes;
+use crate::run::UntilCancelled;
 use crate::vision::{View, Vision};
 use crate::{
-    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error, ModelConfig,
-    Separator, Stage, boxes, memory,
+    AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error,
+    ModelConfig, RunContext, Separator, Stage, boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
 ///
-/// Weights are read-only: one model serves any number of volumes and threads at once. The files
-/// of a checkpoint are used where they lie: they must not change while a model uses them.
-#[derive(Debug)]
+/// A handle: clones share the weights, which are read-only, so that one model serves any number of
+/// volumes and threads at once. The files of a checkpoint are used where they lie: they must not
+/// change while a model uses them.
+#[derive(Debug, Clone)]
 pub struct R1SegModel {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     config: ModelConfig,
     tokenizer: PromptTokenizer,
     parts: Parts,
@@ -87,7 +94,7 @@ impl R1SegModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`] when there is no such folder, and as [`R1SegModelBuilder::build`].
+    /// [`Error::Checkpoint`] when there is no such folder, and as [`R1SegModelBuilder::build`].
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder(CheckpointSource::Folder(folder.as_ref().to_path_buf())).build()
     }
@@ -125,12 +132,14 @@ impl R1SegModel {
         config.set_vocabulary(&found);
         config.check_tokenizer(&tokenizer, source)?;
 
-        let stored = files.dominant_type();
+        let stored = dominant_format(&files);
         let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-        let quantized = stored.is_some_and(|stored| stored.block_len() > 1);
+        let quantized = stored.is_some_and(|stored| !stored.is_plain());
         let Dtypes { weights: dtype, activation } =
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
-        let checked = Checked { source, files, found: &found, device: &device, keep, dtype };
+        let cancel = options.cancel.clone();
+        let checked =
+            Checked { source, files, found: &found, device: &device, keep, dtype, cancel };
         let plan = Plan {
             build: &|weights| Parts::new(&config, weights, activation),
             never_used: &|name| config.keys.never_used(name),
@@ -139,10 +148,10 @@ impl R1SegModel {
         let (weights, report) = checked.weights(options.memory_limit, &plan)?;
         let parts = Parts::new(&config, &weights, activation)?;
         let kept = match stored {
-            Some(stored) if keep || quantized => type_name(stored),
+            Some(stored) if keep || quantized => stored.name(),
             _ => dtype.as_str(),
         };
-        Ok(Self {
+        let inner = Inner {
             config,
             tokenizer,
             parts,
@@ -156,63 +165,66 @@ impl R1SegModel {
                 if activation == DType::F32 { kept } else { activation.as_str() },
             ),
             trained_on: source.trained_on(),
-        })
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the checkpoint's `config.json` decided.
     pub fn config(&self) -> &ModelConfig {
-        &self.config
+        &self.inner.config
     }
 
     /// The checkpoint's tokenizer.
     pub fn tokenizer(&self) -> &PromptTokenizer {
-        &self.tokenizer
+        &self.inner.tokenizer
     }
 
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
-        &self.report
+        &self.inner.report
     }
 
     /// Time from opening the checkpoint to a usable model.
     pub fn load_time(&self) -> Duration {
-        self.load_time
+        self.inner.load_time
     }
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        device_name(&self.device)
+        device_name(&self.inner.device)
     }
 
     /// Why it computes on the CPU, where [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) found no
     /// GPU that it can use; never in a build without CUDA.
     pub fn device_fallback(&self) -> Option<&Error> {
-        self.fallback.as_ref()
+        self.inner.fallback.as_ref()
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.dtype
+        self.inner.dtype
     }
 
     /// Reads a volume once, for any number of questions.
     ///
     /// # Errors
     /// As [`R1SegModel::encode_with`].
-    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume<'_>, Error> {
-        self.encode_with(volume, &EncodeOptions::default())
+    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
+        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
     }
 
     /// Reads a volume once, for any number of questions.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
+    /// [`Error::Cancelled`].
     pub fn encode_with(
         &self,
         volume: &Volume,
         options: &EncodeOptions,
-    ) -> Result<EncodedVolume<'_>, Error> {
-        EncodedVolume::new(self, volume, options)
+        run: &mut RunContext<'_>,
+    ) -> Result<EncodedVolume, Error> {
+        EncodedVolume::new(self.clone(), volume, options, run)
     }
 
     /// What stands between the image and a question that is asked with these options.
@@ -220,7 +232,7 @@ impl R1SegModel {
         options.separator.unwrap_or(match options.region {
             // All models that know boxes were trained with questions about them behind a space.
             Some(_) => Separator::Space,
-            None => self.config.separator,
+            None => self.inner.config.separator,
         })
     }
 
@@ -230,7 +242,7 @@ impl R1SegModel {
     /// # Errors
     /// [`Error::Tokenizer`] for an empty question, or [`Error::PromptTooLong`] with the numbers.
     pub fn prompt(&self, question: &str, separator: Option<Separator>) -> Result<Prompt, Error> {
-        let separator = separator.unwrap_or(self.config.separator);
+        let separator = separator.unwrap_or(self.inner.config.separator);
         self.prompt_parts(&[PromptPart::Text(question)], separator)
     }
 
@@ -247,7 +259,7 @@ impl R1SegModel {
         separator: Option<Separator>,
     ) -> Result<Prompt, Error> {
         check_question(question)?;
-        if self.tokenizer.appended_tokens().iter().any(|token| token.starts_with("<bx_")) {
+        if self.inner.tokenizer.appended_tokens().iter().any(|token| token.starts_with("<bx_")) {
             return Err(Error::NoBoxTokens);
         }
         let text = about.to_string();
@@ -260,9 +272,9 @@ impl R1SegModel {
         question: &[PromptPart<'_>],
         separator: Separator,
     ) -> Result<Prompt, Error> {
-        let images = self.config.mm_projector.num_tokens();
-        let prompt = self.tokenizer.encode_prompt_parts(question, images, separator)?;
-        let limit = self.config.decoder.max_position_embeddings;
+        let images = self.inner.config.mm_projector.num_tokens();
+        let prompt = self.inner.tokenizer.encode_prompt_parts(question, images, separator)?;
+        let limit = self.inner.config.decoder.max_position_embeddings;
         if prompt.ids().len() >= limit {
             let prompt = prompt.ids().len();
             return Err(Error::PromptTooLong { prompt, images, limit });
@@ -275,23 +287,24 @@ impl R1SegModel {
     /// # Shapes
     /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
     pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
-        let [d, h, w] = self.config.vit.image_size;
+        let [d, h, w] = self.inner.config.vit.image_size;
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let volume =
-            volume.to_device(&self.device)?.to_dtype(self.parts.decoder.activation_dtype())?;
-        self.parts.vision.see(volume, &self.finite, probe)
+        let volume = volume
+            .to_device(&self.inner.device)?
+            .to_dtype(self.inner.parts.decoder.activation_dtype())?;
+        self.inner.parts.vision.see(volume, &self.inner.finite, probe)
     }
 
     pub(crate) fn trained_on(&self) -> Option<Orientation> {
-        self.trained_on
+        self.inner.trained_on
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
-        &self.parts.decoder
+        &self.inner.parts.decoder
     }
 
     pub(crate) fn device(&self) -> &Device {
-        &self.device
+        &self.inner.device
     }
 
     /// Answers prompts about one view, all at once, each with the time that reading the image took
@@ -302,10 +315,11 @@ impl R1SegModel {
         prompts: &[Prompt],
         options: &AskOptions,
         keep_logits: bool,
+        cancel: &CancelToken,
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> Result<Vec<(Generated, Duration)>, Error> {
         let _span = tracing::info_span!("answer", prompts = prompts.len()).entered();
-        let limit = self.config.decoder.max_position_embeddings;
+        let limit = self.inner.config.decoder.max_position_embeddings;
         let mut begun = Vec::with_capacity(prompts.len());
         let mut prefixes = Vec::with_capacity(prompts.len());
         let mut shared = None;
@@ -313,7 +327,7 @@ impl R1SegModel {
             let start = Instant::now();
             let (rest, cache) = match prompts {
                 [_] => self.begin(view, prompt)?,
-                _ => self.begin_beside(view, prompt, &mut shared)?,
+                _ => self.begin_beside(view, prompt, &mut shared, &UntilCancelled(cancel))?,
             };
             prefixes.push(start.elapsed());
             let options = GenerationOptions {
@@ -321,12 +335,11 @@ impl R1SegModel {
                 eos_token_ids: match options.forced_tokens {
                     // A benchmark's tokens are said to the last.
                     Some(_) => Vec::new(),
-                    None => self.config.eos_token_ids.clone(),
+                    None => self.inner.config.eos_token_ids.clone(),
                 },
                 sampling: options.sampling.clone(),
                 forced: options.forced_tokens.clone().unwrap_or_default(),
                 keep_logits,
-                cancel: Some(options.cancel.flag()),
             };
             begun.push((rest, cache, options));
         }
@@ -334,14 +347,15 @@ impl R1SegModel {
             .iter_mut()
             .map(|(prompt, cache, options)| Request { prompt, cache, options })
             .collect();
-        let answers = self.parts.decoder.generate_many(requests, on_token);
+        let answers =
+            self.inner.parts.decoder.generate_many(requests, &UntilCancelled(cancel), on_token);
         if let ([prompt], Some((_, cache, _))) = (prompts, begun.pop()) {
             view.prefixes.give(self.prefix_key(prompt), cache);
         }
         if let Some((key, cache)) = shared {
             view.prefixes.give(key, cache);
         }
-        let answers = answers.map_err(|error| self.finite.generation(error))?;
+        let answers = answers.map_err(|error| self.inner.finite.generation(error))?;
         Ok(answers.into_iter().zip(prefixes).collect())
     }
 
@@ -359,17 +373,17 @@ impl R1SegModel {
         let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
         let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
-        self.finite.tensor(Stage::Generate, &hidden)?;
-        let hidden = hidden.to_dtype(self.parts.decoder.activation_dtype())?;
-        let text = self.parts.seg_projector.forward(&hidden)?;
-        self.finite.tensor(Stage::MaskPrompt, &text)?;
+        self.inner.finite.tensor(Stage::Generate, &hidden)?;
+        let hidden = hidden.to_dtype(self.inner.parts.decoder.activation_dtype())?;
+        let text = self.inner.parts.seg_projector.forward(&hidden)?;
+        self.inner.finite.tensor(Stage::MaskPrompt, &text)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let features = self.parts.vision.mask_features(view, &self.finite)?;
-        let (head, passes) = (&self.parts.mask_head, self.config.num_clicks);
+        let features = self.inner.parts.vision.mask_features(view, &self.inner.finite, probe)?;
+        let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
-        self.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.config.vit.image_size)?;
+        self.inner.finite.tensor(Stage::Mask, &low_res)?;
+        let logits = trilinear(&low_res, self.inner.config.vit.image_size)?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }
@@ -423,8 +437,8 @@ mod tests {
 
     #[test]
     fn a_model_can_be_shared_between_threads() {
-        fn shared<T: Send + Sync>() {}
+        fn shared<T: Send + Sync + 'static>() {}
         shared::<R1SegModel>();
-        shared::<EncodedVolume<'_>>();
+        shared::<EncodedVolume>();
     }
 }

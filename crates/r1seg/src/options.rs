@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 use r1seg_volume::Region;
-pub use r1seg_volume::{Orient, Orientation, Recipe};
+pub use r1seg_volume::{Orient, Orientation};
 
-use crate::{DeviceChoice, Error};
+pub use crate::preprocess::Recipe;
+use crate::{CancelToken, DeviceChoice, Error};
 
 /// In which dtype the weights are kept.
 ///
@@ -92,6 +91,11 @@ pub struct LoadOptions {
     pub mmap: Option<bool>,
     /// As in [`R1SegModelBuilder::memory_limit`](crate::R1SegModelBuilder::memory_limit).
     pub memory_limit: Option<u64>,
+    /// Passes of the mask decoder after the first; `None` leaves them to `config.json`. Of no effect
+    /// in a model without a mask decoder.
+    pub num_clicks: Option<usize>,
+    /// Stops loading between two tensors.
+    pub cancel: CancelToken,
 }
 
 impl LoadOptions {
@@ -120,6 +124,20 @@ impl LoadOptions {
     #[must_use]
     pub fn with_memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Sets the passes of the mask decoder after the first.
+    #[must_use]
+    pub fn with_num_clicks(mut self, num_clicks: usize) -> Self {
+        self.num_clicks = Some(num_clicks);
+        self
+    }
+
+    /// Lets `cancel` stop loading.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
         self
     }
 }
@@ -292,26 +310,6 @@ impl EmbedOptions {
     }
 }
 
-/// Stops an answer between two tokens, from another thread or a signal handler.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Asks the answer to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked to.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn flag(&self) -> &AtomicBool {
-        &self.0
-    }
-}
-
 /// How a question is asked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -331,8 +329,6 @@ pub struct AskOptions {
     pub first_seg: bool,
     /// In sliding mode, windows without `[SEG]` abstain; in the authors' evaluation they veto.
     pub abstain: bool,
-    /// Stops the answer early.
-    pub cancel: CancelToken,
     /// Says these tokens whatever the model predicts, for benchmarks of random weights.
     pub forced_tokens: Option<Vec<u32>>,
 }
@@ -346,7 +342,6 @@ impl Default for AskOptions {
             sampling: Sampling::Greedy,
             first_seg: false,
             abstain: false,
-            cancel: CancelToken::default(),
             forced_tokens: None,
         }
     }
@@ -392,13 +387,6 @@ impl AskOptions {
     #[must_use]
     pub fn with_abstain(mut self, abstain: bool) -> Self {
         self.abstain = abstain;
-        self
-    }
-
-    /// Lets `cancel` stop the answer.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
         self
     }
 

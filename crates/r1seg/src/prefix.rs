@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::Tensor;
 use r1seg_llm::{DecoderInput, KvCache, RopeScaling};
+use r1seg_nn::Probe;
 use r1seg_tokenizer::Prompt;
 
 use crate::vision::View;
@@ -88,6 +89,7 @@ impl R1SegModel {
         view: &View,
         prompt: &Prompt,
         shared: &mut Option<(Key, KvCache)>,
+        probe: &dyn Probe,
     ) -> Result<(Tensor, KvCache), Error> {
         let key = self.prefix_key(prompt);
         let cache = match shared {
@@ -95,7 +97,7 @@ impl R1SegModel {
             _ => {
                 let cache = match view.prefixes.take(key) {
                     Some(cache) => cache,
-                    None => self.read_image(view, prompt)?,
+                    None => self.read_image(view, prompt, probe)?,
                 };
                 shared.insert((key, cache)).1.fork()
             }
@@ -121,14 +123,19 @@ impl R1SegModel {
         Ok((rest, cache))
     }
 
-    fn read_image(&self, view: &View, prompt: &Prompt) -> Result<KvCache, Error> {
+    fn read_image(
+        &self,
+        view: &View,
+        prompt: &Prompt,
+        probe: &dyn Probe,
+    ) -> Result<KvCache, Error> {
         let decoder = self.decoder();
         let head = decoder.embed(&[prompt.head()])?;
         let inputs_embeds = Tensor::cat(&[&head, &view.visual_tokens], 1)?;
         let mut cache = decoder.new_cache(inputs_embeds.dim(1)?);
         let sequence_length = prompt.ids().len();
         let input = DecoderInput { inputs_embeds: &inputs_embeds, sequence_length };
-        decoder.forward_last(&mut [(input, &mut cache)])?;
+        decoder.forward_last(&mut [(input, &mut cache)], probe)?;
         self.device().synchronize()?;
         Ok(cache)
     }

@@ -4,13 +4,14 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
-use r1seg_nn::{NoProbe, Probe, Weights};
+use r1seg_nn::{Probe, Weights};
 use r1seg_projector::MmProjector;
 use r1seg_vit3d::Vit3d;
 
-use crate::checkpoint::KeyMap;
+use crate::checkpoint::keys::KeyMap;
 use crate::finite::FiniteCheck;
 use crate::prefix::Prefixes;
+use crate::run::Unrecorded;
 use crate::{Error, ModelConfig, Stage};
 
 /// One encoder for language and mask (R1Seg-3D), or one for each (M3D-LaMed), and the projector
@@ -86,7 +87,8 @@ impl Vision {
         let prefixes = Prefixes::new(&visual_tokens)?;
         let view = View { volume, mask_features, visual_tokens, prefixes, vit, projector };
         if self.mask_encoder.is_some() && probe.is_listening() {
-            probe.record("seg.image_embedding", &self.mask_features(&view, finite)?)?;
+            let features = self.mask_features(&view, finite, probe)?;
+            probe.record("seg.image_embedding", &features)?;
         }
         Ok(view)
     }
@@ -95,8 +97,13 @@ impl Vision {
     /// asked for: captions never pay for it.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], or when the backend cannot run the operation.
-    pub(crate) fn mask_features(&self, view: &View, finite: &FiniteCheck) -> Result<Tensor, Error> {
+    /// [`Error::NotFinite`], [`Error::Cancelled`], or when the backend cannot run the operation.
+    pub(crate) fn mask_features(
+        &self,
+        view: &View,
+        finite: &FiniteCheck,
+        probe: &dyn Probe,
+    ) -> Result<Tensor, Error> {
         if let Some(features) = view.mask_features.get() {
             return Ok(features.clone());
         }
@@ -104,7 +111,8 @@ impl Vision {
             return Err(candle_core::Error::msg("the volume was not encoded for masks").into());
         };
         let _span = tracing::info_span!("mask_vit").entered();
-        let features = encoder.forward(volume, &mut NoProbe)?;
+        // Its stages would be taken for those of the language model's encoder.
+        let features = encoder.forward(volume, &mut Unrecorded(probe))?;
         finite.tensor(Stage::Encode, &features)?;
         // Another thread may have been faster, with the same numbers.
         Ok(view.mask_features.get_or_init(|| features).clone())

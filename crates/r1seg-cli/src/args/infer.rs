@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use r1seg::{AskOptions, CancelToken, Mode, Preprocess, Sampling, Separator};
+use r1seg::{AskOptions, Mode, Preprocess, Sampling, Separator};
+use r1seg_results::preview::Window;
 
 use super::boxes::BoxArgs;
 use super::{ImageArg, ModelArgs, RefineArgs, VolumeArgs};
 use crate::exit::CliError;
-use crate::preview::Window;
 
 #[derive(Debug, Args)]
 #[command(
@@ -108,7 +108,6 @@ pub(crate) struct OutputArgs {
         long,
         value_name = "NAME|L,W",
         allow_hyphen_values = true,
-        value_parser = Window::parse,
         conflicts_with = "no_preview"
     )]
     pub(crate) window: Option<Window>,
@@ -188,7 +187,7 @@ pub(crate) struct AskArgs {
 }
 
 impl AskArgs {
-    pub(crate) fn options(&self, cancel: CancelToken) -> anyhow::Result<AskOptions> {
+    pub(crate) fn options(&self) -> anyhow::Result<AskOptions> {
         let (temperature, top_p) = (self.temperature, self.top_p);
         if !(temperature.is_finite() && 0.0 <= temperature) {
             return Err(CliError::usage(
@@ -220,8 +219,7 @@ impl AskArgs {
             .with_max_new_tokens(self.max_new_tokens)
             .with_sampling(sampling)
             .with_first_seg(self.first_seg)
-            .with_abstain(self.abstain)
-            .with_cancel(cancel))
+            .with_abstain(self.abstain))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use r1seg_results::preview::Window;
 
 use super::VolumeArgs;
-use crate::preview::Window;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -28,13 +28,7 @@ pub(crate) struct InspectArgs {
     pub(crate) preview: Option<PathBuf>,
     /// Intensities that are black and white in the picture: soft, mediastinum, liver, lung, bone,
     /// brain, or LEVEL,WIDTH in the units of the volume.
-    #[arg(
-        long,
-        value_name = "NAME|L,W",
-        allow_hyphen_values = true,
-        value_parser = Window::parse,
-        requires = "preview"
-    )]
+    #[arg(long, value_name = "NAME|L,W", allow_hyphen_values = true, requires = "preview")]
     pub(crate) window: Option<Window>,
     /// Replace the picture if it exists already.
     #[arg(long, requires = "preview")]

@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
-use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity};
-use r1seg::{Answer, AskOptions, CancelToken, CheckpointSource, R1SegModel};
+use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity, mask_stats};
+use r1seg::{
+    Answer, AskOptions, CancelToken, CheckpointSource, EncodeOptions, R1SegModel, RunContext,
+};
+use r1seg_results::preview::{Coverage, Named, Scene, render};
+use r1seg_results::report::{MaskReport, Origin, Questions, Report};
+use r1seg_results::{OutputFolder, Protected, StagedFiles};
 
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
-use crate::output::{Output, Stage};
-use crate::preview::{Coverage, Named, Scene, render};
+use crate::interrupt::Writing;
+use crate::job::Loaded;
 use crate::progress::Progress;
-use crate::protected::Protected;
-use crate::report::{self, MaskReport, Origin, ReportFile, ms};
 use crate::study::{self, ModelName};
 
 /// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
@@ -35,21 +38,23 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let path = |file: &str| args.out.join(file);
     let files = [MASK, TRUTH, PHANTOM, PICTURE, REPORT].map(path);
     Protected::default().check(&files)?;
-    let output = Output::open(Some(args.out.clone()), overwrite, &files)?;
-    let model = R1SegModel::builder(CheckpointSource::demo()).device(args.device).build()?;
+    let output = OutputFolder::open(Some(args.out.clone()), overwrite, &files)?;
+    let source = CheckpointSource::demo();
+    let model = R1SegModel::builder(source.clone()).device(args.device).build()?;
     study::announce(&model, "demo (knows only synthetic phantoms)");
 
     let phantom = Phantom::draw(args.seed);
     let volume = Volume::new(phantom.volume.clone(), geometry(phantom.shape)?)?;
     let progress = Progress::new(false);
     progress.stage("encoding the phantom");
-    let study = model.encode(&volume)?;
+    let mut run = RunContext::from(&cancel);
+    let study = model.encode_with(&volume, &EncodeOptions::default(), &mut run)?;
     progress.clear();
 
     let range = intensity::min_max(volume.voxels());
     let mut labels = vec![0u8; phantom.truth.len()];
     let mut masks = Vec::new();
-    let options = AskOptions::default().with_cancel(cancel);
+    let options = AskOptions::default();
     // Each organ is asked for in another of the ways that the model was taught.
     let ways = Organ::ALL.iter().map(|organ| organ.questions()).enumerate();
     let asked = ways.filter_map(|(n, ways)| ways.get(n % ways.len().max(1)).cloned());
@@ -60,7 +65,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     }
     progress.stage("asking for its organs");
     let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
-    let said = study.ask_many(&texts, &options)?;
+    let said = study.ask_many_with(&texts, &options, &mut run)?;
     progress.clear();
     let answers: Vec<_> = questions.into_iter().zip(said).collect();
     // The caption has no mask to measure.
@@ -94,20 +99,24 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
         range,
         io: Duration::ZERO,
     };
-    let mut report = report::new(&model, &ModelName::demo(), &origin, &study, &options, &answers);
-    let masked = answers.iter().zip(&mut report.answers).filter(|((_, a), _)| a.mask.is_some());
-    for ((_, report), mask) in masked.zip(&masks) {
-        report.labels.push(mask.label);
-    }
-    report.masks = masks;
+    let run = Loaded::from(&model).run((&source, &ModelName::demo()), origin, (&study).into());
+    let questions = Questions {
+        options: &options,
+        separator: model.separator(&options),
+        grid: model.config().vit.image_size,
+        answers: &answers,
+    };
+    let mut report = Report::of_answers(run, &questions);
+    // The first question is for a caption.
+    (1..).zip(masks).for_each(|(index, mask)| report.add_mask(index, mask));
     report.set_folder(Some(&args.out));
 
     let saving = Instant::now();
+    let _writing = Writing::begin();
     let mut stage = output.stage()?;
     write(&mut stage, &path, &phantom, &volume, &labels)?;
     stage.write(&path(PICTURE), &picture(&phantom, &volume, &labels, &answers)?)?;
-    report.timings_ms.save = ms(saving.elapsed());
-    report.timings_ms.total = ms(start.elapsed());
+    report.finish(&[], saving.elapsed(), start.elapsed());
     let json = report.to_json()?;
     stage.write(&path(REPORT), json.as_bytes())?;
     stage.commit(&[])?;
@@ -161,12 +170,12 @@ fn segmented(
     Ok(MaskReport {
         path: Some(MASK.to_string()),
         dice: Some(phantom.dice(mask.data(), organ).unwrap_or(0.0)),
-        ..report::mask(mask, volume, range, organ.label(), organ.name())?
+        ..MaskReport::new(organ.label(), organ.name(), &mask_stats(mask, 1, volume)?, range)
     })
 }
 
 fn write(
-    stage: &mut Stage<'_>,
+    stage: &mut StagedFiles<'_>,
     path: &impl Fn(&str) -> PathBuf,
     phantom: &Phantom,
     volume: &Volume,
@@ -197,5 +206,5 @@ fn picture(
         .collect();
     let title = format!("phantom {}: what the demo model found", phantom.seed);
     let (names, title) = (&names, &title);
-    Ok(study::png(&render(&Scene { labels, names, title, ..study::scene(volume) }))?)
+    Ok(render(&Scene { labels, names, title, ..Scene::of(volume) }).png()?)
 }

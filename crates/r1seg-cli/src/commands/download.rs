@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::hub::{Cancel, DownloadOptions, Event, Hub, ModelId, Snapshot};
+use r1seg::hub::{DownloadOptions, Event, Hub, ModelId, Snapshot};
 use serde::Serialize;
 
 use crate::args::DownloadArgs;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &DownloadArgs, cancel: CancelToken) -> Result<Exit> {
         allow: (!args.include.is_empty()).then(|| args.include.clone()),
         ignore: args.exclude.clone(),
         rehash: args.repair,
-        cancel: Cancel::when(move || cancel.is_cancelled()),
+        cancel: cancel.into(),
         ..DownloadOptions::default()
     };
     let progress = Progress::new(args.quiet);

@@ -6,10 +6,11 @@ use anyhow::Result;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use r1seg::volume::Overwrite;
+use r1seg_results::OutputFolder;
 
 use crate::args::{Cli, ManArgs};
 use crate::exit::{Exit, say};
-use crate::output::Output;
+use crate::interrupt::Writing;
 
 /// The first line of every page, by which a later run knows it again.
 const MARK: &[u8] = b".\\\" Written by `r1seg man`\n";
@@ -22,7 +23,8 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit> {
     let files: Vec<_> = pages.iter().map(|(name, _)| args.dir.join(name)).collect();
     let ours = files.iter().filter(|file| file.exists()).all(|file| is_page(file));
     let overwrite = if args.force || ours { Overwrite::Replace } else { Overwrite::Refuse };
-    let output = Output::open(Some(args.dir.clone()), overwrite, &files)?;
+    let output = OutputFolder::open(Some(args.dir.clone()), overwrite, &files)?;
+    let _writing = Writing::begin();
     let mut stage = output.stage()?;
     for (file, (_, page)) in files.iter().zip(&pages) {
         stage.write(file, page)?;

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use anyhow::Result;
 use r1seg::registry::{LicenseStatement, MODELS, ModelEntry, Task};
+use r1seg_results::report::separator_name;
 use serde::Serialize;
 
 use crate::args::ModelsArgs;
 use crate::exit::Exit;
-use crate::report::separator_name;
 
 #[derive(Serialize)]
 struct Model {

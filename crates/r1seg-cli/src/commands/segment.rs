@@ -6,149 +6,200 @@ use std::time::Instant;
 use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
-    CancelToken, Event, MaskStatus, Orient, PromptableConfig, PromptableModel, PromptedVolume,
-    SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
+    CancelToken, CheckpointSource, Event, MaskStatus, Orient, PromptableConfig, PromptableModel,
+    PromptedVolume, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
 };
+use r1seg_results::report::{Origin, Prompted, Report};
+use r1seg_results::{Finding, Input, Results};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
-use crate::input::Input;
+use crate::job::{Finished, Job, Loaded, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
-use crate::report::{Asked, Origin, SegmentReport};
-use crate::results::{self, Finding, Outputs, Request, Results, number};
 use crate::study;
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
-    let request = Request {
+    let job = Job {
         image: &args.image,
-        affine_from: args.volume.affine_from.as_deref(),
+        volume: &args.volume,
+        model: &args.model,
+        output: &args.output,
         prompts: ("--text -", &args.text),
         has_answers: false,
-        output: &args.output,
     };
-    results::check_args(&request)?;
-    let (source, name) = study::source(&args.model)?;
-    study::verify(&args.model, &cancel)?;
-    let mut texts = texts(args)?;
+    job.check()?;
+    let (source, name) = job.model(&cancel)?;
+    let texts = prompts::several(&args.text, "--text")?;
     let organs = organs::organs(&args.organ, "--text")?;
     check_places(args, texts.len() + organs.len())?;
     let count = (texts.len() + organs.len()).max(1);
-    prompts::check_number(count)?;
-    results::check_count(&request, count)?;
+    job.check_count(count)?;
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
-    let mode = args.mode.unwrap_or(config.mode);
-    let mut outline = args.places.outline();
-    let sentence = |organ: &Organ| phrasing::sentence(config.family, organ.term);
-    texts.extend(organs.iter().map(|organ| (organ.term.to_string(), sentence(organ))));
-    outline.text = texts.first().map(|(_, text)| text.clone());
-    outline.check(&config, mode)?;
-    if args.output.trace.is_some() && mode == SegmentMode::Sliding {
-        return Err(CliError::usage(
-            "--trace writes the stages of one look at the whole, and sliding windows take none",
-            "use --mode resize",
-        ));
-    }
-    let quiet = args.output.quiet;
+    let asked = Asked::new(texts, organs, &config);
+    let mode = asked.check(args, &config)?;
 
     let start = Instant::now();
-    let progress = Progress::new(quiet);
-    progress.stage("reading the volume");
-    let mut input = Input::read(&args.image, &args.volume.read_options())?;
-    args.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
+    let progress = Progress::new(args.output.quiet);
+    let input = job.read(&progress)?;
     let places = args.places.prompt(input.volume.geometry())?;
-    let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
-    let to_stdout = outputs.mask_to_stdout;
-
+    let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
     let reserved = working_memory(mode, args.volume.orient, &input, count);
-    let mut model = PromptableModel::open(&source, &study::load_options(&args.model, reserved))?;
-    if let Some(num_clicks) = args.refine.num_clicks {
-        model.set_num_clicks(num_clicks)?;
-    }
+    let model = load(args, &source, reserved, &cancel)?;
     progress.clear();
-    if !quiet {
-        let device = model.device_name();
-        study::announce_on(&device, model.dtype_name(), &name.id, model.device_fallback());
-        study::announce_series(input.series.as_ref());
-        for organ in &organs {
-            say!("r1seg: --organ {} is the text: {}", organ.given, sentence(organ));
-        }
-    }
-    for (index, (_, text)) in texts.iter().enumerate() {
-        model.check_text(text).map_err(|e| prompts::which("text", e, (index, texts.len())))?;
-    }
+    let loaded = Loaded::from(&model);
+    job.announce(&loaded, &name.id, &input);
+    asked.announce(args.output.quiet);
+    asked.check_texts(&model)?;
 
-    let mut options = SegmentOptions::default()
-        .with_preprocess(args.prepare.preprocess)
-        .with_orient(args.volume.orient)
-        .with_mode(mode)
-        .with_cancel(cancel);
-    if args.output.trace.is_some() {
-        options = options.with_trace();
-    }
-    let mut warnings = std::mem::take(&mut input.warnings);
-    let sha256 = input.sha256();
-    let origin = Origin::of(&input, sha256);
-    let study = model.encode(&input.volume, &options)?;
-    let asked = ask_all(&study, named(texts, &places), quiet)?;
-    warnings.extend(study.warnings().iter().cloned());
-    for (index, (_, _, found)) in asked.iter().enumerate() {
-        if found.status() == MaskStatus::Empty {
-            let which = if count > 1 { format!("text {}: ", index + 1) } else { String::new() };
-            warnings.push(Warning::new("W-EMPTY", format!("{which}nothing was found")));
-        }
-    }
-    let report = SegmentReport::new(&model, &name, &origin, &study, &asked);
-    let findings: Vec<Finding<'_>> = asked
-        .iter()
-        .enumerate()
-        .map(|(index, (name, _, found))| Finding {
-            name: results::label_name(&args.output, index, name),
-            mask: Some(&found.mask),
-            boxes: Vec::new(),
-            why_no_mask: "nothing was found",
-        })
-        .collect();
+    let mut run = RunContext::from(&cancel);
+    let encoded = model.encode_with(&input.volume, &options(args, mode), &mut run)?;
+    let prompts = segment_all(&encoded, asked.prompts(&places), args.output.quiet, &cancel)?;
+    let mut warnings = input.warnings.clone();
+    warnings.extend(encoded.warnings().iter().cloned());
+    warnings.extend(doubts(&prompts));
+    let run = loaded.run((&source, &name), Origin::from(&input), (&encoded).into());
+    let report = Report::of_prompts(run, &prompts);
     let results = Results {
-        request: &request,
-        outputs,
+        layout,
         input: &input,
-        findings: &findings,
+        findings: &findings(&job, &prompts),
         asked_box: places.region,
         asked_points: &places.points,
         answer: String::new(),
-        trace: asked.first().and_then(|(_, _, found)| found.trace.as_ref()),
+        trace: prompts.first().and_then(|(_, _, found)| found.trace.as_ref()),
     };
-    let written = results.write(&output, report, warnings, start)?;
-
-    if !quiet {
-        written.warnings.iter().for_each(study::warn);
-    }
-    if to_stdout {
-        results::print_mask(written.stdout_mask.as_ref())?;
-    } else if args.output.json {
-        std::io::stdout().write_all(written.json.as_bytes())?;
-    } else {
-        let mut out = std::io::stdout().lock();
-        for (index, (name, _, _)) in asked.iter().enumerate() {
-            let which = if count > 1 { number(index) } else { String::new() };
-            writeln!(out, "{which}{}: {}", one_line(name), written.sizes[index])?;
-        }
-    }
-    if !quiet {
-        written.summary.iter().for_each(|line| say!("r1seg: {line}"));
-    }
-    let found = asked.iter().all(|(_, _, found)| found.status() == MaskStatus::Found);
-    Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
+    let finished = Finished {
+        start,
+        results,
+        report,
+        warnings,
+        statuses: prompts.iter().map(|(_, _, found)| found.status()).collect(),
+        why_no_mask: Vec::new(),
+    };
+    finish(&job, finished, |sizes| print(&job, &prompts, sizes))
 }
 
-/// The texts that were given, each its own name.
-fn texts(args: &SegmentArgs) -> Result<Vec<(String, String)>> {
-    let texts = prompts::several(&args.text, "--text")?;
-    Ok(texts.into_iter().map(|text| (text.clone(), text)).collect())
+/// The texts of a run, each with its name: those that were given, then those of organs.
+struct Asked {
+    texts: Vec<(String, String)>,
+    organs: Vec<Organ>,
+}
+
+impl Asked {
+    fn new(texts: Vec<String>, organs: Vec<Organ>, config: &PromptableConfig) -> Self {
+        let of_organ =
+            |organ: &Organ| (organ.term.to_string(), phrasing::sentence(config.family, organ.term));
+        let texts = texts.into_iter().map(|text| (text.clone(), text));
+        Self { texts: texts.chain(organs.iter().map(of_organ)).collect(), organs }
+    }
+
+    /// Whether the model knows such prompts. Returns the mode in which it takes them.
+    fn check(&self, args: &SegmentArgs, config: &PromptableConfig) -> Result<SegmentMode> {
+        let mode = args.mode.unwrap_or(config.mode);
+        let mut outline = args.places.outline();
+        outline.text = self.texts.first().map(|(_, text)| text.clone());
+        outline.check(config, mode)?;
+        if args.output.trace.is_some() && mode == SegmentMode::Sliding {
+            return Err(CliError::usage(
+                "--trace writes the stages of one look at the whole, and sliding windows take none",
+                "use --mode resize",
+            ));
+        }
+        Ok(mode)
+    }
+
+    fn announce(&self, quiet: bool) {
+        let of_organs = self.texts.len() - self.organs.len();
+        for (organ, (_, text)) in self.organs.iter().zip(&self.texts[of_organs..]) {
+            if !quiet {
+                say!("r1seg: --organ {} is the text: {text}", organ.given);
+            }
+        }
+    }
+
+    fn check_texts(&self, model: &PromptableModel) -> Result<()> {
+        let of = self.texts.len();
+        for (index, (_, text)) in self.texts.iter().enumerate() {
+            model.check_text(text).map_err(|e| prompts::which("text", e, (index, of)))?;
+        }
+        Ok(())
+    }
+
+    /// Each prompt with a name.
+    fn prompts(self, places: &SegmentPrompt) -> Vec<(String, SegmentPrompt)> {
+        if self.texts.is_empty() {
+            let name = match (places.points.len(), places.region) {
+                (0, _) => "box",
+                (1, None) => "point",
+                (_, None) => "points",
+                (_, Some(_)) => "points and box",
+            };
+            return vec![(name.to_string(), places.clone())];
+        }
+        let prompt = |(name, text): (String, String)| {
+            let mut prompt = places.clone();
+            prompt.text = Some(text);
+            (name, prompt)
+        };
+        self.texts.into_iter().map(prompt).collect()
+    }
+}
+
+fn load(
+    args: &SegmentArgs,
+    source: &CheckpointSource,
+    reserved: u64,
+    cancel: &CancelToken,
+) -> Result<PromptableModel> {
+    let mut options = study::load_options(&args.model, reserved).with_cancel(cancel.clone());
+    options.num_clicks = args.refine.num_clicks;
+    Ok(PromptableModel::open(source, &options)?)
+}
+
+fn options(args: &SegmentArgs, mode: SegmentMode) -> SegmentOptions {
+    let options = SegmentOptions::default()
+        .with_preprocess(args.prepare.preprocess)
+        .with_orient(args.volume.orient)
+        .with_mode(mode);
+    if args.output.trace.is_some() { options.with_trace() } else { options }
+}
+
+/// What each prompt got, by the name of its label.
+fn findings<'a>(job: &'a Job<'_>, prompts: &'a [Prompted]) -> Vec<Finding<'a>> {
+    let finding = |(index, (name, _, found)): (usize, &'a Prompted)| Finding {
+        name: job.label(index, name),
+        mask: Some(&found.mask),
+        boxes: Vec::new(),
+    };
+    prompts.iter().enumerate().map(finding).collect()
+}
+
+/// What a person should know about the masks.
+fn doubts(prompts: &[Prompted]) -> Vec<Warning> {
+    let empty = |(_, (_, _, found)): &(usize, &Prompted)| found.status() == MaskStatus::Empty;
+    let several = prompts.len() > 1;
+    let warning = |(index, _)| {
+        let which = if several { format!("text {}: ", index + 1) } else { String::new() };
+        Warning::new("W-EMPTY", format!("{which}nothing was found"))
+    };
+    prompts.iter().enumerate().filter(empty).map(warning).collect()
+}
+
+/// Prints what each prompt got, unless standard output carries something else.
+fn print(job: &Job<'_>, prompts: &[Prompted], sizes: &[String]) -> std::io::Result<()> {
+    if job.mask_to_stdout() || job.output.json {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    for (index, ((name, _, _), size)) in prompts.iter().zip(sizes).enumerate() {
+        let which = if prompts.len() > 1 { number(index) } else { String::new() };
+        writeln!(out, "{which}{}: {size}", one_line(name))?;
+    }
+    Ok(())
 }
 
 /// There is one text at most beside points and boxes.
@@ -162,43 +213,27 @@ fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
     Ok(())
 }
 
-/// Each prompt with a name.
-fn named(texts: Vec<(String, String)>, places: &SegmentPrompt) -> Vec<(String, SegmentPrompt)> {
-    if texts.is_empty() {
-        let name = match (places.points.len(), places.region) {
-            (0, _) => "box",
-            (1, None) => "point",
-            (_, None) => "points",
-            (_, Some(_)) => "points and box",
-        };
-        return vec![(name.to_string(), places.clone())];
-    }
-    let prompt = |(name, text): (String, String)| {
-        let mut prompt = places.clone();
-        prompt.text = Some(text);
-        (name, prompt)
-    };
-    texts.into_iter().map(prompt).collect()
-}
-
-fn ask_all(
-    study: &PromptedVolume<'_, '_>,
+fn segment_all(
+    encoded: &PromptedVolume,
     prompts: Vec<(String, SegmentPrompt)>,
     quiet: bool,
-) -> Result<Vec<Asked>> {
+    cancel: &CancelToken,
+) -> Result<Vec<Prompted>> {
     let of = prompts.len();
     let progress = Progress::new(quiet);
     let mut asked = Vec::with_capacity(of);
     for (index, (name, prompt)) in prompts.into_iter().enumerate() {
         let which = if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
         progress.stage(format!("{which}encoding the volume"));
-        let found = study.segment_with(&prompt, &mut |event| match event {
+        let mut on_event = |event: Event<'_>| match event {
             Event::Window { index, of } => {
                 progress.stage(format!("{which}window {} of {of}", index + 1));
             }
-            Event::Mask => progress.stage(format!("{which}drawing the mask")),
+            Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
             _ => {}
-        })?;
+        };
+        let mut run = RunContext::from(cancel).with_events(&mut on_event);
+        let found = encoded.segment_with(&prompt, &mut run)?;
         asked.push((name, prompt, found));
     }
     progress.clear();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::{CancelToken, CheckpointSource};
+use r1seg::{CancelToken, CheckpointSource, Error, checkpoint};
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, say};
@@ -40,20 +40,22 @@ pub(crate) fn check(model: &OsStr, quiet: bool, cancel: CancelToken) -> Result<V
         return downloaded(model, &progress, cancel);
     }
     progress.stage("hashing the folder");
-    let verified = match r1seg::convert::verify(path, true) {
-        Err(error @ r1seg::convert::Error::NoManifest { .. }) => {
+    let verified = match checkpoint::verify(path, true) {
+        Err(error @ checkpoint::Error::NoManifest { .. }) => {
             // There is nothing to compare with, but the numbers can be looked at.
             progress.stage("looking for NaN and infinity");
             let checked = CheckpointSource::Folder(path.to_path_buf()).check_tensors();
             progress.clear();
             match checked {
-                Err(damaged @ r1seg::Error::DamagedWeights { .. }) => return Err(damaged.into()),
+                Err(Error::Checkpoint(damaged @ checkpoint::Error::DamagedWeights { .. })) => {
+                    return Err(Error::from(damaged).into());
+                }
                 Ok(tensors) if !quiet => say!("r1seg: no NaN or infinity in {tensors} tensors"),
                 _ => {}
             }
-            return Err(error.into());
+            return Err(Error::from(error).into());
         }
-        other => other?,
+        other => other.map_err(Error::from)?,
     };
     progress.clear();
     let (files, size) = (verified.manifest.files.len(), gigabytes(verified.bytes));
@@ -76,7 +78,7 @@ fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result
 
     let hub = Hub::from_env()?;
     let snapshot = hub.resolve(&ModelId::parse(&model.to_string_lossy())?)?;
-    let cancel = Cancel::when(move || cancel.is_cancelled());
+    let cancel = Cancel::from(cancel);
     let checks = hub.verify(&snapshot, &cancel, &mut |event| {
         if let Event::Progress { name, bytes, total } = event {
             progress.stage(format!("{name}: {}", share(bytes, total)));

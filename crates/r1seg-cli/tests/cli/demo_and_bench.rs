@@ -43,6 +43,16 @@ fn the_demo_finds_the_organs_of_its_phantom_twice_alike() {
 }
 
 #[test]
+fn the_demo_model_is_in_the_program_once() {
+    let files = r1seg::phantom::checkpoint_files();
+    let (_, weights) = files.iter().find(|(name, _)| *name == "model.safetensors").unwrap();
+    let part = &weights[weights.len() / 2..][..64];
+    let count = |bytes: &[u8]| bytes.windows(64).filter(|w| w[0] == part[0] && *w == part).count();
+    let program = fs::read(env!("CARGO_BIN_EXE_r1seg")).unwrap();
+    assert_eq!((count(weights), count(&program)), (1, 1), "6 MB for each more");
+}
+
+#[test]
 fn the_demo_does_not_replace_anything_but_a_demo() {
     let desk = Desk::new();
     fs::create_dir(desk.path("study")).unwrap();

@@ -1,11 +1,10 @@
 //! Writes the inputs that fuzzing starts from: `cargo run --example seeds -- FOLDER` makes
-//! `FOLDER/pickle`, `FOLDER/torch`, `FOLDER/safetensors` and `FOLDER/gguf`. They are what the tests of the readers
-//! are made of.
+//! `FOLDER/pickle`, `FOLDER/torch` and `FOLDER/safetensors`. They are what the tests of the readers are made
+//! of.
 
 use std::path::Path;
 use std::{env, fs, io};
 
-use r1seg_gguf::{GgmlType, Layout, NewTensor, Value, ValueType};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use torch_file::{TorchFile, Val, dict, ordered, text};
@@ -23,7 +22,6 @@ fn main() -> io::Result<()> {
         ("pickle", pickle),
         ("torch", torch),
         ("safetensors", safetensors_seeds()),
-        ("gguf", gguf_seeds()),
     ] {
         let folder = Path::new(&folder).join(target);
         fs::create_dir_all(&folder)?;
@@ -103,38 +101,6 @@ fn safetensors_seeds() -> Vec<Vec<u8>> {
         .map(|index| {
             let length = u16::try_from(index.len()).expect("a short index").to_le_bytes();
             [&length, index.as_bytes(), &shard].concat()
-        })
-        .collect()
-}
-
-/// Every kind of field, and tensors of several types and numbers of axes.
-fn gguf_seeds() -> Vec<Vec<u8>> {
-    let text = |text: &str| Value::String(text.to_owned());
-    let fields = vec![
-        ("general.architecture".to_owned(), text("llama")),
-        ("llama.block_count".to_owned(), Value::U64(1)),
-        ("llama.rope.freq_base".to_owned(), Value::F32(10_000.0)),
-        ("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(true)),
-        (
-            "tokenizer.ggml.tokens".to_owned(),
-            Value::Array { of: ValueType::String, len: 1, bytes: b"\x01\0\0\0\0\0\0\0a".to_vec() },
-        ),
-    ];
-    let tensors = vec![
-        NewTensor::new("blk.0.attn_q.weight", GgmlType::Q8_0, vec![2, 64]),
-        NewTensor::new("output.weight", GgmlType::Q4K, vec![2, 256]),
-        NewTensor::new("output_norm.weight", GgmlType::F32, vec![8]),
-    ];
-    [(&[][..], &[][..]), (&fields[..1], &tensors[..1]), (&fields[..], &tensors[..])]
-        .into_iter()
-        .map(|(fields, tensors)| {
-            let layout = Layout::new(fields, tensors).expect("a header");
-            let mut file = layout.header().to_vec();
-            for number in 0..tensors.len() {
-                let bytes = layout.bytes(number) as usize + layout.padding(number);
-                file.resize(file.len() + bytes, 0);
-            }
-            file
         })
         .collect()
 }

@@ -9,8 +9,6 @@ use std::path::Path;
 
 use libfuzzer_sys::Corpus;
 use r1seg_convert::{Contents, PickleError, TensorEntry, TorchIndex, contents, read_index};
-use r1seg_gguf::Gguf;
-use r1seg_gguf::names::Architecture;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -64,36 +62,6 @@ pub fn read_safetensors(bytes: &[u8]) -> Corpus {
         }
         check_contents(folder, shard.len() as u64);
     });
-    Corpus::Keep
-}
-
-/// Reads the bytes as a GGUF file.
-pub fn read_gguf(bytes: &[u8]) -> Corpus {
-    match Gguf::parse(bytes) {
-        Ok(gguf) => {
-            let mut end = gguf.data_start;
-            let mut tensors: Vec<_> = gguf.tensors.iter().collect();
-            tensors.sort_by_key(|(_, tensor)| tensor.range.start);
-            for (name, tensor) in tensors {
-                let range = &tensor.range;
-                assert!(end <= range.start && range.end <= bytes.len() as u64, "{tensor:?}");
-                assert_eq!(
-                    tensor.numbers() / tensor.columns() * tensor.row_bytes(),
-                    range.end - range.start,
-                    "{tensor:?}"
-                );
-                end = range.end;
-                if let Some(published) = Architecture::Llama.to_published(name) {
-                    let mapped = Architecture::Llama.to_gguf(&published);
-                    assert_eq!(mapped.expect("a name of ours").name, *name);
-                }
-            }
-        }
-        Err(error) => {
-            assert!(!error.code().is_empty());
-            check_text(&error.to_string());
-        }
-    }
     Corpus::Keep
 }
 

@@ -1,17 +1,16 @@
-//! Numbers into ggml's blocks and back. candle computes them: what multiplies with a block and what
-//! makes it must agree to the bit.
+//! Numbers into ggml's blocks and back. candle computes them: it has ggml's search for the
+//! scales of a block.
 
 use std::borrow::Cow;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
-use r1seg_gguf::GgmlType;
-use r1seg_gguf::names::RowOrder;
+use r1seg_checkpoint::keys::llama_cpp::RowOrder;
+use r1seg_checkpoint::{NumberFormat, count_not_finite};
 use rayon::prelude::*;
 
 use super::GgufTarget;
-use crate::Dtype;
-use crate::dtype::{Tally, count_not_finite, encode, to_f32};
+use crate::dtype::{Tally, encode, to_f32};
 
 /// The largest number that is quantized: that of f16. Weights are below 100.
 const LARGEST: f32 = 65_504.0;
@@ -25,17 +24,17 @@ const GRAIN: usize = 64 * 1024;
 /// quantized: one would spoil its whole block.
 pub(crate) fn convert(
     chunk: &[u8],
-    dtype: Dtype,
+    dtype: NumberFormat,
     target: &GgufTarget,
     rows: usize,
     merge: impl FnOnce(&mut [f32]),
     out: &mut Vec<u8>,
 ) -> candle_core::Result<Tally> {
-    let to = target.tensor.ggml_type;
+    let to = target.tensor.format;
     if target.blocks == Some(to) {
         out.clear();
         out.extend_from_slice(chunk);
-        return Ok(not_finite(chunk, to));
+        return Ok(Tally { not_finite: count_not_finite(chunk, to), overflown: 0 });
     }
     let mut numbers = match target.blocks {
         Some(from) => decode(chunk, from)?,
@@ -51,9 +50,13 @@ pub(crate) fn convert(
     Ok(tally)
 }
 
-fn encode_blocks(numbers: &[f32], to: GgmlType, out: &mut Vec<u8>) -> candle_core::Result<Tally> {
-    if let Some(dtype) = plain(to) {
-        return Ok(encode(numbers, dtype, out));
+fn encode_blocks(
+    numbers: &[f32],
+    to: NumberFormat,
+    out: &mut Vec<u8>,
+) -> candle_core::Result<Tally> {
+    if to.is_float() {
+        return Ok(encode(numbers, to, out));
     }
     let length = |numbers: usize| {
         to.bytes(numbers as u64).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
@@ -80,10 +83,10 @@ fn encode_blocks(numbers: &[f32], to: GgmlType, out: &mut Vec<u8>) -> candle_cor
         .try_reduce(Tally::default, |a, b| Ok(a.add(b)))
 }
 
-fn decode(bytes: &[u8], from: GgmlType) -> candle_core::Result<Vec<f32>> {
-    if let Some(dtype) = plain(from) {
-        let mut numbers = vec![0.0; bytes.len() / dtype.size()];
-        to_f32(bytes, dtype, &mut numbers);
+fn decode(bytes: &[u8], from: NumberFormat) -> candle_core::Result<Vec<f32>> {
+    if from.is_float() {
+        let mut numbers = vec![0.0; bytes.len() / from.size()];
+        to_f32(bytes, from, &mut numbers);
         return Ok(numbers);
     }
     let [len, size] =
@@ -101,39 +104,6 @@ fn decode(bytes: &[u8], from: GgmlType) -> candle_core::Result<Vec<f32>> {
     Ok(numbers)
 }
 
-/// How many numbers of plain types, or scales of blocks, are NaN or infinite. `bytes` are whole
-/// blocks.
-pub fn count_not_finite_in_blocks(bytes: &[u8], ggml_type: GgmlType) -> u64 {
-    not_finite(bytes, ggml_type).not_finite
-}
-
-/// NaN and infinities: numbers of plain types, and of blocks the scales. Whole numbers times finite
-/// scales are finite.
-pub(crate) fn not_finite(bytes: &[u8], ggml_type: GgmlType) -> Tally {
-    if let Some(dtype) = plain(ggml_type) {
-        return count_not_finite(bytes, dtype);
-    }
-    // Where a block has its halves (ggml-common.h).
-    let halves: &[usize] = match ggml_type {
-        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => &[0],
-        GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K => &[0, 2],
-        GgmlType::Q2K => &[80, 82],
-        GgmlType::Q3K => &[108],
-        GgmlType::Q6K => &[208],
-        _ => &[],
-    };
-    let size = usize::try_from(ggml_type.block_bytes()).unwrap_or(usize::MAX);
-    let half = |block: &[u8], at: usize| {
-        block.get(at..at + 2).map_or(0, |half| count_not_finite(half, Dtype::F16).not_finite)
-    };
-    let not_finite = bytes
-        .par_chunks(size)
-        .with_min_len(1024)
-        .map(|block| halves.iter().map(|at| half(block, *at)).sum::<u64>())
-        .sum();
-    Tally { not_finite, overflown: 0 }
-}
-
 /// Moves whole rows to where the file has them. `bytes` begins with a head.
 fn reorder(bytes: &mut Vec<u8>, order: RowOrder, rows: usize) {
     if order == RowOrder::Same || rows == 0 || bytes.len() < rows {
@@ -149,28 +119,18 @@ fn reorder(bytes: &mut Vec<u8>, order: RowOrder, rows: usize) {
     *bytes = moved;
 }
 
-/// The types without blocks.
-fn plain(ggml_type: GgmlType) -> Option<Dtype> {
-    match ggml_type {
-        GgmlType::F32 => Some(Dtype::F32),
-        GgmlType::F16 => Some(Dtype::F16),
-        GgmlType::Bf16 => Some(Dtype::Bf16),
-        _ => None,
-    }
-}
-
-fn candle_type(ggml_type: GgmlType) -> candle_core::Result<GgmlDType> {
-    Ok(match ggml_type {
-        GgmlType::Q4_0 => GgmlDType::Q4_0,
-        GgmlType::Q4_1 => GgmlDType::Q4_1,
-        GgmlType::Q5_0 => GgmlDType::Q5_0,
-        GgmlType::Q5_1 => GgmlDType::Q5_1,
-        GgmlType::Q8_0 => GgmlDType::Q8_0,
-        GgmlType::Q2K => GgmlDType::Q2K,
-        GgmlType::Q3K => GgmlDType::Q3K,
-        GgmlType::Q4K => GgmlDType::Q4K,
-        GgmlType::Q5K => GgmlDType::Q5K,
-        GgmlType::Q6K => GgmlDType::Q6K,
+fn candle_type(format: NumberFormat) -> candle_core::Result<GgmlDType> {
+    Ok(match format {
+        NumberFormat::Q4_0 => GgmlDType::Q4_0,
+        NumberFormat::Q4_1 => GgmlDType::Q4_1,
+        NumberFormat::Q5_0 => GgmlDType::Q5_0,
+        NumberFormat::Q5_1 => GgmlDType::Q5_1,
+        NumberFormat::Q8_0 => GgmlDType::Q8_0,
+        NumberFormat::Q2K => GgmlDType::Q2K,
+        NumberFormat::Q3K => GgmlDType::Q3K,
+        NumberFormat::Q4K => GgmlDType::Q4K,
+        NumberFormat::Q5K => GgmlDType::Q5K,
+        NumberFormat::Q6K => GgmlDType::Q6K,
         other => candle_core::bail!("no kernel for {}", other.name()),
     })
 }

@@ -2,31 +2,40 @@
 
 use std::path::Path;
 
-use r1seg_gguf::names::{Part, is_recomputed};
-use r1seg_gguf::{GgmlType, Gguf, TensorInfo, Value};
+use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::gguf::{Gguf, TensorInfo, Value};
+use r1seg_checkpoint::keys::llama_cpp::{Part, is_recomputed};
+use r1seg_checkpoint::shown::first_names;
 
 use super::Chosen;
 use super::decoder::{Decoder, Expected};
 use super::policy::fitting;
-use crate::error::{first_names, tensors};
+
+use crate::error::tensors;
 use crate::pickle::sanitize;
 use crate::plan::Planned;
 use crate::source::{Stored, open_regular};
 use crate::tensor::contiguous_strides;
-use crate::{Dtype, Error, TensorEntry};
+use crate::{Error, TensorEntry};
 
 /// What r1seg multiplies with.
-const KEPT: [GgmlType; 6] =
-    [GgmlType::F32, GgmlType::F16, GgmlType::Bf16, GgmlType::Q8_0, GgmlType::Q6K, GgmlType::Q4K];
+const KEPT: [NumberFormat; 6] = [
+    NumberFormat::F32,
+    NumberFormat::F16,
+    NumberFormat::Bf16,
+    NumberFormat::Q8_0,
+    NumberFormat::Q6K,
+    NumberFormat::Q4K,
+];
 /// What is read, and stored as something else.
-const READ: [GgmlType; 7] = [
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q2K,
-    GgmlType::Q3K,
-    GgmlType::Q5K,
+const READ: [NumberFormat; 7] = [
+    NumberFormat::Q4_0,
+    NumberFormat::Q4_1,
+    NumberFormat::Q5_0,
+    NumberFormat::Q5_1,
+    NumberFormat::Q2K,
+    NumberFormat::Q3K,
+    NumberFormat::Q5K,
 ];
 
 /// Chooses the tensors of a GGUF file. `own` is the checkpoint's own language model, which they
@@ -140,16 +149,16 @@ fn check_vocabulary(own: &[Planned], gguf: &Gguf) -> Result<(), String> {
 }
 
 fn choose(expected: &Expected, info: &TensorInfo, file: usize) -> Result<Chosen, String> {
-    let found = info.ggml_type;
+    let found = info.format;
     let stored = match expected.mapped.part {
         _ if !KEPT.contains(&found) && !READ.contains(&found) => {
             let (name, found) = (&expected.mapped.name, found.name());
             return Err(format!("tensor `{name}` is stored as {found}, which is not read"));
         }
-        Part::Embedding => GgmlType::Bf16,
-        Part::Vector => GgmlType::F32,
+        Part::Embedding => NumberFormat::Bf16,
+        Part::Vector => NumberFormat::F32,
         Part::Output | Part::Linear if KEPT.contains(&found) => found,
-        Part::Output | Part::Linear => fitting(GgmlType::Q8_0, info.columns()),
+        Part::Output | Part::Linear => fitting(NumberFormat::Q8_0, info.columns()),
     };
     // Bytes in rows, as far as reading is concerned.
     let mut shape = info.shape.clone();
@@ -158,7 +167,7 @@ fn choose(expected: &Expected, info: &TensorInfo, file: usize) -> Result<Chosen,
     }
     let entry = TensorEntry {
         name: expected.published.clone(),
-        dtype: Dtype::U8,
+        dtype: NumberFormat::U8,
         strides: contiguous_strides(&shape),
         shape,
         start: info.range.start,

@@ -8,23 +8,18 @@ mod policy;
 
 use std::path::{Path, PathBuf};
 
-use r1seg_gguf::names::RowOrder;
-use r1seg_gguf::{GgmlType, Layout, NewTensor, Value};
-use serde::{Deserialize, Serialize};
-
 use crate::Error;
-use crate::manifest::{LanguageModelRecord, StoredOtherwise};
 use crate::plan::{Planned, Target};
 use crate::source::Stored;
-pub use blocks::count_not_finite_in_blocks;
-use decoder::{Decoder, Expected};
-
-/// The file's name in a converted folder.
-pub const LANGUAGE_MODEL: &str = "language_model.gguf";
+pub(crate) use decoder::Decoder;
+use decoder::Expected;
+use r1seg_checkpoint::gguf::{Layout, NewTensor, Value};
+use r1seg_checkpoint::keys::llama_cpp::RowOrder;
+use r1seg_checkpoint::layout::LANGUAGE_MODEL;
+use r1seg_checkpoint::{LanguageModelRecord, NumberFormat, StoredOtherwise};
 
 /// What the linear layers of the language model become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quant {
     /// 8.5 bits a weight.
     Q8_0,
@@ -38,6 +33,15 @@ pub enum Quant {
 const FILE_TYPE: &str = "general.file_type";
 
 impl Quant {
+    /// What most linear layers are stored in.
+    pub fn format(self) -> NumberFormat {
+        match self {
+            Self::Q8_0 => NumberFormat::Q8_0,
+            Self::Q6K => NumberFormat::Q6K,
+            Self::Q4K => NumberFormat::Q4K,
+        }
+    }
+
     /// `llama_ftype` of llama.h: MOSTLY_Q8_0, MOSTLY_Q6_K, MOSTLY_Q4_K_S.
     fn file_type(self) -> u32 {
         match self {
@@ -71,22 +75,21 @@ pub(crate) struct GgufTarget {
     /// llama.cpp's name, type and shape.
     pub(crate) tensor: NewTensor,
     /// How the source has it, where that is a GGUF file.
-    pub(crate) blocks: Option<GgmlType>,
+    pub(crate) blocks: Option<NumberFormat>,
     /// How its rows move.
     pub(crate) order: RowOrder,
     /// Zeros after it.
     pub(crate) padding: usize,
 }
 
-/// Moves the language model out of `tensors`. `files` are the checkpoint's, to which a GGUF file is
-/// added, and `folders` those that `config.json` may lie in.
+/// Moves the language model, which `decoder` describes, out of `tensors`. `files` are the
+/// checkpoint's, to which a GGUF file is added.
 pub(crate) fn take(
     tensors: &mut Vec<Planned>,
     from: From<'_>,
     files: &mut Vec<PathBuf>,
-    folders: &[PathBuf],
+    decoder: &Decoder,
 ) -> Result<File, Error> {
-    let decoder = Decoder::read(folders)?;
     let (own, rest): (Vec<Planned>, Vec<Planned>) = std::mem::take(tensors)
         .into_iter()
         .partition(|planned| decoder.architecture.to_gguf(&planned.from.entry.name).is_some());
@@ -95,10 +98,10 @@ pub(crate) fn take(
     let (chosen, quant) = match from {
         From::Weights(quant) => {
             metadata.push((FILE_TYPE.to_owned(), Value::U32(quant.file_type())));
-            (policy::choose(&decoder, own, quant)?, Some(quant))
+            (policy::choose(decoder, own, quant)?, Some(quant))
         }
         From::File(path) => {
-            let (chosen, file_type) = import::open(&decoder, &own, path, files.len())?;
+            let (chosen, file_type) = import::open(decoder, &own, path, files.len())?;
             metadata.extend(file_type.map(|value| (FILE_TYPE.to_owned(), value)));
             files.push(path.to_owned());
             (chosen, None)
@@ -111,7 +114,7 @@ pub(crate) fn take(
 struct Chosen {
     planned: Planned,
     /// The type that was asked for, or that the GGUF file has, where the new one is another.
-    instead_of: Option<GgmlType>,
+    instead_of: Option<NumberFormat>,
 }
 
 impl Chosen {
@@ -119,8 +122,8 @@ impl Chosen {
         expected: &Expected,
         from: Stored,
         update: Option<crate::lora::Update>,
-        [wanted, stored]: [GgmlType; 2],
-        blocks: Option<GgmlType>,
+        [wanted, stored]: [NumberFormat; 2],
+        blocks: Option<NumberFormat>,
     ) -> Self {
         let tensor = NewTensor::new(expected.mapped.name.clone(), stored, expected.shape.clone());
         // A GGUF file has its rows in order already.
@@ -138,7 +141,7 @@ fn assemble(
 ) -> Result<File, Error> {
     let mut record = LanguageModelRecord {
         file: LANGUAGE_MODEL.to_owned(),
-        quant,
+        quant: quant.map(Quant::format),
         types: std::collections::BTreeMap::new(),
         stored_otherwise: Vec::new(),
     };
@@ -146,14 +149,14 @@ fn assemble(
     let mut new = Vec::new();
     for Chosen { planned, instead_of } in chosen {
         let Target::Gguf(target) = &planned.to else { continue };
-        let NewTensor { name, ggml_type, shape } = &target.tensor;
-        record.types.insert(name.clone(), ggml_type.name().to_owned());
+        let NewTensor { name, format, shape } = &target.tensor;
+        record.types.insert(name.clone(), format.name().to_owned());
         if let Some(wanted) = instead_of {
             record.stored_otherwise.push(StoredOtherwise {
                 name: name.clone(),
                 columns: shape.last().copied().unwrap_or(1),
                 wanted: wanted.name().to_owned(),
-                stored: ggml_type.name().to_owned(),
+                stored: format.name().to_owned(),
             });
         }
         new.push(target.tensor.clone());

@@ -2,37 +2,37 @@
 
 use std::collections::{HashMap, HashSet};
 
-use r1seg_gguf::GgmlType;
-use r1seg_gguf::names::Part;
+use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::keys::llama_cpp::Part;
+use r1seg_checkpoint::shown::first_names;
 
 use super::decoder::{Decoder, Expected};
 use super::{Chosen, Quant};
 use crate::Error;
-use crate::error::{first_names, tensors};
+
+use crate::error::tensors;
 use crate::lora::Update;
 use crate::plan::Planned;
 use crate::source::Stored;
 
 impl Quant {
     /// What a tensor should become.
-    fn wanted(self, part: Part) -> GgmlType {
+    fn wanted(self, part: Part) -> NumberFormat {
         match (part, self) {
             // Looked up, not multiplied.
-            (Part::Embedding, _) => GgmlType::Bf16,
-            (Part::Vector, _) => GgmlType::F32,
+            (Part::Embedding, _) => NumberFormat::Bf16,
+            (Part::Vector, _) => NumberFormat::F32,
             // What it rounds goes straight into the choice of a word.
-            (Part::Output, Self::Q4K) => GgmlType::Q6K,
-            (_, Self::Q8_0) => GgmlType::Q8_0,
-            (_, Self::Q6K) => GgmlType::Q6K,
-            (_, Self::Q4K) => GgmlType::Q4K,
+            (Part::Output, Self::Q4K) => NumberFormat::Q6K,
+            (_, quant) => quant.format(),
         }
     }
 }
 
 /// The type that fits a row: the wanted one, else q8_0, else bf16.
-pub(super) fn fitting(wanted: GgmlType, columns: u64) -> GgmlType {
-    let fits = |ggml_type: &GgmlType| columns.is_multiple_of(ggml_type.block_len());
-    [wanted, GgmlType::Q8_0].into_iter().find(fits).unwrap_or(GgmlType::Bf16)
+pub(super) fn fitting(wanted: NumberFormat, columns: u64) -> NumberFormat {
+    let fits = |format: &NumberFormat| columns.is_multiple_of(format.block_len());
+    [wanted, NumberFormat::Q8_0].into_iter().find(fits).unwrap_or(NumberFormat::Bf16)
 }
 
 /// Checks that the checkpoint has the decoder of its `config.json`, and chooses a type for each of

@@ -1,10 +1,11 @@
 //! What a call in a pickle stands for. Nothing is called: tensors and plain containers are described.
 
+use r1seg_checkpoint::NumberFormat;
+
 use super::error::PickleError;
 use super::globals::Global;
 use super::machine::Machine;
 use super::value::{Id, StorageRef, TensorRef, Value};
-use crate::Dtype;
 
 /// torch allows 64; weights have 5.
 const MAX_RANK: usize = 16;
@@ -116,7 +117,7 @@ impl Machine<'_> {
         offset: Id,
         shape: Id,
         strides: Id,
-        dtype: Option<Dtype>,
+        dtype: Option<NumberFormat>,
     ) -> Result<TensorRef, PickleError> {
         let Value::Storage(storage) = self.value(storage)? else {
             return Err(self.malformed("a tensor has no storage"));

@@ -25,22 +25,3 @@ pub enum PickleError {
     #[error("the file cannot be read: {what}")]
     Io { what: String },
 }
-
-/// What may be shown of a name that a stranger chose.
-pub(crate) fn sanitize(name: &str) -> String {
-    printable(name, 120, |c| c.is_ascii_graphic() && c != '`')
-}
-
-/// What may be shown of a library's message, which may quote names that a stranger chose.
-pub(crate) fn sanitize_text(text: &str) -> String {
-    printable(text, 240, |c| c.is_ascii_graphic() || c == ' ')
-}
-
-fn printable(text: &str, most: usize, is_shown: impl Fn(char) -> bool) -> String {
-    let mut shown: String =
-        text.chars().take(most).map(|c| if is_shown(c) { c } else { '?' }).collect();
-    if text.chars().nth(most).is_some() {
-        shown.push_str("..");
-    }
-    shown
-}

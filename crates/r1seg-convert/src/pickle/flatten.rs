@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::error::{PickleError, sanitize};
+use r1seg_checkpoint::safetensors::is_usable_name;
+
 use super::machine::{Machine, limit};
 use super::value::{Id, TensorRef, Value};
+use super::{MAX_TENSORS, PickleError, sanitize};
 
 /// Where training scripts put the weights, when they save more than these.
 const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_state_dict", "module"];
@@ -21,7 +23,6 @@ const TRAINING_STATE: [&str; 9] = [
     "callbacks",
 ];
 const MAX_DEPTH: usize = 32;
-pub(crate) const MAX_TENSORS: usize = 100_000;
 const MAX_NAME: usize = 1024;
 const MAX_NAME_BYTES: usize = 32 << 20;
 /// Entries of dicts that are looked at.
@@ -171,9 +172,8 @@ fn holds_tensors(machine: &Machine<'_>, id: Id, depth: usize) -> Result<bool, Pi
     Ok(false)
 }
 
-/// Names go into JSON and into messages.
-pub(crate) fn check_name(name: &str) -> Result<(), PickleError> {
-    if name.is_empty() || name == "__metadata__" || name.chars().any(char::is_control) {
+fn check_name(name: &str) -> Result<(), PickleError> {
+    if !is_usable_name(name) {
         let what = "has a name that is no name".to_owned();
         return Err(PickleError::Tensor { name: sanitize(name), what });
     }

@@ -2,7 +2,7 @@
 //!
 //! A name is never looked up anywhere: it is one of these, or the file is refused.
 
-use crate::Dtype;
+use r1seg_checkpoint::NumberFormat;
 
 /// What a name in a pickle stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub(super) enum Global {
     /// A tensor with attributes: `(rebuild, type, args, state)`.
     RebuildFromType,
     /// A typed storage; `None` holds bytes.
-    Storage(Option<Dtype>),
-    Dtype(Dtype),
+    Storage(Option<NumberFormat>),
+    Dtype(NumberFormat),
     /// The class `torch.Tensor` or a parameter, as an argument only.
     TensorClass,
     OrderedDict,
@@ -77,37 +77,37 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
     })
 }
 
-fn storage_dtype(kind: &str) -> Option<Dtype> {
+fn storage_dtype(kind: &str) -> Option<NumberFormat> {
     Some(match kind {
-        "Double" => Dtype::F64,
-        "Float" => Dtype::F32,
-        "Half" => Dtype::F16,
-        "BFloat16" => Dtype::Bf16,
-        "Long" => Dtype::I64,
-        "Int" => Dtype::I32,
-        "Short" => Dtype::I16,
-        "Char" => Dtype::I8,
-        "Byte" => Dtype::U8,
-        "Bool" => Dtype::Bool,
+        "Double" => NumberFormat::F64,
+        "Float" => NumberFormat::F32,
+        "Half" => NumberFormat::F16,
+        "BFloat16" => NumberFormat::Bf16,
+        "Long" => NumberFormat::I64,
+        "Int" => NumberFormat::I32,
+        "Short" => NumberFormat::I16,
+        "Char" => NumberFormat::I8,
+        "Byte" => NumberFormat::U8,
+        "Bool" => NumberFormat::Bool,
         _ => return None,
     })
 }
 
-fn dtype(name: &str) -> Option<Dtype> {
+fn dtype(name: &str) -> Option<NumberFormat> {
     Some(match name {
-        "float64" | "double" => Dtype::F64,
-        "float32" | "float" => Dtype::F32,
-        "float16" | "half" => Dtype::F16,
-        "bfloat16" => Dtype::Bf16,
-        "int64" | "long" => Dtype::I64,
-        "int32" | "int" => Dtype::I32,
-        "int16" | "short" => Dtype::I16,
-        "int8" => Dtype::I8,
-        "uint8" => Dtype::U8,
-        "uint16" => Dtype::U16,
-        "uint32" => Dtype::U32,
-        "uint64" => Dtype::U64,
-        "bool" => Dtype::Bool,
+        "float64" | "double" => NumberFormat::F64,
+        "float32" | "float" => NumberFormat::F32,
+        "float16" | "half" => NumberFormat::F16,
+        "bfloat16" => NumberFormat::Bf16,
+        "int64" | "long" => NumberFormat::I64,
+        "int32" | "int" => NumberFormat::I32,
+        "int16" | "short" => NumberFormat::I16,
+        "int8" => NumberFormat::I8,
+        "uint8" => NumberFormat::U8,
+        "uint16" => NumberFormat::U16,
+        "uint32" => NumberFormat::U32,
+        "uint64" => NumberFormat::U64,
+        "bool" => NumberFormat::Bool,
         _ => return None,
     })
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::error::{PickleError, sanitize};
+use super::error::PickleError;
 use super::globals;
 use super::opcodes as op;
+use super::sanitize;
 use super::value::{Id, Value};
 
 /// More opcodes than any checkpoint has: 100 000 tensors take about 4 million.

@@ -15,13 +15,12 @@ mod opcodes;
 mod value;
 
 pub use error::PickleError;
-pub(crate) use error::{sanitize, sanitize_text};
-pub(crate) use flatten::{MAX_TENSORS, check_name};
+pub(crate) use r1seg_checkpoint::MAX_TENSORS;
+pub(crate) use r1seg_checkpoint::shown::name as sanitize;
 
 use machine::Machine;
+use r1seg_checkpoint::NumberFormat;
 use value::Value;
-
-use crate::Dtype;
 
 /// The largest pickle that is read. Tensors are not in it; 100 000 descriptions take 20 MB.
 pub(crate) const MAX_PICKLE_BYTES: u64 = 64 << 20;
@@ -30,7 +29,7 @@ pub(crate) const MAX_PICKLE_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     pub(crate) name: String,
-    pub(crate) dtype: Dtype,
+    pub(crate) dtype: NumberFormat,
     pub(crate) shape: Vec<u64>,
     pub(crate) strides: Vec<u64>,
     /// The first number, counted in numbers from the start of the storage.
@@ -60,7 +59,7 @@ pub(crate) fn read_weights(
     let flat = flatten::flatten(&machine, root)?;
     let mut tensors = Vec::with_capacity(flat.tensors.len());
     for (name, tensor) in flat.tensors {
-        let unit = tensor.storage.dtype.map_or(1, Dtype::size);
+        let unit = tensor.storage.dtype.map_or(1, NumberFormat::size);
         tensors.push(Described {
             name,
             dtype: tensor.dtype,
@@ -75,7 +74,7 @@ pub(crate) fn read_weights(
     for value in &machine.values {
         if let Value::Storage(storage) = value {
             let key = machine.str(storage.key.clone())?.to_owned();
-            storages.push((key, storage.dtype.map_or(1, Dtype::size)));
+            storages.push((key, storage.dtype.map_or(1, NumberFormat::size)));
         }
     }
     let (wrappers, ignored) = (flat.wrappers, flat.ignored);

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use r1seg_checkpoint::NumberFormat;
+
 use super::globals::Global;
-use crate::Dtype;
 
 /// A value of the arena. Shared values are shared, never copied, so that a pickle cannot grow by
 /// naming the same value often.
@@ -34,7 +35,7 @@ pub(super) struct StorageRef {
     /// Where its key is in the pickle.
     pub(super) key: Range<usize>,
     /// `None`: a storage of bytes.
-    pub(super) dtype: Option<Dtype>,
+    pub(super) dtype: Option<NumberFormat>,
     /// Numbers (or bytes) in it.
     pub(super) len: u64,
     /// Where a view into it begins, in numbers. Old files have these.
@@ -45,7 +46,7 @@ pub(super) struct StorageRef {
 #[derive(Debug, Clone)]
 pub(super) struct TensorRef {
     pub(super) storage: StorageRef,
-    pub(super) dtype: Dtype,
+    pub(super) dtype: NumberFormat,
     /// In numbers.
     pub(super) offset: u64,
     pub(super) shape: Vec<u64>,

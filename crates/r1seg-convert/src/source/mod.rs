@@ -1,30 +1,28 @@
 //! Where checkpoints lie: single files, shards with an index, folders; and what they hold.
 
-mod safetensors;
-
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::keys::{Renamed, normalize};
+use r1seg_checkpoint::layout::{INDEX, ShardIndex, WEIGHTS, is_pickle};
+use r1seg_checkpoint::safetensors::{HeaderError, TensorInfo, read_header};
+use r1seg_checkpoint::shown::first_names;
 
-use crate::error::first_names;
 use crate::pickle::sanitize;
 use crate::sandbox::{Sandbox, read_index_here, read_index_in_child};
+use crate::tensor::contiguous_strides;
 use crate::{Error, TensorEntry};
 
-pub(crate) use safetensors::read_header;
-
-/// More shards than any published model has.
-const MAX_SHARDS: usize = 4096;
 /// The longest index, configuration or tokenizer file that is read.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// The names that weights have, the preferred first: safetensors hold nothing that could run.
 const KNOWN_NAMES: [&str; 9] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
+    WEIGHTS,
+    INDEX,
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "adapter_model.safetensors",
@@ -33,9 +31,22 @@ const KNOWN_NAMES: [&str; 9] = [
     "merged_model.bin",
     "model.bin",
 ];
-/// Files that training scripts leave beside the weights, with the endings of weights.
-const BESIDE_WEIGHTS: [&str; 5] =
-    ["training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scheduler.bin"];
+/// The number formats that weights of these models have.
+const CONVERTED: [NumberFormat; 13] = [
+    NumberFormat::F64,
+    NumberFormat::F32,
+    NumberFormat::F16,
+    NumberFormat::Bf16,
+    NumberFormat::I64,
+    NumberFormat::I32,
+    NumberFormat::I16,
+    NumberFormat::I8,
+    NumberFormat::U64,
+    NumberFormat::U32,
+    NumberFormat::U16,
+    NumberFormat::U8,
+    NumberFormat::Bool,
+];
 
 /// A tensor of a checkpoint of several files.
 #[derive(Debug, Clone)]
@@ -107,7 +118,7 @@ impl Checkpoint {
             return Err(Error::LanguageModelAlone { path });
         }
         let tensors = if is_safetensors(start, &path) {
-            read_header(&opened, &path)?
+            tensors_in(&opened, &path)?
         } else {
             self.has_pickles = true;
             let file_bytes = length(&opened, &path)?;
@@ -129,6 +140,11 @@ impl Checkpoint {
     /// The path of a file, for messages.
     pub(crate) fn path(&self, file: usize) -> PathBuf {
         self.files.get(file).cloned().unwrap_or_default()
+    }
+
+    /// Gives every tensor the name that r1seg knows it by.
+    pub(crate) fn normalize_names(&mut self) -> Renamed {
+        normalize(&mut self.tensors, |stored| &mut stored.entry.name)
     }
 
     /// Refuses two tensors of one name: which of them is right, nobody knows.
@@ -155,17 +171,12 @@ fn find_weights(folder: &Path) -> Result<PathBuf, Error> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        let is_weights = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .is_some_and(|e| ["safetensors", "bin", "pth", "pt", "ckpt"].contains(&e));
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name.filter(|_| is_weights && path.is_file()) else {
+        let is_weights = |name: &String| name.ends_with(".safetensors") || is_pickle(name);
+        let Some(name) = name.filter(|name| is_weights(name) && path.is_file()) else {
             continue;
         };
-        if !BESIDE_WEIGHTS.contains(&name.as_str()) && !name.starts_with("rng_state") {
-            found.push((name, path));
-        }
+        found.push((name, path));
     }
     found.sort();
     match found.as_slice() {
@@ -178,41 +189,20 @@ fn find_weights(folder: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-fn read_index_file(path: &Path) -> Result<Index, Error> {
+fn read_index_file(path: &Path) -> Result<ShardIndex, Error> {
     let bytes = read_small(path)?.ok_or_else(|| Error::NotFound { path: path.to_owned() })?;
-    serde_json::from_slice(json(path, &bytes)?).map_err(|e| Error::Index {
-        path: path.to_owned(),
-        message: format!("JSON, line {}", e.line()),
-    })
+    ShardIndex::parse(json(path, &bytes)?)
+        .map_err(|message| Error::Index { path: path.to_owned(), message })
 }
 
 /// The shards that an index names, in the order of their names.
 fn shards(path: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let broken = |message: String| Error::Index { path: path.to_owned(), message };
-    let mut names: Vec<String> = read_index_file(path)?.weight_map.into_values().collect();
-    names.sort();
-    names.dedup();
-    if names.is_empty() || names.len() > MAX_SHARDS {
-        return Err(broken(format!("it names {} shards", names.len())));
+    let index = read_index_file(path)?;
+    if let Some(name) = index.shards.iter().find(|name| !folder.join(name).is_file()) {
+        let message = format!("the shard `{}` is missing", sanitize(name));
+        return Err(Error::Index { path: path.to_owned(), message });
     }
-    let mut files = Vec::new();
-    for name in &names {
-        // An index is a stranger's file: it may not point outside its folder.
-        if !is_plain_name(name) {
-            return Err(broken(format!("`{}` is not a plain file name", sanitize(name))));
-        }
-        let file = folder.join(name);
-        if !file.is_file() {
-            return Err(broken(format!("the shard `{}` is missing", sanitize(name))));
-        }
-        files.push(file);
-    }
-    Ok(files)
+    Ok(index.shards.iter().map(|name| folder.join(name)).collect())
 }
 
 /// Every tensor of the index must be in the shard that it names.
@@ -232,12 +222,6 @@ fn check_index(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a name stays in its folder on every system.
-pub(crate) fn is_plain_name(name: &str) -> bool {
-    let plain = Path::new(name).file_name().is_some_and(|file| file == name);
-    plain && !name.contains(['/', '\\', ':']) && !name.chars().any(char::is_control)
-}
-
 /// Opens a file, and nothing that only looks like one.
 pub(crate) fn open_regular(path: &Path) -> Result<File, Error> {
     r1seg_files::open_regular(path).map_err(|error| refused(path, error))
@@ -255,6 +239,29 @@ fn refused(path: &Path, error: r1seg_files::Error) -> Error {
 pub(crate) fn length(file: &File, path: &Path) -> Result<u64, Error> {
     let metadata = file.metadata();
     metadata.map(|m| m.len()).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// The tensors of an open file of safetensors, by position.
+fn tensors_in(file: &File, path: &Path) -> Result<Vec<TensorEntry>, Error> {
+    let broken = |message: String| Error::Safetensors { path: path.to_owned(), message };
+    let header = read_header(file).map_err(|error| match error {
+        HeaderError::Io(source) => Error::Read { path: path.to_owned(), source },
+        error => broken(error.to_string()),
+    })?;
+    header
+        .into_iter()
+        .map(|tensor| {
+            let TensorInfo { name, format, shape, range } = tensor;
+            if !CONVERTED.contains(&format) {
+                let name = sanitize(&name);
+                return Err(broken(format!("tensor `{name}` is {format}, which is not read")));
+            }
+            let shape: Vec<u64> = shape.iter().map(|axis| *axis as u64).collect();
+            let strides = contiguous_strides(&shape);
+            let (start, storage) = (range.start, [range.start, range.end]);
+            Ok(TensorEntry { name, dtype: format, shape, strides, start, storage })
+        })
+        .collect()
 }
 
 /// The first bytes of a file, zeros where it is shorter.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use candle_core::quantized::{GgmlDType as C, QTensor};
 use candle_core::{Device, Tensor};
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, verify};
-use r1seg_gguf::{GgmlType, Layout, NewTensor, Value};
+use r1seg_checkpoint::NumberFormat;
+use r1seg_checkpoint::gguf::{Layout, NewTensor, Value};
+use r1seg_checkpoint::verify;
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant};
 use sha2::{Digest, Sha256};
 
 use crate::language_model::{Model, VISION, blocks, header, read};
@@ -21,7 +23,7 @@ fn write_gguf(
     place: &Place,
     model: &Model,
     fields: &[(&str, Value)],
-    change: impl Fn(&str) -> Option<(GgmlType, C)>,
+    change: impl Fn(&str) -> Option<(NumberFormat, C)>,
 ) -> PathBuf {
     let mut list = Vec::new();
     let mut data = Vec::new();
@@ -32,7 +34,7 @@ fn write_gguf(
         list.push(NewTensor::new(gguf, ours, axes));
         data.push(blocks(&tensor, theirs));
     }
-    let rope = NewTensor::new("rope_freqs.weight", GgmlType::F32, vec![32]);
+    let rope = NewTensor::new("rope_freqs.weight", NumberFormat::F32, vec![32]);
     list.push(rope);
     data.push(vec![0; 128]);
     let fields: Vec<(String, Value)> =
@@ -50,7 +52,7 @@ fn llama() -> [(&'static str, Value); 1] {
     [("general.architecture", Value::String("llama".to_owned()))]
 }
 
-const F32: Option<(GgmlType, C)> = Some((GgmlType::F32, C::F32));
+const F32: Option<(NumberFormat, C)> = Some((NumberFormat::F32, C::F32));
 
 #[test]
 fn an_import_of_what_was_quantized_is_the_same_file() {
@@ -91,17 +93,17 @@ fn types_that_r1seg_does_not_multiply_are_stored_otherwise_and_listed() {
     model.write(&place);
     let types = |name: &str| {
         Some(match name {
-            "token_embd.weight" => (GgmlType::Q6K, C::Q6K),
-            "output.weight" => (GgmlType::Q6K, C::Q6K),
-            "blk.0.attn_norm.weight" => (GgmlType::F16, C::F16),
-            "blk.0.attn_q.weight" => (GgmlType::Q4_0, C::Q4_0),
-            "blk.0.attn_k.weight" => (GgmlType::Q5K, C::Q5K),
-            "blk.0.attn_v.weight" => (GgmlType::Q2K, C::Q2K),
-            "blk.0.ffn_down.weight" => (GgmlType::Q3K, C::Q3K),
-            "blk.0.ffn_gate.weight" => (GgmlType::Q5_1, C::Q5_1),
-            "blk.0.ffn_up.weight" => (GgmlType::F16, C::F16),
-            name if name.ends_with("_norm.weight") => (GgmlType::F32, C::F32),
-            _ => (GgmlType::Bf16, C::BF16),
+            "token_embd.weight" => (NumberFormat::Q6K, C::Q6K),
+            "output.weight" => (NumberFormat::Q6K, C::Q6K),
+            "blk.0.attn_norm.weight" => (NumberFormat::F16, C::F16),
+            "blk.0.attn_q.weight" => (NumberFormat::Q4_0, C::Q4_0),
+            "blk.0.attn_k.weight" => (NumberFormat::Q5K, C::Q5K),
+            "blk.0.attn_v.weight" => (NumberFormat::Q2K, C::Q2K),
+            "blk.0.ffn_down.weight" => (NumberFormat::Q3K, C::Q3K),
+            "blk.0.ffn_gate.weight" => (NumberFormat::Q5_1, C::Q5_1),
+            "blk.0.ffn_up.weight" => (NumberFormat::F16, C::F16),
+            name if name.ends_with("_norm.weight") => (NumberFormat::F32, C::F32),
+            _ => (NumberFormat::Bf16, C::BF16),
         })
     };
     write_gguf(&place, &model, &llama(), types);
@@ -150,7 +152,7 @@ fn a_tied_model_takes_its_output_layer_from_the_table() {
     let (place, model) = (Place::new(), Model { tied: true, ..Model::new("lamed_llama") });
     model.write(&place);
     write_gguf(&place, &model, &llama(), |name| match name {
-        "token_embd.weight" => Some((GgmlType::Q8_0, C::Q8_0)),
+        "token_embd.weight" => Some((NumberFormat::Q8_0, C::Q8_0)),
         _ => F32,
     });
     place.convert(&import(&place)).unwrap();
@@ -227,7 +229,7 @@ fn files_that_are_damaged_or_hold_no_floats_are_refused() {
 
     // Of the same size, and no float.
     write_gguf(&place, &model, &llama(), |name| {
-        Some(if name == "blk.0.attn_q.weight" { (GgmlType::I32, C::F32) } else { F32? })
+        Some(if name == "blk.0.attn_q.weight" { (NumberFormat::I32, C::F32) } else { F32? })
     });
     let error = refused(&place).to_string();
     assert_eq!(error, "tensor `blk.0.attn_q.weight` is stored as i32, which is not read");
@@ -238,7 +240,7 @@ fn w6_scales_that_are_not_finite_are_found_on_import_and_when_verified() {
     let (place, model) = (Place::new(), Model::new("lamed_llama"));
     model.write(&place);
     write_gguf(&place, &model, &llama(), |name| match name {
-        "blk.1.ffn_up.weight" => Some((GgmlType::Q4K, C::Q4K)),
+        "blk.1.ffn_up.weight" => Some((NumberFormat::Q4K, C::Q4K)),
         _ => F32,
     });
     place.convert(&import(&place)).unwrap();
@@ -266,7 +268,7 @@ fn w6_scales_that_are_not_finite_are_found_on_import_and_when_verified() {
     assert_eq!(error, "1 tensor holds NaN or infinity: `blk.1.ffn_up.weight`");
 
     let llm = place.path("llm.gguf");
-    let gguf = r1seg_gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
+    let gguf = r1seg_checkpoint::gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
     spoil(llm, gguf.tensors["blk.1.ffn_up.weight"].range.start);
     let error = r1seg_convert::convert(&import(&place), &place.path("bad"), &mut go_on);
     assert!(matches!(error.unwrap_err(), Error::NotFinite { .. }));
@@ -278,7 +280,8 @@ fn w7_a_gguf_file_that_the_manifest_does_not_name_is_refused() {
     model.write(&place);
     place.convert(&ConvertOptions::new(place.path("src"))).unwrap();
     place.write("out/language_model.gguf", b"would be loaded");
-    assert!(matches!(verify(&place.out(), false), Err(Error::Differs { .. })));
+    let changed = verify(&place.out(), false);
+    assert!(matches!(changed, Err(r1seg_checkpoint::Error::Differs { .. })));
 }
 
 #[test]

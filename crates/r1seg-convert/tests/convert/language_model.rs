@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use r1seg_gguf::Gguf;
+use r1seg_checkpoint::gguf::Gguf;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use safetensors::Dtype;

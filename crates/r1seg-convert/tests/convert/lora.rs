@@ -1,6 +1,7 @@
 //! LoRA updates against a dense merge in f64.
 
-use r1seg_convert::{AlphaSource, ConvertOptions, Error, ErrorKind, Lora, TargetDtype};
+use r1seg_checkpoint::AlphaSource;
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Lora, TargetDtype};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use safetensors::Dtype;

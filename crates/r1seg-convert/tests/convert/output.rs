@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Manifest, TargetDtype, convert, prepare};
+use r1seg_checkpoint::Manifest;
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, TargetDtype, convert, prepare};
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
@@ -112,7 +113,7 @@ fn the_manifest_has_the_hash_of_every_file_and_repeats_itself() {
     let manifest = manifest(&place);
     assert_eq!(manifest, report.manifest);
     assert_eq!((manifest.tensors, manifest.parameters, manifest.schema_version), (2, 200, 1));
-    let check = |folder: &str, records: &[r1seg_convert::FileRecord]| {
+    let check = |folder: &str, records: &[r1seg_checkpoint::FileRecord]| {
         for record in records {
             let bytes = std::fs::read(place.path(folder).join(&record.name)).unwrap();
             let digest = Sha256::digest(&bytes);
@@ -248,7 +249,7 @@ fn r7_an_existing_output_is_kept_unless_r1seg_made_it_and_may_replace_it() {
     options.replace = true;
     options.dtype = Some(TargetDtype::Bf16);
     place.convert(&options).unwrap();
-    assert_eq!(manifest(&place).dtype, Some(TargetDtype::Bf16));
+    assert_eq!(manifest(&place).dtype, Some(TargetDtype::Bf16.format()));
     assert_eq!(names(&place), ["out", "src"]);
 
     // A folder of somebody's own is never lost.
@@ -340,7 +341,7 @@ fn a_prepared_folder_is_whole_and_appears_only_when_it_is_published() {
     let place = Place::new();
     let options = source(&place, 2);
     let prepared = prepare(&options, &place.out(), &mut go_on).unwrap();
-    assert_eq!(r1seg_convert::verify(prepared.folder(), true).unwrap().tensors, 2);
+    assert_eq!(r1seg_checkpoint::verify(prepared.folder(), true).unwrap().tensors, 2);
     assert!(!place.out().exists());
     drop(prepared);
     assert_eq!(names(&place), ["src"]);

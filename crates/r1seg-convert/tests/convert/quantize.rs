@@ -2,7 +2,8 @@
 
 use candle_core::quantized::GgmlDType as C;
 use candle_core::{DType, Tensor};
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, TargetDtype, verify};
+use r1seg_checkpoint::verify;
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, TargetDtype};
 use safetensors::Dtype;
 
 use crate::language_model::{Model, VISION, blocks, header, read};
@@ -38,7 +39,7 @@ fn quantized_bytes_are_candles_for_every_family_and_type() {
                 assert_eq!(got.2, blocks(&tensor, expected), "{kind} {gguf}");
             }
             let record = report.manifest.language_model.unwrap();
-            assert_eq!((record.quant, record.stored_otherwise), (Some(quant), vec![]));
+            assert_eq!((record.quant, record.stored_otherwise), (Some(quant.format()), vec![]));
             assert_eq!(record.types.len(), model.tensors().len());
             assert_eq!(report.manifest.tensors, model.tensors().len() + 1);
             let numbers: usize =

@@ -1,6 +1,7 @@
 //! Converted folders that were changed afterwards.
 
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, verify};
+use r1seg_checkpoint::{Error, ErrorKind, verify};
+use r1seg_convert::ConvertOptions;
 use safetensors::Dtype;
 
 use crate::{Place, f32_bytes, safetensors};

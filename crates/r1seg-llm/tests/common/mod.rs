@@ -9,6 +9,7 @@ use candle_nn::VarBuilder;
 use r1seg_llm::{
     AttentionBias, AttentionLayout, Decoder, DecoderConfig, DecoderInput, KvCache, MlpLayout,
 };
+use r1seg_nn::NoProbe;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -133,7 +134,8 @@ pub(crate) fn decoder_of(
 /// A pass whose sequence ends with it.
 pub(crate) fn run(decoder: &Decoder, inputs_embeds: &Tensor, cache: &mut KvCache) -> Tensor {
     let sequence_length = cache.len() + inputs_embeds.dim(1).unwrap();
-    decoder.forward(DecoderInput { inputs_embeds, sequence_length }, cache).unwrap()
+    let input = DecoderInput { inputs_embeds, sequence_length };
+    decoder.forward(input, cache, &NoProbe).unwrap()
 }
 
 /// A pass over a whole sequence at once.

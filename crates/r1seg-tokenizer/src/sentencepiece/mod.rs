@@ -8,3 +8,6 @@ mod protobuf;
 mod tokenizer_json;
 
 pub(crate) use model::{SPACE, SentencePiece, byte_of};
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 pub use atomic::{Overwrite, write_atomically};
 pub use npy::npy_header;
 pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
-pub use write::{MaskFormat, write_mask, write_mask_to, write_volume};
+pub use write::{
+    MaskFormat, write_labels, write_labels_to, write_mask, write_mask_to, write_volume,
+};
 
 use crate::{ChosenSeries, Error, Volume, Warning};
 use source::Source;

@@ -1,12 +1,11 @@
 //! Arrays of `numpy.savez` and `numpy.savez_compressed`: a zip archive with one `.npy` a member.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use zip::ZipReadOptions;
-use zip::read::{Config, ZipFileEntry};
-use zip::unstable::read::ZipIterable;
+use zip::ZipArchive;
 
 use super::source::Source;
 use super::{Loaded, ReadOptions, SourceKind, npy};
@@ -16,6 +15,8 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 const EXTENSION: &str = ".npy";
 /// Most members that are looked at; `numpy.savez` of a data set has a handful.
 const MAX_MEMBERS: usize = 4096;
+/// Most bytes that are read of the list of members, all of which is kept: 256 for each member.
+const MAX_LIST: u64 = 256 * MAX_MEMBERS as u64;
 /// Most names in a message, and most characters of one.
 const LISTED: usize = 8;
 const LISTED_NAME: usize = 32;
@@ -39,12 +40,13 @@ fn read_zip(
     options: &ReadOptions,
 ) -> Result<Option<Loaded>, Error> {
     let fault = |_| Error::NpzArchive { path: path.to_owned() };
-    // Unlike `ZipArchive`, this keeps no list of members, whose number is the file's claim.
-    let mut archive = ZipIterable::try_new(reader, Config::default()).map_err(fault)?;
+    let left = Cell::new(MAX_LIST);
+    let mut archive = ZipArchive::new(Bounded { inner: reader, left: &left }).map_err(fault)?;
+    left.set(u64::MAX);
 
     let mut names = Vec::new();
-    for member in archive.files().map_err(fault)?.take(MAX_MEMBERS) {
-        names.extend(array_name(&member.map_err(fault)?));
+    for name in archive.file_names().take(MAX_MEMBERS) {
+        names.extend(name.map_err(fault)?.strip_suffix(EXTENSION).map(str::to_owned));
     }
     if names.is_empty() {
         return Ok(None);
@@ -58,12 +60,7 @@ fn read_zip(
         }
     };
 
-    let members = archive.files().map_err(fault)?;
-    let chosen = |member: &ZipFileEntry<'_>| array_name(member).as_ref() == Some(key);
-    let member = members.take(MAX_MEMBERS).flatten().find(chosen);
-    let member = member.ok_or(Error::NpzArchive { path: path.to_owned() })?;
-    let plain = ZipReadOptions::default();
-    let member = member.with_reader(members.reader_mut(), plain).map_err(fault)?;
+    let member = archive.by_name(&format!("{key}{EXTENSION}")).map_err(fault)?;
     let mut array = Source::inflated(member, path);
     if !array.peek(npy::MAGIC.len())?.starts_with(npy::MAGIC) {
         let reason = "it does not start as numpy's arrays do";
@@ -72,10 +69,29 @@ fn read_zip(
     npy::read(array, SourceKind::Npz, options).map(Some)
 }
 
-/// The name that numpy gives to an array of the archive.
-fn array_name(member: &ZipFileEntry<'_>) -> Option<String> {
-    let name = member.name().ok()?;
-    name.strip_suffix(EXTENSION).map(str::to_owned)
+/// A reader that gives no more bytes than are `left`, so that a list built of them has an end.
+struct Bounded<'a, R> {
+    inner: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let read = self.inner.read(&mut buffer[..most])?;
+        self.left.set(left - read as u64);
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Bounded<'_, R> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(position)
+    }
 }
 
 /// Names that a program gave to its variables, in short and plain.

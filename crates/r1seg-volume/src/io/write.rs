@@ -4,7 +4,7 @@ use std::path::Path;
 use flate2::{Compression, GzBuilder};
 
 use super::{Overwrite, nifti, npy, write_atomically};
-use crate::{Error, Mask, Volume};
+use crate::{Error, LabelMap, Mask, Volume};
 
 /// The file format of a mask or volume that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,53 @@ pub fn write_mask_to(mut out: impl Write, mask: &Mask, format: MaskFormat) -> io
         MaskFormat::Npy => npy::write_mask(&mut out, mask),
         MaskFormat::NiftiGz => gzip(out, |out| nifti::write_mask(out, mask)),
     }
+}
+
+/// Writes a label map in the format that the file name stands for: what [`write_mask`] does for masks,
+/// with the same header and the same promises.
+///
+/// Voxels are u8 up to label 255, and u16 if there are more labels (`<u2` in npy). Where labels
+/// overlap, the file holds what the map shows.
+///
+/// # Errors
+/// As [`write_atomically`], and [`Error::UnknownExtension`].
+pub fn write_labels(
+    path: impl AsRef<Path>,
+    labels: &LabelMap,
+    overwrite: Overwrite,
+) -> Result<(), Error> {
+    let format = MaskFormat::from_path(&path)?;
+    write_atomically(path, overwrite, |out| write_labels_to(out, labels, format))
+}
+
+/// Writes a label map to a stream, such as standard output.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_labels_to(
+    mut out: impl Write,
+    labels: &LabelMap,
+    format: MaskFormat,
+) -> io::Result<()> {
+    match format {
+        MaskFormat::Nifti => nifti::write_labels(&mut out, labels),
+        MaskFormat::Npy => npy::write_labels(&mut out, labels),
+        MaskFormat::NiftiGz => gzip(out, |out| nifti::write_labels(out, labels)),
+    }
+}
+
+/// Writes labels in bytes, if they fit, or little-endian u16.
+pub(super) fn label_values(out: &mut dyn Write, labels: &[u16], fit_bytes: bool) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for labels in labels.chunks(1 << 16) {
+        bytes.clear();
+        match fit_bytes {
+            true => bytes.extend(labels.iter().map(|label| label.to_le_bytes()[0])),
+            false => bytes.extend(labels.iter().flat_map(|label| label.to_le_bytes())),
+        }
+        out.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 /// Writes a volume, as f32, in the format that the file name stands for: what [`write_mask`] does

@@ -1,4 +1,4 @@
-//! Codestreams, of which the libraries under test have no encoder or an own one.
+//! Codestreams for the libraries under test.
 
 use dicom_toolkit_jpeg2000 as jpeg2000;
 

@@ -1,6 +1,6 @@
 use r1seg_volume::{
-    AffineSource, Mask, Overwrite, ReadOptions, Segment, Segmentation, Volume, Voxels, read,
-    write_mask, write_segmentation,
+    AffineSource, LabelMap, Mask, Overwrite, ReadOptions, Segment, Segmentation, Volume, Voxels,
+    read, write_mask, write_segmentation,
 };
 
 use crate::builder::{Dcm, codes, error, expected_hu, load, load_with, series};
@@ -91,8 +91,10 @@ fn d11_the_mask_of_a_series_lies_on_it_in_every_orientation() {
         let folder = tempfile::tempdir().unwrap();
         let [nifti, nrrd] = ["mask.nii.gz", "mask.seg.nrrd"].map(|name| folder.path().join(name));
         write_mask(&nifti, &mask, Overwrite::Refuse).unwrap();
-        let segments = vec![Segment::new("marked", [255, 0, 0], mask.data())];
-        let segmentation = Segmentation::new(mask.geometry(), segments).unwrap();
+        let mut map = LabelMap::new(mask.geometry().clone());
+        map.push(&mask).unwrap();
+        let segments = vec![Segment::new("marked", [255, 0, 0])];
+        let segmentation = Segmentation::new(&map, segments).unwrap();
         write_segmentation(&nrrd, &segmentation, Overwrite::Refuse).unwrap();
 
         for path in [nifti, nrrd] {

@@ -116,6 +116,19 @@ const LOSSY: &str = "ff4fff51002900000000002800000020000000000000000000000028000
      e16faf47b309097ee41498c307c0007c64a0007cc5c0742de0489186a82b978eec66ea0000c0c69baa7229dedc\
      cc53ff1881a4030908a53d000000522217bfffd900";
 
+/// 10 rows of 14 numbers over all of 16 bits (`n * 2654435761 >> 16`, lowest bits), as OpenJPEG 2.5 wrote
+/// them, lossless with three decompositions.
+const NOISE: &str = "ff4fff51002900000000000e0000000a00000000000000000000000e0000000a000000000000\
+     000000010f0101ff52000c00000001000304040001ff5c000d4080888890888890888890ff640025000143726561\
+     746564206279204f70656e4a5045472076657273696f6e20322e352e34ff90000a00000000014f0001ff93c1fe02\
+     000969db8519b6673fc7fe181307fe000907fe0c080e307682b02ff003c0043d4c6106fc7a67c7fe18271ff8607c\
+     7fe241c01aea93c0e8a33312a2d118f1d762d68fd50c4f12955932801d6e85d845b235d57b4c0e5d278f793b090b\
+     181dc4a76db6cffc490e7fe24893ff0c248017fcd538b910b66c10807e64e5ed197fc72a5a029b31221c6a866df5\
+     29ea06a508959860aa6beddbd7bdf9b3aa857ce280af1ca434aecc72ce238eadbe9ccda3c9b80f0f75261e1afc90\
+     f1a2d6f6b0ac285972f36910955d16b1549f30d9668e5e02cd1fc4031961089b65623e599952cdb6650b46d98cad\
+     1a68a9e83aa575ab32552ee997f3471eeac360ae034b47edf2377bb719101b02f516ec0313b937de19814658e10f\
+     2cb19ad4f2c6ef56cb194d572c6e157cb1aed5f2c69758cb19743e58ca21f2c6450f96267eb04c6eaa9fffd9";
+
 fn bytes_of(hex: &str) -> Vec<u8> {
     let byte = |n: usize| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap();
     (0..hex.len() / 2).map(byte).collect()
@@ -133,6 +146,19 @@ fn d6_lossy_jpeg_2000_of_openjpeg_is_read_within_its_error() {
     let apart = (0..1280).zip(volume.voxels().iter()).map(|(n, v)| (v - number(n)).abs());
     let apart = apart.fold(0.0, f32::max);
     assert!(apart <= 2.0, "{apart}");
+}
+
+#[test]
+fn d6_lossless_jpeg_2000_of_openjpeg_keeps_all_16_bits() {
+    let mut files = series(5);
+    for file in &mut files {
+        file.words((0x28, 0x10), &[10]).words((0x28, 0x11), &[14]).bits(16, 16, false);
+        file.remove((0x28, 0x1052)).fragments(JPEG_2000, &[bytes_of(NOISE)]);
+    }
+    let volume = load(&files).volume;
+    let word = |n: u32| ((n % 140).wrapping_mul(2_654_435_761) >> 16) as f32;
+    let differ = (0..5 * 140).zip(volume.voxels().iter()).filter(|(n, v)| word(*n) != *v).count();
+    assert_eq!((volume.voxels().len(), differ), (700, 0));
 }
 
 #[test]

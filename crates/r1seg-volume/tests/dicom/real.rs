@@ -8,7 +8,7 @@ use r1seg_volume::{
     list_series, read,
 };
 
-fn data(name: &str) -> Option<PathBuf> {
+pub(crate) fn data(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("R1SEG_DATA") else {
         eprintln!("skipped: R1SEG_DATA is not set, so that {name} cannot be read");
         return None;
@@ -21,7 +21,7 @@ fn lenient() -> ReadOptions {
     ReadOptions::default().with_min_axis(1).with_allow_modality(true)
 }
 
-fn load(name: &str) -> Option<Loaded> {
+pub(crate) fn load(name: &str) -> Option<Loaded> {
     Some(read(data(name)?, &lenient()).unwrap())
 }
 

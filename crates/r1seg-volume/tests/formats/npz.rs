@@ -93,6 +93,20 @@ fn p7_a_bomb_is_inflated_no_further_than_its_header_says() {
 }
 
 #[test]
+fn p7_a_list_of_members_without_end_is_refused_before_all_of_it_is_kept() {
+    let empty = npy("|u1", "False", "(0,)", &[]);
+    let mut members = vec![("a.npy".to_string(), counting())];
+    // 300 bytes of the list are more than a member's share of what is read of it.
+    members.extend((0..4000).map(|n| (format!("{n:0300}.npy"), empty.clone())));
+    let of = |members: &[(String, Vec<u8>)]| {
+        let members: Vec<(&str, &[u8])> = members.iter().map(|(n, b)| (&**n, &**b)).collect();
+        npz(STORED, &members)
+    };
+    assert_eq!(key(&of(&members), "a").unwrap_err().code(), "R-NPZ-01");
+    assert_eq!(key(&of(&members[..1000]), "a").unwrap().volume.shape(), [4, 5, 6]);
+}
+
+#[test]
 fn p1_an_object_array_in_an_archive_is_never_unpickled() {
     let pickle = npy("|O", "False", "(4, 4, 4)", b"\x80\x04\x95");
     assert_eq!(code(&npz(STORED, &[("a.npy", &pickle)])), "R-NPY-09");

@@ -2,7 +2,8 @@ use std::fs;
 
 use nifti::{InMemNiftiVolume, NiftiObject, NiftiVolume, RandomAccessNiftiVolume, ReaderOptions};
 use r1seg_volume::{
-    Geometry, Mask, MaskFormat, Overwrite, ReadOptions, read, read_from, write_mask, write_mask_to,
+    Geometry, LabelMap, Mask, MaskFormat, Overwrite, ReadOptions, read, read_from, write_labels,
+    write_labels_to, write_mask, write_mask_to,
 };
 
 use crate::builder::{Nifti, load, npy};
@@ -160,4 +161,55 @@ fn an_existing_mask_is_left_unless_overwriting_is_asked_for() {
     write_mask(&path, &mask, Overwrite::Replace).unwrap();
     assert_eq!(read(&path, &ReadOptions::default()).unwrap().volume.shape(), mask.shape());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// A map in which voxel `n` has label `n % count + 1`.
+fn striped(geometry: &Geometry, count: usize) -> LabelMap {
+    let mut map = LabelMap::new(geometry.clone());
+    for label in 0..count {
+        let of_label = |voxel: usize| u8::from(voxel % count == label);
+        let data = (0..geometry.voxels()).map(of_label).collect();
+        map.push(&Mask::new(data, geometry.clone()).unwrap()).unwrap();
+    }
+    map
+}
+
+const FORMATS: [MaskFormat; 3] = [MaskFormat::Nifti, MaskFormat::NiftiGz, MaskFormat::Npy];
+
+#[test]
+fn up_to_255_labels_are_written_as_the_bytes_of_a_mask() {
+    let geometry = load(&oblique().counting()).unwrap().volume.into_parts().1;
+    let map = striped(&geometry, 255);
+    let data = map.labels().iter().map(|label| u8::try_from(*label).unwrap()).collect();
+    let mask = Mask::new(data, geometry).unwrap();
+    for format in FORMATS {
+        let mut bytes = Vec::new();
+        write_labels_to(&mut bytes, &map, format).unwrap();
+        assert_eq!(bytes, written(&mask, format));
+    }
+}
+
+#[test]
+fn three_hundred_labels_come_back_from_a_file() {
+    let geometry = Geometry::with_spacing([7, 8, 9], [2.0, 1.0, 0.5]).unwrap();
+    let map = striped(&geometry, 300);
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["labels.nii", "labels.nii.gz", "labels.npy"] {
+        let path = folder.path().join(name);
+        write_labels(&path, &map, Overwrite::Refuse).unwrap();
+        let volume = read(&path, &ReadOptions::default()).unwrap().volume;
+        assert!(volume.voxels().iter().eq(map.labels().iter().map(|label| f32::from(*label))));
+        if name != "labels.npy" {
+            assert_eq!(volume.geometry().affine(), geometry.affine());
+        }
+    }
+    // Each label alone keeps its number: a byte is enough for the first 255.
+    for label in [255, 256] {
+        let mut bytes = Vec::new();
+        write_labels_to(&mut bytes, &map.only(label), MaskFormat::Npy).unwrap();
+        assert_eq!(bytes.windows(3).any(|part| part == b"|u1"), label == 255);
+        let volume = load(&bytes).unwrap().volume;
+        let largest = volume.voxels().iter().fold(0.0, f32::max);
+        assert_eq!(largest, f32::from(label));
+    }
 }

@@ -2,8 +2,8 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 use r1seg_volume::{
-    ErrorKind, Geometry, Overwrite, ReadOptions, Segment, Segmentation, read, write_segmentation,
-    write_segmentation_to,
+    ErrorKind, Geometry, LabelMap, Mask, Overwrite, ReadOptions, Segment, Segmentation, read,
+    write_segmentation, write_segmentation_to,
 };
 
 use crate::builder::load;
@@ -30,6 +30,19 @@ fn written(segmentation: &Segmentation<'_>) -> Vec<u8> {
     bytes
 }
 
+fn map_of(masks: &[Vec<u8>], geometry: &Geometry) -> LabelMap {
+    let mut map = LabelMap::new(geometry.clone());
+    for mask in masks {
+        map.push(&Mask::new(mask.clone(), geometry.clone()).unwrap()).unwrap();
+    }
+    map
+}
+
+/// All voxels in one label.
+fn whole(geometry: &Geometry) -> LabelMap {
+    map_of(&[vec![1; 120]], geometry)
+}
+
 /// The header, and the inflated voxels.
 fn parts(bytes: &[u8]) -> (String, Vec<u8>) {
     let end = bytes.windows(2).position(|w| w == b"\n\n").unwrap();
@@ -49,12 +62,14 @@ fn labels() -> Vec<u8> {
 #[test]
 fn segments_that_do_not_overlap_share_one_label_map() {
     let (labels, geometry) = (labels(), oblique());
+    let of = |label: u8| labels.iter().map(|v| u8::from(*v == label)).collect();
+    let map = map_of(&[of(1), of(2), of(9)], &geometry);
     let segments = vec![
-        Segment::of_label("liver", RED, &labels, 1),
-        Segment::of_label("left kidney", GREEN, &labels, 2),
-        Segment::of_label("absent", GREEN, &labels, 9),
+        Segment::new("liver", RED),
+        Segment::new("left kidney", GREEN),
+        Segment::new("absent", GREEN),
     ];
-    let bytes = written(&Segmentation::new(&geometry, segments).unwrap());
+    let bytes = written(&Segmentation::new(&map, segments).unwrap());
     let (header, voxels) = parts(&bytes);
     assert_eq!(
         header,
@@ -114,12 +129,9 @@ fn segments_that_overlap_are_layers_of_a_list() {
     let first = labels();
     let mut third = vec![0; 120];
     third[119] = 7;
-    let segments = vec![
-        Segment::new("a", RED, &first),
-        Segment::new("b", GREEN, &second),
-        Segment::new("c", GREEN, &third),
-    ];
-    let (header, voxels) = parts(&written(&Segmentation::new(&geometry, segments).unwrap()));
+    let map = map_of(&[first.clone(), second.clone(), third], &geometry);
+    let segments = vec![Segment::new("a", RED), Segment::new("b", GREEN), Segment::new("c", GREEN)];
+    let (header, voxels) = parts(&written(&Segmentation::new(&map, segments).unwrap()));
     for line in [
         "dimension: 4",
         "sizes: 2 6 5 4",
@@ -142,10 +154,10 @@ fn segments_that_overlap_are_layers_of_a_list() {
 
 #[test]
 fn a_name_stays_on_its_line_and_is_never_empty() {
-    let (mask, geometry) = (vec![1; 120], oblique());
+    let map = whole(&oblique());
     let named = |name: &str| {
-        let segments = vec![Segment::new(name, RED, &mask)];
-        parts(&written(&Segmentation::new(&geometry, segments).unwrap())).0
+        let segments = vec![Segment::new(name, RED)];
+        parts(&written(&Segmentation::new(&map, segments).unwrap())).0
     };
     assert!(named("niña\n\nSegment0_Layer:=9\r").contains("Name:=niña  Segment0_Layer:=9\n"));
     assert!(named("a\\b").contains("Segment0_Name:=a\\\\b\n"));
@@ -154,9 +166,9 @@ fn a_name_stays_on_its_line_and_is_never_empty() {
 
 #[test]
 fn without_an_affine_there_are_no_space_fields() {
-    let (mask, geometry) = (vec![1; 120], Geometry::without_affine([4, 5, 6]));
-    let segments = vec![Segment::new("a", RED, &mask)];
-    let bytes = written(&Segmentation::new(&geometry, segments).unwrap());
+    let map = whole(&Geometry::without_affine([4, 5, 6]));
+    let segments = vec![Segment::new("a", RED)];
+    let bytes = written(&Segmentation::new(&map, segments).unwrap());
     assert!(!parts(&bytes).0.contains("space"));
     let loaded = load(&bytes).unwrap();
     assert_eq!((loaded.volume.shape(), loaded.warnings[0].code), ([4, 5, 6], "W-GEOM"));
@@ -164,8 +176,8 @@ fn without_an_affine_there_are_no_space_fields() {
 
 #[test]
 fn the_same_segmentation_is_the_same_file_written_as_a_whole() {
-    let (mask, geometry) = (vec![1; 120], oblique());
-    let segmentation = Segmentation::new(&geometry, vec![Segment::new("a", RED, &mask)]).unwrap();
+    let map = whole(&oblique());
+    let segmentation = Segmentation::new(&map, vec![Segment::new("a", RED)]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mask.seg.nrrd");
     write_segmentation(&path, &segmentation, Overwrite::Refuse).unwrap();
@@ -176,13 +188,33 @@ fn the_same_segmentation_is_the_same_file_written_as_a_whole() {
 }
 
 #[test]
-fn segments_beyond_a_byte_or_of_another_shape_are_refused() {
-    let (mask, short, geometry) = (vec![0; 120], vec![0; 119], oblique());
-    for count in [0, 256] {
-        let segments = vec![Segment::new("a", RED, &mask); count];
-        let error = Segmentation::new(&geometry, segments).unwrap_err();
+fn every_label_needs_a_segment() {
+    let (none, one) = (LabelMap::new(oblique()), whole(&oblique()));
+    for (map, count) in [(&none, 0), (&none, 1), (&one, 0), (&one, 2)] {
+        let segments = vec![Segment::new("a", RED); count];
+        let error = Segmentation::new(map, segments).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-OUT-09", ErrorKind::Usage));
     }
-    let error = Segmentation::new(&geometry, vec![Segment::new("a", RED, &short)]).unwrap_err();
-    assert_eq!(error.code(), "R-GEO-01");
+}
+
+#[test]
+fn more_segments_than_a_byte_counts_are_written_as_words() {
+    let geometry = oblique();
+    let one = |n: usize| (0..120).map(|voxel| u8::from(voxel == n % 119)).collect::<Vec<u8>>();
+    let masks: Vec<Vec<u8>> = (0..300).map(one).collect();
+    let segments = |count| (0..count).map(|n| Segment::new(format!("s{n}"), RED)).collect();
+    let apart = map_of(&[&masks[..119], &vec![vec![0; 120]; 181]].concat(), &geometry);
+    let bytes = written(&Segmentation::new(&apart, segments(300)).unwrap());
+    let (header, voxels) = parts(&bytes);
+    assert!(header.contains("\ntype: unsigned short\n") && header.contains("\nendian: little\n"));
+    assert!(header.contains("Segment299_LabelValue:=300\n"));
+    assert_eq!(voxels.len(), 240);
+    let read = load(&bytes).unwrap().volume;
+    assert!(read.voxels().iter().eq(apart.labels().iter().map(|v| f32::from(*v))));
+
+    let (header, voxels) =
+        parts(&written(&Segmentation::new(&map_of(&masks, &geometry), segments(300)).unwrap()));
+    assert!(header.contains("\nsizes: 3 6 5 4\n") && header.contains("Segment299_Layer:=2\n"));
+    let words: Vec<u16> = voxels.as_chunks().0.iter().map(|v| u16::from_le_bytes(*v)).collect();
+    assert_eq!(words[3 * 61..][..3], [62, 181, 300]);
 }

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use candle_core::{DType, Device, Shape, Tensor};
 use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType, Weights};
 
-use super::file::Format;
-use super::{CheckpointSource, LoadReport, WeightFiles, type_name};
+use super::{CheckpointSource, Found, LoadReport, weight_type};
 use crate::error::without_backtrace;
 use crate::model::Parts;
 use crate::{Error, ModelConfig};
@@ -17,37 +16,6 @@ use crate::{Error, ModelConfig};
 /// Tensors of up to so many numbers have their shape, so that constructors may compute with them.
 /// Those that rearrange larger ones do so through [`Weights::get_as`].
 const MAX_SHAPED: usize = 1 << 22;
-
-/// A tensor of a checkpoint, as its header describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) format: Format,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) bytes: u64,
-}
-
-impl Found {
-    /// How many numbers it has.
-    pub(crate) fn numbers(&self) -> u64 {
-        self.shape.iter().fold(1, |n, axis| n.saturating_mul(*axis as u64))
-    }
-
-    /// How they are stored, such as `bf16`.
-    pub(crate) fn dtype(&self) -> &str {
-        match &self.format {
-            Format::Known(stored) => type_name(*stored),
-            Format::Other(name) => name,
-        }
-    }
-
-    /// Memory that they take on a CPU as numbers of `size` bytes: blocks stay blocks.
-    pub(crate) fn bytes_as(&self, size: u64) -> u64 {
-        match &self.format {
-            Format::Known(stored) if 1 < stored.block_len() => self.bytes,
-            _ => self.numbers().saturating_mul(size),
-        }
-    }
-}
 
 impl CheckpointSource {
     /// What loading would do with every tensor, from `config.json` and the headers of the weights
@@ -61,22 +29,6 @@ impl CheckpointSource {
         let found = self.found(config.decoder.head_dim)?;
         config.set_vocabulary(&found);
         config.dry_load(&found, self)
-    }
-
-    /// Every tensor by name; `head_dim` is the language model's.
-    pub(crate) fn found(&self, head_dim: usize) -> Result<BTreeMap<String, Found>, Error> {
-        Ok(self.open_weights(None, head_dim)?.found())
-    }
-}
-
-impl WeightFiles {
-    /// Every tensor by name.
-    pub(crate) fn found(&self) -> BTreeMap<String, Found> {
-        let found = self.tensors().map(|(name, tensor)| {
-            let (shape, bytes) = (tensor.shape.clone(), tensor.range.len() as u64);
-            (name.to_string(), Found { format: tensor.format.clone(), shape, bytes })
-        });
-        found.collect()
     }
 }
 
@@ -126,8 +78,8 @@ pub(crate) fn dry_load(
         if tensor.shape != shape {
             let (expected, got) = (format!("{shape:?}"), format!("{:?}", tensor.shape));
             report.misshaped.push((name, expected, got));
-        } else if let Format::Other(dtype) = &tensor.format {
-            report.misshaped.push((name, "f32, bf16 or f16".into(), dtype.clone()));
+        } else if weight_type(tensor.format).is_none() {
+            report.misshaped.push((name, "f32, bf16 or f16".into(), tensor.format.to_string()));
         } else {
             report.loaded += 1;
             report.bytes = report.bytes.saturating_add(tensor.bytes);

@@ -1,40 +1,26 @@
-//! Model folders: which files they hold ([`CheckpointSource`]), their weights, tensor by tensor
-//! (`weights`), under which names each family keeps its parts (`keys`), what became of each tensor
-//! ([`LoadReport`]), what would (`dry`), and whether their numbers are sound (`damage`).
+//! Checkpoints on disk: the crate `r1seg-checkpoint`, and how models read from it.
 //!
-//! Nothing else opens weight files or knows odd keys.
+//! [`CheckpointSource`] is where a checkpoint lies, `weights` makes tensors of its bytes, and `dry`
+//! compares what a model asks for with what there is.
 
-mod damage;
 mod dry;
-mod file;
-mod keys;
-mod mapped;
-mod report;
 mod weights;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use r1seg_tokenizer::{TextTokenizer, TokenizerFiles};
 use r1seg_volume::Orientation;
 
-use crate::Error;
-pub(crate) use file::Format;
-use file::WeightFile;
-use mapped::FileBytes;
+use r1seg_checkpoint::layout::WEIGHTS;
+pub use r1seg_checkpoint::*;
 
-pub(crate) use dry::{Found, dry_load};
-pub(crate) use keys::{KeyMap, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL, never_used_by_m3d_clip};
-pub use report::LoadReport;
-pub(crate) use weights::{ModelWeights, WeightFiles, type_name};
+pub(crate) use dry::dry_load;
+pub(crate) use weights::{ModelWeights, dominant_format, weight_type};
 
-/// The quantized language model of a folder that `r1seg convert --quant` wrote.
-const LANGUAGE_MODEL: &str = "language_model.gguf";
 /// The largest config file that is read.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
-/// More shards than any published model has.
-const MAX_SHARDS: usize = 4096;
 
 /// Where a checkpoint in the published layout lives.
 #[derive(Debug, Clone)]
@@ -71,7 +57,7 @@ impl CheckpointSource {
     }
 
     /// A small file, if it exists.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, crate::Error> {
         match self {
             Self::Embedded(files) => {
                 Ok(files.iter().find(|(n, _)| *n == name).map(|(_, b)| Cow::Borrowed(*b)))
@@ -83,13 +69,13 @@ impl CheckpointSource {
                 match read(&path, MAX_CONFIG_BYTES) {
                     Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                     Err(error) if error.is_not_found() => Ok(None),
-                    Err(error) => Err(Error::unreadable(path, error)),
+                    Err(error) => Err(Error::unreadable(path, error).into()),
                 }
             }
         }
     }
 
-    pub(crate) fn tokenizer_files(&self) -> Result<TokenizerFiles, Error> {
+    pub(crate) fn tokenizer_files(&self) -> Result<TokenizerFiles, crate::Error> {
         match self {
             Self::Folder(folder) => Ok(TokenizerFiles::from_dir(folder)?),
             Self::Embedded(_) => Ok(TokenizerFiles {
@@ -107,15 +93,15 @@ impl CheckpointSource {
 
     /// What `r1seg convert` wrote about the folder, if it did: the files must have their lengths, and
     /// all but the weights their hashes.
-    pub(crate) fn check_manifest(&self) -> Result<Option<r1seg_convert::Manifest>, Error> {
+    pub(crate) fn check_manifest(&self) -> Result<Option<Manifest>, crate::Error> {
         match self {
-            Self::Folder(folder) => Ok(r1seg_convert::verify_quickly(folder)?),
+            Self::Folder(folder) => Ok(verify_quickly(folder)?),
             Self::Embedded(_) => Ok(None),
         }
     }
 
     /// The tokenizer of a text encoder.
-    pub(crate) fn text_tokenizer(&self) -> Result<TextTokenizer, Error> {
+    pub(crate) fn text_tokenizer(&self) -> Result<TextTokenizer, crate::Error> {
         Ok(TextTokenizer::new(&self.tokenizer_files()?)?)
     }
 
@@ -125,101 +111,43 @@ impl CheckpointSource {
         &self,
         mmap: Option<bool>,
         head_dim: usize,
-    ) -> Result<WeightFiles, Error> {
-        let files = match self {
+    ) -> Result<WeightFiles, crate::Error> {
+        match self {
+            Self::Folder(folder) => Ok(WeightFiles::open(folder, OpenOptions { mmap, head_dim })?),
             Self::Embedded(files) => {
-                let (name, bytes) = files
-                    .iter()
-                    .find(|(name, _)| *name == "model.safetensors")
-                    .ok_or_else(|| self.missing("model.safetensors"))?;
-                let bytes = FileBytes::embedded(bytes);
-                vec![WeightFile::safetensors((*name).to_string(), bytes, &self.path())?]
+                let weights = files.iter().find(|(name, _)| *name == WEIGHTS);
+                let (_, bytes) = weights.ok_or_else(|| self.missing(WEIGHTS))?;
+                Ok(WeightFiles::embedded(bytes, &self.path())?)
             }
-            Self::Folder(folder) => {
-                let mmap = mmap.unwrap_or_else(|| !mapped::on_network_drive(folder));
-                let open = if mmap { FileBytes::map } else { FileBytes::read };
-                let mut files = Vec::new();
-                for name in shard_names(folder, self)? {
-                    let bytes = open(&folder.join(&name))?;
-                    files.push(WeightFile::safetensors(name, bytes, folder)?);
-                }
-                if folder.join(LANGUAGE_MODEL).is_file() {
-                    let bytes = open(&folder.join(LANGUAGE_MODEL))?;
-                    let name = LANGUAGE_MODEL.to_string();
-                    files.push(WeightFile::gguf(name, bytes, folder, head_dim)?);
-                }
-                files
-            }
-        };
-        WeightFiles::new(files, self.path())
+        }
+    }
+
+    /// Every tensor by name; `head_dim` is the language model's.
+    pub(crate) fn found(&self, head_dim: usize) -> Result<BTreeMap<String, Found>, crate::Error> {
+        Ok(self.open_weights(None, head_dim)?.found())
+    }
+
+    /// Reads every float of the weights and looks for NaN and infinity, which none of the published
+    /// models has. Returns how many tensors there are.
+    ///
+    /// # Errors
+    /// [`Error::DamagedWeights`] with the names of the tensors, and
+    /// what opening the files meets.
+    pub fn check_tensors(&self) -> Result<usize, crate::Error> {
+        // The order of rows, which depends on the width of heads, changes no number.
+        let files = self.open_weights(None, 0)?;
+        files.require_finite()?;
+        Ok(files.tensors().count())
     }
 
     /// A file that every checkpoint has is not there, or there is no folder to hold it.
-    pub(crate) fn missing(&self, file: &str) -> Error {
-        if let Self::Folder(folder) = self
-            && !folder.exists()
-        {
-            return Error::ModelNotFound { path: folder.clone() };
-        }
-        Error::MissingFile { path: self.path(), file: file.to_string() }
-    }
-}
-
-/// The shards of a folder, by `model.safetensors.index.json` where there is one.
-fn shard_names(folder: &Path, source: &CheckpointSource) -> Result<Vec<String>, Error> {
-    const INDEX: &str = "model.safetensors.index.json";
-    if folder.join("model.safetensors").is_file() {
-        return Ok(vec!["model.safetensors".to_string()]);
-    }
-    let Some(index) = source.read(INDEX)? else {
-        return Err(match pickles(folder).into_iter().next() {
-            Some(file) => Error::Pickle { path: folder.to_path_buf(), file },
-            None => source.missing("model.safetensors"),
-        });
-    };
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let broken = |message: String| Error::WeightFile {
-        path: folder.to_path_buf(),
-        file: INDEX.to_string(),
-        message,
-    };
-    let index: Index = serde_json::from_slice(&index).map_err(|e| broken(e.to_string()))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    if names.is_empty() || names.len() > MAX_SHARDS {
-        return Err(broken(format!("it names {} shards", names.len())));
-    }
-    for name in &names {
-        // An index is a stranger's file: it may not point outside its folder.
-        let plain = Path::new(name).file_name().is_some_and(|f| f == name.as_str());
-        if !plain {
-            return Err(broken(format!("`{name}` is not a plain file name")));
-        }
-        if !folder.join(name).is_file() {
-            return Err(source.missing(name));
+    pub(crate) fn missing(&self, file: &str) -> crate::Error {
+        match self {
+            Self::Folder(folder) => layout::missing(folder, file).into(),
+            Self::Embedded(_) => {
+                let (path, file) = (self.path(), file.to_string());
+                Error::MissingFile { path, file }.into()
+            }
         }
     }
-    Ok(names.into_iter().collect())
-}
-
-/// The pickles of weights in a folder, sorted by name.
-fn pickles(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| is_pickle(name))
-        .collect();
-    names.sort();
-    names
-}
-
-/// Whether a file of this name holds, or indexes, weights that Python would run code to read.
-pub fn is_pickle(name: &str) -> bool {
-    let name = name.strip_suffix(".index.json").unwrap_or(name);
-    let beside = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
-    [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end))
-        && !beside.iter().any(|start| name.starts_with(start))
 }

@@ -2,60 +2,41 @@
 
 use std::time::{Duration, Instant};
 
-use r1seg_llm::Generated;
-use r1seg_nn::{FEW_ROWS, NoProbe, Probe};
+use r1seg_llm::{Generated, Step};
+use r1seg_nn::{FEW_ROWS, Probe};
 use r1seg_tokenizer::Prompt;
 use r1seg_volume::Mask;
 
 use super::{EncodedVolume, Views};
-use crate::boxes::{Sight, check_box};
+use crate::boxes::BoxMapping;
 use crate::model::seg_positions;
 use crate::trace::pack_bits;
 use crate::vision::View;
-use crate::{Answer, AskOptions, Error, FinishReason, Mode, SegToken, Timings, Trace};
+use crate::{Answer, AskOptions, Error, Event, Mode, RunContext, SegToken, Timings, Trace};
 
 /// Questions that [`EncodedVolume::ask_many`] answers at once; more take turns. Their answers share
 /// every read of the weights, and each has keys and values of its own (some 230 MB at full size).
 pub const QUESTIONS_AT_ONCE: usize = FEW_ROWS;
 
-/// Progress of a question.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// More of the answer's text.
-    Text(&'a str),
-    /// Another token was said.
-    Token {
-        /// Its index in the answer.
-        index: usize,
-    },
-    /// The answer's text is complete.
-    Said,
-    /// A window is about to be read, in sliding mode; by all questions that are asked at once, and
-    /// told of the first of them.
-    Window {
-        /// Its index.
-        index: usize,
-        /// Number of windows.
-        of: usize,
-    },
-    /// The mask is being decoded.
-    Mask,
+/// Questions that are asked at once.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) prompts: &'a [Prompt],
+    /// The index of the first of them, in events.
+    pub(super) first: usize,
+    pub(super) options: &'a AskOptions,
 }
 
-/// What is told of a question, by its index among those asked at once.
-pub(super) type OnEvent<'a> = dyn FnMut(usize, Event<'_>) + 'a;
-
-impl EncodedVolume<'_> {
+impl EncodedVolume {
     /// Asks a question.
     ///
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
     pub fn ask(&self, question: &str) -> Result<Answer, Error> {
-        self.ask_with(question, &AskOptions::default(), &mut |_| {})
+        self.ask_with(question, &AskOptions::default(), &mut RunContext::default())
     }
 
-    /// Asks a question, with options, and tells about the progress.
+    /// Asks a question, with options; `run` stops it, and hears of its progress.
     ///
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
@@ -63,10 +44,9 @@ impl EncodedVolume<'_> {
         &self,
         question: &str,
         options: &AskOptions,
-        on_event: &mut dyn FnMut(Event<'_>),
+        run: &mut RunContext<'_>,
     ) -> Result<Answer, Error> {
-        let mut answers =
-            self.ask_many_with(&[question], options, &mut |_, event| on_event(event))?;
+        let mut answers = self.ask_many_with(&[question], options, run)?;
         // One question has one answer.
         answers.pop().ok_or_else(|| candle_core::Error::msg("no answer to a question").into())
     }
@@ -76,10 +56,10 @@ impl EncodedVolume<'_> {
     /// # Errors
     /// As [`EncodedVolume::ask_many_with`].
     pub fn ask_many(&self, questions: &[&str], options: &AskOptions) -> Result<Vec<Answer>, Error> {
-        self.ask_many_with(questions, options, &mut |_, _| {})
+        self.ask_many_with(questions, options, &mut RunContext::default())
     }
 
-    /// Asks several questions at once, and tells about the progress of each by its index.
+    /// Asks several questions at once; `run` stops them, and hears of the progress of each by its index.
     ///
     /// The answers stand in the order of the questions, and each is what [`ask_with`](Self::ask_with)
     /// gives for its question with the same options, the same seed included: up to the order in which
@@ -104,7 +84,7 @@ impl EncodedVolume<'_> {
         &self,
         questions: &[&str],
         options: &AskOptions,
-        on_event: &mut dyn FnMut(usize, Event<'_>),
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Answer>, Error> {
         options
             .sampling
@@ -122,12 +102,11 @@ impl EncodedVolume<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut answers = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(QUESTIONS_AT_ONCE) {
-            let first = answers.len();
-            let on_event: &mut OnEvent<'_> = &mut |index, event| on_event(first + index, event);
+            let asked = Asked { prompts, first: answers.len(), options };
             answers.extend(match &self.views {
-                Views::Whole(view) => self.ask_whole(view, prompts, options, on_event)?,
+                Views::Whole(view) => self.ask_whole(view, &asked, run)?,
                 Views::Sliding { voxels, padding, windows } => {
-                    self.ask_windows(voxels, padding, windows, prompts, options, on_event)?
+                    self.ask_windows(voxels, padding, windows, &asked, run)?
                 }
             });
         }
@@ -144,44 +123,56 @@ impl EncodedVolume<'_> {
                 message: "each window would need a box of its own; use mode resize".to_string(),
             });
         }
-        check_box(&self.geometry, region)?;
-        let about = self.sight(None).text_of(region)?;
+        self.geometry.check_region(region)?;
+        let about = self.boxes_of_whole()?.text_of(region)?;
         self.model.prompt_about(question, &about, options.separator)
     }
 
-    /// What the model sees: all of the crop, or a window that begins at a cell of it.
-    pub(super) fn sight(&self, window: Option<[i64; 3]>) -> Sight<'_> {
-        Sight { placement: &self.placement, grid: self.model.config().vit.image_size, window }
+    /// Boxes on the model's grid over all of the prepared grid.
+    pub(super) fn boxes_of_whole(&self) -> Result<BoxMapping, Error> {
+        let map = self.map.clone().fitted(self.model.config().vit.image_size)?;
+        Ok(BoxMapping { map })
+    }
+
+    /// Boxes on the model's grid over a window, which begins at a cell of the prepared grid, or of the
+    /// padding before it.
+    pub(super) fn boxes_of_window(&self, start: [i64; 3]) -> BoxMapping {
+        let grid = self.model.config().vit.image_size;
+        BoxMapping { map: self.map.clone().windowed(start, grid) }
     }
 
     fn ask_whole(
         &self,
         view: &View,
-        prompts: &[Prompt],
-        options: &AskOptions,
-        on_event: &mut OnEvent<'_>,
+        asked: &Asked<'_>,
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Answer>, Error> {
-        let all_said = self.say(view, prompts, options, self.trace.is_some(), on_event)?;
-        let answers = prompts.iter().zip(all_said).enumerate().map(|(index, (prompt, said))| {
+        let all_said = self.say(view, asked, self.trace.is_some(), run)?;
+        let prompts = asked.prompts.iter().zip(all_said).enumerate();
+        let answers = prompts.map(|(index, (prompt, said))| {
+            run.check()?;
             if !said.seg.is_empty() {
-                on_event(index, Event::Mask);
+                run.emit(Event::Mask { prompt: asked.first + index });
             }
-            self.draw_whole(view, prompt, said)
+            self.draw_whole(view, prompt, said, run)
         });
         answers.collect()
     }
 
     /// The mask of what was said about the whole volume.
-    fn draw_whole(&self, view: &View, prompt: &Prompt, said: Said) -> Result<Answer, Error> {
+    fn draw_whole(
+        &self,
+        view: &View,
+        prompt: &Prompt,
+        said: Said,
+        run: &mut RunContext<'_>,
+    ) -> Result<Answer, Error> {
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
             self.trace_words(trace, prompt, &said.generated)?;
         }
         let start = Instant::now();
-        let logits = match &mut trace {
-            Some(trace) => self.logits(view, &said, trace)?,
-            None => self.logits(view, &said, &mut NoProbe)?,
-        };
+        let logits = self.logits(view, &said, &mut run.probe(trace.as_mut()))?;
         let mask_time = start.elapsed();
         let grid = self.model.config().vit.image_size;
         if let Some(trace) = &mut trace {
@@ -202,7 +193,7 @@ impl EncodedVolume<'_> {
             postprocess: start.elapsed(),
         };
         Ok(Answer {
-            boxes: self.sight(None).boxes_in(&said.text),
+            boxes: self.boxes_of_whole()?.boxes_in(&said.text),
             text: said.text,
             token_ids: said.generated.token_ids,
             prompt_tokens: prompt.ids().len(),
@@ -219,17 +210,19 @@ impl EncodedVolume<'_> {
     pub(super) fn say(
         &self,
         view: &View,
-        prompts: &[Prompt],
-        options: &AskOptions,
+        asked: &Asked<'_>,
         keep_logits: bool,
-        on_event: &mut OnEvent<'_>,
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Said>, Error> {
+        let Asked { prompts, first, options } = *asked;
         let tokenizer = self.model.tokenizer();
         let mut streams: Vec<_> = prompts.iter().map(|_| tokenizer.stream_decoder()).collect();
         let mut failure = None;
-        let all = self.model.answer(view, prompts, options, keep_logits, &mut |which, step| {
+        let cancel = run.cancel_token().clone();
+        let mut on_token = |which: usize, step: Step<'_>| {
+            let prompt = first + which;
             let mut tell = |text: Result<String, r1seg_tokenizer::Error>| match text {
-                Ok(text) if !text.is_empty() => on_event(which, Event::Text(&text)),
+                Ok(text) if !text.is_empty() => run.emit(Event::Text { prompt, text: &text }),
                 Ok(_) => {}
                 Err(e) => failure = Some(e),
             };
@@ -239,16 +232,14 @@ impl EncodedVolume<'_> {
             if let Some(rest) = rest {
                 tell(rest);
             }
-            on_event(which, Event::Token { index: step.index });
+            run.emit(Event::Token { prompt, index: step.index });
             if step.finish_reason.is_some() {
-                on_event(which, Event::Said);
+                run.emit(Event::TextDone { prompt });
             }
-        })?;
+        };
+        let all = self.model.answer(view, prompts, options, keep_logits, &cancel, &mut on_token)?;
         if let Some(e) = failure {
             return Err(e.into());
-        }
-        if all.iter().any(|(said, _)| said.finish_reason == FinishReason::Cancelled) {
-            return Err(Error::Cancelled);
         }
         let words = all.into_iter().map(|(generated, prefix)| {
             let positions =
@@ -277,7 +268,7 @@ impl EncodedVolume<'_> {
     }
 
     pub(super) fn mask(&self, logits: &[f32], from: [usize; 3]) -> Result<Mask, Error> {
-        let mask = self.placement.mask_from_logits(logits, from)?;
+        let mask = self.map.mask_from_logits(logits, from)?;
         Ok(Mask::new(mask, self.geometry.clone())?)
     }
 

@@ -6,15 +6,14 @@ mod windows;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use r1seg_nn::NoProbe;
 use r1seg_volume::sliding::windows;
-use r1seg_volume::{Geometry, Orientation, Padding, Placement, Recipe, Region, Volume, Warning};
+use r1seg_volume::{Geometry, GridMap, Orientation, Padding, Region, Volume, Warning};
 
-use crate::prepare::prepare;
+use crate::preprocess::prepare;
 use crate::vision::View;
-use crate::{EncodeOptions, Error, Mode, R1SegModel, Trace};
+use crate::{EncodeOptions, Error, Mode, R1SegModel, Recipe, RunContext, Trace};
 
-pub use asking::{Event, QUESTIONS_AT_ONCE};
+pub use asking::QUESTIONS_AT_ONCE;
 
 /// Overlap of the authors' sliding-window evaluation.
 pub const SLIDING_OVERLAP: f64 = 0.5;
@@ -23,15 +22,18 @@ pub const SLIDING_OVERLAP: f64 = 0.5;
 ///
 /// The vision transformer ran once, and the language model reads the image once: further
 /// questions cost only their own tokens. In sliding mode the windows' image embeddings are kept
-/// (about 10 MB each at full size), but not their keys and values.
+/// (about 10 MB each at full size), but not their keys and values. It keeps its model alive, and can
+/// outlive the volume that it was made of.
 #[derive(Debug)]
-pub struct EncodedVolume<'m> {
-    model: &'m R1SegModel,
+pub struct EncodedVolume {
+    model: R1SegModel,
     geometry: Geometry,
     recipe: Recipe,
     orientation: Option<Orientation>,
     mode: Mode,
-    placement: Placement,
+    /// From the input to the prepared grid.
+    map: GridMap,
+    crop: Region,
     warnings: Vec<Warning>,
     views: Views,
     preprocess: Duration,
@@ -50,26 +52,24 @@ enum Views {
     },
 }
 
-impl<'m> EncodedVolume<'m> {
+impl EncodedVolume {
     pub(crate) fn new(
-        model: &'m R1SegModel,
+        model: R1SegModel,
         volume: &Volume,
         options: &EncodeOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<Self, Error> {
+        run.check()?;
         let start = Instant::now();
         let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
         let (recipe, orientation) = (prepared.recipe, prepared.orientation);
-        let placement = prepared.placement();
         let grid = model.config().vit.image_size;
         let mut trace = options.trace.then(Trace::default);
         let (views, preprocess) = match options.mode {
             Mode::Resize => {
                 let voxels = prepared.resize(grid)?;
                 let preprocess = start.elapsed();
-                let view = match &mut trace {
-                    Some(trace) => model.see(voxels, trace)?,
-                    None => model.see(voxels, &mut NoProbe)?,
-                };
+                let view = model.see(voxels, &mut run.probe(trace.as_mut()))?;
                 (Views::Whole(Box::new(view)), preprocess)
             }
             Mode::Sliding => {
@@ -86,7 +86,8 @@ impl<'m> EncodedVolume<'m> {
             recipe,
             orientation,
             mode: options.mode,
-            placement,
+            map: prepared.map().clone(),
+            crop: prepared.crop(),
             warnings: match options.mode {
                 Mode::Resize => prepared.warnings(Some(grid)),
                 Mode::Sliding => prepared.warnings(None),
@@ -119,7 +120,7 @@ impl<'m> EncodedVolume<'m> {
 
     /// The crop that the model saw, in voxels of the input.
     pub fn crop(&self) -> Region {
-        self.placement.region()
+        self.crop
     }
 
     /// Millimeters of the body behind one voxel of the model, along D, H and W of the input:
@@ -127,9 +128,9 @@ impl<'m> EncodedVolume<'m> {
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
         let grid = match self.mode {
             Mode::Resize => self.model.config().vit.image_size,
-            Mode::Sliding => self.placement.shape(),
+            Mode::Sliding => self.map.shape(),
         };
-        self.placement.effective_resolution_mm(&self.geometry, grid)
+        self.map.clone().fitted(grid).ok()?.resolution_mm(&self.geometry)
     }
 
     /// Number of windows: one in resize mode.

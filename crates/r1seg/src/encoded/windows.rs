@@ -3,16 +3,15 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use r1seg_nn::NoProbe;
 use r1seg_tokenizer::Prompt;
 use r1seg_volume::sliding::Blend;
 use r1seg_volume::{Padding, Region, crop};
 
 use super::EncodedVolume;
-use super::asking::{Event, OnEvent, trace_mask};
+use super::asking::{Asked, trace_mask};
 use crate::model::seeded;
 use crate::vision::View;
-use crate::{Answer, AskOptions, Error, FinishReason, Timings, WindowAnswer};
+use crate::{Answer, AskOptions, Error, Event, FinishReason, RunContext, Timings, WindowAnswer};
 
 /// A question's answers so far, in sliding mode.
 struct Windowed {
@@ -22,15 +21,14 @@ struct Windowed {
     timings: Timings,
 }
 
-impl EncodedVolume<'_> {
+impl EncodedVolume {
     pub(super) fn ask_windows(
         &self,
         voxels: &[f32],
         padding: &Padding,
         windows: &[(Region, OnceLock<View>)],
-        prompts: &[Prompt],
-        options: &AskOptions,
-        on_event: &mut OnEvent<'_>,
+        asked: &Asked<'_>,
+        run: &mut RunContext<'_>,
     ) -> Result<Vec<Answer>, Error> {
         let begun = || Windowed {
             blend: Blend::new(padding.shape),
@@ -38,15 +36,16 @@ impl EncodedVolume<'_> {
             found: false,
             timings: Timings { preprocess: self.preprocess, ..Timings::default() },
         };
-        let mut all: Vec<Windowed> = prompts.iter().map(|_| begun()).collect();
+        let mut all: Vec<Windowed> = asked.prompts.iter().map(|_| begun()).collect();
         let no_seg = self.model.config().no_seg_logit;
         for (index, (region, seen)) in windows.iter().enumerate() {
-            on_event(0, Event::Window { index, of: windows.len() });
+            run.check()?;
+            run.emit(Event::Window { index, of: windows.len() });
             let view = match seen.get() {
                 Some(view) => view,
                 None => {
                     let voxels = crop(voxels, padding.shape, *region)?;
-                    let view = self.model.see(voxels, &mut NoProbe)?;
+                    let view = self.model.see(voxels, &mut run.probe(None))?;
                     if let Some(first) = all.first_mut() {
                         first.timings.vit += view.vit;
                         first.timings.projector += view.projector;
@@ -54,21 +53,23 @@ impl EncodedVolume<'_> {
                     seen.get_or_init(|| view)
                 }
             };
-            let options =
-                AskOptions { sampling: seeded(&options.sampling, index as u64), ..options.clone() };
-            // Texts of windows are not told: only all of them together are an answer.
-            let all_said = self.say(view, prompts, &options, false, &mut |_, _| {})?;
+            let sampling = seeded(&asked.options.sampling, index as u64);
+            let options = AskOptions { sampling, ..asked.options.clone() };
+            let of_window = Asked { options: &options, ..*asked };
+            // Texts of windows are not reported: only all of them together are an answer.
+            let mut unheard = RunContext::from(run.cancel_token());
+            let all_said = self.say(view, &of_window, false, &mut unheard)?;
             view.prefixes.clear();
             for (windowed, said) in all.iter_mut().zip(all_said) {
                 windowed.timings.prefill += said.prefix + said.generated.prefill;
                 windowed.timings.decode += said.generated.decode;
                 let start = Instant::now();
-                match self.logits(view, &said, &mut NoProbe)? {
+                match self.logits(view, &said, &mut run.probe(None))? {
                     Some(logits) => {
                         windowed.found = true;
                         windowed.blend.add(*region, &logits)?;
                     }
-                    None if options.abstain => {}
+                    None if asked.options.abstain => {}
                     None => {
                         let veto = vec![no_seg; region.shape().iter().product()];
                         windowed.blend.add(*region, &veto)?;
@@ -86,7 +87,7 @@ impl EncodedVolume<'_> {
                 });
             }
         }
-        let answers = prompts.iter().zip(all);
+        let answers = asked.prompts.iter().zip(all);
         answers.map(|(prompt, windowed)| self.join(padding, prompt, windowed)).collect()
     }
 
@@ -102,7 +103,7 @@ impl EncodedVolume<'_> {
         let start = Instant::now();
         // Where every window abstained there is nothing to average.
         let logits = padding.unpad(&blend.finish(no_seg))?;
-        let shape = self.placement.shape();
+        let shape = self.map.shape();
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
             trace.insert_ids("input_ids", prompt.ids())?;
@@ -130,7 +131,7 @@ impl EncodedVolume<'_> {
         if let Some(window) =
             answer.windows.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
         {
-            answer.boxes = self.sight(Some(window.start)).boxes_in(&window.text);
+            answer.boxes = self.boxes_of_window(window.start).boxes_in(&window.text);
             answer.text = window.text;
             answer.token_ids = window.token_ids;
             answer.finish_reason = window.finish_reason;

@@ -55,7 +55,7 @@ impl M3dClipConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field, or
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field, or
     /// [`Error::UnsupportedModel`] where the checkpoint is of another model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();

@@ -7,27 +7,32 @@ mod config;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
-use r1seg_nn::{Linear, NoProbe, Weights, linear};
+use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::Vit3d;
-use r1seg_volume::{Recipe, Volume, Warning};
+use r1seg_volume::{Volume, Warning};
 
-use crate::checkpoint::{Found, LoadReport, dry_load, never_used_by_m3d_clip};
+use crate::checkpoint::keys::never_used_by_m3d_clip;
+use crate::checkpoint::{Found, LoadReport, dry_load};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
-use crate::prepare::prepare;
-use crate::{CheckpointSource, EmbedOptions, Error, LoadOptions, Preprocess, Stage, memory};
+use crate::preprocess::prepare;
+use crate::{
+    CheckpointSource, EmbedOptions, Error, LoadOptions, Preprocess, Recipe, RunContext, Stage,
+    memory,
+};
 
 pub use config::M3dClipConfig;
 
 /// The smallest length that a vector is divided by (`torch.nn.functional.normalize`).
 const NORMALIZE_EPS: f64 = 1e-12;
 
-/// A loaded M3D-CLIP checkpoint.
+/// A loaded M3D-CLIP checkpoint: a handle whose clones share the weights.
 ///
 /// ```no_run
 /// use r1seg::volume::{ReadOptions, read};
@@ -40,8 +45,13 @@ const NORMALIZE_EPS: f64 = 1e-12;
 /// println!("{}", M3dClip::similarity(&ct.embedding, &text.embedding));
 /// # Ok::<(), r1seg::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct M3dClip {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     config: M3dClipConfig,
     tokenizer: TextTokenizer,
     loaded: Loaded<Parts>,
@@ -156,48 +166,48 @@ impl M3dClip {
         )?;
         let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;
         loaded.finite.numbers(Stage::Score, &[logit_scale])?;
-        Ok(Self { config, tokenizer, loaded, logit_scale })
+        Ok(Self { inner: Arc::new(Inner { config, tokenizer, loaded, logit_scale }) })
     }
 
     /// What the checkpoint's `config.json` decided.
     pub fn config(&self) -> &M3dClipConfig {
-        &self.config
+        &self.inner.config
     }
 
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
-        &self.loaded.report
+        &self.inner.loaded.report
     }
 
     /// Time from opening the weights to a usable model.
     pub fn load_time(&self) -> Duration {
-        self.loaded.time
+        self.inner.loaded.time
     }
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        device_name(&self.loaded.device)
+        device_name(&self.inner.loaded.device)
     }
 
     /// Why it computes on the CPU, as [`R1SegModel::device_fallback`](crate::R1SegModel::device_fallback).
     pub fn device_fallback(&self) -> Option<&Error> {
-        self.loaded.fallback.as_ref()
+        self.inner.loaded.fallback.as_ref()
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.loaded.dtype
+        self.inner.loaded.dtype
     }
 
     /// Numbers of an embedding, `E`.
     pub fn width(&self) -> usize {
-        self.config.vit.hidden_size
+        self.inner.config.vit.hidden_size
     }
 
     /// The checkpoint's `logit_scale`, with which the authors' code multiplies a
     /// [`similarity`](Self::similarity) as it is: it is never exponentiated.
     pub fn logit_scale(&self) -> f32 {
-        self.logit_scale
+        self.inner.logit_scale
     }
 
     /// Embeds a volume, prepared and resized to the model's grid.
@@ -209,29 +219,35 @@ impl M3dClip {
         volume: &Volume,
         preprocess: Preprocess,
     ) -> Result<VolumeEmbedding, Error> {
-        self.embed_volume_with(volume, &EmbedOptions::default().with_preprocess(preprocess))
+        let options = EmbedOptions::default().with_preprocess(preprocess);
+        self.embed_volume_with(volume, &options, &mut RunContext::default())
     }
 
     /// Embeds a volume, prepared as `options` say and resized to the model's grid.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
+    /// [`Error::Cancelled`].
     pub fn embed_volume_with(
         &self,
         volume: &Volume,
         options: &EmbedOptions,
+        run: &mut RunContext<'_>,
     ) -> Result<VolumeEmbedding, Error> {
+        run.check()?;
         let _span = tracing::info_span!("embed_volume").entered();
-        let grid @ [d, h, w] = self.config.vit.image_size;
+        let grid @ [d, h, w] = self.inner.config.vit.image_size;
         let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let voxels = prepared.resize(grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let input = input.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;
-        let tokens = self.loaded.parts.vision_encoder.forward(&input, &mut NoProbe)?;
+        let input =
+            input.to_device(&self.inner.loaded.device)?.to_dtype(self.inner.loaded.activation)?;
+        let tokens =
+            self.inner.loaded.parts.vision_encoder.forward(&input, &mut run.probe(None))?;
         let first = first_token(&tokens)?;
-        self.loaded.finite.tensor(Stage::Encode, &first)?;
+        self.inner.loaded.finite.tensor(Stage::Encode, &first)?;
         let embedding =
-            self.embedding(&first, &self.loaded.parts.mm_vision_proj, Stage::EmbedVolume)?;
+            self.embedding(&first, &self.inner.loaded.parts.mm_vision_proj, Stage::EmbedVolume)?;
         let recipe = prepared.recipe;
         Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.warnings(Some(grid)) })
     }
@@ -240,15 +256,28 @@ impl M3dClip {
     /// (512 tokens in the published model) is left out, as in the authors' code, and counted.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] for an empty text, or when the computation fails.
+    /// As [`M3dClip::embed_text_with`].
     pub fn embed_text(&self, text: &str) -> Result<TextEmbedding, Error> {
+        self.embed_text_with(text, &mut RunContext::default())
+    }
+
+    /// [`embed_text`](Self::embed_text), which `run` can stop.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for an empty text, or when the computation fails; [`Error::Cancelled`].
+    pub fn embed_text_with(
+        &self,
+        text: &str,
+        run: &mut RunContext<'_>,
+    ) -> Result<TextEmbedding, Error> {
         let _span = tracing::info_span!("embed_text").entered();
-        let limit = self.config.text.max_position_embeddings;
-        let (ids, dropped_tokens) = self.tokenizer.encode_truncated(text, limit)?;
-        let states = self.loaded.parts.language_encoder.forward(&ids, &mut NoProbe)?;
+        let limit = self.inner.config.text.max_position_embeddings;
+        let (ids, dropped_tokens) = self.inner.tokenizer.encode_truncated(text, limit)?;
+        let states =
+            self.inner.loaded.parts.language_encoder.forward(&ids, &mut run.probe(None))?;
         let first = first_token(&states)?;
         let embedding =
-            self.embedding(&first, &self.loaded.parts.mm_language_proj, Stage::EmbedText)?;
+            self.embedding(&first, &self.inner.loaded.parts.mm_language_proj, Stage::EmbedText)?;
         Ok(TextEmbedding { embedding, dropped_tokens })
     }
 
@@ -264,7 +293,7 @@ impl M3dClip {
     ) -> Result<Vec<f32>, Error> {
         let projected = projection.forward(first)?;
         let mut numbers: Vec<f32> = projected.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        self.loaded.finite.numbers(stage, &numbers)?;
+        self.inner.loaded.finite.numbers(stage, &numbers)?;
         let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let length = length.max(NORMALIZE_EPS);
         numbers.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);

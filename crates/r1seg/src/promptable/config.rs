@@ -5,7 +5,7 @@ use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
 
-use crate::checkpoint::{KeyMap, R1SEG_3D_SAM, SEGVOL};
+use crate::checkpoint::keys::{KeyMap, R1SEG_3D_SAM, SEGVOL};
 use crate::config::{VitNames, check_num_clicks, check_vit, read_config};
 use crate::registry::{self, Family};
 use crate::{CheckpointSource, Error, SegmentMode};
@@ -84,7 +84,7 @@ impl PromptableConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`], [`Error::MissingFile`], [`Error::Config`] naming the field, or
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field, or
     /// [`Error::UnsupportedModel`] where the checkpoint is of another model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let path = source.path();

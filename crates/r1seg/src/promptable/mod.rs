@@ -10,6 +10,7 @@ mod zoom;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -23,27 +24,32 @@ use r1seg_volume::Volume;
 use crate::checkpoint::{Found, LoadReport, dry_load};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
-use crate::{CheckpointSource, Error, LoadOptions, Stage, memory};
+use crate::{CheckpointSource, Error, LoadOptions, RunContext, Stage, memory};
 
 pub use config::PromptableConfig;
-pub use prompt::{PromptPoint, SegmentPrompt, voxel_from_mm};
+pub use prompt::{PromptPoint, SegmentPrompt};
 pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
 
-/// A loaded SegVol or R1Seg-3D-SAM.
+/// A loaded SegVol or R1Seg-3D-SAM: a handle whose clones share the weights.
 ///
 /// ```no_run
 /// use r1seg::volume::{Overwrite, ReadOptions, read, write_mask};
-/// use r1seg::{PromptableModel, SegmentOptions, SegmentPrompt};
+/// use r1seg::{PromptableModel, SegmentPrompt};
 ///
 /// let model = PromptableModel::load("SegVol-converted")?;
 /// let ct = read("ct.nii.gz", &ReadOptions::default())?.volume;
-/// let study = model.encode(&ct, &SegmentOptions::default())?;
+/// let study = model.encode(&ct)?;
 /// let liver = study.segment(&SegmentPrompt::of_text("liver"))?;
 /// write_mask("liver.nii.gz", &liver.mask, Overwrite::Refuse)?;
 /// # Ok::<(), r1seg::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PromptableModel {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     config: PromptableConfig,
     tokenizer: TextTokenizer,
     loaded: Loaded<Parts>,
@@ -98,11 +104,15 @@ impl PromptableModel {
     /// # Errors
     /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, of another model, or does
     /// not fit another ([`Error::Weights`] names every tensor at fault), of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there, and
-    /// [`Error::NotEnoughMemory`] beyond the limit that was set.
+    /// [`Device`](crate::ErrorKind::Device) when the device is not there,
+    /// [`Error::NotEnoughMemory`] beyond the limit that was set, and [`Error::InvalidOption`] for
+    /// passes that the model cannot make.
     pub fn open(source: &CheckpointSource, options: &LoadOptions) -> Result<Self, Error> {
         let _span = tracing::info_span!("load").entered();
-        let config = PromptableConfig::read(source)?;
+        let mut config = PromptableConfig::read(source)?;
+        if let Some(num_clicks) = options.num_clicks {
+            config.set_num_clicks(num_clicks)?;
+        }
         let tokenizer = source.text_tokenizer()?;
         config.check_tokenizer(&tokenizer, source)?;
         let loaded = load::load(
@@ -114,65 +124,59 @@ impl PromptableModel {
                 needed: &|weights| memory::needed_to_segment(&config, weights),
             },
         )?;
-        Ok(Self { config, tokenizer, loaded })
+        Ok(Self { inner: Arc::new(Inner { config, tokenizer, loaded }) })
     }
 
     /// What the checkpoint's `config.json` decided.
     pub fn config(&self) -> &PromptableConfig {
-        &self.config
-    }
-
-    /// Sets the passes of the mask decoder after the first.
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`] for more than any model has use for, and for SegVol, which cannot
-    /// refine.
-    pub fn set_num_clicks(&mut self, num_clicks: usize) -> Result<(), Error> {
-        let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
-        crate::config::check_num_clicks(num_clicks).map_err(wrong)?;
-        if num_clicks > 0 && self.config.knows_points_and_boxes() {
-            let name = self.config.family.name();
-            return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
-        }
-        self.config.num_clicks = num_clicks;
-        Ok(())
+        &self.inner.config
     }
 
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
-        &self.loaded.report
+        &self.inner.loaded.report
     }
 
     /// Time from opening the weights to a usable model.
     pub fn load_time(&self) -> Duration {
-        self.loaded.time
+        self.inner.loaded.time
     }
 
     /// Where it computes, such as `cpu` or `cuda:0`.
     pub fn device_name(&self) -> String {
-        device_name(&self.loaded.device)
+        device_name(&self.inner.loaded.device)
     }
 
     /// Why it computes on the CPU, as [`R1SegModel::device_fallback`](crate::R1SegModel::device_fallback).
     pub fn device_fallback(&self) -> Option<&Error> {
-        self.loaded.fallback.as_ref()
+        self.inner.loaded.fallback.as_ref()
     }
 
     /// The dtype in which the weights are kept, such as `bf16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.loaded.dtype
+        self.inner.loaded.dtype
     }
 
     /// Prepares a volume for any number of prompts.
     ///
     /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails.
-    pub fn encode<'m, 'v>(
-        &'m self,
-        volume: &'v Volume,
+    /// As [`PromptableModel::encode_with`].
+    pub fn encode(&self, volume: &Volume) -> Result<PromptedVolume, Error> {
+        self.encode_with(volume, &SegmentOptions::default(), &mut RunContext::default())
+    }
+
+    /// Prepares a volume for any number of prompts, with options.
+    ///
+    /// # Errors
+    /// When the volume cannot be prepared ([`Error::Volume`]); [`Error::Cancelled`].
+    pub fn encode_with(
+        &self,
+        volume: &Volume,
         options: &SegmentOptions,
-    ) -> Result<PromptedVolume<'m, 'v>, Error> {
-        PromptedVolume::new(self, volume, options)
+        run: &mut RunContext<'_>,
+    ) -> Result<PromptedVolume, Error> {
+        run.check()?;
+        PromptedVolume::new(self.clone(), volume, options)
     }
 
     /// Whether a text can be read, which can be asked before a volume is.
@@ -186,20 +190,21 @@ impl PromptableModel {
 
     /// The ids of a text in the sentence that the model was trained with.
     fn token_ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let limit = self.config.text.max_position_embeddings;
+        let limit = self.inner.config.text.max_position_embeddings;
         if text.chars().all(|c| c.is_whitespace() || c == '\0') {
             // Its sentence would not be empty.
-            return Ok(self.tokenizer.encode(text, limit)?);
+            return Ok(self.inner.tokenizer.encode(text, limit)?);
         }
-        let [before, after] = self.config.sentence;
-        Ok(self.tokenizer.encode(&format!("{before}{text}{after}"), limit)?)
+        let [before, after] = self.inner.config.sentence;
+        Ok(self.inner.tokenizer.encode(&format!("{before}{text}{after}"), limit)?)
     }
 
     /// The prompt embedding of a text, `[1, E]`.
     fn read(&self, text: &str, probe: &mut dyn Probe) -> Result<Tensor, Error> {
-        let embedding = self.loaded.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
-        let embedding = embedding.to_dtype(self.loaded.activation)?;
-        self.loaded.finite.tensor(Stage::EmbedText, &embedding)?;
+        let embedding =
+            self.inner.loaded.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
+        let embedding = embedding.to_dtype(self.inner.loaded.activation)?;
+        self.inner.loaded.finite.tensor(Stage::EmbedText, &embedding)?;
         if probe.is_listening() {
             probe.record("text.embedding", &embedding)?;
         }
@@ -212,12 +217,13 @@ impl PromptableModel {
     /// - `voxels`: `D * H * W`, in `0..=1`    - returns: `[1, N, E]`
     fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let _span = tracing::info_span!("vit").entered();
-        let [d, h, w] = self.config.vit.image_size;
+        let [d, h, w] = self.inner.config.vit.image_size;
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let volume = volume.to_device(&self.loaded.device)?.to_dtype(self.loaded.activation)?;
-        let features = self.loaded.parts.image_encoder.forward(&volume, probe)?;
-        self.loaded.device.synchronize()?;
-        self.loaded.finite.tensor(Stage::Encode, &features)?;
+        let volume =
+            volume.to_device(&self.inner.loaded.device)?.to_dtype(self.inner.loaded.activation)?;
+        let features = self.inner.loaded.parts.image_encoder.forward(&volume, probe)?;
+        self.inner.loaded.device.synchronize()?;
+        self.inner.loaded.finite.tensor(Stage::Encode, &features)?;
         probe.record("vit.features", &features)?;
         Ok(features)
     }
@@ -233,15 +239,31 @@ impl PromptableModel {
         probe: &mut dyn Probe,
     ) -> Result<Vec<f32>, Error> {
         let _span = tracing::info_span!("mask").entered();
-        let (head, passes) = (&self.loaded.parts.mask_head, self.config.num_clicks);
+        let (head, passes) = (&self.inner.loaded.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(features, prompts, passes, probe)?;
-        self.loaded.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.config.vit.image_size)?;
+        self.inner.loaded.finite.tensor(Stage::Mask, &low_res)?;
+        let logits = trilinear(&low_res, self.inner.config.vit.image_size)?;
         Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
     }
 }
 
 impl PromptableConfig {
+    /// Sets the passes of the mask decoder after the first.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for more than any model has use for, and for SegVol, which cannot
+    /// refine.
+    fn set_num_clicks(&mut self, num_clicks: usize) -> Result<(), Error> {
+        let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
+        crate::config::check_num_clicks(num_clicks).map_err(wrong)?;
+        if num_clicks > 0 && self.knows_points_and_boxes() {
+            let name = self.family.name();
+            return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
+        }
+        self.num_clicks = num_clicks;
+        Ok(())
+    }
+
     /// Checks that the tokenizer is this model's.
     pub(crate) fn check_tokenizer(
         &self,

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use r1seg_mask_decoder::{PointLabel, Prompts};
-use r1seg_nn::{NoProbe, Probe};
-use r1seg_volume::resample::nearest;
 use r1seg_volume::sliding::{Blend, windows};
-use r1seg_volume::{Geometry, Mask, Orient, Orientation, Padding, Recipe, Region, Volume, Warning};
+use r1seg_volume::{
+    Geometry, GridMap, Mask, NearestMode, Orient, Orientation, Padding, Region, RegionRule, Volume,
+    Warning,
+};
 
 use super::config::Resampling;
 use super::prompt::{Places, SegmentPrompt};
-use super::zoom::{box_of, corners, overlap, points_in, region_of_interest, shown_by};
-use crate::prepare::{Preparation, prepare};
+use super::zoom::{box_of, corners, points_in, region_of_interest, shown_in};
+use crate::preprocess::{Preparation, prepare};
 use crate::{
-    CancelToken, Error, Event, MaskStatus, Preprocess, PromptableModel, SLIDING_OVERLAP,
+    Error, Event, MaskStatus, Preprocess, PromptableModel, Recipe, RunContext, SLIDING_OVERLAP,
     SegmentMode, Trace,
 };
 
@@ -34,8 +35,6 @@ pub struct SegmentOptions {
     /// Whether the stages' tensors are kept for [`Segmented::trace`]: of one look at the whole, which
     /// mode sliding never takes.
     pub trace: bool,
-    /// Stops between two windows.
-    pub cancel: CancelToken,
 }
 
 impl SegmentOptions {
@@ -64,13 +63,6 @@ impl SegmentOptions {
     #[must_use]
     pub fn with_trace(mut self) -> Self {
         self.trace = true;
-        self
-    }
-
-    /// Lets `cancel` stop the work.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
         self
     }
 }
@@ -121,16 +113,15 @@ impl Segmented {
 /// A volume that was prepared for prompts.
 ///
 /// In the modes that look at the whole volume, the vision transformer reads that once; windows are
-/// read for each prompt.
+/// read for each prompt. It keeps its model and the voxels of the volume alive.
 #[derive(Debug)]
-pub struct PromptedVolume<'m, 'v> {
-    model: &'m PromptableModel,
-    geometry: &'v Geometry,
-    prepared: Preparation<'v>,
+pub struct PromptedVolume {
+    model: PromptableModel,
+    geometry: Geometry,
+    prepared: Preparation,
     warnings: Vec<Warning>,
     mode: SegmentMode,
     trace: bool,
-    cancel: CancelToken,
     whole: OnceLock<Whole>,
     preprocess: Duration,
 }
@@ -140,13 +131,14 @@ pub struct PromptedVolume<'m, 'v> {
 struct Whole {
     /// `[1, N, E]`
     features: Tensor,
-    trace: Trace,
+    /// If it was asked for.
+    trace: Option<Trace>,
 }
 
-impl<'m, 'v> PromptedVolume<'m, 'v> {
+impl PromptedVolume {
     pub(super) fn new(
-        model: &'m PromptableModel,
-        volume: &'v Volume,
+        model: PromptableModel,
+        volume: &Volume,
         options: &SegmentOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
@@ -155,12 +147,11 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
         let grid = (mode == SegmentMode::Resize).then_some(model.config().vit.image_size);
         Ok(Self {
             model,
-            geometry: volume.geometry(),
+            geometry: volume.geometry().clone(),
             warnings: prepared.warnings(grid),
             prepared,
             mode,
             trace: options.trace,
-            cancel: options.cancel.clone(),
             whole: OnceLock::new(),
             preprocess: start.elapsed(),
         })
@@ -195,12 +186,11 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
     /// smaller is seen; in mode zoom, nothing smaller of what was found at first. Absent without a
     /// known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
-        let placement = self.prepared.placement();
         let grid = match self.mode {
             SegmentMode::Resize => self.model.config().vit.image_size,
-            SegmentMode::Zoom | SegmentMode::Sliding => placement.shape(),
+            SegmentMode::Zoom | SegmentMode::Sliding => self.prepared.shape(),
         };
-        placement.effective_resolution_mm(self.geometry, grid)
+        self.prepared.map().clone().fitted(grid).ok()?.resolution_mm(&self.geometry)
     }
 
     /// Segments what a prompt says.
@@ -208,33 +198,33 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
     /// # Errors
     /// As [`PromptedVolume::segment_with`].
     pub fn segment(&self, prompt: &SegmentPrompt) -> Result<Segmented, Error> {
-        self.segment_with(prompt, &mut |_| {})
+        self.segment_with(prompt, &mut RunContext::default())
     }
 
-    /// Segments what a prompt says, and tells about the progress.
+    /// Segments what a prompt says; `run` stops it, and hears of its progress.
     ///
     /// # Errors
-    /// [`Error::Prompt`], [`Error::Point`], [`Error::Box`] and [`Error::Tokenizer`] for a prompt that
+    /// [`Error::Prompt`], `R-PNT-01`, `R-BOX-01` and [`Error::Tokenizer`] for a prompt that
     /// the model cannot use; [`Error::Cancelled`]; or when the computation fails.
     pub fn segment_with(
         &self,
         prompt: &SegmentPrompt,
-        on_event: &mut dyn FnMut(Event<'_>),
+        context: &mut RunContext<'_>,
     ) -> Result<Segmented, Error> {
         let config = self.model.config();
-        let (grid, placement) = (config.vit.image_size, self.prepared.placement());
+        let (grid, map) = (config.vit.image_size, self.prepared.map());
         prompt.check(config, self.mode)?;
-        prompt.check_in(self.geometry)?;
-        let places = Places::new(prompt, &placement, grid)?;
+        prompt.check_in(&self.geometry)?;
+        let places = Places::new(prompt, map, grid)?;
         let mut run = Run {
             study: self,
             timings: SegmentTimings { preprocess: self.preprocess, ..SegmentTimings::default() },
             trace: self.trace.then(Trace::default),
             text: None,
-            on_event,
+            context,
         };
         run.read(prompt.text.as_deref())?;
-        let shape = placement.shape();
+        let shape = map.shape();
         let (mask, zoomed, windows) = match self.mode {
             SegmentMode::Resize => (run.look_once(&places, shape)?, None, 1),
             SegmentMode::Sliding => {
@@ -250,20 +240,21 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
                         let part = region_of_interest(found, grid, shape);
                         let (logits, windows) = run.look_closely(part, &places, &mask)?;
                         replace(&mut mask, shape, part, &logits);
-                        (mask, Some(placement.from_prepared(part)), 1 + windows)
+                        (mask, map.inverse().region(part, RegionRule::Touched), 1 + windows)
                     }
                 }
             }
         };
         let start = Instant::now();
         let Run { mut timings, trace, .. } = run;
-        let mask = Mask::new(placement.mask_from_crop(mask)?, self.geometry.clone())?;
+        let mask = map.mask_to_source(&mask, NearestMode::Nearest)?;
+        let mask = Mask::new(mask, self.geometry.clone())?;
         timings.postprocess += start.elapsed();
         Ok(Segmented { mask, zoomed, windows, timings, trace })
     }
 
     /// What the vision transformer makes of the whole volume, and how long that took just now.
-    fn whole(&self) -> Result<(&Whole, Duration), Error> {
+    fn whole(&self, context: &mut RunContext<'_>) -> Result<(&Whole, Duration), Error> {
         let start = Instant::now();
         if let Some(whole) = self.whole.get() {
             return Ok((whole, Duration::ZERO));
@@ -273,11 +264,8 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
             Resampling::Trilinear => self.prepared.resize(grid)?,
             Resampling::Nearest => self.prepared.resize_nearest_exact(grid)?,
         };
-        let mut trace = Trace::default();
-        let features = match self.trace {
-            true => self.model.see(voxels, &mut trace)?,
-            false => self.model.see(voxels, &mut NoProbe)?,
-        };
+        let mut trace = self.trace.then(Trace::default);
+        let features = self.model.see(voxels, &mut context.probe(trace.as_mut()))?;
         // Another thread may have been faster, with the same numbers.
         let whole = self.whole.get_or_init(|| Whole { features, trace });
         Ok((whole, start.elapsed()))
@@ -285,25 +273,21 @@ impl<'m, 'v> PromptedVolume<'m, 'v> {
 }
 
 /// One prompt on its way.
-struct Run<'s, 'e> {
-    study: &'s PromptedVolume<'s, 's>,
+struct Run<'s, 'c> {
+    study: &'s PromptedVolume,
     timings: SegmentTimings,
     trace: Option<Trace>,
     /// `[1, E]`
     text: Option<Tensor>,
-    on_event: &'e mut dyn FnMut(Event<'_>),
+    context: &'s mut RunContext<'c>,
 }
 
 impl Run<'_, '_> {
     fn read(&mut self, text: Option<&str>) -> Result<(), Error> {
         let Some(text) = text else { return Ok(()) };
         let start = Instant::now();
-        let mut none = NoProbe;
-        let probe: &mut dyn Probe = match &mut self.trace {
-            Some(trace) => trace,
-            None => &mut none,
-        };
-        self.text = Some(self.study.model.read(text, probe)?);
+        let mut probe = self.context.probe(self.trace.as_mut());
+        self.text = Some(self.study.model.read(text, &mut probe)?);
         self.timings.text = start.elapsed();
         Ok(())
     }
@@ -311,9 +295,9 @@ impl Run<'_, '_> {
     /// The mask of one look at the whole, on the prepared grid.
     fn look_once(&mut self, places: &Places, shape: [usize; 3]) -> Result<Vec<u8>, Error> {
         let study = self.study;
-        let (whole, vit) = study.whole()?;
+        let (whole, vit) = study.whole(self.context)?;
         self.timings.vit += vit;
-        (self.on_event)(Event::Mask);
+        self.context.emit(Event::Mask { prompt: 0 });
         let points: Vec<_> = places
             .points
             .iter()
@@ -330,13 +314,11 @@ impl Run<'_, '_> {
             mask: None,
         };
         let start = Instant::now();
-        let logits = match &mut self.trace {
-            Some(trace) => {
-                trace.extend(&whole.trace);
-                study.model.decode(&whole.features, &prompts, trace)?
-            }
-            None => study.model.decode(&whole.features, &prompts, &mut NoProbe)?,
-        };
+        if let (Some(trace), Some(of_whole)) = (&mut self.trace, &whole.trace) {
+            trace.extend(of_whole);
+        }
+        let mut probe = self.context.probe(self.trace.as_mut());
+        let logits = study.model.decode(&whole.features, &prompts, &mut probe)?;
         self.timings.mask += start.elapsed();
         let grid = study.model.config().vit.image_size;
         if let Some(trace) = &mut self.trace {
@@ -346,7 +328,9 @@ impl Run<'_, '_> {
         }
         let start = Instant::now();
         let mask = match study.model.config().resampling {
-            Resampling::Nearest => nearest(&threshold(&logits), grid, shape)?,
+            Resampling::Nearest => GridMap::identity(shape)
+                .fitted(grid)?
+                .mask_to_source(&threshold(&logits), NearestMode::Nearest)?,
             Resampling::Trilinear => {
                 r1seg_volume::resample::trilinear_threshold(&logits, grid, shape)?
             }
@@ -367,18 +351,17 @@ impl Run<'_, '_> {
         let grid = study.model.config().vit.image_size;
         let padding = Padding::to_at_least(part.shape(), grid);
         let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
+        let model = GridMap::identity(study.prepared.shape()).fitted(grid)?;
         let mut blend = Blend::new(padding.shape);
         for (index, window) in windows.iter().enumerate() {
-            if study.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            (self.on_event)(Event::Window { index, of: windows.len() });
+            self.context.check()?;
+            self.context.emit(Event::Window { index, of: windows.len() });
             let start = Instant::now();
             let voxels = study.prepared.window(part, &padding, *window)?;
-            let features = study.model.see(voxels, &mut NoProbe)?;
+            let features = study.model.see(voxels, &mut self.context.probe(None))?;
             self.timings.vit += start.elapsed();
             let seen = Seen { part, padding, window: *window, is_only: windows.len() == 1 };
-            let told = seen.told(places, mask, study.prepared.shape(), grid);
+            let told = seen.told(places, mask, &model)?;
             let prompts = Prompts {
                 text: self.text.as_ref(),
                 points: &told.points,
@@ -386,7 +369,8 @@ impl Run<'_, '_> {
                 mask: None,
             };
             let start = Instant::now();
-            let logits = study.model.decode(&features, &prompts, &mut NoProbe)?;
+            let mut probe = self.context.probe(None);
+            let logits = study.model.decode(&features, &prompts, &mut probe)?;
             self.timings.mask += start.elapsed();
             blend.add(*window, &logits)?;
         }
@@ -412,7 +396,8 @@ struct Told {
 }
 
 impl Seen {
-    fn told(&self, places: &Places, mask: &[u8], shape: [usize; 3], grid: [usize; 3]) -> Told {
+    /// `mask` is on the prepared grid, from which `model` leads to the model's.
+    fn told(&self, places: &Places, mask: &[u8], model: &GridMap) -> Result<Told, Error> {
         // SegVol's authors pad the volume and what was found in it, but not the maps of points and
         // boxes, of which they cut the same window.
         let unpadded = Region {
@@ -422,36 +407,27 @@ impl Seen {
             }),
         };
         if !places.points.is_empty() {
-            return Told {
-                points: points_in(unpadded, &places.points, grid, shape),
-                bounding_box: Some(corners(self.found(mask, shape))),
-            };
+            return Ok(Told {
+                points: points_in(unpadded, &places.points, model),
+                bounding_box: Some(corners(self.found(mask, model.source_shape())?)),
+            });
         }
-        let Some(cells) = places.region else { return Told::default() };
+        let Some(cells) = places.region else { return Ok(Told::default()) };
         let region = match self.is_only {
-            true => shown_by(cells, grid, shape)
-                .and_then(|shown| overlap(shown, unpadded))
-                .map(|shown| moved(shown, |n, at| at - unpadded.start[n])),
-            false => self.found(mask, shape),
+            true => shown_in(unpadded, cells, model),
+            false => self.found(mask, model.source_shape())?,
         };
-        Told { points: Vec::new(), bounding_box: Some(corners(region)) }
+        Ok(Told { points: Vec::new(), bounding_box: Some(corners(region)) })
     }
 
-    /// The box around what the first look found, as far as it is in the window.
-    fn found(&self, mask: &[u8], shape: [usize; 3]) -> Option<Region> {
-        let (part, inner) = (self.part.start, self.padding.inner);
-        let seen = overlap(self.window, inner)?;
-        let in_grid = moved(seen, |n, at| at - inner.start[n] + part[n]);
-        let found = box_of(mask, shape, in_grid)?;
-        Some(moved(found, |n, at| at - part[n] + inner.start[n] - self.window.start[n]))
-    }
-}
-
-/// A box with another place for each of its corners, by axis.
-fn moved(region: Region, to: impl Fn(usize, usize) -> usize) -> Region {
-    Region {
-        start: std::array::from_fn(|n| to(n, region.start[n])),
-        end: std::array::from_fn(|n| to(n, region.end[n])),
+    /// The box around what the first look found, as far as it is in the window, in the window's voxels.
+    fn found(&self, mask: &[u8], shape: [usize; 3]) -> Result<Option<Region>, Error> {
+        let map = GridMap::identity(shape)
+            .cropped(self.part)?
+            .padded(&self.padding)?
+            .cropped(self.window)?;
+        let found = map.footprint().and_then(|seen| box_of(mask, shape, seen));
+        Ok(found.and_then(|found| map.region(found, RegionRule::Touched)))
     }
 }
 
@@ -499,7 +475,7 @@ mod tests {
     }
 
     fn told(seen: &Seen, places: &Places, mask: &[u8]) -> Told {
-        seen.told(places, mask, SHAPE, GRID)
+        seen.told(places, mask, &GridMap::identity(SHAPE).fitted(GRID).unwrap()).unwrap()
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
+use r1seg_checkpoint::gguf::{self, Gguf, Value};
+use r1seg_checkpoint::layout::is_gguf;
 use r1seg_convert::Sandbox;
-use r1seg_gguf::{Gguf, Value};
 
 use super::{WeightsSummary, found_in};
 use crate::Error;
@@ -64,17 +65,12 @@ pub struct GgufSummary {
     pub vocab_size: Option<u64>,
 }
 
-/// Whether a regular file begins as GGUF does.
-pub fn is_gguf(path: &Path) -> bool {
-    r1seg_files::begins_with(path, 0, b"GGUF")
-}
-
 impl WeightsFileSummary {
     /// Reads the header of a file of weights, or of all that an index names; a pickle is described by
     /// the child process that `sandbox` lends.
     ///
     /// # Errors
-    /// [`Error::Convert`] and [`Error::Gguf`] for a file that cannot be read or is none of weights.
+    /// [`Error::Convert`] and [`Error::Checkpoint`] for a file that cannot be read or is none of weights.
     pub fn read(path: &Path, sandbox: Option<&Sandbox>) -> Result<Self, Error> {
         if is_gguf(path) || path.extension().is_some_and(|extension| extension == "gguf") {
             return of_gguf(path);
@@ -92,7 +88,7 @@ impl WeightsFileSummary {
 }
 
 fn of_gguf(path: &Path) -> Result<WeightsFileSummary, Error> {
-    let failed = |source: r1seg_gguf::Error| Error::Gguf {
+    let failed = |source: gguf::Error| r1seg_checkpoint::Error::Gguf {
         path: path.to_path_buf(),
         file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         source: Box::new(source),
@@ -101,7 +97,7 @@ fn of_gguf(path: &Path) -> Result<WeightsFileSummary, Error> {
     let gguf = Gguf::open(&file).map_err(failed)?;
     let tensors = gguf.tensors.values().map(|tensor| {
         let bytes = tensor.range.end - tensor.range.start;
-        (tensor.ggml_type.name(), tensor.numbers(), bytes)
+        (tensor.format.name(), tensor.numbers(), bytes)
     });
     let architecture = gguf.text("general.architecture");
     let number = |field: &str| {

@@ -8,20 +8,20 @@ mod tokenizer;
 use std::collections::BTreeMap;
 
 use candle_core::DType;
-use r1seg_convert::{Dtype, Manifest, Sandbox, TensorEntry};
-use r1seg_nn::WeightType;
+use r1seg_convert::{Sandbox, TensorEntry};
 use r1seg_tokenizer::{PromptTokenizer, TextTokenizer};
 use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
 
-use crate::checkpoint::{Format, Found, never_used_by_m3d_clip};
+use crate::checkpoint::keys::never_used_by_m3d_clip;
+use crate::checkpoint::{self, Found, Manifest};
 use crate::{
     CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, PromptableConfig, memory,
     registry,
 };
 
 pub use architecture::{LanguageSummary, VisionSummary};
-pub use file::{GgufSummary, WeightFormat, WeightsFileSummary, is_gguf};
+pub use file::{GgufSummary, WeightFormat, WeightsFileSummary};
 pub use license::License;
 pub use tokenizer::TokenizerSummary;
 
@@ -250,8 +250,10 @@ impl CheckpointSource {
             }
             Self::Folder(folder) => {
                 let failed = |source: std::io::Error| match source.kind() {
-                    std::io::ErrorKind::NotFound => Error::ModelNotFound { path: folder.clone() },
-                    _ => Error::ModelIo { path: folder.clone(), source },
+                    std::io::ErrorKind::NotFound => {
+                        checkpoint::Error::NotFound { path: folder.clone() }
+                    }
+                    _ => checkpoint::Error::Read { path: folder.clone(), source },
                 };
                 for entry in std::fs::read_dir(folder).map_err(failed)? {
                     let entry = entry.map_err(failed)?;
@@ -283,20 +285,14 @@ fn found_in(tensors: Vec<TensorEntry>) -> BTreeMap<String, Found> {
     let found = tensors.into_iter().map(|tensor| {
         let bytes = tensor.bytes().unwrap_or(u64::MAX);
         let shape = tensor.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX));
-        let format = match tensor.dtype {
-            Dtype::F32 => Format::Known(WeightType::F32),
-            Dtype::Bf16 => Format::Known(WeightType::Bf16),
-            Dtype::F16 => Format::Known(WeightType::F16),
-            other => Format::Other(format!("{other:?}").to_lowercase()),
-        };
-        (tensor.name, Found { format, shape: shape.collect(), bytes })
+        (tensor.name, Found { format: tensor.dtype, shape: shape.collect(), bytes })
     });
     found.collect()
 }
 
 impl WeightsSummary {
     fn new(found: &BTreeMap<String, Found>, is_pickle: bool) -> Self {
-        let tensors = found.values().map(|t| (t.dtype(), t.numbers(), t.bytes));
+        let tensors = found.values().map(|t| (t.format.name(), t.numbers(), t.bytes));
         Self { is_pickle, ..Self::of(tensors) }
     }
 

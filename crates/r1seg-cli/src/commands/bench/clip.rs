@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{CancelToken, CheckpointSource, Error, M3dClip, Preprocess, Recipe};
+use r1seg::{CancelToken, CheckpointSource, EmbedOptions, M3dClip, Preprocess, Recipe, RunContext};
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use super::{Volumes, median, print, seconds, table};
 use crate::args::BenchArgs;
 use crate::exit::Exit;
 use crate::study::{self, ModelName};
@@ -36,21 +37,21 @@ pub(super) fn run(
     name: ModelName,
     cancel: &CancelToken,
 ) -> Result<Exit> {
-    let model = M3dClip::open(source, &study::load_options(&args.model, 0))?;
+    let model =
+        M3dClip::open(source, &study::load_options(&args.model, 0).with_cancel(cancel.clone()))?;
     study::announce_on(&model.device_name(), model.dtype_name(), &name.id, model.device_fallback());
     let text = args.prompt.as_deref().unwrap_or(TEXT);
+    let options = EmbedOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
+    let mut context = RunContext::from(cancel);
     let (mut volume_times, mut text_times) = (Vec::new(), Vec::new());
     let mut volumes = Volumes::new(args, model.config().vit.image_size);
     for run in 0..args.runs {
         let (volume, _) = volumes.next(run)?;
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled.into());
-        }
         let start = Instant::now();
-        model.embed_volume(&volume, Preprocess::Recipe(Recipe::None))?;
+        model.embed_volume_with(&volume, &options, &mut context)?;
         volume_times.push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        model.embed_text(text)?;
+        model.embed_text_with(text, &mut context)?;
         text_times.push(start.elapsed().as_secs_f64());
     }
     let bench = Bench {

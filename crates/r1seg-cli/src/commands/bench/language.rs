@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::{
     Answer, AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume,
-    Preprocess, R1SegModel, Recipe, Separator, Timings,
+    Preprocess, R1SegModel, Recipe, RunContext, Separator, Timings,
 };
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use super::{Volumes, median, print, seconds, table};
 use crate::args::BenchArgs;
 use crate::bandwidth;
 use crate::exit::{CliError, Exit};
@@ -85,7 +86,8 @@ pub(super) fn run(
             "use a step from 2 to --tokens",
         ));
     }
-    let model = study::load(source, &args.model, &args.refine, args.questions.unwrap_or(1), 0)?;
+    let model =
+        study::load(source, &args.model, &args.refine, (args.questions.unwrap_or(1), 0), &cancel)?;
     study::announce(&model, &name.id);
 
     let question = question(&model, args)?;
@@ -102,8 +104,7 @@ pub(super) fn run(
     let ask = AskOptions::default()
         .with_separator(Separator::None)
         .with_max_new_tokens(tokens)
-        .with_forced_tokens(forced)
-        .with_cancel(cancel);
+        .with_forced_tokens(forced);
     let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -112,15 +113,16 @@ pub(super) fn run(
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
     for run in 0..args.runs {
         let (volume, start) = volumes.next(run)?;
-        let study = model.encode_with(&volume, &encode)?;
-        let answer = study.ask_with(&question, &ask, &mut |_| {})?;
+        let mut context = RunContext::from(&cancel);
+        let study = model.encode_with(&volume, &encode, &mut context)?;
+        let answer = study.ask_with(&question, &ask, &mut context)?;
         answers.push(start.elapsed().as_secs_f64());
         prompt_tokens = answer.prompt_tokens;
         generated_tokens = answer.token_ids.len();
         first.push(answer.timings);
-        second.push(study.ask_with(&question, &ask, &mut |_| {})?.timings);
+        second.push(study.ask_with(&question, &ask, &mut context)?.timings);
         if let Some(n) = args.questions {
-            several.push(ask_several(&study, &vec![question.as_str(); n], &ask)?);
+            several.push(ask_several(&study, &vec![question.as_str(); n], &ask, &mut context)?);
         }
     }
     let stage = |of: &[Timings], f: fn(&Timings) -> Duration| {
@@ -176,9 +178,10 @@ pub(super) fn run(
 
 /// Seconds that questions take one after the other, and at once; and those of their masks alone.
 fn ask_several(
-    study: &EncodedVolume<'_>,
+    study: &EncodedVolume,
     questions: &[&str],
     ask: &AskOptions,
+    context: &mut RunContext<'_>,
 ) -> Result<[[f64; 2]; 2]> {
     let masks = |answers: &[Answer]| {
         answers.iter().map(|a| (a.timings.mask + a.timings.postprocess).as_secs_f64()).sum()
@@ -186,12 +189,12 @@ fn ask_several(
     let start = Instant::now();
     let answers = questions
         .iter()
-        .map(|question| study.ask_with(question, ask, &mut |_| {}))
+        .map(|question| study.ask_with(question, ask, context))
         .collect::<Result<Vec<_>, _>>()?;
     let one_by_one = [start.elapsed().as_secs_f64(), masks(&answers)];
     drop(answers);
     let start = Instant::now();
-    let answers = study.ask_many(questions, ask)?;
+    let answers = study.ask_many_with(questions, ask, context)?;
     Ok([one_by_one, [start.elapsed().as_secs_f64(), masks(&answers)]])
 }
 

@@ -163,14 +163,6 @@ fn noise(shape: [usize; 3], seed: u64) -> Result<Volume> {
     Ok(Volume::new(voxels, Geometry::without_affine(shape))?)
 }
 
-/// The most memory that this process ever had, mapped files included.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::registry::Family;
 use r1seg::{
-    CancelToken, CheckpointSource, Preprocess, PromptableModel, Recipe, SegmentMode,
+    CancelToken, CheckpointSource, Preprocess, PromptableModel, Recipe, RunContext, SegmentMode,
     SegmentOptions, SegmentPrompt, SegmentTimings,
 };
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, peak_rss_bytes, print, seconds, table};
+use super::{Volumes, median, print, seconds, table};
 use crate::args::BenchArgs;
 use crate::exit::Exit;
 use crate::study::{self, ModelName};
@@ -55,10 +56,9 @@ pub(super) fn run(
     name: ModelName,
     cancel: CancelToken,
 ) -> Result<Exit> {
-    let mut model = PromptableModel::open(source, &study::load_options(&args.model, 0))?;
-    if let Some(num_clicks) = args.refine.num_clicks {
-        model.set_num_clicks(num_clicks)?;
-    }
+    let mut load_options = study::load_options(&args.model, 0).with_cancel(cancel.clone());
+    load_options.num_clicks = args.refine.num_clicks;
+    let model = PromptableModel::open(source, &load_options)?;
     study::announce_on(&model.device_name(), model.dtype_name(), &name.id, model.device_fallback());
     let default = match model.config().family {
         Family::R1Seg3dSam => "A computerized tomography of a liver.",
@@ -66,10 +66,7 @@ pub(super) fn run(
     };
     let prompt = SegmentPrompt::of_text(args.prompt.as_deref().unwrap_or(default));
     let options = |mode| {
-        SegmentOptions::default()
-            .with_preprocess(Preprocess::Recipe(Recipe::None))
-            .with_mode(mode)
-            .with_cancel(cancel.clone())
+        SegmentOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_mode(mode)
     };
 
     let (mut stages, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
@@ -78,15 +75,17 @@ pub(super) fn run(
     let mut volumes = Volumes::new(args, model.config().vit.image_size);
     for run in 0..args.runs {
         let (volume, start) = volumes.next(run)?;
-        let study = model.encode(&volume, &options(SegmentMode::Resize))?;
-        stages.push(study.segment(&prompt)?.timings);
+        let mut context = RunContext::from(&cancel);
+        let study = model.encode_with(&volume, &options(SegmentMode::Resize), &mut context)?;
+        stages.push(study.segment_with(&prompt, &mut context)?.timings);
         first.push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        study.segment(&prompt)?;
+        study.segment_with(&prompt, &mut context)?;
         second.push(start.elapsed().as_secs_f64());
         for (_, mode, windows, times) in &mut windowed {
             let start = Instant::now();
-            *windows = model.encode(&volume, &options(*mode))?.segment(&prompt)?.windows;
+            let study = model.encode_with(&volume, &options(*mode), &mut context)?;
+            *windows = study.segment_with(&prompt, &mut context)?.windows;
             times.push(start.elapsed().as_secs_f64());
         }
     }

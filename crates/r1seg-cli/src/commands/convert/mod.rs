@@ -9,17 +9,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::convert::{
-    AlphaSource, ConvertOptions, LanguageModelRecord, Lora, LoraRecord, Report, Sandbox, prepare,
-};
+use r1seg::checkpoint::{AlphaSource, LanguageModelRecord, LoraRecord};
+use r1seg::convert::{ConvertOptions, Lora, Report, Sandbox, prepare};
 use r1seg::volume::Warning;
+use r1seg_results::Protected;
 
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
 use crate::names;
 use crate::progress::{Progress, counted, gigabytes, share};
-use crate::protected::Protected;
 use crate::study;
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.
@@ -38,6 +37,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         dtype: args.dtype.map(Into::into),
         quant: args.quant.as_ref().map(|quant| quant.quant),
         llm: args.llm.clone(),
+        architecture: r1seg::registry::architecture,
         max_shard_bytes: args.max_shard_size,
         lora: Lora { alpha: args.lora_alpha, ..Lora::default() },
         check_tensors: !args.no_check_tensors,

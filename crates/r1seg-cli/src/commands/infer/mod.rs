@@ -1,7 +1,7 @@
 //! `r1seg infer`: one volume, one or more questions.
 //!
 //! [`crate::prompts`] reads the questions, [`crate::organs`] the organs, [`printer`] streams the
-//! answers, [`doubts`] says what is odd about them, and [`crate::results`] chooses the files and writes
+//! answers, [`doubts`] says what is odd about them, and [`crate::job`] chooses the files and writes
 //! everything.
 
 mod doubts;
@@ -10,184 +10,205 @@ mod printer;
 use std::time::Instant;
 
 use anyhow::Result;
+use r1seg::registry::Family;
 use r1seg::volume::Warning;
 use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    MaskStatus, Mode, Orient, QUESTIONS_AT_ONCE, phrasing,
+    Mode, Orient, QUESTIONS_AT_ONCE, R1SegModel, RunContext, phrasing,
 };
+use r1seg_results::report::{OrganName, Origin, Questions, Report};
+use r1seg_results::{Finding, Input, Results};
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
-use crate::input::Input;
+use crate::job::{Finished, Job, Loaded, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
-use crate::report::{self, Origin};
-use crate::results::{self, Finding, Outputs, Request, Results, number};
 use crate::study;
 use doubts::{begins_with_seg, doubts};
 use printer::{InOrder, Printer, To};
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
-    let request = Request {
+    let job = Job {
         image: &args.image,
-        affine_from: args.volume.affine_from.as_deref(),
+        volume: &args.volume,
+        model: &args.model,
+        output: &args.output,
         prompts: ("--prompt -", &args.prompt),
         has_answers: true,
-        output: &args.output,
     };
-    results::check_args(&request)?;
-    let (source, name) = study::source(&args.model)?;
-    study::verify(&args.model, &cancel)?;
-    let mut options = args.ask.options(cancel)?;
-    let mut prompts = prompts::questions(&args.prompt)?;
+    job.check()?;
+    let (source, name) = job.model(&cancel)?;
+    let mut options = args.ask.options()?;
+    let prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
     let count = prompts.len() + organs.len();
-    prompts::check_number(count)?;
-    results::check_count(&request, count)?;
-    let quiet = args.output.quiet;
+    job.check_count(count)?;
 
     let start = Instant::now();
-    let progress = Progress::new(quiet);
-    progress.stage("reading the volume");
-    let mut input = Input::read(&args.image, &args.volume.read_options())?;
-    args.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
+    let progress = Progress::new(args.output.quiet);
+    let input = job.read(&progress)?;
     options.region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, &options, args.ask.mode)?;
-    let (outputs, output) = Outputs::open(&request, &source, &input, count)?;
-
+    let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
-    let model =
-        study::load(source, &args.model, &args.refine, count, working_memory(args, &input, count))?;
+    let reserved = working_memory(args, &input, count);
+    let model = study::load(source.clone(), &args.model, &args.refine, (count, reserved), &cancel)?;
     progress.clear();
-    if !quiet {
-        study::announce(&model, &name.id);
-        study::announce_series(input.series.as_ref());
-    }
-    let first_organ = prompts.len();
-    let organ_of = |index: usize| organs.get(index.checked_sub(first_organ)?);
-    let family = model.config().family;
-    for organ in &organs {
-        let sentence = phrasing::sentence(family, organ.term);
-        if !quiet {
-            say!("r1seg: --organ {} asks: {sentence}", organ.given);
-        }
-        prompts.push(sentence);
-    }
-    // Asked before the vision transformer runs, so that a prompt that cannot be answered costs
-    // nothing.
-    for (index, prompt) in prompts.iter().enumerate() {
-        // Any box has as many tokens as another, give or take a digit.
-        let asked = match options.region {
-            None => model.prompt(prompt, options.separator),
-            Some(_) => model.prompt_about(prompt, &ANY_BOX, options.separator),
-        };
-        asked.map_err(|e| prompts::which("prompt", e, (index, count)))?;
+    let loaded = Loaded::from(&model);
+    job.announce(&loaded, &name.id, &input);
+    let asked = Asked::new(prompts, organs, model.config().family);
+    asked.announce(args.output.quiet);
+    asked.check(&model, &options)?;
+
+    let progress = Progress::new(args.output.quiet);
+    progress.stage("encoding the volume");
+    let mut run = RunContext::from(&cancel);
+    let encoded = model.encode_with(&input.volume, &encode_options(args), &mut run)?;
+    let mut printer = Printer::new(To::of(&job), count);
+    let answers = ask_all(&encoded, &asked.questions, (&options, &cancel), progress, &mut printer)?;
+
+    let run = loaded.run((&source, &name), Origin::from(&input), (&encoded).into());
+    let questions = Questions {
+        options: &options,
+        separator: model.separator(&options),
+        grid: model.config().vit.image_size,
+        answers: &answers,
+    };
+    let mut report = Report::of_answers(run, &questions);
+    asked.name_organs(&mut report);
+    let results = Results {
+        layout,
+        input: &input,
+        findings: &findings(&job, &asked, &answers),
+        asked_box: options.region,
+        asked_points: &[],
+        answer: asked.answer_text(&answers),
+        trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
+    };
+    let finished = Finished {
+        start,
+        results,
+        report,
+        warnings: asked.warnings(args, &input, &encoded, &answers),
+        statuses: answers.iter().map(|(_, answer)| answer.status()).collect(),
+        why_no_mask: answers.iter().map(|(_, answer)| why_no_mask(answer)).collect(),
+    };
+    finish(&job, finished, |_| printer.end())
+}
+
+/// The questions of a run: those that were given, then those that are written for organs.
+struct Asked {
+    family: Family,
+    questions: Vec<String>,
+    organs: Vec<Organ>,
+}
+
+impl Asked {
+    fn new(mut questions: Vec<String>, organs: Vec<Organ>, family: Family) -> Self {
+        questions.extend(organs.iter().map(|organ| phrasing::sentence(family, organ.term)));
+        Self { family, questions, organs }
     }
 
-    let progress = Progress::new(quiet);
-    progress.stage("encoding the volume");
-    let mut encode = EncodeOptions::default()
+    /// Each organ with the index of its question.
+    fn organs(&self) -> impl Iterator<Item = (usize, &Organ)> {
+        (self.questions.len() - self.organs.len()..).zip(&self.organs)
+    }
+
+    /// The organ that the question of this index was written for.
+    fn organ(&self, index: usize) -> Option<&Organ> {
+        self.organs().find(|(of, _)| *of == index).map(|(_, organ)| organ)
+    }
+
+    fn announce(&self, quiet: bool) {
+        for (index, organ) in self.organs().filter(|_| !quiet) {
+            say!("r1seg: --organ {} asks: {}", organ.given, self.questions[index]);
+        }
+    }
+
+    /// Asked before the vision transformer runs, so that a question that cannot be answered costs
+    /// nothing.
+    fn check(&self, model: &R1SegModel, options: &AskOptions) -> Result<()> {
+        let count = self.questions.len();
+        for (index, question) in self.questions.iter().enumerate() {
+            // Any box has as many tokens as another, give or take a digit.
+            let asked = match options.region {
+                None => model.prompt(question, options.separator),
+                Some(_) => model.prompt_about(question, &ANY_BOX, options.separator),
+            };
+            asked.map_err(|e| prompts::which("prompt", e, (index, count)))?;
+        }
+        Ok(())
+    }
+
+    /// What is odd about the volume, the model and the answers.
+    fn warnings(
+        &self,
+        args: &InferArgs,
+        input: &Input,
+        encoded: &EncodedVolume,
+        answers: &[(String, Answer)],
+    ) -> Vec<Warning> {
+        let mut warnings = input.warnings.clone();
+        if study::is_demo(&args.model) {
+            warnings.push(
+                Warning::new(
+                    "W-DEMO",
+                    "the demo model knows only synthetic phantoms: what it says about this volume \
+                     means nothing",
+                )
+                .with_fix("use --model DIR with a trained checkpoint"),
+            );
+        }
+        warnings.extend(encoded.warnings().iter().cloned());
+        let several = answers.len() > 1;
+        for (index, (question, answer)) in answers.iter().enumerate() {
+            warnings.extend(doubts(self.family, question, answer, several.then_some(index)));
+        }
+        warnings
+    }
+
+    fn name_organs(&self, report: &mut Report) {
+        for (index, Organ { given, term }) in self.organs() {
+            report.set_organ(index, &OrganName { given: given.clone(), term });
+        }
+    }
+
+    /// For `answer.txt`. Where a sentence was written for an organ, it stands before its answer.
+    fn answer_text(&self, answers: &[(String, Answer)]) -> String {
+        let numbered = answers.len() > 1;
+        let text = |(index, (question, answer)): (usize, &(String, Answer))| {
+            let which = if numbered { number(index) } else { String::new() };
+            match self.organ(index) {
+                Some(_) => format!("{which}Q: {question}\n{which}A: {}\n", answer.text),
+                None => format!("{which}{}\n", answer.text),
+            }
+        };
+        answers.iter().enumerate().map(text).collect()
+    }
+}
+
+fn encode_options(args: &InferArgs) -> EncodeOptions {
+    let options = EncodeOptions::default()
         .with_preprocess(args.ask.preprocess)
         .with_orient(args.volume.orient)
         .with_mode(args.ask.mode);
-    if args.output.trace.is_some() {
-        encode = encode.with_trace();
-    }
-    let study = model.encode_with(&input.volume, &encode)?;
-    let to_stdout = outputs.mask_to_stdout;
-    let to = match to_stdout {
-        _ if args.output.json => To::Nowhere,
-        true if quiet => To::Nowhere,
-        true => To::Stderr,
-        false => To::Stdout,
-    };
-    let mut printer = Printer::new(to, count);
-    let answers = ask_all(&study, prompts, &options, quiet, progress, &mut printer)?;
-
-    answers.iter().for_each(|(_, answer)| trace_tokens(answer));
-
-    let mut warnings = std::mem::take(&mut input.warnings);
-    if study::is_demo(&args.model) {
-        warnings.push(
-            Warning::new(
-                "W-DEMO",
-                "the demo model knows only synthetic phantoms: what it says about this volume \
-                 means nothing",
-            )
-            .with_fix("use --model DIR with a trained checkpoint"),
-        );
-    }
-    warnings.extend(study.warnings().iter().cloned());
-    for (index, (prompt, answer)) in answers.iter().enumerate() {
-        warnings.extend(doubts(family, prompt, answer, (count > 1).then_some(index)));
-    }
-    let sha256 = input.sha256();
-    let origin = Origin::of(&input, sha256);
-    let mut report = report::new(&model, &name, &origin, &study, &options, &answers);
-    for (index, organ) in organs.iter().enumerate() {
-        report.set_organ(first_organ + index, organ);
-    }
-    let findings: Vec<Finding<'_>> = answers
-        .iter()
-        .enumerate()
-        .map(|(index, (prompt, answer))| {
-            let name = organ_of(index).map_or(prompt.as_str(), |organ| organ.term);
-            finding(results::label_name(&args.output, index, name), answer)
-        })
-        .collect();
-    let results = Results {
-        request: &request,
-        outputs,
-        input: &input,
-        findings: &findings,
-        asked_box: options.region,
-        asked_points: &[],
-        answer: answer_text(&answers, organ_of),
-        trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
-    };
-    let written = results.write(&output, report, warnings, start)?;
-
-    if !quiet {
-        written.warnings.iter().for_each(study::warn);
-    }
-    printer.end()?;
-    if args.output.json {
-        std::io::Write::write_all(&mut std::io::stdout(), written.json.as_bytes())?;
-    }
-    if !quiet {
-        written.summary.iter().for_each(|line| say!("r1seg: {line}"));
-    }
-    if to_stdout && !results::print_mask(written.stdout_mask.as_ref())? {
-        return Ok(Exit::NoMask);
-    }
-    let found = answers.iter().all(|(_, answer)| answer.status() == MaskStatus::Found);
-    Ok(if args.output.require_mask && !found { Exit::NoMask } else { Exit::Answered })
+    if args.output.trace.is_some() { options.with_trace() } else { options }
 }
 
-fn finding<'a>(name: &'a str, answer: &'a Answer) -> Finding<'a> {
-    Finding {
-        name,
+/// What each question got, by the name of its label.
+fn findings<'a>(
+    job: &'a Job<'_>,
+    asked: &'a Asked,
+    answers: &'a [(String, Answer)],
+) -> Vec<Finding<'a>> {
+    let finding = |(index, (question, answer)): (usize, &'a (String, Answer))| Finding {
+        name: job.label(index, asked.organ(index).map_or(question, |organ| organ.term)),
         mask: answer.mask.as_ref(),
         boxes: answer.boxes.iter().filter_map(|found| found.region).collect(),
-        why_no_mask: why_no_mask(answer),
-    }
-}
-
-/// For `answer.txt`. Where a sentence was written for an organ, it stands before its answer.
-fn answer_text<'a>(
-    answers: &[(String, Answer)],
-    organ_of: impl Fn(usize) -> Option<&'a Organ>,
-) -> String {
-    let numbered = answers.len() > 1;
-    let text = |(index, (prompt, answer)): (usize, &(String, Answer))| {
-        let which = if numbered { number(index) } else { String::new() };
-        match organ_of(index) {
-            Some(_) => format!("{which}Q: {prompt}\n{which}A: {}\n", answer.text),
-            None => format!("{which}{}\n", answer.text),
-        }
     };
-    answers.iter().enumerate().map(text).collect()
+    answers.iter().enumerate().map(finding).collect()
 }
 
 /// Tells `-v` where the time of an answer went.
@@ -253,50 +274,47 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
 
 /// Asks all questions, and prints the answers in their order as they are said.
 fn ask_all(
-    study: &EncodedVolume<'_>,
-    prompts: Vec<String>,
-    options: &AskOptions,
-    quiet: bool,
+    encoded: &EncodedVolume,
+    questions: &[String],
+    (options, cancel): (&AskOptions, &CancelToken),
     mut progress: Progress,
     printer: &mut Printer,
 ) -> Result<Vec<(String, Answer)>> {
-    let of = prompts.len();
+    let of = questions.len();
     progress.stage(match of {
         1 => "reading the question".to_string(),
         _ => format!("reading {of} questions"),
     });
     let mut words = InOrder::new(of);
-    let questions: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    let answers = study.ask_many_with(&questions, options, &mut |index, event| {
-        let which = if of > 1 { format!(" {} of {of}", index + 1) } else { String::new() };
+    let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let mut on_event = |event: Event<'_>| {
         let ready = match event {
-            Event::Text(text) => words.text(index, text),
-            Event::Said => words.said(index),
+            Event::Text { prompt, text } => words.text(prompt, text),
+            Event::TextDone { prompt } => words.said(prompt),
             Event::Window { index, of } => {
-                let window = format!("window {} of {of}", index + 1);
-                return progress.stage(match which.as_str() {
-                    "" => window,
-                    _ => format!("from question{which}: {window}"),
-                });
+                return progress.stage(format!("window {} of {of}", index + 1));
             }
-            Event::Mask => {
-                // A cleared line does not come back.
+            Event::Mask { prompt } => {
+                let which = if of > 1 { format!(" {} of {of}", prompt + 1) } else { String::new() };
                 progress.clear();
-                progress = Progress::new(quiet);
+                progress = progress.again();
                 return progress.stage(format!("drawing the mask{which}"));
             }
             _ => return,
         };
-        if !ready.is_empty() && study.mode() == Mode::Resize {
+        if !ready.is_empty() && encoded.mode() == Mode::Resize {
             progress.clear();
             printer.print(&ready);
         }
-    })?;
+    };
+    let mut run = RunContext::from(cancel).with_events(&mut on_event);
+    let answers = encoded.ask_many_with(&texts, options, &mut run)?;
     progress.clear();
-    if study.mode() == Mode::Sliding {
+    if encoded.mode() == Mode::Sliding {
         for (index, answer) in answers.iter().enumerate() {
             printer.distinct(index, answer);
         }
     }
-    Ok(prompts.into_iter().zip(answers).collect())
+    answers.iter().for_each(trace_tokens);
+    Ok(questions.iter().cloned().zip(answers).collect())
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use r1seg::Answer;
 
-use crate::results::number;
+use crate::job::{Job, number};
 
 /// Where answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,18 @@ pub(super) enum To {
     Stderr,
     /// Standard output carries a report, or nobody wants to read.
     Nowhere,
+}
+
+impl To {
+    pub(super) fn of(job: &Job<'_>) -> Self {
+        let (to_stdout, out) = (job.mask_to_stdout(), job.output);
+        match to_stdout {
+            _ if out.json => Self::Nowhere,
+            true if out.quiet => Self::Nowhere,
+            true => Self::Stderr,
+            false => Self::Stdout,
+        }
+    }
 }
 
 /// Streams answers. A reader who leaves, as `head` does, misses the rest, but files are still

@@ -5,15 +5,16 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::files::begins_with;
 use r1seg::volume::{
-    IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
+    IntensityRange, Loaded, Padding, Prepared, Voxels, Warning, intensity, sliding,
 };
-use r1seg::{Orient, SLIDING_OVERLAP};
+use r1seg::{Orient, Recipe, SLIDING_OVERLAP};
+use r1seg_results::is_whole;
+use r1seg_results::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 use serde::Serialize;
 
 use super::sample::{self, Tissue};
 use super::text::join;
-use crate::input::{is_stdin, is_whole};
-use crate::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
+use crate::input::{is_own_pipe, is_stdin};
 
 /// What gzip files begin with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -111,7 +112,10 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn new(path: &Path) -> Self {
-        let file = path.metadata().ok().filter(|_| !is_stdin(path) && is_whole(path));
+        let file = path
+            .metadata()
+            .ok()
+            .filter(|_| !is_stdin(path) && !is_own_pipe(path) && is_whole(path));
         Self {
             path: path.display().to_string(),
             compressed: file.as_ref().map(|_| begins_with(path, 0, &GZIP)),
@@ -149,7 +153,7 @@ impl Findings {
         let known = seen.filter(|_| !geometry.has_guessed_sides());
         warnings.extend(known.and_then(|seen| seen.doubt(None)));
         let axes = orient.axes(geometry)?;
-        let prepared = recipe.apply(volume)?.reoriented(axes);
+        let prepared = recipe.apply(volume, orient)?;
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();
         let shape = volume.shape();
@@ -183,8 +187,10 @@ impl Findings {
                 preprocess: recipe.to_string(),
                 crop: corners(crop),
                 effective_resolution_mm: prepared
-                    .placement()
-                    .effective_resolution_mm(geometry, MODEL_GRID)
+                    .map()
+                    .clone()
+                    .fitted(MODEL_GRID)?
+                    .resolution_mm(geometry)
                     .map(ijk),
             },
             intensities: Intensities {
@@ -232,7 +238,7 @@ pub(super) fn is_doubt(warning: &Warning) -> bool {
     DOUBTS.contains(&warning.code)
 }
 
-fn windows(prepared: &Prepared<'_>) -> Result<usize> {
+fn windows(prepared: &Prepared) -> Result<usize> {
     let padded = Padding::to_at_least(prepared.shape(), MODEL_GRID).shape;
     Ok(sliding::windows(padded, MODEL_GRID, SLIDING_OVERLAP)?.len())
 }

@@ -13,14 +13,13 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::volume::{Loaded, Overwrite, Warning};
 use r1seg::{CancelToken, ErrorKind};
+use r1seg_results::preview::{Scene, render};
+use r1seg_results::{OutputFolder, Protected, check_picture_name};
 
 use crate::args::InspectArgs;
 use crate::exit::{CliError, Exit, Reported, say};
 use crate::input::{self, is_stdin};
-use crate::output::{Output, check_picture_name};
-use crate::preview::{Scene, render};
-use crate::protected::Protected;
-use crate::study;
+use crate::interrupt::Writing;
 use findings::{Findings, Origin};
 
 pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
@@ -58,12 +57,11 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     };
     if let (Some(output), Some(path)) = (&output, &args.preview) {
         let (title, window) = (&text::looks_like(&findings), args.window);
-        let picture = render(&Scene { title, window, ..study::scene(volume) });
-        if cancel.is_cancelled() {
-            return Err(r1seg::Error::Cancelled.into());
-        }
+        let picture = render(&Scene { title, window, ..Scene::of(volume) });
+        cancel.check()?;
+        let _writing = Writing::begin();
         let mut stage = output.stage()?;
-        stage.write(path, &study::png(&picture)?)?;
+        stage.write(path, &picture.png()?)?;
         stage.commit(&[])?;
         say!("r1seg: preview {}", path.display());
     }
@@ -105,14 +103,14 @@ fn load(args: &InspectArgs) -> Result<Loaded> {
 }
 
 /// Checks, before anything is read, that the picture can be written.
-fn open(path: &Path, args: &InspectArgs) -> Result<Output> {
+fn open(path: &Path, args: &InspectArgs) -> Result<OutputFolder> {
     check_picture_name(path)?;
-    let mut inputs = Protected::default().volume("the image", &args.image);
+    let mut inputs = input::protect(Protected::default(), "the image", &args.image);
     if let Some(path) = &args.volume.affine_from {
-        inputs = inputs.volume("the file of --affine-from", path);
+        inputs = input::protect(inputs, "the file of --affine-from", path);
     }
     let files = [path.to_path_buf()];
     inputs.check(&files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
-    Output::open(None, overwrite, &files)
+    Ok(OutputFolder::open(None, overwrite, &files)?)
 }

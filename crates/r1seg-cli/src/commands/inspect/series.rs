@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{DicomFault, Error, SeriesSummary};
+use r1seg_results::report::{SCHEMA_VERSION, ijk};
 use serde::Serialize;
 
 use super::text::join;
 use crate::exit::one_line;
-use crate::report::{SCHEMA_VERSION, ijk};
 
 #[derive(Serialize)]
 struct Listing<'a> {

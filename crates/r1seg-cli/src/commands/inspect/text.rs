@@ -6,10 +6,10 @@
 use std::fmt::Write;
 
 use r1seg::volume::Warning;
+use r1seg_results::report::ijk;
 
 use super::findings::{Findings, Input, Verdict, is_doubt};
 use crate::exit::one_line;
-use crate::report::ijk;
 
 /// Less is rounding of headers.
 const OBLIQUE_DEGREES: f64 = 0.05;

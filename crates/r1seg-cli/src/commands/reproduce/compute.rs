@@ -9,8 +9,9 @@ use r1seg::volume::intensity::{Rescale, min_max};
 use r1seg::volume::resample::{nearest, trilinear};
 use r1seg::volume::{Geometry, Mask, Volume};
 use r1seg::{
-    AskOptions, CancelToken, CheckpointSource, EncodeOptions, Error, LoadReport, M3dClip,
-    Preprocess, PromptableModel, R1SegModel, Recipe, SegmentMode, SegmentOptions, SegmentPrompt,
+    AskOptions, CancelToken, CheckpointSource, EmbedOptions, EncodeOptions, Error, LoadReport,
+    M3dClip, Preprocess, PromptableModel, R1SegModel, Recipe, RunContext, SegmentMode,
+    SegmentOptions, SegmentPrompt,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -55,13 +56,14 @@ impl Model {
         family: Family,
         args: &ModelArgs,
         questions: usize,
+        cancel: &CancelToken,
     ) -> Result<Self> {
         if family.has_language_model() {
             let refine = RefineArgs { num_clicks: None };
-            let model = study::load(source, args, &refine, questions.max(1), 0)?;
+            let model = study::load(source, args, &refine, (questions.max(1), 0), cancel)?;
             return Ok(Self::Language(Box::new(model)));
         }
-        let options = study::load_options(args, 0);
+        let options = study::load_options(args, 0).with_cancel(cancel.clone());
         Ok(if family.is_promptable() {
             Self::Promptable(Box::new(PromptableModel::open(&source, &options)?))
         } else {
@@ -108,6 +110,7 @@ impl Model {
         let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
         let as_it_is = Preprocess::Recipe(Recipe::None);
         let start = Instant::now();
+        let mut context = RunContext::from(cancel);
         let mut test = SelfTest {
             input: "the embedded phantom",
             asked: String::new(),
@@ -119,12 +122,10 @@ impl Model {
         match self {
             Self::Language(model) => {
                 test.asked = "Can you segment the liver in this image?".to_string();
-                let study = model
-                    .encode_with(&volume, &EncodeOptions::default().with_preprocess(as_it_is))?;
-                let options = AskOptions::default()
-                    .with_max_new_tokens(FEW_TOKENS)
-                    .with_cancel(cancel.clone());
-                let answer = study.ask_with(&test.asked, &options, &mut |_| {})?;
+                let encode = EncodeOptions::default().with_preprocess(as_it_is);
+                let options = AskOptions::default().with_max_new_tokens(FEW_TOKENS);
+                let study = model.encode_with(&volume, &encode, &mut context)?;
+                let answer = study.ask_with(&test.asked, &options, &mut context)?;
                 test.voxels = answer.mask.as_ref().map(|mask| count(mask.data()));
                 test.text = Some(answer.text);
             }
@@ -136,16 +137,17 @@ impl Model {
                 .to_string();
                 let options = SegmentOptions::default()
                     .with_preprocess(as_it_is)
-                    .with_mode(SegmentMode::Resize)
-                    .with_cancel(cancel.clone());
-                let study = model.encode(&volume, &options)?;
-                let found = study.segment(&SegmentPrompt::of_text(&test.asked))?;
+                    .with_mode(SegmentMode::Resize);
+                let study = model.encode_with(&volume, &options, &mut context)?;
+                let prompt = SegmentPrompt::of_text(&test.asked);
+                let found = study.segment_with(&prompt, &mut context)?;
                 test.voxels = Some(count(found.mask.data()));
             }
             Self::Clip(model) => {
                 test.asked = "A cyst in the left kidney.".to_string();
-                let of_volume = model.embed_volume(&volume, as_it_is)?.embedding;
-                let of_text = model.embed_text(&test.asked)?.embedding;
+                let options = EmbedOptions::default().with_preprocess(as_it_is);
+                let of_volume = model.embed_volume_with(&volume, &options, &mut context)?.embedding;
+                let of_text = model.embed_text_with(&test.asked, &mut context)?.embedding;
                 test.similarity = Some(M3dClip::similarity(&of_volume, &of_text));
             }
         }
@@ -167,7 +169,8 @@ fn ask(
     cancel: &CancelToken,
 ) -> Result<Vec<Output>> {
     let start = Instant::now();
-    let mut options = AskOptions::default().with_cancel(cancel.clone());
+    let mut context = RunContext::from(cancel);
+    let mut options = AskOptions::default();
     if let Some(tokens) = run.max_new_tokens {
         options = options.with_max_new_tokens(tokens);
     }
@@ -185,8 +188,9 @@ fn ask(
         Preparation::MinMax => Some(min_max_resized(volume, model.config().vit.image_size)?),
         _ => None,
     };
-    let study = model.encode_with(resized.as_ref().unwrap_or(volume), &encode)?;
-    let answers = study.ask_many(prompts, &options)?;
+    let asked = resized.as_ref().unwrap_or(volume);
+    let study = model.encode_with(asked, &encode, &mut context)?;
+    let answers = study.ask_many_with(prompts, &options, &mut context)?;
     let seconds = start.elapsed().as_secs_f64() / prompts.len().max(1) as f64;
     let mut outputs = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -219,7 +223,8 @@ fn segment(
     prompts: &[&str],
     cancel: &CancelToken,
 ) -> Result<Vec<Output>> {
-    let options = SegmentOptions::default().with_cancel(cancel.clone());
+    let mut context = RunContext::from(cancel);
+    let options = SegmentOptions::default();
     let rescaled;
     let (options, volume) = match run.preprocess {
         Preparation::Auto => (options, volume),
@@ -230,11 +235,11 @@ fn segment(
             (options.with_preprocess(Preprocess::Recipe(Recipe::None)), &rescaled)
         }
     };
-    let study = model.encode(volume, &options)?;
+    let study = model.encode_with(volume, &options, &mut context)?;
     let mut outputs = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let start = Instant::now();
-        let found = study.segment(&SegmentPrompt::of_text(*prompt))?;
+        let found = study.segment_with(&SegmentPrompt::of_text(*prompt), &mut context)?;
         let mask = Some(found.mask.into_parts().0);
         outputs.push(Output { text: None, mask, seconds: start.elapsed().as_secs_f64() });
     }

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use r1seg::files::sha256_of_file;
 use r1seg::volume::{ReadOptions, Volume, read};
 use serde::Serialize;
 
 use super::ledger::{Input, Truth};
-use crate::input::hash_file;
 
 /// A volume that was found, and its truth, if that was found, too.
 pub(super) struct Found {
@@ -169,5 +169,5 @@ impl Found {
 pub(super) fn fingerprint(path: &Path) -> Result<(u64, String)> {
     let unreadable = |source| r1seg::volume::Error::Unreadable { path: path.to_path_buf(), source };
     let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    Ok((bytes, hash_file(path).map_err(unreadable)?))
+    Ok((bytes, sha256_of_file(path).map_err(unreadable)?))
 }

@@ -13,12 +13,13 @@ use std::io::Write;
 use anyhow::Result;
 use r1seg::volume::Overwrite;
 use r1seg::{CancelToken, CheckpointSource};
+use r1seg_results::{OutputFolder, Protected};
 
 use crate::args::ReproduceArgs;
 use crate::exit::{Exit, one_line, say};
-use crate::output;
+use crate::input;
+use crate::interrupt::Writing;
 use crate::progress::Progress;
-use crate::protected::Protected;
 use crate::study;
 use compare::{Figures, Row};
 use compute::Model;
@@ -42,11 +43,11 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
         protected = protected.file("the ledger", ledger);
     }
     for folder in &args.data {
-        protected = protected.volume("the data", folder);
+        protected = input::protect(protected, "the data", folder);
     }
     protected.check(files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
-    let output = output::Output::open(None, overwrite, files)?;
+    let output = OutputFolder::open(None, overwrite, files)?;
 
     let progress = Progress::new(args.quiet);
     progress.stage("hashing the model and looking for NaN and infinity");
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     let mut data = Data::in_folders(&args.data, folder)?;
     progress.stage("loading the model");
     let questions = ledger.runs.iter().map(|run| run.prompts.len()).max().unwrap_or(1);
-    let model = Model::load(source.clone(), subject.family, &args.model, questions)?;
+    let model = Model::load(source.clone(), subject.family, &args.model, questions, &cancel)?;
     progress.clear();
     if !args.quiet {
         let (device, dtype, fallback) = model.device();
@@ -92,6 +93,7 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     if let Some([path]) = &record {
         let mut recorded = ledger;
         recorded.set_results(&report.rows);
+        let _writing = Writing::begin();
         let mut stage = output.stage()?;
         stage.write(path, (serde_json::to_string_pretty(&recorded)? + "\n").as_bytes())?;
         stage.commit(&[])?;

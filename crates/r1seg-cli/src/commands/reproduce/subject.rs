@@ -111,9 +111,7 @@ impl Subject {
 
 fn hashes(folder: &Path, summary: &ModelSummary, cancel: &CancelToken) -> Result<Vec<HashedFile>> {
     let hashed = summary.files.par_iter().map(|file| {
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled.into());
-        }
+        cancel.check()?;
         let (bytes, sha256) = fingerprint(&folder.join(&file.name))?;
         Ok(HashedFile { name: file.name.clone(), bytes, sha256 })
     });

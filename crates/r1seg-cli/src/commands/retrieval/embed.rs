@@ -5,6 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use r1seg::CancelToken;
 use r1seg::volume::{Overwrite, Warning};
+use r1seg_results::report::WarningReport;
+use r1seg_results::{OutputFolder, Protected};
 use serde::Serialize;
 
 use super::batch::{Batch, Failed, Several};
@@ -13,10 +15,8 @@ use super::vectors::VectorFormat;
 use super::{candidates, check_series};
 use crate::args::EmbedArgs;
 use crate::exit::{CliError, Exit, say};
-use crate::input::is_stdin;
-use crate::output::Output;
-use crate::protected::Protected;
-use crate::report::WarningReport;
+use crate::input::{self, is_stdin};
+use crate::interrupt::Writing;
 use crate::{prompts, study};
 
 /// What the rows of a file are.
@@ -68,13 +68,14 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
     check_series(args.volume.series.as_deref(), &volumes)?;
     let files: Vec<_> =
         std::iter::once(args.out.clone()).chain(format.sidecar(&args.out)).collect();
-    let mut inputs = Protected::default().prompts(&args.text).model(&study::source(&args.model)?.0);
+    let inputs = prompts::protect(Protected::default(), &args.text);
+    let mut inputs = inputs.model(&study::source(&args.model)?.0);
     for path in args.image.iter().chain(&args.volume.affine_from) {
-        inputs = inputs.volume("a volume", path);
+        inputs = input::protect(inputs, "a volume", path);
     }
     inputs.check(&files)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
-    let output = Output::open(None, overwrite, &files)?;
+    let output = OutputFolder::open(None, overwrite, &files)?;
 
     let quiet = args.quiet;
     let mut encoder = Encoder::open(&args.model, &args.volume, &args.prepare, quiet, cancel)?;
@@ -96,6 +97,7 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
     };
     let names = serde_json::to_string_pretty(&names)? + "\n";
     if !rows.is_empty() {
+        let _writing = Writing::begin();
         let mut stage = output.stage()?;
         stage.write(&args.out, &format.bytes(&rows, width, &names)?)?;
         if let Some(sidecar) = format.sidecar(&args.out) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{ReadOptions, Warning};
-use r1seg::{CancelToken, EmbedOptions, Error, M3dClip};
+use r1seg::{CancelToken, EmbedOptions, Error, M3dClip, RunContext};
 
 use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
@@ -44,7 +44,8 @@ impl Encoder {
         let progress = Progress::new(quiet);
         progress.stage("loading the model");
         study::verify(model, &cancel)?;
-        let clip = M3dClip::open(&source, &study::load_options(model, 0))?;
+        let clip =
+            M3dClip::open(&source, &study::load_options(model, 0).with_cancel(cancel.clone()))?;
         progress.clear();
         if !quiet {
             let device = clip.device_name();
@@ -65,7 +66,7 @@ impl Encoder {
 
     /// Embeds a volume; `series` is which one of a folder of DICOM files, by its number.
     pub(super) fn volume(&mut self, path: &Path, series: Option<usize>) -> Result<Embedded, Error> {
-        self.check_cancelled()?;
+        self.cancel.check()?;
         let (name, options) = match series {
             Some(number) => {
                 let options = self.read_options.clone().with_series(number.to_string());
@@ -74,7 +75,8 @@ impl Encoder {
             None => (path.display().to_string(), self.read_options.clone()),
         };
         let loaded = input::load(path, &options)?;
-        let seen = self.clip.embed_volume_with(&loaded.volume, &self.embed_options)?;
+        let mut run = RunContext::from(&self.cancel);
+        let seen = self.clip.embed_volume_with(&loaded.volume, &self.embed_options, &mut run)?;
         for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
             warning.text = format!("{name}: {}", warning.text);
             self.warn(warning);
@@ -91,8 +93,7 @@ impl Encoder {
     pub(super) fn texts(&mut self, texts: &[String]) -> Result<Vec<Embedded>> {
         let mut all = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
-            self.check_cancelled()?;
-            let seen = self.clip.embed_text(text);
+            let seen = self.clip.embed_text_with(text, &mut RunContext::from(&self.cancel));
             let seen = seen.map_err(|e| prompts::which("text", e, (index, texts.len())))?;
             if seen.dropped_tokens > 0 {
                 let text = format!(
@@ -114,9 +115,5 @@ impl Encoder {
             warnings.iter().for_each(study::warn);
         }
         warnings
-    }
-
-    fn check_cancelled(&self) -> Result<(), Error> {
-        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 }

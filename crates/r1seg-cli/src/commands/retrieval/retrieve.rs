@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use r1seg::CancelToken;
+use r1seg_results::report::WarningReport;
 use serde::Serialize;
 
 use super::batch::{Batch, Failed, Several};
@@ -16,7 +17,6 @@ use crate::args::RetrieveArgs;
 use crate::exit::{CliError, Exit, one_line};
 use crate::input::is_stdin;
 use crate::prompts;
-use crate::report::WarningReport;
 
 #[derive(Debug, Serialize)]
 struct Found<'a> {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use r1seg::ErrorKind;
 use r1seg::volume::npy_header;
+use r1seg_results::Error;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::encoder::Embedded;
 use crate::exit::CliError;
-use crate::output::wrong_ending;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VectorFormat {
@@ -25,8 +25,8 @@ impl VectorFormat {
             () if ends("npy") => Ok(Self::Npy),
             () if ends("safetensors") => Ok(Self::Safetensors),
             () => {
-                let what = "the file name does not say the format";
-                Err(wrong_ending(path, what, "end the name in .npy or .safetensors"))
+                let endings = &[".npy", ".safetensors"];
+                Err(Error::UnknownFormat { path: path.to_path_buf(), endings }.into())
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dicom_toolkit_jpeg2000 as jpeg2000;
+use hayro_jpeg2000 as jpeg2000;
 use jpeg_decoder::PixelFormat;
 
 use super::fault::DicomFault;
@@ -154,11 +154,12 @@ fn jpeg_2000(data: &[u8], (rows, columns): Size, _: usize) -> Result<Vec<u16>, &
     // Not strict would mean that pixels which are not there come out as something.
     let settings = jpeg2000::DecodeSettings { strict: true, ..Default::default() };
     let image = jpeg2000::Image::new(&codestream, &settings).map_err(|_| CORRUPT)?;
-    let bitmap = image.decode_native().map_err(|_| CORRUPT)?;
+    let mut context = jpeg2000::DecoderContext::default();
+    let decoded = image.decode(&mut context).map_err(|_| CORRUPT)?;
+    let [component] = decoded.components() else { return Err("it is in color") };
     let shift = if signed { 1_u16 << (bits - 1) } else { 0 };
-    let pixel = |v: u16| v.wrapping_sub(shift);
-    Ok(match bitmap.bytes_per_sample {
-        1 => bitmap.data.into_iter().map(|v| pixel(v.into())).collect(),
-        _ => bitmap.data.as_chunks::<2>().0.iter().map(|v| pixel(u16::from_le_bytes(*v))).collect(),
-    })
+    // Lossy codestreams decode to fractions, and a little beyond the range of their bits.
+    let most = f32::from(u16::MAX >> (16 - bits));
+    let pixel = |v: f32| (v.round().clamp(0.0, most) as u16).wrapping_sub(shift);
+    Ok(component.samples().iter().copied().map(pixel).collect())
 }

@@ -11,9 +11,10 @@
 //! - `format`: stored numbers to HU
 //!
 //! Why an own walk over the elements, and not dicom-rs: dicom-object 0.10 allocates by the length
-//! that a file claims, calls itself for every sequence inside a sequence, refuses a file for any
-//! malformed date, and brings an unmaintained text decoder; here nothing but numbers, codes and
-//! UIDs is ever wanted.
+//! that a file claims (a file of 336 bytes takes 4 GB) and calls itself for every sequence inside a
+//! sequence until the stack overflows. dicom-parser's lazy reader can be bounded, and would bring
+//! some thirty crates, an unmaintained text decoder among them, in place of one module; here nothing
+//! but numbers, codes and UIDs is ever wanted. The tests compare with dicom-object.
 
 mod codec;
 mod dataset;

@@ -9,4 +9,4 @@ pub(super) use header::sniff;
 pub use header::{NiftiFields, NiftiVersion};
 pub(super) use pair::{header_of, without_header};
 pub(super) use read::{geometry, read};
-pub(super) use write::{write_mask, write_volume};
+pub(super) use write::{write_labels, write_mask, write_volume};

@@ -1,7 +1,8 @@
 use std::io::{self, Write};
 
 use super::header::{NiftiFields, NiftiVersion};
-use crate::{Geometry, Mask, Volume};
+use crate::io::write::label_values;
+use crate::{Geometry, LabelMap, Mask, Volume};
 
 /// Voxels that are written at a time.
 const CHUNK: usize = 1 << 14;
@@ -15,6 +16,8 @@ struct Encoding {
 
 /// `NIFTI_INTENT_LABEL`, `DT_UINT8`.
 const LABELS: Encoding = Encoding { intent: 1002, datatype: 2, bitpix: 8 };
+/// `NIFTI_INTENT_LABEL`, `DT_UINT16`.
+const WIDE_LABELS: Encoding = Encoding { intent: 1002, datatype: 512, bitpix: 16 };
 /// `NIFTI_INTENT_NONE`, `DT_FLOAT32`.
 const INTENSITIES: Encoding = Encoding { intent: 0, datatype: 16, bitpix: 32 };
 /// `NIFTI_XFORM_SCANNER_ANAT`.
@@ -26,6 +29,13 @@ const MM: i32 = 2;
 pub(in crate::io) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
     write_header(out, mask.geometry(), &LABELS)?;
     out.write_all(mask.data())
+}
+
+/// Writes a label map as uncompressed single-file NIfTI, little-endian.
+pub(in crate::io) fn write_labels(out: &mut dyn Write, labels: &LabelMap) -> io::Result<()> {
+    let fit_bytes = labels.fits_bytes();
+    write_header(out, labels.geometry(), if fit_bytes { &LABELS } else { &WIDE_LABELS })?;
+    label_values(out, labels.labels(), fit_bytes)
 }
 
 /// Writes a volume as uncompressed single-file NIfTI, f32 little-endian.

@@ -12,10 +12,11 @@ use std::path::Path;
 use super::frames::{self, Frame};
 use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
+use super::write::label_values;
 use super::{ArrayAxes, Loaded, ReadOptions, SourceKind, findings, voxels};
 use crate::error::join;
 use crate::geometry::ArrayLayout;
-use crate::{Error, Geometry, Mask, Volume, Voxels, Warning};
+use crate::{Error, Geometry, LabelMap, Mask, Volume, Voxels, Warning};
 use header::Header;
 pub use header::npy_header;
 
@@ -154,6 +155,13 @@ fn not_a_volume(path: &Path, sizes: &[u64], frames: u64) -> Error {
 pub(super) fn write_mask(out: &mut dyn Write, mask: &Mask) -> io::Result<()> {
     out.write_all(&header_of("|u1", mask.geometry()))?;
     out.write_all(mask.data())
+}
+
+/// Writes a label map as `|u1`, or as `<u2` with more labels, in the axes that a mask has.
+pub(super) fn write_labels(out: &mut dyn Write, labels: &LabelMap) -> io::Result<()> {
+    let fit_bytes = labels.fits_bytes();
+    out.write_all(&header_of(if fit_bytes { "|u1" } else { "<u2" }, labels.geometry()))?;
+    label_values(out, labels.labels(), fit_bytes)
 }
 
 /// Writes a volume as `<f4`, in the axes that a mask of it has.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use r1seg::convert::Manifest;
+use r1seg::checkpoint::Manifest;
 use r1seg::registry::Family;
 use r1seg::{
     CheckpointSource, DtypeSummary, LoadReport, ModelSummary, WeightsFileSummary, WeightsSummary,

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use r1seg::convert::Sandbox;
 use r1seg::{CheckpointSource, WeightsFileSummary, is_pickle};
+use r1seg_results::parent;
 
 use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
 use crate::exit::{CliError, Exit, Reported, say};
 use crate::names;
-use crate::output::parent;
 use crate::study::{self, ModelName};
 use findings::Findings;
 

@@ -1,0 +1,168 @@
+//! Where a family of models keeps its parts in a checkpoint.
+//!
+//! Together with the arm in `config.rs` and the row in `registry.rs` this is all that a model needs
+//! that is made of known parts.
+
+/// The names below which a family keeps its parts. Those of the language model, of `mm_projector`
+/// and of `seg_projector` are the same in all of them.
+#[derive(Debug)]
+pub struct KeyMap {
+    /// The encoder that the language model reads through the projector.
+    pub encoder: &'static str,
+    /// The encoder of the mask decoder, where it is another one.
+    pub mask_encoder: Option<&'static str>,
+    /// What holds `prompt_encoder` and `mask_decoder`; empty for the root, where a model without a
+    /// language model keeps them.
+    pub mask_head: &'static str,
+    /// Tensors below `mask_head` that published checkpoints carry and the authors' code never reads
+    /// at inference: a name, or the beginning of names where it ends in a dot.
+    unused: &'static [&'static str],
+}
+
+/// R1Seg-3D with a language model.
+pub const R1SEG_3D: KeyMap = KeyMap {
+    encoder: "model.vision_module.image_encoder",
+    mask_encoder: None,
+    mask_head: "model.vision_module",
+    unused: &[
+        // The contrastive heads of the pretraining.
+        "mm_vision_proj.",
+        "mm_language_proj.",
+        "logit_scale",
+        // Only the single-mask output is used.
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+    ],
+};
+
+/// M3D-LaMed.
+pub const M3D_LAMED: KeyMap = KeyMap {
+    encoder: "model.vision_tower.vision_tower",
+    mask_encoder: Some("model.seg_module.image_encoder"),
+    mask_head: "model.seg_module",
+    unused: &[
+        // 2D layers left of SAM, which no 3D mask goes through.
+        "prompt_encoder.mask_downscaling.",
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+    ],
+};
+
+/// R1Seg-3D-SAM.
+pub const R1SEG_3D_SAM: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        "mm_vision_proj.",
+        "mm_language_proj.",
+        "logit_scale",
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+        POSITION_IDS,
+    ],
+};
+
+/// SegVol, once `r1seg convert` has taken off its publishers' prefixes.
+pub const SEGVOL: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        "prompt_encoder.mask_downscaling.",
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+        POSITION_IDS,
+    ],
+};
+
+/// A buffer that old versions of transformers saved.
+const POSITION_IDS: &str = "text_encoder.clip_text_model.text_model.embeddings.position_ids";
+
+impl KeyMap {
+    /// Whether the authors' code never reads a tensor at inference: such a tensor is tolerated by
+    /// name, everything else is accounted for.
+    pub fn never_used(&self, name: &str) -> bool {
+        let below = |prefix: &str| match prefix {
+            "" => Some(name),
+            prefix => name.strip_prefix(prefix)?.strip_prefix('.'),
+        };
+        // MONAI 1.4 and later create these in every block, for a mode that is off.
+        let extra =
+            |rest: &str| rest.contains(".norm_cross_attn.") || rest.contains(".cross_attn.");
+        let is = |rest: &str, unused: &str| match unused.ends_with('.') {
+            true => rest.starts_with(unused),
+            false => rest == unused,
+        };
+        // Of a language model: buffers that old versions of transformers saved, and a head that is
+        // tied.
+        let of_words = name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight";
+        !self.mask_head.is_empty() && of_words
+            || below(self.encoder).is_some_and(extra)
+            || self.mask_encoder.and_then(below).is_some_and(extra)
+            || below(self.mask_head)
+                .is_some_and(|rest| self.unused.iter().any(|unused| is(rest, unused)))
+    }
+}
+
+/// [`KeyMap::never_used`] for M3D-CLIP, which has no language model.
+pub fn never_used_by_m3d_clip(name: &str) -> bool {
+    // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
+    name.starts_with("language_encoder.pooler.")
+        || name == "language_encoder.embeddings.position_ids"
+        // MONAI 1.4 and later create these in every block, for a mode that is off.
+        || name.contains(".norm_cross_attn.")
+        || name.contains(".cross_attn.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_authors_never_read_is_tolerated() {
+        for name in [
+            "model.vision_module.logit_scale",
+            "model.vision_module.mm_vision_proj.weight",
+            "model.vision_module.mask_decoder.output_hypernetworks_mlps.3.layers.0.bias",
+            "model.vision_module.image_encoder.blocks.0.cross_attn.to_q.weight",
+            "model.layers.0.self_attn.rotary_emb.inv_freq",
+            "lm_head.weight",
+        ] {
+            assert!(R1SEG_3D.never_used(name), "{name}");
+        }
+        for name in [
+            "model.vision_module.logit_scale_2",
+            "model.vision_module.mask_decoder.output_hypernetworks_mlps.0.layers.0.bias",
+            "model.vision_modules.logit_scale",
+            "model.seg_module.prompt_encoder.mask_downscaling.0.weight",
+            "model.vision_module.mask_decoder.transformer.layers.0.cross_attn.to_q.weight",
+        ] {
+            assert!(!R1SEG_3D.never_used(name), "{name}");
+        }
+        for name in [
+            "model.seg_module.prompt_encoder.mask_downscaling.0.weight",
+            "model.seg_module.image_encoder.blocks.11.norm_cross_attn.weight",
+            "model.vision_tower.vision_tower.blocks.0.cross_attn.out_proj.bias",
+        ] {
+            assert!(M3D_LAMED.never_used(name), "{name}");
+        }
+        assert!(!M3D_LAMED.never_used("model.seg_module.prompt_encoder.no_mask_embed.weight"));
+        for name in [
+            "prompt_encoder.mask_downscaling.0.weight",
+            "image_encoder.blocks.11.norm_cross_attn.weight",
+            "text_encoder.clip_text_model.text_model.embeddings.position_ids",
+        ] {
+            assert!(SEGVOL.never_used(name), "{name}");
+        }
+        for name in ["lm_head.weight", "logit_scale", "prompt_encoder.no_mask_embed.weight"] {
+            assert!(!SEGVOL.never_used(name), "{name}");
+        }
+        assert!(R1SEG_3D_SAM.never_used("logit_scale"));
+        assert!(!R1SEG_3D_SAM.never_used("prompt_encoder.mask3D_downscaling.0.weight"));
+    }
+}

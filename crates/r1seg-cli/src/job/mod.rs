@@ -1,0 +1,299 @@
+//! What `infer` and `segment` share: one volume, what it is asked for, and what becomes of the results.
+//!
+//! [`Job`] checks arguments, reads the volume and chooses the files; [`finish`] measures, writes and
+//! prints what a model gave; [`summary`] words it.
+
+mod finish;
+mod summary;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use r1seg::volume::Overwrite;
+use r1seg::{CancelToken, CheckpointSource};
+use r1seg_results::report::{Model, Origin, Preparation, Run};
+use r1seg_results::{
+    Input, Layout, MaskTarget, Place, Protected, Request, ResultFolder, folder_for,
+};
+
+use crate::args::{ModelArgs, OutputArgs, VolumeArgs};
+use crate::exit::CliError;
+use crate::input::{self, is_own_pipe, is_stdin};
+use crate::progress::Progress;
+use crate::prompts;
+use crate::study::{self, ModelName};
+pub(crate) use finish::{Finished, finish};
+pub(crate) use summary::number;
+
+/// One volume and what it is asked for, as given.
+pub(crate) struct Job<'a> {
+    pub(crate) image: &'a Path,
+    pub(crate) volume: &'a VolumeArgs,
+    pub(crate) model: &'a ModelArgs,
+    pub(crate) output: &'a OutputArgs,
+    /// What the volume is asked for, as given by the flag of this name.
+    pub(crate) prompts: (&'static str, &'a [OsString]),
+    /// Whether the model answers in words.
+    pub(crate) has_answers: bool,
+}
+
+impl Job<'_> {
+    /// What can be said about the arguments before anything is read.
+    pub(crate) fn check(&self) -> Result<()> {
+        let (flag, prompts) = self.prompts;
+        if is_stdin(self.image) && prompts.iter().any(|prompt| prompt == "-") {
+            return Err(CliError::usage(
+                format!("--image - and {flag} both read standard input"),
+                "give the text itself, or a file with @FILE",
+            ));
+        }
+        if is_stdin(self.image) && std::io::stdin().is_terminal() {
+            return Err(CliError::usage(
+                "the image is read from standard input, and that is the terminal",
+                "send a file: r1seg ... -i - < ct.nii.gz",
+            ));
+        }
+        self.check_stdout()?;
+        let out = self.output;
+        let only_named = out.out.is_none() && (out.mask.is_some() || out.report.is_some());
+        if out.window.is_some() && out.preview.is_none() && only_named {
+            return Err(CliError::usage(
+                "--window is for the picture, and none is drawn",
+                "name it with --preview FILE, or give a folder with --out DIR",
+            ));
+        }
+        Ok(self.request(None).check_names()?)
+    }
+
+    /// Standard output carries one thing only.
+    fn check_stdout(&self) -> Result<()> {
+        let out = self.output;
+        if self.mask_to_stdout() && out.json {
+            return Err(CliError::usage(
+                "--mask - and --json both write to standard output",
+                "use --report FILE for the report, or --mask FILE",
+            ));
+        }
+        if self.mask_to_stdout() && std::io::stdout().is_terminal() {
+            return Err(CliError::usage(
+                "--mask - would write a binary file to the terminal",
+                "send it to a file or program: r1seg ... --mask - > mask.nii.gz",
+            ));
+        }
+        for (path, flag) in [(&out.preview, "--preview"), (&out.report, "--report")] {
+            if path.as_deref().is_some_and(is_stdin) {
+                return Err(CliError::usage(
+                    format!(
+                        "{flag} - is not possible: only --mask and --json write to standard output"
+                    ),
+                    format!("name a file for {flag}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether standard output carries the mask.
+    pub(crate) fn mask_to_stdout(&self) -> bool {
+        self.output.mask.as_deref().is_some_and(is_stdin)
+    }
+
+    /// The model, verified if that is wanted.
+    pub(crate) fn model(&self, cancel: &CancelToken) -> Result<(CheckpointSource, ModelName)> {
+        let (source, name) = study::source(self.model)?;
+        study::verify(self.model, cancel)?;
+        Ok((source, name))
+    }
+
+    /// A label has one name, and a trace is of one answer.
+    pub(crate) fn check_count(&self, prompts: usize) -> Result<()> {
+        prompts::check_number(prompts)?;
+        let (names, trace) = (&self.output.label, &self.output.trace);
+        if !names.is_empty() && names.len() != prompts {
+            return Err(CliError::usage(
+                format!(
+                    "--label is given {} times, and the number of prompts is {prompts}",
+                    names.len()
+                ),
+                "name the label of every prompt, in their order, or of none",
+            ));
+        }
+        if names.iter().any(|name| name.trim().is_empty()) {
+            return Err(CliError::usage("a --label is empty", "give a name such as liver"));
+        }
+        if trace.is_some() && prompts > 1 {
+            return Err(CliError::usage(
+                format!("--trace writes the stages of one answer, and there are {prompts} prompts"),
+                "trace one prompt at a time",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What labels call a prompt: the name that --label gave it, or the prompt itself.
+    pub(crate) fn label<'b>(&'b self, index: usize, prompt: &'b str) -> &'b str {
+        self.output.label.get(index).map_or(prompt, String::as_str)
+    }
+
+    /// Reads the volume, which has an orientation where one is asked for.
+    pub(crate) fn read(&self, progress: &Progress) -> Result<Input> {
+        progress.stage("reading the volume");
+        let input = input::open(self.image, &self.volume.read_options())?;
+        self.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
+        Ok(input)
+    }
+
+    /// Chooses the files, and checks that all of them can be written.
+    pub(crate) fn layout(
+        &self,
+        source: &CheckpointSource,
+        input: &Input,
+        prompts: usize,
+    ) -> Result<Layout> {
+        let mut request = self.request(self.folder()?);
+        request.protected = self.protected(source);
+        Ok(Layout::open(request, input, prompts)?)
+    }
+
+    fn request(&self, folder: Option<ResultFolder>) -> Request {
+        let out = self.output;
+        let place = |path: &Option<PathBuf>| path.clone().map_or(Place::InFolder, Place::File);
+        Request {
+            folder,
+            mask: match self.mask_to_stdout() {
+                true => MaskTarget::Caller,
+                false => MaskTarget::Files(place(&out.mask)),
+            },
+            preview: (!out.no_preview).then(|| place(&out.preview)),
+            report: place(&out.report),
+            trace: out.trace.clone(),
+            has_answers: self.has_answers,
+            zeros_for_missing: out.empty_mask,
+            window: out.window,
+            overwrite: if out.force { Overwrite::Replace } else { Overwrite::Refuse },
+            protected: Protected::default(),
+        }
+    }
+
+    /// Without a name, a folder named after the image, unless single files are named.
+    fn folder(&self) -> Result<Option<ResultFolder>> {
+        let out = self.output;
+        let is_named = out.mask.is_some() || out.preview.is_some() || out.report.is_some();
+        if let Some(folder) = &out.out {
+            return Ok(Some(ResultFolder::At(folder.clone())));
+        }
+        if is_named {
+            return Ok(None);
+        }
+        let folder = match is_stdin(self.image) || is_own_pipe(self.image) {
+            true => PathBuf::from("stdin-r1seg"),
+            false => folder_for(self.image)?,
+        };
+        Ok(Some(if out.force { ResultFolder::At(folder) } else { ResultFolder::New(folder) }))
+    }
+
+    /// What is read, and therefore never replaced.
+    fn protected(&self, source: &CheckpointSource) -> Protected {
+        let inputs = input::protect(Protected::default(), "the image", self.image);
+        let inputs = prompts::protect(inputs, self.prompts.1).model(source);
+        match &self.volume.affine_from {
+            Some(path) => input::protect(inputs, "the file of --affine-from", path),
+            None => inputs,
+        }
+    }
+
+    /// The first lines on stderr: the notice, what computes, and which series was read.
+    pub(crate) fn announce(&self, model: &Loaded<'_>, name: &str, input: &Input) {
+        if self.output.quiet {
+            return;
+        }
+        study::announce_on(&model.device, model.dtype, name, model.fallback);
+        study::announce_series(input.series.as_ref());
+    }
+}
+
+/// What reports and messages say of a model, of whatever kind it is.
+pub(crate) struct Loaded<'a> {
+    pub(crate) model_type: &'a str,
+    pub(crate) num_clicks: usize,
+    pub(crate) device: String,
+    pub(crate) dtype: &'static str,
+    pub(crate) fallback: Option<&'a r1seg::Error>,
+    pub(crate) load: std::time::Duration,
+}
+
+impl Loaded<'_> {
+    /// The part of a report that is about the run.
+    pub(crate) fn run<'a>(
+        &self,
+        (source, name): (&CheckpointSource, &ModelName),
+        origin: Origin<'a>,
+        preparation: Preparation,
+    ) -> Run<'a> {
+        let model = Model {
+            id: name.id.clone(),
+            revision: name.revision.clone(),
+            model_type: self.model_type.to_string(),
+            dtype: self.dtype,
+            num_clicks: self.num_clicks,
+            ..Model::default()
+        };
+        Run {
+            git: option_env!("R1SEG_GIT"),
+            model: model.with_manifest_of(source),
+            device: self.device.clone(),
+            load: self.load,
+            origin,
+            preparation,
+        }
+    }
+}
+
+/// Both kinds of models say the same about themselves.
+macro_rules! loaded {
+    ($($model:ty),*) => { $(
+        impl<'a> From<&'a $model> for Loaded<'a> {
+            fn from(model: &'a $model) -> Self {
+                Self {
+                    model_type: &model.config().model_type,
+                    num_clicks: model.config().num_clicks,
+                    device: model.device_name(),
+                    dtype: model.dtype_name(),
+                    fallback: model.device_fallback(),
+                    load: model.load_time(),
+                }
+            }
+        }
+    )* };
+}
+
+loaded!(r1seg::R1SegModel, r1seg::PromptableModel);
+
+/// What to do about an error of writing results, in the words of the command line.
+pub(crate) fn fix(error: &r1seg_results::Error) -> Option<String> {
+    use r1seg_results::Remedy;
+    Some(match error.remedy()? {
+        Remedy::ReplaceOrOtherFolder => "choose another --out, or --force to replace it".into(),
+        Remedy::ReplaceOrOtherName => "choose another name, or --force to replace it".into(),
+        Remedy::WritableFolder => "choose a folder that you may write to".into(),
+        Remedy::CreateFolder => "create the folder first".into(),
+        Remedy::EndIn(endings) => format!("end the name in {}", any_of(endings)),
+        Remedy::DistinctNames => "give --mask, --preview, --report and --trace a name each".into(),
+        Remedy::OtherPlace => {
+            "choose another place for the results; --force replaces no input and no model".into()
+        }
+        Remedy::NameFolder => "name another folder with --out".into(),
+        Remedy::FileForEach => "write a file for each of them with --mask FILE or --out".into(),
+        _ => return None,
+    })
+}
+
+/// `.nii.gz, .nii or .npy`.
+fn any_of(endings: &[&str]) -> String {
+    match endings {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => endings.concat(),
+    }
+}

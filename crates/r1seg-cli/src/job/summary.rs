@@ -1,0 +1,146 @@
+//! What was written and found, in lines.
+
+use r1seg::volume::{Geometry, Region};
+use r1seg_results::report::{MaskReport, corners};
+use r1seg_results::{Finding, Written};
+
+use crate::args::OutputArgs;
+use crate::input::is_stdin;
+
+/// The number of a prompt, counted from 0, in front of what it got.
+pub(crate) fn number(index: usize) -> String {
+    format!("[{}] ", index + 1)
+}
+
+/// The size of the mask of each prompt, or why there is none.
+pub(super) fn sizes(
+    findings: &[Finding<'_>],
+    masks: &[MaskReport],
+    why_no_mask: &[&str],
+) -> Vec<String> {
+    let of = |(index, finding): (usize, &Finding<'_>)| {
+        let mask = masks.iter().find(|mask| usize::from(mask.label) == index + 1);
+        match mask.filter(|_| finding.mask.is_some()) {
+            Some(mask) => size(mask),
+            None => format!("no mask: {}", why_no_mask.get(index).copied().unwrap_or_default()),
+        }
+    };
+    findings.iter().enumerate().map(of).collect()
+}
+
+fn size(mask: &MaskReport) -> String {
+    let parts = match mask.components {
+        1 => "1 component".to_string(),
+        n => format!("{n} components"),
+    };
+    match mask.volume_ml {
+        Some(ml) => format!("{ml:.1} mL ({parts})"),
+        None => format!("{} voxels ({parts})", mask.voxels),
+    }
+}
+
+/// What the last lines on stderr are made of.
+pub(super) struct Summary<'a> {
+    pub(super) args: &'a OutputArgs,
+    pub(super) findings: &'a [Finding<'a>],
+    pub(super) geometry: &'a Geometry,
+    pub(super) written: &'a Written,
+    /// Of the mask of each prompt, or why there is none.
+    pub(super) sizes: Vec<String>,
+    /// Since the run began.
+    pub(super) seconds: f64,
+}
+
+impl Summary<'_> {
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut files = Vec::new();
+        let mask_file = self.mask_file();
+        if let ([finding], [size]) = (self.findings, self.sizes.as_slice()) {
+            files.push(match (finding.mask, mask_file) {
+                (Some(_), Some(file)) => format!("{file} {size}"),
+                (Some(_), None) => format!("mask {size}"),
+                (None, Some(file)) => format!("{file} of zeros, {size}"),
+                (None, None) => size.clone(),
+            });
+        } else {
+            let sizes = self.sizes.iter().enumerate();
+            lines.extend(sizes.map(|(index, what)| format!("{}{what}", number(index))));
+            files.extend(mask_file);
+        }
+        lines.extend(self.boxes());
+        for (what, path) in [
+            ("preview", &self.written.preview),
+            ("report", &self.args.report),
+            ("trace", &self.written.trace),
+        ] {
+            files.extend(path.as_ref().map(|path| format!("{what} {}", path.display())));
+        }
+        files.push(format!("{:.1} s", self.seconds));
+        lines.push(files.join(" | "));
+        lines.extend(self.not_written());
+        lines.extend(self.taken());
+        lines
+    }
+
+    /// `mask out/mask.nii.gz`, or the first and the last of several.
+    fn mask_file(&self) -> Option<String> {
+        let path = self.written.mask_file.as_ref()?;
+        let masks = self.written.report.masks();
+        let name = |mask: &MaskReport| {
+            let name = mask.path.as_ref()?;
+            let file = std::path::Path::new(name).file_name()?;
+            Some(path.with_file_name(file).display().to_string())
+        };
+        let (first, last) = (masks.first()?, masks.last()?);
+        Some(if first.path == last.path {
+            format!("mask {}", name(first)?)
+        } else {
+            format!("masks {} to {}", name(first)?, name(last)?)
+        })
+    }
+
+    /// The boxes in the answers that have voxels.
+    fn boxes(&self) -> impl Iterator<Item = String> + '_ {
+        let several = self.findings.len() > 1;
+        self.findings.iter().enumerate().flat_map(move |(index, finding)| {
+            let which = if several { number(index) } else { String::new() };
+            let line =
+                move |region: &Region| format!("{which}{}", box_line(*region, self.geometry));
+            finding.boxes.iter().map(line)
+        })
+    }
+
+    /// That a mask which was named has no file.
+    fn not_written(&self) -> Option<String> {
+        let path = self.args.mask.as_deref().filter(|path| !is_stdin(path))?;
+        let is_missing = self.written.report.masks().is_empty();
+        is_missing.then(|| {
+            format!(
+                "{} was not written, since there is no mask; --empty-mask writes one of zeros",
+                path.display()
+            )
+        })
+    }
+
+    /// That the folder has another name than the one that is usual.
+    fn taken(&self) -> Option<String> {
+        let (taken, folder) = (self.written.taken.as_ref()?, self.written.folder.as_ref()?);
+        let (taken, folder) = (taken.display(), folder.display());
+        Some(format!(
+            "results are in {folder}, since {taken} exists already (--force replaces its files)"
+        ))
+    }
+}
+
+/// As `--box` and `--box-mm` take it.
+fn box_line(region: Region, geometry: &Geometry) -> String {
+    let [first, last] = corners(region);
+    let voxels = [first, last].concat().iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let mut line = format!("box {voxels} (voxels i,j,k)");
+    if let Some(corners) = geometry.region_to_mm(region) {
+        let mm: Vec<String> = corners.concat().iter().map(|mm| format!("{mm:.1}")).collect();
+        line.push_str(&format!(" | {} mm (RAS+)", mm.join(",")));
+    }
+    line
+}

@@ -1,5 +1,0 @@
-#![no_main]
-
-use libfuzzer_sys::{Corpus, fuzz_target};
-
-fuzz_target!(|data: &[u8]| -> Corpus { r1seg_convert_fuzz::read_gguf(data) });
