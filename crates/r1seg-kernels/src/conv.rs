@@ -125,7 +125,8 @@ impl ConvWeights {
         let run = |y: SharedMut, task: usize| {
             let panels = task * each..((task + 1) * each).min(panels);
             with_scratch(panels.len() * PASS * PANEL, |gathered| {
-                let job = Job { weights: self, x, geometry, bias, voxels, panels, gathered, y };
+                let source = Source { weights: self, x, geometry };
+                let job = Job { source, bias, voxels, panels, gathered, y };
                 // SAFETY: the machine has `isa`; the lengths are checked, and every task writes the
                 // voxels of its own panels.
                 unsafe { simd::run(isa, job) }
@@ -140,11 +141,18 @@ impl ConvWeights {
     }
 }
 
-/// All output channels of some panels of voxels.
-struct Job<'a> {
+/// What is multiplied.
+#[derive(Clone, Copy)]
+struct Source<'a> {
     weights: &'a ConvWeights,
+    /// `[in, D, H, W]`
     x: &'a [f32],
     geometry: ConvGeometry,
+}
+
+/// All output channels of some panels of voxels.
+struct Job<'a> {
+    source: Source<'a>,
     bias: Option<&'a [f32]>,
     /// Of the output.
     voxels: usize,
@@ -158,7 +166,8 @@ struct Job<'a> {
 impl Kernel for Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { weights, x, geometry, bias, voxels, panels, gathered, y } = self;
+        let Self { source, bias, voxels, panels, gathered, y } = self;
+        let weights = source.weights;
         let inner = weights.kernel.iter().product::<usize>() * weights.in_channels;
         let width = inner.next_multiple_of(LINE);
         let first_voxel = panels.start * PANEL;
@@ -176,7 +185,7 @@ impl Kernel for Job<'_> {
         for first in (0..inner).step_by(PASS) {
             let steps = first..inner.min(first + PASS);
             for (panel, gathered) in panels.clone().zip(gathered.chunks_exact_mut(PASS * PANEL)) {
-                gather(weights, x, geometry, panel, steps.clone(), gathered);
+                source.gather(panel, steps.clone(), gathered);
             }
             for row in (0..weights.out_channels).step_by(S::ROWS) {
                 let block = row / MAX_ROWS * MAX_ROWS * width + row % MAX_ROWS * LINE;
@@ -226,67 +235,50 @@ fn runs(panel: usize, output: [usize; 3]) -> ([Run; PANEL], usize) {
     (runs, count)
 }
 
-/// The input voxels that the weights `steps` meet in the output voxels of a panel.
-///
-/// # Shapes
-/// - `gathered`: `[steps, PANEL]`
-#[inline(always)]
-fn gather(
-    weights: &ConvWeights,
-    x: &[f32],
-    geometry: ConvGeometry,
-    panel: usize,
-    steps: Range<usize>,
-    gathered: &mut [f32],
-) {
-    let ConvGeometry { input: [d, h, w], stride, padding, output } = geometry;
-    let (channels, [_, kh, kw]) = (weights.in_channels, weights.kernel);
-    let (runs, count) = runs(panel, output);
-    let last = runs[count - 1];
-    let mut step = steps.start;
-    while step < steps.end {
-        let (tap, channel) = (step / channels, step % channels);
-        let here = channel..channels.min(channel + steps.end - step);
-        let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
-        let to = &mut gathered[(step - steps.start) * PANEL..][..here.len() * PANEL];
-        if last.column + last.len < PANEL {
-            for row in to.chunks_exact_mut(PANEL) {
-                row[last.column + last.len..].fill(0.0);
+impl Source<'_> {
+    /// The input voxels that the weights `steps` meet in the output voxels of a panel.
+    ///
+    /// # Shapes
+    /// - `gathered`: `[steps, PANEL]`
+    #[inline(always)]
+    fn gather(self, panel: usize, steps: Range<usize>, gathered: &mut [f32]) {
+        let Self { weights, x, geometry } = self;
+        let ConvGeometry { input: [d, h, w], stride, padding, output } = geometry;
+        let (channels, [_, kh, kw]) = (weights.in_channels, weights.kernel);
+        let (runs, count) = runs(panel, output);
+        let last = runs[count - 1];
+        let mut step = steps.start;
+        while step < steps.end {
+            let (tap, channel) = (step / channels, step % channels);
+            let here = channel..channels.min(channel + steps.end - step);
+            let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
+            let to = &mut gathered[(step - steps.start) * PANEL..][..here.len() * PANEL];
+            if last.column + last.len < PANEL {
+                for row in to.chunks_exact_mut(PANEL) {
+                    row[last.column + last.len..].fill(0.0);
+                }
             }
-        }
-        for run in &runs[..count] {
-            let source = |axis: usize, n: usize| {
-                (run.at[axis] * stride[axis] + tap[axis])
-                    .checked_sub(padding[axis])
-                    .filter(|at| *at < n)
-            };
-            let columns = run.column..run.column + run.len;
-            let (Some(i), Some(j)) = (source(0, d), source(1, h)) else {
-                to.chunks_exact_mut(PANEL).for_each(|row| row[columns.clone()].fill(0.0));
-                continue;
-            };
-            let inside = inside(run, w, [stride[2], padding[2], tap[2]]);
-            let at = (run.at[2] + inside.start) * stride[2] + tap[2];
-            let from = (i * h + j) * w + at.saturating_sub(padding[2]);
-            for (row, channel) in to.chunks_exact_mut(PANEL).zip(here.clone()) {
-                let row = &mut row[columns.clone()];
-                row[..inside.start].fill(0.0);
-                row[inside.end..].fill(0.0);
-                let row = &mut row[inside.clone()];
-                if row.is_empty() {
+            for run in &runs[..count] {
+                let source = |axis: usize, n: usize| {
+                    (run.at[axis] * stride[axis] + tap[axis])
+                        .checked_sub(padding[axis])
+                        .filter(|at| *at < n)
+                };
+                let columns = run.column..run.column + run.len;
+                let (Some(i), Some(j)) = (source(0, d), source(1, h)) else {
+                    to.chunks_exact_mut(PANEL).for_each(|row| row[columns.clone()].fill(0.0));
                     continue;
-                }
-                let from = &x[channel * d * h * w + from..];
-                if stride[2] == 1 {
-                    copy(row, from);
-                } else {
-                    for (to, from) in row.iter_mut().zip(from.iter().step_by(stride[2])) {
-                        *to = *from;
-                    }
+                };
+                let inside = inside(run, w, [stride[2], padding[2], tap[2]]);
+                let at = (run.at[2] + inside.start) * stride[2] + tap[2];
+                let from = (i * h + j) * w + at.saturating_sub(padding[2]);
+                for (row, channel) in to.chunks_exact_mut(PANEL).zip(here.clone()) {
+                    let from = x.get(channel * d * h * w + from..).unwrap_or_default();
+                    spread(&mut row[columns.clone()], inside.clone(), from, stride[2]);
                 }
             }
+            step += here.len();
         }
-        step += here.len();
     }
 }
 
@@ -298,6 +290,20 @@ fn inside(run: &Run, w: usize, [stride, padding, tap]: [usize; 3]) -> Range<usiz
     let end = (w + padding).saturating_sub(tap).div_ceil(stride).saturating_sub(first);
     let end = end.min(run.len);
     start.min(end)..end
+}
+
+/// Every `stride`-th number of `from` to the columns `inside` of `row`, and zeros to the others.
+#[inline(always)]
+fn spread(row: &mut [f32], inside: Range<usize>, from: &[f32], stride: usize) {
+    row[..inside.start].fill(0.0);
+    row[inside.end..].fill(0.0);
+    let row = &mut row[inside];
+    if stride == 1 {
+        return copy(row, from);
+    }
+    for (to, from) in row.iter_mut().zip(from.iter().step_by(stride)) {
+        *to = *from;
+    }
 }
 
 /// `to` from the beginning of `from`; a whole panel without a call.

@@ -128,11 +128,12 @@ fn head(config: &MaskDecoderConfig) -> Result<(MaskHead, HashMap<String, Tensor>
     // The first time it names its weights, which are zeros.
     build()?;
     let mut weights = HashMap::new();
-    for (name, variable) in variables.data().lock().expect("no other thread").iter() {
+    let named = variables.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    for (name, variable) in named {
         let centered = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
         let numbers = Tensor::randn(centered, 0.4f32, variable.dims(), &Device::Cpu)?;
         variable.set(&numbers)?;
-        weights.insert(name.clone(), numbers.to_dtype(DType::F64)?);
+        weights.insert(name, numbers.to_dtype(DType::F64)?);
     }
     Ok((build()?, weights))
 }

@@ -48,6 +48,11 @@ impl Default for ClipTextConfig {
 }
 
 impl ClipTextConfig {
+    /// Bytes of the largest activations of the longest text, in f32.
+    pub fn working_bytes(&self) -> u64 {
+        working_bytes(self.max_position_embeddings, self.intermediate_size, self.hidden_size)
+    }
+
     /// Says what does not fit, in the terms of the configuration.
     ///
     /// # Errors
@@ -124,6 +129,11 @@ impl Default for BertConfig {
 }
 
 impl BertConfig {
+    /// Bytes of the largest activations of the longest text, in f32.
+    pub fn working_bytes(&self) -> u64 {
+        working_bytes(self.max_position_embeddings, self.intermediate_size, self.hidden_size)
+    }
+
     /// Says what does not fit, in the terms of the configuration.
     ///
     /// # Errors
@@ -143,6 +153,11 @@ impl BertConfig {
         choice("position_embedding_type", &self.position_embedding_type, "absolute")?;
         epsilon(self.layer_norm_eps)
     }
+}
+
+fn working_bytes(tokens: usize, intermediate_size: usize, hidden_size: usize) -> u64 {
+    let widths = intermediate_size.saturating_mul(2).saturating_add(hidden_size.saturating_mul(8));
+    4u64.saturating_mul(tokens as u64).saturating_mul(widths as u64)
 }
 
 fn sizes(fields: &[(&str, usize)]) -> Result<(), String> {

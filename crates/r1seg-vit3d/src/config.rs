@@ -1,3 +1,5 @@
+use r1seg_nn::MAX_SCORES;
+
 /// Widths of a [`Vit3d`](crate::Vit3d).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vit3dConfig {
@@ -30,6 +32,22 @@ impl Vit3dConfig {
         self.grid().iter().product()
     }
 
+    /// Bytes of the largest activations of a pass, in f32, where attention scores are not in memory.
+    pub fn working_bytes(&self) -> u64 {
+        let widths = self.mlp_dim.saturating_mul(2).saturating_add(8 * self.hidden_size);
+        floats(&[self.num_patches(), widths])
+    }
+
+    /// Bytes of the attention scores where they are in memory, as on a GPU: as many heads at once as
+    /// [`MAX_SCORES`] allows, and one in any case.
+    pub fn score_bytes(&self) -> u64 {
+        /// As computed, scaled, as powers and as weights; a copy in half precision counts as a half.
+        const COPIES: usize = 4;
+        let head = self.num_patches().saturating_mul(self.num_patches());
+        let heads = (MAX_SCORES / head.max(1)).clamp(1, self.num_heads.max(1));
+        floats(&[COPIES, heads, head])
+    }
+
     /// Says what does not fit, in the terms of the configuration.
     ///
     /// # Errors
@@ -54,5 +72,43 @@ impl Vit3dConfig {
             return Err("a width of the vision transformer is zero".to_string());
         }
         Ok(())
+    }
+}
+
+/// Bytes of so many floats along each axis.
+fn floats(sizes: &[usize]) -> u64 {
+    sizes.iter().fold(4u64, |n, size| n.saturating_mul(*size as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(patches: usize) -> Vit3dConfig {
+        Vit3dConfig {
+            image_size: [patches, 1, 1],
+            patch_size: [1, 1, 1],
+            in_channels: 1,
+            hidden_size: 12,
+            mlp_dim: 12,
+            num_layers: 1,
+            num_heads: 12,
+            cls_token: false,
+        }
+    }
+
+    #[test]
+    fn attention_scores_count_as_many_heads_as_one_pass_takes() {
+        let copies = 4 * 4;
+        assert_eq!(config(64).score_bytes(), copies * 12 * 64 * 64);
+        assert_eq!(config(2048).score_bytes(), copies * 4 * 2048 * 2048);
+        assert_eq!(config(16384).score_bytes(), copies * 16384 * 16384);
+    }
+
+    #[test]
+    fn activations_grow_with_the_patches_and_never_overflow() {
+        assert_eq!(config(64).working_bytes(), 4 * 64 * (2 * 12 + 8 * 12));
+        let absurd = Vit3dConfig { mlp_dim: usize::MAX, ..config(usize::MAX) };
+        assert_eq!(absurd.working_bytes(), u64::MAX);
     }
 }

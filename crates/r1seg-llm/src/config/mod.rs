@@ -139,6 +139,13 @@ pub struct LongRopeScaling {
 }
 
 impl DecoderConfig {
+    /// Bytes of keys and values of so many positions, in f32.
+    pub fn cache_bytes(&self, positions: usize) -> u64 {
+        [2, self.num_hidden_layers, positions, self.num_key_value_heads, self.head_dim]
+            .iter()
+            .fold(4u64, |n, size| n.saturating_mul(*size as u64))
+    }
+
     /// Checks every field against its range and against the others.
     ///
     /// # Errors

@@ -10,9 +10,9 @@ use r1seg_mask_decoder::{
 };
 
 /// Weights by name, in f64.
-pub struct Reference<'a> {
-    pub weights: HashMap<String, Tensor>,
-    pub config: &'a MaskDecoderConfig,
+pub(crate) struct Reference<'a> {
+    pub(crate) weights: HashMap<String, Tensor>,
+    pub(crate) config: &'a MaskDecoderConfig,
 }
 
 /// `[C, D, H, W]`
@@ -181,7 +181,7 @@ impl Reference<'_> {
     }
 
     /// Mask logits, flattened, and the predicted IoU, if there is one.
-    pub fn predict(&self, image: &Tensor, prompts: &Prompts<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
+    pub(crate) fn predict(&self, image: &Tensor, prompts: &Prompts<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
         let config = self.config;
         let mut tokens = Vec::new();
         if config.iou_hidden.is_some() {

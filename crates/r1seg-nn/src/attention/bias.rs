@@ -59,7 +59,7 @@ impl AttentionBias {
         }
         self.check([b, heads, lq, lk])?;
         if !q.device().is_cpu() || q.dtype() != DType::F32 {
-            return composed(q, k, v, scale, AttentionMask::None, Some(&self.full()?));
+            return composed([q, k, v], scale, AttentionMask::None, Some(&self.full()?));
         }
         let op = Biased {
             attention: BlockedAttention { scale: scale as f32, mask: AttentionMask::None },
@@ -234,9 +234,7 @@ mod tests {
             let got = bias.attend(&q, &k, &v, 0.2)?;
             // The path that materializes the scores, as a GPU does.
             let exact = composed(
-                &wide(&q)?,
-                &wide(&k)?,
-                &wide(&v)?,
+                [&wide(&q)?, &wide(&k)?, &wide(&v)?],
                 0.2,
                 AttentionMask::None,
                 Some(&wide(&bias.full()?)?),

@@ -43,7 +43,7 @@ pub fn attention(
             &BlockedAttention { scale: scale as f32, mask },
         );
     }
-    composed(q, k, v, scale, mask, None)
+    composed([q, k, v], scale, mask, None)
 }
 
 /// By products of tensors, on any device.
@@ -51,9 +51,7 @@ pub fn attention(
 /// # Shapes
 /// - as of [`attention`]    - `bias`: `[1 or B, 1 or heads, Lq, Lk]`
 fn composed(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    [q, k, v]: [&Tensor; 3],
     scale: f64,
     mask: AttentionMask,
     bias: Option<&Tensor>,

@@ -102,7 +102,7 @@ impl Loadable for M3dClipConfig {
     }
 
     fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        memory::needed_to_look(&self.vit, weights)
+        memory::needed_to_embed(self, weights)
     }
 }
 

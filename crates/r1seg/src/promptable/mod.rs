@@ -118,7 +118,7 @@ impl Loadable for PromptableConfig {
     }
 
     fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        memory::needed_to_segment(&self.vit, weights)
+        memory::needed_to_segment(self, weights)
     }
 }
 
