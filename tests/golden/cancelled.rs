@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Tensor;
-use r1seg::volume::Recipe;
 use r1seg::{
     AskOptions, CancelToken, CheckpointSource, EmbedOptions, EncodeOptions, Error, Event,
-    LoadOptions, M3dClip, Mode, Preprocess, Probe, PromptableModel, R1SegModel, RunContext,
+    LoadOptions, M3dClip, Mode, Preprocess, Probe, PromptableModel, R1SegModel, Recipe, RunContext,
     SegmentMode, SegmentOptions, SegmentPrompt, Separator,
 };
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use r1seg::volume::{Recipe, Volume};
+use r1seg::volume::Volume;
 use r1seg::{
     CheckpointSource, EncodeOptions, EncodedVolume, LoadOptions, M3dClip, Preprocess,
-    PromptableModel, PromptedVolume, R1SegModel, RunContext, SegmentMode, SegmentOptions,
+    PromptableModel, PromptedVolume, R1SegModel, Recipe, RunContext, SegmentMode, SegmentOptions,
     SegmentPrompt,
 };
 

@@ -13,7 +13,9 @@ use crate::phantom;
 fn quantized(source: PathBuf, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("quantized");
-    let options = ConvertOptions { quant: Some(quant), ..ConvertOptions::new(source) };
+    let architecture = r1seg::registry::architecture;
+    let options =
+        ConvertOptions { quant: Some(quant), architecture, ..ConvertOptions::new(source) };
     convert(&options, &out, &mut |_| ControlFlow::Continue(())).unwrap();
     let source = CheckpointSource::Folder(out);
     let model = R1SegModel::builder(source).device(device()).build().unwrap();

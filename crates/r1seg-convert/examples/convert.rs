@@ -1,7 +1,7 @@
 //! Converts a checkpoint, or verifies a converted one.
 //!
 //! ```text
-//! cargo run --release -p r1seg-convert --example convert -- SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [BASE]
+//! cargo run --release -p r1seg-convert --example convert -- SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [phi3|llama|qwen2] [BASE]
 //! cargo run --release -p r1seg-convert --example convert -- verify FOLDER
 //! ```
 
@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use r1seg_checkpoint::keys::llama_cpp::Architecture;
 use r1seg_checkpoint::verify;
 use r1seg_convert::{ConvertOptions, Error, Quant, Sandbox, TargetDtype, convert, sandbox_main};
 
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [BASE], or verify FOLDER"
+                "SOURCE OUT [bf16|f16|f32] [q8_0|q6k|q4k|FILE.gguf] [phi3|llama|qwen2] [BASE], or \
+                 verify FOLDER"
             );
             return ExitCode::from(2);
         }
@@ -54,6 +56,9 @@ fn run(source: &str, out: &str, rest: &[&str]) -> Result<(), Error> {
             "q8_0" => options.quant = Some(Quant::Q8_0),
             "q6k" => options.quant = Some(Quant::Q6K),
             "q4k" => options.quant = Some(Quant::Q4K),
+            "phi3" => options.architecture = |_| Some(Architecture::Phi3),
+            "llama" => options.architecture = |_| Some(Architecture::Llama),
+            "qwen2" => options.architecture = |_| Some(Architecture::Qwen2),
             llm if llm.ends_with(".gguf") => options.llm = Some(PathBuf::from(llm)),
             base => options.base = Some(PathBuf::from(base)),
         }

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use r1seg_checkpoint::layout::LANGUAGE_MODEL;
+use r1seg_checkpoint::keys::llama_cpp::Architecture;
+use r1seg_checkpoint::layout::{INDEX, LANGUAGE_MODEL};
 use r1seg_checkpoint::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
 
 use crate::lora::Lora;
@@ -28,6 +29,9 @@ pub struct ConvertOptions {
     pub quant: Option<Quant>,
     /// A GGUF file that the language model is taken from, in place of the source's.
     pub llm: Option<PathBuf>,
+    /// What llama.cpp calls the language model of a checkpoint with this `model_type` in its
+    /// `config.json`. Language models alone are known without it.
+    pub architecture: fn(&str) -> Option<Architecture>,
     /// The most bytes of weights in one file. A tensor is never cut in two.
     pub max_shard_bytes: u64,
     /// The numbers of a LoRA training run.
@@ -49,6 +53,7 @@ impl ConvertOptions {
             dtype: None,
             quant: None,
             llm: None,
+            architecture: Architecture::of_language_model,
             max_shard_bytes: 5_000_000_000,
             lora: Lora::default(),
             check_tensors: true,
@@ -260,7 +265,6 @@ fn refuse_same_folder(sources: &[PathBuf], out: &Path) -> Result<(), Error> {
 
 /// Which tensor is in which shard, where there are several.
 fn index(plan: &Plan, folder: &Path) -> Result<Option<FileRecord>, Error> {
-    const INDEX: &str = "model.safetensors.index.json";
     let count = plan.shards.len();
     if count < 2 {
         return Ok(None);

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use r1seg_checkpoint::layout::WEIGHTS;
 use r1seg_checkpoint::shown::first_names;
 use r1seg_checkpoint::{FileRecord, NumberFormat};
 
@@ -19,7 +20,7 @@ use crate::{ConvertOptions, Error, Progress};
 /// The name of a shard, as transformers counts them.
 pub(crate) fn shard_name(index: usize, count: usize) -> String {
     match count {
-        1 => "model.safetensors".to_owned(),
+        1 => WEIGHTS.to_owned(),
         _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
     }
 }

@@ -152,7 +152,10 @@ pub(crate) fn plan(
         }
     };
     let language_model = match language_model {
-        Some(from) => Some(llm::take(&mut tensors, from, &mut files, &folders)?),
+        Some(from) => {
+            let decoder = llm::Decoder::read(&folders, options.architecture)?;
+            Some(llm::take(&mut tensors, from, &mut files, &decoder)?)
+        }
         None => None,
     };
     let shards = into_shards(tensors.into_iter(), max_shard_bytes);

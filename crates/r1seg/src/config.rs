@@ -1,7 +1,7 @@
 //! `config.json` of a checkpoint to the configurations of its parts.
 
 use r1seg_llm::{DecoderConfig, eos_token_ids};
-use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
 use r1seg_tokenizer::PromptTokenizer;
 use r1seg_vit3d::Vit3dConfig;
@@ -111,7 +111,7 @@ pub struct ModelConfig {
     /// Image embeddings to visual tokens.
     pub mm_projector: MmProjectorConfig,
     /// The mask decoder.
-    pub mask_head: MaskHeadConfig,
+    pub mask_head: MaskDecoderConfig,
     /// The language model.
     pub decoder: DecoderConfig,
     /// Passes of the mask decoder after the first.
@@ -132,7 +132,7 @@ struct Rules {
     image_size: [usize; 3],
     /// Whether the mask decoder has an encoder of its own, and the other one a class token.
     two_encoders: bool,
-    prompts: PromptKinds,
+    prompts: PromptConfig,
     num_clicks: usize,
     separator: Separator,
     no_seg_logit: f32,
@@ -145,7 +145,7 @@ impl Rules {
             Family::R1Seg3d => Ok(Self {
                 image_size: fields.img_size,
                 two_encoders: false,
-                prompts: PromptKinds::Masks,
+                prompts: PromptConfig::text_and_masks(),
                 num_clicks: fields.num_clicks,
                 separator: Separator::Space,
                 no_seg_logit: -1000.0,
@@ -163,7 +163,7 @@ impl Rules {
                 Ok(Self {
                     image_size: fields.image_size,
                     two_encoders: true,
-                    prompts: PromptKinds::PointsAndBoxes,
+                    prompts: PromptConfig::text_points_and_boxes(),
                     num_clicks: 0,
                     separator: Separator::None,
                     no_seg_logit: f32::NEG_INFINITY,
@@ -276,12 +276,12 @@ impl ModelConfig {
                  proj_pooling_size give {tokens} visual tokens"
             ));
         }
-        let mask_head = MaskHeadConfig {
-            embed_dim: fields.mm_hidden_size,
-            image_size: rules.image_size,
-            grid: vit.grid(),
-            prompts: rules.prompts,
-        };
+        let mask_head = MaskDecoderConfig::segvol(
+            fields.mm_hidden_size,
+            rules.image_size,
+            vit.grid(),
+            rules.prompts,
+        );
         mask_head.validate()?;
         Ok(Self {
             model_type: config["model_type"].as_str().unwrap_or_default().to_string(),

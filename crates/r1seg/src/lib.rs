@@ -54,7 +54,7 @@ mod model;
 mod options;
 pub mod phrasing;
 mod prefix;
-mod prepare;
+mod preprocess;
 mod promptable;
 pub mod registry;
 mod run;
@@ -92,7 +92,7 @@ pub mod phantom {
 pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
-pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
+pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use builder::R1SegModelBuilder;
 pub use checkpoint::layout::{is_gguf, is_pickle};
 pub use checkpoint::{CheckpointSource, LoadReport};
@@ -110,7 +110,7 @@ pub use options::{
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
-    SegmentTimings, Segmented, voxel_from_mm,
+    SegmentTimings, Segmented,
 };
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_llm::{Decoder, Generated, GenerationOptions, Request, Sampling, Step};
-use r1seg_mask_decoder::{MaskHead, PromptKinds, Prompts};
+use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
 use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
@@ -122,7 +122,7 @@ impl R1SegModel {
         let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
         check_num_clicks(config.num_clicks).map_err(wrong)?;
         source.check_manifest()?;
-        if config.num_clicks > 0 && config.mask_head.prompts != PromptKinds::Masks {
+        if config.num_clicks > 0 && config.mask_head.prompts.mask.is_none() {
             let name = config.family.name();
             return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
         }

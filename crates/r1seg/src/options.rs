@@ -7,8 +7,9 @@ use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 use r1seg_volume::Region;
-pub use r1seg_volume::{Orient, Orientation, Recipe};
+pub use r1seg_volume::{Orient, Orientation};
 
+pub use crate::preprocess::Recipe;
 use crate::{CancelToken, DeviceChoice, Error};
 
 /// In which dtype the weights are kept.

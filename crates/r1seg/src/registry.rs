@@ -3,6 +3,7 @@
 //! A model of known parts is a row here, an arm of `Rules` in `config.rs` (or a config of its own),
 //! a key map in `r1seg_checkpoint::keys`, and a recorded case in `tests/data`.
 
+use r1seg_checkpoint::keys::llama_cpp::Architecture;
 use serde_json::Value;
 
 use crate::Separator;
@@ -227,6 +228,16 @@ pub(crate) fn language_family(model_type: &str) -> Option<&'static str> {
         "llava_mistral" => Some("Mistral"),
         "bert" => Some("BERT"),
         "clip_text_model" => Some("CLIP"),
+        _ => None,
+    }
+}
+
+/// What llama.cpp calls the language model of a checkpoint with this `model_type`.
+pub fn architecture(model_type: &str) -> Option<Architecture> {
+    match model_type {
+        "lamed_phi3_cross" | "lamed_phi3" => Some(Architecture::Phi3),
+        "lamed_llama" | "llava_mistral" => Some(Architecture::Llama),
+        "lamed_Qwen2" => Some(Architecture::Qwen2),
         _ => None,
     }
 }

@@ -128,13 +128,12 @@ const RECOMPUTED: [&str; 3] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 impl Architecture {
-    /// The architecture of a `model_type` of `config.json`: R1Seg-3D's, M3D-LaMed's, or that of the
-    /// language model alone.
-    pub fn from_model_type(model_type: &str) -> Option<Self> {
+    /// The architecture of a language model alone, by the `model_type` that transformers has for it.
+    pub fn of_language_model(model_type: &str) -> Option<Self> {
         Some(match model_type {
-            "lamed_phi3_cross" | "lamed_phi3" | "phi3" => Self::Phi3,
-            "lamed_llama" | "llava_mistral" | "llama" | "mistral" => Self::Llama,
-            "lamed_Qwen2" | "qwen2" => Self::Qwen2,
+            "phi3" => Self::Phi3,
+            "llama" | "mistral" => Self::Llama,
+            "qwen2" => Self::Qwen2,
             _ => return None,
         })
     }

@@ -16,7 +16,7 @@ const MAX_LAYERS: u64 = 1024;
 const MAX_HEAD_DIM: u64 = 1024;
 
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     /// The `config.json` that it was read from.
     pub(super) path: PathBuf,
     pub(super) architecture: Architecture,
@@ -50,8 +50,12 @@ pub(super) struct Expected {
 }
 
 impl Decoder {
-    /// Reads the `config.json` of the first folder that has one.
-    pub(super) fn read(folders: &[PathBuf]) -> Result<Self, Error> {
+    /// Reads the `config.json` of the first folder that has one. `architecture` knows the
+    /// `model_type`s of checkpoints that hold more than a language model.
+    pub(crate) fn read(
+        folders: &[PathBuf],
+        architecture: fn(&str) -> Option<Architecture>,
+    ) -> Result<Self, Error> {
         let Some((path, bytes)) = sidecar::first(folders, "config.json")? else {
             let folder = folders.first().cloned().unwrap_or_default();
             let what = "there is no config.json, which says what the language model is".to_owned();
@@ -60,10 +64,14 @@ impl Decoder {
         let refuse = |what: String| Error::Config { path: path.clone(), what };
         let config: Json = serde_json::from_slice(json(&path, &bytes)?)
             .map_err(|error| refuse(format!("is not JSON, line {}", error.line())))?;
-        Self::from_config(&config, &path)
+        Self::from_config(&config, &path, architecture)
     }
 
-    fn from_config(config: &Json, path: &Path) -> Result<Self, Error> {
+    fn from_config(
+        config: &Json,
+        path: &Path,
+        architecture: fn(&str) -> Option<Architecture>,
+    ) -> Result<Self, Error> {
         let refuse = |what: String| Error::Config { path: path.to_owned(), what };
         let given = |field: &str| config.get(field).filter(|value| !value.is_null());
         let size = |field: &str, default: Option<u64>, most: u64| match given(field) {
@@ -80,7 +88,9 @@ impl Decoder {
         let flag = |field: &str| given(field).and_then(Json::as_bool).unwrap_or(false);
 
         let model_type = given("model_type").and_then(Json::as_str).unwrap_or_default();
-        let Some(architecture) = Architecture::from_model_type(model_type) else {
+        let known =
+            Architecture::of_language_model(model_type).or_else(|| architecture(model_type));
+        let Some(architecture) = known else {
             let model_type = sanitize(model_type);
             return Err(refuse(format!(
                 "model_type is `{model_type}`, which has no language model to quantize"

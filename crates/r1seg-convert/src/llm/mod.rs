@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::plan::{Planned, Target};
 use crate::source::Stored;
-use decoder::{Decoder, Expected};
+pub(crate) use decoder::Decoder;
+use decoder::Expected;
 use r1seg_checkpoint::gguf::{Layout, NewTensor, Value};
 use r1seg_checkpoint::keys::llama_cpp::RowOrder;
 use r1seg_checkpoint::layout::LANGUAGE_MODEL;
@@ -81,15 +82,14 @@ pub(crate) struct GgufTarget {
     pub(crate) padding: usize,
 }
 
-/// Moves the language model out of `tensors`. `files` are the checkpoint's, to which a GGUF file is
-/// added, and `folders` those that `config.json` may lie in.
+/// Moves the language model, which `decoder` describes, out of `tensors`. `files` are the
+/// checkpoint's, to which a GGUF file is added.
 pub(crate) fn take(
     tensors: &mut Vec<Planned>,
     from: From<'_>,
     files: &mut Vec<PathBuf>,
-    folders: &[PathBuf],
+    decoder: &Decoder,
 ) -> Result<File, Error> {
-    let decoder = Decoder::read(folders)?;
     let (own, rest): (Vec<Planned>, Vec<Planned>) = std::mem::take(tensors)
         .into_iter()
         .partition(|planned| decoder.architecture.to_gguf(&planned.from.entry.name).is_some());
@@ -98,10 +98,10 @@ pub(crate) fn take(
     let (chosen, quant) = match from {
         From::Weights(quant) => {
             metadata.push((FILE_TYPE.to_owned(), Value::U32(quant.file_type())));
-            (policy::choose(&decoder, own, quant)?, Some(quant))
+            (policy::choose(decoder, own, quant)?, Some(quant))
         }
         From::File(path) => {
-            let (chosen, file_type) = import::open(&decoder, &own, path, files.len())?;
+            let (chosen, file_type) = import::open(decoder, &own, path, files.len())?;
             metadata.extend(file_type.map(|value| (FILE_TYPE.to_owned(), value)));
             files.push(path.to_owned());
             (chosen, None)

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use r1seg_checkpoint::keys::llama_cpp::Architecture;
 use r1seg_convert::{ConvertOptions, Error, PickleError, Report, TorchIndex, convert, read_index};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
@@ -40,6 +41,16 @@ fn tensors_of(folder: &Path) -> Tensors {
         }
     }
     tensors
+}
+
+/// As the registry of models has it, for those of these tests.
+fn architecture(model_type: &str) -> Option<Architecture> {
+    match model_type {
+        "lamed_phi3_cross" => Some(Architecture::Phi3),
+        "lamed_llama" | "llava_mistral" => Some(Architecture::Llama),
+        "lamed_Qwen2" => Some(Architecture::Qwen2),
+        _ => None,
+    }
 }
 
 fn go_on(_: r1seg_convert::Progress<'_>) -> ControlFlow<()> {
@@ -72,6 +83,7 @@ impl Place {
     }
 
     fn convert(&self, options: &ConvertOptions) -> Result<Report, Error> {
+        let options = &ConvertOptions { architecture, ..options.clone() };
         convert(options, &self.out(), &mut go_on)
     }
 

@@ -15,15 +15,16 @@ use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::Vit3d;
-use r1seg_volume::{Recipe, Volume, Warning};
+use r1seg_volume::{Volume, Warning};
 
 use crate::checkpoint::keys::never_used_by_m3d_clip;
 use crate::checkpoint::{Found, LoadReport, dry_load};
 use crate::load::{self, Loaded};
 use crate::model::device_name;
-use crate::prepare::prepare;
+use crate::preprocess::prepare;
 use crate::{
-    CheckpointSource, EmbedOptions, Error, LoadOptions, Preprocess, RunContext, Stage, memory,
+    CheckpointSource, EmbedOptions, Error, LoadOptions, Preprocess, Recipe, RunContext, Stage,
+    memory,
 };
 
 pub use config::M3dClipConfig;

@@ -1,6 +1,6 @@
 //! `config.json` of a SegVol or an R1Seg-3D-SAM.
 
-use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
 use serde::Deserialize;
@@ -67,7 +67,7 @@ pub struct PromptableConfig {
     /// The vision transformer.
     pub vit: Vit3dConfig,
     /// The mask decoder.
-    pub mask_head: MaskHeadConfig,
+    pub mask_head: MaskDecoderConfig,
     /// The text encoder.
     pub text: ClipTextConfig,
     /// Passes of the mask decoder after the first.
@@ -110,7 +110,7 @@ impl PromptableConfig {
 
     /// Whether it knows points and boxes, beside text.
     pub fn knows_points_and_boxes(&self) -> bool {
-        self.mask_head.prompts == PromptKinds::PointsAndBoxes
+        self.mask_head.prompts.boxes
     }
 
     fn from_fields(fields: Fields, family: Family) -> Result<Self, String> {
@@ -134,12 +134,13 @@ impl PromptableConfig {
         fields.text_config.validate()?;
         check_num_clicks(fields.num_clicks).map_err(|e| format!("num_clicks: {e}"))?;
         let is_segvol = family == Family::SegVol;
-        let mask_head = MaskHeadConfig {
-            embed_dim: vit.hidden_size,
-            image_size: vit.image_size,
-            grid: vit.grid(),
-            prompts: if is_segvol { PromptKinds::PointsAndBoxes } else { PromptKinds::Masks },
+        let prompts = if is_segvol {
+            PromptConfig::text_points_and_boxes()
+        } else {
+            PromptConfig::text_and_masks()
         };
+        let mask_head =
+            MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
         mask_head.validate()?;
         Ok(Self {
             model_type: fields.model_type,

@@ -27,7 +27,7 @@ use crate::model::device_name;
 use crate::{CheckpointSource, Error, LoadOptions, RunContext, Stage, memory};
 
 pub use config::PromptableConfig;
-pub use prompt::{PromptPoint, SegmentPrompt, voxel_from_mm};
+pub use prompt::{PromptPoint, SegmentPrompt};
 pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
 
 /// A loaded SegVol or R1Seg-3D-SAM: a handle whose clones share the weights.

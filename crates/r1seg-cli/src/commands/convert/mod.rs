@@ -37,6 +37,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         dtype: args.dtype.map(Into::into),
         quant: args.quant.as_ref().map(|quant| quant.quant),
         llm: args.llm.clone(),
+        architecture: r1seg::registry::architecture,
         max_shard_bytes: args.max_shard_size,
         lora: Lora { alpha: args.lora_alpha, ..Lora::default() },
         check_tensors: !args.no_check_tensors,

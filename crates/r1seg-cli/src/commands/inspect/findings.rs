@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::files::begins_with;
 use r1seg::volume::{
-    IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
+    IntensityRange, Loaded, Padding, Prepared, Voxels, Warning, intensity, sliding,
 };
-use r1seg::{Orient, SLIDING_OVERLAP};
+use r1seg::{Orient, Recipe, SLIDING_OVERLAP};
 use r1seg_results::is_whole;
 use r1seg_results::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 use serde::Serialize;
@@ -153,7 +153,7 @@ impl Findings {
         let known = seen.filter(|_| !geometry.has_guessed_sides());
         warnings.extend(known.and_then(|seen| seen.doubt(None)));
         let axes = orient.axes(geometry)?;
-        let prepared = recipe.apply(volume)?.reoriented(axes);
+        let prepared = recipe.apply(volume, orient)?;
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();
         let shape = volume.shape();
@@ -187,8 +187,10 @@ impl Findings {
                 preprocess: recipe.to_string(),
                 crop: corners(crop),
                 effective_resolution_mm: prepared
-                    .placement()
-                    .effective_resolution_mm(geometry, MODEL_GRID)
+                    .map()
+                    .clone()
+                    .fitted(MODEL_GRID)?
+                    .resolution_mm(geometry)
                     .map(ijk),
             },
             intensities: Intensities {
