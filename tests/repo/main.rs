@@ -3,6 +3,7 @@
 //! - `manifests`: which crate may depend on which, and what every manifest must say.
 //! - `sources`: how long a file may be, where `unsafe` and printing may stand, and that error
 //!   codes are not given twice.
+//! - `faults`: that tests and the list of faults name the same rows.
 //! - `documents`: that README, CHANGELOG and CI speak of the code as it is.
 //!
 //! Each test collects all violations before it fails.
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod documents;
+mod faults;
 mod manifests;
 mod sources;
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use r1seg::{Error, ErrorKind};
 use serde::Serialize;
 
-use crate::{interrupt, job};
+use crate::{capabilities, interrupt, job};
 
 /// Prints one line on stderr, whatever is in the names that it is made of. That nobody reads it is no
 /// reason to fail, nor to panic as `eprintln`.
@@ -145,8 +145,16 @@ impl From<&Error> for CliError {
             kind: error.kind(),
             what: chain(error),
             path: error.path().map(Path::to_path_buf),
-            fix: error.fix(),
+            fix: fix_of(error),
         }
+    }
+}
+
+/// What to do about an error, in the words of this command line.
+fn fix_of(error: &Error) -> Option<String> {
+    match error {
+        Error::OtherFamily { family, .. } => Some(capabilities::runs_with(*family)),
+        other => other.fix(),
     }
 }
 
@@ -247,7 +255,7 @@ impl Failure {
             return Self::new("R-IO-01", error_code(ErrorKind::Io), &io.to_string(), None, None);
         }
         if let Some(e) = error.downcast_ref::<Error>() {
-            let fix = e.fix();
+            let fix = fix_of(e);
             return Self::new(e.code(), error_code(e.kind()), &chain(e), e.path(), fix.as_deref());
         }
         if let Some(e) = error.downcast_ref::<r1seg_results::Error>() {

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::LoadReport;
+use crate::config::Needed;
+use crate::registry::Family;
 use crate::{Stage, finite};
 
 /// What kind of failure an [`Error`] is, so that a program can choose its exit code.
@@ -110,7 +112,13 @@ pub enum Error {
     #[error(transparent)]
     Tokenizer(#[from] r1seg_tokenizer::Error),
     #[error("`{name}` is no local folder and no model that r1seg knows")]
-    UnknownModel { name: String },
+    UnknownModel { name: String, similar: Vec<&'static str> },
+    #[error("this is a file; a model is the whole checkpoint folder")]
+    NotAFolder { path: PathBuf },
+    /// A published model that was not downloaded.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] r1seg_hub::Error),
     #[error(
         "the file is in the GGUF format: a language model without the vision and mask parts of a \
          checkpoint"
@@ -122,6 +130,8 @@ pub enum Error {
     Json { path: PathBuf, file: String, message: String },
     #[error("model_type `{model_type}` is not supported{hint}")]
     UnsupportedModel { path: PathBuf, model_type: String, hint: String },
+    #[error("model_type `{model_type}` is not supported here: {}", needed.but_got(*family))]
+    OtherFamily { path: PathBuf, model_type: &'static str, family: Family, needed: Needed },
     #[error("the weights do not fit the configuration: {0}", report.summary())]
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
@@ -213,7 +223,10 @@ impl Error {
             Self::Convert(e) => e.code(),
             Self::Tokenizer(e) => e.code(),
             Self::UnknownModel { .. } => "R-MDL-02",
-            Self::UnsupportedModel { .. } => "R-MDL-05",
+            Self::UnsupportedModel { .. } | Self::OtherFamily { .. } => "R-MDL-05",
+            Self::NotAFolder { .. } => "R-MDL-08",
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.code(),
             Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
             Self::Weights { .. } => "R-WGT-03",
             Self::LanguageModelAlone { .. } => "R-WGT-04",
@@ -252,10 +265,14 @@ impl Error {
                 TokenizerKind::Io => ErrorKind::Missing,
                 _ => ErrorKind::Model,
             },
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.kind().into(),
+            Self::NotAFolder { .. } => ErrorKind::Missing,
             Self::LanguageModelAlone { .. }
             | Self::Config { .. }
             | Self::Json { .. }
             | Self::UnsupportedModel { .. }
+            | Self::OtherFamily { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } | Self::DeviceUnfit { .. } => ErrorKind::Device,
             Self::BadChoice { .. }
@@ -280,10 +297,14 @@ impl Error {
             Self::Volume(e) => e.path(),
             Self::Checkpoint(e) => Some(e.path()),
             Self::Convert(e) => e.path(),
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.path(),
             Self::LanguageModelAlone { path }
+            | Self::NotAFolder { path }
             | Self::Config { path, .. }
             | Self::Json { path, .. }
             | Self::UnsupportedModel { path, .. }
+            | Self::OtherFamily { path, .. }
             | Self::Weights { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
             Self::NotFinite { path, damaged, .. } => (!damaged.is_empty()).then_some(path),
@@ -302,6 +323,16 @@ impl Error {
             Self::Checkpoint(e) => return e.fix(),
             Self::Convert(e) => return e.fix().map(str::to_string),
             Self::Tokenizer(e) => return e.fix().map(str::to_string),
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => return e.fix(),
+            Self::UnknownModel { similar, .. } if !similar.is_empty() => {
+                return Some(format!("did you mean {}?", similar.join(" or ")));
+            }
+            Self::NotAFolder { path } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                return Some(format!("name the folder that it lies in: {}", folder.display()));
+            }
             Self::UnknownModel { .. } => {
                 "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
                  `demo` (the embedded phantom model)"
@@ -319,6 +350,7 @@ impl Error {
             Self::UnsupportedModel { .. } => {
                 "`r1seg models` lists the supported models, with their model_type"
             }
+            Self::OtherFamily { .. } => "`r1seg::load` loads models of every family",
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => "use --device cpu, or --device auto",
             Self::DeviceUnfit { fix, .. } => fix,

@@ -21,7 +21,7 @@
 //! - `habits`: what people expect of any command line.
 //! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
 //!
-//! Tests of a row of the fault list are named for it: `q1_..` are questions, `r1_..` the machine.
+//! Tests of a row of `docs/faults.md` are named for it: `q1_..` are questions, `r1_..` the machine.
 
 #![allow(
     clippy::unwrap_used,

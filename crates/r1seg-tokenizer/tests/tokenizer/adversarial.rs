@@ -1,4 +1,4 @@
-//! Hostile files and texts (`faults.md` T1, T2, Q1, Q2, Q6).
+//! Hostile files and texts (`docs/faults.md` T1, T2, Q1, Q2, Q6).
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};

@@ -130,7 +130,7 @@ impl EncodedVolume {
 
     /// What the model sees: all of the crop, or a window that begins at a cell of it.
     pub(super) fn sight(&self, window: Option<[i64; 3]>) -> Sight<'_> {
-        Sight { placement: &self.placement, grid: self.model.config().vit.image_size, window }
+        Sight { placement: &self.placement, grid: self.model.input_shape(), window }
     }
 
     fn ask_whole(
@@ -166,7 +166,7 @@ impl EncodedVolume {
         let start = Instant::now();
         let logits = self.logits(view, &said, &mut run.probe(trace.as_mut()))?;
         let mask_time = start.elapsed();
-        let grid = self.model.config().vit.image_size;
+        let grid = self.model.input_shape();
         if let Some(trace) = &mut trace {
             trace_mask(trace, logits.as_deref(), self.model.config().no_seg_logit, grid)?;
         }
