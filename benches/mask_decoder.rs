@@ -9,15 +9,12 @@ mod common;
 
 use candle_core::Tensor;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use r1seg_mask_decoder::{MaskHead, MaskHeadConfig, PromptKinds, Prompts};
+use r1seg_mask_decoder::{MaskDecoderConfig, MaskHead, PromptConfig, Prompts};
 use r1seg_nn::{NoProbe, trilinear};
 
-fn configs() -> [(&'static str, MaskHeadConfig); 2] {
-    let config = |embed_dim, image_size, grid| MaskHeadConfig {
-        embed_dim,
-        image_size,
-        grid,
-        prompts: PromptKinds::Masks,
+fn configs() -> [(&'static str, MaskDecoderConfig); 2] {
+    let config = |embed_dim, image_size, grid| {
+        MaskDecoderConfig::segvol(embed_dim, image_size, grid, PromptConfig::text_and_masks())
     };
     [
         ("tiny", config(48, [16, 64, 64], [4, 4, 4])),
@@ -36,7 +33,7 @@ fn mask(c: &mut Criterion) {
         for dtype in common::DTYPES {
             let head = MaskHead::new(&config, common::weights(dtype, &device)).unwrap();
             let activation = common::activation_dtype(dtype, &device);
-            let (patches, width) = (config.grid.iter().product::<usize>(), config.embed_dim);
+            let (patches, width) = (config.grid.iter().product::<usize>(), config.embed_dim());
             let input =
                 |values: Tensor| values.to_device(&device).unwrap().to_dtype(activation).unwrap();
             let image = input(common::random((1, patches, width), 1.0, 4));

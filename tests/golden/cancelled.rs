@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Tensor;
-use r1seg::volume::Recipe;
 use r1seg::{
     AskOptions, CancelToken, CheckpointSource, EmbedOptions, EncodeOptions, Error, Event, M3dClip,
-    Mode, Preprocess, Probe, PromptableModel, R1SegModel, RunContext, SegmentMode, SegmentOptions,
-    SegmentPrompt, Separator,
+    Mode, Preprocess, Probe, PromptableModel, R1SegModel, Recipe, RunContext, SegmentMode,
+    SegmentOptions, SegmentPrompt, Separator,
 };
 
 use crate::case::{data, on_device, volume};

@@ -16,6 +16,7 @@ mod not_finite;
 mod orientation;
 mod owned;
 mod phantom;
+mod preprocess;
 mod promptable;
 mod quantized;
 mod r1seg;

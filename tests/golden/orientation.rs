@@ -6,7 +6,7 @@ use r1seg::volume::{AxisMap, Geometry, Mask, Region, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, M3dClip,
     Mode, Orient, Orientation, Preprocess, PromptableModel, Recipe, RunContext, SegmentMode,
-    SegmentOptions, SegmentPrompt, Separator, box_to_mm,
+    SegmentOptions, SegmentPrompt, Separator,
 };
 
 use crate::case::{Expected, data, device, load, on_device, volume};
@@ -83,7 +83,7 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
         assert_eq!(places.len(), 4661, "{orientation}");
         // A box in the answer, too.
         let region = answers[1].boxes[0].region.unwrap();
-        let corners = box_to_mm(volume.geometry(), region).unwrap();
+        let corners = volume.geometry().region_to_mm(region).unwrap();
         seen.insert((places, corners.map(|corner| corner.map(|mm| mm.round() as i64))));
     }
     assert_eq!(seen.len(), 1);
@@ -170,7 +170,7 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
                 .unwrap();
             assert_eq!(study.orientation(), Some(Orientation::LPS));
             let found = study.segment(prompt).unwrap();
-            let zoomed = found.zoomed.and_then(|part| box_to_mm(volume.geometry(), part));
+            let zoomed = found.zoomed.and_then(|part| volume.geometry().region_to_mm(part));
             let zoomed = zoomed.map(|corners| corners.map(|c| c.map(|mm| mm.round() as i64)));
             (places(&found.mask, &volume), zoomed)
         };

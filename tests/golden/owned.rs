@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use r1seg::volume::{Recipe, Volume};
+use r1seg::volume::Volume;
 use r1seg::{
     EncodeOptions, EncodedVolume, M3dClip, Preprocess, PromptableModel, PromptedVolume, R1SegModel,
-    RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
+    Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
 };
 
 use crate::case::{data, on_device, volume};

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg::volume::resample::nearest;
-use r1seg::volume::{Geometry, Padding, Recipe, Region, Volume, crop};
+use r1seg::volume::{Geometry, Padding, Region, Volume, crop};
 use r1seg::{
     CheckpointSource, DeviceChoice, DtypeChoice, Error, ErrorKind, LoadOptions, Preprocess,
-    PromptableModel, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, Segmented, Trace,
+    PromptableModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, Segmented,
+    Trace,
 };
 
 use crate::case::{F32_TOLERANCE, assert_same_mask, data, deviation, device, dice, volume};

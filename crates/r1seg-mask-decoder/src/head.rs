@@ -5,16 +5,15 @@ use std::sync::OnceLock;
 use candle_core::{Result, Tensor};
 use r1seg_nn::{Probe, Weights};
 
-use crate::{MaskDecoder, MaskHeadConfig, PromptEncoder, Prompts};
+use crate::{MaskDecoder, MaskDecoderConfig, PromptEncoder, Prompts};
 
 /// Output of one pass of the mask decoder.
 #[derive(Debug, Clone)]
 pub struct MaskPrediction {
     /// Low-resolution logits of the single-mask output, `[B, 1, d, h, w]`.
     pub logits: Tensor,
-    /// Predicted IoU of all mask outputs, `[B, 4]`: the single mask, then three for ambiguous
-    /// prompts.
-    pub iou: Tensor,
+    /// The token from which the IoU is predicted, `[B, E]`.
+    pub(crate) first_token: Tensor,
 }
 
 /// A promptable mask decoder.
@@ -34,7 +33,7 @@ impl MaskHead {
     ///
     /// # Errors
     /// When the configuration is inconsistent, or a tensor is missing or misshaped.
-    pub fn new(cfg: &MaskHeadConfig, weights: Weights) -> Result<Self> {
+    pub fn new(cfg: &MaskDecoderConfig, weights: Weights) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let prompt_encoder = PromptEncoder::new(cfg, weights.pp("prompt_encoder"))?;
         Ok(Self {
@@ -61,10 +60,22 @@ impl MaskHead {
         self.mask_decoder.forward(image_embeddings, self.image_pe()?, &embeddings, prompts.text)
     }
 
+    /// The predicted IoU of all mask outputs, of which a pass itself has no need.
+    ///
+    /// # Shapes
+    /// - returns: `[B, masks]`: the single mask, then those for ambiguous prompts
+    ///
+    /// # Errors
+    /// When the model predicts none.
+    pub fn predicted_iou(&self, prediction: &MaskPrediction) -> Result<Tensor> {
+        self.mask_decoder.predicted_iou(prediction)
+    }
+
     /// A first pass, then `num_clicks` more, each prompted with the raw logits of the one before.
     ///
     /// Shows to the probe: `seg.dense_pe_sample` (`[E, ..]`, every second cell of the position
-    /// encoding per axis), `seg.low_res_logits_K` (`[d, h, w]`), `seg.iou_multimask` (`[3]`).
+    /// encoding per axis), `seg.low_res_logits_K` (`[d, h, w]`), and where the model predicts it
+    /// `seg.iou_multimask` (`[3]`, of the masks for ambiguous prompts).
     ///
     /// # Shapes
     /// - `image_embeddings`: `[1, N, E]`    - returns: `[1, 1, d, h, w]`
@@ -84,7 +95,10 @@ impl MaskHead {
         }
         probe.check_cancelled()?;
         let first = self.predict(image_embeddings, prompts)?;
-        probe.record("seg.iou_multimask", &first.iou.narrow(1, 1, 3)?.squeeze(0)?)?;
+        if probe.is_listening() && self.mask_decoder.predicts_iou() {
+            let iou = self.predicted_iou(&first)?.squeeze(0)?;
+            probe.record("seg.iou_multimask", &iou.narrow(0, 1, iou.dim(0)? - 1)?)?;
+        }
         let mut logits = first.logits;
         probe.record("seg.low_res_logits_0", &logits.squeeze(0)?.squeeze(0)?)?;
         for pass in 1..=num_clicks {
@@ -120,14 +134,13 @@ impl MaskHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PointLabel, PromptKinds};
+    use crate::{PointLabel, PromptConfig};
     use candle_core::{DType, Device};
     use candle_nn::{VarBuilder, VarMap};
     use r1seg_nn::Recording;
 
-    fn head(prompts: PromptKinds) -> Result<MaskHead> {
-        let cfg =
-            MaskHeadConfig { embed_dim: 16, image_size: [8, 32, 32], grid: [2, 2, 2], prompts };
+    fn head(prompts: PromptConfig) -> Result<MaskHead> {
+        let cfg = MaskDecoderConfig::segvol(16, [8, 32, 32], [2, 2, 2], prompts);
         MaskHead::new(
             &cfg,
             VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into(),
@@ -136,13 +149,16 @@ mod tests {
 
     #[test]
     fn refinement_runs_one_pass_more_than_clicks() -> Result<()> {
-        let head = head(PromptKinds::Masks)?;
+        let head = head(PromptConfig::text_and_masks())?;
         let image = Tensor::randn(0f32, 1., (1, 8, 16), &Device::Cpu)?;
         let text = Tensor::randn(0f32, 1., (1, 16), &Device::Cpu)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
         let mut probe = Recording::default();
         let logits = head.refine(&image, &prompts, 2, &mut probe)?;
         assert_eq!(logits.dims(), [1, 1, 8, 8, 8]);
+        assert!(
+            probe.tensors.iter().any(|(name, t)| name == "seg.iou_multimask" && t.dims() == [3])
+        );
         let passes = probe.tensors.iter().filter(|(name, _)| name.contains("low_res")).count();
         assert_eq!(passes, 3);
         Ok(())
@@ -150,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_batch_row_equals_a_single_run() -> Result<()> {
-        let head = head(PromptKinds::Masks)?;
+        let head = head(PromptConfig::text_and_masks())?;
         let image = Tensor::randn(0f32, 1., (2, 8, 16), &Device::Cpu)?;
         let text = Tensor::randn(0f32, 1., (2, 16), &Device::Cpu)?;
         let both = head.predict(&image, &Prompts { text: Some(&text), ..Prompts::default() })?;
@@ -166,9 +182,9 @@ mod tests {
         let image = Tensor::randn(0f32, 1., (1, 8, 16), &Device::Cpu)?;
         let points = [([1.0, 2.0, 3.0], PointLabel::Positive)];
         let prompts = Prompts { points: &points, ..Prompts::default() };
-        let refused = head(PromptKinds::Masks)?.predict(&image, &prompts);
+        let refused = head(PromptConfig::text_and_masks())?.predict(&image, &prompts);
         assert!(refused.is_err_and(|e| e.to_string().contains("points")));
-        let segvol = head(PromptKinds::PointsAndBoxes)?;
+        let segvol = head(PromptConfig::text_points_and_boxes())?;
         assert_eq!(segvol.predict(&image, &prompts)?.logits.dims(), [1, 1, 8, 8, 8]);
         let bounding_box = Some([0., 0., 0., 4., 9., 9.]);
         let prompts = Prompts { bounding_box, ..prompts };

@@ -1,12 +1,13 @@
-//! The SegVol-style promptable 3D mask decoder.
+//! Promptable 3D mask decoders: SegVol's and its relatives' among SAM's ports to 3D.
 //!
 //! [`MaskHead`] joins a [`PromptEncoder`] (text, mask, points and boxes to prompt embeddings) and a
 //! [`MaskDecoder`] (two-way transformer, upscaling, hypernetwork and text similarity), and runs
-//! the refinement loop. One [`MaskHeadConfig`] covers R1Seg-3D (text and mask prompts), SegVol
-//! and M3D-LaMed (text, points and boxes).
+//! the refinement loop. What the models differ in is a [`MaskDecoderConfig`]; that of R1Seg-3D
+//! (text and mask prompts), SegVol and M3D-LaMed (text, points and boxes) is
+//! [`MaskDecoderConfig::segvol`].
 //!
 //! Letters of the shapes: see the legend in `r1seg_nn`; `d, h, w` is the grid of low-resolution
-//! masks, four times the patch grid.
+//! masks.
 
 mod blocks;
 mod config;
@@ -15,8 +16,12 @@ mod mask_decoder;
 mod position;
 mod prompt_encoder;
 mod two_way_transformer;
+mod upscaler;
 
-pub use config::{MaskHeadConfig, PromptKinds};
+pub use config::{
+    AxisOrder, Bands, Hypernetworks, MaskDecoderConfig, MaskPromptConfig, PositionConfig,
+    PromptConfig, TransformerConfig, Upscale, UpscaleLayer, UpscaleNorm,
+};
 pub use head::{MaskHead, MaskPrediction};
 pub use mask_decoder::MaskDecoder;
 pub use position::PositionEncoding;

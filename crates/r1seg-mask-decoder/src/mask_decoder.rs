@@ -1,20 +1,14 @@
 //! Image and prompt embeddings to low-resolution mask logits.
-//! Port of SegVol's `mask_decoder.py`. Keys: `transformer`, `iou_token`, `mask_tokens`,
-//! `output_upscaling.{0,1,3}`, `output_hypernetworks_mlps.0`, `iou_prediction_head`,
-//! `txt_align_upscaled_embedding`.
+//! Port of SegVol's `mask_decoder.py`, with what other relatives of SAM in 3D do otherwise.
+//! Keys: `transformer`, `iou_token`, `mask_tokens`, `output_upscaling`,
+//! `output_hypernetworks_mlps`, `iou_prediction_head`, `txt_align_upscaled_embedding`.
 
-use candle_core::{Result, Tensor};
-use r1seg_nn::{
-    LayerNorm, Linear, PatchConvTranspose3d, Rearranged, Weights, add, gelu_dot, linear,
-    patch_conv_transpose3d, relu,
-};
+use candle_core::{Result, Tensor, bail};
+use r1seg_nn::{Linear, Weights, add, linear, relu};
 
-use crate::blocks::to_grid;
 use crate::head::MaskPrediction;
-use crate::{MaskHeadConfig, PromptEmbeddings, TwoWayTransformer};
-
-/// torch.nn.LayerNorm's default.
-const LAYER_NORM_EPS: f64 = 1e-5;
+use crate::upscaler::Upscaler;
+use crate::{Hypernetworks, MaskDecoderConfig, PromptEmbeddings, TwoWayTransformer};
 
 /// Three linear layers with a ReLU between them.
 #[derive(Debug, Clone)]
@@ -39,19 +33,16 @@ impl Mlp {
 /// Image and prompt embeddings to low-resolution mask logits.
 ///
 /// Only the single-mask output is used by the published models, so only its hypernetwork is
-/// loaded; the three others of a checkpoint are never read.
+/// loaded; the others of a checkpoint are never read.
 #[derive(Debug, Clone)]
 pub struct MaskDecoder {
     transformer: TwoWayTransformer,
-    /// `[1, 1 + masks, E]`: the IoU token, then the mask tokens.
+    /// `[1, tokens, E]`: the IoU token, if there is one, then the mask tokens.
     output_tokens: Tensor,
-    upscale0: PatchConvTranspose3d,
-    upscale_norm: LayerNorm,
-    upscale3: PatchConvTranspose3d,
+    upscaler: Upscaler,
     hypernetwork: Mlp,
-    iou_prediction_head: Mlp,
-    txt_align: Linear,
-    grid: [usize; 3],
+    iou_prediction_head: Option<Mlp>,
+    txt_align: Option<Linear>,
 }
 
 impl MaskDecoder {
@@ -59,27 +50,37 @@ impl MaskDecoder {
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &MaskHeadConfig, weights: Weights) -> Result<Self> {
-        let e = cfg.embed_dim;
-        let masks = MaskHeadConfig::NUM_MASK_TOKENS;
-        let iou_token = weights.pp("iou_token").get((1, e), "weight")?;
+    pub fn new(cfg: &MaskDecoderConfig, weights: Weights) -> Result<Self> {
+        let (e, channels, masks) = (cfg.embed_dim(), cfg.mask_channels(), cfg.mask_tokens);
         let mask_tokens = weights.pp("mask_tokens").get((masks, e), "weight")?;
-        let upscaling = weights.pp("output_upscaling");
+        let output_tokens = match cfg.iou_hidden {
+            Some(_) => {
+                let iou_token = weights.pp("iou_token").get((1, e), "weight")?;
+                Tensor::cat(&[iou_token, mask_tokens], 0)?
+            }
+            None => mask_tokens,
+        };
+        let hypernetworks = weights.pp("output_hypernetworks_mlps");
+        let hypernetwork = match cfg.hypernetworks {
+            Hypernetworks::PerToken => hypernetworks.pp(0),
+            Hypernetworks::Shared => hypernetworks,
+        };
+        let iou_prediction_head = match cfg.iou_hidden {
+            Some(hidden) => Some(Mlp::new(e, hidden, masks, weights.pp("iou_prediction_head"))?),
+            None => None,
+        };
+        let txt_align = if cfg.text_similarity {
+            Some(linear(e, channels, weights.pp("txt_align_upscaled_embedding"))?)
+        } else {
+            None
+        };
         Ok(Self {
-            transformer: TwoWayTransformer::new(e, weights.pp("transformer"))?,
-            output_tokens: Tensor::cat(&[iou_token, mask_tokens], 0)?.unsqueeze(0)?,
-            upscale0: patch_conv_transpose3d(e, e / 4, [2; 3], upscaling.pp(0))?,
-            upscale_norm: block_norm(e / 4, cfg.grid, upscaling.pp(1))?,
-            upscale3: patch_conv_transpose3d(e / 4, e / 8, [2; 3], upscaling.pp(3))?,
-            hypernetwork: Mlp::new(e, e, e / 8, weights.pp("output_hypernetworks_mlps").pp(0))?,
-            iou_prediction_head: Mlp::new(
-                e,
-                MaskHeadConfig::IOU_HIDDEN,
-                masks,
-                weights.pp("iou_prediction_head"),
-            )?,
-            txt_align: linear(e, e / 8, weights.pp("txt_align_upscaled_embedding"))?,
-            grid: cfg.grid,
+            transformer: TwoWayTransformer::new(&cfg.transformer, weights.pp("transformer"))?,
+            output_tokens: output_tokens.unsqueeze(0)?,
+            upscaler: Upscaler::new(cfg, &weights.pp("output_upscaling"))?,
+            hypernetwork: Mlp::new(e, e, channels, hypernetwork)?,
+            iou_prediction_head,
+            txt_align,
         })
     }
 
@@ -111,51 +112,34 @@ impl MaskDecoder {
         let src = add(image_embeddings, &prompts.dense.to_dtype(dtype)?)?;
         let (hs, src) = self.transformer.forward(&src, &image_pe.to_dtype(dtype)?, &tokens)?;
 
-        // Both products read the same map, and the text similarity is added to the mask.
-        let mut kernel = self.hypernetwork.forward(&hs.narrow(1, 1, 1)?)?;
-        if let Some(text) = text {
-            kernel = (kernel + self.txt_align.forward(text)?.unsqueeze(1)?)?;
+        let mask_token = usize::from(self.iou_prediction_head.is_some());
+        let mut kernel = self.hypernetwork.forward(&hs.narrow(1, mask_token, 1)?)?;
+        if let (Some(text), Some(txt_align)) = (text, &self.txt_align) {
+            // Both products read the same map, and the text similarity is added to the mask.
+            kernel = (kernel + txt_align.forward(text)?.unsqueeze(1)?)?;
         }
-        let x = self.upscale_norm.forward_gelu(&self.upscale0.forward_blocks(&src)?)?;
         Ok(MaskPrediction {
-            logits: to_grid(&self.dots(&x, &kernel)?, self.grid)?,
-            iou: self.iou_prediction_head.forward(&hs.narrow(1, 0, 1)?.squeeze(1)?)?,
+            logits: self.upscaler.logits(&src, &kernel)?,
+            first_token: hs.narrow(1, 0, 1)?.squeeze(1)?,
         })
     }
 
-    /// The second upscaling, and the product of each of its voxels with `kernel`. On a CPU the
-    /// upscaled map, the largest tensor of a pass, is never whole: its parts stay in the cache.
+    /// The predicted IoU of all mask outputs, of which a pass itself has no need.
     ///
     /// # Shapes
-    /// - `x`: `[B, L, E / 4]`    - `kernel`: `[B, 1, E / 8]`    - returns: `[B, 8 L]`
-    fn dots(&self, x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
-        /// Rows whose children are computed at a time.
-        const PART: usize = 2048;
-        let (b, rows, _) = x.dims3()?;
-        let part = if x.device().is_cpu() { PART } else { rows };
-        let of_one = |i: usize| {
-            let (x, kernel) = (x.narrow(0, i, 1)?, kernel.get(i)?);
-            let parts = (0..rows).step_by(part.max(1)).map(|first| {
-                let x = x.narrow(1, first, part.min(rows - first))?;
-                gelu_dot(&self.upscale3.forward_blocks(&x)?.squeeze(0)?, &kernel)
-            });
-            Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
-        };
-        Tensor::stack(&(0..b).map(of_one).collect::<Result<Vec<_>>>()?, 0)
+    /// - returns: `[B, masks]`: the single mask, then those for ambiguous prompts
+    ///
+    /// # Errors
+    /// When the model predicts none.
+    pub fn predicted_iou(&self, prediction: &MaskPrediction) -> Result<Tensor> {
+        match &self.iou_prediction_head {
+            Some(head) => head.forward(&prediction.first_token),
+            None => bail!("the model predicts no IoU"),
+        }
     }
-}
 
-/// One norm over the whole block, channels and space, with its weights in the order in which
-/// [`PatchConvTranspose3d::forward_blocks`] leaves the voxels: cells, their children, channels.
-fn block_norm(channels: usize, grid: [usize; 3], weights: Weights) -> Result<LayerNorm> {
-    let [d, h, w] = grid;
-    let reordered = |name: &str| {
-        let cells = 8 * d * h * w;
-        let shapes = Rearranged::new((channels, 2 * d, 2 * h, 2 * w), (cells, channels));
-        weights.get_as(&shapes, name, |x| {
-            let x = x.reshape(vec![channels, d, 2, h, 2, w, 2])?;
-            x.permute(vec![1, 3, 5, 2, 4, 6, 0])?.reshape((cells, channels))
-        })
-    };
-    LayerNorm::new(reordered("weight")?, reordered("bias")?, LAYER_NORM_EPS)
+    /// Whether the model predicts an IoU.
+    pub fn predicts_iou(&self) -> bool {
+        self.iou_prediction_head.is_some()
+    }
 }

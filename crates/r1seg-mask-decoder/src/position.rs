@@ -6,15 +6,16 @@ use std::f64::consts::PI;
 use candle_core::{DType, Device, Result, Tensor};
 use r1seg_nn::Weights;
 
-/// `[sin(2π c G), cos(2π c G)]` of coordinates `c` in `-1..=1`, in f32 whatever the dtype.
+use crate::{Bands, PositionConfig};
+
+/// Sines and cosines of `2π c G` of coordinates `c` in `-1..=1`, in f32 whatever the dtype.
 ///
-/// The port keeps two leftovers of the 2D original, which the weights were trained with: the
-/// channels read the axes in the order (1, 0, 2), and prompt coordinates `(c0, c1, c2)` are divided
-/// by the sizes of axes (1, 0, 2).
+/// Weights were trained with the axes in the orders that the configuration names, so they stay.
 #[derive(Debug, Clone)]
 pub struct PositionEncoding {
-    /// `[3, E / 2]`
+    /// `[3, E / bands]`
     gaussian: Tensor,
+    config: PositionConfig,
 }
 
 impl PositionEncoding {
@@ -22,9 +23,10 @@ impl PositionEncoding {
     ///
     /// # Errors
     /// When the matrix is missing or misshaped: it is random, so it must come from the checkpoint.
-    pub fn new(embed_dim: usize, weights: Weights) -> Result<Self> {
-        let gaussian = weights.get((3, embed_dim / 2), "positional_encoding_gaussian_matrix")?;
-        Ok(Self { gaussian: gaussian.to_dtype(DType::F32)? })
+    pub fn new(config: PositionConfig, embed_dim: usize, weights: Weights) -> Result<Self> {
+        let width = embed_dim / config.bands.count();
+        let gaussian = weights.get((3, width), "positional_encoding_gaussian_matrix")?;
+        Ok(Self { gaussian: gaussian.to_dtype(DType::F32)?, config })
     }
 
     /// Encodes every cell of a grid at its center.
@@ -41,7 +43,8 @@ impl PositionEncoding {
         for i in 0..d {
             for j in 0..h {
                 for k in 0..w {
-                    coords.extend([center(j, h), center(i, d), center(k, w)]);
+                    let at = [center(i, d), center(j, h), center(k, w)];
+                    coords.extend(self.config.dense_axes.of(at));
                 }
             }
         }
@@ -57,10 +60,9 @@ impl PositionEncoding {
     /// # Errors
     /// When the backend cannot run the operation.
     pub fn points(&self, coords: &[[f32; 3]], image_size: [usize; 3]) -> Result<Tensor> {
-        let [d, h, w] = image_size.map(|n| n as f32);
-        let coords = coords
-            .iter()
-            .flat_map(|&[c0, c1, c2]| [(c0 + 0.5) / h, (c1 + 0.5) / d, (c2 + 0.5) / w]);
+        let sizes = self.config.point_sizes.of(image_size.map(|n| n as f32));
+        let coords =
+            coords.iter().flat_map(|at| (0..3).map(move |axis| (at[axis] + 0.5) / sizes[axis]));
         self.encode(coords.collect(), self.gaussian.device())
     }
 
@@ -68,38 +70,61 @@ impl PositionEncoding {
         let points = coords.len() / 3;
         let coords = Tensor::from_vec(coords, (points, 3), device)?.affine(2.0, -1.0)?;
         let angles = (coords.matmul(&self.gaussian)? * (2.0 * PI))?;
-        Tensor::cat(&[angles.sin()?, angles.cos()?], 1)?.unsqueeze(0)
+        let (sin, cos) = (angles.sin()?, angles.cos()?);
+        let bands = match self.config.bands {
+            Bands::SinCos => vec![&sin, &cos],
+            Bands::SinCosSin => vec![&sin, &cos, &sin],
+        };
+        Tensor::cat(&bands, 1)?.unsqueeze(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AxisOrder;
 
-    fn encoding() -> Result<PositionEncoding> {
+    fn encoding(bands: Bands, order: AxisOrder) -> Result<PositionEncoding> {
         let gaussian = Tensor::new(&[[0.25f32, 0.], [0., 0.25], [0., 0.]], &Device::Cpu)?;
-        Ok(PositionEncoding { gaussian })
+        let config = PositionConfig { bands, dense_axes: order, point_sizes: order };
+        Ok(PositionEncoding { gaussian, config })
+    }
+
+    fn assert_close(got: &[f32], expected: &[f64]) {
+        assert_eq!(got.len(), expected.len());
+        for (x, e) in got.iter().zip(expected) {
+            assert!((f64::from(*x) - e).abs() < 1e-6, "{got:?}");
+        }
     }
 
     #[test]
-    fn channels_read_the_axes_in_the_order_1_0_2() -> Result<()> {
-        let pe = encoding()?.dense([1, 2, 1])?.squeeze(0)?.to_vec2::<f32>()?;
+    fn swapped_channels_read_the_axes_in_the_order_1_0_2() -> Result<()> {
+        let pe = encoding(Bands::SinCos, AxisOrder::Swapped)?.dense([1, 2, 1])?;
+        let pe = pe.squeeze(0)?.to_vec2::<f32>()?;
         // Cell (0, 0, 0): axis 1 at -0.5, axis 0 at 0.
-        let expected = [-(PI / 4.0).sin(), 0.0, (PI / 4.0).cos(), 1.0];
-        for (x, e) in pe[0].iter().zip(expected) {
-            assert!((f64::from(*x) - e).abs() < 1e-6);
-        }
+        assert_close(&pe[0], &[-(PI / 4.0).sin(), 0.0, (PI / 4.0).cos(), 1.0]);
         assert!((f64::from(pe[1][0]) - (PI / 4.0).sin()).abs() < 1e-6);
         Ok(())
     }
 
     #[test]
-    fn points_are_divided_by_the_sizes_of_axes_1_0_2() -> Result<()> {
-        let pe = encoding()?.points(&[[127.5, 15.5, 0.0]], [32, 256, 256])?;
+    fn channels_in_order_and_with_three_bands_repeat_the_sines() -> Result<()> {
+        let pe = encoding(Bands::SinCosSin, AxisOrder::Natural)?.dense([1, 2, 1])?;
+        let pe = pe.squeeze(0)?.to_vec2::<f32>()?;
+        let sin = -(PI / 4.0).sin();
+        assert_close(&pe[0], &[0.0, sin, 1.0, (PI / 4.0).cos(), 0.0, sin]);
+        Ok(())
+    }
+
+    #[test]
+    fn points_are_divided_by_the_sizes_of_the_axes_in_their_order() -> Result<()> {
+        let center = [0.0, 0.0, 1.0, 1.0];
         // (127.5 + .5) / 256 and (15.5 + .5) / 32 are both the center.
-        let pe = pe.flatten_all()?.to_vec1::<f32>()?;
-        for (x, e) in pe.iter().zip([0.0f32, 0.0, 1.0, 1.0]) {
-            assert!((x - e).abs() < 1e-6, "{pe:?}");
+        for (order, at) in
+            [(AxisOrder::Swapped, [127.5, 15.5, 0.0]), (AxisOrder::Natural, [15.5, 127.5, 0.0])]
+        {
+            let pe = encoding(Bands::SinCos, order)?.points(&[at], [32, 256, 256])?;
+            assert_close(&pe.flatten_all()?.to_vec1::<f32>()?, &center);
         }
         Ok(())
     }

@@ -1,16 +1,15 @@
 //! Prompts to embeddings. Port of SegVol's `prompt_encoder.py` and of R1Seg-3D's, which swaps
 //! points for 3D mask prompts.
-//! Keys: `pe_layer`, `no_mask_embed`; R1Seg-3D: `mask3D_downscaling.{0,1,3,4,6}`; SegVol and
-//! M3D-LaMed: `point_embeddings.{0..3}`, `not_a_point_embed`.
+//! Keys: `pe_layer`, `no_mask_embed`; with masks, below the name that the configuration gives,
+//! convolutions and norms numbered as in `nn.Sequential`; with points or boxes
+//! `point_embeddings.N`, `not_a_point_embed`.
 
 use candle_core::{Result, Tensor, bail};
 use r1seg_nn::{LayerNorm, PatchConv3d, Weights, layer_norm, patch_conv3d};
 
 use crate::blocks::to_blocks;
-use crate::{MaskHeadConfig, PositionEncoding, PromptKinds};
-
-/// `LayerNorm3d` of the mask prompt, over the channels of a voxel, keeps SAM's own default.
-const LAYER_NORM_3D_EPS: f64 = 1e-6;
+use crate::upscaler::LAYER_NORM_3D_EPS;
+use crate::{MaskDecoderConfig, MaskPromptConfig, PositionEncoding, PromptConfig};
 
 /// What a point says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,33 +46,44 @@ pub struct PromptEmbeddings {
 
 #[derive(Debug, Clone)]
 struct MaskDownscaling {
-    conv0: PatchConv3d,
-    norm1: LayerNorm,
-    conv3: PatchConv3d,
-    norm4: LayerNorm,
-    conv6: PatchConv3d,
+    halvings: Vec<(PatchConv3d, LayerNorm)>,
+    last: PatchConv3d,
+    last_stride: usize,
 }
 
 impl MaskDownscaling {
-    fn new(embed_dim: usize, weights: Weights) -> Result<Self> {
-        // nn.Sequential: 2 and 5 are the GELUs.
-        let wide = MaskHeadConfig::MASK_IN_CHANS;
-        let narrow = wide / 4;
-        Ok(Self {
-            conv0: patch_conv3d(1, narrow, [2; 3], weights.pp(0))?,
-            norm1: layer_norm(narrow, LAYER_NORM_3D_EPS, weights.pp(1))?,
-            conv3: patch_conv3d(narrow, wide, [2; 3], weights.pp(3))?,
-            norm4: layer_norm(wide, LAYER_NORM_3D_EPS, weights.pp(4))?,
-            conv6: patch_conv3d(wide, embed_dim, [1; 3], weights.pp(6))?,
-        })
+    fn new(cfg: &MaskPromptConfig, embed_dim: usize, weights: Weights) -> Result<Self> {
+        let (mut halvings, mut channels) = (Vec::new(), 1);
+        for (i, &wider) in cfg.channels.iter().enumerate() {
+            // nn.Sequential: a convolution, a norm and a GELU each.
+            let conv = patch_conv3d(channels, wider, [2; 3], weights.pp(3 * i))?;
+            halvings.push((conv, layer_norm(wider, LAYER_NORM_3D_EPS, weights.pp(3 * i + 1))?));
+            channels = wider;
+        }
+        let last = weights.pp(3 * halvings.len());
+        let last = patch_conv3d(channels, embed_dim, [1; 3], last)?;
+        Ok(Self { halvings, last, last_stride: cfg.last_stride })
     }
 
     /// # Shapes
-    /// - `blocks`: `[B, 64 N, 1]`, as [`to_blocks`] leaves a mask    - returns: `[B, N, E]`
-    fn forward(&self, blocks: &Tensor) -> Result<Tensor> {
-        let x = self.norm1.forward_gelu(&self.conv0.forward_blocks(blocks)?)?;
-        let x = self.norm4.forward_gelu(&self.conv3.forward_blocks(&x)?)?;
-        self.conv6.forward_blocks(&x)
+    /// - `mask`: `[B, 1, n gd, n gh, n gw]`    - returns: `[B, N, E]`
+    fn forward(&self, mask: &Tensor) -> Result<Tensor> {
+        let levels = self.halvings.len();
+        let mut x = if self.last_stride == 1 {
+            to_blocks(mask, levels)?
+        } else {
+            // Of the eight cells that the last convolution steps over it reads the first, and no
+            // other layer mixes them.
+            let blocks = to_blocks(mask, levels + 1)?;
+            let (b, cells, _) = blocks.dims3()?;
+            let size = 1 << (3 * levels);
+            let firsts = blocks.reshape((b, cells / (8 * size), 8 * size))?.narrow(2, 0, size)?;
+            firsts.contiguous()?.reshape((b, cells / 8, 1))?
+        };
+        for (conv, norm) in &self.halvings {
+            x = norm.forward_gelu(&conv.forward_blocks(&x)?)?;
+        }
+        self.last.forward_blocks(&x)
     }
 }
 
@@ -84,6 +94,17 @@ struct PointEmbeddings {
     not_a_point: Tensor,
 }
 
+impl PointEmbeddings {
+    fn new(cfg: &PromptConfig, embed_dim: usize, weights: &Weights) -> Result<Self> {
+        let kinds = weights.pp("point_embeddings");
+        let kinds = (0..cfg.points).map(|i| kinds.pp(i).get((1, embed_dim), "weight"));
+        Ok(Self {
+            kinds: kinds.collect::<Result<_>>()?,
+            not_a_point: weights.pp("not_a_point_embed").get((1, embed_dim), "weight")?,
+        })
+    }
+}
+
 /// Prompts to embeddings.
 #[derive(Debug, Clone)]
 pub struct PromptEncoder {
@@ -91,8 +112,10 @@ pub struct PromptEncoder {
     no_mask_embed: Tensor,
     mask_downscaling: Option<MaskDownscaling>,
     point_embeddings: Option<PointEmbeddings>,
+    cfg: PromptConfig,
     image_size: [usize; 3],
-    low_res_size: [usize; 3],
+    /// Cells of a mask prompt, where there may be one.
+    mask_size: [usize; 3],
 }
 
 impl PromptEncoder {
@@ -100,30 +123,25 @@ impl PromptEncoder {
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &MaskHeadConfig, weights: Weights) -> Result<Self> {
-        let e = cfg.embed_dim;
-        let (mut mask_downscaling, mut point_embeddings) = (None, None);
-        match cfg.prompts {
-            PromptKinds::Masks => {
-                mask_downscaling = Some(MaskDownscaling::new(e, weights.pp("mask3D_downscaling"))?);
-            }
-            PromptKinds::PointsAndBoxes => {
-                let kinds = weights.pp("point_embeddings");
-                point_embeddings = Some(PointEmbeddings {
-                    kinds: (0..4)
-                        .map(|i| kinds.pp(i).get((1, e), "weight"))
-                        .collect::<Result<_>>()?,
-                    not_a_point: weights.pp("not_a_point_embed").get((1, e), "weight")?,
-                });
-            }
-        }
+    pub fn new(cfg: &MaskDecoderConfig, weights: Weights) -> Result<Self> {
+        let (e, prompts) = (cfg.embed_dim(), &cfg.prompts);
+        let mask_downscaling = match &prompts.mask {
+            Some(mask) => Some(MaskDownscaling::new(mask, e, weights.pp(mask.key))?),
+            None => None,
+        };
+        let point_embeddings = match prompts.points {
+            0 => None,
+            _ => Some(PointEmbeddings::new(prompts, e, &weights)?),
+        };
+        let cells = prompts.mask.as_ref().map_or(0, MaskPromptConfig::cells_per_patch);
         Ok(Self {
-            pe_layer: PositionEncoding::new(e, weights.pp("pe_layer"))?,
+            pe_layer: PositionEncoding::new(cfg.position, e, weights.pp("pe_layer"))?,
             no_mask_embed: weights.pp("no_mask_embed").get((1, e), "weight")?,
             mask_downscaling,
             point_embeddings,
+            cfg: prompts.clone(),
             image_size: cfg.image_size,
-            low_res_size: cfg.low_res_size(),
+            mask_size: cfg.grid.map(|n| n.saturating_mul(cells)),
         })
     }
 
@@ -140,13 +158,16 @@ impl PromptEncoder {
 
     /// # Errors
     /// When the checkpoint has no weights for a kind of prompt, or a mask has another size than
-    /// the model's low-resolution grid.
+    /// the model reads.
     pub fn forward(&self, prompts: &Prompts<'_>) -> Result<PromptEmbeddings> {
         let mut sparse = Vec::new();
         if !prompts.points.is_empty() || prompts.bounding_box.is_some() {
             sparse.extend(self.embed_points(prompts)?);
         }
         if let Some(text) = prompts.text {
+            if !self.cfg.text {
+                bail!("this checkpoint has no weights for text prompts")
+            }
             sparse.push(text.unsqueeze(1)?);
         }
         let sparse = match sparse.len() {
@@ -158,10 +179,10 @@ impl PromptEncoder {
             (Some(_), None) => bail!("this checkpoint has no weights for mask prompts"),
             (Some(mask), Some(downscaling)) => {
                 let (_, _, d, h, w) = mask.dims5()?;
-                if [d, h, w] != self.low_res_size {
-                    bail!("a mask prompt has {:?} cells, got {:?}", self.low_res_size, [d, h, w])
+                if [d, h, w] != self.mask_size {
+                    bail!("a mask prompt has {:?} cells, got {:?}", self.mask_size, [d, h, w])
                 }
-                downscaling.forward(&to_blocks(mask)?)?
+                downscaling.forward(mask)?
             }
         };
         Ok(PromptEmbeddings { sparse, dense })
@@ -174,6 +195,9 @@ impl PromptEncoder {
         let Some(weights) = &self.point_embeddings else {
             bail!("this checkpoint has no weights for points and boxes")
         };
+        if prompts.bounding_box.is_some() && !self.cfg.boxes {
+            bail!("this checkpoint has no weights for boxes")
+        }
         let mut sparse = Vec::with_capacity(2);
         if !prompts.points.is_empty() {
             let mut points = prompts.points.to_vec();
@@ -195,7 +219,7 @@ impl PromptEncoder {
         }
         if let Some([d0, h0, w0, d1, h1, w1]) = prompts.bounding_box {
             let corners = [[d0, h0, w0], [d1, h1, w1]];
-            let kinds = Tensor::cat(&weights.kinds[2..], 0)?.unsqueeze(0)?;
+            let kinds = Tensor::cat(&weights.kinds[2..4], 0)?.unsqueeze(0)?;
             let positions = self.pe_layer.points(&corners, self.image_size)?;
             sparse.push((positions.to_dtype(kinds.dtype())? + kinds)?);
         }

@@ -8,21 +8,19 @@ use r1seg_nn::{
     relu, softmax,
 };
 
-use crate::MaskHeadConfig;
+use crate::TransformerConfig;
 
 /// torch.nn.LayerNorm's default.
 const LAYER_NORM_EPS: f64 = 1e-5;
 
-const HEADS: usize = MaskHeadConfig::NUM_HEADS;
-
 /// # Shapes
 /// - `x`: `[B, T, heads * d]`    - returns: `[B, heads, T, d]`
-fn heads(x: &Tensor) -> Result<Tensor> {
+fn split(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, t, inner) = x.dims3()?;
-    x.reshape((b, t, HEADS, inner / HEADS))?.transpose(1, 2)?.contiguous()
+    x.reshape((b, t, heads, inner / heads))?.transpose(1, 2)?.contiguous()
 }
 
-/// The reverse of [`heads`].
+/// The reverse of [`split`].
 fn joined(x: &Tensor) -> Result<Tensor> {
     let (b, h, t, d) = x.dims4()?;
     x.transpose(1, 2)?.reshape((b, t, h * d))
@@ -35,25 +33,28 @@ struct SelfAttention {
     k_proj: Linear,
     v_proj: Linear,
     out_proj: Linear,
+    heads: usize,
 }
 
 impl SelfAttention {
-    fn new(e: usize, weights: Weights) -> Result<Self> {
+    fn new(cfg: &TransformerConfig, weights: Weights) -> Result<Self> {
+        let e = cfg.dim;
         let projection = |name: &str| linear(e, e, weights.pp(name));
         Ok(Self {
             q_proj: projection("q_proj")?,
             k_proj: projection("k_proj")?,
             v_proj: projection("v_proj")?,
             out_proj: projection("out_proj")?,
+            heads: cfg.heads,
         })
     }
 
     /// # Shapes
     /// - `q`, `k`, `v`: `[B, T, E]`    - returns: the same
     fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let q = heads(&self.q_proj.forward(q)?)?;
-        let k = heads(&self.k_proj.forward(k)?)?;
-        let v = heads(&self.v_proj.forward(v)?)?;
+        let q = split(&self.q_proj.forward(q)?, self.heads)?;
+        let k = split(&self.k_proj.forward(k)?, self.heads)?;
+        let v = split(&self.v_proj.forward(v)?, self.heads)?;
         let x = attention(&q, &k, &v, scale(&q)?, AttentionMask::None)?;
         self.out_proj.forward(&joined(&x)?)
     }
@@ -76,10 +77,11 @@ fn folded(weight: Tensor) -> Result<Tensor> {
 }
 
 /// # Shapes
-/// - `weight`: `[heads * d, n]`    - returns: `[1, heads, d, n]`, in the dtype of `like`
+/// - `weight`: `[heads * d, n]`    - `like`: `[B, heads, ..]`
+/// - returns: `[1, heads, d, n]`, in the dtype of `like`
 fn by_heads(weight: &Tensor, like: &Tensor) -> Result<Tensor> {
-    let (inner, n) = weight.dims2()?;
-    weight.to_dtype(like.dtype())?.reshape((1, HEADS, inner / HEADS, n))
+    let ((inner, n), heads) = (weight.dims2()?, like.dim(1)?);
+    weight.to_dtype(like.dtype())?.reshape((1, heads, inner / heads, n))
 }
 
 /// Tokens attend to the image.
@@ -93,11 +95,12 @@ struct TokenToImage {
     /// `[inner]`
     v_bias: Tensor,
     out_proj: Linear,
+    heads: usize,
 }
 
 impl TokenToImage {
-    fn new(e: usize, weights: Weights) -> Result<Self> {
-        let inner = e / MaskHeadConfig::ATTENTION_DOWNSAMPLE;
+    fn new(cfg: &TransformerConfig, weights: Weights) -> Result<Self> {
+        let (e, inner) = (cfg.dim, cfg.dim / cfg.attention_downsample);
         let (k, v) = (weights.pp("k_proj"), weights.pp("v_proj"));
         k.get(inner, "bias")?;
         Ok(Self {
@@ -106,13 +109,14 @@ impl TokenToImage {
             v_proj: folded(v.get((inner, e), "weight")?)?,
             v_bias: v.get(inner, "bias")?,
             out_proj: linear(inner, e, weights.pp("out_proj"))?,
+            heads: cfg.heads,
         })
     }
 
     /// # Shapes
     /// - `tokens`: `[B, T, E]`    - `keys`, `values`: `[B, N, E]`    - returns: `[B, T, E]`
     fn forward(&self, tokens: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
-        let q = heads(&self.q_proj.forward(tokens)?)?;
+        let q = split(&self.q_proj.forward(tokens)?, self.heads)?;
         let scale = scale(&q)?;
         let q = q.broadcast_matmul(&by_heads(&self.k_proj, &q)?)?;
         let (keys, values) = (keys.unsqueeze(1)?, values.unsqueeze(1)?);
@@ -135,11 +139,12 @@ struct ImageToToken {
     out_proj: Tensor,
     /// `[E]`
     out_bias: Tensor,
+    heads: usize,
 }
 
 impl ImageToToken {
-    fn new(e: usize, weights: Weights) -> Result<Self> {
-        let inner = e / MaskHeadConfig::ATTENTION_DOWNSAMPLE;
+    fn new(cfg: &TransformerConfig, weights: Weights) -> Result<Self> {
+        let (e, inner) = (cfg.dim, cfg.dim / cfg.attention_downsample);
         let (q, out) = (weights.pp("q_proj"), weights.pp("out_proj"));
         Ok(Self {
             q_proj: folded(q.get((inner, e), "weight")?)?,
@@ -152,6 +157,7 @@ impl ImageToToken {
                 |t| t.t()?.contiguous(),
             )?)?,
             out_bias: out.get(e, "bias")?,
+            heads: cfg.heads,
         })
     }
 
@@ -159,15 +165,15 @@ impl ImageToToken {
     /// - `image`: `[B, N, E]`    - `keys`, `values`: `[B, T, E]`    - returns: `[B, N, E]`
     fn forward(&self, image: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
         let (b, n, e) = image.dims3()?;
-        let t = keys.dim(1)?;
-        let k = heads(&self.k_proj.forward(keys)?)?;
+        let (t, heads) = (keys.dim(1)?, self.heads);
+        let k = split(&self.k_proj.forward(keys)?, self.heads)?;
         let k = (&k * scale(&k)?)?;
-        let v = heads(&self.v_proj.forward(values)?)?;
-        let q = k.broadcast_matmul(&by_heads(&self.q_proj, &k)?)?.reshape((b, HEADS * t, e))?;
-        let bias = k.broadcast_matmul(&by_heads(&self.q_bias, &k)?)?.reshape((b, HEADS * t))?;
-        let scores = products(image, &q, |i| bias.get(i))?.reshape((b, n, HEADS, t))?;
-        let shares = softmax(scores, 1.0, AttentionMask::None)?.reshape((b, n, HEADS * t))?;
-        let v = v.broadcast_matmul(&by_heads(&self.out_proj, &v)?)?.reshape((b, HEADS * t, e))?;
+        let v = split(&self.v_proj.forward(values)?, self.heads)?;
+        let q = k.broadcast_matmul(&by_heads(&self.q_proj, &k)?)?.reshape((b, heads * t, e))?;
+        let bias = k.broadcast_matmul(&by_heads(&self.q_bias, &k)?)?.reshape((b, heads * t))?;
+        let scores = products(image, &q, |i| bias.get(i))?.reshape((b, n, heads, t))?;
+        let shares = softmax(scores, 1.0, AttentionMask::None)?.reshape((b, n, heads * t))?;
+        let v = v.broadcast_matmul(&by_heads(&self.out_proj, &v)?)?.reshape((b, heads * t, e))?;
         products(&shares, &v.transpose(1, 2)?, |_| Ok(self.out_bias.clone()))
     }
 }
@@ -202,23 +208,24 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(e: usize, first: bool, weights: Weights) -> Result<Self> {
+    fn new(cfg: &TransformerConfig, weights: Weights, first: bool) -> Result<Self> {
+        let e = cfg.dim;
         let norm = |name: &str| layer_norm(e, LAYER_NORM_EPS, weights.pp(name));
         let mlp = weights.pp("mlp");
         Ok(Self {
-            self_attn: SelfAttention::new(e, weights.pp("self_attn"))?,
+            self_attn: SelfAttention::new(cfg, weights.pp("self_attn"))?,
             norm1: norm("norm1")?,
             cross_attn_token_to_image: TokenToImage::new(
-                e,
+                cfg,
                 weights.pp("cross_attn_token_to_image"),
             )?,
             norm2: norm("norm2")?,
-            lin1: linear(e, MaskHeadConfig::MLP_DIM, mlp.pp("lin1"))?,
-            lin2: linear(MaskHeadConfig::MLP_DIM, e, mlp.pp("lin2"))?,
+            lin1: linear(e, cfg.mlp_dim, mlp.pp("lin1"))?,
+            lin2: linear(cfg.mlp_dim, e, mlp.pp("lin2"))?,
             norm3: norm("norm3")?,
             norm4: norm("norm4")?,
             cross_attn_image_to_token: ImageToToken::new(
-                e,
+                cfg,
                 weights.pp("cross_attn_image_to_token"),
             )?,
             first,
@@ -269,17 +276,17 @@ impl TwoWayTransformer {
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(embed_dim: usize, weights: Weights) -> Result<Self> {
+    pub fn new(cfg: &TransformerConfig, weights: Weights) -> Result<Self> {
         let layers = weights.pp("layers");
         Ok(Self {
-            layers: (0..MaskHeadConfig::DEPTH)
-                .map(|i| Layer::new(embed_dim, i == 0, layers.pp(i)))
+            layers: (0..cfg.depth)
+                .map(|i| Layer::new(cfg, layers.pp(i), i == 0))
                 .collect::<Result<_>>()?,
             final_attn_token_to_image: TokenToImage::new(
-                embed_dim,
+                cfg,
                 weights.pp("final_attn_token_to_image"),
             )?,
-            norm_final_attn: layer_norm(embed_dim, LAYER_NORM_EPS, weights.pp("norm_final_attn"))?,
+            norm_final_attn: layer_norm(cfg.dim, LAYER_NORM_EPS, weights.pp("norm_final_attn"))?,
         })
     }
 

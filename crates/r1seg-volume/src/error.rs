@@ -180,12 +180,22 @@ pub enum Error {
          through the body"
     )]
     UnknownOrientation { wanted: Orientation },
+    #[error(
+        "a volume of {from_mm:?} mm a voxel (slices first) is too large for voxels of {to_mm:?} mm"
+    )]
+    LatticeSize { from_mm: [f64; 3], to_mm: [f64; 3] },
+    #[error("{message}")]
+    Box { message: String },
+    #[error("{message}")]
+    Point { message: String },
     #[error("`{text}` is not an orientation")]
     Orientation { text: String },
     #[error("the box {start:?}..{end:?} is empty or not inside the shape {}", join(shape))]
     Region { start: [usize; 3], end: [usize; 3], shape: [usize; 3] },
-    #[error("`{text}` is not a preprocessing recipe")]
-    Recipe { text: String },
+    #[error("the size of the voxels is not known, and the volume cannot be resampled without it")]
+    UnknownSpacing,
+    #[error("fewer than two different values are above 0, so that they cannot be normalized")]
+    NothingPositive,
     #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
     Overlap { overlap: f64 },
 
@@ -272,7 +282,11 @@ impl Error {
             E::AffineFromNone { .. } => "R-GEO-10",
             E::UnknownOrientation { .. } => "R-GEO-11",
             E::Orientation { .. } => "R-GEO-12",
-            E::Recipe { .. } => "R-PRE-01",
+            E::LatticeSize { .. } => "R-GEO-13",
+            E::UnknownSpacing => "R-GEO-14",
+            E::Box { .. } => "R-BOX-01",
+            E::Point { .. } => "R-PNT-01",
+            E::NothingPositive => "R-PRE-03",
             E::Overlap { .. } => "R-PRE-02",
             E::Exists { .. } => "R-OUT-01",
             E::CannotCreate { .. } => "R-OUT-02",
@@ -311,7 +325,7 @@ impl Error {
             | E::Region { .. }
             | E::UnknownOrientation { .. }
             | E::Orientation { .. }
-            | E::Recipe { .. }
+            | E::UnknownSpacing
             | E::Overlap { .. }
             | E::Segments { .. }
             | E::TooManyLabels { .. } => ErrorKind::Usage,
@@ -385,10 +399,14 @@ impl Error {
             | E::Region { .. }
             | E::UnknownOrientation { .. }
             | E::Orientation { .. }
-            | E::Recipe { .. }
+            | E::UnknownSpacing
+            | E::NothingPositive
+            | E::Box { .. }
+            | E::Point { .. }
             | E::Overlap { .. }
             | E::Segments { .. }
-            | E::TooManyLabels { .. } => None,
+            | E::TooManyLabels { .. }
+            | E::LatticeSize { .. } => None,
         }
     }
 
@@ -458,10 +476,12 @@ impl Error {
                 "take the geometry of the CT that it was made from: --affine-from FILE; or leave \
                  --orient out"
             }
-            E::Orientation { .. } => "use stored, LPS, RAS or three other axis codes, such as PIR",
-            E::Recipe { .. } => {
-                "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
+            E::LatticeSize { .. } => "check the voxel sizes in the header",
+            E::Box { .. } | E::Point { .. } => {
+                "`r1seg inspect` shows the shape and the position of the volume, and what the model \
+                 sees of it"
             }
+            E::Orientation { .. } => "use stored, LPS, RAS or three other axis codes, such as PIR",
             E::Exists { .. } => "choose another name, or allow overwriting",
             E::CannotCreate { .. } => "check that the folder exists and is writable",
             E::NotReplaceable { .. } => "choose another name",

@@ -169,6 +169,28 @@ impl Geometry {
         Some([k, j, i])
     }
 
+    /// The same as the header gives them: as f32 that stand for themselves, and not for the decimals
+    /// that they come from.
+    pub(crate) fn header_spacing_mm(&self) -> Option<[f64; 3]> {
+        let spacing = self.spacing_mm()?;
+        let pixdim = self.nifti.as_ref().map(|fields| fields.pixdim);
+        Some(match pixdim {
+            // Where it is not the length of the axes, the header contradicts itself.
+            Some([_, i, j, k, ..])
+                if [k, j, i].iter().zip(spacing).all(|(a, b)| (a / b - 1.0).abs() < 1e-3) =>
+            {
+                [k, j, i]
+            }
+            _ => spacing.map(|mm| f64::from(mm as f32)),
+        })
+    }
+
+    /// The same as the lengths of the affine's columns, to the last bit.
+    pub(crate) fn axis_lengths_mm(&self) -> Option<[f64; 3]> {
+        let [i, j, k] = affine::zooms(self.affine.as_ref()?);
+        Some([k, j, i])
+    }
+
     /// Volume of a voxel in mm³: |det| of the affine, which also holds for a sheared grid.
     pub fn voxel_volume_mm3(&self) -> Option<f64> {
         Some(affine::determinant(self.affine.as_ref()?).abs())

@@ -9,9 +9,6 @@ use crate::selection::{self, Histogram};
 
 /// Voxels a task; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 16;
-/// What M3D clips the voxels above the mean to (`m3d_seg_data_preprocess.py`,
-/// `ForegroundNormalization`).
-const FOREGROUND_PERCENTILES: [f64; 2] = [0.05, 99.95];
 
 /// What the range of a volume's values looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +102,9 @@ pub fn percentiles<const N: usize>(voxels: &Voxels, percents: [f64; N]) -> Optio
     }
 }
 
-/// Percentiles 0.05 and 99.95 of the voxels above the mean, which M3D-Seg, SegVol and R1Seg clip
-/// to; both ends are the one value of a constant volume. `None` without values.
-pub fn foreground_percentiles(voxels: &Voxels) -> Option<(f32, f32)> {
-    let percents = FOREGROUND_PERCENTILES;
+/// Percentiles of the voxels above the mean; both ends are the one value of a constant volume. `None`
+/// without values.
+pub fn percentiles_above_mean(voxels: &Voxels, percents: [f64; 2]) -> Option<(f32, f32)> {
     let ends = match voxels {
         Voxels::F32(data) => {
             let mean = mean_f32(data)?;
@@ -195,17 +191,18 @@ mod tests {
     #[test]
     fn foreground_is_what_lies_above_the_mean() {
         // Mean 2.5; foreground 3, 4 and 5; numpy.percentile([3, 4, 5], [0.05, 99.95])
-        let (low, high) = foreground_percentiles(&vec![0_i16, 1, 2, 3, 4, 5].into()).unwrap();
+        let (low, high) =
+            percentiles_above_mean(&vec![0_i16, 1, 2, 3, 4, 5].into(), [0.05, 99.95]).unwrap();
         assert!((low - 3.001).abs() < 1e-6 && (high - 4.999).abs() < 1e-6);
     }
 
     #[test]
     fn a_constant_volume_has_one_value_and_rescales_to_zero() {
         let data = vec![-1024.0_f32; 1000];
-        let (low, high) = foreground_percentiles(&data.into()).unwrap();
+        let (low, high) = percentiles_above_mean(&data.into(), [0.05, 99.95]).unwrap();
         assert_eq!((low, high), (-1024.0, -1024.0));
         assert_eq!(Rescale::new(low, high).apply(-1024.0), 0.0);
-        assert_eq!(foreground_percentiles(&Vec::<f32>::new().into()), None);
+        assert_eq!(percentiles_above_mean(&Vec::<f32>::new().into(), [0.05, 99.95]), None);
     }
 
     #[test]
@@ -231,6 +228,7 @@ mod tests {
         assert_eq!(min_max(&kept), min_max(&values));
         assert_eq!(mean(&kept), mean(&values));
         assert_eq!(percentiles(&kept, [0.5, 99.5]), percentiles(&values, [0.5, 99.5]));
-        assert_eq!(foreground_percentiles(&kept), foreground_percentiles(&values));
+        let above_mean = |voxels: &Voxels| percentiles_above_mean(voxels, [0.05, 99.95]);
+        assert_eq!(above_mean(&kept), above_mean(&values));
     }
 }

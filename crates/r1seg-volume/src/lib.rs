@@ -1,18 +1,21 @@
-//! CT volumes with their geometry: NIfTI, DICOM, NRRD and numpy I/O, intensity recipes, resampling.
+//! CT volumes with their geometry: NIfTI, DICOM, NRRD and numpy I/O, steps of preparation, resampling.
 //!
 //! How a volume goes through r1seg, and which types hand it over:
 //!
 //! 1. [`read`] makes a [`Volume`] of a file: `f32` voxels and their [`Geometry`], in a [`Loaded`]
 //!    beside the [`Warning`]s about what was repaired or guessed.
-//! 2. A [`Recipe`] normalizes and crops it; the [`Prepared`] grid is resized for the model.
-//! 3. Its [`Placement`] brings the model's mask logits back to the volume's grid.
+//! 2. [`prepare`] takes it through the [`Step`]s of a model's recipe, which normalize, crop, turn and
+//!    resample it; the [`Prepared`] grid is resized for the model.
+//! 3. Its [`GridMap`] brings boxes and points to the model's grid, and mask logits back to the
+//!    volume's.
 //! 4. A [`Mask`] joins them with the geometry of the volume; [`write_mask`] writes it so that it
 //!    lies on the volume in every viewer, [`mask_stats`] measures it. A [`LabelMap`] holds several:
 //!    [`write_labels`] writes them, [`write_segmentation`] with names and colors for 3D Slicer.
 //!
 //! ```
 //! use r1seg_volume::{
-//!     Geometry, Mask, Overwrite, ReadOptions, Recipe, Volume, mask_stats, read, write_mask,
+//!     Ends, Geometry, Mask, Overwrite, ReadOptions, Step, Volume, mask_stats, prepare, read,
+//!     write_mask,
 //! };
 //!
 //! // A bright ball in dark air, voxels of 5 x 1 x 1 mm (D, H, W).
@@ -25,14 +28,13 @@
 //! let volume = Volume::new(data, Geometry::with_spacing(shape, [5.0, 1.0, 1.0])?)?;
 //!
 //! // To the model: HU to 0..=1, cropped and resized.
-//! let (recipe, warning) = Recipe::auto(&volume);
-//! assert_eq!((recipe, warning), (Recipe::M3dSeg, None));
-//! let prepared = Recipe::Window { level: 40.0, width: 400.0 }.apply(&volume)?;
+//! let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
+//! let prepared = prepare(&volume, &[window, Step::CropForeground], None)?;
 //! let input = prepared.resize([8, 32, 32])?;
 //!
 //! // A model that finds whatever is bright; then back to the volume and into a file.
 //! let logits: Vec<f32> = input.iter().map(|v| v - 0.25).collect();
-//! let found = prepared.placement().mask_from_logits(&logits, [8, 32, 32])?;
+//! let found = prepared.map().mask_from_logits(&logits, [8, 32, 32])?;
 //! let mask = Mask::new(found, volume.geometry().clone())?;
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("mask.nii.gz");
@@ -100,16 +102,19 @@ mod components;
 mod crop;
 mod error;
 mod geometry;
+mod grid_map;
 pub mod intensity;
 mod io;
 mod label_map;
+mod lattice;
 mod orientation;
-mod placement;
-mod recipe;
+mod places;
+mod prepared;
 pub mod resample;
 mod selection;
 pub mod sliding;
 mod stats;
+mod steps;
 mod volume;
 mod voxels;
 mod warning;
@@ -118,6 +123,7 @@ pub use affine::Affine;
 pub use crop::{Padding, Region, crop, foreground_box, paste};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
+pub use grid_map::{GridMap, NearestMode, RegionRule};
 pub use intensity::IntensityRange;
 pub use io::dicom::{ChosenSeries, DicomFault, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
@@ -127,10 +133,11 @@ pub use io::{
     write_mask_to, write_segmentation, write_segmentation_to, write_volume,
 };
 pub use label_map::LabelMap;
+pub use lattice::{Lattice, SpacingConvention};
 pub use orientation::{AxisMap, Orient, Orientation};
-pub use placement::Placement;
-pub use recipe::{Prepared, Recipe};
+pub use prepared::Prepared;
 pub use stats::{MaskStats, mask_stats};
+pub use steps::{Around, Ends, Step, prepare};
 pub use volume::{Mask, Volume};
 pub use voxels::{Scale, Voxels};
 pub use warning::Warning;

@@ -152,7 +152,7 @@ impl AxisMap {
     /// The target is the source.
     pub const IDENTITY: Self = Self { axes: [0, 1, 2], reversed: [false; 3] };
     /// H and W change places.
-    pub(crate) const TRANSPOSED: Self = Self { axes: [0, 2, 1], reversed: [false; 3] };
+    pub const TRANSPOSED: Self = Self { axes: [0, 2, 1], reversed: [false; 3] };
 
     /// From a grid of one orientation to the same in another.
     pub fn between(source: Orientation, target: Orientation) -> Self {
@@ -165,6 +165,16 @@ impl AxisMap {
             (axis, codes[axis] != code)
         });
         Self { axes: along.map(|(axis, _)| axis), reversed: along.map(|(_, reversed)| reversed) }
+    }
+
+    /// The axis of the source that axis `n` of the target runs along.
+    pub(crate) fn source_axis(self, n: usize) -> usize {
+        self.axes[n]
+    }
+
+    /// Whether axis `n` of the target runs against its axis of the source.
+    pub(crate) fn is_reversed(self, n: usize) -> bool {
+        self.reversed[n]
     }
 
     /// Whether source and target are the same.

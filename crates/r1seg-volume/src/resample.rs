@@ -215,11 +215,11 @@ impl<'a, R: Rows> Planes<'a, R> {
 
 /// Makes `low` the first of two kept lines and `high`, if it is another, the second; `fill` makes
 /// those that are not there yet.
-fn keep_two(
-    kept: &mut [(Option<usize>, Vec<f32>); 2],
+pub(crate) fn keep_two<T>(
+    kept: &mut [(Option<usize>, Vec<T>); 2],
     low: usize,
     high: usize,
-    mut fill: impl FnMut(usize, &mut Vec<f32>),
+    mut fill: impl FnMut(usize, &mut Vec<T>),
 ) {
     // What was `high` for the line before is often `low` for this one.
     if kept[1].0 == Some(low) {

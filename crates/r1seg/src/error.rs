@@ -145,12 +145,8 @@ pub enum Error {
          {limit}"
     )]
     PromptTooLong { prompt: usize, images: usize, limit: usize },
-    /// A box that asks about nothing.
-    #[error("{message}")]
-    Box { message: String },
-    /// A point that is nowhere.
-    #[error("{message}")]
-    Point { message: String },
+    #[error("`{text}` is not a preprocessing recipe")]
+    Recipe { text: String },
     /// A prompt of a kind that the model does not know, or none.
     #[error("{message}")]
     Prompt { message: String, fix: &'static str },
@@ -235,9 +231,8 @@ impl Error {
             Self::BadChoice { .. } => "R-ARG-01",
             Self::InvalidOption { .. } => "R-ARG-02",
             Self::PromptTooLong { .. } => "R-PRM-01",
-            Self::Box { .. } => "R-BOX-01",
+            Self::Recipe { .. } => "R-PRE-01",
             Self::NoBoxTokens => "R-BOX-02",
-            Self::Point { .. } => "R-PNT-01",
             Self::Prompt { .. } => "R-PRM-05",
             Self::Cancelled => "R-RUN-01",
             Self::NotEnoughMemory { .. } => "R-MEM-01",
@@ -279,10 +274,9 @@ impl Error {
             | Self::InvalidOption { .. }
             | Self::UnknownModel { .. }
             | Self::Prompt { .. }
+            | Self::Recipe { .. }
             | Self::NoBoxTokens => ErrorKind::Usage,
-            Self::PromptTooLong { .. } | Self::Box { .. } | Self::Point { .. } => {
-                ErrorKind::BadData
-            }
+            Self::PromptTooLong { .. } => ErrorKind::BadData,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Temporary,
             Self::NotFinite { damaged, .. } if damaged.is_empty() => ErrorKind::NotFinite,
@@ -356,9 +350,8 @@ impl Error {
             Self::DeviceUnfit { fix, .. } => fix,
             Self::PromptTooLong { .. } => "shorten the question",
             Self::Prompt { fix, .. } => fix,
-            Self::Box { .. } | Self::Point { .. } => {
-                "`r1seg inspect` shows the shape and the position of the volume, and what the model \
-                 sees of it"
+            Self::Recipe { .. } => {
+                "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
             }
             Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => {

@@ -56,7 +56,7 @@ mod model;
 mod options;
 pub mod phrasing;
 mod prefix;
-mod prepare;
+mod preprocess;
 mod promptable;
 pub mod registry;
 mod run;
@@ -109,7 +109,7 @@ pub mod networks {
         AttentionBias, AttentionLayout, DecoderConfig, Llama3Scaling, LongRopeScaling, MlpLayout,
         RopeConfig, RopeScaling,
     };
-    pub use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+    pub use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
     pub use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
     pub use r1seg_text_encoder::{BertConfig, ClipTextConfig};
     pub use r1seg_vit3d::Vit3dConfig;
@@ -118,7 +118,7 @@ pub mod networks {
 pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
-pub use boxes::{AnswerBox, BOX_PLACEHOLDER, box_from_mm, box_to_mm, check_box};
+pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::layout::{is_gguf, is_pickle};
 pub use checkpoint::{CheckpointSource, LoadReport};
@@ -139,7 +139,7 @@ pub use options::{
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
-    SegmentTimings, Segmented, voxel_from_mm,
+    SegmentTimings, Segmented,
 };
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};

@@ -7,9 +7,10 @@ use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 use r1seg_volume::Region;
-pub use r1seg_volume::{Orient, Orientation, Recipe};
+pub use r1seg_volume::{Orient, Orientation};
 
 use crate::Error;
+pub use crate::preprocess::Recipe;
 
 /// In which dtype the weights are kept.
 ///

@@ -48,10 +48,10 @@ pub(super) fn region(
     geometry: &Geometry,
 ) -> Result<Option<Region>, r1seg::Error> {
     if let Some(Millimeters(corners)) = box_mm {
-        return r1seg::box_from_mm(geometry, corners).map(Some);
+        return Ok(Some(geometry.region_from_mm(corners)?));
     }
     if let Some(region) = voxels {
-        r1seg::check_box(geometry, region)?;
+        geometry.check_region(region)?;
     }
     Ok(voxels)
 }

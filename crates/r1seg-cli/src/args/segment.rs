@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use r1seg::volume::{Geometry, Region};
-use r1seg::{SegmentMode, SegmentPrompt, voxel_from_mm};
+use r1seg::{SegmentMode, SegmentPrompt};
 
 use super::boxes::{self, Millimeters};
 use super::infer::OutputArgs;
@@ -142,7 +142,7 @@ impl PlaceArgs {
             prompt = prompt.with_point([index(*k), index(*j), index(*i)], *positive);
         }
         for Point { at, positive } in &self.point_mm {
-            prompt = prompt.with_point(voxel_from_mm(geometry, *at)?, *positive);
+            prompt = prompt.with_point(geometry.voxel_from_mm(*at)?, *positive);
         }
         prompt.region = boxes::region(self.voxels, self.box_mm, geometry)?;
         prompt.check_in(geometry)?;

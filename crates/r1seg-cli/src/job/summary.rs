@@ -138,7 +138,7 @@ fn box_line(region: Region, geometry: &Geometry) -> String {
     let [first, last] = corners(region);
     let voxels = [first, last].concat().iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut line = format!("box {voxels} (voxels i,j,k)");
-    if let Some(corners) = r1seg::box_to_mm(geometry, region) {
+    if let Some(corners) = geometry.region_to_mm(region) {
         let mm: Vec<String> = corners.concat().iter().map(|mm| format!("{mm:.1}")).collect();
         line.push_str(&format!(" | {} mm (RAS+)", mm.join(",")));
     }

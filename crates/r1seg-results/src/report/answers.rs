@@ -86,7 +86,7 @@ impl BoxReport {
             model_voxels: [cells.min, cells.max]
                 .map(|corner| ijk(corner.map(|v| usize::try_from(v).unwrap_or(0)))),
             voxels: found.region.map(corners),
-            mm: found.region.and_then(|region| r1seg::box_to_mm(geometry, region)),
+            mm: found.region.and_then(|region| geometry.region_to_mm(region)),
         }
     }
 }

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use libfuzzer_sys::Corpus;
 use r1seg_volume::{
-    AffineSource, ArrayAxes, Error, Geometry, LabelMap, Loaded, Mask, MaskFormat, ReadOptions, Recipe,
-    Segment, Segmentation, Volume, mask_stats, read, read_from, write_mask_to,
-    write_segmentation_to,
+    AffineSource, ArrayAxes, AxisMap, Ends, Error, Geometry, LabelMap, Loaded, Mask, MaskFormat,
+    NearestMode, ReadOptions, Segment, Segmentation, SpacingConvention, Step, Volume, mask_stats,
+    prepare, read, read_from, write_mask_to, write_segmentation_to,
 };
 
 pub use series::{let_codecs_panic, read_and_use_series};
@@ -189,15 +189,18 @@ fn use_volume(loaded: &Loaded, lot: Lot) {
     check_mask(Mask::new(bright, geometry.clone()).expect("one label a voxel"), volume, lot);
     // Percentiles are counted in 65536 bins, which takes longer than all the rest.
     if lot.is_nth_of(3, 64) {
-        let (auto, _) = Recipe::auto(volume);
-        for recipe in [auto, Recipe::M3dSeg, Recipe::M3dRefSeg] {
-            use_recipe(recipe, volume, lot);
-        }
+        let above_mean = Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95]));
+        use_steps(&[above_mean, Step::CropForeground], volume, lot);
+        let of_all = Step::Rescale(Ends::Percentiles([0.5, 99.5]));
+        let turned = Step::Turn(AxisMap::TRANSPOSED);
+        use_steps(&[of_all, Step::CropForeground, turned], volume, lot);
     } else if lot.is_nth_of(0, 2) {
-        use_recipe(Recipe::M3dCap, volume, lot);
+        use_steps(&[Step::Rescale(Ends::MinMax), Step::CropForeground], volume, lot);
     } else {
-        use_recipe(Recipe::Window { level: 40.0, width: 400.0 }, volume, lot);
+        let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
+        use_steps(&[window, Step::CropForeground], volume, lot);
     }
+    resample(volume);
 }
 
 fn check_geometry(geometry: &Geometry) {
@@ -215,16 +218,37 @@ fn check_geometry(geometry: &Geometry) {
     assert!(of_each_pair, "{axes} of {affine:?}");
 }
 
-fn use_recipe(recipe: Recipe, volume: &Volume, lot: Lot) {
-    let prepared = recipe.apply(volume).expect("every volume can be prepared");
+fn use_steps(steps: &[Step], volume: &Volume, lot: Lot) {
+    let prepared = prepare(volume, steps, None).expect("every volume can be prepared");
     let in_unit_range = |v: &f32| (-ROUNDING..=1.0 + ROUNDING).contains(v);
-    assert!(prepared.to_f32().iter().all(in_unit_range), "{recipe} of {volume:?}");
+    assert!(prepared.to_f32().iter().all(in_unit_range), "{steps:?} of {volume:?}");
     let input = prepared.resize(GRID).expect("every volume can be resized");
-    assert!(input.iter().all(in_unit_range), "{recipe} of {volume:?}");
+    assert!(input.iter().all(in_unit_range), "{steps:?} of {volume:?}");
 
     let logits: Vec<f32> = input.iter().map(|v| v - 0.25).collect();
-    let data = prepared.placement().mask_from_logits(&logits, GRID).expect("a mask");
+    let data = prepared.map().mask_from_logits(&logits, GRID).expect("a mask");
     check_mask(Mask::new(data, volume.geometry().clone()).expect("one label a voxel"), volume, lot);
+}
+
+/// To larger voxels, and back.
+fn resample(volume: &Volume) {
+    for convention in
+        [SpacingConvention::ItkCeil, SpacingConvention::ItkCentered, SpacingConvention::Monai]
+    {
+        let spacing = volume.geometry().spacing_mm();
+        let mm = spacing.map_or([1.0; 3], |mm| mm.map(|mm| 1.7 * mm));
+        match prepare(volume, &[Step::Space { mm, convention }], None) {
+            Ok(prepared) => {
+                assert!(prepared.to_f32().iter().all(|v| v.is_finite()));
+                let mask = vec![1; prepared.shape().iter().product()];
+                let back = prepared.map().mask_to_source(&mask, NearestMode::Nearest);
+                assert_eq!(back.expect("a mask").len(), volume.voxels().len());
+            }
+            // Without a spacing, or with one whose multiple is no length.
+            Err(Error::UnknownSpacing) => assert!(spacing.is_none()),
+            Err(error) => assert_eq!(error.code(), "R-GEO-03"),
+        }
+    }
 }
 
 /// A written mask must be read again as the same voxels in the same place.

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use r1seg_volume::{
-    ErrorKind, LabelMap, Loaded, Mask, MaskFormat, ReadOptions, Recipe, Segment, Segmentation,
-    read, write_labels_to, write_mask_to, write_segmentation_to,
+    Ends, ErrorKind, LabelMap, Loaded, Mask, MaskFormat, ReadOptions, Segment, Segmentation, Step,
+    prepare, read, write_labels_to, write_mask_to, write_segmentation_to,
 };
 
 use crate::builder::{Nifti, gzip, load, npy, nrrd};
@@ -16,26 +16,11 @@ fn n16_a_constant_volume_is_read_and_becomes_zeros_with_a_warning() {
     let n = Nifti { datatype: 4, bitpix: 16, ..Nifti::new([4, 4, 4]) };
     for file in [n.file(&air), npy("<i2", "False", "(4, 4, 4)", &air)] {
         let volume = load(&file).unwrap().volume;
-        let (recipe, warning) = Recipe::auto(&volume);
-        assert_eq!((recipe, warning), (Recipe::M3dSeg, None));
-        let prepared = recipe.apply(&volume).unwrap();
+        let steps =
+            [Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground];
+        let prepared = prepare(&volume, &steps, None).unwrap();
         assert_eq!(prepared.warnings()[0].code, "W-CONST");
         assert_eq!(prepared.to_f32(), [0.0; 64]);
-    }
-}
-
-#[test]
-fn p6_the_range_of_an_array_decides_how_it_is_prepared() {
-    for (low, high, recipe, code) in [
-        (0.0_f32, 1.0_f32, Recipe::None, None),
-        (-1024.0, 3071.0, Recipe::M3dSeg, None),
-        (0.0, 255.0, Recipe::M3dCap, Some("W-HU-01")),
-        (0.0, 4095.0, Recipe::M3dSeg, Some("W-HU-02")),
-    ] {
-        let data: Vec<u8> = [low, high].repeat(32).iter().flat_map(|v| v.to_le_bytes()).collect();
-        let volume = load(&npy("<f4", "False", "(4, 4, 4)", &data)).unwrap().volume;
-        let (chosen, warning) = Recipe::auto(&volume);
-        assert_eq!((chosen, warning.map(|w| w.code)), (recipe, code), "{low}..{high}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a model sees of the same body, however it is stored, and where its finding comes back to.
 
-use r1seg_volume::{Geometry, Mask, Orient, Orientation, Recipe, Region, Volume, mask_stats};
+use r1seg_volume::{
+    AxisMap, Ends, Geometry, Mask, Orient, Orientation, Prepared, Region, RegionRule, Step, Volume,
+    mask_stats, prepare,
+};
 
 /// Voxels from right to left, anterior to posterior, inferior to superior, and their size.
 const SIZES: [usize; 3] = [14, 11, 9];
@@ -57,10 +60,19 @@ fn all_codes() -> Vec<String> {
     orders.into_iter().flat_map(|order| (0..8).map(move |signs| codes(order, signs))).collect()
 }
 
+/// What M3D makes of its data.
+const SEG: &[Step] =
+    &[Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground];
+
+/// The steps, of a volume that is turned before them.
+fn turned(volume: &Volume, axes: AxisMap, steps: &[Step]) -> Prepared {
+    prepare(volume, &[&[Step::Turn(axes)], steps].concat(), None).unwrap()
+}
+
 /// What is brighter than most, as a model may find it on its grid, back on the volume's.
-fn find(prepared: &r1seg_volume::Prepared, grid: [usize; 3], volume: &Volume) -> Mask {
+fn find(prepared: &Prepared, grid: [usize; 3], volume: &Volume) -> Mask {
     let logits: Vec<f32> = prepared.resize(grid).unwrap().iter().map(|v| v - 0.6).collect();
-    let mask = prepared.placement().mask_from_logits(&logits, grid).unwrap();
+    let mask = prepared.map().mask_from_logits(&logits, grid).unwrap();
     Mask::new(mask, volume.geometry().clone()).unwrap()
 }
 
@@ -69,34 +81,35 @@ fn n21_a_model_sees_and_finds_the_same_in_all_48_axis_orders() {
     let orient = Orient::To(Orientation::LPS);
     let grid = [4, 8, 8];
     let reference = stored("LPS", 0.0);
-    for recipe in [
-        Recipe::None,
-        Recipe::M3dSeg,
-        Recipe::M3dCap,
-        Recipe::M3dRefSeg,
-        Recipe::Window { level: -200.0, width: 900.0 },
+    let percentiles = Step::Rescale(Ends::Percentiles([0.5, 99.5]));
+    for steps in [
+        &[][..],
+        SEG,
+        &[Step::Rescale(Ends::MinMax), Step::CropForeground],
+        &[percentiles, Step::CropForeground, Step::Turn(AxisMap::TRANSPOSED)],
+        &[Step::Rescale(Ends::Fixed { low: -650.0, high: 250.0 }), Step::CropForeground],
     ] {
-        let expected = recipe.apply(&reference).unwrap();
+        let expected = prepare(&reference, steps, None).unwrap();
         let found = find(&expected, grid, &reference);
         let stats = mask_stats(&found, 1, &reference).unwrap();
-        assert!(10 < stats.voxels && stats.voxels < 1000, "{recipe}: {stats:?}");
+        assert!(10 < stats.voxels && stats.voxels < 1000, "{steps:?}: {stats:?}");
         for codes in all_codes() {
             let volume = stored(&codes, 0.0);
             let axes = orient.axes(volume.geometry()).unwrap();
-            let prepared = recipe.apply(&volume).unwrap().reoriented(axes);
-            assert_eq!(prepared.shape(), expected.shape(), "{recipe} {codes}");
-            assert_eq!(prepared.to_f32(), expected.to_f32(), "{recipe} {codes}");
+            let prepared = turned(&volume, axes, steps);
+            assert_eq!(prepared.shape(), expected.shape(), "{steps:?} {codes}");
+            assert_eq!(prepared.to_f32(), expected.to_f32(), "{steps:?} {codes}");
             let exact = prepared.resize_nearest_exact(grid).unwrap();
-            assert_eq!(exact, expected.resize_nearest_exact(grid).unwrap(), "{recipe} {codes}");
+            assert_eq!(exact, expected.resize_nearest_exact(grid).unwrap(), "{steps:?} {codes}");
 
             let mask = find(&prepared, grid, &volume);
             let got = mask_stats(&mask, 1, &volume).unwrap();
             assert_eq!((got.voxels, got.components), (stats.voxels, stats.components));
             // All in mm, the intensities under the mask included.
             let (a, b) = (got.centroid_mm.unwrap(), stats.centroid_mm.unwrap());
-            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9), "{recipe} {codes}");
+            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9), "{steps:?} {codes}");
             let (a, b) = (got.mean_intensity.unwrap(), stats.mean_intensity.unwrap());
-            assert!((a - b).abs() < 1e-9, "{recipe} {codes}");
+            assert!((a - b).abs() < 1e-9, "{steps:?} {codes}");
         }
     }
 }
@@ -104,12 +117,12 @@ fn n21_a_model_sees_and_finds_the_same_in_all_48_axis_orders() {
 #[test]
 fn an_oblique_volume_goes_by_its_nearest_axes() {
     let orient = Orient::To(Orientation::RAS);
-    let expected = Recipe::M3dSeg.apply(&stored("RAS", 0.0)).unwrap().to_f32();
+    let expected = prepare(&stored("RAS", 0.0), SEG, None).unwrap().to_f32();
     for codes in ["RAS", "LPS", "PIR", "SAL"] {
         let volume = stored(codes, 0.2);
         assert!(volume.geometry().obliquity_degrees().unwrap() > 5.0);
         let axes = orient.axes(volume.geometry()).unwrap();
-        let prepared = Recipe::M3dSeg.apply(&volume).unwrap().reoriented(axes);
+        let prepared = turned(&volume, axes, SEG);
         assert_eq!(prepared.to_f32(), expected, "{codes}");
     }
 }
@@ -118,21 +131,20 @@ fn an_oblique_volume_goes_by_its_nearest_axes() {
 fn crops_boxes_and_the_resolution_are_told_on_the_stored_grid() {
     let volume = stored("SLA", 0.0);
     let axes = Orient::To(Orientation::LPS).axes(volume.geometry()).unwrap();
-    let stored_as = Recipe::M3dSeg.apply(&volume).unwrap();
-    let prepared = stored_as.clone().reoriented(axes);
-    let placement = prepared.placement();
-    assert_eq!(placement.region(), stored_as.placement().region());
+    let prepared = turned(&volume, axes, SEG);
+    let map = prepared.map();
+    assert_eq!(prepared.crop(), prepare(&volume, SEG, None).unwrap().crop());
     // The model's grid is z, y, x; the stored one D to the anterior, H to the left, W upwards.
     let [d, h, w] = prepared.shape();
     assert_eq!(prepared.crop().shape(), [h, w, d]);
-    let mm = placement.effective_resolution_mm(volume.geometry(), [d, h, 1]).unwrap();
+    let mm = map.clone().fitted([d, h, 1]).unwrap().resolution_mm(volume.geometry()).unwrap();
     assert_eq!(mm, [0.8, 0.7 * w as f64, 2.5]);
-    let start = placement.region().start;
+    let start = prepared.crop().start;
     let voxel = Region::at([start[0], start[1] + 1, start[2] + 2], [1; 3]);
-    let seen = placement.to_prepared(voxel).unwrap();
+    let seen = map.region(voxel, RegionRule::Touched).unwrap();
     // Anterior is where the posterior direction begins.
     assert_eq!(seen, Region::at([2, h - 1, 1], [1; 3]));
-    assert_eq!(placement.from_prepared(seen), voxel);
+    assert_eq!(map.inverse().region(seen, RegionRule::Touched), Some(voxel));
 }
 
 #[test]

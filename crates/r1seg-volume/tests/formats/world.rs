@@ -2,7 +2,8 @@
 //! grid and through a file.
 
 use r1seg_volume::{
-    Affine, Geometry, Mask, Overwrite, ReadOptions, Recipe, Volume, mask_stats, read, write_mask,
+    Affine, Ends, Geometry, Mask, Overwrite, ReadOptions, Step, Volume, mask_stats, prepare, read,
+    write_mask,
 };
 
 use crate::real::data;
@@ -58,9 +59,10 @@ fn n13_a_marked_voxel_keeps_its_world_position_in_every_orientation() {
         let volume = Volume::new(data, geometry).unwrap();
 
         // No resizing: the logits of a model that sees every voxel.
-        let prepared = Recipe::M3dCap.apply(&volume).unwrap();
+        let prepared =
+            prepare(&volume, &[Step::Rescale(Ends::MinMax), Step::CropForeground], None).unwrap();
         let logits: Vec<f32> = prepared.to_f32().iter().map(|v| v - 0.5).collect();
-        let mask = prepared.placement().mask_from_logits(&logits, prepared.shape()).unwrap();
+        let mask = prepared.map().mask_from_logits(&logits, prepared.shape()).unwrap();
         let mask = Mask::new(mask, volume.geometry().clone()).unwrap();
 
         let read = through_a_file(&mask);
@@ -96,12 +98,13 @@ fn a_ball_is_found_where_it_is_after_the_way_through_the_model_grid() {
             };
         }
         let volume = Volume::new(data, geometry).unwrap();
-        let prepared = Recipe::Window { level: 0.0, width: 800.0 }.apply(&volume).unwrap();
+        let window = Step::Rescale(Ends::Fixed { low: -400.0, high: 400.0 });
+        let prepared = prepare(&volume, &[window, Step::CropForeground], None).unwrap();
         assert_eq!((prepared.crop().start, prepared.crop().end), ([0, 6, 4], [40, 49, 56]));
 
         let grid = [32, 64, 64];
         let logits: Vec<f32> = prepared.resize(grid).unwrap().iter().map(|v| v - 0.7).collect();
-        let mask = prepared.placement().mask_from_logits(&logits, grid).unwrap();
+        let mask = prepared.map().mask_from_logits(&logits, grid).unwrap();
         let mask = Mask::new(mask, volume.geometry().clone()).unwrap();
         let stats = mask_stats(&mask, 1, &volume).unwrap();
         let apart = distance_mm(stats.centroid_mm.unwrap(), center_mm);

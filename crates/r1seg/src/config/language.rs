@@ -1,7 +1,7 @@
 //! R1Seg-3D and M3D-LaMed in `config.json`.
 
 use r1seg_llm::{DecoderConfig, eos_token_ids};
-use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_projector::MmProjectorConfig;
 use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub struct ModelConfig {
     /// Image embeddings to visual tokens.
     pub mm_projector: MmProjectorConfig,
     /// The mask decoder.
-    pub mask_head: MaskHeadConfig,
+    pub mask_head: MaskDecoderConfig,
     /// The language model.
     pub decoder: DecoderConfig,
     /// Passes of the mask decoder after the first.
@@ -49,7 +49,7 @@ pub(crate) struct Rules {
     vision: VisionFields,
     /// Whether the mask decoder has an encoder of its own, without the other one's class token.
     two_encoders: bool,
-    prompts: PromptKinds,
+    prompts: fn() -> PromptConfig,
     separator: Separator,
     no_seg_logit: f32,
     /// Refuses what the authors' code fails on.
@@ -65,7 +65,7 @@ pub(crate) const R1SEG_3D: Rules = Rules {
         cls_token: false,
     },
     two_encoders: false,
-    prompts: PromptKinds::Masks,
+    prompts: PromptConfig::text_and_masks,
     separator: Separator::Space,
     no_seg_logit: -1000.0,
     // It stores `vision_select_layer` and `vision_select_feature`, and ignores them.
@@ -75,7 +75,7 @@ pub(crate) const R1SEG_3D: Rules = Rules {
 pub(crate) const M3D_LAMED: Rules = Rules {
     vision: VisionFields { image_size: &["image_size"], cls_token: true, ..R1SEG_3D.vision },
     two_encoders: true,
-    prompts: PromptKinds::PointsAndBoxes,
+    prompts: PromptConfig::text_points_and_boxes,
     separator: Separator::None,
     no_seg_logit: f32::NEG_INFINITY,
     check: |config| {
@@ -116,12 +116,8 @@ fn from_parts(
     let config = &file.value;
     (rules.check)(config)?;
     let vit = rules.vision.read(config)?;
-    let mask_head = MaskHeadConfig {
-        embed_dim: vit.hidden_size,
-        image_size: vit.image_size,
-        grid: vit.grid(),
-        prompts: rules.prompts,
-    };
+    let prompts = (rules.prompts)();
+    let mask_head = MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
     mask_head.validate()?;
     let num_clicks = num_clicks(config)?;
     Ok(ModelConfig {

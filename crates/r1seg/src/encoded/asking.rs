@@ -8,7 +8,7 @@ use r1seg_tokenizer::Prompt;
 use r1seg_volume::Mask;
 
 use super::{EncodedVolume, Views};
-use crate::boxes::{Sight, check_box};
+use crate::boxes::BoxMapping;
 use crate::model::seg_positions;
 use crate::trace::pack_bits;
 use crate::vision::View;
@@ -123,14 +123,22 @@ impl EncodedVolume {
                 message: "each window would need a box of its own; use mode resize".to_string(),
             });
         }
-        check_box(&self.geometry, region)?;
-        let about = self.sight(None).text_of(region)?;
+        self.geometry.check_region(region)?;
+        let about = self.boxes_of_whole()?.text_of(region)?;
         self.model.prompt_about(question, &about, options.separator)
     }
 
-    /// What the model sees: all of the crop, or a window that begins at a cell of it.
-    pub(super) fn sight(&self, window: Option<[i64; 3]>) -> Sight<'_> {
-        Sight { placement: &self.placement, grid: self.model.input_shape(), window }
+    /// Boxes on the model's grid over all of the prepared grid.
+    pub(super) fn boxes_of_whole(&self) -> Result<BoxMapping, Error> {
+        let map = self.map.clone().fitted(self.model.input_shape())?;
+        Ok(BoxMapping { map })
+    }
+
+    /// Boxes on the model's grid over a window, which begins at a cell of the prepared grid, or of the
+    /// padding before it.
+    pub(super) fn boxes_of_window(&self, start: [i64; 3]) -> BoxMapping {
+        let grid = self.model.input_shape();
+        BoxMapping { map: self.map.clone().windowed(start, grid) }
     }
 
     fn ask_whole(
@@ -185,7 +193,7 @@ impl EncodedVolume {
             postprocess: start.elapsed(),
         };
         Ok(Answer {
-            boxes: self.sight(None).boxes_in(&said.text),
+            boxes: self.boxes_of_whole()?.boxes_in(&said.text),
             text: said.text,
             token_ids: said.generated.token_ids,
             prompt_tokens: prompt.ids().len(),
@@ -260,7 +268,7 @@ impl EncodedVolume {
     }
 
     pub(super) fn mask(&self, logits: &[f32], from: [usize; 3]) -> Result<Mask, Error> {
-        let mask = self.placement.mask_from_logits(logits, from)?;
+        let mask = self.map.mask_from_logits(logits, from)?;
         Ok(Mask::new(mask, self.geometry.clone())?)
     }
 

@@ -7,11 +7,11 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use r1seg_volume::sliding::windows;
-use r1seg_volume::{Geometry, Orientation, Padding, Placement, Recipe, Region, Volume, Warning};
+use r1seg_volume::{Geometry, GridMap, Orientation, Padding, Region, Volume, Warning};
 
-use crate::prepare::prepare;
+use crate::preprocess::prepare;
 use crate::vision::View;
-use crate::{EncodeOptions, Error, Mode, R1SegModel, RunContext, Trace};
+use crate::{EncodeOptions, Error, Mode, R1SegModel, Recipe, RunContext, Trace};
 
 pub use asking::QUESTIONS_AT_ONCE;
 
@@ -31,7 +31,9 @@ pub struct EncodedVolume {
     recipe: Recipe,
     orientation: Option<Orientation>,
     mode: Mode,
-    placement: Placement,
+    /// From the input to the prepared grid.
+    map: GridMap,
+    crop: Region,
     warnings: Vec<Warning>,
     views: Views,
     preprocess: Duration,
@@ -61,7 +63,6 @@ impl EncodedVolume {
         let start = Instant::now();
         let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
         let (recipe, orientation) = (prepared.recipe, prepared.orientation);
-        let placement = prepared.placement();
         let grid = model.input_shape();
         let mut trace = options.trace.then(Trace::default);
         let (views, preprocess) = match options.mode {
@@ -85,7 +86,8 @@ impl EncodedVolume {
             recipe,
             orientation,
             mode: options.mode,
-            placement,
+            map: prepared.map().clone(),
+            crop: prepared.crop(),
             warnings: match options.mode {
                 Mode::Resize => prepared.warnings(Some(grid)),
                 Mode::Sliding => prepared.warnings(None),
@@ -118,7 +120,7 @@ impl EncodedVolume {
 
     /// The crop that the model saw, in voxels of the input.
     pub fn crop(&self) -> Region {
-        self.placement.region()
+        self.crop
     }
 
     /// Millimeters of the body behind one voxel of the model, along D, H and W of the input:
@@ -126,9 +128,9 @@ impl EncodedVolume {
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
         let grid = match self.mode {
             Mode::Resize => self.model.input_shape(),
-            Mode::Sliding => self.placement.shape(),
+            Mode::Sliding => self.map.shape(),
         };
-        self.placement.effective_resolution_mm(&self.geometry, grid)
+        self.map.clone().fitted(grid).ok()?.resolution_mm(&self.geometry)
     }
 
     /// Number of windows: one in resize mode.

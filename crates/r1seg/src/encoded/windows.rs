@@ -103,7 +103,7 @@ impl EncodedVolume {
         let start = Instant::now();
         // Where every window abstained there is nothing to average.
         let logits = padding.unpad(&blend.finish(no_seg))?;
-        let shape = self.placement.shape();
+        let shape = self.map.shape();
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
             trace.insert_ids("input_ids", prompt.ids())?;
@@ -131,7 +131,7 @@ impl EncodedVolume {
         if let Some(window) =
             answer.windows.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
         {
-            answer.boxes = self.sight(Some(window.start)).boxes_in(&window.text);
+            answer.boxes = self.boxes_of_window(window.start).boxes_in(&window.text);
             answer.text = window.text;
             answer.token_ids = window.token_ids;
             answer.finish_reason = window.finish_reason;

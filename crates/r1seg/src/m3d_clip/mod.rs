@@ -13,15 +13,15 @@ use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::{Vit3d, Vit3dConfig};
-use r1seg_volume::{Recipe, Volume, Warning};
+use r1seg_volume::{Volume, Warning};
 
 use crate::config::Needed;
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
-use crate::prepare::prepare;
+use crate::preprocess::prepare;
 use crate::registry::{ConfigReader, Family};
 use crate::{
     CheckpointSource, EmbedOptions, Error, LoadOptions, LoadedModel, ModelSource, Preprocess,
-    RunContext, Stage, memory,
+    Recipe, RunContext, Stage, memory,
 };
 
 pub use config::M3dClipConfig;

@@ -1,6 +1,6 @@
 //! `config.json` of a SegVol or an R1Seg-3D-SAM.
 
-use r1seg_mask_decoder::{MaskHeadConfig, PromptKinds};
+use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
 
@@ -29,7 +29,7 @@ pub struct PromptableConfig {
     /// The vision transformer.
     pub vit: Vit3dConfig,
     /// The mask decoder.
-    pub mask_head: MaskHeadConfig,
+    pub mask_head: MaskDecoderConfig,
     /// The text encoder.
     pub text: ClipTextConfig,
     /// Passes of the mask decoder after the first.
@@ -44,15 +44,15 @@ pub struct PromptableConfig {
 
 /// Where the families differ, beside their rows.
 pub(crate) struct Rules {
-    prompts: PromptKinds,
+    prompts: fn() -> PromptConfig,
     resampling: Resampling,
 }
 
 pub(crate) const R1SEG_3D_SAM: Rules =
-    Rules { prompts: PromptKinds::Masks, resampling: Resampling::Trilinear };
+    Rules { prompts: PromptConfig::text_and_masks, resampling: Resampling::Trilinear };
 
 pub(crate) const SEGVOL: Rules =
-    Rules { prompts: PromptKinds::PointsAndBoxes, resampling: Resampling::Nearest };
+    Rules { prompts: PromptConfig::text_points_and_boxes, resampling: Resampling::Nearest };
 
 const VISION: VisionFields = VisionFields {
     // SegVol's name for it is the second one.
@@ -76,12 +76,8 @@ fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<PromptableConfig, Stri
     let vit = VISION.read(config)?;
     let text = text::clip(config)?;
     let num_clicks = num_clicks(config)?;
-    let mask_head = MaskHeadConfig {
-        embed_dim: vit.hidden_size,
-        image_size: vit.image_size,
-        grid: vit.grid(),
-        prompts: rules.prompts,
-    };
+    let prompts = (rules.prompts)();
+    let mask_head = MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
     mask_head.validate()?;
     Ok(PromptableConfig {
         model_type: file.model_type.name.to_string(),

@@ -28,7 +28,7 @@ use crate::{
 
 pub use config::PromptableConfig;
 pub(crate) use config::{R1SEG_3D_SAM, SEGVOL, read_config};
-pub use prompt::{PromptPoint, SegmentPrompt, voxel_from_mm};
+pub use prompt::{PromptPoint, SegmentPrompt};
 pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
 
 /// A loaded SegVol or R1Seg-3D-SAM: a handle whose clones share the weights.

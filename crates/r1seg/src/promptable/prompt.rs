@@ -1,9 +1,9 @@
 //! What to segment, and where that is in the grids that the model sees.
 
-use r1seg_volume::resample::nearest_exact_sources;
-use r1seg_volume::{Geometry, Placement, Region};
+use r1seg_volume::{Geometry, GridMap, NearestMode, Region, RegionRule};
 
-use crate::{Error, PromptableConfig, SegmentMode, check_box};
+use crate::boxes::outside_of;
+use crate::{Error, PromptableConfig, SegmentMode};
 
 /// A point in what is sought, or beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,49 +101,13 @@ impl SegmentPrompt {
     /// Whether it lies in a volume.
     ///
     /// # Errors
-    /// [`Error::Point`] or [`Error::Box`].
+    /// `R-PNT-01` or `R-BOX-01`.
     pub fn check_in(&self, geometry: &Geometry) -> Result<(), Error> {
-        let shape @ [d, h, w] = geometry.shape();
-        for PromptPoint { voxel: voxel @ [k, j, i], .. } in &self.points {
-            if (0..3).any(|axis| shape[axis] <= voxel[axis]) {
-                return Err(Error::Point {
-                    message: format!(
-                        "the point is voxel {i},{j},{k} (i, j, k), but the volume has {w} x {h} x \
-                         {d}"
-                    ),
-                });
-            }
+        for point in &self.points {
+            geometry.check_voxel(point.voxel)?;
         }
-        self.region.map_or(Ok(()), |region| check_box(geometry, region))
+        Ok(self.region.map_or(Ok(()), |region| geometry.check_region(region))?)
     }
-}
-
-/// A point in the world (RAS+ mm) as a voxel of a volume, `[D, H, W]`: the one that it lies in.
-///
-/// # Errors
-/// [`Error::Point`] for a point that is not finite or outside, and without an affine.
-pub fn voxel_from_mm(geometry: &Geometry, mm: [f64; 3]) -> Result<[usize; 3], Error> {
-    let wrong = |message: String| Error::Point { message };
-    if mm.iter().any(|mm| !mm.is_finite()) {
-        return Err(wrong("the point is not finite".to_string()));
-    }
-    let ijk = geometry.voxel_at_mm(mm).ok_or_else(|| {
-        wrong("the volume has no affine, so that mm have no meaning in it".to_string())
-    })?;
-    let [d, h, w] = geometry.shape();
-    let mut voxel = [0; 3];
-    for (axis, (at, size)) in [(ijk[2], d), (ijk[1], h), (ijk[0], w)].into_iter().enumerate() {
-        let at = at.round();
-        if !(0.0 <= at && at < size as f64) {
-            let [x, y, z] = mm;
-            return Err(wrong(format!(
-                "the point {x},{y},{z} mm (RAS+) lies outside of the volume"
-            )));
-        }
-        // Casts from float to integer saturate.
-        voxel[axis] = at as usize;
-    }
-    Ok(voxel)
 }
 
 /// A prompt without its text, in the prepared grid and on the model's.
@@ -165,64 +129,42 @@ pub(super) struct Place {
 }
 
 impl Places {
+    /// Where a prompt is on the grid that `prepared` leads to, and on the model's over the same extent. A
+    /// point is in the cell that holds its voxel's center, and a box is the cells that show it: those
+    /// that `nearest-exact` takes from it, as the authors resize its mask.
+    ///
     /// # Errors
-    /// [`Error::Point`] or [`Error::Box`] where the model sees nothing of it.
+    /// `R-PNT-01` or `R-BOX-01` where the model sees nothing of it.
     pub(super) fn new(
         prompt: &SegmentPrompt,
-        placement: &Placement,
+        prepared: &GridMap,
         grid: [usize; 3],
     ) -> Result<Self, Error> {
-        let unseen = || {
-            let Region { start, end } = placement.region();
-            let last = end.map(|n| n.saturating_sub(1));
-            format!(
-                "lies outside of what the model sees, voxels {start:?} to {last:?} of [D, H, W]"
-            )
-        };
-        let shape = placement.shape();
+        let model = prepared.clone().fitted(grid)?;
         let point = |point: &PromptPoint| {
-            let seen = placement.to_prepared(Region::at(point.voxel, [1; 3]));
-            let Some(Region { start: voxel, .. }) = seen else {
-                return Err(Error::Point { message: format!("the point {}", unseen()) });
+            let (voxel, cell) = (prepared.cell_of(point.voxel), model.cell_of(point.voxel));
+            let (Some(voxel), Some(cell)) = (voxel, cell) else {
+                let message = format!("the point {}", outside_of(prepared));
+                return Err(r1seg_volume::Error::Point { message });
             };
-            let cell = std::array::from_fn(|n| (2 * voxel[n] + 1) * grid[n] / (2 * shape[n]));
             Ok(Place { voxel, cell, positive: point.positive })
         };
         let region = |region: Region| {
-            let seen = placement.to_prepared(region);
-            let seen =
-                seen.ok_or_else(|| Error::Box { message: format!("the box {}", unseen()) })?;
-            Ok::<_, Error>(cells_of(seen, shape, grid))
+            let rule = RegionRule::SampledOrMiddle(NearestMode::NearestExact);
+            model.region(region, rule).ok_or_else(|| {
+                let message = format!("the box {}", outside_of(prepared));
+                r1seg_volume::Error::Box { message }
+            })
         };
         Ok(Self {
-            points: prompt.points.iter().map(point).collect::<Result<_, Error>>()?,
+            points: prompt.points.iter().map(point).collect::<Result<_, _>>()?,
             region: prompt.region.map(region).transpose()?,
         })
     }
 }
 
-/// The cells of the model's grid that show a part of a grid of `shape`: those whose voxel, by
-/// `nearest-exact`, is a part of it, or the one at its middle where it is thinner than a cell.
-fn cells_of(region: Region, shape: [usize; 3], grid: [usize; 3]) -> Region {
-    let mut cells = Region { start: [0; 3], end: [0; 3] };
-    for n in 0..3 {
-        let sources = nearest_exact_sources(shape[n], grid[n]);
-        let inside = |source: &usize| (region.start[n]..region.end[n]).contains(source);
-        let ends = (sources.iter().position(inside), sources.iter().rposition(inside));
-        let middle = (region.start[n] + region.end[n]) * grid[n] / (2 * shape[n]);
-        let (first, last) = match ends {
-            (Some(first), Some(last)) => (first, last),
-            _ => (middle, middle),
-        };
-        (cells.start[n], cells.end[n]) = (first, last + 1);
-    }
-    cells
-}
-
 #[cfg(test)]
 mod tests {
-    use r1seg_volume::{Recipe, Volume};
-
     use super::*;
 
     fn places(
@@ -230,22 +172,10 @@ mod tests {
         shape: [usize; 3],
         grid: [usize; 3],
     ) -> Result<Places, Error> {
-        // The margin of one voxel is dark, and cropped.
-        let [d, h, w] = shape;
-        let dark = |z: usize, y: usize, x: usize| {
-            [(z, d), (y, h), (x, w)].iter().any(|(at, size)| *at == 0 || at + 1 == *size)
-        };
-        let at = |n: usize| (n / (h * w), n / w % h, n % w);
-        let voxels: Vec<f32> = (0..d * h * w)
-            .map(|n| {
-                let (z, y, x) = at(n);
-                if dark(z, y, x) { 0.0 } else { 1.0 + x as f32 }
-            })
-            .collect();
-        let volume = Volume::new(voxels, Geometry::without_affine(shape)).unwrap();
-        let placement = Recipe::M3dCap.apply(&volume).unwrap().placement();
-        assert_eq!(placement.region(), Region { start: [1; 3], end: shape.map(|n| n - 1) });
-        Places::new(prompt, &placement, grid)
+        // A margin of one voxel is cropped.
+        let crop = Region { start: [1; 3], end: shape.map(|n| n - 1) };
+        let prepared = GridMap::identity(shape).cropped(crop).unwrap();
+        Places::new(prompt, &prepared, grid)
     }
 
     #[test]
@@ -282,29 +212,6 @@ mod tests {
         let edge = SegmentPrompt::default().with_region(region);
         let error = places(&edge, [18, 34, 34], [16, 32, 32]).unwrap_err();
         assert_eq!(error.code(), "R-BOX-01");
-    }
-
-    #[test]
-    fn a_point_in_mm_is_the_voxel_that_it_lies_in() {
-        let affine = [
-            [-2.0, 0.0, 0.0, 50.0],
-            [0.0, 3.0, 0.0, -20.0],
-            [0.0, 0.0, 4.0, 7.0],
-            [0.0, 0.0, 0.0, 1.0],
-        ];
-        let geometry = Geometry::with_affine([10, 20, 30], affine).unwrap();
-        assert_eq!(voxel_from_mm(&geometry, [44.9, -14.0, 12.0]).unwrap(), [1, 2, 3]);
-        assert_eq!(voxel_from_mm(&geometry, [50.9, -21.0, 5.1]).unwrap(), [0, 0, 0]);
-        for (mm, says) in [
-            ([52.0, -14.0, 12.0], "outside"),
-            ([1e300, 0.0, 0.0], "outside"),
-            ([f64::NAN, 0.0, 0.0], "finite"),
-        ] {
-            let error = voxel_from_mm(&geometry, mm).unwrap_err();
-            assert!(error.code() == "R-PNT-01" && error.to_string().contains(says), "{error}");
-        }
-        let bare = Geometry::without_affine([10, 20, 30]);
-        assert!(voxel_from_mm(&bare, [0.0; 3]).unwrap_err().to_string().contains("no affine"));
     }
 
     #[test]

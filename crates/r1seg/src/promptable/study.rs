@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use r1seg_mask_decoder::{PointLabel, Prompts};
-use r1seg_volume::resample::nearest;
 use r1seg_volume::sliding::{Blend, windows};
-use r1seg_volume::{Geometry, Mask, Orient, Orientation, Padding, Recipe, Region, Volume, Warning};
+use r1seg_volume::{
+    Geometry, GridMap, Mask, NearestMode, Orient, Orientation, Padding, Region, RegionRule, Volume,
+    Warning,
+};
 
 use super::config::Resampling;
 use super::prompt::{Places, SegmentPrompt};
-use super::zoom::{box_of, corners, overlap, points_in, region_of_interest, shown_by};
-use crate::prepare::{Preparation, prepare};
+use super::zoom::{box_of, corners, points_in, region_of_interest, shown_in};
+use crate::preprocess::{Preparation, prepare};
 use crate::{
-    Error, Event, MaskStatus, Preprocess, PromptableModel, RunContext, SLIDING_OVERLAP,
+    Error, Event, MaskStatus, Preprocess, PromptableModel, Recipe, RunContext, SLIDING_OVERLAP,
     SegmentMode, Trace,
 };
 
@@ -184,12 +186,11 @@ impl PromptedVolume {
     /// smaller is seen; in mode zoom, nothing smaller of what was found at first. Absent without a
     /// known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
-        let placement = self.prepared.placement();
         let grid = match self.mode {
             SegmentMode::Resize => self.model.input_shape(),
-            SegmentMode::Zoom | SegmentMode::Sliding => placement.shape(),
+            SegmentMode::Zoom | SegmentMode::Sliding => self.prepared.shape(),
         };
-        placement.effective_resolution_mm(&self.geometry, grid)
+        self.prepared.map().clone().fitted(grid).ok()?.resolution_mm(&self.geometry)
     }
 
     /// Segments what a prompt says.
@@ -203,7 +204,7 @@ impl PromptedVolume {
     /// Segments what a prompt says; `run` stops it, and hears of its progress.
     ///
     /// # Errors
-    /// [`Error::Prompt`], [`Error::Point`], [`Error::Box`] and [`Error::Tokenizer`] for a prompt that
+    /// [`Error::Prompt`], `R-PNT-01`, `R-BOX-01` and [`Error::Tokenizer`] for a prompt that
     /// the model cannot use; [`Error::Cancelled`]; or when the computation fails.
     pub fn segment_with(
         &self,
@@ -211,10 +212,10 @@ impl PromptedVolume {
         context: &mut RunContext<'_>,
     ) -> Result<Segmented, Error> {
         let config = self.model.config();
-        let (grid, placement) = (self.model.input_shape(), self.prepared.placement());
+        let (grid, map) = (self.model.input_shape(), self.prepared.map());
         prompt.check(config, self.mode)?;
         prompt.check_in(&self.geometry)?;
-        let places = Places::new(prompt, &placement, grid)?;
+        let places = Places::new(prompt, map, grid)?;
         let mut run = Run {
             study: self,
             timings: SegmentTimings { preprocess: self.preprocess, ..SegmentTimings::default() },
@@ -223,7 +224,7 @@ impl PromptedVolume {
             context,
         };
         run.read(prompt.text.as_deref())?;
-        let shape = placement.shape();
+        let shape = map.shape();
         let (mask, zoomed, windows) = match self.mode {
             SegmentMode::Resize => (run.look_once(&places, shape)?, None, 1),
             SegmentMode::Sliding => {
@@ -239,14 +240,15 @@ impl PromptedVolume {
                         let part = region_of_interest(found, grid, shape);
                         let (logits, windows) = run.look_closely(part, &places, &mask)?;
                         replace(&mut mask, shape, part, &logits);
-                        (mask, Some(placement.from_prepared(part)), 1 + windows)
+                        (mask, map.inverse().region(part, RegionRule::Touched), 1 + windows)
                     }
                 }
             }
         };
         let start = Instant::now();
         let Run { mut timings, trace, .. } = run;
-        let mask = Mask::new(placement.mask_from_crop(mask)?, self.geometry.clone())?;
+        let mask = map.mask_to_source(&mask, NearestMode::Nearest)?;
+        let mask = Mask::new(mask, self.geometry.clone())?;
         timings.postprocess += start.elapsed();
         Ok(Segmented { mask, zoomed, windows, timings, trace })
     }
@@ -326,7 +328,9 @@ impl Run<'_, '_> {
         }
         let start = Instant::now();
         let mask = match study.model.config().resampling {
-            Resampling::Nearest => nearest(&threshold(&logits), grid, shape)?,
+            Resampling::Nearest => GridMap::identity(shape)
+                .fitted(grid)?
+                .mask_to_source(&threshold(&logits), NearestMode::Nearest)?,
             Resampling::Trilinear => {
                 r1seg_volume::resample::trilinear_threshold(&logits, grid, shape)?
             }
@@ -347,6 +351,7 @@ impl Run<'_, '_> {
         let grid = study.model.input_shape();
         let padding = Padding::to_at_least(part.shape(), grid);
         let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
+        let model = GridMap::identity(study.prepared.shape()).fitted(grid)?;
         let mut blend = Blend::new(padding.shape);
         for (index, window) in windows.iter().enumerate() {
             self.context.check()?;
@@ -356,7 +361,7 @@ impl Run<'_, '_> {
             let features = study.model.see(voxels, &mut self.context.probe(None))?;
             self.timings.vit += start.elapsed();
             let seen = Seen { part, padding, window: *window, is_only: windows.len() == 1 };
-            let told = seen.told(places, mask, study.prepared.shape(), grid);
+            let told = seen.told(places, mask, &model)?;
             let prompts = Prompts {
                 text: self.text.as_ref(),
                 points: &told.points,
@@ -391,7 +396,8 @@ struct Told {
 }
 
 impl Seen {
-    fn told(&self, places: &Places, mask: &[u8], shape: [usize; 3], grid: [usize; 3]) -> Told {
+    /// `mask` is on the prepared grid, from which `model` leads to the model's.
+    fn told(&self, places: &Places, mask: &[u8], model: &GridMap) -> Result<Told, Error> {
         // SegVol's authors pad the volume and what was found in it, but not the maps of points and
         // boxes, of which they cut the same window.
         let unpadded = Region {
@@ -401,36 +407,27 @@ impl Seen {
             }),
         };
         if !places.points.is_empty() {
-            return Told {
-                points: points_in(unpadded, &places.points, grid, shape),
-                bounding_box: Some(corners(self.found(mask, shape))),
-            };
+            return Ok(Told {
+                points: points_in(unpadded, &places.points, model),
+                bounding_box: Some(corners(self.found(mask, model.source_shape())?)),
+            });
         }
-        let Some(cells) = places.region else { return Told::default() };
+        let Some(cells) = places.region else { return Ok(Told::default()) };
         let region = match self.is_only {
-            true => shown_by(cells, grid, shape)
-                .and_then(|shown| overlap(shown, unpadded))
-                .map(|shown| moved(shown, |n, at| at - unpadded.start[n])),
-            false => self.found(mask, shape),
+            true => shown_in(unpadded, cells, model),
+            false => self.found(mask, model.source_shape())?,
         };
-        Told { points: Vec::new(), bounding_box: Some(corners(region)) }
+        Ok(Told { points: Vec::new(), bounding_box: Some(corners(region)) })
     }
 
-    /// The box around what the first look found, as far as it is in the window.
-    fn found(&self, mask: &[u8], shape: [usize; 3]) -> Option<Region> {
-        let (part, inner) = (self.part.start, self.padding.inner);
-        let seen = overlap(self.window, inner)?;
-        let in_grid = moved(seen, |n, at| at - inner.start[n] + part[n]);
-        let found = box_of(mask, shape, in_grid)?;
-        Some(moved(found, |n, at| at - part[n] + inner.start[n] - self.window.start[n]))
-    }
-}
-
-/// A box with another place for each of its corners, by axis.
-fn moved(region: Region, to: impl Fn(usize, usize) -> usize) -> Region {
-    Region {
-        start: std::array::from_fn(|n| to(n, region.start[n])),
-        end: std::array::from_fn(|n| to(n, region.end[n])),
+    /// The box around what the first look found, as far as it is in the window, in the window's voxels.
+    fn found(&self, mask: &[u8], shape: [usize; 3]) -> Result<Option<Region>, Error> {
+        let map = GridMap::identity(shape)
+            .cropped(self.part)?
+            .padded(&self.padding)?
+            .cropped(self.window)?;
+        let found = map.footprint().and_then(|seen| box_of(mask, shape, seen));
+        Ok(found.and_then(|found| map.region(found, RegionRule::Touched)))
     }
 }
 
@@ -478,7 +475,7 @@ mod tests {
     }
 
     fn told(seen: &Seen, places: &Places, mask: &[u8]) -> Told {
-        seen.told(places, mask, SHAPE, GRID)
+        seen.told(places, mask, &GridMap::identity(SHAPE).fitted(GRID).unwrap()).unwrap()
     }
 
     #[test]

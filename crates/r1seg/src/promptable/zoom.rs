@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 
 use r1seg_mask_decoder::PointLabel;
-use r1seg_volume::Region;
-use r1seg_volume::resample::nearest_sources;
+use r1seg_volume::{GridMap, NearestMode, Region, RegionRule};
 
 use super::prompt::Place;
 
@@ -28,17 +27,15 @@ pub(super) fn region_of_interest(found: Region, window: [usize; 3], size: [usize
     }
 }
 
-/// The voxels of a grid of `shape` that take their value of `cells`, when those of the model's
-/// `grid` are resized to it by `nearest`; `None` where there are none.
-pub(super) fn shown_by(cells: Region, grid: [usize; 3], shape: [usize; 3]) -> Option<Region> {
-    let mut region = Region { start: [0; 3], end: [0; 3] };
-    for n in 0..3 {
-        let sources = nearest_sources(grid[n], shape[n]);
-        let inside = |source: &usize| (cells.start[n]..cells.end[n]).contains(source);
-        region.start[n] = sources.iter().position(inside)?;
-        region.end[n] = sources.iter().rposition(inside)? + 1;
-    }
-    Some(region)
+/// How SegVol's authors bring cells of the model's grid to the prepared one: those of its voxels that
+/// `nearest` takes from them.
+const SHOWN: RegionRule = RegionRule::Sampled(NearestMode::Nearest);
+
+/// The voxels of a window that take their value from `cells` of the model's grid, in the voxels of the
+/// window; `None` where there are none. `model` leads from the prepared grid to the model's.
+pub(super) fn shown_in(window: Region, cells: Region, model: &GridMap) -> Option<Region> {
+    let part = GridMap::identity(model.source_shape()).cropped(window).ok()?;
+    part.region(model.inverse().region(cells, SHOWN)?, RegionRule::Touched)
 }
 
 /// What two parts of a grid share.
@@ -86,12 +83,12 @@ pub(super) fn corners(region: Option<Region>) -> [f32; 6] {
 pub(super) fn points_in(
     window: Region,
     prompted: &[Place],
-    grid: [usize; 3],
-    shape: [usize; 3],
+    model: &GridMap,
 ) -> Vec<([f32; 3], PointLabel)> {
     let mut candidates = BTreeSet::new();
+    let to_prepared = model.inverse();
     for place in prompted.iter().filter(|place| place.positive) {
-        let block = shown_by(Region::at(place.cell, [1; 3]), grid, shape);
+        let block = to_prepared.region(Region::at(place.cell, [1; 3]), SHOWN);
         let own = Region::at(place.voxel, [1; 3]);
         for part in [Some(own), block].into_iter().flatten() {
             let Some(seen) = overlap(part, window) else { continue };
@@ -164,45 +161,51 @@ mod tests {
         assert_eq!(corners(None), [-1.0; 6]);
     }
 
+    /// From a grid of `shape` to the model's.
+    fn model(shape: [usize; 3], grid: [usize; 3]) -> GridMap {
+        GridMap::identity(shape).fitted(grid).unwrap()
+    }
+
     #[test]
     fn cells_are_shown_by_the_voxels_that_take_their_value() {
+        let shown = |cells, grid, shape| shown_in(Region::whole(shape), cells, &model(shape, grid));
         let cells = region([1, 0, 3], [2, 4, 4]);
-        assert_eq!(shown_by(cells, [4; 3], [8, 4, 6]), Some(region([2, 0, 5], [4, 4, 6])));
+        assert_eq!(shown(cells, [4; 3], [8, 4, 6]), Some(region([2, 0, 5], [4, 4, 6])));
         // Resized down, a cell may get lost: 8 cells to 4 voxels take 0, 2, 4 and 6.
-        assert_eq!(shown_by(region([1; 3], [2; 3]), [8; 3], [4; 3]), None);
-        assert_eq!(shown_by(region([2; 3], [3; 3]), [8; 3], [4; 3]), Some(region([1; 3], [2; 3])));
+        assert_eq!(shown(region([1; 3], [2; 3]), [8; 3], [4; 3]), None);
+        assert_eq!(shown(region([2; 3], [3; 3]), [8; 3], [4; 3]), Some(region([1; 3], [2; 3])));
     }
 
     #[test]
     fn quirk_18_the_points_of_a_window_are_the_prompted_ones_and_what_is_nearest() {
         let place = |voxel, cell, positive| Place { voxel, cell, positive };
-        let (grid, shape) = ([4; 3], [8, 8, 16]);
+        let model_of_4 = model([8, 8, 16], [4; 3]);
         let one = [place([3, 2, 9], [1, 1, 2], true)];
         let window = region([0, 0, 8], [8, 8, 16]);
-        let points = points_in(window, &one, grid, shape);
+        let points = points_in(window, &one, &model_of_4);
         let at: Vec<_> = points.iter().map(|(at, _)| *at).collect();
         // Block [2..4, 2..4, 8..12] of the volume.
         let expected = [[3., 2., 1.], [2., 2., 1.], [3., 2., 0.], [3., 2., 2.], [3., 3., 1.]];
         assert_eq!(at, expected);
         assert!(points.iter().all(|(_, label)| *label == PointLabel::Positive));
-        assert_eq!(points, points_in(window, &one, grid, shape));
+        assert_eq!(points, points_in(window, &one, &model_of_4));
 
         // A negative one stays outside, and a window without any gets one that is none.
         let negative = [place([3, 2, 9], [1, 1, 2], false)];
         let none = [([-1.0; 3], PointLabel::Padding)];
-        assert_eq!(points_in(window, &negative, grid, shape), none);
-        assert_eq!(points_in(region([0; 3], [8, 8, 8]), &one, grid, shape), none);
+        assert_eq!(points_in(window, &negative, &model_of_4), none);
+        assert_eq!(points_in(region([0; 3], [8, 8, 8]), &one, &model_of_4), none);
 
         // A cell that no voxel shows has its own point alone.
         let lost = [place([0, 0, 0], [1, 1, 1], true)];
-        let points = points_in(region([0; 3], [4; 3]), &lost, [8; 3], [4; 3]);
+        let points = points_in(region([0; 3], [4; 3]), &lost, &model([4; 3], [8; 3]));
         assert_eq!(points[0], ([0.0; 3], PointLabel::Positive));
         assert!(points[1..].iter().all(|(_, label)| *label == PointLabel::Padding));
         assert_eq!(points.len(), 5);
 
         // Seven that were asked for are all told.
         let seven: Vec<_> = (0..7).map(|x| place([0, 0, x], [0, 0, 0], true)).collect();
-        let points = points_in(region([0; 3], [8, 8, 16]), &seven, grid, shape);
+        let points = points_in(region([0; 3], [8, 8, 16]), &seven, &model_of_4);
         assert_eq!(points.len(), 7);
     }
 }

@@ -112,10 +112,10 @@ pub struct ModelType {
 pub(crate) struct LanguageModel {
     /// As its publisher calls it.
     pub(crate) name: &'static str,
-    /// As llama.cpp calls it.
-    pub(crate) architecture: Architecture,
     /// Reads its fields of `config.json`.
     pub(crate) read: fn(&Value) -> Result<DecoderConfig, ConfigError>,
+    /// What llama.cpp calls it.
+    pub(crate) architecture: Architecture,
 }
 
 /// Reads the `config.json` of a family, by the kind of network that it describes.
@@ -193,8 +193,9 @@ pub struct LicenseStatement {
 
 /// What llama.cpp calls the language model of a checkpoint with this `model_type`.
 pub fn architecture(model_type: &str) -> Option<Architecture> {
-    let mut known = MODELS.iter().flat_map(|entry| entry.model_types);
-    Some(known.find(|known| known.name == model_type)?.language_model?.architecture)
+    let mut types = MODELS.iter().flat_map(|entry| entry.model_types);
+    let found = types.find(|known| known.name == model_type)?;
+    found.language_model.map(|language_model| language_model.architecture)
 }
 
 /// The model that a `config.json` describes, and its `model_type`.

@@ -8,7 +8,8 @@ use super::{
     Published, Task,
 };
 use crate::OutputKind::{Boxes, Embedding, Mask, Text};
-use crate::checkpoint::keys::{self, llama_cpp::Architecture};
+use crate::checkpoint::keys;
+use crate::checkpoint::keys::llama_cpp::Architecture;
 use crate::config::{language, vision};
 use crate::{Capabilities, PromptKind, PromptPoint, SegmentMode, Separator};
 use crate::{m3d_clip, phrasing, promptable};
@@ -17,15 +18,15 @@ use crate::{m3d_clip, phrasing, promptable};
 pub static MODELS: &[&ModelEntry] = &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP];
 
 const PHI_3: LanguageModel =
-    LanguageModel { name: "Phi-3", architecture: Architecture::Phi3, read: DecoderConfig::phi3 };
+    LanguageModel { name: "Phi-3", read: DecoderConfig::phi3, architecture: Architecture::Phi3 };
 const LLAMA: LanguageModel =
-    LanguageModel { name: "Llama", architecture: Architecture::Llama, read: DecoderConfig::llama };
+    LanguageModel { name: "Llama", read: DecoderConfig::llama, architecture: Architecture::Llama };
 const QWEN2: LanguageModel =
-    LanguageModel { name: "Qwen2", architecture: Architecture::Qwen2, read: DecoderConfig::qwen2 };
+    LanguageModel { name: "Qwen2", read: DecoderConfig::qwen2, architecture: Architecture::Qwen2 };
 const MISTRAL: LanguageModel = LanguageModel {
     name: "Mistral",
-    architecture: Architecture::Llama,
     read: DecoderConfig::mistral,
+    architecture: Architecture::Llama,
 };
 
 const fn with(name: &'static str, language_model: LanguageModel) -> ModelType {

@@ -6,9 +6,9 @@ use anyhow::Result;
 use r1seg::files::begins_with;
 use r1seg::registry::Family;
 use r1seg::volume::{
-    IntensityRange, Loaded, Padding, Prepared, Recipe, Voxels, Warning, intensity, sliding,
+    IntensityRange, Loaded, Padding, Prepared, Voxels, Warning, intensity, sliding,
 };
-use r1seg::{Orient, SLIDING_OVERLAP};
+use r1seg::{Orient, Recipe, SLIDING_OVERLAP};
 use r1seg_results::is_whole;
 use r1seg_results::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
 use serde::Serialize;
@@ -154,7 +154,7 @@ impl Findings {
         let known = seen.filter(|_| !geometry.has_guessed_sides());
         warnings.extend(known.and_then(|seen| seen.doubt(None)));
         let axes = orient.axes(geometry)?;
-        let prepared = recipe.apply(volume)?.reoriented(axes);
+        let prepared = recipe.apply(volume, orient)?;
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();
         let shape = volume.shape();
@@ -188,8 +188,10 @@ impl Findings {
                 preprocess: recipe.to_string(),
                 crop: corners(crop),
                 effective_resolution_mm: prepared
-                    .placement()
-                    .effective_resolution_mm(geometry, grid)
+                    .map()
+                    .clone()
+                    .fitted(grid)?
+                    .resolution_mm(geometry)
                     .map(ijk),
             },
             intensities: Intensities {

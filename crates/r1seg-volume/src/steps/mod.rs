@@ -1,0 +1,310 @@
+//! The steps from a stored volume to the values that a model is given.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use crate::intensity::{self, Rescale};
+use crate::resample::Rows;
+use crate::{
+    AxisMap, Error, Geometry, GridMap, Lattice, Orient, Orientation, Prepared, Region,
+    SpacingConvention, Volume, Voxels, Warning, foreground_box, lattice,
+};
+
+/// One step of a preparation. What the steps before it have made of the volume is what it works on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Values below `low` and above `high` become these ends.
+    Clip {
+        /// Smallest value.
+        low: f32,
+        /// Largest value.
+        high: f32,
+    },
+    /// Clips to two ends, and brings these to 0 and 1; all values become 0 unless the first end is below
+    /// the second.
+    Rescale(Ends),
+    /// `(v - mean) / std` in f32, with the mean and the unbiased standard deviation of the values above
+    /// 0, as torchio's `ZNormalization`.
+    NormalizePositive,
+    /// The smallest box around all voxels above 0, as MONAI's `CropForeground` (margin 0). Where there
+    /// are none, everything stays, and `W-CONST` says so.
+    CropForeground,
+    /// The axes in another order or direction. Nothing is copied: voxels are looked up where they lie.
+    Turn(AxisMap),
+    /// The axes in the order and direction of an orientation of the body, as nibabel's
+    /// `as_closest_canonical` does it for RAS.
+    Orient(Orientation),
+    /// Linear interpolation to voxels of another size. Intensities that are kept as whole numbers stay
+    /// whole in ITK's conventions, rounded towards 0.
+    Space {
+        /// Millimeters along `[D, H, W]`.
+        mm: [f64; 3],
+        /// Which grid, and what lies outside of the volume.
+        convention: SpacingConvention,
+    },
+    /// A grid of this shape: cropped where the volume is larger, and padded with 0 where it is smaller.
+    CropOrPad {
+        /// `[D, H, W]`.
+        shape: [usize; 3],
+        /// Where it lies.
+        around: Around,
+    },
+}
+
+/// What becomes 0, and what becomes 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Ends {
+    /// The smallest and the largest value.
+    MinMax,
+    /// Percentiles (0..=100) of all values, as `numpy.percentile`.
+    Percentiles([f64; 2]),
+    /// Percentiles of the values above the mean; the smallest and the largest value where there are
+    /// none.
+    PercentilesAboveMean([f64; 2]),
+    /// Two values.
+    Fixed {
+        /// What becomes 0.
+        low: f32,
+        /// What becomes 1.
+        high: f32,
+    },
+}
+
+/// Where a [`Step::CropOrPad`] lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Around {
+    /// In the middle, as torchio's `CropOrPad`: of an odd difference, the larger half comes first.
+    Center,
+    /// With cell `shape / 2` at the cell that holds the point that was given to [`prepare`]; in the
+    /// middle if there was none.
+    Point,
+}
+
+/// A change of each value alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Intensity {
+    Clip { low: f32, high: f32 },
+    Rescale(Rescale),
+    Normalize { mean: f32, std: f32 },
+}
+
+impl Intensity {
+    pub(crate) fn apply(self, v: f32) -> f32 {
+        match self {
+            Self::Clip { low, high } => v.max(low).min(high),
+            Self::Rescale(rescale) => rescale.apply(v),
+            Self::Normalize { mean, std } => (v - mean) / std,
+        }
+    }
+}
+
+/// Takes the steps of a recipe, one after the other. Until voxels are resampled nothing is copied:
+/// values are looked up where they are stored. `point` is a voxel of `volume` for [`Around::Point`].
+///
+/// ```
+/// use r1seg_volume::{Ends, Geometry, Region, Step, Volume, prepare};
+///
+/// let volume = Volume::new(vec![-1000_i16, 40, 200, -1000], Geometry::without_affine([1, 1, 4]))?;
+/// let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
+/// let prepared = prepare(&volume, &[window, Step::CropForeground], None)?;
+/// assert_eq!(prepared.to_f32(), [0.5, 0.9]);
+/// assert_eq!(prepared.crop(), Region { start: [0, 0, 1], end: [1, 1, 3] });
+/// # Ok::<(), r1seg_volume::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::EmptyShape`] without voxels; [`Error::UnknownOrientation`] and [`Error::UnknownSpacing`] for
+/// steps that need to know them; [`Error::Spacing`] and [`Error::LatticeSize`] for sizes of voxels that
+/// make no grid; [`Error::NothingPositive`].
+pub fn prepare(
+    volume: &Volume,
+    steps: &[Step],
+    point: Option<[usize; 3]>,
+) -> Result<Prepared, Error> {
+    if volume.shape().contains(&0) {
+        return Err(Error::EmptyShape { shape: volume.shape() });
+    }
+    let mut prepared = Prepared::new(volume)?;
+    for step in steps {
+        prepared = take(prepared, *step, volume.geometry(), point)?;
+    }
+    Ok(prepared)
+}
+
+fn take(
+    prepared: Prepared,
+    step: Step,
+    stored: &Geometry,
+    point: Option<[usize; 3]>,
+) -> Result<Prepared, Error> {
+    match step {
+        Step::Clip { low, high } => Ok(prepared.with_intensity(Intensity::Clip { low, high })),
+        Step::Rescale(ends) => {
+            let (low, high) = find(ends, &prepared)?;
+            Ok(prepared.with_intensity(Intensity::Rescale(Rescale::new(low, high))))
+        }
+        Step::NormalizePositive => {
+            let (mean, std) = positive(&prepared).ok_or(Error::NothingPositive)?;
+            Ok(prepared.with_intensity(Intensity::Normalize { mean, std }))
+        }
+        Step::CropForeground => crop_foreground(prepared),
+        Step::Turn(axes) => prepared.moved(|map| Ok(map.turned(axes))),
+        Step::Orient(orientation) => {
+            let geometry = prepared.map().geometry(stored)?;
+            let axes = Orient::To(orientation).axes(&geometry)?;
+            prepared.moved(|map| Ok(map.turned(axes)))
+        }
+        Step::Space { mm, convention } => space(prepared, stored, mm, convention),
+        Step::CropOrPad { shape, around } => {
+            let center = point.filter(|_| around == Around::Point);
+            let start = start_of(prepared.map(), shape, center);
+            prepared.moved(|map| Ok(map.windowed(start, shape)))
+        }
+    }
+}
+
+fn find(ends: Ends, prepared: &Prepared) -> Result<(f32, f32), Error> {
+    let values = match ends {
+        Ends::Fixed { low, high } => return Ok((low, high)),
+        _ => prepared.values(),
+    };
+    let found = match ends {
+        Ends::Percentiles(percents) => {
+            intensity::percentiles(&values, percents).map(|[low, high]| (low, high))
+        }
+        Ends::PercentilesAboveMean(percents) => {
+            intensity::percentiles_above_mean(&values, percents)
+        }
+        Ends::MinMax | Ends::Fixed { .. } => intensity::min_max(&values),
+    };
+    found.ok_or(Error::EmptyShape { shape: prepared.shape() })
+}
+
+/// Mean and unbiased standard deviation of the values above 0; `None` for less than two different
+/// ones.
+fn positive(prepared: &Prepared) -> Option<(f32, f32)> {
+    let [depth, height, _] = prepared.shape();
+    // Sums of slices, so that the result does not depend on the number of threads.
+    let of_slices = |term: &(dyn Fn(f64) -> f64 + Sync)| {
+        let of_slice = |z: usize| {
+            let mut scratch = Vec::new();
+            let (mut count, mut sum) = (0_usize, 0.0);
+            for y in 0..height {
+                for v in prepared.row(z, y, &mut scratch).iter().filter(|v| 0.0 < **v) {
+                    count += 1;
+                    sum += term(f64::from(*v));
+                }
+            }
+            (count, sum)
+        };
+        let slices: Vec<(usize, f64)> = (0..depth).into_par_iter().map(of_slice).collect();
+        slices.into_iter().fold((0, 0.0), |(count, sum), slice| (count + slice.0, sum + slice.1))
+    };
+    let (count, sum) = of_slices(&|v| v);
+    let mean = sum / count as f64;
+    let (_, squares) = of_slices(&|v| (v - mean) * (v - mean));
+    let std = (squares / (count as f64 - 1.0)).sqrt();
+    (1 < count && 0.0 < std).then_some((mean as f32, std as f32))
+}
+
+fn crop_foreground(prepared: Prepared) -> Result<Prepared, Error> {
+    let region = match prepared.threshold() {
+        // No value is above 0.
+        Some(None) => None,
+        Some(Some(above)) => {
+            let stored = prepared.stored();
+            foreground_box(stored.voxels(), stored.shape(), above)?
+                .and_then(|region| prepared.where_is(region))
+        }
+        None => foreground_box(&prepared.values(), prepared.shape(), 0.0)?,
+    };
+    let Some(region) = region else {
+        let text = match prepared.rescale().map(|rescale| rescale.ends()) {
+            Some((low, high)) if low < high => {
+                format!("no voxel stands out: all of them are {low} or less, and become 0")
+            }
+            Some((low, _)) => {
+                format!("no voxel stands out: all of them are {low}, and become 0")
+            }
+            None => "no voxel stands out: none is above 0".to_owned(),
+        };
+        return Ok(prepared.with_warning(Warning::new("W-CONST", text)));
+    };
+    prepared.moved(|map| map.cropped(region))
+}
+
+fn space(
+    prepared: Prepared,
+    stored: &Geometry,
+    mm: [f64; 3],
+    convention: SpacingConvention,
+) -> Result<Prepared, Error> {
+    let unit = match convention {
+        SpacingConvention::Monai => stored.axis_lengths_mm(),
+        _ => stored.header_spacing_mm(),
+    };
+    let from = prepared.map().cell_lengths(unit.ok_or(Error::UnknownSpacing)?);
+    let lattice = Lattice::new(prepared.shape(), from, mm, convention)?;
+    let stays_whole = convention != SpacingConvention::Monai && prepared.is_whole();
+    let voxels = match stays_whole {
+        // Between two numbers of 16 bits, so that the cast cannot saturate.
+        true => Voxels::from(lattice::linear(&lattice, &prepared, |v| v as i16)),
+        false => Voxels::from(lattice::linear(&lattice, &prepared, |v| v as f32)),
+    };
+    prepared.resampled(lattice, voxels)
+}
+
+/// The cell that a grid of `shape` begins at.
+fn start_of(map: &GridMap, shape: [usize; 3], center: Option<[usize; 3]>) -> [i64; 3] {
+    let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    match center {
+        Some(voxel) => {
+            let at = map.point(voxel.map(|n| n as f64));
+            // Casts from float to integer saturate.
+            std::array::from_fn(|n| (at[n] + 0.5).floor() as i64 - whole(shape[n] / 2))
+        }
+        None => std::array::from_fn(|n| {
+            let more = whole(map.shape()[n]) - whole(shape[n]);
+            // Half of it, rounded away from 0.
+            if more < 0 { -((1 - more) / 2) } else { (more + 1) / 2 }
+        }),
+    }
+}
+
+impl Prepared {
+    /// The values, of which those of an unchanged volume are not copied.
+    fn values(&self) -> Cow<'_, Voxels> {
+        match self.is_unchanged() {
+            true => Cow::Borrowed(self.stored().voxels()),
+            false => Cow::Owned(self.to_f32().into()),
+        }
+    }
+
+    /// What a stored value must exceed to be above 0 now (`None` within: no value does), where that can
+    /// be said of the whole stored volume.
+    fn threshold(&self) -> Option<Option<f32>> {
+        if !self.shows_everything() {
+            return None;
+        }
+        match self.intensities() {
+            [] => Some(Some(0.0)),
+            [Intensity::Rescale(rescale)] => {
+                let (low, high) = rescale.ends();
+                Some((low < high).then_some(low))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where a box of the stored volume is now.
+    fn where_is(&self, region: Region) -> Option<Region> {
+        self.view().region(region, crate::RegionRule::Touched)
+    }
+}
