@@ -11,7 +11,7 @@ use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, Remedy};
 use sha2::{Digest, Sha256};
 
 use crate::language_model::{Model, VISION, blocks, header, read};
-use crate::{Place, go_on, tensors_of};
+use crate::{Place, convert_to, tensors_of};
 
 fn import(place: &Place) -> ConvertOptions {
     ConvertOptions { llm: Some(place.path("llm.gguf")), ..ConvertOptions::new(place.path("src")) }
@@ -69,7 +69,7 @@ fn an_import_of_what_was_quantized_is_the_same_file() {
                 llm: Some(file.clone()),
                 ..ConvertOptions::new(place.path("src"))
             };
-            let report = r1seg_convert::convert(&again, &imported, &mut go_on).unwrap();
+            let report = convert_to(&again, &imported).unwrap();
             assert!(
                 std::fs::read(&file).unwrap()
                     == std::fs::read(imported.join("language_model.gguf")).unwrap()
@@ -81,7 +81,7 @@ fn an_import_of_what_was_quantized_is_the_same_file() {
             assert_eq!(names, ["model.safetensors", "language_model.gguf"]);
             // The quantized folder and its own file are a checkpoint again.
             let own = ConvertOptions { llm: Some(file), ..ConvertOptions::new(place.out()) };
-            r1seg_convert::convert(&own, &place.path("own"), &mut go_on).unwrap();
+            convert_to(&own, &place.path("own")).unwrap();
             verify(&place.path("own"), true).unwrap();
         }
     }
@@ -270,7 +270,7 @@ fn w6_scales_that_are_not_finite_are_found_on_import_and_when_verified() {
     let llm = place.path("llm.gguf");
     let gguf = r1seg_checkpoint::gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
     spoil(llm, gguf.tensors["blk.1.ffn_up.weight"].range.start);
-    let error = r1seg_convert::convert(&import(&place), &place.path("bad"), &mut go_on);
+    let error = convert_to(&import(&place), &place.path("bad"));
     assert!(matches!(error.unwrap_err(), Error::NotFinite { .. }));
 }
 

@@ -307,6 +307,7 @@ mod tests {
             assert_eq!(is_language, prompts.contains(&PromptKind::Question), "{}", entry.name);
             for ModelType { name, language_model } in entry.model_types {
                 assert_eq!(language_model.is_some(), is_language, "{name}");
+                assert_eq!(architecture(name).is_some(), is_language, "{name}");
             }
         }
     }
