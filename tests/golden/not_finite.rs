@@ -8,7 +8,7 @@ use r1seg::{
 };
 use tempfile::TempDir;
 
-use crate::case::{Expected, data, device, volume};
+use crate::case::{Expected, data, on_device, volume};
 
 const IOU_TOKEN: &str = "model.vision_module.mask_decoder.iou_token.weight";
 
@@ -30,9 +30,8 @@ fn scaled(tensor: &str, factor: f64) -> TempDir {
 
 /// The error that the recorded question meets.
 fn failure(folder: &TempDir, compute: DtypeChoice) -> Error {
-    let source = CheckpointSource::Folder(folder.path().to_path_buf());
-    let builder = R1SegModel::builder(source).device(device());
-    let model = builder.dtype(DtypeChoice::F32).compute(compute).build().unwrap();
+    let load = on_device().with_dtype(DtypeChoice::F32).with_compute(compute);
+    let model = R1SegModel::load_with(folder.path(), &load).unwrap();
     let options = AskOptions::default().with_separator(Separator::None);
     let question = Expected::read("phi3/golden/case0").prompt;
     match model.encode_with(

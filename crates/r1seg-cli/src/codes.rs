@@ -22,8 +22,6 @@ pub(crate) enum Code {
     Ledger,
     /// a recorded label map with another shape than its volume
     LedgerShape,
-    /// the path of a model is a file, and not the folder of a checkpoint
-    ModelIsFile,
     /// no memory for what the program asked for
     Allocation,
     /// a thread could not be started in the middle of the work
@@ -63,7 +61,6 @@ impl Code {
             Self::Strict => "R-INS-01",
             Self::Ledger => "R-LED-01",
             Self::LedgerShape => "R-LED-02",
-            Self::ModelIsFile => "R-MDL-08",
             Self::Allocation => "R-MEM-03",
             Self::NoThread => "R-MEM-04",
             Self::NoMask => "R-OUT-08",
@@ -93,9 +90,7 @@ impl Code {
             | Self::PromptNotText
             | Self::PromptTooLong
             | Self::Pairs => ErrorKind::BadData,
-            Self::ModelIsFile | Self::PromptUnreadable | Self::CandidatesUnreadable => {
-                ErrorKind::Missing
-            }
+            Self::PromptUnreadable | Self::CandidatesUnreadable => ErrorKind::Missing,
             Self::Allocation | Self::NoThread | Self::Threads => ErrorKind::Resources,
         }
     }

@@ -5,6 +5,7 @@
 
 mod args;
 mod bandwidth;
+mod capabilities;
 mod codes;
 mod commands;
 mod exit;

@@ -3,8 +3,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Error;
 use crate::error::Detail;
+use crate::{Aliases, Error};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// A token file is one line; a larger one is something else.
@@ -34,6 +34,8 @@ pub struct HubConfig {
     pub certificates: Option<PathBuf>,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// Short names that are suggested for a repository that is not there.
+    pub aliases: Aliases,
 }
 
 /// How long to wait before an attempt counts as failed.
@@ -99,6 +101,7 @@ impl HubConfig {
             proxy_from_env: false,
             certificates: None,
             timeouts: Timeouts::default(),
+            aliases: Aliases::default(),
         }
     }
 

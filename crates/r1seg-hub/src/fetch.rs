@@ -265,7 +265,7 @@ impl Remote<'_> {
             let id = self.id.to_string();
             if what == id { id } else { format!("{what} of {id}") }
         };
-        let similar_names = || self.id.similar_names();
+        let similar_names = || self.config.aliases.similar(&self.id.repository());
         let retry_after = head.retry_after();
         // The hub's word for conditions that a user must accept; it comes with 401 or 403.
         let is_gated = head.text("x-error-code") == Some("GatedRepo");

@@ -125,7 +125,7 @@ mod tests {
         let file = |name: &&str| RemoteFile { name: (*name).into(), size: None, digest: None };
         let files = names.iter().map(file).collect();
         let listing = Listing { commit: String::new(), files, wanted: BTreeSet::new() };
-        let id = ModelId::parse("SegVol").unwrap();
+        let id = ModelId::parse("BAAI/SegVol").unwrap();
         Ok(select(&id, &listing, options)?.into_iter().collect())
     }
 

@@ -51,7 +51,7 @@
 //! let report = Report::of_answers(run, &Questions {
 //!     options: &options,
 //!     separator: model.separator(&options),
-//!     grid: model.config().vit.image_size,
+//!     grid: model.input_shape(),
 //!     answers: &answers,
 //! });
 //! let [(_, answer)] = &answers;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use r1seg_diagnostic::{At, Diagnostic, ErrorKind, Remedy};
 
 use crate::checkpoint::LoadReport;
+use crate::config::Needed;
+use crate::registry::Family;
 use crate::{Stage, finite};
 
 /// Everything that can go wrong.
@@ -27,7 +29,13 @@ pub enum Error {
     #[error(transparent)]
     Tokenizer(#[from] r1seg_tokenizer::Error),
     #[error("`{name}` is neither a local folder nor a known model")]
-    UnknownModel { name: String },
+    UnknownModel { name: String, similar: Vec<&'static str> },
+    #[error("{}this is a file; a model is the whole checkpoint folder", At(path))]
+    NotAFolder { path: PathBuf },
+    /// A published model that was not downloaded.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] r1seg_hub::Error),
     #[error(
         "{}the file is in the GGUF format: a language model without the vision and mask parts of a \
          checkpoint",
@@ -39,7 +47,13 @@ pub enum Error {
     #[error("{}{file} is not valid JSON: {message}", At(path))]
     Json { path: PathBuf, file: String, message: String },
     #[error("{}model_type `{model_type}` is not supported{hint}", At(path))]
-    UnsupportedModel { path: PathBuf, model_type: String, hint: String, remedy: Remedy },
+    UnsupportedModel { path: PathBuf, model_type: String, hint: String },
+    #[error(
+        "{}model_type `{model_type}` is not supported here: {}",
+        At(path),
+        needed.but_got(*family)
+    )]
+    OtherFamily { path: PathBuf, model_type: &'static str, family: Family, needed: Needed },
     #[error("{}the weights do not fit the configuration: {}", At(path), report.summary())]
     Weights { path: PathBuf, report: Box<LoadReport> },
     #[error("device `{device}` is not available: {reason}")]
@@ -119,7 +133,10 @@ impl Diagnostic for Error {
             Self::Convert(e) => e.code(),
             Self::Tokenizer(e) => e.code(),
             Self::UnknownModel { .. } => "R-MDL-02",
-            Self::UnsupportedModel { .. } => "R-MDL-05",
+            Self::UnsupportedModel { .. } | Self::OtherFamily { .. } => "R-MDL-05",
+            Self::NotAFolder { .. } => "R-MDL-08",
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.code(),
             Self::Config { .. } | Self::Json { .. } => "R-CFG-01",
             Self::Weights { .. } => "R-WGT-03",
             Self::LanguageModelAlone { .. } => "R-WGT-04",
@@ -146,10 +163,14 @@ impl Diagnostic for Error {
             Self::Checkpoint(e) => e.kind(),
             Self::Convert(e) => e.kind(),
             Self::Tokenizer(e) => e.kind(),
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.kind(),
+            Self::NotAFolder { .. } => ErrorKind::Missing,
             Self::LanguageModelAlone { .. }
             | Self::Config { .. }
             | Self::Json { .. }
             | Self::UnsupportedModel { .. }
+            | Self::OtherFamily { .. }
             | Self::Weights { .. } => ErrorKind::Model,
             Self::DeviceUnavailable { .. } | Self::DeviceUnfit { .. } => ErrorKind::Device,
             Self::BadChoice { .. }
@@ -173,10 +194,14 @@ impl Diagnostic for Error {
             Self::Checkpoint(e) => e.path(),
             Self::Convert(e) => e.path(),
             Self::Tokenizer(e) => e.path(),
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => e.path(),
             Self::LanguageModelAlone { path }
+            | Self::NotAFolder { path }
             | Self::Config { path, .. }
             | Self::Json { path, .. }
             | Self::UnsupportedModel { path, .. }
+            | Self::OtherFamily { path, .. }
             | Self::Weights { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
             Self::NotFinite { path, damaged, .. } => (!damaged.is_empty()).then_some(path),
@@ -190,6 +215,17 @@ impl Diagnostic for Error {
             Self::Checkpoint(e) => return e.remedy(),
             Self::Convert(e) => return e.remedy(),
             Self::Tokenizer(e) => return e.remedy(),
+            #[cfg(feature = "hub")]
+            Self::Hub(e) => return e.remedy(),
+            Self::UnknownModel { similar, .. } if !similar.is_empty() => {
+                return Some(format!("did you mean {}?", similar.join(" or ")).into());
+            }
+            Self::NotAFolder { path } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                let advice = format!("name the folder that it lies in: {}", folder.display());
+                return Some(advice.into());
+            }
             Self::UnknownModel { .. } => {
                 "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
                  `demo` (the embedded phantom model)"
@@ -202,8 +238,11 @@ impl Diagnostic for Error {
                 return Some(format!("take {file} from the publisher of the weights").into());
             }
             Self::Config { .. } => "take config.json from the publisher of the weights",
-            Self::UnsupportedModel { remedy, .. } | Self::DeviceUnfit { remedy, .. } => {
-                return Some(remedy.clone());
+            Self::UnsupportedModel { .. } => return Some(Remedy::ListModels),
+            Self::DeviceUnfit { remedy, .. } => return Some(remedy.clone()),
+            Self::OtherFamily { family, .. } => {
+                let (model, purpose) = (family.name(), family.capabilities().purpose());
+                return Some(Remedy::UseModelFor { model, purpose });
             }
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => return Some(Remedy::UseCpu),

@@ -72,7 +72,7 @@ fn scores(vit: &Vit3dConfig) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CheckpointSource, DeviceChoice, Error, R1SegModel};
+    use crate::{DeviceChoice, Error, LoadOptions, R1SegModel};
 
     #[test]
     fn attention_scores_on_a_gpu_count_as_many_heads_as_one_pass_takes() {
@@ -96,10 +96,8 @@ mod tests {
 
     #[test]
     fn r1_a_model_is_loaded_exactly_if_the_limit_allows_what_it_needs() {
-        let load = |limit| {
-            let builder = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
-            builder.memory_limit(limit).build()
-        };
+        let cpu = LoadOptions::default().with_device(DeviceChoice::Cpu);
+        let load = |limit| R1SegModel::load_with("demo", &cpu.clone().with_memory_limit(limit));
         let Err(Error::NotEnoughMemory { needed, limit: 1, .. }) = load(1) else {
             panic!("one byte is not enough")
         };
@@ -108,8 +106,10 @@ mod tests {
         let error = load(needed - 1).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Resources));
         assert!(load(needed).is_ok());
-        let several = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
-        let several = |questions| several.clone().memory_limit(needed).questions(questions).build();
+        let several = |questions| {
+            let options = cpu.clone().with_memory_limit(needed).with_questions(questions);
+            R1SegModel::load_with("demo", &options)
+        };
         let Err(Error::NotEnoughMemory { needed: two, .. }) = several(2) else {
             panic!("each question has keys and values of its own")
         };

@@ -8,7 +8,8 @@ use anyhow::Result;
 use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
 use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity, mask_stats};
 use r1seg::{
-    Answer, AskOptions, CancelToken, CheckpointSource, EncodeOptions, R1SegModel, RunContext,
+    Answer, AskOptions, CancelToken, CheckpointSource, EncodeOptions, LoadOptions, R1SegModel,
+    RunContext,
 };
 use r1seg_results::preview::{Coverage, Named, Scene, render};
 use r1seg_results::report::{MaskReport, Origin, Questions, Report};
@@ -17,9 +18,9 @@ use r1seg_results::{OutputFolder, Protected, StagedFiles};
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
 use crate::interrupt::Writing;
-use crate::job::Loaded;
+use crate::job;
 use crate::progress::Progress;
-use crate::study::{self, ModelName};
+use crate::study;
 
 /// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
 const SPACING_MM: [f64; 3] = [8.0, 1.3, 1.3];
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     Protected::default().check(&files)?;
     let output = OutputFolder::open(Some(args.out.clone()), overwrite, &files)?;
     let source = CheckpointSource::demo();
-    let model = R1SegModel::builder(source.clone()).device(args.device).build()?;
+    let model = R1SegModel::load_with(&source, &LoadOptions::default().with_device(args.device))?;
     study::announce(&model, "demo (knows only synthetic phantoms)");
 
     let phantom = Phantom::draw(args.seed);
@@ -99,11 +100,11 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
         range,
         io: Duration::ZERO,
     };
-    let run = Loaded::from(&model).run((&source, &ModelName::demo()), origin, (&study).into());
+    let run = job::run(&model, &source, origin, (&study).into());
     let questions = Questions {
         options: &options,
         separator: model.separator(&options),
-        grid: model.config().vit.image_size,
+        grid: model.input_shape(),
         answers: &answers,
     };
     let mut report = Report::of_answers(run, &questions);

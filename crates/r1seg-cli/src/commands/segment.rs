@@ -15,7 +15,7 @@ use r1seg_results::{Finding, Input, Results};
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
 use crate::hints;
-use crate::job::{Finished, Job, Loaded, finish, number};
+use crate::job::{self, Finished, Job, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
@@ -51,8 +51,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let reserved = working_memory(mode, args.volume.orient, &input, count);
     let model = load(args, &source, reserved, &cancel)?;
     progress.clear();
-    let loaded = Loaded::from(&model);
-    job.announce(&loaded, &name.id, &input);
+    job.announce(&model, &name.id, &input);
     asked.announce(args.output.quiet);
     asked.check_texts(&model)?;
 
@@ -62,7 +61,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let mut warnings = input.warnings.clone();
     warnings.extend(encoded.warnings().iter().cloned());
     warnings.extend(doubts(&prompts));
-    let run = loaded.run((&source, &name), Origin::from(&input), (&encoded).into());
+    let run = job::run(&model, &source, Origin::from(&input), (&encoded).into());
     let report = Report::of_prompts(run, &prompts);
     let results = Results {
         layout,
@@ -157,9 +156,8 @@ fn load(
     reserved: u64,
     cancel: &CancelToken,
 ) -> Result<PromptableModel> {
-    let mut options = study::load_options(&args.model, reserved).with_cancel(cancel.clone());
-    options.num_clicks = args.refine.num_clicks;
-    Ok(PromptableModel::open(source, &options)?)
+    let options = study::refined(study::load_options(&args.model, reserved), &args.refine);
+    Ok(PromptableModel::load_with(source, &options.with_cancel(cancel.clone()))?)
 }
 
 fn options(args: &SegmentArgs, mode: SegmentMode) -> SegmentOptions {

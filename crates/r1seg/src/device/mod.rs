@@ -76,6 +76,15 @@ impl DeviceChoice {
     }
 }
 
+/// A device as [`DeviceChoice`] spells it.
+pub(crate) fn device_name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".to_string(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}
+
 /// The GPU that was tried, or the CPU and the reason.
 fn or_cpu(tried: Option<Result<Device, Error>>) -> Opened {
     match tried {

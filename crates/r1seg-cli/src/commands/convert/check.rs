@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::convert::Converted;
-use r1seg::registry::Family;
 use r1seg::volume::Warning;
-use r1seg::{CheckpointSource, ErrorKind, ModelSummary, Remedy};
+use r1seg::{CheckpointSource, ErrorKind, ModelSummary, OutputKind, PromptKind, Remedy};
 
 use crate::args::ConvertArgs;
+use crate::capabilities;
 use crate::exit::CliError;
 use crate::hints;
 
@@ -52,7 +52,7 @@ pub(super) fn check(converted: &Converted, args: &ConvertArgs) -> Result<Vec<War
 
 /// The command that runs such models.
 fn command_of(summary: &ModelSummary) -> Option<&'static str> {
-    Some(summary.family?.entry()?.command)
+    Some(capabilities::command(summary.family?.capabilities()))
 }
 
 fn check_model(
@@ -82,7 +82,11 @@ fn check_model(
 
 fn no_vocabulary(summary: &ModelSummary, command: &str) -> Warning {
     let text = format!("the source has no tokenizer files, which `{command}` needs");
-    let fix = match summary.family.is_some_and(Family::is_promptable) {
+    let reads_clip = summary.family.is_some_and(|family| {
+        let can = family.capabilities();
+        can.takes(PromptKind::Text) && can.gives(OutputKind::Mask)
+    });
+    let fix = match reads_clip {
         true => "put the tokenizer.json of openai/clip-vit-base-patch32 into the new folder",
         false => "--base DIR with them",
     };

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::{CheckpointSource, DeviceChoice, Error, R1SegModel};
+use r1seg::{DeviceChoice, Error, LoadOptions, R1SegModel};
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit> {
 
 /// Loads the embedded model, and says where it is.
 fn load(device: DeviceChoice) -> Result<String, Error> {
-    let model = R1SegModel::builder(CheckpointSource::demo()).device(device).build()?;
+    let model = R1SegModel::load_with("demo", &LoadOptions::default().with_device(device))?;
     Ok(model.device_name())
 }
 

@@ -22,7 +22,7 @@ use r1seg_results::{Finding, Input, Results};
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::hints;
-use crate::job::{Finished, Job, Loaded, finish, number};
+use crate::job::{self, Finished, Job, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
@@ -54,12 +54,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     check_box(&prompts, &options, args.ask.mode)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
-    let reserved = working_memory(args, &input, count);
-    let model = study::load(source.clone(), &args.model, &args.refine, (count, reserved), &cancel)?;
+    let load = study::load_options(&args.model, working_memory(args, &input, count));
+    let load = study::refined(load, &args.refine).with_questions(count);
+    let model = R1SegModel::load_with(&source, &load.with_cancel(cancel.clone()))?;
     progress.clear();
-    let loaded = Loaded::from(&model);
-    job.announce(&loaded, &name.id, &input);
-    let asked = Asked::new(prompts, organs, model.config().family);
+    job.announce(&model, &name.id, &input);
+    let asked = Asked::new(prompts, organs, model.family());
     asked.announce(args.output.quiet);
     asked.check(&model, &options)?;
 
@@ -70,11 +70,11 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut printer = Printer::new(To::of(&job), count);
     let answers = ask_all(&encoded, &asked.questions, (&options, &cancel), progress, &mut printer)?;
 
-    let run = loaded.run((&source, &name), Origin::from(&input), (&encoded).into());
+    let run = job::run(&model, &source, Origin::from(&input), (&encoded).into());
     let questions = Questions {
         options: &options,
         separator: model.separator(&options),
-        grid: model.config().vit.image_size,
+        grid: model.input_shape(),
         answers: &answers,
     };
     let mut report = Report::of_answers(run, &questions);
