@@ -31,9 +31,8 @@ impl ModelId {
     }
 
     pub(crate) fn with_aliases(text: &str, aliases: Aliases) -> Result<Self, Error> {
-        let broken = |reason| {
-            Error::from(Detail::ModelId { reason, similar_names: aliases.similar(text) })
-        };
+        let broken =
+            |reason| Error::from(Detail::ModelId { reason, similar_names: aliases.similar(text) });
         let (id, revision) = text.split_once('@').unwrap_or((text, DEFAULT_REVISION));
         let id = aliases.repository(id).unwrap_or(id);
         let Some((owner, name)) = id.split_once('/') else {

@@ -239,4 +239,3 @@ pub(crate) fn run<'a>(
         preparation,
     }
 }
-

@@ -119,9 +119,10 @@ fn of_file(args: &InspectArgs, path: &Path, sandbox: &Sandbox) -> Result<Found> 
         return Ok((findings, Some(refused.into())));
     }
     Ok(match WeightsFileSummary::read(path, Some(sandbox)) {
-        Ok(file) => {
-            (Findings::of_file(path, Some(&file), &CliError::from(&refused as &dyn Diagnostic)), Some(refused.into()))
-        }
+        Ok(file) => (
+            Findings::of_file(path, Some(&file), &CliError::from(&refused as &dyn Diagnostic)),
+            Some(refused.into()),
+        ),
         // What is wrong with the file is worth more than that it is one.
         Err(error) => (
             Findings::of_file(path, None, &CliError::from(&error as &dyn Diagnostic)),
