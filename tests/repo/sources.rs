@@ -138,13 +138,7 @@ fn libraries_name_neither_flags_nor_subcommands() -> Result<()> {
 
     let mut violations = Vec::new();
     for (path, text) in tracked_texts("rs")? {
-        // The examples of prompts.
-        let is_left = path.ends_with("r1seg/src/registry.rs") || path.contains("/phrasing/");
-        if is_program_or_test(&path)
-            || !path.starts_with("crates/")
-            || path.contains("/fuzz/")
-            || is_left
-        {
+        if is_program_or_test(&path) || !path.starts_with("crates/") || path.contains("/fuzz/") {
             continue;
         }
         for (number, line) in code_lines(&text) {

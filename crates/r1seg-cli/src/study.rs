@@ -11,8 +11,7 @@ use r1seg::{
 
 use crate::args::{ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
-use crate::hints;
-use crate::{last_words, memory};
+use crate::{hints, last_words, memory};
 
 /// `demo` by name, or a folder.
 pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> {

@@ -1,5 +1,6 @@
 //! What a model takes, what it gives back, and the input that it computes on.
 
+use r1seg_diagnostic::Purpose;
 use r1seg_vit3d::Vit3dConfig;
 
 use crate::SegmentMode;
@@ -71,6 +72,17 @@ impl Capabilities {
     /// The mode that its authors use, if there are several.
     pub fn default_mode(&self) -> Option<SegmentMode> {
         self.modes.first().copied()
+    }
+
+    /// What such models serve for, first of all.
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.takes(PromptKind::Question) {
+            Purpose::Answer
+        } else if self.gives(OutputKind::Mask) {
+            Purpose::Segment
+        } else {
+            Purpose::Retrieve
+        }
     }
 
     /// The same with the input of a checkpoint's vision transformer.

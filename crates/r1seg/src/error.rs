@@ -223,9 +223,8 @@ impl Diagnostic for Error {
             Self::NotAFolder { path } => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let folder = folder.unwrap_or(Path::new("."));
-                return Some(
-                    format!("name the folder that it lies in: {}", folder.display()).into(),
-                );
+                let advice = format!("name the folder that it lies in: {}", folder.display());
+                return Some(advice.into());
             }
             Self::UnknownModel { .. } => {
                 "use the short name of a published model, OWNER/NAME, the folder of a checkpoint, or \
@@ -240,11 +239,11 @@ impl Diagnostic for Error {
             }
             Self::Config { .. } => "take config.json from the publisher of the weights",
             Self::UnsupportedModel { .. } => return Some(Remedy::ListModels),
-            Self::OtherFamily { family, .. } => {
-                let purpose = family.entry().reader.purpose();
-                return Some(Remedy::UseModelFor { model: family.name(), purpose });
-            }
             Self::DeviceUnfit { remedy, .. } => return Some(remedy.clone()),
+            Self::OtherFamily { family, .. } => {
+                let (model, purpose) = (family.name(), family.capabilities().purpose());
+                return Some(Remedy::UseModelFor { model, purpose });
+            }
             Self::Weights { .. } => "take config.json and weights from the same checkpoint",
             Self::DeviceUnavailable { .. } => return Some(Remedy::UseCpu),
             Self::PromptTooLong { .. } => "shorten the question",

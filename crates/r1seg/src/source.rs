@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_names_what_was_meant() {
         let error = ModelSource::from("R1Seg-3D-Phi3-4b-").find().unwrap_err();
-        let remedy = "did you mean R1Seg-3D-Phi-3-4B?".to_string();
-        assert_eq!(error.remedy(), Some(remedy.into()));
+        let advice = "did you mean R1Seg-3D-Phi-3-4B?".to_string();
+        assert_eq!(error.remedy(), Some(advice.into()));
     }
 }

@@ -250,7 +250,7 @@ mod tests {
             std::fs::write(folder.path().join(file), text).unwrap();
             let error = ModelConfig::read(&source).unwrap_err();
             assert_eq!(error.code(), "R-CFG-01");
-            let said = error.to_string();
+            let said = error.message();
             assert!(said.starts_with(file) && said.contains(words), "{said}");
             assert_eq!(said.matches(".json").count(), 1, "{said}");
             let fix = format!("take {file} from the publisher");

@@ -85,7 +85,7 @@ pub(crate) fn cannot_serve(family: Family, purpose: Purpose) -> String {
         Purpose::Segment => "segment by text, points or boxes",
         Purpose::Retrieve => "embed volumes and texts",
     };
-    let able = MODELS.iter().filter(|entry| entry.reader.purpose() == purpose);
+    let able = MODELS.iter().filter(|entry| entry.capabilities.purpose() == purpose);
     let able: Vec<&str> = able.map(|entry| entry.name).collect();
     format!("{} cannot {does}; {} can", family.name(), able.join(" and "))
 }

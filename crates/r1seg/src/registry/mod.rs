@@ -8,7 +8,6 @@
 mod names;
 mod rows;
 
-use r1seg_diagnostic::Purpose;
 use r1seg_llm::{ConfigError, DecoderConfig};
 use r1seg_volume::Region;
 use serde_json::Value;
@@ -160,17 +159,6 @@ pub struct ModelEntry {
     pub licenses: &'static [LicenseStatement],
     pub(crate) keys: &'static KeyMap,
     pub(crate) reader: ConfigReader,
-}
-
-impl ConfigReader {
-    /// What such models are for.
-    pub(crate) fn purpose(&self) -> Purpose {
-        match self {
-            Self::Language(_) => Purpose::Answer,
-            Self::Promptable(_) => Purpose::Segment,
-            Self::Retrieval(_) => Purpose::Retrieve,
-        }
-    }
 }
 
 impl ModelEntry {

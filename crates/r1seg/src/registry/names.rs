@@ -19,7 +19,7 @@ pub fn aliases() -> Aliases {
 /// A model on the hub by its short name or `OWNER/NAME`, either with `@REVISION`.
 ///
 /// # Errors
-/// [`Error::ModelId`], with the short names that look alike.
+/// `R-HUB-04`, with the short names that look alike.
 pub fn model_id(text: &str) -> Result<ModelId, Error> {
     aliases().parse(text)
 }
