@@ -181,7 +181,11 @@ impl Reference<'_> {
     }
 
     /// Mask logits, flattened, and the predicted IoU, if there is one.
-    pub(crate) fn predict(&self, image: &Tensor, prompts: &Prompts<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
+    pub(crate) fn predict(
+        &self,
+        image: &Tensor,
+        prompts: &Prompts<'_>,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
         let config = self.config;
         let mut tokens = Vec::new();
         if config.iou_hidden.is_some() {
