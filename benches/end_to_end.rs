@@ -40,14 +40,14 @@ fn end_to_end(c: &mut Criterion) {
     for (name, model, options) in cases() {
         group.bench_function(BenchmarkId::new("first", name), |b| {
             b.iter(|| {
-                let study = model.encode(&volume).unwrap();
-                study.ask_with(question, &options, &mut RunContext::default()).unwrap()
+                let encoded = model.encode(&volume).unwrap();
+                encoded.ask_with(question, &options, &mut RunContext::default()).unwrap()
             });
         });
-        let study = model.encode(&volume).unwrap();
-        study.ask_with(question, &options, &mut RunContext::default()).unwrap();
+        let encoded = model.encode(&volume).unwrap();
+        encoded.ask_with(question, &options, &mut RunContext::default()).unwrap();
         group.bench_function(BenchmarkId::new("second", name), |b| {
-            b.iter(|| study.ask_with(question, &options, &mut RunContext::default()).unwrap());
+            b.iter(|| encoded.ask_with(question, &options, &mut RunContext::default()).unwrap());
         });
     }
     group.finish();

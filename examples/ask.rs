@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     println!("loaded in {:.2?} on {}", model.load_time(), model.device_name());
 
-    let study = model.encode(&volume)?;
+    let encoded = model.encode(&volume)?;
     let options = AskOptions::default().with_max_new_tokens(128);
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     // Answers grow at once; each is reported as soon as it is complete.
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let mut run = RunContext::default().with_events(&mut on_event);
-    let answers = study.ask_many_with(&questions, &options, &mut run)?;
+    let answers = encoded.ask_many_with(&questions, &options, &mut run)?;
     for (index, (question, answer)) in questions.iter().zip(&answers).enumerate() {
         println!("\n> {question}\n{}", answer.text);
         let times = answer.timings;

@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = R1SegModel::demo()?;
     let phantom = Phantom::draw(7);
     let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
-    let study = model.encode(&volume)?;
+    let encoded = model.encode(&volume)?;
 
     let names = Organ::ALL.map(|organ| format!("{:>14}", organ.name())).concat();
     println!("{:50}{names}{:>14}", "Dice", "mean");
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut sum = 0.0;
         print!("{template:50}");
         for organ in Organ::ALL {
-            let dice = ask(&study, &phantom, organ, template)?;
+            let dice = ask(&encoded, &phantom, organ, template)?;
             sum += dice.unwrap_or(0.0);
             match dice {
                 Some(dice) => print!("{dice:14.3}"),
@@ -54,11 +54,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// How well the organ's mask fits its truth; `None` where the answer has no `[SEG]`.
 fn ask(
-    study: &EncodedVolume,
+    encoded: &EncodedVolume,
     phantom: &Phantom,
     organ: Organ,
     template: &str,
 ) -> Result<Option<f64>, Box<dyn Error>> {
-    let answer = study.ask(&template.replace("{organ}", organ.name()))?;
+    let answer = encoded.ask(&template.replace("{organ}", organ.name()))?;
     Ok(answer.mask.and_then(|mask| phantom.dice(mask.data(), organ)))
 }

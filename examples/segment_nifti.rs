@@ -27,12 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         "demo" => R1SegModel::demo()?,
         folder => R1SegModel::load(folder)?,
     };
-    let study = model.encode(&loaded.volume)?;
-    for warning in loaded.warnings.iter().chain(study.warnings()) {
+    let encoded = model.encode(&loaded.volume)?;
+    for warning in loaded.warnings.iter().chain(encoded.warnings()) {
         eprintln!("{warning}");
     }
 
-    let answer = study.ask(question)?;
+    let answer = encoded.ask(question)?;
     println!("{}", answer.text);
     let Some(mask) = &answer.mask else {
         println!("no mask: the answer has no [SEG]");

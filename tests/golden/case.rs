@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 use r1seg::volume::{Mask, ReadOptions, Volume, read};
 use r1seg::{
-    Answer, AskOptions, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume, LoadOptions,
-    MaskStatus, Preprocess, R1SegModel, Recipe, RunContext, Separator, Trace,
+    AskOptions, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume, LoadOptions, MaskStatus,
+    Outcome, Preprocess, R1SegModel, Recipe, RunContext, Separator, Trace,
 };
 
 /// Every stage's largest deviation, in units of the reference's largest magnitude. The recorded
@@ -76,9 +76,9 @@ pub(crate) fn encode(model: &R1SegModel, volume: &Volume) -> EncodedVolume {
 }
 
 /// Recorded prompts follow the image tokens directly.
-pub(crate) fn ask(study: &EncodedVolume, prompt: &str) -> Answer {
+pub(crate) fn ask(encoded: &EncodedVolume, prompt: &str) -> Outcome {
     let options = AskOptions::default().with_separator(Separator::None);
-    study.ask_with(prompt, &options, &mut RunContext::default()).unwrap()
+    encoded.ask_with(prompt, &options, &mut RunContext::default()).unwrap()
 }
 
 pub(crate) struct Expected {
@@ -157,9 +157,9 @@ pub(crate) fn assert_repeated_mask(got: Option<&Mask>, expected: Option<&Mask>, 
 
 /// Asks what a recorded case asked, and compares tokens, words, every recorded stage and the mask.
 /// Returns how many stages were compared.
-pub(crate) fn compare(study: &EncodedVolume, what: &str) -> usize {
+pub(crate) fn compare(encoded: &EncodedVolume, what: &str) -> usize {
     let expected = Expected::read(what);
-    let answer = ask(study, &expected.prompt);
+    let answer = ask(encoded, &expected.prompt);
     let trace = answer.trace.as_ref().unwrap();
     for ids in ["input_ids", "output_ids"] {
         let got = trace.get(ids).unwrap().to_vec1::<i64>().unwrap();

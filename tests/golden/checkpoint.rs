@@ -16,8 +16,8 @@ fn the_named_checkpoint_loads_and_answers() {
         (0..shape.iter().product()).map(|i: usize| (i % 251) as f32 / 250.0).collect();
     let volume = Volume::new(ramp, Geometry::without_affine(shape)).unwrap();
     let options = AskOptions::default().with_max_new_tokens(4);
-    let study = model.encode(&volume).unwrap();
+    let encoded = model.encode(&volume).unwrap();
     let question = "Can you segment the liver in this image?";
-    let answer = study.ask_with(question, &options, &mut RunContext::default()).unwrap();
+    let answer = encoded.ask_with(question, &options, &mut RunContext::default()).unwrap();
     assert!(!answer.token_ids.is_empty());
 }

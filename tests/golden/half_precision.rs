@@ -26,12 +26,12 @@ fn check(case: &str, dtype: DtypeChoice, compute: DtypeChoice) {
 
 /// Asserts the recorded tokens, as far as the reference leads by `allowed`, and Dice of 0.99.
 pub(crate) fn assert_alike(model: &R1SegModel, case: &str, allowed: f32) {
-    let study = encode(model, &volume(&format!("{case}/golden/volume.npy")));
+    let encoded = encode(model, &volume(&format!("{case}/golden/volume.npy")));
     let cases = if case.starts_with("m3d") { 3 } else { 5 };
     for n in 0..cases {
         let what = format!("{case} case {n}");
         let expected = Expected::read(&format!("{case}/golden/case{n}"));
-        let answer = ask(&study, &expected.prompt);
+        let answer = ask(&encoded, &expected.prompt);
         let steps = &expected.tensors["llm.step_logits"];
         let mut same = true;
         for (k, id) in expected.ids("output_ids").into_iter().enumerate() {

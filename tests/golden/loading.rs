@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use r1seg::convert::{ConvertOptions, convert};
 use r1seg::registry::Family;
 use r1seg::{
-    LoadOptions, M3dClip, Model, OutputKind, PromptKind, PromptableModel, R1SegModel, SegmentMode,
-    load,
+    InferenceMode, LoadOptions, M3dClip, Model, OutputKind, PromptKind, PromptableModel,
+    R1SegModel, load,
 };
 
 use crate::case::{data, on_device};
@@ -49,7 +49,7 @@ fn capabilities_say_what_the_models_do() {
     assert!(can(Family::SegVol).takes(PromptKind::Points));
     assert!(!can(Family::R1Seg3dSam).takes(PromptKind::Points));
     assert!(can(Family::M3dClip).gives(OutputKind::Embedding));
-    assert_eq!(can(Family::SegVol).default_mode(), Some(SegmentMode::Zoom));
+    assert_eq!(can(Family::SegVol).default_mode(), Some(InferenceMode::Zoom));
     assert_eq!(can(Family::M3dClip).default_mode(), None);
 }
 

@@ -4,16 +4,17 @@
 use r1seg::registry::Family;
 use r1seg::volume::Region;
 use r1seg::{
-    AskOptions, BoxText, DtypeChoice, EncodeOptions, FinishReason, Mode, Preprocess, R1SegModel,
-    Recipe, RunContext, Separator,
+    AskOptions, BoxText, DtypeChoice, EncodeOptions, FinishReason, InferenceMode, Preprocess,
+    Prompt, R1SegModel, Recipe, RunContext, Separator,
 };
 
 use crate::case::{Expected, M3D_CASES, compare, data, encode, load, logits, on_device, volume};
 
 fn check(case: &str) {
     let model = load(case, DtypeChoice::F32);
-    let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
-    let compared: usize = (0..3).map(|n| compare(&study, &format!("{case}/golden/case{n}"))).sum();
+    let encoded = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
+    let compared: usize =
+        (0..3).map(|n| compare(&encoded, &format!("{case}/golden/case{n}"))).sum();
     // 5 stages in all three cases, and the prompt of the mask in the two that have one.
     assert_eq!(compared, 3 * 5 + 2, "{case}");
 }
@@ -64,14 +65,15 @@ fn an_answer_of_one_token_has_no_mask() {
     // The authors' code fails on it.
     let case = "m3d-phi3";
     let model = load(case, DtypeChoice::F32);
-    let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
+    let encoded = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
     let seg = model.tokenizer().seg_token_id();
     let options = AskOptions::default().with_forced_tokens(vec![seg]).with_max_new_tokens(1);
-    let answer =
-        study.ask_with("Please segment the liver.", &options, &mut RunContext::default()).unwrap();
+    let answer = encoded
+        .ask_with("Please segment the liver.", &options, &mut RunContext::default())
+        .unwrap();
     assert_eq!(
         (answer.token_ids.as_slice(), answer.finish_reason),
-        (&[seg][..], FinishReason::Length)
+        (&[seg][..], Some(FinishReason::Length))
     );
     assert!(answer.mask.is_none());
     assert!(logits(answer.trace.as_ref().unwrap()).iter().all(|&v| v == f32::NEG_INFINITY));
@@ -83,9 +85,9 @@ fn windows_without_seg_veto_with_minus_infinity() {
     let model = load(case, DtypeChoice::F32);
     let options = EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
-        .with_mode(Mode::Sliding)
+        .with_mode(InferenceMode::Sliding)
         .with_trace();
-    let study = model
+    let encoded = model
         .encode_with(
             &volume("phi3/golden/sliding.volume.npy"),
             &options,
@@ -95,7 +97,7 @@ fn windows_without_seg_veto_with_minus_infinity() {
     let caption = Expected::read("m3d-phi3/golden/case1").prompt;
     for abstain in [false, true] {
         let options = AskOptions::default().with_abstain(abstain);
-        let answer = study.ask_with(&caption, &options, &mut RunContext::default()).unwrap();
+        let answer = encoded.ask_with(&caption, &options, &mut RunContext::default()).unwrap();
         assert!(answer.mask.is_none());
         let logits = logits(answer.trace.as_ref().unwrap());
         assert!(logits.iter().all(|&v| v == f32::NEG_INFINITY));
@@ -136,17 +138,16 @@ fn a_question_about_a_box_has_the_ids_of_the_authors_text() {
 #[test]
 fn a_region_of_the_input_is_asked_about_as_its_box() {
     let model = load("m3d-phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("m3d-phi3/golden/volume.npy"));
+    let encoded = encode(&model, &volume("m3d-phi3/golden/volume.npy"));
     let region = Region { start: [2, 21, 32], end: [15, 40, 50] };
-    let options = AskOptions::default().with_region(region);
-    let answer = study.ask_with("What is in {box}?", &options, &mut RunContext::default()).unwrap();
+    let question = Prompt::of_text("What is in {box}?");
+    let answer = encoded.ask(question.clone().with_region(region)).unwrap();
     let about = BoxText { d0: 0.125, h0: 0.328, w0: 0.5, d1: 0.875, h1: 0.609, w1: 0.766 };
     let ids = answer.trace.unwrap().get("input_ids").unwrap().to_vec1::<i64>().unwrap();
     let expected = model.prompt_about("What is in {box}?", &about, None).unwrap();
     assert_eq!(ids, expected.ids().iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
 
-    let outside = AskOptions::default().with_region(Region { start: [0; 3], end: [17, 64, 64] });
-    let error =
-        study.ask_with("What is in {box}?", &outside, &mut RunContext::default()).unwrap_err();
+    let outside = question.with_region(Region { start: [0; 3], end: [17, 64, 64] });
+    let error = encoded.ask(outside).unwrap_err();
     assert_eq!(error.code(), "R-BOX-01");
 }

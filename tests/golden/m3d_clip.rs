@@ -3,7 +3,8 @@
 use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
 use r1seg::{
-    CheckpointSource, DeviceChoice, DtypeChoice, Error, LoadOptions, M3dClip, Preprocess, Recipe,
+    CheckpointSource, DeviceChoice, DtypeChoice, EncodeOptions, Error, LoadOptions, M3dClip,
+    Preprocess, Recipe, RunContext,
 };
 
 use crate::case::{F32_TOLERANCE, data, deviation, device};
@@ -18,10 +19,11 @@ fn load(dtype: DtypeChoice) -> M3dClip {
 fn embeddings(clip: &M3dClip) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let volumes = Tensor::read_npy(data("m3d-clip/golden/volumes.npy")).unwrap();
     let shape = clip.config().vit.image_size;
+    let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
     let images = (0..4).map(|i| {
         let voxels: Vec<f32> = volumes.get(i).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let volume = Volume::new(voxels, Geometry::without_affine(shape)).unwrap();
-        let image = clip.embed_volume(&volume, Preprocess::Recipe(Recipe::None)).unwrap();
+        let image = clip.embed_volume_with(&volume, &options, &mut RunContext::default()).unwrap();
         assert!(image.warnings.is_empty(), "{:?}", image.warnings);
         image.embedding
     });

@@ -7,6 +7,7 @@
 mod cancelled;
 mod case;
 mod checkpoint;
+mod families;
 mod half_precision;
 mod loading;
 mod m3d;

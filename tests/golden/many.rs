@@ -1,8 +1,9 @@
 //! Questions that are asked at once get what each gets alone.
 
 use r1seg::{
-    Answer, AskOptions, CancelToken, DtypeChoice, EncodeOptions, EncodedVolume, Error, Event,
-    MaskStatus, Mode, Preprocess, QUESTIONS_AT_ONCE, Recipe, RunContext, Sampling, Separator,
+    AskOptions, CancelToken, DtypeChoice, EncodeOptions, EncodedVolume, Error, Event,
+    InferenceMode, MaskStatus, Outcome, Preprocess, QUESTIONS_AT_ONCE, Recipe, RunContext,
+    Sampling, Separator,
 };
 
 use crate::case::{Expected, R1SEG_CASES, assert_repeated_mask, data, encode, load, volume};
@@ -23,31 +24,31 @@ fn options() -> AskOptions {
     AskOptions::default().with_separator(Separator::None).with_max_new_tokens(24)
 }
 
-fn assert_same(got: &Answer, alone: &Answer, what: &str) {
+fn assert_same(got: &Outcome, alone: &Outcome, what: &str) {
     assert_eq!(got.text, alone.text, "{what}");
     assert_eq!(got.token_ids, alone.token_ids, "{what}");
     assert_eq!(got.prompt_tokens, alone.prompt_tokens, "{what}");
     assert_eq!(got.finish_reason, alone.finish_reason, "{what}");
     assert_eq!(got.boxes.len(), alone.boxes.len(), "{what}");
-    let positions = |answer: &Answer| answer.seg.iter().map(|s| s.position).collect::<Vec<_>>();
+    let positions = |answer: &Outcome| answer.seg.iter().map(|s| s.position).collect::<Vec<_>>();
     assert_eq!(positions(got), positions(alone), "{what}");
     for (got, alone) in got.seg.iter().zip(&alone.seg) {
         // f32 sums are taken in another order.
         assert!((got.logprob - alone.logprob).abs() < 1e-4, "{what}");
     }
     assert_repeated_mask(got.mask.as_ref(), alone.mask.as_ref(), what);
-    assert_eq!(got.windows.len(), alone.windows.len(), "{what}");
-    for (got, alone) in got.windows.iter().zip(&alone.windows) {
+    assert_eq!(got.windows, alone.windows, "{what}");
+    for (got, alone) in got.window_answers.iter().zip(&alone.window_answers) {
         assert_eq!((got.start, &got.token_ids), (alone.start, &alone.token_ids), "{what}");
     }
 }
 
-fn check(study: &EncodedVolume, questions: &[String], options: &AskOptions, what: &str) {
+fn check(encoded: &EncodedVolume, questions: &[String], options: &AskOptions, what: &str) {
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-    let answers = study.ask_many(&questions, options).unwrap();
+    let answers = encoded.ask_many(&questions, options).unwrap();
     assert_eq!(answers.len(), questions.len());
     for (n, (question, answer)) in questions.iter().zip(&answers).enumerate() {
-        let alone = study.ask_with(question, options, &mut RunContext::default()).unwrap();
+        let alone = encoded.ask_with(question, options, &mut RunContext::default()).unwrap();
         assert_same(answer, &alone, &format!("{what} {n}"));
     }
 }
@@ -56,10 +57,10 @@ fn check(study: &EncodedVolume, questions: &[String], options: &AskOptions, what
 fn questions_asked_at_once_get_what_each_gets_alone() {
     for case in R1SEG_CASES {
         let model = load(case, DtypeChoice::F32);
-        let study = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
+        let encoded = encode(&model, &volume(&format!("{case}/golden/volume.npy")));
         let questions = questions(case);
-        check(&study, &questions, &options(), case);
-        let found = study.ask(&Expected::read(&format!("{case}/golden/case0")).prompt).unwrap();
+        check(&encoded, &questions, &options(), case);
+        let found = encoded.ask(&Expected::read(&format!("{case}/golden/case0")).prompt).unwrap();
         assert!(found.status() != MaskStatus::NotFound, "{case}: no mask was compared");
     }
 }
@@ -67,11 +68,11 @@ fn questions_asked_at_once_get_what_each_gets_alone() {
 #[test]
 fn questions_asked_at_once_draw_as_each_does_alone() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
     for seed in [1, 2] {
         let sampling = Sampling::Random { temperature: 3.0, top_k: 0, top_p: 1.0, seed };
         let options = options().with_sampling(sampling);
-        check(&study, &questions("phi3"), &options, &format!("seed {seed}"));
+        check(&encoded, &questions("phi3"), &options, &format!("seed {seed}"));
     }
 }
 
@@ -80,20 +81,20 @@ fn windows_read_by_several_questions_give_what_each_gets_alone() {
     let model = load("phi3", DtypeChoice::F32);
     let encode = EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
-        .with_mode(Mode::Sliding);
-    let study = model
+        .with_mode(InferenceMode::Sliding);
+    let encoded = model
         .encode_with(&volume("phi3/golden/sliding.volume.npy"), &encode, &mut RunContext::default())
         .unwrap();
     let questions = [0, 2, 1].map(|n| Expected::read(&format!("phi3/golden/case{n}")).prompt);
-    check(&study, &questions, &options(), "sliding");
+    check(&encoded, &questions, &options(), "sliding");
     let sampling = Sampling::Random { temperature: 3.0, top_k: 0, top_p: 1.0, seed: 5 };
-    check(&study, &questions, &options().with_sampling(sampling), "sampled");
+    check(&encoded, &questions, &options().with_sampling(sampling), "sampled");
 }
 
 #[test]
 fn what_is_told_names_its_question() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
     let questions = questions("phi3");
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let mut texts = vec![String::new(); questions.len()];
@@ -108,7 +109,7 @@ fn what_is_told_names_its_question() {
         Event::Mask { prompt } => masks[prompt] += 1,
         _ => {}
     };
-    let answers = study
+    let answers = encoded
         .ask_many_with(
             &questions,
             &options(),
@@ -124,12 +125,12 @@ fn what_is_told_names_its_question() {
 #[test]
 fn a_question_that_cannot_be_asked_costs_nothing_and_a_cancelled_one_ends_all() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
-    assert!(study.ask_many(&[], &options()).unwrap().is_empty());
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
+    assert!(encoded.ask_many::<&str>(&[], &options()).unwrap().is_empty());
     let mut events = 0;
     let mut on_event = |_: Event<'_>| events += 1;
     let mut run = RunContext::default().with_events(&mut on_event);
-    let refused = study.ask_many_with(&["The liver?", " "], &options(), &mut run);
+    let refused = encoded.ask_many_with(&["The liver?", " "], &options(), &mut run);
     assert!(matches!(refused, Err(Error::Tokenizer(_))), "{refused:?}");
     assert_eq!(events, 0);
     let cancel = CancelToken::default();
@@ -139,18 +140,18 @@ fn a_question_that_cannot_be_asked_costs_nothing_and_a_cancelled_one_ends_all() 
         }
     };
     let mut run = RunContext::from(&cancel).with_events(&mut on_event);
-    let ended = study.ask_many_with(&["The liver?", "The spleen?"], &options(), &mut run);
+    let ended = encoded.ask_many_with(&["The liver?", "The spleen?"], &options(), &mut run);
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
 }
 
 #[test]
 fn times_of_answers_add_up_to_the_time_that_was_spent() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
     let questions = questions("phi3");
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let start = std::time::Instant::now();
-    let answers = study.ask_many(&questions, &options()).unwrap();
+    let answers = encoded.ask_many(&questions, &options()).unwrap();
     let spent = start.elapsed();
     let sum: std::time::Duration = answers
         .iter()

@@ -39,7 +39,7 @@ fn failure(folder: &TempDir, compute: DtypeChoice) -> Error {
         &as_it_is(),
         &mut RunContext::default(),
     ) {
-        Ok(study) => study.ask_many(&[&question, &question], &options).map(drop).unwrap_err(),
+        Ok(encoded) => encoded.ask_many(&[&question, &question], &options).map(drop).unwrap_err(),
         Err(error) => error,
     }
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use r1seg::volume::{AxisMap, Geometry, Mask, Region, Volume};
 use r1seg::{
-    AskOptions, CheckpointSource, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, M3dClip,
-    Mode, Orient, Orientation, Preprocess, PromptableModel, Recipe, RunContext, SegmentMode,
-    SegmentOptions, SegmentPrompt, Separator,
+    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, InferenceMode, LoadOptions, M3dClip,
+    Orient, Orientation, Preprocess, Prompt, PromptableModel, Recipe, RunContext, Separator,
 };
 
 use crate::case::{Expected, data, device, load, on_device, volume};
@@ -74,10 +73,10 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
     let mut seen = BTreeSet::new();
     for orientation in orientations() {
         let volume = stored(&recorded, orientation);
-        let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
-        assert_eq!(study.orientation(), Some(Orientation::LPS));
-        assert!(study.warnings().is_empty(), "{:?}", study.warnings());
-        let answers = study.ask_many(&[&mask.prompt, &words.prompt], &ask).unwrap();
+        let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
+        assert_eq!(encoded.orientation(), Some(Orientation::LPS));
+        assert!(encoded.warnings().is_empty(), "{:?}", encoded.warnings());
+        let answers = encoded.ask_many(&[&mask.prompt, &words.prompt], &ask).unwrap();
         assert_eq!(answers[0].text, mask.text);
         let places = places(answers[0].mask.as_ref().unwrap(), &volume);
         assert_eq!(places.len(), 4661, "{orientation}");
@@ -91,11 +90,11 @@ fn the_same_body_stored_in_all_48_axis_orders_gets_the_same_answers_and_masks_in
     // As they are stored, they are not the same to the model.
     let options = EncodeOptions::default().with_preprocess(UNCHANGED);
     let as_stored = stored(&recorded, "PSR".parse().unwrap());
-    let study = model.encode_with(&as_stored, &options, &mut RunContext::default()).unwrap();
-    let codes: Vec<_> = study.warnings().iter().map(|warning| warning.code).collect();
+    let encoded = model.encode_with(&as_stored, &options, &mut RunContext::default()).unwrap();
+    let codes: Vec<_> = encoded.warnings().iter().map(|warning| warning.code).collect();
     assert!(codes.contains(&"W-ORIENT"), "{codes:?}");
-    assert_eq!(study.orientation(), as_stored.geometry().orientation());
-    let answer = study.ask_with(&mask.prompt, &ask, &mut RunContext::default()).unwrap();
+    assert_eq!(encoded.orientation(), as_stored.geometry().orientation());
+    let answer = encoded.ask_with(&mask.prompt, &ask, &mut RunContext::default()).unwrap();
     let places = answer.mask.map(|mask| places(&mask, &as_stored));
     assert!(seen.iter().all(|(expected, _)| Some(expected) != places.as_ref()));
 }
@@ -105,12 +104,12 @@ fn a_resized_volume_is_reported_along_the_axes_of_its_file() {
     let model = load("phi3", DtypeChoice::F32);
     let volume = stored(&volume("phi3/golden/sliding.volume.npy"), "PSL".parse().unwrap());
     let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
-    let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
+    let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
     let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.input_shape());
     let expected = format!(
         "the volume of {w} x {h} x {d} voxels (i, j, k) was resized to {rows} x {slices} x {columns}"
     );
-    let texts: Vec<_> = study.warnings().iter().map(|warning| warning.text.as_str()).collect();
+    let texts: Vec<_> = encoded.warnings().iter().map(|warning| warning.text.as_str()).collect();
     assert_eq!(texts, [expected]);
 }
 
@@ -126,23 +125,24 @@ fn windows_and_questions_about_boxes_follow_the_orientation() {
     for codes in ["LPS", "RAS", "LAI", "PSL", "SRA"] {
         let orientation: Orientation = codes.parse().unwrap();
         let volume = stored(&recorded, orientation);
-        let study = model
+        let encoded = model
             .encode_with(
                 &volume,
-                &options.clone().with_mode(Mode::Sliding),
+                &options.clone().with_mode(InferenceMode::Sliding),
                 &mut RunContext::default(),
             )
             .unwrap();
         let ask = AskOptions::default().with_separator(Separator::None);
         let question = Expected::read("phi3/golden/case0").prompt;
-        let answer = study.ask_with(&question, &ask, &mut RunContext::default()).unwrap();
+        let answer = encoded.ask_with(&question, &ask, &mut RunContext::default()).unwrap();
         masks.insert(places(answer.mask.as_ref().unwrap(), &volume));
 
         let volume = stored(&small, orientation);
-        let study = about.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
+        let encoded = about.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
         let map = AxisMap::between(Orientation::LPS, orientation);
-        let ask = AskOptions::default().with_region(map.region(region, small.shape()));
-        let answer = study.ask_with("What is in {box}?", &ask, &mut RunContext::default()).unwrap();
+        let question =
+            Prompt::of_text("What is in {box}?").with_region(map.region(region, small.shape()));
+        let answer = encoded.ask(question).unwrap();
         answers.insert((answer.prompt_tokens, answer.token_ids));
     }
     assert_eq!((masks.len(), answers.len()), (1, 1));
@@ -163,36 +163,40 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
         let volume = stored(&recorded, orientation);
         let map = AxisMap::between(Orientation::LPS, orientation);
         let there = |region: Region| map.region(region, recorded.shape());
-        let segment = |mode, prompt: &SegmentPrompt| {
-            let options = SegmentOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
-            let study = model
+        let segment = |mode, prompt: &Prompt| {
+            let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
+            let encoded = model
                 .encode_with(&volume, &options.with_mode(mode), &mut RunContext::default())
                 .unwrap();
-            assert_eq!(study.orientation(), Some(Orientation::LPS));
-            let found = study.segment(prompt).unwrap();
+            assert_eq!(encoded.orientation(), Some(Orientation::LPS));
+            let found = encoded.segment(prompt).unwrap();
             let zoomed = found.zoomed.and_then(|part| volume.geometry().region_to_mm(part));
             let zoomed = zoomed.map(|corners| corners.map(|c| c.map(|mm| mm.round() as i64)));
-            (places(&found.mask, &volume), zoomed)
+            (places(found.mask.as_ref().unwrap(), &volume), zoomed)
         };
-        let text = SegmentPrompt::of_text("liver");
+        let text = Prompt::of_text("liver");
         let boxed = text.clone().with_region(there(region));
         let pointed = text.with_point(there(point).start, true);
         found.insert([
-            segment(SegmentMode::Resize, &boxed),
-            segment(SegmentMode::Zoom, &boxed),
-            segment(SegmentMode::Zoom, &pointed),
+            segment(InferenceMode::Resize, &boxed),
+            segment(InferenceMode::Zoom, &boxed),
+            segment(InferenceMode::Zoom, &pointed),
         ]);
     }
     assert_eq!(found.len(), 1);
     assert!(found.iter().flatten().all(|(places, _)| !places.is_empty()));
 
     let clip = M3dClip::load_with(&source("m3d-clip"), &load_options).unwrap();
-    let options = EmbedOptions::default().with_preprocess(UNCHANGED);
+    let options = EncodeOptions::default().with_preprocess(UNCHANGED);
     let embed = |codes: &str, orient| {
         let volume = stored(&recorded, codes.parse().unwrap());
-        clip.embed_volume_with(&volume, &options.with_orient(orient), &mut RunContext::default())
-            .unwrap()
-            .embedding
+        clip.embed_volume_with(
+            &volume,
+            &options.clone().with_orient(orient),
+            &mut RunContext::default(),
+        )
+        .unwrap()
+        .embedding
     };
     let expected = embed("LPS", Orient::Stored);
     assert!(["RAS", "PSL", "SRA"].iter().all(|codes| embed(codes, LPS) == expected));
@@ -205,8 +209,8 @@ fn the_demo_model_has_seen_one_orientation_and_published_models_many() {
     let codes = |model: &r1seg::R1SegModel, codes: &str, orient| {
         let volume = stored(&recorded, codes.parse().unwrap());
         let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(orient);
-        let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
-        study.warnings().iter().filter(|warning| warning.code == "W-ORIENT").count()
+        let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
+        encoded.warnings().iter().filter(|warning| warning.code == "W-ORIENT").count()
     };
     let demo = r1seg::R1SegModel::load_with("demo", &on_device()).unwrap();
     assert_eq!(codes(&demo, "LPS", Orient::Stored), 0);

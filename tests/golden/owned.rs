@@ -9,8 +9,8 @@ use std::thread::{self, Thread};
 
 use r1seg::volume::Volume;
 use r1seg::{
-    EncodeOptions, EncodedVolume, M3dClip, Preprocess, PromptableModel, PromptedVolume, R1SegModel,
-    Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
+    EncodeOptions, EncodedVolume, InferenceMode, M3dClip, Preprocess, PromptableModel, R1SegModel,
+    Recipe, RunContext,
 };
 
 use crate::case::{data, on_device, volume};
@@ -41,10 +41,10 @@ fn encoded() -> EncodedVolume {
     language_model().encode_with(&asked_volume(), &options, &mut RunContext::default()).unwrap()
 }
 
-fn prompted() -> PromptedVolume {
-    let options = SegmentOptions::default()
+fn prompted() -> EncodedVolume {
+    let options = EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
-        .with_mode(SegmentMode::Zoom);
+        .with_mode(InferenceMode::Zoom);
     promptable_model()
         .encode_with(&volume("segvol/golden/volume.npy"), &options, &mut RunContext::default())
         .unwrap()
@@ -53,16 +53,16 @@ fn prompted() -> PromptedVolume {
 /// The tokens of an answer, the mask of a text and the embedding of another.
 type Results = (Vec<u32>, Vec<u8>, Vec<f32>);
 
-fn results(encoded: &EncodedVolume, prompted: &PromptedVolume, clip: &M3dClip) -> Results {
+fn results(encoded: &EncodedVolume, prompted: &EncodedVolume, clip: &M3dClip) -> Results {
     let answer = encoded.ask(QUESTION).unwrap();
-    let mask = prompted.segment(&SegmentPrompt::of_text(TEXT)).unwrap().mask;
+    let mask = prompted.segment(TEXT).unwrap().mask.unwrap();
     let embedding = clip.embed_text(TEXT).unwrap().embedding;
     (answer.token_ids, mask.into_parts().0, embedding)
 }
 
 #[test]
 fn models_and_encoded_volumes_in_a_static_serve_several_threads() {
-    static HELD: OnceLock<(EncodedVolume, PromptedVolume, M3dClip)> = OnceLock::new();
+    static HELD: OnceLock<(EncodedVolume, EncodedVolume, M3dClip)> = OnceLock::new();
     let (encoded, prompted, clip) = HELD.get_or_init(|| (encoded(), prompted(), clip()));
     let threads: Vec<_> =
         (0..THREADS).map(|_| thread::spawn(|| results(encoded, prompted, clip))).collect();

@@ -16,11 +16,11 @@ fn demo() -> R1SegModel {
 #[test]
 fn demo_model_f32_matches_the_authors_code() {
     let model = demo();
-    let study = encode(&model, &volume("phantom/volume0.npy"));
+    let encoded = encode(&model, &volume("phantom/volume0.npy"));
     for n in [0, 2] {
         let what = format!("phantom case {n}");
         let expected = Expected::read(&format!("phantom/v0_case{n}"));
-        let answer = ask(&study, &expected.prompt);
+        let answer = ask(&encoded, &expected.prompt);
         let trace = answer.trace.as_ref().unwrap();
         assert_eq!(answer.text, expected.text, "{what}");
         assert_eq!(
@@ -51,11 +51,11 @@ fn demo_model_f32_matches_the_authors_code() {
 
 /// That a model of less precision says what was recorded, with masks of Dice 0.99 and more.
 pub(crate) fn assert_alike(model: &R1SegModel) {
-    let study = encode(model, &volume("phantom/volume0.npy"));
+    let encoded = encode(model, &volume("phantom/volume0.npy"));
     for n in 0..9 {
         let json = std::fs::read(data(&format!("phantom/v0_case{n}.json"))).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        let answer = ask(&study, json["prompt"].as_str().unwrap());
+        let answer = ask(&encoded, json["prompt"].as_str().unwrap());
         assert_eq!(answer.text, json["text"].as_str().unwrap(), "case {n}");
         if [0, 2].contains(&n) {
             let expected = Expected::read(&format!("phantom/v0_case{n}"));
@@ -75,11 +75,11 @@ fn demo_model_in_bf16_says_the_same_and_masks_agree() {
 #[test]
 fn demo_model_says_what_was_recorded_to_every_question() {
     let model = demo();
-    let study = encode(&model, &volume("phantom/volume0.npy"));
+    let encoded = encode(&model, &volume("phantom/volume0.npy"));
     for n in 0..9 {
         let json = std::fs::read(data(&format!("phantom/v0_case{n}.json"))).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        let answer = ask(&study, json["prompt"].as_str().unwrap());
+        let answer = ask(&encoded, json["prompt"].as_str().unwrap());
         assert_eq!(answer.text, json["text"].as_str().unwrap());
         let voxels = answer.mask.map_or(0, |m| m.data().iter().filter(|&&v| v == 1).count());
         // Voxels at the threshold may fall to either side in another order of summation.
@@ -94,9 +94,9 @@ fn demo_model_segments_a_phantom_that_it_has_never_seen() {
     let phantom = Phantom::draw(7);
     let geometry = Geometry::without_affine(phantom.shape);
     let volume = Volume::new(phantom.volume.clone(), geometry).unwrap();
-    let study = model.encode(&volume).unwrap();
+    let encoded = model.encode(&volume).unwrap();
     for organ in Organ::ALL {
-        let answer = study.ask(&organ.questions()[0]).unwrap();
+        let answer = encoded.ask(&organ.questions()[0]).unwrap();
         let dice = phantom.dice(answer.mask.unwrap().data(), organ).unwrap();
         assert!(dice > 0.8, "{}: {dice}", organ.name());
     }

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg::volume::resample::nearest;
-use r1seg::volume::{Geometry, Padding, Region, Volume, crop};
+use r1seg::volume::{Geometry, Mask, Padding, Region, Volume, crop};
 use r1seg::{
-    CheckpointSource, DeviceChoice, DtypeChoice, Error, ErrorKind, LoadOptions, Preprocess,
-    PromptableModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, Segmented,
-    Trace,
+    CheckpointSource, DeviceChoice, DtypeChoice, EncodeOptions, Error, ErrorKind, InferenceMode,
+    LoadOptions, Outcome, Preprocess, Prompt, PromptableModel, Recipe, RunContext, Trace,
 };
 
 use crate::case::{F32_TOLERANCE, assert_same_mask, data, deviation, device, dice, volume};
@@ -33,11 +32,16 @@ fn recorded_volume(case: &str) -> Volume {
     volume(&format!("{case}/golden/volume.npy"))
 }
 
-/// One look at the volume as the recorded model's own input.
-fn once() -> SegmentOptions {
-    SegmentOptions::default()
+/// What a promptable model always gives.
+fn mask(outcome: &Outcome) -> &Mask {
+    outcome.mask.as_ref().unwrap()
+}
+
+/// One pass over the volume as the recorded model's own input.
+fn once() -> EncodeOptions {
+    EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
-        .with_mode(SegmentMode::Resize)
+        .with_mode(InferenceMode::Resize)
         .with_trace()
 }
 
@@ -48,7 +52,7 @@ fn assert_near(trace: &Trace, stage: &str, reference: &Tensor, what: &str) {
 }
 
 /// The recorded combinations of prompts by name.
-fn prompts(expected: &HashMap<String, Tensor>) -> Vec<(&'static str, SegmentPrompt)> {
+fn prompts(expected: &HashMap<String, Tensor>) -> Vec<(&'static str, Prompt)> {
     let index = |x: &f32| *x as usize;
     let corners: Vec<usize> = numbers(&expected["box"]).iter().map(index).collect();
     let region = Region {
@@ -57,19 +61,19 @@ fn prompts(expected: &HashMap<String, Tensor>) -> Vec<(&'static str, SegmentProm
     };
     let points: Vec<usize> = numbers(&expected["points"]).iter().map(index).collect();
     let labels = numbers(&expected["point_labels"]);
-    let with_points = |prompt: SegmentPrompt| {
+    let with_points = |prompt: Prompt| {
         points.chunks_exact(3).zip(&labels).fold(prompt, |prompt, (at, label)| {
             prompt.with_point([at[0], at[1], at[2]], *label == 1.0)
         })
     };
-    let text = SegmentPrompt::of_text;
+    let text = Prompt::of_text;
     vec![
         ("text", text("liver")),
-        ("points", with_points(SegmentPrompt::default())),
-        ("box", SegmentPrompt::default().with_region(region)),
+        ("points", with_points(Prompt::default())),
+        ("box", Prompt::default().with_region(region)),
         ("box_text", text("left kidney").with_region(region)),
         ("points_text", with_points(text("liver"))),
-        ("box_points", with_points(SegmentPrompt::default()).with_region(region)),
+        ("box_points", with_points(Prompt::default()).with_region(region)),
     ]
 }
 
@@ -78,16 +82,16 @@ fn segvol_f32_matches_the_authors_for_every_combination_of_prompts() {
     let (model, expected) = (load("segvol", DtypeChoice::F32), expected("segvol"));
     assert!(model.load_report().is_clean());
     let volume = recorded_volume("segvol");
-    let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
+    let encoded = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
     for (name, prompt) in prompts(&expected) {
-        let found = study.segment(&prompt).unwrap();
+        let found = encoded.segment(&prompt).unwrap();
         let trace = found.trace.as_ref().unwrap();
         assert_near(trace, "vit.features", &expected["vit.features"], name);
         let logits = &expected[&format!("logits.{name}")];
         assert_near(trace, "mask.logits", logits, name);
         let reference: Vec<bool> = numbers(logits).iter().map(|v| *v > 0.0).collect();
         assert_same_mask(&reference, &numbers(trace.get("mask.logits").unwrap()), name);
-        let mask: Vec<bool> = found.mask.data().iter().map(|v| *v == 1).collect();
+        let mask: Vec<bool> = mask(&found).data().iter().map(|v| *v == 1).collect();
         let ours = numbers(trace.get("mask.logits").unwrap());
         assert_eq!(mask, ours.iter().map(|v| *v > 0.0).collect::<Vec<_>>(), "{name}");
         if name == "text" {
@@ -102,12 +106,12 @@ fn r1seg_3d_sam_f32_matches_the_authors() {
     assert!(model.load_report().is_clean());
     assert_eq!(model.config().num_clicks, 1);
     let volume = recorded_volume("r1seg-3dsam");
-    let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
+    let encoded = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
     let case = std::fs::read(data("r1seg-3dsam/golden/case.json")).unwrap();
     let case: serde_json::Value = serde_json::from_slice(&case).unwrap();
     for (i, text) in case["prompts"].as_array().unwrap().iter().enumerate() {
         let text = text.as_str().unwrap();
-        let found = study.segment(&SegmentPrompt::of_text(text)).unwrap();
+        let found = encoded.segment(&Prompt::of_text(text)).unwrap();
         let trace = found.trace.unwrap();
         assert_near(&trace, "vit.features", &expected["vit.features"], text);
         assert_near(&trace, "text.embedding", &expected[&format!("text.embedding_{i}")], text);
@@ -124,12 +128,12 @@ fn weights_as_stored_and_in_half_precision_give_the_same_masks() {
     for dtype in [DtypeChoice::Auto, DtypeChoice::BF16, DtypeChoice::F16] {
         let (model, expected) = (load("segvol", dtype), expected("segvol"));
         let volume = recorded_volume("segvol");
-        let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
+        let encoded = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
         for (name, prompt) in prompts(&expected) {
-            let found = study.segment(&prompt).unwrap();
+            let found = encoded.segment(&prompt).unwrap();
             let reference = numbers(&expected[&format!("logits.{name}")]);
             let reference: Vec<bool> = reference.iter().map(|v| *v > 0.0).collect();
-            let mask: Vec<bool> = found.mask.data().iter().map(|v| *v == 1).collect();
+            let mask: Vec<bool> = mask(&found).data().iter().map(|v| *v == 1).collect();
             assert!(dice(&mask, &reference) >= 0.99, "{dtype:?} {name}");
         }
     }
@@ -144,20 +148,20 @@ fn enlarged(factor: usize) -> Volume {
     Volume::new(voxels, Geometry::without_affine(shape)).unwrap()
 }
 
-fn in_mode(mode: SegmentMode) -> SegmentOptions {
-    SegmentOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_mode(mode)
+fn in_mode(mode: InferenceMode) -> EncodeOptions {
+    EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_mode(mode)
 }
 
 #[test]
 fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
     let (model, expected) = (load("segvol", DtypeChoice::F32), expected("segvol"));
     let large = enlarged(3);
-    let study = model
-        .encode_with(&large, &in_mode(SegmentMode::Resize), &mut RunContext::default())
+    let encoded = model
+        .encode_with(&large, &in_mode(InferenceMode::Resize), &mut RunContext::default())
         .unwrap();
     for (name, small) in prompts(&expected) {
         // The middle voxel of the three that each cell stands for.
-        let mut prompt = SegmentPrompt::default();
+        let mut prompt = Prompt::default();
         prompt.text = small.text;
         for point in small.points {
             prompt = prompt.with_point(point.voxel.map(|n| 3 * n + 1), point.positive);
@@ -166,11 +170,11 @@ fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
             start: region.start.map(|n| 3 * n),
             end: region.end.map(|n| 3 * n),
         });
-        let found = study.segment(&prompt).unwrap();
+        let found = encoded.segment(&prompt).unwrap();
         let reference = numbers(&expected[&format!("logits.{name}")]);
         let reference = nearest(&reference, [16, 64, 64], large.shape()).unwrap();
-        assert_eq!(found.mask.shape(), large.shape());
-        let mask: Vec<f32> = found.mask.data().iter().map(|v| f32::from(*v) - 0.5).collect();
+        assert_eq!(mask(&found).shape(), large.shape());
+        let mask: Vec<f32> = mask(&found).data().iter().map(|v| f32::from(*v) - 0.5).collect();
         let largest = reference.iter().fold(0f32, |m, v| m.max(v.abs()));
         for (i, (got, expected)) in mask.iter().zip(&reference).enumerate() {
             let is_near = expected.abs() < F32_TOLERANCE * largest;
@@ -179,20 +183,20 @@ fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
     }
 }
 
-fn mask_of(model: &PromptableModel, volume: &Volume, mode: SegmentMode) -> Segmented {
-    let study = model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
-    study.segment(&SegmentPrompt::of_text("liver")).unwrap()
+fn mask_of(model: &PromptableModel, volume: &Volume, mode: InferenceMode) -> Outcome {
+    let encoded = model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
+    encoded.segment(&Prompt::of_text("liver")).unwrap()
 }
 
 #[test]
 fn zoom_in_to_a_volume_of_the_models_own_grid_is_the_same_look_again() {
     let (model, expected) = (load("segvol", DtypeChoice::F32), expected("segvol"));
     let volume = recorded_volume("segvol");
-    let study = model
-        .encode_with(&volume, &in_mode(SegmentMode::Zoom), &mut RunContext::default())
+    let encoded = model
+        .encode_with(&volume, &in_mode(InferenceMode::Zoom), &mut RunContext::default())
         .unwrap();
     for (name, prompt) in prompts(&expected) {
-        let found = study.segment(&prompt);
+        let found = encoded.segment(&prompt);
         match name {
             // As published: it is asserted to be impossible.
             "box_points" => assert_eq!(found.unwrap_err().code(), "R-PRM-05"),
@@ -202,7 +206,7 @@ fn zoom_in_to_a_volume_of_the_models_own_grid_is_the_same_look_again() {
                 let found = found.unwrap();
                 assert_eq!((found.zoomed, found.windows), (Some(Region::whole([16, 64, 64])), 2));
                 let reference = numbers(&expected[&format!("logits.{name}")]);
-                let mask: Vec<bool> = found.mask.data().iter().map(|v| *v == 1).collect();
+                let mask: Vec<bool> = mask(&found).data().iter().map(|v| *v == 1).collect();
                 let reference: Vec<bool> = reference.iter().map(|v| *v > 0.0).collect();
                 assert!(dice(&mask, &reference) > 0.9999, "{name}");
             }
@@ -239,8 +243,8 @@ fn picky(folder: &Path, share: f64) -> PromptableModel {
     set("mask_decoder.txt_align_upscaled_embedding.bias", 0, 0.0);
     let model = open().unwrap();
     let volume = recorded_volume("segvol");
-    let study = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
-    let found = study.segment(&SegmentPrompt::of_text("liver")).unwrap();
+    let encoded = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
+    let found = encoded.segment(&Prompt::of_text("liver")).unwrap();
     let mut logits = numbers(found.trace.unwrap().get("mask.logits").unwrap());
     logits.sort_by(f32::total_cmp);
     let least = logits[(logits.len() as f64 * share) as usize];
@@ -254,12 +258,12 @@ fn zoom_in_replaces_the_part_around_what_was_found_and_nothing_else() {
     let model = picky(folder.path(), 0.9999);
     let large = enlarged(4);
     let shape @ [d, h, w] = large.shape();
-    let once = mask_of(&model, &large, SegmentMode::Resize);
-    let twice = mask_of(&model, &large, SegmentMode::Zoom);
+    let once = mask_of(&model, &large, InferenceMode::Resize);
+    let twice = mask_of(&model, &large, InferenceMode::Zoom);
 
     // The rule of the authors, on the mask of the first look.
     let at = |n: usize| [n / (h * w), n / w % h, n % w];
-    let found = (0..d * h * w).filter(|n| once.mask.data()[*n] == 1).map(at);
+    let found = (0..d * h * w).filter(|n| mask(&once).data()[*n] == 1).map(at);
     let found: Vec<[usize; 3]> = found.collect();
     assert!(!found.is_empty() && found.len() < d * h * w / 1000, "{}", found.len());
     let mut part = Region { start: [0; 3], end: [0; 3] };
@@ -278,11 +282,11 @@ fn zoom_in_replaces_the_part_around_what_was_found_and_nothing_else() {
     // What windows of it say alone.
     let voxels = crop(&large.voxels().to_f32(), shape, part).unwrap();
     let alone = Volume::new(voxels, Geometry::without_affine(part.shape())).unwrap();
-    let alone = mask_of(&model, &alone, SegmentMode::Sliding);
+    let alone = mask_of(&model, &alone, InferenceMode::Sliding);
     assert_eq!(twice.windows, 1 + alone.windows);
-    let inside = crop(twice.mask.data(), shape, part).unwrap();
-    assert_eq!(inside, alone.mask.data());
-    for (n, (now, before)) in twice.mask.data().iter().zip(once.mask.data()).enumerate() {
+    let inside = crop(mask(&twice).data(), shape, part).unwrap();
+    assert_eq!(inside, mask(&alone).data());
+    for (n, (now, before)) in mask(&twice).data().iter().zip(mask(&once).data()).enumerate() {
         let is_inside = (0..3).all(|a| (part.start[a]..part.end[a]).contains(&at(n)[a]));
         assert!(is_inside || now == before, "voxel {n}");
     }
@@ -293,7 +297,7 @@ fn zoom_in_without_anything_found_keeps_the_first_look() {
     let folder = tempfile::tempdir().unwrap();
     let model = picky(folder.path(), 0.9999);
     let dark = Volume::new(vec![0.0_f32; 16 * 64 * 64], Geometry::without_affine([16, 64, 64]));
-    let found = mask_of(&model, &dark.unwrap(), SegmentMode::Zoom);
+    let found = mask_of(&model, &dark.unwrap(), InferenceMode::Zoom);
     assert_eq!((found.zoomed, found.windows), (None, 1));
     assert_eq!(found.status(), r1seg::MaskStatus::Empty);
 }
@@ -302,14 +306,15 @@ fn zoom_in_without_anything_found_keeps_the_first_look() {
 fn windows_of_a_small_volume_are_padded_with_zeros_and_the_padding_is_cut_off_again() {
     let model = load("r1seg-3dsam", DtypeChoice::F32);
     let volume = recorded_volume("r1seg-3dsam");
-    let sentence = SegmentPrompt::of_text("A computerized tomography of a liver.");
+    let sentence = Prompt::of_text("A computerized tomography of a liver.");
     let segment = |volume: &Volume, mode| {
-        let study = model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
-        study.segment(&sentence).unwrap().mask
+        let encoded =
+            model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
+        encoded.segment(&sentence).unwrap().mask.unwrap()
     };
     // One window that is the grid: the same as one look.
-    let sliding = segment(&volume, SegmentMode::Sliding);
-    assert_eq!(sliding.data(), segment(&volume, SegmentMode::Resize).data());
+    let sliding = segment(&volume, InferenceMode::Sliding);
+    assert_eq!(sliding.data(), segment(&volume, InferenceMode::Resize).data());
 
     let part = Region { start: [3, 0, 10], end: [14, 64, 50] };
     let voxels = crop(&volume.voxels().to_f32(), volume.shape(), part).unwrap();
@@ -317,34 +322,35 @@ fn windows_of_a_small_volume_are_padded_with_zeros_and_the_padding_is_cut_off_ag
     let padding = Padding::to_at_least(part.shape(), [16, 64, 64]);
     let padded = padding.pad(&voxels).unwrap();
     let padded = Volume::new(padded, Geometry::without_affine([16, 64, 64])).unwrap();
-    let whole = segment(&padded, SegmentMode::Sliding);
+    let whole = segment(&padded, InferenceMode::Sliding);
     let expected = padding.unpad(whole.data()).unwrap();
-    assert_eq!(segment(&small, SegmentMode::Sliding).data(), expected);
+    assert_eq!(segment(&small, InferenceMode::Sliding).data(), expected);
 }
 
 #[test]
 fn prompts_that_a_model_cannot_use_are_refused() {
     let volume = recorded_volume("segvol");
-    let refused = |case: &str, mode: SegmentMode, prompt: &SegmentPrompt| {
+    let refused = |case: &str, mode: InferenceMode, prompt: &Prompt| {
         let model = load(case, DtypeChoice::Auto);
-        let study = model.encode_with(&volume, &in_mode(mode), &mut RunContext::default()).unwrap();
-        let error = study.segment(prompt).unwrap_err();
+        let encoded =
+            model.encode_with(&volume, &in_mode(mode), &mut RunContext::default()).unwrap();
+        let error = encoded.segment(prompt).unwrap_err();
         (error.code(), error.kind(), error.to_string())
     };
-    let liver = SegmentPrompt::of_text("liver");
+    let liver = Prompt::of_text("liver");
     let region = Region { start: [0; 3], end: [4; 3] };
     for (case, mode, prompt, code, kind, says) in [
         (
             "segvol",
-            SegmentMode::Zoom,
-            SegmentPrompt::default(),
+            InferenceMode::Zoom,
+            Prompt::default(),
             "R-PRM-05",
             ErrorKind::Usage,
             "nothing was asked",
         ),
         (
             "r1seg-3dsam",
-            SegmentMode::Resize,
+            InferenceMode::Resize,
             liver.clone().with_region(region),
             "R-PRM-05",
             ErrorKind::Usage,
@@ -352,7 +358,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         ),
         (
             "r1seg-3dsam",
-            SegmentMode::Resize,
+            InferenceMode::Resize,
             liver.clone().with_point([1; 3], true),
             "R-PRM-05",
             ErrorKind::Usage,
@@ -360,7 +366,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         ),
         (
             "segvol",
-            SegmentMode::Sliding,
+            InferenceMode::Sliding,
             liver.clone().with_point([1; 3], true),
             "R-PRM-05",
             ErrorKind::Usage,
@@ -368,15 +374,15 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         ),
         (
             "segvol",
-            SegmentMode::Zoom,
-            SegmentPrompt::default().with_point([1; 3], false),
+            InferenceMode::Zoom,
+            Prompt::default().with_point([1; 3], false),
             "R-PRM-05",
             ErrorKind::Usage,
             "negative",
         ),
         (
             "segvol",
-            SegmentMode::Zoom,
+            InferenceMode::Zoom,
             liver.clone().with_point([16, 0, 0], true),
             "R-PNT-01",
             ErrorKind::BadData,
@@ -384,7 +390,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         ),
         (
             "segvol",
-            SegmentMode::Zoom,
+            InferenceMode::Zoom,
             liver.with_region(Region { start: [2; 3], end: [2, 9, 9] }),
             "R-BOX-01",
             ErrorKind::BadData,
@@ -392,16 +398,16 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         ),
         (
             "segvol",
-            SegmentMode::Zoom,
-            SegmentPrompt::of_text(" "),
+            InferenceMode::Zoom,
+            Prompt::of_text(" "),
             "R-TOK-15",
             ErrorKind::Usage,
             "empty",
         ),
         (
             "segvol",
-            SegmentMode::Zoom,
-            SegmentPrompt::of_text("liver ".repeat(70)),
+            InferenceMode::Zoom,
+            Prompt::of_text("liver ".repeat(70)),
             "R-TOK-16",
             ErrorKind::BadData,
             "at most 77",

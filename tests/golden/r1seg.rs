@@ -14,10 +14,10 @@ use crate::case::{
 fn check(case: &str) {
     let model = load(case, DtypeChoice::F32);
     let volume = volume(&format!("{case}/golden/volume.npy"));
-    let study = encode(&model, &volume);
+    let encoded = encode(&model, &volume);
     let mut compared = 0;
     for n in 0..5 {
-        compared += compare(&study, &format!("{case}/golden/case{n}"));
+        compared += compare(&encoded, &format!("{case}/golden/case{n}"));
     }
     // 6 language stages in all five cases, 4 of the mask in the two that have one; the refinement
     // case records two more passes in each of these.
@@ -74,16 +74,16 @@ fn every_case_has_a_checkpoint_whose_tensors_are_all_accounted_for() {
 #[test]
 fn two_seg_tokens_share_one_mask_and_a_leading_one_is_ignored_by_default() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
-    let two = ask(&study, &Expected::read("phi3/golden/case1").prompt);
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
+    let two = ask(&encoded, &Expected::read("phi3/golden/case1").prompt);
     assert_eq!(two.seg.len(), 2);
     assert!(two.seg.iter().all(|seg| seg.logprob <= 0.0 && seg.logprob > -1.0));
 
     let prompt = Expected::read("phi3/golden/case4").prompt;
-    let ignored = ask(&study, &prompt);
+    let ignored = ask(&encoded, &prompt);
     assert!(ignored.text.starts_with("[SEG]") && ignored.mask.is_none());
     let options = AskOptions::default().with_separator(Separator::None).with_first_seg(true);
-    let used = study.ask_with(&prompt, &options, &mut RunContext::default()).unwrap();
+    let used = encoded.ask_with(&prompt, &options, &mut RunContext::default()).unwrap();
     assert_eq!(used.seg[0].position, 0);
     assert_eq!(used.status(), MaskStatus::Found);
 }
@@ -91,8 +91,8 @@ fn two_seg_tokens_share_one_mask_and_a_leading_one_is_ignored_by_default() {
 #[test]
 fn a_box_in_the_answer_is_parsed() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
-    let answer = ask(&study, &Expected::read("phi3/golden/case3").prompt);
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
+    let answer = ask(&encoded, &Expected::read("phi3/golden/case3").prompt);
     assert_eq!(answer.boxes.len(), 1);
     let found = answer.boxes[0];
     let voxels = found.text.to_voxels([16, 64, 64]);
@@ -106,10 +106,10 @@ fn a_second_question_equals_a_fresh_run() {
     for case in ["phi3", "phi3-longrope", "llama31"] {
         let model = load(case, DtypeChoice::F32);
         let volume = volume(&format!("{case}/golden/volume.npy"));
-        let study = encode(&model, &volume);
+        let encoded = encode(&model, &volume);
         let [first, second] = [0, 2].map(|n| Expected::read(&format!("{case}/golden/case{n}")));
-        ask(&study, &second.prompt);
-        let again = ask(&study, &first.prompt);
+        ask(&encoded, &second.prompt);
+        let again = ask(&encoded, &first.prompt);
         let fresh = ask(&encode(&model, &volume), &first.prompt);
         assert_eq!(again.token_ids, fresh.token_ids);
         let [again, fresh] = [&again, &fresh].map(|a| a.trace.as_ref().unwrap());
@@ -124,12 +124,12 @@ fn a_second_question_equals_a_fresh_run() {
 #[test]
 fn questions_from_several_threads_get_the_answers_of_one() {
     let model = load("phi3", DtypeChoice::F32);
-    let study = encode(&model, &volume("phi3/golden/volume.npy"));
+    let encoded = encode(&model, &volume("phi3/golden/volume.npy"));
     let cases = [0, 1, 2, 3].map(|n| Expected::read(&format!("phi3/golden/case{n}")));
     std::thread::scope(|scope| {
         for expected in &cases {
-            let study = &study;
-            scope.spawn(move || assert_eq!(ask(study, &expected.prompt).text, expected.text));
+            let encoded = &encoded;
+            scope.spawn(move || assert_eq!(ask(encoded, &expected.prompt).text, expected.text));
         }
     });
 }
@@ -141,7 +141,7 @@ fn a_volume_encoded_on_one_thread_is_answered_on_others() {
     let model = load("phi3", DtypeChoice::F32);
     let volume = volume("phi3/golden/volume.npy");
     let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
-    let study = std::thread::scope(|scope| {
+    let encoded = std::thread::scope(|scope| {
         scope
             .spawn(|| model.encode_with(&volume, &options, &mut RunContext::default()).unwrap())
             .join()
@@ -149,10 +149,10 @@ fn a_volume_encoded_on_one_thread_is_answered_on_others() {
     });
     std::thread::scope(|scope| {
         for n in 0..4 {
-            let study = &study;
+            let encoded = &encoded;
             scope.spawn(move || {
                 let expected = Expected::read(&format!("phi3/golden/case{n}"));
-                assert_eq!(ask(study, &expected.prompt).text, expected.text);
+                assert_eq!(ask(encoded, &expected.prompt).text, expected.text);
             });
         }
     });

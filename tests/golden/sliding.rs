@@ -1,7 +1,8 @@
 //! The authors' sliding-window evaluation.
 
 use r1seg::{
-    AskOptions, DtypeChoice, EncodeOptions, Mode, Preprocess, Recipe, RunContext, Separator,
+    AskOptions, DtypeChoice, EncodeOptions, InferenceMode, Preprocess, Recipe, RunContext,
+    Separator,
 };
 
 use crate::case::{
@@ -14,13 +15,13 @@ fn r1seg_phi3_sliding_f32_matches_the_authors_code() {
     let model = load("phi3", DtypeChoice::F32);
     let options = EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
-        .with_mode(Mode::Sliding)
+        .with_mode(InferenceMode::Sliding)
         .with_trace();
     let volume = volume("phi3/golden/sliding.volume.npy");
-    let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
-    assert_eq!(study.num_windows(), 8);
+    let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
     let options = AskOptions::default().with_separator(Separator::None);
-    let answer = study.ask_with(&expected.prompt, &options, &mut RunContext::default()).unwrap();
+    let answer = encoded.ask_with(&expected.prompt, &options, &mut RunContext::default()).unwrap();
+    assert_eq!((answer.windows, answer.window_answers.len()), (8, 8));
     assert_eq!(answer.distinct_answers(), [("Sure, it is[SEG].", 8)]);
     let trace = answer.trace.as_ref().unwrap();
     let reference = &expected.tensors["mask.logits"];
@@ -37,7 +38,7 @@ fn a_single_window_equals_resize_mode() {
     let model = load("phi3", DtypeChoice::F32);
     let volume = volume("phi3/golden/volume.npy");
     let prompt = Expected::read("phi3/golden/case0").prompt;
-    let [resize, sliding] = [Mode::Resize, Mode::Sliding].map(|mode| {
+    let [resize, sliding] = [InferenceMode::Resize, InferenceMode::Sliding].map(|mode| {
         let options = EncodeOptions::default()
             .with_preprocess(Preprocess::Recipe(Recipe::None))
             .with_mode(mode);
@@ -56,15 +57,15 @@ fn windows_without_seg_veto_or_abstain() {
     let model = load("phi3", DtypeChoice::F32);
     let options = EncodeOptions::default()
         .with_preprocess(Preprocess::Recipe(Recipe::None))
-        .with_mode(Mode::Sliding)
+        .with_mode(InferenceMode::Sliding)
         .with_trace();
     let volume = volume("phi3/golden/sliding.volume.npy");
-    let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
+    let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
     let caption = Expected::read("phi3/golden/case2").prompt;
     for abstain in [false, true] {
         let options = AskOptions::default().with_separator(Separator::None).with_abstain(abstain);
-        let answer = study.ask_with(&caption, &options, &mut RunContext::default()).unwrap();
-        assert!(answer.windows.iter().all(|w| w.seg.is_empty()));
+        let answer = encoded.ask_with(&caption, &options, &mut RunContext::default()).unwrap();
+        assert!(answer.window_answers.iter().all(|w| w.seg.is_empty()));
         assert!(answer.mask.is_none());
         let logits = logits(answer.trace.as_ref().unwrap());
         assert!(logits.iter().all(|&v| v == -1000.0));

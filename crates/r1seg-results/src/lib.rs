@@ -54,7 +54,8 @@
 //! let answers = [Answered::new(question, answer)];
 //! let report = Report::of_answers(run, &Questions {
 //!     options: &options,
-//!     separator: model.separator(&options),
+//!     region: None,
+//!     separator: model.separator(&options, None),
 //!     grid: model.input_shape(),
 //!     answers: &answers,
 //! });

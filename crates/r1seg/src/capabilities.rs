@@ -3,7 +3,7 @@
 use r1seg_diagnostic::Purpose;
 use r1seg_vit3d::Vit3dConfig;
 
-use crate::SegmentMode;
+use crate::InferenceMode;
 
 /// A kind of prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ pub struct Capabilities {
     pub outputs: &'static [OutputKind],
     /// How it can be run on a volume of any size; the first is its authors' and the default. Empty
     /// where there is one way only.
-    pub modes: &'static [SegmentMode],
+    pub modes: &'static [InferenceMode],
     /// Whether the mask decoder can take its own mask as a prompt for another pass.
     pub refines_masks: bool,
     /// Voxels of one pass of the vision encoder, `[D, H, W]`.
@@ -70,7 +70,7 @@ impl Capabilities {
     }
 
     /// The mode that its authors use, if there are several.
-    pub fn default_mode(&self) -> Option<SegmentMode> {
+    pub fn default_mode(&self) -> Option<InferenceMode> {
         self.modes.first().copied()
     }
 

@@ -6,11 +6,12 @@
 //! | see what a checkpoint is, without its weights | [`CheckpointSource::summary`] |
 //! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::load_with`], [`load()`] |
 //! | read a CT | [`volume::read`] |
-//! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
+//! | encode it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
 //! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
-//! | segment by a text, points or a box | [`PromptableModel::load`], [`PromptedVolume::segment`] |
+//! | segment by a text, points or a box | [`PromptableModel::load`], [`EncodedVolume::segment`] |
+//! | stop it, or watch it | [`RunContext`], [`CancelToken`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
 //! | ask in the words that a model was trained with | [`phrasing::sentence`], [`terms::lookup`] |
 //! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
@@ -25,8 +26,8 @@
 //! let phantom = Phantom::draw(7);
 //! let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
 //!
-//! let study = model.encode(&volume)?;
-//! let answer = study.ask("Can you segment the liver in this image?")?;
+//! let encoded = model.encode(&volume)?;
+//! let answer = encoded.ask("Can you segment the liver in this image?")?;
 //! assert!(answer.text.contains("[SEG]"));
 //! let mask = answer.mask.expect("the answer says [SEG]");
 //! assert_eq!(mask.shape(), volume.shape());
@@ -37,7 +38,6 @@
 //! Nothing here prints, exits or panics on input; long stages are `tracing` spans. r1seg is for
 //! research: it is not a medical device.
 
-mod answer;
 mod boxes;
 mod capabilities;
 pub mod checkpoint;
@@ -46,6 +46,7 @@ mod device;
 mod encoded;
 mod error;
 mod finite;
+mod image_cache;
 mod load;
 mod load_options;
 mod loaded;
@@ -54,9 +55,10 @@ mod machine;
 mod memory;
 mod model;
 mod options;
+mod outcome;
 pub mod phrasing;
-mod prefix;
 mod preprocess;
+mod prompt;
 mod promptable;
 pub mod registry;
 mod run;
@@ -115,9 +117,6 @@ pub mod networks {
     pub use r1seg_vit3d::Vit3dConfig;
 }
 
-pub use answer::{
-    Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
-};
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::layout::{is_gguf, is_pickle};
@@ -134,13 +133,14 @@ pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, DtypeChoice, EmbedOptions, EncodeOptions, Mode, Orient, Orientation, Preprocess,
-    Recipe, Sampling, SegmentMode, Separator,
+    AskOptions, DtypeChoice, EncodeOptions, InferenceMode, Orient, Orientation, Preprocess, Recipe,
+    Sampling, Separator,
 };
-pub use promptable::{
-    PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
-    SegmentTimings, Segmented,
+pub use outcome::{
+    BoxText, FinishReason, MaskStatus, Outcome, SegToken, Timings, VoxelBox, WindowAnswer,
 };
+pub use prompt::{Prompt, PromptPoint};
+pub use promptable::{PromptableConfig, PromptableModel};
 pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};

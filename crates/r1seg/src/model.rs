@@ -15,15 +15,16 @@ use r1seg_llm::{Decoder, Generated, GenerationOptions, Request, Sampling, Step};
 use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
-use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
+use r1seg_tokenizer::{BoxText, Prompt as PromptIds, PromptPart, PromptTokenizer};
 use r1seg_vit3d::Vit3dConfig;
-use r1seg_volume::{Orientation, Volume};
+use r1seg_volume::{Orientation, Region, Volume};
 
 use crate::checkpoint::Found;
+use crate::encoded::LanguageVolume;
 use crate::load::{Loadable, Loaded, Loader};
 use crate::registry::{ConfigReader, Family};
 use crate::run::UntilCancelled;
-use crate::vision::{View, Vision};
+use crate::vision::{ImageFeatures, Vision};
 use crate::{
     AskOptions, CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions,
     LoadedModel, ModelConfig, ModelSource, RunContext, Separator, Stage, boxes, memory,
@@ -189,7 +190,7 @@ impl R1SegModel {
         &self.inner.tokenizer
     }
 
-    /// Reads a volume once, for any number of questions.
+    /// Encodes a volume once, for any number of questions.
     ///
     /// # Errors
     /// As [`R1SegModel::encode_with`].
@@ -197,7 +198,7 @@ impl R1SegModel {
         self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
     }
 
-    /// Reads a volume once, for any number of questions.
+    /// Encodes a volume once, for any number of questions.
     ///
     /// # Errors
     /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
@@ -208,12 +209,13 @@ impl R1SegModel {
         options: &EncodeOptions,
         run: &mut RunContext<'_>,
     ) -> Result<EncodedVolume, Error> {
-        EncodedVolume::new(self.clone(), volume, options, run)
+        Ok(LanguageVolume::new(self.clone(), volume, options, run)?.into())
     }
 
-    /// What stands between the image and a question that is asked with these options.
-    pub fn separator(&self, options: &AskOptions) -> Separator {
-        options.separator.unwrap_or(match options.region {
+    /// What stands between the image and a question that is asked with these options, about a box where
+    /// there is one.
+    pub fn separator(&self, options: &AskOptions, region: Option<Region>) -> Separator {
+        options.separator.unwrap_or(match region {
             // All models that know boxes were trained with questions about them behind a space.
             Some(_) => Separator::Space,
             None => self.inner.config.separator,
@@ -225,7 +227,7 @@ impl R1SegModel {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] for an empty question, or [`Error::PromptTooLong`] with the numbers.
-    pub fn prompt(&self, question: &str, separator: Option<Separator>) -> Result<Prompt, Error> {
+    pub fn prompt(&self, question: &str, separator: Option<Separator>) -> Result<PromptIds, Error> {
         let separator = separator.unwrap_or(self.inner.config.separator);
         self.prompt_parts(&[PromptPart::Text(question)], separator)
     }
@@ -241,7 +243,7 @@ impl R1SegModel {
         question: &str,
         about: &BoxText,
         separator: Option<Separator>,
-    ) -> Result<Prompt, Error> {
+    ) -> Result<PromptIds, Error> {
         check_question(question)?;
         if self.inner.tokenizer.appended_tokens().iter().any(|token| token.starts_with("<bx_")) {
             return Err(Error::NoBoxTokens);
@@ -255,7 +257,7 @@ impl R1SegModel {
         &self,
         question: &[PromptPart<'_>],
         separator: Separator,
-    ) -> Result<Prompt, Error> {
+    ) -> Result<PromptIds, Error> {
         let images = self.inner.config.mm_projector.num_tokens();
         let prompt = self.inner.tokenizer.encode_prompt_parts(question, images, separator)?;
         let limit = self.inner.config.decoder.max_position_embeddings;
@@ -270,13 +272,17 @@ impl R1SegModel {
     ///
     /// # Shapes
     /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
-    pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
+    pub(crate) fn encode_image(
+        &self,
+        voxels: Vec<f32>,
+        probe: &mut dyn Probe,
+    ) -> Result<ImageFeatures, Error> {
         let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume = volume
             .to_device(&self.inner.model.device)?
             .to_dtype(self.inner.parts.decoder.activation_dtype())?;
-        self.inner.parts.vision.see(volume, &self.inner.model.finite, probe)
+        self.inner.parts.vision.encode(volume, &self.inner.model.finite, probe)
     }
 
     pub(crate) fn trained_on(&self) -> Option<Orientation> {
@@ -291,12 +297,12 @@ impl R1SegModel {
         &self.inner.model.device
     }
 
-    /// Answers prompts about one view, all at once, each with the time that reading the image took
-    /// for it.
-    pub(crate) fn answer(
+    /// Generates the answers to prompts about one image, all at once, each with the time that reading the
+    /// image took for it.
+    pub(crate) fn generate(
         &self,
-        view: &View,
-        prompts: &[Prompt],
+        image: &ImageFeatures,
+        prompts: &[PromptIds],
         options: &AskOptions,
         keep_logits: bool,
         cancel: &CancelToken,
@@ -310,14 +316,14 @@ impl R1SegModel {
         for prompt in prompts {
             let start = Instant::now();
             let (rest, cache) = match prompts {
-                [_] => self.begin(view, prompt)?,
-                _ => self.begin_beside(view, prompt, &mut shared, &UntilCancelled(cancel))?,
+                [_] => self.begin(image, prompt)?,
+                _ => self.begin_beside(image, prompt, &mut shared, &UntilCancelled(cancel))?,
             };
             prefixes.push(start.elapsed());
             let options = GenerationOptions {
                 max_new_tokens: options.max_new_tokens.min(limit - prompt.ids().len()),
                 eos_token_ids: match options.forced_tokens {
-                    // A benchmark's tokens are said to the last.
+                    // A benchmark's tokens are generated to the last.
                     Some(_) => Vec::new(),
                     None => self.inner.config.eos_token_ids.clone(),
                 },
@@ -334,10 +340,10 @@ impl R1SegModel {
         let answers =
             self.inner.parts.decoder.generate_many(requests, &UntilCancelled(cancel), on_token);
         if let ([prompt], Some((_, cache, _))) = (prompts, begun.pop()) {
-            view.prefixes.give(self.prefix_key(prompt), cache);
+            image.cache.give(self.cache_key(prompt), cache);
         }
         if let Some((key, cache)) = shared {
-            view.prefixes.give(key, cache);
+            image.cache.give(key, cache);
         }
         let answers = answers.map_err(|error| self.inner.model.finite.generation(error))?;
         Ok(answers.into_iter().zip(prefixes).collect())
@@ -348,9 +354,9 @@ impl R1SegModel {
     /// # Shapes
     /// - `hidden_states`: `[hidden]` each, of the positions that predicted `[SEG]`
     /// - returns: `D * H * W` logits
-    pub(crate) fn segment(
+    pub(crate) fn decode_mask(
         &self,
-        view: &View,
+        image: &ImageFeatures,
         hidden_states: &[&Tensor],
         probe: &mut dyn Probe,
     ) -> Result<Vec<f32>, Error> {
@@ -364,7 +370,7 @@ impl R1SegModel {
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
         let features =
-            self.inner.parts.vision.mask_features(view, &self.inner.model.finite, probe)?;
+            self.inner.parts.vision.mask_features(image, &self.inner.model.finite, probe)?;
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
         self.inner.model.finite.tensor(Stage::Mask, &low_res)?;

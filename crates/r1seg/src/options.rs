@@ -6,7 +6,6 @@ use std::str::FromStr;
 use candle_core::DType;
 pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
-use r1seg_volume::Region;
 pub use r1seg_volume::{Orient, Orientation};
 
 use crate::Error;
@@ -78,55 +77,47 @@ impl Dtypes {
 }
 
 /// How a volume of any size meets a model of one size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InferenceMode {
     /// The whole volume is resized to the model's grid: one pass.
-    #[default]
     Resize,
-    /// The model's grid slides over the volume with an overlap of one half, and logits are
-    /// averaged: the authors' evaluation. One answer per window.
+    /// The model's grid slides over the volume at full resolution, with an overlap of one half, and
+    /// logits are averaged: the evaluation of R1Seg-3D's authors. A language model answers in each
+    /// window.
     Sliding,
-}
-
-impl FromStr for Mode {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "resize" => Ok(Self::Resize),
-            "sliding" => Ok(Self::Sliding),
-            _ => Err(Error::BadChoice {
-                what: "mode",
-                value: text.to_string(),
-                expected: "resize or sliding",
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resize => "resize",
-            Self::Sliding => "sliding",
-        })
-    }
-}
-
-/// How a [`PromptableModel`](crate::PromptableModel) looks at a volume of any size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SegmentMode {
-    /// Once, resized to the model's grid.
-    Resize,
-    /// Once as in `Resize`, and again at full resolution at the part where that found something: the
+    /// As `Resize`, and then in windows at full resolution over the part where that found something: the
     /// zoom-out and zoom-in of SegVol's authors.
     Zoom,
-    /// In windows of the model's grid at full resolution, with an overlap of one half and averaged
-    /// logits: the evaluation of R1Seg-3D's authors.
-    Sliding,
 }
 
-impl FromStr for SegmentMode {
+impl InferenceMode {
+    /// As options and reports spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resize => "resize",
+            Self::Sliding => "sliding",
+            Self::Zoom => "zoom",
+        }
+    }
+
+    /// The mode of a run with a model that has `modes`, the first of which is its default; without any
+    /// there is `Resize` alone.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a mode that it does not have.
+    pub(crate) fn choose(chosen: Option<Self>, model: &str, modes: &[Self]) -> Result<Self, Error> {
+        let modes = if modes.is_empty() { &[Self::Resize] } else { modes };
+        let mode = chosen.or(modes.first().copied()).unwrap_or(Self::Resize);
+        if modes.contains(&mode) {
+            return Ok(mode);
+        }
+        let known: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
+        let message = format!("{model} has no mode {mode}; it has {}", known.join(" and "));
+        Err(Error::InvalidOption { what: "mode", message })
+    }
+}
+
+impl FromStr for InferenceMode {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
@@ -143,13 +134,9 @@ impl FromStr for SegmentMode {
     }
 }
 
-impl fmt::Display for SegmentMode {
+impl fmt::Display for InferenceMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resize => "resize",
-            Self::Zoom => "zoom",
-            Self::Sliding => "sliding",
-        })
+        f.write_str(self.as_str())
     }
 }
 
@@ -174,7 +161,7 @@ impl FromStr for Preprocess {
     }
 }
 
-/// How [`R1SegModel::encode_with`](crate::R1SegModel::encode_with) reads a volume.
+/// How a model encodes a volume.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct EncodeOptions {
@@ -183,9 +170,11 @@ pub struct EncodeOptions {
     /// In which orientation the model sees the volume. Masks, boxes and points stay on the grid of the
     /// input.
     pub orient: Orient,
-    /// Geometry.
-    pub mode: Mode,
-    /// Whether the stages' tensors are kept for [`Answer::trace`](crate::Answer::trace).
+    /// How the volume meets the model's grid; absent for the first of those that the model has
+    /// ([`Capabilities::modes`](crate::Capabilities)).
+    pub mode: Option<InferenceMode>,
+    /// Whether the stages' tensors are kept for [`Outcome::trace`](crate::Outcome::trace): of one pass over
+    /// the whole volume, which mode sliding never makes for a text.
     pub trace: bool,
 }
 
@@ -206,8 +195,8 @@ impl EncodeOptions {
 
     /// Sets how the volume meets the model's grid.
     #[must_use]
-    pub fn with_mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+    pub fn with_mode(mut self, mode: InferenceMode) -> Self {
+        self.mode = Some(mode);
         self
     }
 
@@ -219,32 +208,6 @@ impl EncodeOptions {
     }
 }
 
-/// How [`M3dClip::embed_volume_with`](crate::M3dClip::embed_volume_with) reads a volume.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct EmbedOptions {
-    /// Intensities.
-    pub preprocess: Preprocess,
-    /// In which orientation the model sees the volume.
-    pub orient: Orient,
-}
-
-impl EmbedOptions {
-    /// Sets the intensity recipe.
-    #[must_use]
-    pub fn with_preprocess(mut self, preprocess: Preprocess) -> Self {
-        self.preprocess = preprocess;
-        self
-    }
-
-    /// Sets the orientation in which the model sees the volume.
-    #[must_use]
-    pub fn with_orient(mut self, orient: Orient) -> Self {
-        self.orient = orient;
-        self
-    }
-}
-
 /// How a question is asked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -252,9 +215,6 @@ pub struct AskOptions {
     /// What stands between the image and the question; absent for the model's own
     /// ([`ModelConfig::separator`](crate::ModelConfig)).
     pub separator: Option<Separator>,
-    /// The part of the input that the question is about, in voxels: the model reads it as a box, at
-    /// [`BOX_PLACEHOLDER`](crate::BOX_PLACEHOLDER) or at the question's end. Not in sliding mode.
-    pub region: Option<Region>,
     /// The longest answer, in tokens.
     pub max_new_tokens: usize,
     /// How tokens are chosen.
@@ -264,7 +224,8 @@ pub struct AskOptions {
     pub first_seg: bool,
     /// In sliding mode, windows without `[SEG]` abstain; in the authors' evaluation they veto.
     pub abstain: bool,
-    /// Says these tokens whatever the model predicts, for benchmarks of random weights.
+    /// Generates these tokens whatever the model predicts, for benchmarks of random weights.
+    #[doc(hidden)]
     pub forced_tokens: Option<Vec<u32>>,
 }
 
@@ -272,7 +233,6 @@ impl Default for AskOptions {
     fn default() -> Self {
         Self {
             separator: None,
-            region: None,
             max_new_tokens: 256,
             sampling: Sampling::Greedy,
             first_seg: false,
@@ -287,13 +247,6 @@ impl AskOptions {
     #[must_use]
     pub fn with_separator(mut self, separator: Separator) -> Self {
         self.separator = Some(separator);
-        self
-    }
-
-    /// Sets the part of the input that the question is about.
-    #[must_use]
-    pub fn with_region(mut self, region: Region) -> Self {
-        self.region = Some(region);
         self
     }
 
@@ -325,7 +278,8 @@ impl AskOptions {
         self
     }
 
-    /// Says these tokens whatever the model predicts.
+    /// Generates these tokens whatever the model predicts.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_forced_tokens(mut self, tokens: Vec<u32>) -> Self {
         self.forced_tokens = Some(tokens);
@@ -336,6 +290,18 @@ impl AskOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mode_that_a_model_does_not_have_is_refused_with_those_that_it_has() {
+        use InferenceMode::{Resize, Sliding, Zoom};
+        let choose = |chosen| InferenceMode::choose(chosen, "M3D-LaMed", &[Resize, Sliding]);
+        assert_eq!(choose(None).unwrap(), Resize);
+        assert_eq!(choose(Some(Sliding)).unwrap(), Sliding);
+        let error = choose(Some(Zoom)).unwrap_err();
+        assert_eq!(error.code(), "R-ARG-02");
+        let text = error.to_string();
+        assert!(text.contains("M3D-LaMed has no mode zoom; it has resize and sliding"), "{text}");
+    }
 
     #[test]
     fn activations_on_a_gpu_have_the_dtype_of_the_weights_unless_another_is_chosen() {

@@ -1,4 +1,4 @@
-//! The encoders of a model, and what they see of a volume.
+//! The encoders of a model, and the features that they compute of an image.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use r1seg_vit3d::Vit3d;
 
 use crate::checkpoint::keys::KeyMap;
 use crate::finite::FiniteCheck;
-use crate::prefix::Prefixes;
+use crate::image_cache::ImageCache;
 use crate::run::Unrecorded;
 use crate::{Error, ModelConfig, Stage};
 
@@ -55,12 +55,12 @@ impl Vision {
     ///
     /// # Errors
     /// [`Error::NotFinite`], or when the backend cannot run the operation.
-    pub(crate) fn see(
+    pub(crate) fn encode(
         &self,
         volume: Tensor,
         finite: &FiniteCheck,
         probe: &mut dyn Probe,
-    ) -> Result<View, Error> {
+    ) -> Result<ImageFeatures, Error> {
         let span = tracing::info_span!("vit").entered();
         let start = Instant::now();
         let mut features = self.encoder.forward(&volume, probe)?;
@@ -84,13 +84,13 @@ impl Vision {
             None => (features.into(), None),
             Some(_) => (OnceLock::new(), Some(volume)),
         };
-        let prefixes = Prefixes::new(&visual_tokens)?;
-        let view = View { volume, mask_features, visual_tokens, prefixes, vit, projector };
+        let cache = ImageCache::new(&visual_tokens)?;
+        let image = ImageFeatures { volume, mask_features, visual_tokens, cache, vit, projector };
         if self.mask_encoder.is_some() && probe.is_listening() {
-            let features = self.mask_features(&view, finite, probe)?;
+            let features = self.mask_features(&image, finite, probe)?;
             probe.record("seg.image_embedding", &features)?;
         }
-        Ok(view)
+        Ok(image)
     }
 
     /// What the mask decoder reads, `[1, N, E]`. An encoder of its own runs when the first mask is
@@ -100,14 +100,14 @@ impl Vision {
     /// [`Error::NotFinite`], [`Error::Cancelled`], or when the backend cannot run the operation.
     pub(crate) fn mask_features(
         &self,
-        view: &View,
+        image: &ImageFeatures,
         finite: &FiniteCheck,
         probe: &dyn Probe,
     ) -> Result<Tensor, Error> {
-        if let Some(features) = view.mask_features.get() {
+        if let Some(features) = image.mask_features.get() {
             return Ok(features.clone());
         }
-        let (Some(encoder), Some(volume)) = (&self.mask_encoder, &view.volume) else {
+        let (Some(encoder), Some(volume)) = (&self.mask_encoder, &image.volume) else {
             return Err(candle_core::Error::msg("the volume was not encoded for masks").into());
         };
         let _span = tracing::info_span!("mask_vit").entered();
@@ -115,21 +115,21 @@ impl Vision {
         let features = encoder.forward(volume, &mut Unrecorded(probe))?;
         finite.tensor(Stage::Encode, &features)?;
         // Another thread may have been faster, with the same numbers.
-        Ok(view.mask_features.get_or_init(|| features).clone())
+        Ok(image.mask_features.get_or_init(|| features).clone())
     }
 }
 
-/// What the model has seen of a volume, or of one window of it.
+/// What the encoders computed of a volume, or of one window of it.
 #[derive(Debug)]
-pub(crate) struct View {
-    /// `[1, 1, D, H, W]`, where another encoder may have to look at it.
+pub(crate) struct ImageFeatures {
+    /// `[1, 1, D, H, W]`, where the mask decoder's encoder may have to read it.
     volume: Option<Tensor>,
     /// `[1, N, E]`, once there.
     mask_features: OnceLock<Tensor>,
     /// `[1, n, hidden]`
     pub(crate) visual_tokens: Tensor,
     /// The keys and values of the image, once a question was asked.
-    pub(crate) prefixes: Prefixes,
+    pub(crate) cache: ImageCache,
     pub(crate) vit: Duration,
     pub(crate) projector: Duration,
 }

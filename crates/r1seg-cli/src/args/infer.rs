@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use r1seg::{AskOptions, Mode, Preprocess, Sampling, Separator};
+use r1seg::{AskOptions, InferenceMode, Preprocess, Sampling, Separator};
 use r1seg_results::preview::Window;
 
 use super::boxes::BoxArgs;
@@ -148,8 +148,13 @@ pub(crate) enum SeparatorArg {
 pub(crate) struct AskArgs {
     /// How the volume meets the model's grid: `resize` in one pass, or `sliding` windows with one
     /// answer each, as in the authors' evaluation.
-    #[arg(long, default_value = "resize", value_name = "resize|sliding")]
-    pub(crate) mode: Mode,
+    #[arg(
+        long,
+        default_value = "resize",
+        value_name = "resize|sliding",
+        value_parser = mode_of_a_question
+    )]
+    pub(crate) mode: InferenceMode,
     /// In sliding mode, windows without [SEG] abstain instead of vetoing.
     #[arg(long)]
     pub(crate) abstain: bool,
@@ -220,6 +225,18 @@ impl AskArgs {
             .with_sampling(sampling)
             .with_first_seg(self.first_seg)
             .with_abstain(self.abstain))
+    }
+}
+
+/// Without the mode that models with a language model do not have.
+fn mode_of_a_question(text: &str) -> Result<InferenceMode, r1seg::Error> {
+    match text.parse() {
+        Ok(mode @ (InferenceMode::Resize | InferenceMode::Sliding)) => Ok(mode),
+        _ => Err(r1seg::Error::BadChoice {
+            what: "mode",
+            value: text.to_string(),
+            expected: "resize or sliding",
+        }),
     }
 }
 

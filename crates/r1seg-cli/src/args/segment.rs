@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use r1seg::volume::{Geometry, Region};
-use r1seg::{SegmentMode, SegmentPrompt};
+use r1seg::{InferenceMode, Prompt};
 
 use super::boxes::{self, Millimeters};
 use super::infer::OutputArgs;
@@ -32,7 +32,7 @@ pub(crate) struct SegmentArgs {
     /// that found something; `resize` once only; `sliding` windows at full resolution, which takes a
     /// text alone [default: as the model's authors: zoom for SegVol, sliding for R1Seg-3D-SAM].
     #[arg(long, value_name = "zoom|resize|sliding")]
-    pub(crate) mode: Option<SegmentMode>,
+    pub(crate) mode: Option<InferenceMode>,
     #[command(flatten)]
     pub(crate) prepare: PrepareArgs,
     #[command(flatten)]
@@ -121,8 +121,8 @@ impl PlaceArgs {
     }
 
     /// What is meant, as far as that can be told without the volume.
-    pub(crate) fn outline(&self) -> SegmentPrompt {
-        let mut prompt = SegmentPrompt::default();
+    pub(crate) fn outline(&self) -> Prompt {
+        let mut prompt = Prompt::default();
         let signs = self.point.iter().map(|point| point.positive);
         for positive in signs.chain(self.point_mm.iter().map(|point| point.positive)) {
             prompt = prompt.with_point([0; 3], positive);
@@ -134,8 +134,8 @@ impl PlaceArgs {
     }
 
     /// The points and the box in voxels of this volume.
-    pub(crate) fn prompt(&self, geometry: &Geometry) -> Result<SegmentPrompt, r1seg::Error> {
-        let mut prompt = SegmentPrompt::default();
+    pub(crate) fn prompt(&self, geometry: &Geometry) -> Result<Prompt, r1seg::Error> {
+        let mut prompt = Prompt::default();
         for Point { at: [i, j, k], positive } in &self.point {
             // A point before the first voxel is as far outside as any.
             let index = |n: i64| usize::try_from(n).unwrap_or(usize::MAX);

@@ -67,7 +67,8 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let run = job::run(&model, &source, origin, (&encoded).into());
     let questions = Questions {
         options: &options,
-        separator: model.separator(&options),
+        region: None,
+        separator: model.separator(&options, None),
         grid: model.input_shape(),
         answers: &answers,
     };

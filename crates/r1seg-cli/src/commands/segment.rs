@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
-    CancelToken, CheckpointSource, Event, MaskStatus, Orient, PromptableConfig, PromptableModel,
-    PromptedVolume, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
+    CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Event, InferenceMode, MaskStatus,
+    Orient, Prompt, PromptableConfig, PromptableModel, RunContext, phrasing,
 };
 use r1seg_results::report::{Origin, Prompted, Report};
 use r1seg_results::{Findings, Input, Results};
@@ -98,12 +98,12 @@ impl Asked {
     }
 
     /// Whether the model knows such prompts. Returns the mode in which it takes them.
-    fn check(&self, args: &SegmentArgs, config: &PromptableConfig) -> Result<SegmentMode> {
+    fn check(&self, args: &SegmentArgs, config: &PromptableConfig) -> Result<InferenceMode> {
         let mode = args.mode.unwrap_or(config.mode);
         let mut outline = args.places.outline();
         outline.text = self.texts.first().map(|(_, text)| text.clone());
         outline.check(config, mode)?;
-        if args.output.trace.is_some() && mode == SegmentMode::Sliding {
+        if args.output.trace.is_some() && mode == InferenceMode::Sliding {
             return Err(CliError::usage(
                 "--trace writes the stages of one look at the whole, and sliding windows take none",
                 "use --mode resize",
@@ -130,7 +130,7 @@ impl Asked {
     }
 
     /// Each prompt with a name.
-    fn prompts(self, places: &SegmentPrompt) -> Vec<(String, SegmentPrompt)> {
+    fn prompts(self, places: &Prompt) -> Vec<(String, Prompt)> {
         if self.texts.is_empty() {
             let name = match (places.points.len(), places.region) {
                 (0, _) => "box",
@@ -159,8 +159,8 @@ fn load(
     Ok(PromptableModel::load_with(source, &options.with_cancel(cancel.clone()))?)
 }
 
-fn options(args: &SegmentArgs, mode: SegmentMode) -> SegmentOptions {
-    let options = SegmentOptions::default()
+fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
+    let options = EncodeOptions::default()
         .with_preprocess(args.prepare.preprocess)
         .with_orient(args.volume.orient)
         .with_mode(mode);
@@ -205,7 +205,7 @@ fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
 /// Prompts for an encoded volume.
 struct Segmenting<'a> {
     job: &'a Job<'a>,
-    encoded: &'a PromptedVolume,
+    encoded: &'a EncodedVolume,
     cancel: &'a CancelToken,
 }
 
@@ -213,7 +213,7 @@ impl Segmenting<'_> {
     /// What each prompt got. Masks are joined by the names of their labels.
     fn all(
         &self,
-        prompts: Vec<(String, SegmentPrompt)>,
+        prompts: Vec<(String, Prompt)>,
         findings: &mut Findings,
     ) -> Result<Vec<Prompted>> {
         let of = prompts.len();
@@ -233,7 +233,7 @@ impl Segmenting<'_> {
             let mut run = RunContext::from(self.cancel).with_events(&mut on_event);
             let found = self.encoded.segment_with(&prompt, &mut run)?;
             let (got, mask) = Prompted::new(name, prompt, found);
-            findings.push(self.job.label(index, &got.name), Some(&mask), Vec::new())?;
+            findings.push(self.job.label(index, &got.name), mask.as_ref(), Vec::new())?;
             prompted.push(got);
         }
         progress.clear();
@@ -242,11 +242,11 @@ impl Segmenting<'_> {
 }
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
-fn working_memory(mode: SegmentMode, orient: Orient, input: &Input, prompts: usize) -> u64 {
+fn working_memory(mode: InferenceMode, orient: Orient, input: &Input, prompts: usize) -> u64 {
     // In windows: sums of logits, their number and their mean, all f32.
     let grids = match mode {
-        SegmentMode::Resize => 0,
-        SegmentMode::Zoom | SegmentMode::Sliding => 3,
+        InferenceMode::Resize => 0,
+        InferenceMode::Zoom | InferenceMode::Sliding => 3,
     };
     // The mask of a prompt, the label map in two bytes, and a layer of the segmentation for each
     // prompt at the worst, when all masks overlap.

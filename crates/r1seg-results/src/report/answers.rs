@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use r1seg::volume::{Geometry, Mask};
-use r1seg::{Answer, AnswerBox, AskOptions, FinishReason, MaskStatus, SegToken, Separator};
+use r1seg::volume::{Geometry, Mask, Region};
+use r1seg::{AnswerBox, AskOptions, FinishReason, MaskStatus, Outcome, SegToken, Separator};
 use serde::Serialize;
 
 use super::{Timings, corners, ijk, ms};
@@ -13,6 +13,8 @@ use super::{Timings, corners, ijk, ms};
 pub struct Questions<'a> {
     /// How they were answered.
     pub options: &'a AskOptions,
+    /// The part of the volume that they were about, where a box was given.
+    pub region: Option<Region>,
     /// What stood between the image and each question.
     pub separator: Separator,
     /// The grid of the model, `[D, H, W]`, in which it counts the boxes of its answers.
@@ -27,14 +29,14 @@ pub struct Answered {
     /// As asked.
     pub question: String,
     /// The answer, whose mask may have been [taken](Self::take_mask).
-    pub answer: Answer,
+    pub answer: Outcome,
     /// What became of the mask.
     pub status: MaskStatus,
 }
 
 impl Answered {
     /// An answer with its mask.
-    pub fn new(question: impl Into<String>, answer: Answer) -> Self {
+    pub fn new(question: impl Into<String>, answer: Outcome) -> Self {
         let status = answer.status();
         Self { question: question.into(), answer, status }
     }
@@ -69,7 +71,7 @@ pub(super) struct AnswerFields {
     prompt: String,
     organ: Option<OrganName>,
     answer: String,
-    finish_reason: &'static str,
+    finish_reason: Option<&'static str>,
     tokens: Tokens,
     status: &'static str,
     seg_token: Seg,
@@ -163,7 +165,7 @@ impl AnswerFields {
             prompt: question.clone(),
             organ: None,
             answer: answer.text.clone(),
-            finish_reason: finish(answer.finish_reason),
+            finish_reason: answer.finish_reason.map(finish),
             tokens: Tokens {
                 prompt: answer.prompt_tokens,
                 generated: answer.token_ids.len(),
@@ -173,7 +175,7 @@ impl AnswerFields {
             seg_token: seg(&answer.seg),
             boxes: answer.boxes.iter().map(|found| BoxReport::new(found, grid, geometry)).collect(),
             windows: answer
-                .windows
+                .window_answers
                 .iter()
                 .map(|w| WindowReport {
                     start: ijk(w.start),

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use r1seg::volume::{Region, Warning};
-use r1seg::{AskOptions, Remedy, Sampling, Separator};
+use r1seg::{Remedy, Sampling, Separator};
 use serde::Serialize;
 
 use crate::Error;
@@ -126,7 +126,7 @@ impl WarningReport {
 impl Report {
     /// What questions got: everything but masks, warnings, and the times of saving and in total.
     pub fn of_answers(run: Run<'_>, questions: &Questions<'_>) -> Self {
-        let (answers, options) = (questions.answers, questions.options);
+        let answers = questions.answers;
         let geometry = run.origin.geometry;
         let fields = |answered| AnswerFields::new(answered, questions.grid, geometry);
         let found = Found::Answers {
@@ -139,7 +139,7 @@ impl Report {
                 .map(|of| AnswerReport::new(fields(of), &of.answer.timings))
                 .collect(),
         };
-        let settings = Some(Settings::new(options, questions.separator));
+        let settings = Some(Settings::new(questions));
         Self::new(run, settings, found, answers::timings(answers))
     }
 
@@ -218,14 +218,15 @@ impl Report {
 }
 
 impl Settings {
-    fn new(options: &AskOptions, separator: Separator) -> Self {
+    fn new(questions: &Questions<'_>) -> Self {
+        let options = questions.options;
         Self {
             sampling: sampling(&options.sampling),
             max_new_tokens: options.max_new_tokens,
-            separator: separator_name(separator),
+            separator: separator_name(questions.separator),
             first_seg: options.first_seg,
             abstain: options.abstain,
-            asked_box: options.region.map(corners),
+            asked_box: questions.region.map(corners),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use r1seg::volume::{Mask, Region};
-use r1seg::{MaskStatus, SegmentPrompt, SegmentTimings, Segmented, Trace};
+use r1seg::{MaskStatus, Outcome, Prompt, Trace};
 use serde::Serialize;
 
 use super::{Timings, corners, ijk, ms};
@@ -14,7 +14,7 @@ pub struct Prompted {
     /// What it is called.
     pub name: String,
     /// The prompt.
-    pub prompt: SegmentPrompt,
+    pub prompt: Prompt,
     /// What became of the mask.
     pub status: MaskStatus,
     /// The part of the input that was looked at again.
@@ -22,16 +22,16 @@ pub struct Prompted {
     /// Windows that were looked at.
     pub windows: usize,
     /// How long it took.
-    pub timings: SegmentTimings,
+    pub timings: r1seg::Timings,
     /// The tensors of every stage, if they were asked for.
     pub trace: Option<Trace>,
 }
 
 impl Prompted {
     /// What a prompt got, and its mask, of which the report needs nothing more.
-    pub fn new(name: String, prompt: SegmentPrompt, found: Segmented) -> (Self, Mask) {
+    pub fn new(name: String, prompt: Prompt, found: Outcome) -> (Self, Option<Mask>) {
         let status = found.status();
-        let Segmented { mask, zoomed, windows, timings, trace, .. } = found;
+        let Outcome { mask, zoomed, windows, timings, trace, .. } = found;
         (Self { name, prompt, status, zoomed, windows, timings, trace }, mask)
     }
 }
@@ -57,7 +57,7 @@ struct PointReport {
 
 /// Of all prompts about one volume.
 pub(super) fn timings(prompts: &[Prompted]) -> Timings {
-    let sum = |stage: fn(&SegmentTimings) -> Duration| -> f64 {
+    let sum = |stage: fn(&r1seg::Timings) -> Duration| -> f64 {
         ms(prompts.iter().map(|of| stage(&of.timings)).sum())
     };
     // Done once for the volume.

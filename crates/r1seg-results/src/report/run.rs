@@ -5,7 +5,7 @@ use std::time::Duration;
 use r1seg::checkpoint::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use r1seg::files::sha256_of;
 use r1seg::volume::{ChosenSeries, Geometry, IntensityRange, Orientation, Region};
-use r1seg::{CheckpointSource, EncodedVolume, PromptedVolume};
+use r1seg::{CheckpointSource, EncodedVolume};
 use serde::Serialize;
 
 use super::{corners, ijk};
@@ -117,24 +117,17 @@ pub struct Preparation {
     pub effective_resolution_mm: Option<[f64; 3]>,
 }
 
-/// Encoded volumes have no common type, but the same methods.
-macro_rules! preparation_of {
-    ($($encoded:ty),*) => { $(
-        impl From<&$encoded> for Preparation {
-            fn from(encoded: &$encoded) -> Self {
-                Self {
-                    recipe: encoded.recipe().to_string(),
-                    mode: encoded.mode().to_string(),
-                    orientation: encoded.orientation(),
-                    crop: encoded.crop(),
-                    effective_resolution_mm: encoded.effective_resolution_mm(),
-                }
-            }
+impl From<&EncodedVolume> for Preparation {
+    fn from(encoded: &EncodedVolume) -> Self {
+        Self {
+            recipe: encoded.recipe().to_string(),
+            mode: encoded.mode().to_string(),
+            orientation: encoded.orientation(),
+            crop: encoded.crop(),
+            effective_resolution_mm: encoded.effective_resolution_mm(),
         }
-    )* };
+    }
 }
-
-preparation_of!(EncodedVolume, PromptedVolume);
 
 /// All three axes are in the order of the file, (i, j, k).
 #[derive(Debug, Serialize)]

@@ -1,143 +1,254 @@
-//! A volume that the model has seen. The questions about it are in `asking`.
+//! A volume that a model has encoded, and the prompts that are run on it.
 
-mod asking;
+mod language;
 mod windows;
 
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use r1seg_volume::sliding::windows;
-use r1seg_volume::{Geometry, GridMap, Orientation, Padding, Region, Volume, Warning};
+use r1seg_volume::{Geometry, GridMap, Orientation, Region, Volume, Warning};
 
-use crate::preprocess::prepare;
-use crate::vision::View;
-use crate::{EncodeOptions, Error, Mode, R1SegModel, Recipe, RunContext, Trace};
+use crate::preprocess::Preparation;
+use crate::promptable::PromptedVolume;
+use crate::{AskOptions, Error, InferenceMode, Outcome, Prompt, Recipe, RunContext};
 
-pub use asking::QUESTIONS_AT_ONCE;
+pub(crate) use language::LanguageVolume;
+pub use language::QUESTIONS_AT_ONCE;
 
 /// Overlap of the authors' sliding-window evaluation.
 pub const SLIDING_OVERLAP: f64 = 0.5;
 
-/// A volume that the model has seen.
+/// A volume that a model has encoded, for any number of prompts.
 ///
-/// The vision transformer ran once, and the language model reads the image once: further
-/// questions cost only their own tokens. In sliding mode the windows' image embeddings are kept
-/// (about 10 MB each at full size), but not their keys and values. It keeps its model alive, and can
-/// outlive the volume that it was made of.
+/// The vision transformer runs once over the whole volume, and a language model reads the image once:
+/// further prompts cost only what is their own. Of windows, a language model's image embeddings are kept
+/// (about 10 MB each at full size), but not their keys and values; a promptable model encodes them for
+/// each prompt.
+///
+/// It keeps its model alive, and borrows nothing: it can be held by a server, a task or another thread.
 #[derive(Debug)]
 pub struct EncodedVolume {
-    model: R1SegModel,
-    geometry: Geometry,
-    recipe: Recipe,
-    orientation: Option<Orientation>,
-    mode: Mode,
-    /// From the input to the prepared grid.
-    map: GridMap,
-    crop: Region,
-    warnings: Vec<Warning>,
-    views: Views,
-    preprocess: Duration,
-    /// Stages of the vision transformer, when they were asked for.
-    trace: Option<Trace>,
+    encoded: Encoded,
 }
 
 #[derive(Debug)]
-enum Views {
-    Whole(Box<View>),
-    Sliding {
-        /// The prepared volume, zero-padded to at least one window.
-        voxels: Vec<f32>,
-        padding: Padding,
-        windows: Vec<(Region, OnceLock<View>)>,
-    },
+enum Encoded {
+    Language(Box<LanguageVolume>),
+    Promptable(Box<PromptedVolume>),
+}
+
+/// How a volume was prepared, whichever model encodes it.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) geometry: Geometry,
+    pub(crate) recipe: Recipe,
+    pub(crate) orientation: Option<Orientation>,
+    pub(crate) mode: InferenceMode,
+    /// The model's own, `[D, H, W]`.
+    pub(crate) grid: [usize; 3],
+    /// From the input to the prepared grid.
+    pub(crate) map: GridMap,
+    pub(crate) crop: Region,
+    pub(crate) warnings: Vec<Warning>,
+    /// The time that it took.
+    pub(crate) preprocess: Duration,
+}
+
+impl Setup {
+    pub(crate) fn new(
+        volume: &Volume,
+        prepared: &Preparation,
+        mode: InferenceMode,
+        grid: [usize; 3],
+    ) -> Self {
+        Self {
+            geometry: volume.geometry().clone(),
+            recipe: prepared.recipe,
+            orientation: prepared.orientation,
+            mode,
+            grid,
+            map: prepared.map().clone(),
+            crop: prepared.crop(),
+            warnings: prepared.warnings((mode == InferenceMode::Resize).then_some(grid)),
+            preprocess: Duration::ZERO,
+        }
+    }
+}
+
+impl From<LanguageVolume> for EncodedVolume {
+    fn from(volume: LanguageVolume) -> Self {
+        Self { encoded: Encoded::Language(Box::new(volume)) }
+    }
+}
+
+impl From<PromptedVolume> for EncodedVolume {
+    fn from(volume: PromptedVolume) -> Self {
+        Self { encoded: Encoded::Promptable(Box::new(volume)) }
+    }
 }
 
 impl EncodedVolume {
-    pub(crate) fn new(
-        model: R1SegModel,
-        volume: &Volume,
-        options: &EncodeOptions,
-        run: &mut RunContext<'_>,
-    ) -> Result<Self, Error> {
-        run.check()?;
-        let start = Instant::now();
-        let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
-        let (recipe, orientation) = (prepared.recipe, prepared.orientation);
-        let grid = model.input_shape();
-        let mut trace = options.trace.then(Trace::default);
-        let (views, preprocess) = match options.mode {
-            Mode::Resize => {
-                let voxels = prepared.resize(grid)?;
-                let preprocess = start.elapsed();
-                let view = model.see(voxels, &mut run.probe(trace.as_mut()))?;
-                (Views::Whole(Box::new(view)), preprocess)
-            }
-            Mode::Sliding => {
-                let padding = Padding::to_at_least(prepared.shape(), grid);
-                let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
-                let voxels = prepared.padded(&padding)?;
-                let windows = windows.into_iter().map(|w| (w, OnceLock::new())).collect();
-                (Views::Sliding { voxels, padding, windows }, start.elapsed())
-            }
-        };
-        Ok(Self {
-            model,
-            geometry: volume.geometry().clone(),
-            recipe,
-            orientation,
-            mode: options.mode,
-            map: prepared.map().clone(),
-            crop: prepared.crop(),
-            warnings: match options.mode {
-                Mode::Resize => prepared.warnings(Some(grid)),
-                Mode::Sliding => prepared.warnings(None),
-            },
-            views,
-            preprocess,
-            trace,
-        })
+    fn setup(&self) -> &Setup {
+        match &self.encoded {
+            Encoded::Language(volume) => &volume.setup,
+            Encoded::Promptable(volume) => &volume.setup,
+        }
     }
 
     /// The recipe that prepared the intensities.
     pub fn recipe(&self) -> Recipe {
-        self.recipe
+        self.setup().recipe
     }
 
-    /// The orientation in which the model saw the volume; absent where it is not known.
+    /// The orientation in which the model sees the volume; absent where it is not known.
     pub fn orientation(&self) -> Option<Orientation> {
-        self.orientation
+        self.setup().orientation
     }
 
-    /// How the volume met the model's grid.
-    pub fn mode(&self) -> Mode {
-        self.mode
+    /// How the volume meets the model's grid.
+    pub fn mode(&self) -> InferenceMode {
+        self.setup().mode
     }
 
     /// What a person should know about how the volume was prepared.
     pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
+        &self.setup().warnings
     }
 
-    /// The crop that the model saw, in voxels of the input.
+    /// The crop that the model sees, in voxels of the input.
     pub fn crop(&self) -> Region {
-        self.crop
+        self.setup().crop
     }
 
-    /// Millimeters of the body behind one voxel of the model, along D, H and W of the input:
-    /// nothing smaller is seen. Absent without a known spacing.
+    /// Millimeters of the body behind one voxel of the model, along D, H and W of the input: nothing
+    /// smaller is seen; in mode zoom, nothing smaller of what the first pass found. Absent without a
+    /// known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
-        let grid = match self.mode {
-            Mode::Resize => self.model.input_shape(),
-            Mode::Sliding => self.map.shape(),
+        let Setup { geometry, mode, grid, map, .. } = self.setup();
+        let grid = match mode {
+            InferenceMode::Resize => *grid,
+            InferenceMode::Zoom | InferenceMode::Sliding => map.shape(),
         };
-        self.map.clone().fitted(grid).ok()?.resolution_mm(&self.geometry)
+        map.clone().fitted(grid).ok()?.resolution_mm(geometry)
     }
 
-    /// Number of windows: one in resize mode.
-    pub fn num_windows(&self) -> usize {
-        match &self.views {
-            Views::Whole(_) => 1,
-            Views::Sliding { windows, .. } => windows.len(),
+    /// Runs a prompt as the model's family does: as a question, or as what to segment. `options` are
+    /// those of a question.
+    ///
+    /// # Errors
+    /// As [`ask_many_with`](Self::ask_many_with), or as [`segment_with`](Self::segment_with).
+    pub fn run(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &AskOptions,
+        run: &mut RunContext<'_>,
+    ) -> Result<Outcome, Error> {
+        match &self.encoded {
+            Encoded::Language(_) => self.ask_with(prompt, options, run),
+            Encoded::Promptable(volume) => volume.segment(&prompt.into(), run),
+        }
+    }
+
+    /// Asks a question.
+    ///
+    /// # Errors
+    /// As [`ask_many_with`](Self::ask_many_with).
+    pub fn ask(&self, question: impl Into<Prompt>) -> Result<Outcome, Error> {
+        self.ask_with(question, &AskOptions::default(), &mut RunContext::default())
+    }
+
+    /// Asks a question, with options; `run` stops it, and hears of its progress.
+    ///
+    /// # Errors
+    /// As [`ask_many_with`](Self::ask_many_with).
+    pub fn ask_with(
+        &self,
+        question: impl Into<Prompt>,
+        options: &AskOptions,
+        run: &mut RunContext<'_>,
+    ) -> Result<Outcome, Error> {
+        let mut outcomes = self.language()?.ask_many(&[question.into()], options, run)?;
+        // One question has one outcome.
+        outcomes.pop().ok_or_else(|| candle_core::Error::msg("no answer to a question").into())
+    }
+
+    /// Asks several questions at once: their tokens share each read of the weights.
+    ///
+    /// # Errors
+    /// As [`ask_many_with`](Self::ask_many_with).
+    pub fn ask_many<P: Clone + Into<Prompt>>(
+        &self,
+        questions: &[P],
+        options: &AskOptions,
+    ) -> Result<Vec<Outcome>, Error> {
+        self.ask_many_with(questions, options, &mut RunContext::default())
+    }
+
+    /// Asks several questions at once; `run` stops them, and hears of the progress of each by its index.
+    ///
+    /// The outcomes stand in the order of the questions, and each is what [`ask_with`](Self::ask_with)
+    /// gives for its question with the same options, the same seed included: up to the order in which
+    /// f32 numbers are summed, it does not depend on the other questions.
+    ///
+    /// Up to [`QUESTIONS_AT_ONCE`] are answered together: generating a token is bound by reading the
+    /// weights, and their tokens share each read. Masks are decoded one after the other: one mask
+    /// alone multiplies thousands of image rows with every weight, so that sharing the read would
+    /// save nothing. In sliding mode each window is encoded once and read by all of them.
+    ///
+    /// # Timings
+    /// The times of all outcomes add up to the time that was spent, but for what encoding took: that
+    /// is repeated in every outcome, or in sliding mode counted in the first one only. A pass
+    /// through the language model is divided among the answers in it by their rows; the image's own
+    /// pass counts in the first.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for an empty question, [`Error::PromptTooLong`], `R-BOX-01`,
+    /// [`Error::NoBoxTokens`], [`Error::InvalidOption`], and [`Error::Prompt`] for points or a model that
+    /// generates no text, all before anything is computed; [`Error::Cancelled`]; or when the computation
+    /// fails, for all questions.
+    pub fn ask_many_with<P: Clone + Into<Prompt>>(
+        &self,
+        questions: &[P],
+        options: &AskOptions,
+        run: &mut RunContext<'_>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let prompts: Vec<Prompt> = questions.iter().cloned().map(Into::into).collect();
+        self.language()?.ask_many(&prompts, options, run)
+    }
+
+    /// Segments what a prompt says.
+    ///
+    /// # Errors
+    /// As [`segment_with`](Self::segment_with).
+    pub fn segment(&self, prompt: impl Into<Prompt>) -> Result<Outcome, Error> {
+        self.segment_with(prompt, &mut RunContext::default())
+    }
+
+    /// Segments what a prompt says; `run` stops it, and hears of its progress.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`], `R-PNT-01`, `R-BOX-01` and [`Error::Tokenizer`] for a prompt that the model
+    /// cannot use; [`Error::Cancelled`]; or when the computation fails.
+    pub fn segment_with(
+        &self,
+        prompt: impl Into<Prompt>,
+        run: &mut RunContext<'_>,
+    ) -> Result<Outcome, Error> {
+        match &self.encoded {
+            Encoded::Promptable(volume) => volume.segment(&prompt.into(), run),
+            Encoded::Language(volume) => Err(Error::Prompt {
+                message: format!("{} segments what a question asks for", volume.model_name()),
+                fix: "ask a question, such as `Can you segment the liver in this image?`",
+            }),
+        }
+    }
+
+    fn language(&self) -> Result<&LanguageVolume, Error> {
+        match &self.encoded {
+            Encoded::Language(volume) => Ok(volume),
+            Encoded::Promptable(volume) => Err(Error::Prompt {
+                message: format!("{} answers no questions", volume.model_name()),
+                fix: "name what to segment, such as `liver`",
+            }),
         }
     }
 }

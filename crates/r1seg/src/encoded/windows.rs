@@ -1,17 +1,14 @@
 //! Questions in sliding mode: each window answers, and the masks are blended.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
-use r1seg_tokenizer::Prompt;
+use r1seg_tokenizer::Prompt as PromptIds;
 use r1seg_volume::sliding::Blend;
-use r1seg_volume::{Padding, Region, crop};
+use r1seg_volume::{Padding, crop};
 
-use super::EncodedVolume;
-use super::asking::{Asked, trace_mask};
+use super::language::{Asked, LanguageVolume, Windows, trace_mask};
 use crate::model::seeded;
-use crate::vision::View;
-use crate::{Answer, AskOptions, Error, Event, FinishReason, RunContext, Timings, WindowAnswer};
+use crate::{AskOptions, Error, Event, Outcome, RunContext, Timings, WindowAnswer};
 
 /// A question's answers so far, in sliding mode.
 struct Windowed {
@@ -21,36 +18,35 @@ struct Windowed {
     timings: Timings,
 }
 
-impl EncodedVolume {
+impl LanguageVolume {
     pub(super) fn ask_windows(
         &self,
-        voxels: &[f32],
-        padding: &Padding,
-        windows: &[(Region, OnceLock<View>)],
+        of_volume: &Windows,
         asked: &Asked<'_>,
         run: &mut RunContext<'_>,
-    ) -> Result<Vec<Answer>, Error> {
+    ) -> Result<Vec<Outcome>, Error> {
+        let Windows { voxels, padding, windows } = of_volume;
         let begun = || Windowed {
             blend: Blend::new(padding.shape),
             answers: Vec::with_capacity(windows.len()),
             found: false,
-            timings: Timings { preprocess: self.preprocess, ..Timings::default() },
+            timings: Timings { preprocess: self.setup.preprocess, ..Timings::default() },
         };
         let mut all: Vec<Windowed> = asked.prompts.iter().map(|_| begun()).collect();
         let no_seg = self.model.config().no_seg_logit;
-        for (index, (region, seen)) in windows.iter().enumerate() {
+        for (index, (region, encoded)) in windows.iter().enumerate() {
             run.check()?;
             run.emit(Event::Window { index, of: windows.len() });
-            let view = match seen.get() {
-                Some(view) => view,
+            let image = match encoded.get() {
+                Some(image) => image,
                 None => {
                     let voxels = crop(voxels, padding.shape, *region)?;
-                    let view = self.model.see(voxels, &mut run.probe(None))?;
+                    let image = self.model.encode_image(voxels, &mut run.probe(None))?;
                     if let Some(first) = all.first_mut() {
-                        first.timings.vit += view.vit;
-                        first.timings.projector += view.projector;
+                        first.timings.vit += image.vit;
+                        first.timings.projector += image.projector;
                     }
-                    seen.get_or_init(|| view)
+                    encoded.get_or_init(|| image)
                 }
             };
             let sampling = seeded(&asked.options.sampling, index as u64);
@@ -58,13 +54,13 @@ impl EncodedVolume {
             let of_window = Asked { options: &options, ..*asked };
             // Texts of windows are not reported: only all of them together are an answer.
             let mut unheard = RunContext::from(run.cancel_token());
-            let all_said = self.say(view, &of_window, false, &mut unheard)?;
-            view.prefixes.clear();
-            for (windowed, said) in all.iter_mut().zip(all_said) {
-                windowed.timings.prefill += said.prefix + said.generated.prefill;
-                windowed.timings.decode += said.generated.decode;
+            let texts = self.generate(image, &of_window, false, &mut unheard)?;
+            image.cache.clear();
+            for (windowed, text) in all.iter_mut().zip(texts) {
+                windowed.timings.prefill += text.prefix + text.generated.prefill;
+                windowed.timings.decode += text.generated.decode;
                 let start = Instant::now();
-                match self.logits(view, &said, &mut run.probe(None))? {
+                match self.logits(image, &text, &mut run.probe(None))? {
                     Some(logits) => {
                         windowed.found = true;
                         windowed.blend.add(*region, &logits)?;
@@ -80,10 +76,10 @@ impl EncodedVolume {
                     start: std::array::from_fn(|axis| {
                         region.start[axis] as i64 - padding.inner.start[axis] as i64
                     }),
-                    text: said.text,
-                    token_ids: said.generated.token_ids,
-                    finish_reason: said.generated.finish_reason,
-                    seg: said.seg,
+                    text: text.text,
+                    token_ids: text.generated.token_ids,
+                    finish_reason: text.generated.finish_reason,
+                    seg: text.seg,
                 });
             }
         }
@@ -95,15 +91,15 @@ impl EncodedVolume {
     fn join(
         &self,
         padding: &Padding,
-        prompt: &Prompt,
+        prompt: &PromptIds,
         windowed: Windowed,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Outcome, Error> {
         let Windowed { blend, answers, found, mut timings } = windowed;
         let no_seg = self.model.config().no_seg_logit;
         let start = Instant::now();
         // Where every window abstained there is nothing to average.
         let logits = padding.unpad(&blend.finish(no_seg))?;
-        let shape = self.map.shape();
+        let shape = self.setup.map.shape();
         let mut trace = self.trace.clone();
         if let Some(trace) = &mut trace {
             trace.insert_ids("input_ids", prompt.ids())?;
@@ -115,28 +111,30 @@ impl EncodedVolume {
         let mask = if found { Some(self.mask(&logits, shape)?) } else { None };
         timings.postprocess = start.elapsed();
 
-        let mut answer = Answer {
+        let mut outcome = Outcome {
             text: String::new(),
             token_ids: Vec::new(),
             prompt_tokens: prompt.ids().len(),
-            finish_reason: FinishReason::Stop,
+            finish_reason: None,
             seg: Vec::new(),
             mask,
             boxes: Vec::new(),
-            windows: answers,
+            windows: answers.len(),
+            window_answers: answers,
+            zoomed: None,
             timings,
             trace,
         };
-        let most_frequent = answer.distinct_answers().first().map(|(text, _)| text.to_string());
+        let most_frequent = outcome.distinct_answers().first().map(|(text, _)| text.to_string());
         if let Some(window) =
-            answer.windows.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
+            outcome.window_answers.iter().find(|w| Some(&w.text) == most_frequent.as_ref()).cloned()
         {
-            answer.boxes = self.boxes_of_window(window.start).boxes_in(&window.text);
-            answer.text = window.text;
-            answer.token_ids = window.token_ids;
-            answer.finish_reason = window.finish_reason;
-            answer.seg = window.seg;
+            outcome.boxes = self.boxes_of_window(window.start).boxes_in(&window.text);
+            outcome.text = window.text;
+            outcome.token_ids = window.token_ids;
+            outcome.finish_reason = Some(window.finish_reason);
+            outcome.seg = window.seg;
         }
-        Ok(answer)
+        Ok(outcome)
     }
 }

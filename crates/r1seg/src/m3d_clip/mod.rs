@@ -20,7 +20,7 @@ use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::preprocess::prepare;
 use crate::registry::{ConfigReader, Family};
 use crate::{
-    CheckpointSource, EmbedOptions, Error, LoadOptions, LoadedModel, ModelSource, Preprocess,
+    CheckpointSource, EncodeOptions, Error, InferenceMode, LoadOptions, LoadedModel, ModelSource,
     Recipe, RunContext, Stage, memory,
 };
 
@@ -34,11 +34,11 @@ const NORMALIZE_EPS: f64 = 1e-12;
 ///
 /// ```no_run
 /// use r1seg::volume::{ReadOptions, read};
-/// use r1seg::{M3dClip, Preprocess};
+/// use r1seg::M3dClip;
 ///
 /// let clip = M3dClip::load("M3D-CLIP")?;
 /// let ct = read("ct.nii.gz", &ReadOptions::default())?.volume;
-/// let ct = clip.embed_volume(&ct, Preprocess::Auto)?;
+/// let ct = clip.embed_volume(&ct)?;
 /// let text = clip.embed_text("A cyst in the left kidney.")?;
 /// println!("{}", M3dClip::similarity(&ct.embedding, &text.embedding));
 /// # Ok::<(), r1seg::Error>(())
@@ -182,26 +182,22 @@ impl M3dClip {
     ///
     /// # Errors
     /// As [`M3dClip::embed_volume_with`].
-    pub fn embed_volume(
-        &self,
-        volume: &Volume,
-        preprocess: Preprocess,
-    ) -> Result<VolumeEmbedding, Error> {
-        let options = EmbedOptions::default().with_preprocess(preprocess);
-        self.embed_volume_with(volume, &options, &mut RunContext::default())
+    pub fn embed_volume(&self, volume: &Volume) -> Result<VolumeEmbedding, Error> {
+        self.embed_volume_with(volume, &EncodeOptions::default(), &mut RunContext::default())
     }
 
     /// Embeds a volume, prepared as `options` say and resized to the model's grid.
     ///
     /// # Errors
     /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
-    /// [`Error::Cancelled`].
+    /// [`Error::InvalidOption`] for another mode than resize; [`Error::Cancelled`].
     pub fn embed_volume_with(
         &self,
         volume: &Volume,
-        options: &EmbedOptions,
+        options: &EncodeOptions,
         run: &mut RunContext<'_>,
     ) -> Result<VolumeEmbedding, Error> {
+        InferenceMode::choose(options.mode, self.family().name(), self.capabilities().modes)?;
         run.check()?;
         let _span = tracing::info_span!("embed_volume").entered();
         let grid @ [d, h, w] = self.input_shape();

@@ -4,8 +4,9 @@
 //! `image_encoder`, `prompt_encoder`, `mask_decoder`, `text_encoder`.
 
 mod config;
+mod encoded;
 mod prompt;
-mod study;
+mod windows;
 mod zoom;
 
 use r1seg_diagnostic::Purpose;
@@ -23,25 +24,26 @@ use r1seg_volume::Volume;
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::registry::{ConfigReader, Family};
 use crate::{
-    CheckpointSource, Error, LoadOptions, LoadedModel, ModelSource, RunContext, Stage, memory,
+    CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions, LoadedModel, ModelSource,
+    RunContext, Stage, memory,
 };
 
 pub use config::PromptableConfig;
 pub(crate) use config::{R1SEG_3D_SAM, SEGVOL, read_config};
-pub use prompt::{PromptPoint, SegmentPrompt};
-pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
+pub(crate) use encoded::PromptedVolume;
 
 /// A loaded SegVol or R1Seg-3D-SAM: a handle whose clones share the weights.
 ///
 /// ```no_run
 /// use r1seg::volume::{Overwrite, ReadOptions, read, write_mask};
-/// use r1seg::{PromptableModel, SegmentPrompt};
+/// use r1seg::PromptableModel;
 ///
 /// let model = PromptableModel::load("SegVol-converted")?;
 /// let ct = read("ct.nii.gz", &ReadOptions::default())?.volume;
-/// let study = model.encode(&ct)?;
-/// let liver = study.segment(&SegmentPrompt::of_text("liver"))?;
-/// write_mask("liver.nii.gz", &liver.mask, Overwrite::Refuse)?;
+/// let encoded = model.encode(&ct)?;
+/// if let Some(liver) = encoded.segment("liver")?.mask {
+///     write_mask("liver.nii.gz", &liver, Overwrite::Refuse)?;
+/// }
 /// # Ok::<(), r1seg::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -167,8 +169,8 @@ impl PromptableModel {
     ///
     /// # Errors
     /// As [`PromptableModel::encode_with`].
-    pub fn encode(&self, volume: &Volume) -> Result<PromptedVolume, Error> {
-        self.encode_with(volume, &SegmentOptions::default(), &mut RunContext::default())
+    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
+        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
     }
 
     /// Prepares a volume for any number of prompts, with options.
@@ -178,14 +180,14 @@ impl PromptableModel {
     pub fn encode_with(
         &self,
         volume: &Volume,
-        options: &SegmentOptions,
+        options: &EncodeOptions,
         run: &mut RunContext<'_>,
-    ) -> Result<PromptedVolume, Error> {
+    ) -> Result<EncodedVolume, Error> {
         run.check()?;
-        PromptedVolume::new(self.clone(), volume, options)
+        Ok(PromptedVolume::new(self.clone(), volume, options)?.into())
     }
 
-    /// Whether a text can be read, which can be asked before a volume is.
+    /// Whether a text can be encoded, which can be checked before a volume is read.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] for an empty text and for one of more tokens than the encoder reads, 77 in
@@ -206,7 +208,7 @@ impl PromptableModel {
     }
 
     /// The prompt embedding of a text, `[1, E]`.
-    fn read(&self, text: &str, probe: &mut dyn Probe) -> Result<Tensor, Error> {
+    fn encode_text(&self, text: &str, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let embedding = self.inner.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
         let embedding = embedding.to_dtype(self.inner.model.activation)?;
         self.inner.model.finite.tensor(Stage::EmbedText, &embedding)?;
@@ -220,7 +222,7 @@ impl PromptableModel {
     ///
     /// # Shapes
     /// - `voxels`: `D * H * W`, in `0..=1`    - returns: `[1, N, E]`
-    fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<Tensor, Error> {
+    fn encode_image(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let _span = tracing::info_span!("vit").entered();
         let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
@@ -233,7 +235,7 @@ impl PromptableModel {
         Ok(features)
     }
 
-    /// The mask logits of what was seen, on the model's grid.
+    /// The mask logits of encoded voxels, on the model's grid.
     ///
     /// # Shapes
     /// - `features`: `[1, N, E]`    - returns: `D * H * W` logits

@@ -1,66 +1,18 @@
 //! What to segment, and where that is in the grids that the model sees.
 
-use r1seg_volume::{Geometry, GridMap, NearestMode, Region, RegionRule};
+use r1seg_volume::{GridMap, NearestMode, Region, RegionRule};
 
 use crate::boxes::outside_of;
-use crate::{Error, PromptableConfig, SegmentMode};
+use crate::{Error, InferenceMode, Prompt, PromptPoint, PromptableConfig};
 
-/// A point in what is sought, or beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PromptPoint {
-    /// A voxel of the input, `[D, H, W]`.
-    pub voxel: [usize; 3],
-    /// Whether the voxel is a part of what is sought.
-    pub positive: bool,
-}
-
-/// What to segment: a text, points, a box, or a text with either.
-///
-/// ```
-/// use r1seg::SegmentPrompt;
-///
-/// let liver = SegmentPrompt::of_text("liver").with_point([40, 120, 90], true);
-/// # assert_eq!(liver.points.len(), 1);
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SegmentPrompt {
-    /// In words: the name of an organ or a lesion for SegVol, which sets it into the sentence that
-    /// it was trained with; for R1Seg-3D-SAM a whole sentence, such as "A computerized tomography of
-    /// a liver."
-    pub text: Option<String>,
-    /// Points.
-    pub points: Vec<PromptPoint>,
-    /// A box around it, in voxels of the input.
-    pub region: Option<Region>,
-}
-
-impl SegmentPrompt {
-    /// Asks with words.
-    pub fn of_text(text: impl Into<String>) -> Self {
-        Self { text: Some(text.into()), ..Self::default() }
-    }
-
-    /// Adds a point, in voxels `[D, H, W]` of the input.
-    #[must_use]
-    pub fn with_point(mut self, voxel: [usize; 3], positive: bool) -> Self {
-        self.points.push(PromptPoint { voxel, positive });
-        self
-    }
-
-    /// Sets the box, in voxels of the input.
-    #[must_use]
-    pub fn with_region(mut self, region: Region) -> Self {
-        self.region = Some(region);
-        self
-    }
-
-    /// Whether a model knows prompts of this kind, which can be asked before a volume is prepared.
+impl Prompt {
+    /// Whether a promptable model takes prompts of this kind, which can be checked before a volume is
+    /// prepared.
     ///
     /// # Errors
     /// [`Error::Prompt`] for an empty prompt and one of an unknown kind; for points together with a
     /// box, where the model looks twice, and for either of them, where it looks at windows.
-    pub fn check(&self, config: &PromptableConfig, mode: SegmentMode) -> Result<(), Error> {
+    pub fn check(&self, config: &PromptableConfig, mode: InferenceMode) -> Result<(), Error> {
         let (name, somewhere) =
             (config.family.name(), !self.points.is_empty() || self.region.is_some());
         if self.text.is_none() && !somewhere {
@@ -77,13 +29,13 @@ impl SegmentPrompt {
                 fix: "describe it in words, or use SegVol",
             });
         }
-        if somewhere && mode == SegmentMode::Sliding {
+        if somewhere && mode == InferenceMode::Sliding {
             return Err(Error::Prompt {
                 message: "in windows, each would need points and a box of its own".to_string(),
                 fix: "use mode zoom, or resize",
             });
         }
-        if !self.points.is_empty() && self.region.is_some() && mode == SegmentMode::Zoom {
+        if !self.points.is_empty() && self.region.is_some() && mode == InferenceMode::Zoom {
             return Err(Error::Prompt {
                 message: format!("{name} cannot look twice with points and a box together"),
                 fix: "give one of the two, or use mode resize, which looks once",
@@ -96,17 +48,6 @@ impl SegmentPrompt {
             });
         }
         Ok(())
-    }
-
-    /// Whether it lies in a volume.
-    ///
-    /// # Errors
-    /// `R-PNT-01` or `R-BOX-01`.
-    pub fn check_in(&self, geometry: &Geometry) -> Result<(), Error> {
-        for point in &self.points {
-            geometry.check_voxel(point.voxel)?;
-        }
-        Ok(self.region.map_or(Ok(()), |region| geometry.check_region(region))?)
     }
 }
 
@@ -136,7 +77,7 @@ impl Places {
     /// # Errors
     /// `R-PNT-01` or `R-BOX-01` where the model sees nothing of it.
     pub(super) fn new(
-        prompt: &SegmentPrompt,
+        prompt: &Prompt,
         prepared: &GridMap,
         grid: [usize; 3],
     ) -> Result<Self, Error> {
@@ -167,11 +108,7 @@ impl Places {
 mod tests {
     use super::*;
 
-    fn places(
-        prompt: &SegmentPrompt,
-        shape: [usize; 3],
-        grid: [usize; 3],
-    ) -> Result<Places, Error> {
+    fn places(prompt: &Prompt, shape: [usize; 3], grid: [usize; 3]) -> Result<Places, Error> {
         // A margin of one voxel is cropped.
         let crop = Region { start: [1; 3], end: shape.map(|n| n - 1) };
         let prepared = GridMap::identity(shape).cropped(crop).unwrap();
@@ -180,7 +117,7 @@ mod tests {
 
     #[test]
     fn points_are_in_the_cell_that_holds_them() {
-        let prompt = SegmentPrompt::default().with_point([1, 20, 9], true);
+        let prompt = Prompt::default().with_point([1, 20, 9], true);
         let found = places(&prompt, [18, 34, 34], [16, 16, 64]).unwrap().points[0];
         assert_eq!((found.voxel, found.cell), ([0, 19, 8], [0, 9, 17]));
         assert!(found.positive);
@@ -189,7 +126,7 @@ mod tests {
     #[test]
     fn a_box_is_the_cells_that_show_it() {
         let shown = |start, end, grid| {
-            let prompt = SegmentPrompt::default().with_region(Region { start, end });
+            let prompt = Prompt::default().with_region(Region { start, end });
             places(&prompt, [18, 34, 34], grid).unwrap().region.unwrap()
         };
         // On a grid of its own size it stays as it is; what is cropped away goes.
@@ -204,25 +141,13 @@ mod tests {
 
     #[test]
     fn what_the_model_does_not_see_is_refused() {
-        let edge = SegmentPrompt::default().with_point([0, 5, 5], true);
+        let edge = Prompt::default().with_point([0, 5, 5], true);
         let error = places(&edge, [18, 34, 34], [16, 32, 32]).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-PNT-01", crate::ErrorKind::BadData));
         assert!(error.to_string().contains("[1, 1, 1] to [16, 32, 32]"), "{error}");
         let region = Region { start: [0, 1, 1], end: [1, 5, 5] };
-        let edge = SegmentPrompt::default().with_region(region);
+        let edge = Prompt::default().with_region(region);
         let error = places(&edge, [18, 34, 34], [16, 32, 32]).unwrap_err();
         assert_eq!(error.code(), "R-BOX-01");
-    }
-
-    #[test]
-    fn a_point_outside_of_the_volume_is_told_with_its_size() {
-        let geometry = Geometry::without_affine([10, 20, 30]);
-        let prompt = SegmentPrompt::default().with_point([9, 20, 29], true);
-        let error = prompt.check_in(&geometry).unwrap_err().to_string();
-        assert!(error.contains("29,20,9") && error.contains("30 x 20 x 10"), "{error}");
-        let prompt = SegmentPrompt::default().with_point([9, 19, 29], true);
-        assert!(prompt.check_in(&geometry).is_ok());
-        let reversed = prompt.with_region(Region { start: [5; 3], end: [5, 6, 6] });
-        assert_eq!(reversed.check_in(&geometry).unwrap_err().code(), "R-BOX-01");
     }
 }

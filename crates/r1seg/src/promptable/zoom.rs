@@ -1,4 +1,4 @@
-//! Where SegVol looks again, and what it is told there.
+//! SegVol's zoom-in: the region of interest, and the point and box prompts for each window.
 //!
 //! Port of `logits2roi_coor`, `generate_box` and `select_points` in `utils/monai_inferers_utils.py`
 //! (SegVol @5768c97), the last without its random draws: see [`points_in`].

@@ -11,7 +11,7 @@ use crate::OutputKind::{Boxes, Embedding, Mask, Text};
 use crate::checkpoint::keys;
 use crate::checkpoint::keys::llama_cpp::Architecture;
 use crate::config::{language, vision};
-use crate::{Capabilities, PromptKind, PromptPoint, SegmentMode, Separator};
+use crate::{Capabilities, InferenceMode, PromptKind, PromptPoint, Separator};
 use crate::{m3d_clip, phrasing, promptable};
 
 /// All models.
@@ -90,7 +90,7 @@ pub(super) static R1SEG_3D: ModelEntry = ModelEntry {
     capabilities: Capabilities {
         prompts: &[PromptKind::Question],
         outputs: &[Text, Mask],
-        modes: &[SegmentMode::Resize, SegmentMode::Sliding],
+        modes: &[InferenceMode::Resize, InferenceMode::Sliding],
         refines_masks: true,
         input_shape: INPUT_SHAPE,
         channels: 1,
@@ -127,7 +127,7 @@ pub(super) static M3D_LAMED: ModelEntry = ModelEntry {
     capabilities: Capabilities {
         prompts: &[PromptKind::Question, PromptKind::Box],
         outputs: &[Text, Mask, Boxes],
-        modes: &[SegmentMode::Resize, SegmentMode::Sliding],
+        modes: &[InferenceMode::Resize, InferenceMode::Sliding],
         refines_masks: false,
         input_shape: INPUT_SHAPE,
         channels: 1,
@@ -168,7 +168,7 @@ pub(super) static R1SEG_3D_SAM: ModelEntry = ModelEntry {
     capabilities: Capabilities {
         prompts: &[PromptKind::Text],
         outputs: &[Mask],
-        modes: &[SegmentMode::Sliding, SegmentMode::Resize, SegmentMode::Zoom],
+        modes: &[InferenceMode::Sliding, InferenceMode::Resize, InferenceMode::Zoom],
         refines_masks: true,
         input_shape: INPUT_SHAPE,
         channels: 1,
@@ -196,7 +196,7 @@ pub(super) static SEGVOL: ModelEntry = ModelEntry {
     capabilities: Capabilities {
         prompts: &[PromptKind::Text, PromptKind::Points, PromptKind::Box],
         outputs: &[Mask],
-        modes: &[SegmentMode::Zoom, SegmentMode::Resize, SegmentMode::Sliding],
+        modes: &[InferenceMode::Zoom, InferenceMode::Resize, InferenceMode::Sliding],
         refines_masks: false,
         input_shape: INPUT_SHAPE,
         channels: 1,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{EmbedOptions, M3dClip, Preprocess, Recipe, RunContext};
+use r1seg::{EncodeOptions, M3dClip, Preprocess, Recipe, RunContext};
 use serde::Serialize;
 
 use super::{Bench, Common, median, row};
@@ -22,7 +22,7 @@ struct Figures {
 
 pub(super) fn run(bench: &mut Bench<'_>, model: &M3dClip) -> Result<Exit> {
     let text = bench.args.prompt.as_deref().unwrap_or(TEXT);
-    let options = EmbedOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
+    let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
     let cancel = bench.cancel.clone();
     let mut context = RunContext::from(&cancel);
     let (mut volume_times, mut text_times) = (Vec::new(), Vec::new());

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::{
-    Answer, AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Preprocess, R1SegModel, Recipe,
+    AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Outcome, Preprocess, R1SegModel, Recipe,
     RunContext, Separator,
 };
 use serde::Serialize;
@@ -166,13 +166,13 @@ fn ask_several(
     ask: &AskOptions,
     context: &mut RunContext<'_>,
 ) -> Result<[[f64; 2]; 2]> {
-    let masks = |answers: &[Answer]| {
+    let masks = |answers: &[Outcome]| {
         answers.iter().map(|a| (a.timings.mask + a.timings.postprocess).as_secs_f64()).sum()
     };
     let start = Instant::now();
     let answers = questions
         .iter()
-        .map(|question| study.ask_with(question, ask, context))
+        .map(|question| study.ask_with(*question, ask, context))
         .collect::<Result<Vec<_>, _>>()?;
     let one_by_one = [start.elapsed().as_secs_f64(), masks(&answers)];
     drop(answers);

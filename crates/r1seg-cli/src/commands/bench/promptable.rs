@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::{
-    Preprocess, PromptableModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
-    phrasing,
+    EncodeOptions, InferenceMode, Preprocess, Prompt, PromptableModel, Recipe, RunContext, phrasing,
 };
 use serde::Serialize;
 
@@ -40,19 +39,19 @@ struct Mode {
 
 pub(super) fn run(bench: &mut Bench<'_>, model: &PromptableModel) -> Result<Exit> {
     let text = phrasing::sentence(model.family(), "liver");
-    let prompt = SegmentPrompt::of_text(bench.args.prompt.as_ref().unwrap_or(&text));
+    let prompt = Prompt::of_text(bench.args.prompt.as_ref().unwrap_or(&text));
     let cancel = bench.cancel.clone();
     let options = |mode| {
-        SegmentOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_mode(mode)
+        EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)).with_mode(mode)
     };
 
     let (mut stages, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
-    let mut windowed = [("zoom", SegmentMode::Zoom), ("sliding", SegmentMode::Sliding)]
+    let mut windowed = [("zoom", InferenceMode::Zoom), ("sliding", InferenceMode::Sliding)]
         .map(|(name, mode)| (name, mode, 0, Vec::new()));
     for run in 0..bench.args.runs {
         let (volume, start) = bench.volumes.next(run)?;
         let mut context = RunContext::from(&cancel);
-        let study = model.encode_with(&volume, &options(SegmentMode::Resize), &mut context)?;
+        let study = model.encode_with(&volume, &options(InferenceMode::Resize), &mut context)?;
         stages.push(study.segment_with(&prompt, &mut context)?.timings);
         first.push(start.elapsed().as_secs_f64());
         let start = Instant::now();

@@ -2,11 +2,11 @@
 
 use r1seg::registry::Family;
 use r1seg::volume::Warning;
-use r1seg::{Answer, FinishReason, MaskStatus, phrasing};
+use r1seg::{FinishReason, MaskStatus, Outcome, phrasing};
 use r1seg_results::report::Answered;
 
 /// Whether an answer has a `[SEG]` that stands too early to be used.
-pub(super) fn begins_with_seg(answer: &Answer) -> bool {
+pub(super) fn begins_with_seg(answer: &Outcome) -> bool {
     answer.text.trim_start().starts_with("[SEG]")
 }
 
@@ -25,7 +25,7 @@ pub(super) fn doubts(family: Family, answered: &Answered, index: Option<usize>) 
         let text = "the answer has [SEG], but no voxel of its mask is positive";
         doubts.push(warning("W-EMPTY", text));
     }
-    let is_cut = answer.finish_reason == FinishReason::Length;
+    let is_cut = answer.finish_reason == Some(FinishReason::Length);
     if is_cut {
         let text = "the answer was cut at its longest length";
         let instead = (status == MaskStatus::NotFound).then(|| instead(family, prompt)).flatten();

@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::registry::Family;
-use r1seg::volume::Warning;
+use r1seg::volume::{Region, Warning};
 use r1seg::{
-    Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    Mode, Orient, QUESTIONS_AT_ONCE, R1SegModel, RunContext, phrasing,
+    AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
+    InferenceMode, Orient, Outcome, Prompt, QUESTIONS_AT_ONCE, R1SegModel, RunContext, phrasing,
 };
 use r1seg_results::report::{Answered, OrganName, Origin, Questions, Report, Run};
 use r1seg_results::{Findings, Input, Results};
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
-    let mut options = args.ask.options()?;
+    let options = args.ask.options()?;
     let prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
     let count = prompts.len() + organs.len();
@@ -50,8 +50,8 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let start = Instant::now();
     let progress = Progress::new(args.output.quiet);
     let input = job.read(&progress)?;
-    options.region = args.about.region(input.volume.geometry())?;
-    check_box(&prompts, &options, args.ask.mode)?;
+    let region = args.about.region(input.volume.geometry())?;
+    check_box(&prompts, region, args.ask.mode)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
     let load = study::load_options(&args.model, working_memory(args, &input, count));
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let model = R1SegModel::load_with(&source, &load.with_cancel(cancel.clone()))?;
     progress.clear();
     job.announce(&model, &name.id, &input);
-    let asked = Asked::new(prompts, organs, model.family());
+    let asked = Asked::new(prompts, organs, model.family()).about(region);
     asked.announce(args.output.quiet);
     asked.check(&model, &options)?;
 
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
             layout,
             input: &input,
             findings,
-            asked_box: options.region,
+            asked_box: region,
             asked_points: &[],
             answer: asked.answer_text(&answers),
             trace: answers.first().and_then(|of| of.answer.trace.as_ref()),
@@ -97,12 +97,26 @@ struct Asked {
     family: Family,
     questions: Vec<String>,
     organs: Vec<Organ>,
+    /// What all of them are about.
+    region: Option<Region>,
 }
 
 impl Asked {
     fn new(mut questions: Vec<String>, organs: Vec<Organ>, family: Family) -> Self {
         questions.extend(organs.iter().map(|organ| phrasing::sentence(family, organ.term)));
-        Self { family, questions, organs }
+        Self { family, questions, organs, region: None }
+    }
+
+    fn about(self, region: Option<Region>) -> Self {
+        Self { region, ..self }
+    }
+
+    fn prompt(&self, question: &str) -> Prompt {
+        let prompt = Prompt::of_text(question);
+        match self.region {
+            Some(region) => prompt.with_region(region),
+            None => prompt,
+        }
     }
 
     /// Each organ with the index of its question.
@@ -127,7 +141,7 @@ impl Asked {
         let count = self.questions.len();
         for (index, question) in self.questions.iter().enumerate() {
             // Any box has as many tokens as another, give or take a digit.
-            let asked = match options.region {
+            let asked = match self.region {
                 None => model.prompt(question, options.separator),
                 Some(_) => model.prompt_about(question, &ANY_BOX, options.separator),
             };
@@ -170,8 +184,9 @@ impl Asked {
         options: &AskOptions,
         answers: &[Answered],
     ) -> Report {
-        let (separator, grid) = (model.separator(options), model.config().vit.image_size);
-        let questions = Questions { options, separator, grid, answers };
+        let region = self.region;
+        let (separator, grid) = (model.separator(options, region), model.input_shape());
+        let questions = Questions { options, region, separator, grid, answers };
         let mut report = Report::of_answers(run, &questions);
         for (index, Organ { given, term }) in self.organs() {
             report.set_organ(index, &OrganName { given: given.clone(), term });
@@ -202,7 +217,7 @@ fn encode_options(args: &InferArgs) -> EncodeOptions {
 }
 
 /// Tells `-v` where the time of an answer went.
-fn trace_tokens(answer: &Answer) {
+fn trace_tokens(answer: &Outcome) {
     let r1seg::Timings { prefill, decode, .. } = answer.timings;
     let (prefill_s, decode_s) = (prefill.as_secs_f64(), decode.as_secs_f64());
     let (prompt, generated) = (answer.prompt_tokens, answer.token_ids.len());
@@ -210,7 +225,7 @@ fn trace_tokens(answer: &Answer) {
 }
 
 /// In words, since the reader of a terminal does not see the tokens.
-fn why_no_mask(answer: &Answer) -> &'static str {
+fn why_no_mask(answer: &Outcome) -> &'static str {
     if answer.text.trim().is_empty() {
         return "the answer is empty";
     }
@@ -229,15 +244,15 @@ const ANY_BOX: BoxText =
     BoxText { d0: 0.125, h0: 0.125, w0: 0.125, d1: 0.875, h1: 0.875, w1: 0.875 };
 
 /// A prompt with a place for a box has one, and boxes are for whole volumes.
-fn check_box(prompts: &[String], options: &AskOptions, mode: Mode) -> Result<()> {
+fn check_box(prompts: &[String], region: Option<Region>, mode: InferenceMode) -> Result<()> {
     let placed = prompts.iter().any(|prompt| prompt.contains(BOX_PLACEHOLDER));
-    if placed && options.region.is_none() {
+    if placed && region.is_none() {
         return Err(CliError::usage(
             format!("a prompt has {BOX_PLACEHOLDER}, and no box was given"),
             "give --box I0,J0,K0,I1,J1,K1 or --box-mm X0,Y0,Z0,X1,Y1,Z1",
         ));
     }
-    if options.region.is_some() && mode == Mode::Sliding {
+    if region.is_some() && mode == InferenceMode::Sliding {
         return Err(CliError::usage(
             "--mode sliding shows the model one window after the other, and a box is for the whole \
              volume",
@@ -252,8 +267,8 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
     // In windows: normalized intensities, a mean of logits, and of each question that is asked at
     // once their sums and their number, all f32. In one pass, only the model's own grid is made.
     let grids = match args.ask.mode {
-        Mode::Resize => 0,
-        Mode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
+        InferenceMode::Resize | InferenceMode::Zoom => 0,
+        InferenceMode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
     };
     // A mask for each question that is asked at once, the label map in two bytes, a mask that is
     // measured, and a layer of the segmentation for each prompt at the worst, when all masks overlap.
@@ -293,16 +308,16 @@ impl Asking<'_> {
         let mut answers: Vec<Answered> = Vec::with_capacity(of);
         for questions in questions.chunks(QUESTIONS_AT_ONCE) {
             let first = answers.len();
-            let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
+            let prompts: Vec<_> = questions.iter().map(|text| self.asked.prompt(text)).collect();
             let mut on_event = |event: Event<'_>| {
                 let ready = self.on_event(event, (first, of), &mut words, &mut progress);
-                if !ready.is_empty() && self.encoded.mode() == Mode::Resize {
+                if !ready.is_empty() && self.encoded.mode() == InferenceMode::Resize {
                     progress.clear();
                     printer.print(&ready);
                 }
             };
             let mut run = RunContext::from(self.cancel).with_events(&mut on_event);
-            let given = self.encoded.ask_many_with(&texts, self.options, &mut run)?;
+            let given = self.encoded.ask_many_with(&prompts, self.options, &mut run)?;
             for (question, answer) in questions.iter().zip(given) {
                 let mut answered = Answered::new(question, answer);
                 self.add(answers.len(), &mut answered, findings)?;
@@ -311,7 +326,7 @@ impl Asking<'_> {
         }
         progress.clear();
         for (index, answered) in answers.iter().enumerate() {
-            if self.encoded.mode() == Mode::Sliding {
+            if self.encoded.mode() == InferenceMode::Sliding {
                 printer.distinct(index, &answered.answer);
             }
             trace_tokens(&answered.answer);

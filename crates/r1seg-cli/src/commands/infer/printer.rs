@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use r1seg::Answer;
+use r1seg::Outcome;
 
 use crate::job::{Job, number};
 
@@ -56,7 +56,7 @@ impl Printer {
     }
 
     /// Each distinct answer with the number of windows that gave it.
-    pub(super) fn distinct(&mut self, index: usize, answer: &Answer) {
+    pub(super) fn distinct(&mut self, index: usize, answer: &Outcome) {
         for (text, count) in answer.distinct_answers() {
             let windows = if count == 1 { "window" } else { "windows" };
             let number = if self.numbered { number(index) } else { String::new() };

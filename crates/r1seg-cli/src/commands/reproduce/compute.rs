@@ -8,9 +8,8 @@ use r1seg::volume::intensity::{Rescale, min_max};
 use r1seg::volume::resample::{nearest, trilinear};
 use r1seg::volume::{Geometry, Mask, Volume};
 use r1seg::{
-    AskOptions, CancelToken, EmbedOptions, EncodeOptions, M3dClip, Model, Preprocess,
-    PromptableModel, R1SegModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
-    phrasing,
+    AskOptions, CancelToken, EncodeOptions, InferenceMode, M3dClip, Model, Preprocess, Prompt,
+    PromptableModel, R1SegModel, Recipe, RunContext, phrasing,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -84,15 +83,15 @@ pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest>
         Model::Promptable(model) => {
             test.asked = phrasing::sentence(model.family(), "liver");
             let options =
-                SegmentOptions::default().with_preprocess(as_it_is).with_mode(SegmentMode::Resize);
+                EncodeOptions::default().with_preprocess(as_it_is).with_mode(InferenceMode::Resize);
             let study = model.encode_with(&volume, &options, &mut context)?;
-            let prompt = SegmentPrompt::of_text(&test.asked);
+            let prompt = Prompt::of_text(&test.asked);
             let found = study.segment_with(&prompt, &mut context)?;
-            test.voxels = Some(count(found.mask.data()));
+            test.voxels = found.mask.as_ref().map(|mask| count(mask.data()));
         }
         Model::Retrieval(model) => {
             test.asked = "A cyst in the left kidney.".to_string();
-            let options = EmbedOptions::default().with_preprocess(as_it_is);
+            let options = EncodeOptions::default().with_preprocess(as_it_is);
             let of_volume = model.embed_volume_with(&volume, &options, &mut context)?.embedding;
             let of_text = model.embed_text_with(&test.asked, &mut context)?.embedding;
             test.similarity = Some(M3dClip::similarity(&of_volume, &of_text));
@@ -170,7 +169,7 @@ fn segment(
     cancel: &CancelToken,
 ) -> Result<Vec<Output>> {
     let mut context = RunContext::from(cancel);
-    let options = SegmentOptions::default();
+    let options = EncodeOptions::default();
     let rescaled;
     let (options, volume) = match run.preprocess {
         Preparation::Auto => (options, volume),
@@ -185,8 +184,8 @@ fn segment(
     let mut outputs = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let start = Instant::now();
-        let found = study.segment_with(&SegmentPrompt::of_text(*prompt), &mut context)?;
-        let mask = Some(found.mask.into_parts().0);
+        let found = study.segment_with(&Prompt::of_text(*prompt), &mut context)?;
+        let mask = found.mask.map(|mask| mask.into_parts().0);
         outputs.push(Output { text: None, mask, seconds: start.elapsed().as_secs_f64() });
     }
     Ok(outputs)

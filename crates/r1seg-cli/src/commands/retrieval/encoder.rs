@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{ReadOptions, Warning};
-use r1seg::{CancelToken, EmbedOptions, Error, M3dClip, RunContext};
+use r1seg::{CancelToken, EncodeOptions, Error, M3dClip, RunContext};
 
 use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
@@ -26,7 +26,7 @@ pub(super) struct Encoder {
     /// What reports call the model.
     pub(super) model: String,
     read_options: ReadOptions,
-    embed_options: EmbedOptions,
+    embed_options: EncodeOptions,
     pub(super) quiet: bool,
     cancel: CancelToken,
     warnings: Vec<Warning>,
@@ -54,7 +54,7 @@ impl Encoder {
             clip,
             model: name.id,
             read_options: volume.read_options(),
-            embed_options: EmbedOptions::default()
+            embed_options: EncodeOptions::default()
                 .with_preprocess(prepare.preprocess)
                 .with_orient(volume.orient),
             quiet,

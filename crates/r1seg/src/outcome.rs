@@ -1,33 +1,40 @@
-//! What a question gets.
+//! What a prompt gets.
 
 use std::time::Duration;
 
 pub use r1seg_llm::FinishReason;
 pub use r1seg_tokenizer::{BoxText, VoxelBox};
-use r1seg_volume::Mask;
+use r1seg_volume::{Mask, Region};
 
 use crate::{AnswerBox, Trace};
 
-/// An answer in words, with a mask where the model said `[SEG]`.
+/// What a prompt gets, whichever model runs it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Answer {
-    /// The answer, without special tokens. In sliding mode: what most windows said.
+pub struct Outcome {
+    /// The generated text, without special tokens; in sliding mode that of most windows. Empty where the
+    /// model generates none.
     pub text: String,
-    /// Token ids of the answer, the end token included.
+    /// Token ids of the text, the end token included.
     pub token_ids: Vec<u32>,
     /// Tokens of the prompt, the image's included.
     pub prompt_tokens: usize,
-    /// Why it ended.
-    pub finish_reason: FinishReason,
+    /// Why the text ended; absent where the model generates none.
+    pub finish_reason: Option<FinishReason>,
     /// The `[SEG]` tokens that prompted the mask.
     pub seg: Vec<SegToken>,
-    /// The mask on the grid of the input volume; absent when the model said no `[SEG]`.
+    /// The mask on the grid of the input volume; absent when the model generated no `[SEG]`.
     pub mask: Option<Mask>,
-    /// Boxes in the answer's text.
+    /// Boxes in the text.
     pub boxes: Vec<AnswerBox>,
-    /// Answers per window, in sliding mode.
-    pub windows: Vec<WindowAnswer>,
+    /// How often the model's grid was laid over the volume: 1, or the number of windows; in mode zoom one
+    /// more than those.
+    pub windows: usize,
+    /// The text of each window, in sliding mode.
+    pub window_answers: Vec<WindowAnswer>,
+    /// The part of the input that was segmented at full resolution, in mode zoom; absent where the first
+    /// pass found nothing.
+    pub zoomed: Option<Region>,
     /// How long each stage took.
     pub timings: Timings,
     /// Tensors of every stage, when they were asked for.
@@ -37,9 +44,9 @@ pub struct Answer {
 /// What became of the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaskStatus {
-    /// The model said no `[SEG]`.
+    /// The model generated no `[SEG]`.
     NotFound,
-    /// The model said `[SEG]`, but no voxel has a positive logit.
+    /// A mask was decoded, but no voxel has a positive logit.
     Empty,
     /// There is a mask with voxels in it.
     Found,
@@ -56,7 +63,7 @@ impl MaskStatus {
     }
 }
 
-impl Answer {
+impl Outcome {
     /// What became of the mask.
     pub fn status(&self) -> MaskStatus {
         match &self.mask {
@@ -69,11 +76,11 @@ impl Answer {
     /// Each distinct answer of the windows with the number of windows that gave it, the most
     /// frequent first. A single entry in resize mode.
     pub fn distinct_answers(&self) -> Vec<(&str, usize)> {
-        if self.windows.is_empty() {
+        if self.window_answers.is_empty() {
             return vec![(&self.text, 1)];
         }
         let mut counts: Vec<(&str, usize)> = Vec::new();
-        for window in &self.windows {
+        for window in &self.window_answers {
             match counts.iter_mut().find(|(text, _)| *text == window.text) {
                 Some((_, n)) => *n += 1,
                 None => counts.push((&window.text, 1)),
@@ -93,15 +100,15 @@ pub struct SegToken {
     pub logprob: f32,
 }
 
-/// What the model said about one window.
+/// The text of one window.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WindowAnswer {
     /// First voxel of the window in the prepared grid, `[D, H, W]`; negative in the padding.
     pub start: [i64; 3],
-    /// The answer, without special tokens.
+    /// The text, without special tokens.
     pub text: String,
-    /// Token ids of the answer.
+    /// Token ids of the text.
     pub token_ids: Vec<u32>,
     /// Why it ended.
     pub finish_reason: FinishReason,
@@ -115,8 +122,11 @@ pub struct WindowAnswer {
 pub struct Timings {
     /// Normalizing, cropping and resizing the volume.
     pub preprocess: Duration,
-    /// Vision transformer.
+    /// Vision transformer. Of a promptable model, the pass over the whole volume is in the time of the
+    /// first prompt.
     pub vit: Duration,
+    /// The text encoder of a promptable model.
+    pub text: Duration,
     /// Image embeddings to visual tokens.
     pub projector: Duration,
     /// The image and the question through the language model, until the first token. The image's
@@ -135,6 +145,7 @@ impl Timings {
     pub fn total(&self) -> Duration {
         self.preprocess
             + self.vit
+            + self.text
             + self.projector
             + self.prefill
             + self.decode

@@ -7,7 +7,7 @@ use r1seg_llm::{DecoderInput, KvCache, RopeScaling};
 use r1seg_nn::Probe;
 use r1seg_tokenizer::Prompt;
 
-use crate::vision::View;
+use crate::vision::ImageFeatures;
 use crate::{Error, R1SegModel};
 
 /// What they depend on beside the image: the token in front of it, and longrope's regime.
@@ -16,13 +16,13 @@ pub(crate) type Key = (u32, bool);
 /// Caches of `[E0, V..]`, each for one question at a time, which writes its own positions behind
 /// and gives the cache back. There are as many as there were questions at a time.
 #[derive(Debug)]
-pub(crate) struct Prefixes {
+pub(crate) struct ImageCache {
     /// Positions that belong to the image.
     len: usize,
     idle: Mutex<Vec<(Key, KvCache)>>,
 }
 
-impl Prefixes {
+impl ImageCache {
     /// # Shapes
     /// - `visual_tokens`: `[1, n, hidden]`
     pub(crate) fn new(visual_tokens: &Tensor) -> candle_core::Result<Self> {
@@ -49,7 +49,7 @@ impl Prefixes {
         }
     }
 
-    /// Forgets all: they are by far the largest part of a view.
+    /// Forgets all: they are by far the largest part of an image's features.
     pub(crate) fn clear(&self) {
         self.idle().clear();
     }
@@ -57,7 +57,7 @@ impl Prefixes {
 
 /// How a question begins: what is still to be read, `[1, L, hidden]`, and a cache of what is not.
 impl R1SegModel {
-    pub(crate) fn prefix_key(&self, prompt: &Prompt) -> Key {
+    pub(crate) fn cache_key(&self, prompt: &Prompt) -> Key {
         let long = match &self.config().decoder.rope.scaling {
             RopeScaling::LongRope(scaling) => {
                 prompt.ids().len() > scaling.original_max_position_embeddings
@@ -69,12 +69,16 @@ impl R1SegModel {
 
     /// Of a question that comes alone. The first one is read in the same pass over the weights as
     /// the image.
-    pub(crate) fn begin(&self, view: &View, prompt: &Prompt) -> Result<(Tensor, KvCache), Error> {
-        if let Some(cache) = view.prefixes.take(self.prefix_key(prompt)) {
-            return self.after(view, prompt, cache);
+    pub(crate) fn begin(
+        &self,
+        image: &ImageFeatures,
+        prompt: &Prompt,
+    ) -> Result<(Tensor, KvCache), Error> {
+        if let Some(cache) = image.cache.take(self.cache_key(prompt)) {
+            return self.after(image, prompt, cache);
         }
         let decoder = self.decoder();
-        let mut parts = vec![decoder.embed(&[prompt.head()])?, view.visual_tokens.clone()];
+        let mut parts = vec![decoder.embed(&[prompt.head()])?, image.visual_tokens.clone()];
         if !prompt.tail().is_empty() {
             parts.push(decoder.embed(prompt.tail())?);
         }
@@ -86,28 +90,28 @@ impl R1SegModel {
     /// Of one of several questions, which read the image once, from `shared`.
     pub(crate) fn begin_beside(
         &self,
-        view: &View,
+        image: &ImageFeatures,
         prompt: &Prompt,
         shared: &mut Option<(Key, KvCache)>,
         probe: &dyn Probe,
     ) -> Result<(Tensor, KvCache), Error> {
-        let key = self.prefix_key(prompt);
+        let key = self.cache_key(prompt);
         let cache = match shared {
             Some((k, cache)) if *k == key => cache.fork(),
             _ => {
-                let cache = match view.prefixes.take(key) {
+                let cache = match image.cache.take(key) {
                     Some(cache) => cache,
-                    None => self.read_image(view, prompt, probe)?,
+                    None => self.read_image(image, prompt, probe)?,
                 };
                 shared.insert((key, cache)).1.fork()
             }
         };
-        self.after(view, prompt, cache)
+        self.after(image, prompt, cache)
     }
 
     fn after(
         &self,
-        view: &View,
+        image: &ImageFeatures,
         prompt: &Prompt,
         mut cache: KvCache,
     ) -> Result<(Tensor, KvCache), Error> {
@@ -115,8 +119,8 @@ impl R1SegModel {
             // A question of one token that the image overwrites: its last visual token is fed
             // again, to predict from.
             [] => {
-                cache.truncate(view.prefixes.len - 1);
-                view.visual_tokens.narrow(1, view.visual_tokens.dim(1)? - 1, 1)?
+                cache.truncate(image.cache.len - 1);
+                image.visual_tokens.narrow(1, image.visual_tokens.dim(1)? - 1, 1)?
             }
             tail => self.decoder().embed(tail)?,
         };
@@ -125,13 +129,13 @@ impl R1SegModel {
 
     fn read_image(
         &self,
-        view: &View,
+        image: &ImageFeatures,
         prompt: &Prompt,
         probe: &dyn Probe,
     ) -> Result<KvCache, Error> {
         let decoder = self.decoder();
         let head = decoder.embed(&[prompt.head()])?;
-        let inputs_embeds = Tensor::cat(&[&head, &view.visual_tokens], 1)?;
+        let inputs_embeds = Tensor::cat(&[&head, &image.visual_tokens], 1)?;
         let mut cache = decoder.new_cache(inputs_embeds.dim(1)?);
         let sequence_length = prompt.ids().len();
         let input = DecoderInput { inputs_embeds: &inputs_embeds, sequence_length };

@@ -1,0 +1,355 @@
+//! A volume that a model with a language model has encoded, and questions about it, several at once.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use r1seg_llm::{Generated, Step};
+use r1seg_nn::{FEW_ROWS, Probe};
+use r1seg_tokenizer::Prompt as PromptIds;
+use r1seg_volume::sliding::windows;
+use r1seg_volume::{Mask, Padding, Region, Volume};
+
+use super::{SLIDING_OVERLAP, Setup};
+use crate::boxes::BoxMapping;
+use crate::model::seg_positions;
+use crate::preprocess::prepare;
+use crate::trace::pack_bits;
+use crate::vision::ImageFeatures;
+use crate::{
+    AskOptions, EncodeOptions, Error, Event, InferenceMode, Outcome, Prompt, R1SegModel,
+    RunContext, SegToken, Timings, Trace,
+};
+
+/// Questions that [`EncodedVolume::ask_many`](crate::EncodedVolume::ask_many) answers at once; more take
+/// turns. Their answers share every read of the weights, and each has keys and values of its own (some
+/// 230 MB at full size).
+pub const QUESTIONS_AT_ONCE: usize = FEW_ROWS;
+
+/// A volume for questions.
+#[derive(Debug)]
+pub(crate) struct LanguageVolume {
+    pub(super) model: R1SegModel,
+    pub(super) setup: Setup,
+    images: Images,
+    /// Stages of the vision transformer, when they were asked for.
+    pub(super) trace: Option<Trace>,
+}
+
+/// What the language model reads.
+#[derive(Debug)]
+enum Images {
+    Whole(Box<ImageFeatures>),
+    Sliding(Box<Windows>),
+}
+
+/// A volume in windows, each encoded when it is first asked about.
+#[derive(Debug)]
+pub(super) struct Windows {
+    /// The prepared volume, zero-padded to at least one window.
+    pub(super) voxels: Vec<f32>,
+    pub(super) padding: Padding,
+    pub(super) windows: Vec<(Region, OnceLock<ImageFeatures>)>,
+}
+
+/// Questions that are asked at once.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) prompts: &'a [PromptIds],
+    /// The index of the first of them, in events.
+    pub(super) first: usize,
+    pub(super) options: &'a AskOptions,
+}
+
+impl LanguageVolume {
+    pub(crate) fn new(
+        model: R1SegModel,
+        volume: &Volume,
+        options: &EncodeOptions,
+        run: &mut RunContext<'_>,
+    ) -> Result<Self, Error> {
+        let modes = model.capabilities().modes;
+        let mode = InferenceMode::choose(options.mode, model.family().name(), modes)?;
+        run.check()?;
+        let start = Instant::now();
+        let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
+        let grid = model.input_shape();
+        let mut setup = Setup::new(volume, &prepared, mode, grid);
+        let mut trace = options.trace.then(Trace::default);
+        let images = if mode == InferenceMode::Sliding {
+            let padding = Padding::to_at_least(prepared.shape(), grid);
+            let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
+            let voxels = prepared.padded(&padding)?;
+            let windows = windows.into_iter().map(|w| (w, OnceLock::new())).collect();
+            setup.preprocess = start.elapsed();
+            Images::Sliding(Box::new(Windows { voxels, padding, windows }))
+        } else {
+            let voxels = prepared.resize(grid)?;
+            setup.preprocess = start.elapsed();
+            Images::Whole(Box::new(model.encode_image(voxels, &mut run.probe(trace.as_mut()))?))
+        };
+        Ok(Self { model, setup, images, trace })
+    }
+
+    /// What messages call the model.
+    pub(super) fn model_name(&self) -> &'static str {
+        self.model.family().name()
+    }
+
+    /// As [`EncodedVolume::ask_many_with`](crate::EncodedVolume::ask_many_with).
+    pub(super) fn ask_many(
+        &self,
+        questions: &[Prompt],
+        options: &AskOptions,
+        run: &mut RunContext<'_>,
+    ) -> Result<Vec<Outcome>, Error> {
+        options
+            .sampling
+            .validate()
+            .map_err(|e| Error::InvalidOption { what: "sampling", message: e.to_string() })?;
+        if options.max_new_tokens == 0 {
+            return Err(Error::InvalidOption {
+                what: "max_new_tokens",
+                message: "at least one token is needed".to_string(),
+            });
+        }
+        let prompts = questions
+            .iter()
+            .map(|question| self.prompt(question, options))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut outcomes = Vec::with_capacity(prompts.len());
+        for prompts in prompts.chunks(QUESTIONS_AT_ONCE) {
+            let asked = Asked { prompts, first: outcomes.len(), options };
+            outcomes.extend(match &self.images {
+                Images::Whole(image) => self.ask_whole(image, &asked, run)?,
+                Images::Sliding(windows) => self.ask_windows(windows, &asked, run)?,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// The token ids of a question.
+    fn prompt(&self, prompt: &Prompt, options: &AskOptions) -> Result<PromptIds, Error> {
+        if !prompt.points.is_empty() {
+            return Err(Error::Prompt {
+                message: format!("{} reads questions and boxes, and no points", self.model_name()),
+                fix: "ask about a box, or use SegVol",
+            });
+        }
+        let question = prompt.text.as_deref().unwrap_or_default();
+        let Some(region) = prompt.region else {
+            return self.model.prompt(question, options.separator);
+        };
+        if self.setup.mode == InferenceMode::Sliding {
+            return Err(Error::InvalidOption {
+                what: "box",
+                message: "each window would need a box of its own; use mode resize".to_string(),
+            });
+        }
+        self.setup.geometry.check_region(region)?;
+        let about = self.boxes_of_whole()?.text_of(region)?;
+        self.model.prompt_about(question, &about, options.separator)
+    }
+
+    /// Boxes on the model's grid over all of the prepared grid.
+    fn boxes_of_whole(&self) -> Result<BoxMapping, Error> {
+        let map = self.setup.map.clone().fitted(self.setup.grid)?;
+        Ok(BoxMapping { map })
+    }
+
+    /// Boxes on the model's grid over a window, which begins at a cell of the prepared grid, or of the
+    /// padding before it.
+    pub(super) fn boxes_of_window(&self, start: [i64; 3]) -> BoxMapping {
+        BoxMapping { map: self.setup.map.clone().windowed(start, self.setup.grid) }
+    }
+
+    fn ask_whole(
+        &self,
+        image: &ImageFeatures,
+        asked: &Asked<'_>,
+        run: &mut RunContext<'_>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let texts = self.generate(image, asked, self.trace.is_some(), run)?;
+        let prompts = asked.prompts.iter().zip(texts).enumerate();
+        let answers = prompts.map(|(index, (prompt, text))| {
+            run.check()?;
+            if !text.seg.is_empty() {
+                run.emit(Event::Mask { prompt: asked.first + index });
+            }
+            self.decode_whole(image, prompt, text, run)
+        });
+        answers.collect()
+    }
+
+    /// The mask of a text about the whole volume.
+    fn decode_whole(
+        &self,
+        image: &ImageFeatures,
+        prompt: &PromptIds,
+        text: GeneratedText,
+        run: &mut RunContext<'_>,
+    ) -> Result<Outcome, Error> {
+        let mut trace = self.trace.clone();
+        if let Some(trace) = &mut trace {
+            self.trace_text(trace, prompt, &text.generated)?;
+        }
+        let start = Instant::now();
+        let logits = self.logits(image, &text, &mut run.probe(trace.as_mut()))?;
+        let mask_time = start.elapsed();
+        let grid = self.setup.grid;
+        if let Some(trace) = &mut trace {
+            trace_mask(trace, logits.as_deref(), self.model.config().no_seg_logit, grid)?;
+        }
+        let start = Instant::now();
+        let mask = match &logits {
+            Some(logits) => Some(self.mask(logits, grid)?),
+            None => None,
+        };
+        let timings = Timings {
+            preprocess: self.setup.preprocess,
+            vit: image.vit,
+            text: Duration::ZERO,
+            projector: image.projector,
+            prefill: text.prefix + text.generated.prefill,
+            decode: text.generated.decode,
+            mask: mask_time,
+            postprocess: start.elapsed(),
+        };
+        Ok(Outcome {
+            boxes: self.boxes_of_whole()?.boxes_in(&text.text),
+            text: text.text,
+            token_ids: text.generated.token_ids,
+            prompt_tokens: prompt.ids().len(),
+            finish_reason: Some(text.generated.finish_reason),
+            seg: text.seg,
+            mask,
+            windows: 1,
+            window_answers: Vec::new(),
+            zoomed: None,
+            timings,
+            trace,
+        })
+    }
+
+    /// The texts of several answers, reported as they are generated.
+    pub(super) fn generate(
+        &self,
+        image: &ImageFeatures,
+        asked: &Asked<'_>,
+        keep_logits: bool,
+        run: &mut RunContext<'_>,
+    ) -> Result<Vec<GeneratedText>, Error> {
+        let Asked { prompts, first, options } = *asked;
+        let tokenizer = self.model.tokenizer();
+        let mut streams: Vec<_> = prompts.iter().map(|_| tokenizer.stream_decoder()).collect();
+        let mut failure = None;
+        let cancel = run.cancel_token().clone();
+        let mut on_token = |which: usize, step: Step<'_>| {
+            let prompt = first + which;
+            let mut emit = |text: Result<String, r1seg_tokenizer::Error>| match text {
+                Ok(text) if !text.is_empty() => run.emit(Event::Text { prompt, text: &text }),
+                Ok(_) => {}
+                Err(e) => failure = Some(e),
+            };
+            let stream = &mut streams[which];
+            emit(stream.push(step.id));
+            let rest = step.finish_reason.map(|_| stream.clone().finish());
+            if let Some(rest) = rest {
+                emit(rest);
+            }
+            run.emit(Event::Token { prompt, index: step.index });
+            if step.finish_reason.is_some() {
+                run.emit(Event::TextDone { prompt });
+            }
+        };
+        let all =
+            self.model.generate(image, prompts, options, keep_logits, &cancel, &mut on_token)?;
+        if let Some(e) = failure {
+            return Err(e.into());
+        }
+        let texts = all.into_iter().map(|(generated, prefix)| {
+            let positions =
+                seg_positions(&generated.token_ids, tokenizer.seg_token_id(), options.first_seg);
+            let seg = positions
+                .into_iter()
+                .map(|position| SegToken { position, logprob: generated.logprobs[position] })
+                .collect();
+            Ok(GeneratedText {
+                text: tokenizer.decode(&generated.token_ids)?,
+                generated,
+                seg,
+                prefix,
+            })
+        });
+        texts.collect()
+    }
+
+    pub(super) fn logits(
+        &self,
+        image: &ImageFeatures,
+        text: &GeneratedText,
+        probe: &mut dyn Probe,
+    ) -> Result<Option<Vec<f32>>, Error> {
+        if text.seg.is_empty() {
+            return Ok(None);
+        }
+        let states = &text.generated.hidden_states;
+        let hidden: Vec<_> = text.seg.iter().map(|seg| &states[seg.position]).collect();
+        self.model.decode_mask(image, &hidden, probe).map(Some)
+    }
+
+    pub(super) fn mask(&self, logits: &[f32], from: [usize; 3]) -> Result<Mask, Error> {
+        let mask = self.setup.map.mask_from_logits(logits, from)?;
+        Ok(Mask::new(mask, self.setup.geometry.clone())?)
+    }
+
+    fn trace_text(
+        &self,
+        trace: &mut Trace,
+        prompt: &PromptIds,
+        generated: &Generated,
+    ) -> Result<(), Error> {
+        trace.insert_ids("input_ids", prompt.ids())?;
+        trace.insert_ids("output_ids", &generated.token_ids)?;
+        if let Some(hidden) = generated.hidden_states.first() {
+            trace.record("llm.prefill_hidden_last", hidden)?;
+        }
+        if let Some(logits) = &generated.logits {
+            trace.record("llm.prefill_logits_last", &logits.get(0)?)?;
+            // Not through `record`, which would drop the axis of a one-token answer.
+            trace.insert("llm.step_logits", logits.to_device(&candle_core::Device::Cpu)?);
+        }
+        Ok(())
+    }
+}
+
+/// The text of an answer.
+pub(super) struct GeneratedText {
+    pub(super) text: String,
+    pub(super) generated: Generated,
+    pub(super) seg: Vec<SegToken>,
+    /// Time to read the image, when this question was the first.
+    pub(super) prefix: Duration,
+}
+
+/// `no_seg` stands everywhere when the answer had no `[SEG]`.
+pub(super) fn trace_mask(
+    trace: &mut Trace,
+    logits: Option<&[f32]>,
+    no_seg: f32,
+    shape: [usize; 3],
+) -> Result<(), Error> {
+    trace.insert_bytes("mask.empty", vec![u8::from(logits.is_none())])?;
+    let constant;
+    let logits = match logits {
+        Some(logits) => logits,
+        None => {
+            constant = vec![no_seg; shape.iter().product()];
+            &constant
+        }
+    };
+    trace.insert_bytes("mask.packed", pack_bits(logits.iter().map(|&v| v > 0.0)))?;
+    let [d, h, w] = shape;
+    let tensor = candle_core::Tensor::from_slice(logits, (d, h, w), &candle_core::Device::Cpu)?;
+    trace.insert("mask.logits", tensor);
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What is asked of a volume.
+
+use r1seg_volume::{Geometry, Region};
+
+use crate::Error;
+
+/// A point in what is sought, or beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptPoint {
+    /// A voxel of the input, `[D, H, W]`.
+    pub voxel: [usize; 3],
+    /// Whether the voxel is a part of what is sought.
+    pub positive: bool,
+}
+
+/// What is asked of a volume: a question or a text, points, a box, or a text with either. Which of
+/// them a model takes depends on its family. A `&str` is a prompt of its text alone.
+///
+/// ```
+/// use r1seg::Prompt;
+///
+/// let liver = Prompt::of_text("liver").with_point([40, 120, 90], true);
+/// # assert_eq!(liver.points.len(), 1);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prompt {
+    /// In words: a question for a model with a language model; the name of an organ or a lesion for
+    /// SegVol, which sets it into the sentence that it was trained with; for R1Seg-3D-SAM a whole
+    /// sentence, such as "A computerized tomography of a liver."
+    pub text: Option<String>,
+    /// Points.
+    pub points: Vec<PromptPoint>,
+    /// A box in voxels of the input: around what to segment, or the part that a question is about. The
+    /// language model reads it at [`BOX_PLACEHOLDER`](crate::BOX_PLACEHOLDER) or at the question's end.
+    pub region: Option<Region>,
+}
+
+impl Prompt {
+    /// A question or a text alone.
+    pub fn of_text(text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), ..Self::default() }
+    }
+
+    /// Adds a point, in voxels `[D, H, W]` of the input.
+    #[must_use]
+    pub fn with_point(mut self, voxel: [usize; 3], positive: bool) -> Self {
+        self.points.push(PromptPoint { voxel, positive });
+        self
+    }
+
+    /// Sets the box, in voxels of the input.
+    #[must_use]
+    pub fn with_region(mut self, region: Region) -> Self {
+        self.region = Some(region);
+        self
+    }
+
+    /// Whether its points and its box lie in a volume.
+    ///
+    /// # Errors
+    /// `R-PNT-01` or `R-BOX-01`.
+    pub fn check_in(&self, geometry: &Geometry) -> Result<(), Error> {
+        for point in &self.points {
+            geometry.check_voxel(point.voxel)?;
+        }
+        Ok(self.region.map_or(Ok(()), |region| geometry.check_region(region))?)
+    }
+}
+
+/// A question or a text alone.
+impl<T: AsRef<str> + ?Sized> From<&T> for Prompt {
+    fn from(text: &T) -> Self {
+        Self::of_text(text.as_ref())
+    }
+}
+
+/// A question or a text alone.
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::of_text(text)
+    }
+}
+
+impl From<&Prompt> for Prompt {
+    fn from(prompt: &Prompt) -> Self {
+        prompt.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_outside_of_the_volume_is_told_with_its_size() {
+        let geometry = Geometry::without_affine([10, 20, 30]);
+        let prompt = Prompt::default().with_point([9, 20, 29], true);
+        let error = prompt.check_in(&geometry).unwrap_err().to_string();
+        assert!(error.contains("29,20,9") && error.contains("30 x 20 x 10"), "{error}");
+        let prompt = Prompt::default().with_point([9, 19, 29], true);
+        assert!(prompt.check_in(&geometry).is_ok());
+        let reversed = prompt.with_region(Region { start: [5; 3], end: [5, 6, 6] });
+        assert_eq!(reversed.check_in(&geometry).unwrap_err().code(), "R-BOX-01");
+    }
+}
