@@ -113,7 +113,7 @@ pub enum Event<'a> {
 ///     }
 /// };
 /// let mut run = RunContext::default().with_cancel(cancel.clone()).with_events(&mut events);
-/// let answer = encoded.ask_with("Where is the liver?", &AskOptions::default(), &mut run);
+/// let answer = encoded.ask_with("Can you segment the liver?", &AskOptions::default(), &mut run);
 /// assert!(matches!(answer, Err(Error::Cancelled)));
 /// # Ok(())
 /// # }
