@@ -155,9 +155,9 @@ impl CheckpointSource {
             Some(registry::Family::M3dClip) => {
                 errors.note(M3dClipConfig::read(self)).map(TextConfig::Clip)
             }
-            Some(family) if family.is_promptable() => {
-                errors.note(PromptableConfig::read(self)).map(TextConfig::Promptable)
-            }
+            Some(family) if family.is_promptable() => errors
+                .note(PromptableConfig::read(self))
+                .map(|config| TextConfig::Promptable(Box::new(config))),
             _ => None,
         };
         let mut config = match family {
@@ -319,7 +319,7 @@ impl WeightsSummary {
 /// The configuration of a model with a text encoder in place of a language model.
 enum TextConfig {
     Clip(M3dClipConfig),
-    Promptable(PromptableConfig),
+    Promptable(Box<PromptableConfig>),
 }
 
 impl TextConfig {
