@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, measurement::WallTime};
-use r1seg::{CheckpointSource, DeviceChoice, R1SegModel};
+use r1seg::{CheckpointSource, DeviceChoice, LoadOptions, R1SegModel};
 use r1seg_nn::{TensorSource, Weights};
 use rayon::prelude::*;
 
@@ -30,7 +30,7 @@ pub(crate) fn device() -> Device {
 
 /// A checkpoint on the chosen device.
 pub(crate) fn model(source: CheckpointSource) -> R1SegModel {
-    R1SegModel::builder(source).device(device_choice()).build().unwrap()
+    R1SegModel::load_with(source, &LoadOptions::default().with_device(device_choice())).unwrap()
 }
 
 /// Dtypes of weights that are measured.

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Tensor;
 use r1seg::{
-    AskOptions, CancelToken, CheckpointSource, EmbedOptions, EncodeOptions, Error, Event,
-    LoadOptions, M3dClip, Mode, Preprocess, Probe, PromptableModel, R1SegModel, Recipe, RunContext,
-    SegmentMode, SegmentOptions, SegmentPrompt, Separator,
+    AskOptions, CancelToken, CheckpointSource, EmbedOptions, EncodeOptions, Error, Event, M3dClip,
+    Mode, Preprocess, Probe, PromptableModel, R1SegModel, Recipe, RunContext, SegmentMode,
+    SegmentOptions, SegmentPrompt, Separator,
 };
 
-use crate::case::{data, device, volume};
+use crate::case::{data, on_device, volume};
 
 const QUESTION: &str = "Can you segment the liver in this image?";
 
@@ -19,11 +19,11 @@ fn source(case: &str) -> CheckpointSource {
 }
 
 fn language_model(case: &str) -> R1SegModel {
-    R1SegModel::builder(source(case)).device(device()).build().unwrap()
+    R1SegModel::load_with(source(case), &on_device()).unwrap()
 }
 
 fn promptable_model(case: &str) -> PromptableModel {
-    PromptableModel::open(&source(case), &LoadOptions::default().with_device(device())).unwrap()
+    PromptableModel::load_with(source(case), &on_device()).unwrap()
 }
 
 fn as_it_is() -> EncodeOptions {
@@ -56,12 +56,11 @@ fn at_every_check<T>(run: impl Fn(CancelToken) -> Result<T, Error>) -> (usize, T
 #[test]
 fn loading_stops_before_any_tensor() {
     let (checks, model) = at_every_check(|cancel| {
-        R1SegModel::builder(source("phi3")).device(device()).cancel(cancel).build()
+        R1SegModel::load_with(source("phi3"), &on_device().with_cancel(cancel))
     });
     assert!(checks > model.config().decoder.num_hidden_layers, "{checks}");
     let (checks, _) = at_every_check(|cancel| {
-        let options = LoadOptions::default().with_device(device()).with_cancel(cancel);
-        PromptableModel::open(&source("segvol"), &options)
+        PromptableModel::load_with(source("segvol"), &on_device().with_cancel(cancel))
     });
     assert!(checks > 20, "{checks}");
 }
@@ -205,8 +204,7 @@ fn a_prompt_stops_in_its_text_its_image_its_masks_and_its_windows() {
 
 #[test]
 fn an_embedding_stops_within_its_encoders() {
-    let options = LoadOptions::default().with_device(device());
-    let clip = M3dClip::open(&source("m3d-clip"), &options).unwrap();
+    let clip = M3dClip::load_with(source("m3d-clip"), &on_device()).unwrap();
     let (checks, _) =
         at_every_check(|cancel| clip.embed_text_with("A cyst.", &mut RunContext::from(&cancel)));
     assert!(checks >= clip.config().text.num_hidden_layers, "{checks}");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 use r1seg::volume::{Mask, ReadOptions, Volume, read};
 use r1seg::{
-    Answer, AskOptions, CheckpointSource, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume,
+    Answer, AskOptions, DeviceChoice, DtypeChoice, EncodeOptions, EncodedVolume, LoadOptions,
     MaskStatus, Preprocess, R1SegModel, Recipe, RunContext, Separator, Trace,
 };
 
@@ -48,11 +48,11 @@ pub(crate) fn data(path: &str) -> PathBuf {
 }
 
 pub(crate) fn load(case: &str, dtype: DtypeChoice) -> R1SegModel {
-    R1SegModel::builder(CheckpointSource::Folder(data(case)))
-        .device(device())
-        .dtype(dtype)
-        .build()
-        .unwrap()
+    R1SegModel::load_with(data(case), &on_device().with_dtype(dtype)).unwrap()
+}
+
+pub(crate) fn on_device() -> LoadOptions {
+    LoadOptions::default().with_device(device())
 }
 
 /// The CPU, or the device that `R1SEG_TEST_DEVICE` names: the same cases prove CUDA.

@@ -11,7 +11,7 @@ fn the_named_checkpoint_loads_and_answers() {
     };
     let model = R1SegModel::load(folder).unwrap();
     assert!(model.load_report().is_clean());
-    let shape = model.config().vit.image_size;
+    let shape = model.input_shape();
     let ramp: Vec<f32> =
         (0..shape.iter().product()).map(|i: usize| (i % 251) as f32 / 250.0).collect();
     let volume = Volume::new(ramp, Geometry::without_affine(shape)).unwrap();

@@ -2,10 +2,10 @@
 //! and masks that agree.
 
 use candle_core::Tensor;
-use r1seg::{CheckpointSource, DtypeChoice, R1SegModel};
+use r1seg::{DtypeChoice, R1SegModel};
 
 use crate::case::{
-    Expected, M3D_CASES, R1SEG_CASES, ask, data, device, dice, encode, unpack_bits, volume,
+    Expected, M3D_CASES, R1SEG_CASES, ask, data, dice, encode, on_device, unpack_bits, volume,
 };
 
 /// A token whose logit leads by less than this may fall to its runner-up when numbers are rounded
@@ -19,12 +19,8 @@ fn margin(step: &Tensor) -> f32 {
 }
 
 fn check(case: &str, dtype: DtypeChoice, compute: DtypeChoice) {
-    let model = R1SegModel::builder(CheckpointSource::Folder(data(case)))
-        .device(device())
-        .dtype(dtype)
-        .compute(compute)
-        .build()
-        .unwrap();
+    let options = on_device().with_dtype(dtype).with_compute(compute);
+    let model = R1SegModel::load_with(data(case), &options).unwrap();
     assert_alike(&model, case, MARGIN);
 }
 

@@ -4,11 +4,11 @@
 use r1seg::registry::Family;
 use r1seg::volume::Region;
 use r1seg::{
-    AskOptions, BoxText, CheckpointSource, DtypeChoice, EncodeOptions, FinishReason, Mode,
-    Preprocess, R1SegModel, Recipe, RunContext, Separator,
+    AskOptions, BoxText, DtypeChoice, EncodeOptions, FinishReason, Mode, Preprocess, R1SegModel,
+    Recipe, RunContext, Separator,
 };
 
-use crate::case::{Expected, M3D_CASES, compare, data, device, encode, load, logits, volume};
+use crate::case::{Expected, M3D_CASES, compare, data, encode, load, logits, on_device, volume};
 
 fn check(case: &str) {
     let model = load(case, DtypeChoice::F32);
@@ -104,8 +104,8 @@ fn windows_without_seg_veto_with_minus_infinity() {
 
 #[test]
 fn refinement_is_refused_by_a_decoder_that_takes_no_masks() {
-    let source = CheckpointSource::Folder(data("m3d-phi3"));
-    let error = R1SegModel::builder(source).device(device()).num_clicks(1).build().unwrap_err();
+    let options = on_device().with_num_clicks(1);
+    let error = R1SegModel::load_with(data("m3d-phi3"), &options).unwrap_err();
     assert_eq!(error.code(), "R-ARG-02");
     assert!(error.to_string().contains("M3D-LaMed"), "{error}");
 }

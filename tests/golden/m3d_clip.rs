@@ -11,7 +11,7 @@ use crate::case::{F32_TOLERANCE, data, deviation, device};
 fn load(dtype: DtypeChoice) -> M3dClip {
     let source = CheckpointSource::Folder(data("m3d-clip"));
     let options = LoadOptions::default().with_device(device()).with_dtype(dtype);
-    M3dClip::open(&source, &options).unwrap()
+    M3dClip::load_with(&source, &options).unwrap()
 }
 
 /// Embeddings of the recorded volumes and texts, `[4, E]` each.
@@ -112,7 +112,8 @@ fn a_vocabulary_alone_gives_the_texts_that_tokenizer_json_gives() {
     let folder = with_a_published_tokenizer();
     let options = LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32);
     let published =
-        M3dClip::open(&CheckpointSource::Folder(folder.path().to_path_buf()), &options).unwrap();
+        M3dClip::load_with(&CheckpointSource::Folder(folder.path().to_path_buf()), &options)
+            .unwrap();
     let recorded = load(DtypeChoice::F32);
     for text in ["No abnormality is seen in the spleen.", "Größe: 3,5 cm (L4/L5)"] {
         let [a, b] = [&published, &recorded].map(|clip| clip.embed_text(text).unwrap());
@@ -140,7 +141,7 @@ fn r1_a_clip_is_loaded_exactly_if_the_limit_allows_what_it_needs() {
     let source = CheckpointSource::Folder(data("m3d-clip"));
     let load = |limit| {
         let options = LoadOptions::default().with_device(DeviceChoice::Cpu);
-        M3dClip::open(&source, &options.with_memory_limit(limit))
+        M3dClip::load_with(&source, &options.with_memory_limit(limit))
     };
     let Err(Error::NotEnoughMemory { needed, .. }) = load(1) else { panic!("it is not enough") };
     assert!(matches!(load(needed - 1), Err(Error::NotEnoughMemory { .. })));

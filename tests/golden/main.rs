@@ -8,6 +8,7 @@ mod cancelled;
 mod case;
 mod checkpoint;
 mod half_precision;
+mod loading;
 mod m3d;
 mod m3d_clip;
 mod many;

@@ -4,11 +4,11 @@ use candle_core::{Device, Tensor};
 use r1seg::volume::{Geometry, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, Error, ErrorKind, M3dClip,
-    Preprocess, PromptableModel, R1SegModel, Recipe, RunContext, Separator, Stage,
+    Preprocess, PromptableModel, R1SegModel, Recipe, Remedy, RunContext, Separator, Stage,
 };
 use tempfile::TempDir;
 
-use crate::case::{Expected, data, device, volume};
+use crate::case::{Expected, data, on_device, volume};
 
 const IOU_TOKEN: &str = "model.vision_module.mask_decoder.iou_token.weight";
 
@@ -30,9 +30,8 @@ fn scaled(tensor: &str, factor: f64) -> TempDir {
 
 /// The error that the recorded question meets.
 fn failure(folder: &TempDir, compute: DtypeChoice) -> Error {
-    let source = CheckpointSource::Folder(folder.path().to_path_buf());
-    let builder = R1SegModel::builder(source).device(device());
-    let model = builder.dtype(DtypeChoice::F32).compute(compute).build().unwrap();
+    let load = on_device().with_dtype(DtypeChoice::F32).with_compute(compute);
+    let model = R1SegModel::load_with(folder.path(), &load).unwrap();
     let options = AskOptions::default().with_separator(Separator::None);
     let question = Expected::read("phi3/golden/case0").prompt;
     match model.encode_with(
@@ -74,7 +73,8 @@ fn an_overflow_of_f16_is_not_blamed_on_the_weights() {
     let error = failure(&folder, DtypeChoice::F16);
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFinite, "R-RUN-03"), "{error}");
     assert!(error.to_string().contains("in f16"), "{error}");
-    assert!(error.fix().unwrap().contains("--dtype bf16"), "{error}");
+    let remedy = Remedy::ChangeFormat { format: "f16", check_intensities: true };
+    assert_eq!(error.remedy(), Some(remedy), "{error}");
     assert_eq!(error.path(), None);
     let Error::NotFinite { damaged, .. } = error else { panic!("{error}") };
     assert_eq!(damaged, Vec::<String>::new());
@@ -99,7 +99,8 @@ fn voxels_beyond_all_bounds_end_in_the_stage_encode() {
     let model = R1SegModel::load(data("phi3")).unwrap();
     let error = model.encode_with(&volume, &as_it_is(), &mut RunContext::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
-    assert!(error.fix().unwrap().contains("--preprocess auto"), "{error}");
+    let checks = |remedy| matches!(remedy, Remedy::ChangeFormat { check_intensities: true, .. });
+    assert!(error.remedy().is_some_and(checks), "{error}");
     assert!(matches!(error, Error::NotFinite { stage: Stage::Encode, .. }), "{error}");
 }
 

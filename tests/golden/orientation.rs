@@ -9,7 +9,7 @@ use r1seg::{
     SegmentOptions, SegmentPrompt, Separator,
 };
 
-use crate::case::{Expected, data, device, load, volume};
+use crate::case::{Expected, data, device, load, on_device, volume};
 
 const LPS: Orient = Orient::To(Orientation::LPS);
 const UNCHANGED: Preprocess = Preprocess::Recipe(Recipe::None);
@@ -106,7 +106,7 @@ fn a_resized_volume_is_reported_along_the_axes_of_its_file() {
     let volume = stored(&volume("phi3/golden/sliding.volume.npy"), "PSL".parse().unwrap());
     let options = EncodeOptions::default().with_preprocess(UNCHANGED).with_orient(LPS);
     let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
-    let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.config().vit.image_size);
+    let ([d, h, w], [slices, rows, columns]) = (volume.shape(), model.input_shape());
     let expected = format!(
         "the volume of {w} x {h} x {d} voxels (i, j, k) was resized to {rows} x {slices} x {columns}"
     );
@@ -153,7 +153,7 @@ fn windows_and_questions_about_boxes_follow_the_orientation() {
 fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
     let source = |case: &str| CheckpointSource::Folder(data(case));
     let load_options = LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32);
-    let model = PromptableModel::open(&source("segvol"), &load_options).unwrap();
+    let model = PromptableModel::load_with(&source("segvol"), &load_options).unwrap();
     let recorded = volume("segvol/golden/volume.npy");
     let region = Region { start: [3, 10, 12], end: [12, 40, 50] };
     let point = Region::at([7, 20, 31], [1; 3]);
@@ -186,7 +186,7 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
     assert_eq!(found.len(), 1);
     assert!(found.iter().flatten().all(|(places, _)| !places.is_empty()));
 
-    let clip = M3dClip::open(&source("m3d-clip"), &load_options).unwrap();
+    let clip = M3dClip::load_with(&source("m3d-clip"), &load_options).unwrap();
     let options = EmbedOptions::default().with_preprocess(UNCHANGED);
     let embed = |codes: &str, orient| {
         let volume = stored(&recorded, codes.parse().unwrap());
@@ -208,8 +208,7 @@ fn the_demo_model_has_seen_one_orientation_and_published_models_many() {
         let study = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
         study.warnings().iter().filter(|warning| warning.code == "W-ORIENT").count()
     };
-    let demo = r1seg::R1SegModel::builder(CheckpointSource::demo()).device(device());
-    let demo = demo.build().unwrap();
+    let demo = r1seg::R1SegModel::load_with("demo", &on_device()).unwrap();
     assert_eq!(codes(&demo, "LPS", Orient::Stored), 0);
     assert_eq!(codes(&demo, "RAS", Orient::Stored), 1);
     assert_eq!(codes(&demo, "PSL", LPS), 0);
@@ -227,5 +226,5 @@ fn a_volume_of_unknown_orientation_is_not_turned() {
         .encode_with(&volume("phi3/golden/volume.npy"), &options, &mut RunContext::default())
         .unwrap_err();
     assert_eq!((error.code(), error.kind()), ("R-GEO-11", r1seg::ErrorKind::Usage));
-    assert!(error.fix().unwrap().contains("--affine-from"));
+    assert_eq!(error.remedy(), Some(r1seg::Remedy::GiveOrientation));
 }

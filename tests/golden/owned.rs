@@ -9,30 +9,26 @@ use std::thread::{self, Thread};
 
 use r1seg::volume::Volume;
 use r1seg::{
-    CheckpointSource, EncodeOptions, EncodedVolume, LoadOptions, M3dClip, Preprocess,
-    PromptableModel, PromptedVolume, R1SegModel, Recipe, RunContext, SegmentMode, SegmentOptions,
-    SegmentPrompt,
+    EncodeOptions, EncodedVolume, M3dClip, Preprocess, PromptableModel, PromptedVolume, R1SegModel,
+    Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
 };
 
-use crate::case::{data, device, volume};
+use crate::case::{data, on_device, volume};
 
 const QUESTION: &str = "Can you segment the liver in this image?";
 const TEXT: &str = "liver";
 const THREADS: usize = 3;
 
 fn language_model() -> R1SegModel {
-    let source = CheckpointSource::Folder(data("phi3"));
-    R1SegModel::builder(source).device(device()).build().unwrap()
+    R1SegModel::load_with(data("phi3"), &on_device()).unwrap()
 }
 
 fn promptable_model() -> PromptableModel {
-    let source = CheckpointSource::Folder(data("segvol"));
-    PromptableModel::open(&source, &LoadOptions::default().with_device(device())).unwrap()
+    PromptableModel::load_with(data("segvol"), &on_device()).unwrap()
 }
 
 fn clip() -> M3dClip {
-    let source = CheckpointSource::Folder(data("m3d-clip"));
-    M3dClip::open(&source, &LoadOptions::default().with_device(device())).unwrap()
+    M3dClip::load_with(data("m3d-clip"), &on_device()).unwrap()
 }
 
 fn asked_volume() -> Volume {

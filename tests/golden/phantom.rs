@@ -2,16 +2,15 @@
 
 use r1seg::phantom::{Organ, Phantom};
 use r1seg::volume::{Geometry, Volume};
-use r1seg::{CheckpointSource, DtypeChoice, R1SegModel};
+use r1seg::{DtypeChoice, R1SegModel};
 
 use crate::case::{
-    Expected, F32_TOLERANCE, ask, assert_same_mask, data, deviation, device, dice, encode, logits,
-    unpack_bits, volume,
+    Expected, F32_TOLERANCE, ask, assert_same_mask, data, deviation, dice, encode, logits,
+    on_device, unpack_bits, volume,
 };
 
 fn demo() -> R1SegModel {
-    let source = CheckpointSource::demo();
-    R1SegModel::builder(source).device(device()).dtype(DtypeChoice::F32).build().unwrap()
+    R1SegModel::load_with("demo", &on_device().with_dtype(DtypeChoice::F32)).unwrap()
 }
 
 #[test]
@@ -69,8 +68,8 @@ pub(crate) fn assert_alike(model: &R1SegModel) {
 
 #[test]
 fn demo_model_in_bf16_says_the_same_and_masks_agree() {
-    let builder = R1SegModel::builder(CheckpointSource::demo()).device(device());
-    assert_alike(&builder.dtype(DtypeChoice::BF16).build().unwrap());
+    let options = on_device().with_dtype(DtypeChoice::BF16);
+    assert_alike(&R1SegModel::load_with("demo", &options).unwrap());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::case::{F32_TOLERANCE, assert_same_mask, data, deviation, device, dice
 fn load(case: &str, dtype: DtypeChoice) -> PromptableModel {
     let source = CheckpointSource::Folder(data(case));
     let options = LoadOptions::default().with_device(device()).with_dtype(dtype);
-    PromptableModel::open(&source, &options).unwrap()
+    PromptableModel::load_with(&source, &options).unwrap()
 }
 
 fn expected(case: &str) -> HashMap<String, Tensor> {
@@ -218,7 +218,7 @@ fn picky(folder: &Path, share: f64) -> PromptableModel {
     }
     let path = folder.join("model.safetensors");
     let open = || {
-        PromptableModel::open(
+        PromptableModel::load_with(
             &CheckpointSource::Folder(folder.to_path_buf()),
             &LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32),
         )
@@ -418,7 +418,7 @@ fn r1_a_model_is_loaded_exactly_if_the_limit_allows_what_it_needs() {
     let source = CheckpointSource::Folder(data("segvol"));
     let load = |limit| {
         let options = LoadOptions::default().with_device(DeviceChoice::Cpu);
-        PromptableModel::open(&source, &options.with_memory_limit(limit))
+        PromptableModel::load_with(&source, &options.with_memory_limit(limit))
     };
     let Err(Error::NotEnoughMemory { needed, .. }) = load(1) else { panic!("it is not enough") };
     assert!(matches!(load(needed - 1), Err(Error::NotEnoughMemory { .. })));

@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use r1seg::R1SegModel;
 use r1seg::convert::{ConvertOptions, Quant, convert};
-use r1seg::{CheckpointSource, R1SegModel};
 
-use crate::case::{R1SEG_CASES, data, device};
+use crate::case::{R1SEG_CASES, data, on_device};
 use crate::half_precision::assert_alike;
 use crate::phantom;
 
@@ -17,8 +17,7 @@ fn quantized(source: PathBuf, quant: Quant) -> (tempfile::TempDir, R1SegModel) {
     let options =
         ConvertOptions { quant: Some(quant), architecture, ..ConvertOptions::new(source) };
     convert(&options, &out, &mut |_| ControlFlow::Continue(())).unwrap();
-    let source = CheckpointSource::Folder(out);
-    let model = R1SegModel::builder(source).device(device()).build().unwrap();
+    let model = R1SegModel::load_with(out, &on_device()).unwrap();
     (folder, model)
 }
 

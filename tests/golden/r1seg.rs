@@ -2,13 +2,13 @@
 
 use r1seg::volume::Region;
 use r1seg::{
-    AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, MaskStatus, Preprocess, R1SegModel,
+    AskOptions, DtypeChoice, EncodeOptions, LoadOptions, MaskStatus, Preprocess, R1SegModel,
     Recipe, RunContext, Separator,
 };
 
 use crate::case::{
-    Expected, R1SEG_CASES, ask, compare, data, deviation, device, encode, load, repeat_tolerance,
-    volume,
+    Expected, R1SEG_CASES, ask, compare, data, deviation, encode, load, on_device,
+    repeat_tolerance, volume,
 };
 
 fn check(case: &str) {
@@ -163,8 +163,7 @@ fn w8_weights_that_are_read_answer_as_mapped_ones_do() {
     let volume = volume("qwen2/golden/volume.npy");
     let expected = Expected::read("qwen2/golden/case0");
     let answer = |mmap: bool| {
-        let builder = R1SegModel::builder(CheckpointSource::Folder(data("qwen2")));
-        let model = builder.device(device()).mmap(mmap).build().unwrap();
+        let model = R1SegModel::load_with(data("qwen2"), &on_device().with_mmap(mmap)).unwrap();
         let answer = ask(&encode(&model, &volume), &expected.prompt);
         (answer.token_ids, answer.mask.map(|mask| mask.data().to_vec()))
     };
@@ -184,8 +183,8 @@ fn w8_a_file_that_was_cut_short_is_refused_before_it_is_used() {
     let file = std::fs::File::options().write(true).open(&weights).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     for mmap in [true, false] {
-        let source = CheckpointSource::Folder(folder.path().to_path_buf());
-        let error = R1SegModel::builder(source).mmap(mmap).build().unwrap_err();
+        let options = LoadOptions::default().with_mmap(mmap);
+        let error = R1SegModel::load_with(folder.path(), &options).unwrap_err();
         assert_eq!(error.code(), "R-WGT-01", "{error}");
     }
 }

@@ -1,8 +1,9 @@
 //! The rules of the repository that no compiler checks.
 //!
 //! - `manifests`: which crate may depend on which, and what every manifest must say.
-//! - `sources`: how long a file may be, where `unsafe` and printing may stand, and that error
-//!   codes are not given twice.
+//! - `sources`: how long a file may be, where `unsafe` and printing may stand, and that libraries
+//!   name no flag of the command line.
+//! - `errors`: that an error code is not given twice, and that `docs/errors.md` lists all of them.
 //! - `faults`: that tests and the list of faults name the same rows.
 //! - `documents`: that README, CHANGELOG and CI speak of the code as it is.
 //!
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod documents;
+mod errors;
 mod faults;
 mod manifests;
 mod sources;

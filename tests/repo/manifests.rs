@@ -7,7 +7,7 @@ use crate::{Result, assert_none, read, root};
 /// ARCHITECTURE.md draws this. A new crate must be put into both.
 const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-cli", &["r1seg-results", "r1seg"]),
-    ("r1seg-results", &["r1seg"]),
+    ("r1seg-results", &["r1seg", "r1seg-diagnostic"]),
     (
         "r1seg",
         &[

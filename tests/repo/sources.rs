@@ -1,13 +1,11 @@
-//! Length of files, the few places of `unsafe` and of printing, and error codes.
+//! Length of files, the few places of `unsafe` and of printing, and words that libraries leave to programs.
 
-use std::collections::BTreeMap;
-
-use crate::{Result, assert_none, tracked_texts};
+use crate::{Result, assert_none, read, tracked_texts};
 
 const MAX_LINES: usize = 600;
 
 /// The lines that ship, with their numbers: neither comments nor unit tests.
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     // House style puts `mod tests` last.
     let end = text.find("\n#[cfg(test)]\nmod tests").unwrap_or(text.len());
     text[..end].lines().enumerate().map(|(index, line)| {
@@ -43,6 +41,39 @@ fn source_files_stay_short() -> Result<()> {
         }
     }
     assert_none(&format!("a file has at most {MAX_LINES} lines"), &violations);
+    Ok(())
+}
+
+/// The only places that may know a `model_type` of `config.json`.
+const MODEL_TYPES: &[&str] = &[
+    "crates/r1seg/src/registry/rows.rs",
+    // Below the registry: which of llama.cpp's architectures the language model has.
+    "crates/r1seg-checkpoint/src/keys/llama_cpp.rs",
+];
+
+#[test]
+fn model_types_are_known_to_the_registry_alone() -> Result<()> {
+    let rows = read("crates/r1seg/src/registry/rows.rs")?;
+    let model_types: Vec<&str> = rows
+        .split("with(\"")
+        .chain(rows.split("without(\""))
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|name| !name.is_empty() && name.chars().all(|c| !c.is_whitespace()))
+        .collect();
+    assert!(model_types.contains(&"lamed_phi3_cross") && model_types.contains(&"m3d_clip"));
+    let mut violations = Vec::new();
+    for (path, text) in tracked_texts("rs")? {
+        let is_source = path.starts_with("crates/") && path.contains("/src/");
+        if !is_source || MODEL_TYPES.contains(&path.as_str()) {
+            continue;
+        }
+        for (number, line) in code_lines(&text) {
+            let named = model_types.iter().find(|name| line.contains(&format!("\"{name}\"")));
+            violations.extend(named.map(|name| format!("{path}:{number}: `{name}`")));
+        }
+    }
+    assert_none("a model_type stands in its row of the registry", &violations);
     Ok(())
 }
 
@@ -93,36 +124,37 @@ fn unsafe_code_is_in_its_four_places() -> Result<()> {
 }
 
 #[test]
-fn an_error_code_has_one_meaning() -> Result<()> {
-    // The command line finds the same before anything is written, or fails in the same way; damaged
-    // weights are found before a run, or after one.
-    let shared =
-        ["R-ARG-03", "R-OUT-01", "R-OUT-02", "R-OUT-04", "R-OUT-06", "R-BUG-02", "R-WGT-05"];
-    let mut places = BTreeMap::<String, Vec<String>>::new();
+fn libraries_name_neither_flags_nor_subcommands() -> Result<()> {
+    let args = crate::read("crates/r1seg-cli/src/args/mod.rs")?;
+    let (_, commands) = args.split_once("enum Command {").ok_or("the commands are elsewhere")?;
+    let commands: Vec<String> = commands
+        .lines()
+        .take_while(|line| *line != "}")
+        .filter_map(|line| line.strip_prefix("    ")?.split(['(', ',', ' ']).next())
+        .filter(|name| name.starts_with(char::is_uppercase))
+        .map(str::to_lowercase)
+        .collect();
+    assert!(commands.iter().any(|name| name == "infer"), "{commands:?}");
+
+    let mut violations = Vec::new();
     for (path, text) in tracked_texts("rs")? {
-        if !path.contains("/src/") {
+        if is_program_or_test(&path) || !path.starts_with("crates/") || path.contains("/fuzz/") {
             continue;
         }
         for (number, line) in code_lines(&text) {
-            let code = ["=> \"R-", "code: \"R-", "new(\"R-", "error[R-"].iter().find_map(|start| {
-                let (_, rest) = line.split_once(start)?;
-                rest.split(['"', ']']).next()
-            });
-            if let Some(code) = code {
-                places.entry(format!("R-{code}")).or_default().push(format!("{path}:{number}"));
+            // A flag of another program.
+            let line = line.replace("gdcmconv --raw", "");
+            let is_flag = |(at, _): (usize, &str)| {
+                line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
+                    && !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '-')
+            };
+            let is_command = |name: &String| has_word(&line, &format!("r1seg {name}"));
+            if line.match_indices("--").any(is_flag) || commands.iter().any(is_command) {
+                violations.push(format!("{path}:{number}: {}", line.trim()));
             }
         }
     }
-    assert!(
-        places.len() > 100 && places.contains_key("R-IN-01"),
-        "the codes are written otherwise"
-    );
-    let violations: Vec<String> = places
-        .iter()
-        .filter(|(code, places)| places.len() > 1 && !shared.contains(&code.as_str()))
-        .map(|(code, places)| format!("{code}: {}", places.join(", ")))
-        .collect();
-    assert_none("an error code is given in one place", &violations);
+    assert_none("a library says what to do, and the program how (`Remedy`)", &violations);
     Ok(())
 }
 

@@ -1,53 +1,41 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{gguf, shown};
+use r1seg_diagnostic::{At, Diagnostic, ErrorKind, Remedy};
 
-/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The files were read, and are not those of a usable model (exit code 78).
-    BadModel,
-    /// A folder or file is missing or may not be read (66).
-    Missing,
-    /// The storage failed while reading (74).
-    Io,
-    /// There is not enough memory at the moment (75).
-    Temporary,
-}
+use crate::{gguf, shown};
 
 /// Why a checkpoint on disk cannot be used.
 ///
-/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
-/// carry the rest.
+/// `Display` says which file is at fault and what is wrong, with numbers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Error {
-    #[error("no such model folder")]
+    #[error("{}no such model folder", At(path))]
     NotFound { path: PathBuf },
-    #[error("`{file}` is missing from the model folder")]
+    #[error("{}`{file}` is missing from the model folder", At(path))]
     MissingFile { path: PathBuf, file: String },
-    #[error("the file cannot be read: {source}")]
+    #[error("{}the file cannot be read: {source}", At(path))]
     Read { path: PathBuf, source: io::Error },
     /// A pipe or a device, a file that is too long, or one in another encoding.
-    #[error("`{}` {source}", name(path))]
+    #[error("{}`{}` {source}", At(path), name(path))]
     Unusable { path: PathBuf, source: r1seg_files::Error },
-    #[error("`{file}` is a Python pickle; r1seg never loads pickles")]
+    #[error("{}`{file}` is a Python pickle; r1seg never loads pickles", At(path))]
     Pickle { path: PathBuf, file: String },
-    #[error("{file}: {message}")]
+    /// A file of weights is damaged, or of a kind that is not supported.
+    #[error("{}{file}: {message}", At(path))]
     WeightFile { path: PathBuf, file: String, message: String },
-    #[error("{file}: {source}")]
+    #[error("{}{file}: {source}", At(path))]
     Gguf { path: PathBuf, file: String, source: Box<gguf::Error> },
     /// Weights that are NaN or infinite, found by reading all of them.
-    #[error("{}", damage(damaged))]
+    #[error("{}{}", At(path), damage(damaged))]
     DamagedWeights { path: PathBuf, damaged: Vec<String> },
-    #[error("the folder has no manifest.json to verify it by")]
+    #[error("{}the folder has no manifest.json, nothing to verify against", At(path))]
     NoManifest { path: PathBuf },
-    #[error("manifest.json is not usable: {message}")]
+    #[error("{}manifest.json is not usable: {message}", At(path))]
     Manifest { path: PathBuf, message: String },
-    #[error("{name} differs from the manifest: {what}")]
+    #[error("{}{name} differs from the manifest: {what}", At(path))]
     Differs { path: PathBuf, name: String, what: String },
 }
 
@@ -59,14 +47,18 @@ impl Error {
             source => Self::Unusable { path, source },
         }
     }
+}
 
-    /// Whether a file was not read, or not mapped, for want of memory.
-    pub fn is_out_of_memory(&self) -> bool {
+r1seg_diagnostic::diagnostic_methods!(Error);
+
+impl Error {
+    fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::OutOfMemory)
     }
+}
 
-    /// The stable code of this error, such as `R-WGT-01`.
-    pub fn code(&self) -> &'static str {
+impl Diagnostic for Error {
+    fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "R-MDL-01",
             Self::MissingFile { .. } => "R-MDL-03",
@@ -82,20 +74,18 @@ impl Error {
         }
     }
 
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
+    fn kind(&self) -> ErrorKind {
         match self {
-            _ if self.is_out_of_memory() => ErrorKind::Temporary,
+            _ if self.is_out_of_memory() => ErrorKind::Resources,
             Self::NotFound { .. } | Self::Read { .. } | Self::NoManifest { .. } => {
                 ErrorKind::Missing
             }
             Self::Gguf { source, .. } if matches!(**source, gguf::Error::Io(_)) => ErrorKind::Io,
-            _ => ErrorKind::BadModel,
+            _ => ErrorKind::Model,
         }
     }
 
-    /// The file or folder at fault.
-    pub fn path(&self) -> &Path {
+    fn path(&self) -> Option<&Path> {
         match self {
             Self::NotFound { path }
             | Self::MissingFile { path, .. }
@@ -107,17 +97,13 @@ impl Error {
             | Self::DamagedWeights { path, .. }
             | Self::NoManifest { path }
             | Self::Manifest { path, .. }
-            | Self::Differs { path, .. } => path,
+            | Self::Differs { path, .. } => Some(path),
         }
     }
 
-    /// What to do about it, where something can be done.
-    pub fn fix(&self) -> Option<String> {
-        let text = match self {
-            _ if self.is_out_of_memory() => {
-                "raise the memory limit of the process (`ulimit -v`), in which mapped weights count, or \
-                 of its container"
-            }
+    fn remedy(&self) -> Option<Remedy> {
+        let advice = match self {
+            _ if self.is_out_of_memory() => return Some(Remedy::RaiseMemoryLimit),
             Self::NotFound { .. } => "check the path, or use `demo` for the embedded model",
             Self::MissingFile { .. } => {
                 "copy the whole checkpoint folder: config.json, the tokenizer files and \
@@ -130,11 +116,10 @@ impl Error {
             Self::Unusable { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
             Self::Unusable { .. } => "take the file from the publisher of the weights",
             Self::Pickle { path, .. } => {
-                let path = path.display();
-                return Some(format!("r1seg convert {path} -o DIR, and then --model DIR"));
+                return Some(Remedy::ConvertFirst { path: path.clone() });
             }
             Self::WeightFile { .. } => "copy the file again: it is damaged or cut short",
-            Self::Gguf { source, .. } => return source.fix().map(str::to_string),
+            Self::Gguf { source, .. } => return source.remedy(),
             Self::DamagedWeights { .. } => {
                 "copy, download or convert the checkpoint again, or ask its publisher for one without \
                  NaN and infinity"
@@ -143,7 +128,7 @@ impl Error {
             Self::Differs { .. } => "convert or download it again",
             Self::Manifest { .. } => return None,
         };
-        Some(text.to_string())
+        Some(advice.into())
     }
 }
 

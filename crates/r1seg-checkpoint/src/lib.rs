@@ -30,7 +30,7 @@ mod verify;
 mod weight_file;
 mod weight_files;
 
-pub use error::{Error, ErrorKind, damage};
+pub use error::{Error, damage};
 pub use finite::{count_not_finite, scan};
 pub use hash::{HashingReader, HashingWriter};
 pub use manifest::{
@@ -38,6 +38,7 @@ pub use manifest::{
     Manifest, SCHEMA_VERSION, StoredOtherwise,
 };
 pub use number_format::NumberFormat;
+pub use r1seg_diagnostic::{ErrorKind, Remedy};
 pub use report::LoadReport;
 pub use verify::{Verified, verify, verify_quickly};
 pub use weight_file::StoredTensor;

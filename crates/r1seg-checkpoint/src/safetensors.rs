@@ -104,14 +104,14 @@ fn tensors(header: &[u8], file_bytes: u64) -> Result<Vec<TensorInfo>, HeaderErro
     for name in names {
         if !is_usable_name(&name) {
             let name = shown::name(&name);
-            return Err(damaged(format!("tensor `{name}` has a name that is no name")));
+            return Err(damaged(format!("tensor `{name}` has an invalid name")));
         }
         let Some(info) = metadata.info(&name) else {
             continue;
         };
         let Some(format) = from_dtype(info.dtype) else {
             let (name, dtype) = (shown::name(&name), info.dtype);
-            return Err(damaged(format!("tensor `{name}` is {dtype}, which is not read")));
+            return Err(damaged(format!("tensor `{name}` is {dtype}, which is not supported")));
         };
         let (first, last) = info.data_offsets;
         tensors.push(TensorInfo {

@@ -1,15 +1,16 @@
 //! Exit codes and how errors look.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use r1seg::{Error, ErrorKind};
+use r1seg::{Diagnostic, ErrorKind, Remedy};
 use serde::Serialize;
 
-use crate::{interrupt, job};
+use crate::codes::Code;
+use crate::{hints, interrupt};
 
 /// Prints one line on stderr, whatever is in the names that it is made of. That nobody reads it is no
 /// reason to fail, nor to panic as `eprintln`.
@@ -105,6 +106,7 @@ const INTERNAL: u8 = 70;
 /// other way to say so.
 const NO_THREAD: [&str; 2] = ["failed to spawn", "thread pool has not been initialized"];
 
+/// The exit code for an error, by who must act.
 pub(crate) fn error_code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => 2,
@@ -113,10 +115,10 @@ pub(crate) fn error_code(kind: ErrorKind) -> u8 {
         ErrorKind::Device => 69,
         ErrorKind::CannotCreate => 73,
         ErrorKind::Io => IO,
-        ErrorKind::Temporary => TEMPORARY,
+        ErrorKind::Resources | ErrorKind::Network => TEMPORARY,
         ErrorKind::Model => 78,
         ErrorKind::Cancelled => interrupt::exit_code(),
-        _ => INTERNAL,
+        ErrorKind::NotFinite | ErrorKind::Internal => INTERNAL,
     }
 }
 
@@ -126,7 +128,7 @@ pub(crate) struct CliError {
     pub(crate) code: &'static str,
     pub(crate) kind: ErrorKind,
     pub(crate) what: String,
-    pub(crate) path: Option<std::path::PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     pub(crate) fix: Option<String>,
 }
 
@@ -138,28 +140,58 @@ impl std::fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
-impl From<&Error> for CliError {
-    fn from(error: &Error) -> Self {
+impl Diagnostic for CliError {
+    fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn remedy(&self) -> Option<Remedy> {
+        self.fix.clone().map(Remedy::from)
+    }
+
+    fn message(&self) -> String {
+        self.what.clone()
+    }
+}
+
+impl From<&dyn Diagnostic> for CliError {
+    fn from(error: &dyn Diagnostic) -> Self {
         Self {
             code: error.code(),
             kind: error.kind(),
             what: chain(error),
             path: error.path().map(Path::to_path_buf),
-            fix: error.fix(),
+            fix: error.remedy().as_ref().map(hints::words),
         }
     }
 }
 
 impl CliError {
+    /// An error that no library knows.
+    pub(crate) fn new(code: Code, what: impl Into<String>) -> Self {
+        Self { code: code.code(), kind: code.kind(), what: what.into(), path: None, fix: None }
+    }
+
+    /// The file or folder that it is about.
+    pub(crate) fn at(self, path: impl Into<PathBuf>) -> Self {
+        Self { path: Some(path.into()), ..self }
+    }
+
+    /// What to do about it.
+    pub(crate) fn fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
+
     pub(crate) fn usage(what: impl Into<String>, fix: impl Into<String>) -> anyhow::Error {
-        Self {
-            code: "R-ARG-03",
-            kind: ErrorKind::Usage,
-            what: what.into(),
-            path: None,
-            fix: Some(fix.into()),
-        }
-        .into()
+        Self::new(Code::Arguments, what).fix(fix).into()
     }
 }
 
@@ -180,12 +212,13 @@ pub(crate) fn guard(
                 let what =
                     "a thread could not be started: memory or processes are limited too much";
                 let fix = "raise the limits of the process (`ulimit -v`, `ulimit -u`) or of its container";
-                let failure = Failure::new("R-MEM-04", TEMPORARY, what, None, Some(fix));
-                return ExitCode::from(failure.show(true));
+                let error = CliError::new(Code::NoThread, what).fix(fix);
+                return ExitCode::from(Failure::from(&error as &dyn Diagnostic).show(true));
             }
             let what = format!("r1seg failed unexpectedly: {text}");
             let fix = "please report this with the command that you ran";
-            ExitCode::from(Failure::new("R-BUG-01", INTERNAL, &what, None, Some(fix)).show(true))
+            let error = CliError::new(Code::Panic, what).fix(fix);
+            ExitCode::from(Failure::from(&error as &dyn Diagnostic).show(true))
         }
     }
 }
@@ -209,8 +242,10 @@ pub(crate) fn refused(error: &clap::Error) -> ExitCode {
         let text = error.to_string();
         let what = text.split("\n\n").next().unwrap_or_default();
         let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
-        let fix = Some("run the command with --help");
-        Failure::new("R-ARG-04", code, &words.join(" "), None, fix).print_json();
+        let error =
+            CliError::new(Code::Refused, words.join(" ")).fix("run the command with --help");
+        let failure = Failure::from(&error as &dyn Diagnostic);
+        Failure { exit_code: code, ..failure }.print_json();
     }
     ExitCode::from(code)
 }
@@ -218,7 +253,7 @@ pub(crate) fn refused(error: &clap::Error) -> ExitCode {
 /// What went wrong; with `--json`, as it is.
 #[derive(Serialize)]
 struct Failure {
-    code: String,
+    code: &'static str,
     message: String,
     path: Option<String>,
     fix: Option<String>,
@@ -232,48 +267,15 @@ struct ErrorObject<'a> {
 }
 
 impl Failure {
-    fn new(code: &str, exit_code: u8, what: &str, path: Option<&Path>, fix: Option<&str>) -> Self {
-        Self {
-            code: code.to_string(),
-            message: one_line(what),
-            path: path.filter(|p| !p.as_os_str().is_empty()).map(|p| p.display().to_string()),
-            fix: fix.map(one_line),
-            exit_code,
-        }
-    }
-
     fn of(error: &anyhow::Error) -> Self {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Self::new("R-IO-01", error_code(ErrorKind::Io), &io.to_string(), None, None);
+        if let Some(error) = diagnostic(error) {
+            return Self::from(error);
         }
-        if let Some(e) = error.downcast_ref::<Error>() {
-            let fix = e.fix();
-            return Self::new(e.code(), error_code(e.kind()), &chain(e), e.path(), fix.as_deref());
-        }
-        if let Some(e) = error.downcast_ref::<r1seg_results::Error>() {
-            let fix = match e {
-                r1seg_results::Error::R1Seg(e) => e.fix(),
-                _ => job::fix(e),
-            };
-            return Self::new(e.code(), error_code(e.kind()), &chain(e), e.path(), fix.as_deref());
-        }
-        if let Some(e) = error.downcast_ref::<r1seg::volume::Error>() {
-            let (exit, fix) = (error_code(e.kind().into()), e.fix());
-            return Self::new(e.code(), exit, &chain(e), e.path(), fix.as_deref());
-        }
-        #[cfg(feature = "hub")]
-        if let Some(e) = error.downcast_ref::<r1seg::hub::Error>() {
-            let (exit, fix) = (error_code(e.kind().into()), e.fix());
-            return Self::new(e.code(), exit, &chain(e), e.path(), fix.as_deref());
-        }
-        if let Some(e) = error.downcast_ref::<r1seg::convert::Error>() {
-            return Self::new(e.code(), error_code(e.kind().into()), &chain(e), e.path(), e.fix());
-        }
-        if let Some(e) = error.downcast_ref::<CliError>() {
-            let exit = error_code(e.kind);
-            return Self::new(e.code, exit, &e.what, e.path.as_deref(), e.fix.as_deref());
-        }
-        Self::new("R-BUG-02", INTERNAL, &format!("{error:#}"), None, None)
+        let error = match error.downcast_ref::<std::io::Error>() {
+            Some(io) => CliError::new(Code::Stream, io.to_string()),
+            None => CliError::new(Code::Internal, format!("{error:#}")),
+        };
+        Self::from(&error as &dyn Diagnostic)
     }
 
     /// Prints the text and, where it is wanted, the JSON object; returns the exit code.
@@ -293,6 +295,38 @@ impl Failure {
     }
 }
 
+impl From<&dyn Diagnostic> for Failure {
+    fn from(error: &dyn Diagnostic) -> Self {
+        let path = error.path().filter(|path| !path.as_os_str().is_empty());
+        Self {
+            code: error.code(),
+            message: one_line(&chain(error)),
+            path: path.map(|path| path.display().to_string()),
+            fix: error.remedy().map(|remedy| one_line(&hints::words(&remedy))),
+            exit_code: error_code(error.kind()),
+        }
+    }
+}
+
+/// The error as that of one of the crates whose errors reach the command line.
+fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
+    type Downcast = for<'a> fn(&'a anyhow::Error) -> Option<&'a dyn Diagnostic>;
+    fn of<E: Diagnostic + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
+        error.downcast_ref::<E>().map(|error| error as &dyn Diagnostic)
+    }
+    let known: &[Downcast] = &[
+        of::<CliError>,
+        of::<r1seg::Error>,
+        of::<r1seg_results::Error>,
+        of::<r1seg::volume::Error>,
+        of::<r1seg::checkpoint::Error>,
+        of::<r1seg::convert::Error>,
+        #[cfg(feature = "hub")]
+        of::<r1seg::hub::Error>,
+    ];
+    known.iter().find_map(|of| of(error))
+}
+
 /// Prints a first line, where it is about, and what to do, in one write, so that nothing comes between.
 fn lines(first: &str, path: Option<&str>, fix: Option<&str>) {
     let mut text = first.to_string();
@@ -306,8 +340,8 @@ fn lines(first: &str, path: Option<&str>, fix: Option<&str>) {
 }
 
 /// What is wrong and, after colons, why.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+fn chain(error: &dyn Diagnostic) -> String {
+    let mut text = error.message();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();

@@ -44,7 +44,7 @@ fn stream(path: &Path) -> Result<Option<Box<dyn Read>>, r1seg::volume::Error> {
     if !is_own_pipe(path) {
         return Ok(None);
     }
-    let unreadable = |source| r1seg::volume::Error::Unreadable { path: path.to_path_buf(), source };
+    let unreadable = |source| r1seg::volume::Error::unreadable(path, source);
     Ok(Some(Box::new(File::open(path).map_err(unreadable)?)))
 }
 

@@ -74,6 +74,7 @@ mod signals {
     use std::sync::atomic::Ordering;
 
     use super::REFUSED;
+    use crate::codes::Code;
     use crate::exit::{IO, TEMPORARY};
 
     /// Lets the process explain an abort for want of memory, and lets writing beyond `ulimit -f` be an
@@ -107,7 +108,8 @@ mod signals {
             return;
         }
         let mut digits = [0; 20];
-        say(b"error[R-MEM-03]: out of memory: ");
+        head(Code::Allocation);
+        say(b"out of memory: ");
         say(decimal(bytes, &mut digits));
         say(b" bytes more were asked for and refused\n  fix: free memory, or raise the limit of the \
               process (`ulimit -v` shows it in KiB; mapped weights count) or of its container\n");
@@ -118,13 +120,21 @@ mod signals {
     extern "C" fn on_bus(_: c_int, info: *const libc::siginfo_t, _: *const libc::c_void) {
         // SAFETY: with SA_SIGINFO the kernel passes a valid pointer.
         if unsafe { (*info).si_code } == libc::BUS_ADRERR {
-            say(b"error[R-MDL-07]: the weights changed, or could no longer be read, while they were \
+            head(Code::MappedFile);
+            say(b"the weights changed, or could no longer be read, while they were \
                   used\n  fix: leave the model's files alone while r1seg runs, or use --no-mmap, which \
                   reads them into memory first\n");
             end(IO);
         }
         // Some other fault: the instruction is tried again and ends the process.
         on(libc::SIGBUS, libc::SIG_DFL, 0);
+    }
+
+    /// `error[CODE]: `
+    fn head(code: Code) {
+        say(b"error[");
+        say(code.code().as_bytes());
+        say(b"]: ");
     }
 
     fn say(text: &[u8]) {

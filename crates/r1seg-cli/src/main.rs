@@ -5,8 +5,11 @@
 
 mod args;
 mod bandwidth;
+mod capabilities;
+mod codes;
 mod commands;
 mod exit;
+mod hints;
 mod input;
 mod interrupt;
 mod job;

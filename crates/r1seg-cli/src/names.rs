@@ -4,62 +4,21 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use r1seg::registry::MODELS;
 
-/// The folder of a downloaded model; `None` if this is no name of one.
-#[cfg(feature = "hub")]
-pub(crate) fn resolve(name: &str) -> Result<Option<PathBuf>> {
-    use r1seg::hub::{Hub, ModelId};
-
-    let Ok(id) = ModelId::parse(name) else {
-        return Ok(None);
-    };
-    Ok(Some(Hub::from_env()?.resolve(&id)?.path))
-}
-
-#[cfg(not(feature = "hub"))]
-pub(crate) fn resolve(_name: &str) -> Result<Option<PathBuf>> {
-    Ok(None)
-}
-
-/// What to do about a name of which there is no model: the published names that look like it.
-#[cfg(feature = "hub")]
-pub(crate) fn did_you_mean(name: &str) -> Option<String> {
-    use r1seg::hub::{Error, ModelId};
-
-    match ModelId::parse(name) {
-        Err(Error::ModelId { suggestions, .. }) if !suggestions.is_empty() => {
-            Some(format!("did you mean {}?", suggestions.join(" or ")))
-        }
-        _ => None,
-    }
-}
-
-#[cfg(not(feature = "hub"))]
-pub(crate) fn did_you_mean(_name: &str) -> Option<String> {
-    None
-}
-
-/// The short name of a published repository.
-#[cfg(feature = "hub")]
-pub(crate) fn alias(repository: &str) -> Option<&'static str> {
-    r1seg::hub::ModelId::parse(repository).ok()?.alias()
-}
-
-#[cfg(not(feature = "hub"))]
-pub(crate) fn alias(_repository: &str) -> Option<&'static str> {
-    None
-}
-
-/// As [`resolve`], where OWNER/NAME may be a path as well: then it must be in the cache.
-#[cfg(feature = "hub")]
+/// The folder of a downloaded model, where OWNER/NAME may be a path as well: then it must be in the
+/// cache. `None` if this is no name of one.
 pub(crate) fn resolve_if_there(name: &str) -> Result<Option<PathBuf>> {
-    let is_short_name = r1seg::hub::ModelId::parse(name).is_ok_and(|id| id.alias().is_some());
-    if is_short_name { resolve(name) } else { Ok(resolve(name).ok().flatten()) }
+    let found = r1seg::downloaded(name);
+    if is_published(name) { Ok(found?) } else { Ok(found.ok().flatten()) }
 }
 
-#[cfg(not(feature = "hub"))]
-pub(crate) fn resolve_if_there(_name: &str) -> Result<Option<PathBuf>> {
-    Ok(None)
+/// Whether it is the short name or the repository of a model that r1seg knows, at any revision.
+fn is_published(name: &str) -> bool {
+    let name = name.split('@').next().unwrap_or_default();
+    let names = MODELS.iter().flat_map(|entry| entry.published);
+    let mut names = names.flat_map(|published| [published.alias, published.repository]);
+    names.any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Why there is no such model, or no such command.

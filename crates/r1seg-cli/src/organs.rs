@@ -1,8 +1,9 @@
 //! `--organ`: names of organs, for which the model is asked in its own words.
 
 use anyhow::Result;
-use r1seg::{ErrorKind, terms};
+use r1seg::terms;
 
+use crate::codes::Code;
 use crate::exit::CliError;
 
 /// An organ as typed, and as the models call it.
@@ -34,14 +35,9 @@ fn unknown(given: &str, in_words: &str) -> anyhow::Error {
         true => String::new(),
         false => format!("did you mean {}? ", near.join(" or ")),
     };
-    CliError {
-        code: "R-PRM-07",
-        kind: ErrorKind::Usage,
-        what: format!("--organ {given}: r1seg knows no organ of this name"),
-        path: None,
-        fix: Some(format!("{meant}Any term may be asked for with {in_words}")),
-    }
-    .into()
+    CliError::new(Code::UnknownOrgan, format!("--organ {given}: unknown organ"))
+        .fix(format!("{meant}Any term may be asked for with {in_words}"))
+        .into()
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::{ErrorKind, MAX_TEXT_BYTES};
+use r1seg::{Diagnostic, MAX_TEXT_BYTES};
 use r1seg_results::Protected;
 
+use crate::codes::Code;
 use crate::exit::CliError;
 
 /// The longest file of questions or texts.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Reports and previews count labels in bytes, with 0 for the background. A label map itself holds
+/// With so many labels, masks are files of bytes, which every viewer reads. A label map holds
 /// [more](r1seg::volume::LabelMap::MAX_LABELS).
 const MAX_PROMPTS: usize = 255;
 
@@ -92,14 +93,8 @@ fn check_lengths(texts: &[String]) -> Result<()> {
 }
 
 fn too_long(what: String, path: Option<&Path>) -> anyhow::Error {
-    CliError {
-        code: "R-PRM-06",
-        kind: ErrorKind::BadData,
-        what,
-        path: path.map(Path::to_path_buf),
-        fix: Some("shorten it; a file holds one prompt a line".to_string()),
-    }
-    .into()
+    let error = CliError::new(Code::PromptTooLong, what);
+    about(error, path).fix("shorten it; a file holds one prompt a line").into()
 }
 
 /// Protects the files that questions are read from from being replaced.
@@ -113,14 +108,8 @@ pub(crate) fn which(noun: &str, error: r1seg::Error, (index, of): (usize, usize)
     if of == 1 {
         return error.into();
     }
-    CliError {
-        code: error.code(),
-        kind: error.kind(),
-        what: format!("{noun} {} of {of}: {error}", index + 1),
-        path: error.path().map(Path::to_path_buf),
-        fix: error.fix(),
-    }
-    .into()
+    let error = CliError::from(&error as &dyn Diagnostic);
+    CliError { what: format!("{noun} {} of {of}: {}", index + 1, error.what), ..error }.into()
 }
 
 /// The path behind an `@`, which need not be UTF-8.
@@ -143,14 +132,8 @@ pub(crate) fn lines(path: &Path) -> Result<Vec<String>> {
     let lines: Vec<String> =
         text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect();
     if lines.is_empty() {
-        return Err(CliError {
-            code: "R-PRM-04",
-            kind: ErrorKind::Usage,
-            what: "the file has no text in it".to_string(),
-            path: Some(path.to_path_buf()),
-            fix: Some("write one a line".to_string()),
-        }
-        .into());
+        let error = CliError::new(Code::PromptsEmpty, "the file has no text in it");
+        return Err(error.at(path).fix("write one per line").into());
     }
     check_lengths(&lines)?;
     Ok(lines)
@@ -171,14 +154,8 @@ fn all(reader: impl Read, path: Option<&Path>) -> Result<Vec<u8>> {
 }
 
 fn unreadable(error: &std::io::Error, path: &Path) -> anyhow::Error {
-    CliError {
-        code: "R-PRM-02",
-        kind: ErrorKind::Missing,
-        what: format!("the prompt cannot be read: {error}"),
-        path: Some(path.to_path_buf()),
-        fix: Some("check the path of the file".to_string()),
-    }
-    .into()
+    let what = format!("the prompt cannot be read: {error}");
+    CliError::new(Code::PromptUnreadable, what).at(path).fix("check the path of the file").into()
 }
 
 fn utf8(bytes: Vec<u8>, path: Option<&Path>) -> Result<String> {
@@ -186,14 +163,17 @@ fn utf8(bytes: Vec<u8>, path: Option<&Path>) -> Result<String> {
 }
 
 fn bad(what: String, path: Option<&Path>) -> anyhow::Error {
-    CliError {
-        code: "R-PRM-03",
-        kind: ErrorKind::BadData,
-        what,
-        path: path.map(Path::to_path_buf),
-        fix: Some("give the question as UTF-8 text".to_string()),
+    about(CliError::new(Code::PromptNotText, what), path)
+        .fix("give the question as UTF-8 text")
+        .into()
+}
+
+/// Of the file of a prompt, where it is in one.
+fn about(error: CliError, path: Option<&Path>) -> CliError {
+    match path {
+        Some(path) => error.at(path),
+        None => error,
     }
-    .into()
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
-use r1seg::ErrorKind;
 
 use crate::args::threads as parse;
+use crate::codes::Code;
 use crate::exit::{self, CliError};
 
 /// More threads than this for each processor only cost time and memory.
@@ -42,14 +42,9 @@ pub(crate) fn start(asked: Option<usize>, quiet: bool) -> Result<()> {
         restart_with(count);
     }
     rayon::ThreadPoolBuilder::new().num_threads(count).build_global().map_err(|e| {
-        CliError {
-            code: "R-THR-01",
-            kind: ErrorKind::Temporary,
-            what: format!("{count} threads cannot be started: {e}"),
-            path: None,
-            fix: Some("use fewer with --threads N, or raise the limits of this process".into()),
-        }
-        .into()
+        CliError::new(Code::Threads, format!("{count} threads cannot be started: {e}"))
+            .fix("use fewer with --threads N, or raise the limits of this process")
+            .into()
     })
 }
 

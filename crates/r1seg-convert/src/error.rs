@@ -1,105 +1,106 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use r1seg_diagnostic::{At, Diagnostic, ErrorKind, Remedy};
+
 use crate::pickle::PickleError;
 use crate::sandbox::SandboxError;
 
-/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The checkpoint was read, and cannot be used (exit code 78).
-    BadModel,
-    /// The input is missing or may not be read (66).
-    Missing,
-    /// The output exists already or cannot be created (73).
-    CannotCreate,
-    /// The storage failed while reading or writing (74).
-    Io,
-    /// The caller stopped it (130).
-    Cancelled,
-    /// The options make no sense (2).
-    Usage,
-}
-
 /// Everything that can go wrong in this crate.
 ///
-/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
-/// carry the rest. Names of tensors and files in a message are shortened to printable characters.
+/// `Display` says which file is at fault and what is wrong, with numbers. Names of tensors and files in a message are shortened to printable characters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Error {
-    #[error("no such file or folder")]
+    #[error("{}no such file or folder", At(path))]
     NotFound { path: PathBuf },
-    #[error("no weights found; a checkpoint has .safetensors, .bin, .pth, .pt or .ckpt files")]
+    #[error(
+        "{}no weights found; a checkpoint has .safetensors, .bin, .pth, .pt or .ckpt files",
+        At(path)
+    )]
     NoWeights { path: PathBuf },
-    #[error("the folder holds several checkpoints: {names}")]
+    #[error("{}the folder holds several checkpoints: {names}", At(path))]
     Ambiguous { path: PathBuf, names: String },
-    #[error("the file cannot be read")]
+    #[error("{}the file cannot be read", At(path))]
     Read { path: PathBuf, source: io::Error },
     /// A pipe or a device, a file that is too long, or one in another encoding.
-    #[error("{}", unusable(path, source))]
+    #[error("{}{}", At(path), unusable(path, source))]
     Unusable { path: PathBuf, source: r1seg_files::Error },
-    #[error("the file changed or ends early while it is read")]
+    #[error("{}the file changed or ends early while it is read", At(path))]
     Changed { path: PathBuf },
 
-    #[error("{0}", reason)]
+    /// A pickle was refused. It is read, and never run.
+    #[error("{}{reason}", At(path))]
     Pickle { path: PathBuf, reason: PickleError },
-    #[error("{source}")]
+    /// The process that reads pickles gave no answer.
+    #[error("{}{source}", At(path))]
     Sandbox { path: PathBuf, source: SandboxError },
-    #[error("the safetensors header is not usable: {message}")]
+    #[error("{}the safetensors header is not usable: {message}", At(path))]
     Safetensors { path: PathBuf, message: String },
-    #[error("the index is not usable: {message}")]
+    #[error("{}the index is not usable: {message}", At(path))]
     Index { path: PathBuf, message: String },
-    #[error("{what}")]
+    /// A `config.json` that cannot be used.
+    #[error("{}{what}", At(path))]
     Config { path: PathBuf, what: String },
 
-    #[error("tensor `{name}` is in the checkpoint twice")]
+    #[error("{}tensor `{name}` is in the checkpoint twice", At(path))]
     Duplicate { path: PathBuf, name: String },
-    #[error("{}: {names}", tensors(*count, ["has no numbers", "have no numbers"]))]
+    /// Tensors without elements.
+    #[error("{}{}: {names}", At(path), tensors(*count, ["has no numbers", "have no numbers"]))]
     EmptyTensors { path: PathBuf, count: usize, names: String },
-    #[error("{}: {names}", tensors(*count, ["holds NaN or infinity", "hold NaN or infinity"]))]
+    /// Tensors that hold NaN or infinity.
+    #[error("{}{}: {names}", At(path), tensors(*count, ["holds NaN or infinity", "hold NaN or infinity"]))]
     NotFinite { path: PathBuf, count: usize, names: String },
-    #[error("tensor `{name}` holds {count} numbers beyond the range of {dtype}")]
+    #[error("{}tensor `{name}` holds {count} numbers beyond the range of {dtype}", At(path))]
     Overflow { path: PathBuf, name: String, count: u64, dtype: &'static str },
-    #[error("tensor `{name}` is a view whose axes overlap in its storage")]
+    #[error("{}tensor `{name}` is a view whose axes overlap in its storage", At(path))]
     Strided { path: PathBuf, name: String },
 
-    #[error("the checkpoint holds only LoRA updates of {count} matrices, without the matrices")]
+    #[error(
+        "{}the checkpoint holds only LoRA updates of {count} matrices, without the matrices",
+        At(path)
+    )]
     NeedsBase { path: PathBuf, count: usize },
-    #[error("LoRA weights are not usable: {message}")]
+    #[error("{}LoRA weights are not usable: {message}", At(path))]
     Lora { path: PathBuf, message: String },
 
     #[error(
-        "the file is in the GGUF format: a language model without the vision and mask parts of a \
-         checkpoint"
+        "{}the file is in the GGUF format: a language model without the vision and mask parts of a \
+         checkpoint",
+        At(path)
     )]
     LanguageModelAlone { path: PathBuf },
-    #[error("{source}")]
+    #[error("{}{source}", At(path))]
     Gguf { path: PathBuf, source: r1seg_checkpoint::gguf::Error },
-    #[error("{what}")]
+    /// A language model that does not fit the checkpoint, or cannot be quantized.
+    #[error("{}{what}", At(path))]
     LanguageModel { path: PathBuf, what: String },
-    #[error("the folder's language model is quantized already")]
+    #[error("{}the folder's language model is quantized already", At(path))]
     QuantizedSource { path: PathBuf },
 
+    /// An option that cannot be used.
     #[error("{what}")]
     Option { what: String },
-    #[error("the output folder exists already")]
+    #[error("{}the output folder exists already", At(path))]
     Exists { path: PathBuf },
-    #[error("the output folder is neither empty nor one that r1seg converted; it is not replaced")]
+    #[error(
+        "{}the output folder is neither empty nor one that r1seg converted; it is not replaced",
+        At(path)
+    )]
     NotReplaceable { path: PathBuf },
-    #[error("the output folder cannot be created")]
+    #[error("{}the output folder cannot be created", At(path))]
     CannotCreate { path: PathBuf, source: io::Error },
-    #[error("writing failed")]
+    #[error("{}writing failed", At(path))]
     Write { path: PathBuf, source: io::Error },
     #[error("stopped by the caller")]
     Cancelled,
 }
 
-impl Error {
-    /// The stable code of this error.
-    pub fn code(&self) -> &'static str {
+r1seg_diagnostic::diagnostic_methods!(Error);
+
+impl Diagnostic for Error {
+    fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "R-CNV-01",
             Self::NoWeights { .. } => "R-CNV-02",
@@ -132,11 +133,11 @@ impl Error {
         }
     }
 
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } | Self::NoWeights { .. } => ErrorKind::Missing,
             Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::OutOfMemory => ErrorKind::Resources,
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Missing,
                 _ => ErrorKind::Io,
             },
@@ -152,12 +153,11 @@ impl Error {
             Self::Option { .. } | Self::Ambiguous { .. } | Self::NeedsBase { .. } => {
                 ErrorKind::Usage
             }
-            _ => ErrorKind::BadModel,
+            _ => ErrorKind::Model,
         }
     }
 
-    /// The file or folder that it is about.
-    pub fn path(&self) -> Option<&Path> {
+    fn path(&self) -> Option<&Path> {
         match self {
             Self::NotFound { path }
             | Self::NoWeights { path }
@@ -189,9 +189,11 @@ impl Error {
         }
     }
 
-    /// What to do about it, where there is something.
-    pub fn fix(&self) -> Option<&'static str> {
-        Some(match self {
+    fn remedy(&self) -> Option<Remedy> {
+        let advice = match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                return Some(Remedy::RaiseMemoryLimit);
+            }
             Self::NotFound { .. } | Self::NoWeights { .. } => "check the path",
             Self::Ambiguous { .. } => "name the file instead of the folder",
             Self::Unusable { source: r1seg_files::Error::Utf16, .. } => "save it as UTF-8",
@@ -212,19 +214,17 @@ impl Error {
             Self::NotFinite { .. } => "the checkpoint is damaged; turn the check off to convert it",
             Self::Overflow { .. } => "convert to bf16, which has the range of f32",
             Self::Strided { .. } => "save the tensor again after .contiguous()",
-            Self::NeedsBase { .. } => "name the folder of the base model: --base DIR",
+            Self::NeedsBase { .. } => return Some(Remedy::GiveBaseModel),
             Self::LanguageModelAlone { .. } => {
-                "convert the checkpoint that it belongs to, and name the GGUF file with --llm: \
-                 r1seg convert CHECKPOINT --llm FILE.gguf -o DIR"
+                return Some(Remedy::ConvertWithCheckpoint { language_model: None });
             }
-            Self::Gguf { source, .. } => return source.fix(),
-            Self::QuantizedSource { .. } => {
-                "convert the original checkpoint, or name the folder's GGUF file with --llm"
-            }
-            Self::Exists { .. } => "choose another folder, or --force to replace it",
+            Self::Gguf { source, .. } => return source.remedy(),
+            Self::QuantizedSource { .. } => return Some(Remedy::ConvertOriginal),
+            Self::Exists { .. } => return Some(Remedy::ReplaceFolder),
             Self::NotReplaceable { .. } => "choose another folder",
             _ => return None,
-        })
+        };
+        Some(advice.into())
     }
 }
 

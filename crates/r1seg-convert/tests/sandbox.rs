@@ -98,7 +98,7 @@ fn w2_a_child_is_not_believed() {
     assert!(matches!(error, Error::Sandbox { source: SandboxError::Answer, .. }), "{error:?}");
     let error = converted(&checkpoint(None), sandbox("failing")).unwrap_err();
     assert!(matches!(error, Error::Sandbox { source: SandboxError::Stopped { .. }, .. }));
-    assert_eq!(error.kind(), ErrorKind::BadModel);
+    assert_eq!(error.kind(), ErrorKind::Model);
 }
 
 fn w2_what_runs_in_the_child_can_do_nothing() {

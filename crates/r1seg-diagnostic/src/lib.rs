@@ -5,6 +5,8 @@
 //! | read the code, kind, path and remedy of an error | [`Diagnostic`] |
 //! | choose an exit code or an HTTP status | [`ErrorKind`] |
 //! | word what to do about it | [`Remedy`] |
+//! | begin an error's `Display` with its path | [`At`] |
+//! | call these without the trait in scope | [`diagnostic_methods`] |
 //! | hide the cases of a crate's errors behind one type | [`opaque_error`] |
 //!
 //! An error's `Display` names the file at fault and what is wrong with it, so that it stands on its
@@ -19,7 +21,7 @@ mod remedy;
 use std::fmt;
 use std::path::Path;
 
-pub use remedy::Remedy;
+pub use remedy::{Purpose, Remedy};
 
 /// Who must act on an error, so that a program can choose an exit code or a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,21 +72,20 @@ pub trait Diagnostic: std::error::Error {
 
     /// What is wrong, without the path that `Display` begins with.
     fn message(&self) -> String {
-        self.to_string()
+        let text = self.to_string();
+        let prefix = self.path().map(|path| At(path).to_string()).unwrap_or_default();
+        text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
     }
 }
 
-/// Writes what is wrong behind the path that it is about.
-///
-/// # Errors
-/// What the formatter returns.
-pub fn write_located(
-    f: &mut fmt::Formatter<'_>,
-    path: Option<&Path>,
-    message: &dyn fmt::Display,
-) -> fmt::Result {
-    match path.filter(|path| !path.as_os_str().is_empty()) {
-        Some(path) => write!(f, "`{}`: {message}", path.display()),
-        None => write!(f, "{message}"),
+/// The path at the beginning of an error's `Display`, with a colon; nothing for an empty path.
+pub struct At<'a>(pub &'a Path);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_os_str().is_empty() {
+            true => Ok(()),
+            false => write!(f, "`{}`: ", self.0.display()),
+        }
     }
 }

@@ -1,3 +1,42 @@
+/// Gives an error type the methods of [`Diagnostic`](crate::Diagnostic), so that callers need no
+/// import of the trait.
+#[macro_export]
+macro_rules! diagnostic_methods {
+    ($Error:ty) => {
+        impl $Error {
+            /// The stable code, such as `R-IN-01`. `docs/errors.md` lists all of them.
+            #[must_use]
+            pub fn code(&self) -> &'static str {
+                $crate::Diagnostic::code(self)
+            }
+
+            /// Who must act.
+            #[must_use]
+            pub fn kind(&self) -> $crate::ErrorKind {
+                $crate::Diagnostic::kind(self)
+            }
+
+            /// The file or folder at fault, where there is one.
+            #[must_use]
+            pub fn path(&self) -> Option<&::std::path::Path> {
+                $crate::Diagnostic::path(self)
+            }
+
+            /// What to do about it, where something can be done.
+            #[must_use]
+            pub fn remedy(&self) -> Option<$crate::Remedy> {
+                $crate::Diagnostic::remedy(self)
+            }
+
+            /// What is wrong, without the path that `Display` begins with.
+            #[must_use]
+            pub fn message(&self) -> String {
+                $crate::Diagnostic::message(self)
+            }
+        }
+    };
+}
+
 /// Defines the public error type of a crate around a private enum of its cases.
 ///
 /// The enum implements [`Diagnostic`](crate::Diagnostic), and its `Display` is the message without
@@ -8,63 +47,36 @@ macro_rules! opaque_error {
         $(#[$attribute])*
         pub struct $Error(Box<$Detail>);
 
-        impl $Error {
-            /// The stable code, such as `R-IN-01`. `docs/errors.md` lists all of them.
-            #[must_use]
-            pub fn code(&self) -> &'static str {
-                $crate::Diagnostic::code(&*self.0)
-            }
-
-            /// Who must act.
-            #[must_use]
-            pub fn kind(&self) -> $crate::ErrorKind {
-                $crate::Diagnostic::kind(&*self.0)
-            }
-
-            /// The file or folder at fault, where there is one.
-            #[must_use]
-            pub fn path(&self) -> Option<&::std::path::Path> {
-                $crate::Diagnostic::path(&*self.0)
-            }
-
-            /// What to do about it, where something can be done.
-            #[must_use]
-            pub fn remedy(&self) -> Option<$crate::Remedy> {
-                $crate::Diagnostic::remedy(&*self.0)
-            }
-
-            /// What is wrong, without the path that `Display` begins with.
-            #[must_use]
-            pub fn message(&self) -> String {
-                self.0.to_string()
-            }
-        }
+        $crate::diagnostic_methods!($Error);
 
         impl $crate::Diagnostic for $Error {
             fn code(&self) -> &'static str {
-                self.code()
+                $crate::Diagnostic::code(&*self.0)
             }
 
             fn kind(&self) -> $crate::ErrorKind {
-                self.kind()
+                $crate::Diagnostic::kind(&*self.0)
             }
 
             fn path(&self) -> Option<&::std::path::Path> {
-                self.path()
+                $crate::Diagnostic::path(&*self.0)
             }
 
             fn remedy(&self) -> Option<$crate::Remedy> {
-                self.remedy()
+                $crate::Diagnostic::remedy(&*self.0)
             }
 
             fn message(&self) -> String {
-                self.message()
+                self.0.to_string()
             }
         }
 
         impl ::std::fmt::Display for $Error {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                $crate::write_located(f, self.path(), &self.0)
+                if let Some(path) = self.path() {
+                    ::std::fmt::Display::fmt(&$crate::At(path), f)?;
+                }
+                ::std::fmt::Display::fmt(&self.0, f)
             }
         }
 

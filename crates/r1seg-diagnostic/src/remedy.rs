@@ -71,9 +71,28 @@ pub enum Remedy {
     /// model.
     ConvertOriginal,
     /// Write to another folder, or allow that this one is replaced.
-    ReplaceOutput,
+    ReplaceFolder,
+    /// Write to another file, or allow that this one is replaced.
+    ReplaceFile,
+    /// Write the results to another folder, or allow that its files are replaced.
+    ReplaceResults,
+    /// Choose the folder of the results, instead of the one that is named after the image.
+    ChooseResultFolder,
+    /// Give each result a file of its own.
+    NameResultsApart,
+    /// Choose another place for the results: inputs and models are never replaced.
+    KeepInputs,
+    /// The masks overlap: write a file for each of them.
+    WriteMasksApart,
     /// Look up the supported models.
     ListModels,
+    /// The model serves another purpose than it was loaded for.
+    UseModelFor {
+        /// The model's name.
+        model: &'static str,
+        /// What it serves for.
+        purpose: Purpose,
+    },
     /// Download a model.
     Download {
         /// Its name.
@@ -99,6 +118,8 @@ pub enum Remedy {
         /// The first driver that serves, where it is known.
         driver: Option<u32>,
     },
+    /// Raise the memory limit of the process, in which mapped weights count, or of its container.
+    RaiseMemoryLimit,
     /// The model does not fit into memory: free some, or use a smaller number format or a GPU.
     FreeMemory,
     /// Memory ended during a computation: use a smaller number format, model or another device.
@@ -110,6 +131,17 @@ pub enum Remedy {
         /// Whether intensities far outside of 0 to 1 are another possible cause.
         check_intensities: bool,
     },
+}
+
+/// What a model serves for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Answering questions about a volume.
+    Answer,
+    /// Segmenting what a text, points or a box name.
+    Segment,
+    /// Comparing volumes with texts.
+    Retrieve,
 }
 
 impl From<&'static str> for Remedy {

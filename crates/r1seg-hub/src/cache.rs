@@ -3,6 +3,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::error::Detail;
 use crate::error::{reading, writing};
 use crate::layout::{RepoFolder, entries};
 use crate::model_id::is_commit;
@@ -42,7 +43,7 @@ impl Hub {
     /// All models in the cache, whoever downloaded them, sorted by name.
     ///
     /// # Errors
-    /// [`Error::Read`]
+    /// `R-HUB-32`
     pub fn list(&self) -> Result<Vec<CachedModel>, Error> {
         let mut models = Vec::new();
         for entry in entries(&self.config().cache)? {
@@ -96,7 +97,7 @@ impl Hub {
     /// Returns the bytes that became free.
     ///
     /// # Errors
-    /// [`Error::NotCached`], [`Error::Read`], [`Error::Write`]
+    /// `R-HUB-02`, `R-HUB-32`, `R-HUB-33`
     pub fn remove(&self, id: &ModelId) -> Result<u64, Error> {
         let folder = self.folder(id);
         let commit = match id.commit() {
@@ -105,7 +106,7 @@ impl Hub {
         };
         let Some(commit) = commit.filter(|commit| folder.snapshot(commit).is_dir()) else {
             let (id, cache) = (Box::new(id.clone()), self.config().cache.clone());
-            return Err(Error::NotCached { id, cache });
+            return Err(Detail::NotCached { id, cache }.into());
         };
         let before = self.cached(id.clone())?.bytes;
         let others: Vec<_> =

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::error::Detail;
 
 /// How often a wait looks whether it was cancelled.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -19,7 +20,7 @@ impl Cancel {
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &self.0 {
-            Some(is_cancelled) if is_cancelled() => Err(Error::Cancelled),
+            Some(is_cancelled) if is_cancelled() => Err(Detail::Cancelled.into()),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Error;
+use crate::error::Detail;
+use crate::{Aliases, Error};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// A token file is one line; a larger one is something else.
@@ -33,6 +34,8 @@ pub struct HubConfig {
     pub certificates: Option<PathBuf>,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// Short names that are suggested for a repository that is not there.
+    pub aliases: Aliases,
 }
 
 /// How long to wait before an attempt counts as failed.
@@ -98,13 +101,14 @@ impl HubConfig {
             proxy_from_env: false,
             certificates: None,
             timeouts: Timeouts::default(),
+            aliases: Aliases::default(),
         }
     }
 
     /// What the environment says, as Python's `huggingface_hub` understands it.
     ///
     /// # Errors
-    /// [`Error::NoHome`] if neither a home folder nor a cache folder is named, [`Error::Endpoint`]
+    /// `R-HUB-06` if neither a home folder nor a cache folder is named, `R-HUB-05`
     /// if `HF_ENDPOINT` is no web address.
     pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(|name| std::env::var_os(name))
@@ -139,7 +143,7 @@ impl HubConfig {
         let cache = path("HF_HUB_CACHE")
             .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
             .or_else(|| Some(hf_home.as_ref()?.join("hub")))
-            .ok_or(Error::NoHome)?;
+            .ok_or(Error::from(Detail::NoHome))?;
 
         let token = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN"));
         let token = match token {
@@ -184,7 +188,7 @@ fn token_in(file: &Path) -> Option<Token> {
 
 /// Refuses what could not stand before `/api/models/..`.
 pub(crate) fn check_endpoint(endpoint: &str) -> Result<(), Error> {
-    let broken = |reason| Err(Error::Endpoint { reason });
+    let broken = |reason| Err(Detail::Endpoint { reason }.into());
     let Some(rest) = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"))
     else {
         return broken("it does not begin with https:// or http://");

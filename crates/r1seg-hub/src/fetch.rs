@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::digest::Hasher;
+use crate::error::Detail;
 use crate::error::{reading, writing};
 use crate::layout::{RepoFolder, create_folder};
 use crate::listing::RemoteFile;
@@ -54,7 +55,7 @@ impl Remote<'_> {
             let mut json = Vec::new();
             exchange.body(&what, &mut |chunk| {
                 if json.len() + chunk.len() > MAX_JSON {
-                    return Err(Error::BadReply { reason: "it is longer than 32 MiB" });
+                    return Err(Detail::BadReply { reason: "it is longer than 32 MiB" }.into());
                 }
                 json.extend_from_slice(chunk);
                 Ok(())
@@ -78,7 +79,8 @@ impl Remote<'_> {
                 self.check_status(&head, &file.name)?;
             }
             let digest = head.stated_digest();
-            let digest = digest.ok_or_else(|| Error::NoHash { file: file.name.clone() })?;
+            let digest =
+                digest.ok_or_else(|| Error::from(Detail::NoHash { file: file.name.clone() }))?;
             let own_length = (head.status == 200).then(|| head.length()).flatten();
             let size = file.size.or(head.linked_size).or(own_length);
             Ok(RemoteFile { name: file.name.clone(), size, digest: Some(digest) })
@@ -94,7 +96,7 @@ impl Remote<'_> {
         on_event: &mut OnEvent<'_>,
     ) -> Result<(), Error> {
         let Some(digest) = &file.digest else {
-            return Err(Error::NoHash { file: file.name.clone() });
+            return Err(Detail::NoHash { file: file.name.clone() }.into());
         };
         let name = file.name.as_str();
         let cancel = &self.options.cancel;
@@ -158,7 +160,7 @@ impl Remote<'_> {
             drop(partial.file);
             fs::remove_file(&partial.path).map_err(|e| writing(&partial.path, e))?;
             let (file, path) = (name.to_owned(), folder.blob(digest));
-            return Err(Error::HashMismatch { file, path, expected: digest.clone(), got });
+            return Err(Detail::HashMismatch { file, path, expected: digest.clone(), got }.into());
         }
     }
 
@@ -191,7 +193,8 @@ impl Remote<'_> {
         on_event: &mut OnEvent<'_>,
     ) -> Result<(), Error> {
         let name = file.name.as_str();
-        let wrong_length = |expected, got| Error::Length { file: name.to_owned(), expected, got };
+        let wrong_length =
+            |expected, got| Error::from(Detail::Length { file: name.to_owned(), expected, got });
         let request = Request { url: url.to_owned(), from: partial.length, head: false };
         let exchange = self.client.start(request, &self.options.cancel)?;
         let head = exchange.head()?;
@@ -202,12 +205,16 @@ impl Remote<'_> {
         self.check_status(&head, name)?;
         if let Some(stated) = head.linked_digest.clone().filter(|stated| stated != digest) {
             let (file, path) = (name.to_owned(), partial.path.clone());
-            return Err(Error::HashMismatch { file, path, expected: digest.clone(), got: stated });
+            return Err(
+                Detail::HashMismatch { file, path, expected: digest.clone(), got: stated }.into()
+            );
         }
         let total = if head.status == 206 {
             let (first, total) = head.range().unwrap_or((u64::MAX, None));
             if first != partial.length {
-                return Err(Error::BadReply { reason: "it is another part than was asked for" });
+                return Err(
+                    Detail::BadReply { reason: "it is another part than was asked for" }.into()
+                );
             }
             total
         } else {
@@ -227,7 +234,7 @@ impl Remote<'_> {
             // git hashes the length first, so that it must be known.
             let is_git = matches!(digest, Digest::Git(_));
             if is_git && total.is_none() {
-                return Err(Error::BadReply { reason: "it states no length" });
+                return Err(Detail::BadReply { reason: "it states no length" }.into());
             }
             partial.hasher = Hasher::new(digest, total.unwrap_or_default());
         }
@@ -242,7 +249,7 @@ impl Remote<'_> {
         })?;
         match expected {
             Some(expected) if partial.length < expected => {
-                Err(Error::Truncated { file: name.to_owned(), got: partial.length })
+                Err(Detail::Truncated { file: name.to_owned(), got: partial.length }.into())
             }
             _ => Ok(()),
         }
@@ -258,22 +265,25 @@ impl Remote<'_> {
             let id = self.id.to_string();
             if what == id { id } else { format!("{what} of {id}") }
         };
-        let similar_names = || self.id.similar_names();
+        let similar_names = || self.config.aliases.similar(&self.id.repository());
         let retry_after = head.retry_after();
         // The hub's word for conditions that a user must accept; it comes with 401 or 403.
         let is_gated = head.text("x-error-code") == Some("GatedRepo");
         match head.status {
             200 | 206 => Ok(()),
-            401 if !is_gated => Err(Error::Unauthorized {
+            401 if !is_gated => Err(Detail::Unauthorized {
                 what: what(),
                 had_token: self.client.has_token(),
                 similar_names: similar_names(),
-            }),
-            401 | 403 => Err(Error::Forbidden { what: what() }),
-            404 | 410 => Err(Error::NotFound { what: what(), similar_names: similar_names() }),
-            429 => Err(Error::RateLimited { retry_after }),
-            status @ (408 | 500..=599) => Err(Error::Server { status, retry_after }),
-            status => Err(Error::Status { status }),
+            }
+            .into()),
+            401 | 403 => Err(Detail::Forbidden { what: what() }.into()),
+            404 | 410 => {
+                Err(Detail::NotFound { what: what(), similar_names: similar_names() }.into())
+            }
+            429 => Err(Detail::RateLimited { retry_after }.into()),
+            status @ (408 | 500..=599) => Err(Detail::Server { status, retry_after }.into()),
+            status => Err(Detail::Status { status }.into()),
         }
     }
 
@@ -300,7 +310,7 @@ impl Remote<'_> {
                 failures = 0;
             }
             // Who has no network at all should not wait for half a minute to be told.
-            let is_unreachable = matches!(error, Error::Connect { .. }) && !self.reached.get();
+            let is_unreachable = error.is_unreachable() && !self.reached.get();
             let limit = if is_unreachable { FIRST_CONNECTIONS } else { u32::MAX };
             if !error.is_transient() || failures >= self.options.retries.min(limit) {
                 return Err(error);

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::{fs, io};
 
 use crate::config::check_endpoint;
+use crate::error::Detail;
 use crate::error::writing;
 use crate::fetch::{OnEvent, Remote};
 use crate::layout::{RepoFolder, create_folder};
@@ -61,8 +62,8 @@ impl Hub {
     /// hub's are known, hashes are not: [`Hub::verify`] does that.
     ///
     /// # Errors
-    /// [`Error::NotCached`] ([`Error::Offline`] in offline mode) if it is not there,
-    /// [`Error::Incomplete`] with the missing files if a part of it is not, [`Error::Read`].
+    /// `R-HUB-02` (`R-HUB-01` in offline mode) if it is not there,
+    /// `R-HUB-03` with the missing files if a part of it is not, `R-HUB-32`.
     pub fn resolve(&self, id: &ModelId) -> Result<Snapshot, Error> {
         let folder = self.folder(id);
         let commit = match id.commit() {
@@ -77,16 +78,17 @@ impl Hub {
         if missing.is_empty() {
             Ok(snapshot)
         } else {
-            Err(Error::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing })
+            Err(Detail::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing }
+                .into())
         }
     }
 
     fn not_cached(&self, id: &ModelId) -> Error {
         let (id, cache) = (Box::new(id.clone()), self.config.cache.clone());
         if self.config.offline {
-            Error::Offline { id, cache }
+            Error::from(Detail::Offline { id, cache })
         } else {
-            Error::NotCached { id, cache }
+            Error::from(Detail::NotCached { id, cache })
         }
     }
 
@@ -129,7 +131,7 @@ impl Hub {
             None => Listing::from_json(&remote.listing(on_event)?)?,
         };
         if id.commit().is_some_and(|commit| commit != listing.commit) {
-            return Err(Error::BadReply { reason: "it is about another commit" });
+            return Err(Detail::BadReply { reason: "it is about another commit" }.into());
         }
         self.bring(&folder, &remote, listing, on_event)
     }
@@ -182,7 +184,8 @@ impl Hub {
         if missing.is_empty() {
             Ok(snapshot)
         } else {
-            Err(Error::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing })
+            Err(Detail::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing }
+                .into())
         }
     }
 
@@ -222,7 +225,7 @@ impl Hub {
         }
         match fs4::available_space(&folder.root) {
             Ok(free) if free < needed => {
-                Err(Error::DiskFull { path: folder.root.clone(), needed, free })
+                Err(Detail::DiskFull { path: folder.root.clone(), needed, free }.into())
             }
             // A file system that does not say is asked by writing.
             _ => Ok(needed),

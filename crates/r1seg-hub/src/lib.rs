@@ -4,7 +4,7 @@
 //! ```no_run
 //! use r1seg_hub::{DownloadOptions, Event, Hub, ModelId};
 //!
-//! let id: ModelId = "R1Seg-3D-Phi-3-4B".parse()?;
+//! let id: ModelId = "lihao0011/R1Seg-3D-Phi-3-4B".parse()?;
 //! let hub = Hub::from_env()?;
 //! let snapshot = hub.download(&id, &DownloadOptions::default(), &mut |event| {
 //!     if let Event::Progress { name, bytes, .. } = event {
@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aliases;
 mod cache;
 mod cancel;
 mod config;
@@ -37,13 +38,15 @@ mod verify;
 
 use std::time::Duration;
 
+pub use aliases::Aliases;
 pub use cache::{CachedModel, CachedRevision};
 pub use cancel::Cancel;
 pub use config::{HubConfig, Timeouts, Token};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};
 pub use hub::{Hub, Snapshot};
-pub use model_id::{ALIASES, ModelId};
+pub use model_id::ModelId;
+pub use r1seg_diagnostic::Remedy;
 pub use verify::{FileCheck, FileState};
 
 /// What to download, and how patiently.

@@ -1,29 +1,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Error;
-
-/// The published models that have a short name: (alias, repository).
-pub const ALIASES: &[(&str, &str)] = &[
-    ("R1Seg-3D-Phi-3-4B", "lihao0011/R1Seg-3D-Phi-3-4B"),
-    ("R1Seg-3D-llama-3-8B", "lihao0011/R1Seg-3D-llama-3-8B"),
-    ("R1Seg-3D-SAM", "lihao0011/R1Seg-3D-SAM"),
-    ("M3D-LaMed-Phi-3-4B", "GoodBaiBai88/M3D-LaMed-Phi-3-4B"),
-    ("M3D-LaMed-Llama-2-7B", "GoodBaiBai88/M3D-LaMed-Llama-2-7B"),
-    ("M3D-CLIP", "GoodBaiBai88/M3D-CLIP"),
-    ("SegVol", "BAAI/SegVol"),
-];
+use crate::error::Detail;
+use crate::{Aliases, Error};
 
 /// What the hub calls the newest state of a repository.
 pub(crate) const DEFAULT_REVISION: &str = "main";
 /// The hub's own limit for a repository's name.
-const MAX_NAME: usize = 96;
+pub(crate) const MAX_NAME: usize = 96;
 const MAX_REVISION: usize = 255;
 
-/// A model on the hub, at a revision: `owner/name[@REV]` or `ALIAS[@REV]`.
+/// A model on the hub, at a revision: `owner/name[@REV]`; [`Aliases`](crate::Aliases) know short
+/// names, too.
 ///
-/// Aliases and the names behind them ignore case. `REV` is a branch, a tag or a commit of 40 hex
-/// digits, which pins the model for good.
+/// `REV` is a branch, a tag or a commit of 40 hex digits, which pins the model for good.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelId {
     owner: String,
@@ -32,17 +22,19 @@ pub struct ModelId {
 }
 
 impl ModelId {
-    /// Reads `owner/name[@REV]` or `ALIAS[@REV]`.
+    /// Reads `owner/name[@REV]`.
     ///
     /// # Errors
-    /// [`Error::ModelId`], with the aliases that look alike.
+    /// `R-HUB-04`.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let broken = |reason| Error::ModelId { reason, suggestions: suggestions(text) };
+        Self::with_aliases(text, Aliases::default())
+    }
+
+    pub(crate) fn with_aliases(text: &str, aliases: Aliases) -> Result<Self, Error> {
+        let broken =
+            |reason| Error::from(Detail::ModelId { reason, similar_names: aliases.similar(text) });
         let (id, revision) = text.split_once('@').unwrap_or((text, DEFAULT_REVISION));
-        let known = ALIASES.iter().find(|(alias, repository)| {
-            alias.eq_ignore_ascii_case(id) || repository.eq_ignore_ascii_case(id)
-        });
-        let id = known.map_or(id, |(_, repository)| repository);
+        let id = aliases.repository(id).unwrap_or(id);
         let Some((owner, name)) = id.split_once('/') else {
             return Err(broken("it is neither an alias nor OWNER/NAME"));
         };
@@ -63,7 +55,7 @@ impl ModelId {
     /// The same model at another revision.
     ///
     /// # Errors
-    /// [`Error::ModelId`] if `revision` is no branch, tag or commit.
+    /// `R-HUB-04` if `revision` is no branch, tag or commit.
     pub fn at(&self, revision: &str) -> Result<Self, Error> {
         Self::parse(&format!("{}@{revision}", self.repository()))
     }
@@ -91,17 +83,6 @@ impl ModelId {
     /// The commit, where the revision is one.
     pub fn commit(&self) -> Option<&str> {
         is_commit(&self.revision).then_some(&*self.revision)
-    }
-
-    /// The short name, where this model has one.
-    pub fn alias(&self) -> Option<&'static str> {
-        let repository = self.repository();
-        ALIASES.iter().find(|(_, known)| *known == repository).map(|(alias, _)| *alias)
-    }
-
-    /// Aliases and repositories that differ from this one by a slip of the finger.
-    pub(crate) fn similar_names(&self) -> Vec<&'static str> {
-        if self.alias().is_some() { Vec::new() } else { suggestions(&self.repository()) }
     }
 }
 
@@ -145,49 +126,6 @@ pub(crate) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The aliases that are at most a third away from `text`, best first.
-fn suggestions(text: &str) -> Vec<&'static str> {
-    let typed = text.split('@').next().unwrap_or_default();
-    // Distances cost the product of the lengths.
-    if typed.len() > 2 * MAX_NAME {
-        return Vec::new();
-    }
-    let mut near: Vec<(usize, &'static str)> = ALIASES
-        .iter()
-        .map(|(alias, repository)| {
-            let known = if typed.contains('/') { repository } else { alias };
-            (distance(&plain(typed), &plain(known)), *alias)
-        })
-        .filter(|(distance, alias)| distance * 3 <= plain(alias).len())
-        .collect();
-    near.sort_by_key(|(distance, _)| *distance);
-    near.into_iter().take(3).map(|(_, alias)| alias).collect()
-}
-
-fn plain(text: &str) -> Vec<char> {
-    text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
-}
-
-/// Levenshtein's distance.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let above = *cell;
-            let replaced = diagonal + usize::from(x != y);
-            left = replaced.min(above + 1).min(left + 1);
-            diagonal = above;
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,20 +133,8 @@ mod tests {
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
     #[test]
-    fn every_alias_is_found_in_any_case() {
-        for (alias, repository) in ALIASES {
-            for text in [alias.to_lowercase(), alias.to_uppercase(), repository.to_lowercase()] {
-                let id = ModelId::parse(&text).unwrap();
-                assert_eq!(id.repository(), *repository);
-                assert_eq!((id.revision(), id.commit()), ("main", None));
-                assert_eq!(id.alias(), Some(*alias));
-            }
-        }
-    }
-
-    #[test]
     fn revision_after_the_at_sign_is_kept() {
-        let id = ModelId::parse("segvol@refs/pr/1").unwrap();
+        let id = ModelId::parse("BAAI/SegVol@refs/pr/1").unwrap();
         assert_eq!(id.to_string(), "BAAI/SegVol@refs/pr/1");
         let pinned = ModelId::parse(&format!("Some.One/a_b-c@{}", COMMIT.to_uppercase())).unwrap();
         assert_eq!(pinned.commit(), Some(COMMIT));
@@ -247,27 +173,5 @@ mod tests {
             let error = ModelId::parse(text).unwrap_err();
             assert_eq!(error.code(), "R-HUB-04", "{text:?}");
         }
-    }
-
-    #[test]
-    fn typing_error_gets_a_suggestion() {
-        let suggested = |text: &str| match ModelId::parse(text).unwrap_err() {
-            Error::ModelId { suggestions, .. } => suggestions,
-            other => panic!("{other}"),
-        };
-        assert_eq!(suggested("R1Seg-3D-Phi3-4b-"), ["R1Seg-3D-Phi-3-4B"]);
-        assert_eq!(suggested("seg-vo"), ["SegVol"]);
-        assert_eq!(suggested("m3d_klip"), ["M3D-CLIP"]);
-        assert!(suggested("gpt2").is_empty());
-        assert!(suggested(&"x".repeat(1 << 20)).is_empty());
-        let typo = ModelId::parse("lihao011/R1Seg-3D-SAM").unwrap();
-        assert_eq!(typo.similar_names(), ["R1Seg-3D-SAM"]);
-    }
-
-    #[test]
-    fn distance_counts_single_edits() {
-        let of = |a: &str, b: &str| distance(&plain(a), &plain(b));
-        assert_eq!((of("", "abc"), of("abc", ""), of("abc", "abc")), (3, 3, 0));
-        assert_eq!((of("kitten", "sitting"), of("flaw", "lawn")), (3, 2));
     }
 }

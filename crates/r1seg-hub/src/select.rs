@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use crate::error::Detail;
 use crate::{DownloadOptions, Error, ModelId, listing::Listing};
 
 /// Small files that r1seg or a reader of the model needs, by name without case.
@@ -47,7 +48,7 @@ pub(crate) fn select(
         .collect();
     let has_weights = chosen.iter().any(|name| is_safetensors(name) || is_pickle(name));
     if options.allow.is_none() && !has_weights {
-        return Err(Error::NoWeights { id: Box::new(id.clone()) });
+        return Err(Detail::NoWeights { id: Box::new(id.clone()) }.into());
     }
     Ok(chosen)
 }
@@ -124,7 +125,7 @@ mod tests {
         let file = |name: &&str| RemoteFile { name: (*name).into(), size: None, digest: None };
         let files = names.iter().map(file).collect();
         let listing = Listing { commit: String::new(), files, wanted: BTreeSet::new() };
-        let id = ModelId::parse("SegVol").unwrap();
+        let id = ModelId::parse("BAAI/SegVol").unwrap();
         Ok(select(&id, &listing, options)?.into_iter().collect())
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, header};
 
 use crate::cancel::TICK;
+use crate::error::Detail;
 use crate::{Cancel, Digest, Error, HubConfig, Timeouts, url};
 
 const MAX_REDIRECTS: usize = 8;
@@ -138,7 +139,9 @@ impl Client {
         let spawned = std::thread::Builder::new()
             .name("r1seg-hub".to_owned())
             .spawn(move || client.exchange(request, &sender));
-        spawned.map_err(|e| Error::Connect { host: host.clone(), reason: e.to_string() })?;
+        spawned.map_err(|e| {
+            Error::from(Detail::Connect { host: host.clone(), reason: e.to_string() })
+        })?;
         Ok(Exchange { messages, host, timeouts: self.timeouts, cancel: cancel.clone() })
     }
 
@@ -178,7 +181,7 @@ impl Client {
             let is_redirect = matches!(head.status, 301 | 302 | 303 | 307 | 308);
             if let (true, Some(location)) = (is_redirect, head.text("location")) {
                 let next = url::join(&url, location)
-                    .ok_or(Failure::BadReply("it redirects to something that is no address"))?;
+                    .ok_or(Failure::BadReply("it redirects to something that is not an address"))?;
                 if url.starts_with("https:") && !next.starts_with("https:") {
                     return Err(Failure::BadReply("it redirects from https to http"));
                 }
@@ -256,7 +259,7 @@ fn plain(error: &impl std::fmt::Display) -> String {
 #[cfg(feature = "tls")]
 fn tls_config(path: &std::path::Path) -> Result<ureq::tls::TlsConfig, Error> {
     use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-    let broken = |reason| Error::Certificates { path: path.to_path_buf(), reason };
+    let broken = |reason| Error::from(Detail::Certificates { path: path.to_path_buf(), reason });
     let pem = r1seg_files::read(path, MAX_CERTIFICATES).map_err(|error| match error {
         r1seg_files::Error::TooLong { .. } => broken("the file is larger than 16 MiB"),
         r1seg_files::Error::Io(_) => broken("the file cannot be read"),
@@ -290,11 +293,13 @@ impl Exchange {
 
     fn failed(&self, failure: Failure, file: &str, got: u64) -> Error {
         match failure {
-            Failure::Connect { host, reason } => Error::Connect { host, reason },
-            Failure::Tls { host, reason } => Error::Tls { host, reason },
-            Failure::NoAnswer { host } => Error::NoAnswer { host, after: self.timeouts.response },
-            Failure::BrokenOff => Error::Truncated { file: file.to_owned(), got },
-            Failure::BadReply(reason) => Error::BadReply { reason },
+            Failure::Connect { host, reason } => Error::from(Detail::Connect { host, reason }),
+            Failure::Tls { host, reason } => Error::from(Detail::Tls { host, reason }),
+            Failure::NoAnswer { host } => {
+                Error::from(Detail::NoAnswer { host, after: self.timeouts.response })
+            }
+            Failure::BrokenOff => Error::from(Detail::Truncated { file: file.to_owned(), got }),
+            Failure::BadReply(reason) => Error::from(Detail::BadReply { reason }),
         }
     }
 
@@ -304,8 +309,8 @@ impl Exchange {
         match self.receive(Instant::now() + after)? {
             Some(Message::Head(head)) => Ok(*head),
             Some(Message::Failed(failure)) => Err(self.failed(failure, "", 0)),
-            Some(_) => Err(Error::BadReply { reason: "it ends before it begins" }),
-            None => Err(Error::NoAnswer { host: self.host.clone(), after }),
+            Some(_) => Err(Detail::BadReply { reason: "it ends before it begins" }.into()),
+            None => Err(Detail::NoAnswer { host: self.host.clone(), after }.into()),
         }
     }
 
@@ -324,7 +329,9 @@ impl Exchange {
             }
             if since.elapsed() >= stall {
                 if bytes < LEAST_BYTES && !matches!(received, Some(Message::End)) {
-                    return Err(Error::Stalled { file: file.to_owned(), bytes, after: stall });
+                    return Err(
+                        Detail::Stalled { file: file.to_owned(), bytes, after: stall }.into()
+                    );
                 }
                 (since, bytes) = (Instant::now(), 0);
             }

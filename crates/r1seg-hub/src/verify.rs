@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::digest::Hasher;
+use crate::error::Detail;
 use crate::error::reading;
 use crate::{Cancel, Digest, Error, Event, Hub, Snapshot};
 
@@ -48,7 +49,7 @@ impl Hub {
     /// the record of the download, else the name of the blob. Opens no connection.
     ///
     /// # Errors
-    /// [`Error::Read`] if a file cannot be read, [`Error::Cancelled`]. A damaged file is no error
+    /// `R-HUB-32` if a file cannot be read, `R-HUB-40`. A damaged file is no error
     /// here, but a [`FileState`]; [`Snapshot::require_intact`] makes it one.
     pub fn verify(
         &self,
@@ -119,16 +120,17 @@ impl Snapshot {
     /// Turns the first bad file of [`Hub::verify`] into an error.
     ///
     /// # Errors
-    /// [`Error::HashMismatch`] or [`Error::Incomplete`].
+    /// `R-HUB-21` or `R-HUB-03`.
     pub fn require_intact(&self, checks: &[FileCheck]) -> Result<(), Error> {
         for check in checks {
             if let FileState::Damaged { expected, got } = &check.state {
-                return Err(Error::HashMismatch {
+                return Err(Detail::HashMismatch {
                     file: check.name.clone(),
                     path: self.path.join(&check.name),
                     expected: expected.clone(),
                     got: got.clone(),
-                });
+                }
+                .into());
             }
         }
         let is_missing = |check: &&FileCheck| check.state == FileState::Missing;
@@ -138,7 +140,7 @@ impl Snapshot {
             Ok(())
         } else {
             let (id, path) = (Box::new(self.id.clone()), self.path.clone());
-            Err(Error::Incomplete { id, path, missing })
+            Err(Detail::Incomplete { id, path, missing }.into())
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use r1seg::ErrorKind;
+use r1seg_diagnostic::{At, Diagnostic, ErrorKind, Remedy};
 
 /// Everything that can go wrong when results are measured and written.
 ///
-/// `Display` says what is wrong; [`Error::path`] says where, and [`Error::remedy`] what to do about
-/// it, as data that each program words in its own terms.
+/// `Display` says which file is at fault and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,23 +14,23 @@ pub enum Error {
     #[error(transparent)]
     R1Seg(#[from] r1seg::Error),
     /// A file that would be written exists, and files are not to be replaced.
-    #[error("the output exists already")]
+    #[error("{}the output exists already", At(path))]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     Exists { path: PathBuf, in_folder: bool },
     /// A file or folder cannot be created.
-    #[error("{what}")]
+    #[error("{}{what}", At(path))]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     CannotCreate { path: PathBuf, what: String },
     /// The folder of a named file does not exist.
-    #[error("the folder of this file does not exist")]
+    #[error("{}the folder of this file does not exist", At(path))]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     NoFolder { path: PathBuf },
     /// The name of a file does not end as a known format does.
-    #[error("the file name does not say the format")]
+    #[error("{}the file name does not say the format", At(path))]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     UnknownFormat { path: PathBuf, endings: &'static [&'static str] },
     /// The name of the picture ends as that of another format.
-    #[error("the preview is a PNG picture, and the file name says otherwise")]
+    #[error("{}the preview is a PNG picture, and the file name says otherwise", At(path))]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     NotPng { path: PathBuf },
     /// Two results have the same place.
@@ -39,11 +38,15 @@ pub enum Error {
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     SamePlace { path: PathBuf },
     /// An output would change what the run reads.
-    #[error("the output `{}` {conflict}: inputs and models are never replaced", output.display())]
+    #[error(
+        "{}the output `{}` {conflict}: inputs and models are never replaced",
+        At(input),
+        output.display()
+    )]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     Protected { output: PathBuf, input: PathBuf, conflict: String },
     /// The folder that would be named after the image is inside the image's own folder.
-    #[error("the results would be written into the folder of the image")]
+    #[error("{}the results would be written into the folder of the image", At(image))]
     #[allow(missing_docs, reason = "the messages say what the fields are")]
     InsideImage { image: PathBuf },
     /// One mask was asked for, and the masks of several prompts overlap.
@@ -56,33 +59,10 @@ pub enum Error {
     Encoding { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-/// What a person can do about an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Remedy {
-    /// Let the files of the folder be replaced, or choose another folder.
-    ReplaceOrOtherFolder,
-    /// Let the file be replaced, or choose another name.
-    ReplaceOrOtherName,
-    /// Choose a folder that may be written to.
-    WritableFolder,
-    /// Create the folder first.
-    CreateFolder,
-    /// End the name in one of these.
-    EndIn(&'static [&'static str]),
-    /// Give each result a name of its own.
-    DistinctNames,
-    /// Choose another place for the results.
-    OtherPlace,
-    /// Name another folder than the one that is chosen by itself.
-    NameFolder,
-    /// Write a file for each mask.
-    FileForEach,
-}
+r1seg_diagnostic::diagnostic_methods!(Error);
 
-impl Error {
-    /// A stable code such as `R-OUT-01`.
-    pub fn code(&self) -> &'static str {
+impl Diagnostic for Error {
+    fn code(&self) -> &'static str {
         match self {
             Self::R1Seg(error) => error.code(),
             Self::Exists { .. } => "R-OUT-01",
@@ -95,8 +75,7 @@ impl Error {
         }
     }
 
-    /// What kind of failure it is.
-    pub fn kind(&self) -> ErrorKind {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::R1Seg(error) => error.kind(),
             Self::SamePlace { .. } => ErrorKind::Usage,
@@ -105,8 +84,7 @@ impl Error {
         }
     }
 
-    /// The file or folder that it is about.
-    pub fn path(&self) -> Option<&Path> {
+    fn path(&self) -> Option<&Path> {
         match self {
             Self::R1Seg(error) => error.path(),
             Self::Exists { path, .. }
@@ -120,23 +98,25 @@ impl Error {
         }
     }
 
-    /// What to do about it, where something can be done and [`r1seg::Error::fix`] does not say it.
-    pub fn remedy(&self) -> Option<Remedy> {
+    fn remedy(&self) -> Option<Remedy> {
         Some(match self {
-            Self::R1Seg(_) | Self::Encoding { .. } => return None,
-            Self::Exists { in_folder: true, .. } => Remedy::ReplaceOrOtherFolder,
-            Self::Exists { in_folder: false, .. } => Remedy::ReplaceOrOtherName,
-            Self::CannotCreate { .. } => Remedy::WritableFolder,
-            Self::NoFolder { .. } => Remedy::CreateFolder,
-            Self::UnknownFormat { endings, .. } => Remedy::EndIn(endings),
-            Self::NotPng { .. } => Remedy::EndIn(&[".png"]),
-            Self::SamePlace { .. } => Remedy::DistinctNames,
-            Self::Protected { .. } => Remedy::OtherPlace,
-            Self::InsideImage { .. } => Remedy::NameFolder,
-            Self::Overlap { .. } => Remedy::FileForEach,
+            Self::R1Seg(error) => return error.remedy(),
+            Self::Exists { in_folder: true, .. } => Remedy::ReplaceResults,
+            Self::Exists { in_folder: false, .. } => Remedy::ReplaceFile,
+            Self::CannotCreate { .. } => "choose a folder that you may write to".into(),
+            Self::NoFolder { .. } => "create the folder first".into(),
+            Self::UnknownFormat { endings, .. } => end_in(endings),
+            Self::NotPng { .. } => end_in(&[".png"]),
+            Self::SamePlace { .. } => Remedy::NameResultsApart,
+            Self::Protected { .. } => Remedy::KeepInputs,
+            Self::InsideImage { .. } => Remedy::ChooseResultFolder,
+            Self::Overlap { .. } => Remedy::WriteMasksApart,
+            Self::Encoding { .. } => return None,
         })
     }
+}
 
+impl Error {
     pub(crate) fn cannot_create(what: impl Into<String>, path: &Path) -> Self {
         Self::CannotCreate { path: path.to_path_buf(), what: what.into() }
     }
@@ -153,4 +133,13 @@ impl From<r1seg::volume::Error> for Error {
     fn from(error: r1seg::volume::Error) -> Self {
         Self::R1Seg(error.into())
     }
+}
+
+/// `end the name in .nii.gz, .nii or .npy`.
+fn end_in(endings: &[&str]) -> Remedy {
+    let any = match endings {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => endings.concat(),
+    };
+    format!("end the name in {any}").into()
 }

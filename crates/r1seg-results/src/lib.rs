@@ -6,8 +6,9 @@
 //! 2. [`Request`] says what is to be written and where, as plain data, and which inputs no output may
 //!    replace ([`Protected`]). [`Layout::open`] chooses the files and checks, before anything is
 //!    computed, that all of them can be written.
-//! 3. The model runs; each prompt gets a [`Finding`], and a [`report::Report`] is begun.
-//! 4. [`Results::measure`] joins the masks, prompt K as label K, and measures each of them.
+//! 3. The model runs. [`Findings`] joins the masks as they come, prompt K as label K, and a
+//!    [`report::Report`] is begun.
+//! 4. [`Results::measure`] measures each of them.
 //! 5. [`Measured::write`] writes masks, names of labels, the picture, answers and the report: all of
 //!    them or none, through an [`OutputFolder`].
 //! 6. [`Written`] is what there is to say about it.
@@ -19,9 +20,9 @@
 //!
 //! use r1seg::phantom::Phantom;
 //! use r1seg::volume::{Geometry, Overwrite, ReadOptions, Volume, write_volume};
-//! use r1seg::{AskOptions, R1SegModel};
-//! use r1seg_results::report::{Model, Origin, Questions, Report, Run};
-//! use r1seg_results::{Finding, Input, Layout, Request, Results};
+//! use r1seg::{AskOptions, R1SegModel, RunContext};
+//! use r1seg_results::report::{Answered, Model, Origin, Questions, Report, Run};
+//! use r1seg_results::{Findings, Input, Layout, Request, Results};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let desk = tempfile::tempdir()?;
@@ -38,7 +39,9 @@
 //! let model = R1SegModel::demo()?;
 //! let (question, options) = ("Can you segment the liver in this image?", AskOptions::default());
 //! let encoded = model.encode(&input.volume)?;
-//! let answers = [(question.to_string(), encoded.ask_with(question, &options, &mut |_| {})?)];
+//! let answer = encoded.ask_with(question, &options, &mut RunContext::default())?;
+//! let mut findings = Findings::new(input.volume.geometry());
+//! findings.push("liver", answer.mask.as_ref(), Vec::new())?;
 //!
 //! let run = Run {
 //!     git: None,
@@ -48,22 +51,22 @@
 //!     origin: Origin::from(&input),
 //!     preparation: (&encoded).into(),
 //! };
+//! let answers = [Answered::new(question, answer)];
 //! let report = Report::of_answers(run, &Questions {
 //!     options: &options,
 //!     separator: model.separator(&options),
-//!     grid: model.config().vit.image_size,
+//!     grid: model.input_shape(),
 //!     answers: &answers,
 //! });
-//! let [(_, answer)] = &answers;
-//! let finding = Finding { name: "liver", mask: answer.mask.as_ref(), boxes: Vec::new() };
 //! let results = Results {
 //!     layout,
 //!     input: &input,
-//!     findings: &[finding],
+//!     findings,
 //!     asked_box: None,
 //!     asked_points: &[],
-//!     answer: answer.text.clone(),
+//!     answer: answers[0].answer.text.clone(),
 //!     trace: None,
+//!     words: |remedy| format!("{remedy:?}"),
 //! };
 //! let written = results.measure(report, Vec::new())?.write(start)?;
 //!
@@ -77,25 +80,28 @@
 //! ```
 //!
 //! Nothing here prints, ends the process, or knows what a program calls its options: remedies are data
-//! ([`Remedy`]).
+//! ([`Remedy`](r1seg::Remedy)).
 
 mod atomic_folder;
 mod error;
+mod findings;
 mod input;
 mod layout;
-mod masks;
 mod naming;
 pub mod preview;
 mod process;
 mod protected;
 pub mod report;
 mod results;
+mod staged_files;
 
-pub use atomic_folder::{OutputFolder, StagedFiles, parent};
-pub use error::{Error, Remedy};
+pub use atomic_folder::{OutputFolder, parent};
+pub use error::Error;
+pub use findings::{Finding, Findings};
 pub use input::{Input, is_whole};
 pub use layout::{Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name};
 pub use naming::folder_for;
 pub use process::peak_rss_bytes;
 pub use protected::Protected;
-pub use results::{Finding, Measured, Results, Written};
+pub use results::{Measured, Results, Written};
+pub use staged_files::StagedFiles;

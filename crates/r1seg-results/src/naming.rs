@@ -42,7 +42,7 @@ pub(super) fn numbered_masks(report: &Path) -> impl Iterator<Item = String> {
     let names = masks.into_iter().filter_map(|m| m["path"].as_str().map(str::to_string));
     names.flat_map(|name| {
         let (stem, _) = split(OsStr::new(&name));
-        let number = stem.to_str().and_then(|stem| stem.strip_prefix("mask_")?.parse::<u8>().ok());
+        let number = stem.to_str().and_then(|stem| stem.strip_prefix("mask_")?.parse::<u16>().ok());
         let formats = number.map(|n| [".nii.gz", ".npy"].map(|e| format!("mask_{n}{e}")));
         formats.into_iter().flatten()
     })

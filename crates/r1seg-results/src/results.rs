@@ -1,35 +1,22 @@
-//! From findings to files: masks joined and measured, then everything written or nothing.
+//! From findings to files: masks measured, then everything written or nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use r1seg::volume::{
-    LabelMap, Mask, Overwrite, Region, Segment, Segmentation, Warning, mask_stats,
-    write_segmentation,
+    LabelMap, Overwrite, Region, Segment, Segmentation, Warning, mask_stats, write_segmentation,
 };
-use r1seg::{PromptPoint, Trace};
+use r1seg::{MaskStatus, PromptPoint, Remedy, Trace};
 use serde::Serialize;
 
-use crate::atomic_folder::StagedFiles;
-use crate::masks::{Found, joined};
+use crate::findings::{one_line, short};
 use crate::naming::numbered;
-use crate::preview::{BoxMark, Coverage, Named, Scene, label_color, render};
-use crate::report::{MaskReport, Report};
-use crate::{Error, Input, Layout};
+use crate::preview::{BoxMark, Scene, label_color, render};
+use crate::report::{MaskReport, Report, WarningReport};
+use crate::{Error, Finding, Findings, Input, Layout, StagedFiles};
 
-/// What a prompt got.
-#[derive(Debug, Clone)]
-pub struct Finding<'a> {
-    /// The prompt, as labels and picture call it.
-    pub name: &'a str,
-    /// An empty one counts.
-    pub mask: Option<&'a Mask>,
-    /// Boxes in its answer that have voxels.
-    pub boxes: Vec<Region>,
-}
-
-/// All there is to measure and to write: prompt K, counted from 1, is label K.
+/// All there is to measure and to write.
 #[derive(Debug)]
 pub struct Results<'a> {
     /// The files.
@@ -37,7 +24,7 @@ pub struct Results<'a> {
     /// The volume.
     pub input: &'a Input,
     /// What each prompt got.
-    pub findings: &'a [Finding<'a>],
+    pub findings: Findings,
     /// The box that the prompts are about.
     pub asked_box: Option<Region>,
     /// The points that they are about.
@@ -46,17 +33,18 @@ pub struct Results<'a> {
     pub answer: String,
     /// The tensors of every stage.
     pub trace: Option<&'a Trace>,
+    /// How the program words what to do about a warning, for the report.
+    pub words: fn(&Remedy) -> String,
 }
 
-/// Results with their masks joined and measured, and nothing written yet.
+/// Results with their masks measured, and nothing written yet.
 #[derive(Debug)]
 pub struct Measured<'a> {
     results: Results<'a>,
     report: Report,
     warnings: Vec<Warning>,
-    /// The mask of prompts that got none.
-    zeros: Option<Mask>,
-    labels: LabelMap,
+    /// Whether a voxel belongs to several masks.
+    overlaps: bool,
     saving: Instant,
     span: tracing::Span,
 }
@@ -64,15 +52,14 @@ pub struct Measured<'a> {
 /// What there is to say once everything is written.
 #[derive(Debug)]
 pub struct Written {
+    /// What each prompt got.
+    pub findings: Findings,
     /// The report, with its masks.
     pub report: Report,
     /// The text of the report.
     pub json: String,
     /// What is odd about the run.
     pub warnings: Vec<Warning>,
-    /// The joined mask, where [`MaskTarget::Caller`](crate::MaskTarget::Caller) asked for it and a
-    /// prompt got one.
-    pub mask: Option<LabelMap>,
     /// The file of the mask, if one was written. Where masks overlap, its name with the number of each.
     pub mask_file: Option<PathBuf>,
     /// The picture.
@@ -85,6 +72,14 @@ pub struct Written {
     pub taken: Option<PathBuf>,
 }
 
+impl Written {
+    /// All masks, if there is one: what [`MaskTarget::Caller`](crate::MaskTarget::Caller) leaves to be
+    /// written.
+    pub fn mask(&self) -> Option<&LabelMap> {
+        (!self.report.masks().is_empty()).then_some(self.findings.labels())
+    }
+}
+
 /// An entry of `labels.json`.
 #[derive(Serialize)]
 struct Label<'a> {
@@ -95,47 +90,42 @@ struct Label<'a> {
 }
 
 impl<'a> Results<'a> {
-    /// Joins the masks and measures each of them. `report` is of the same prompts.
+    /// Measures each mask. `report` is of the same prompts.
     ///
     /// # Errors
     /// [`Error::Overlap`] where one mask was asked for and cannot hold all of them.
     pub fn measure(
         self,
-        report: Report,
+        mut report: Report,
         mut warnings: Vec<Warning>,
     ) -> Result<Measured<'a>, Error> {
         let saving = Instant::now();
         let span = tracing::info_span!("save");
         let entered = span.clone().entered();
-        let zeros = self.zeros()?;
-        let found = found(self.findings, zeros.as_ref());
-        let labels = joined(&found, self.findings.len(), self.geometry())?;
-        let overlap = labels.overlap();
+        let overlap = self.findings.labels().overlap();
         if overlap > 0 {
             warnings.push(self.overlap(overlap));
             if self.layout.mask_to_caller() {
                 return Err(Error::Overlap { voxels: overlap });
             }
         }
-        drop(entered);
-        let mut measured =
-            Measured { results: self, report, warnings, zeros, labels, saving, span };
-        measured.measure()?;
-        Ok(measured)
-    }
-
-    fn geometry(&self) -> &'a r1seg::volume::Geometry {
-        self.input.volume.geometry()
-    }
-
-    /// The mask of prompts that got none, where it is wanted and needed.
-    fn zeros(&self) -> Result<Option<Mask>, Error> {
-        let is_needed = self.findings.iter().any(|finding| finding.mask.is_none());
-        if !(self.layout.request.zeros_for_missing && is_needed) {
-            return Ok(None);
+        for (label, finding) in self.masks() {
+            let mask = self.findings.labels().label_mask(label);
+            let stats = mask_stats(&mask, 1, &self.input.volume)?;
+            let mut mask = MaskReport::new(label, &finding.name, &stats, self.input.range);
+            mask.path = self.mask_path(label, overlap > 0);
+            report.add_mask(usize::from(label) - 1, mask);
         }
-        let geometry = self.geometry();
-        Ok(Some(Mask::new(vec![0; geometry.voxels()], geometry.clone())?))
+        drop(entered);
+        let overlaps = overlap > 0;
+        Ok(Measured { results: self, report, warnings, overlaps, saving, span })
+    }
+
+    /// The prompts that have a mask, or get one of zeros.
+    fn masks(&self) -> impl Iterator<Item = (u16, &Finding)> {
+        let zeros = self.layout.request.zeros_for_missing;
+        let has_mask = move |finding: &Finding| zeros || finding.status != MaskStatus::NotFound;
+        self.findings.numbered().filter(move |(_, finding)| has_mask(finding))
     }
 
     fn overlap(&self, voxels: usize) -> Warning {
@@ -150,7 +140,7 @@ impl<'a> Results<'a> {
     }
 
     /// What the report calls the file of a mask.
-    fn mask_path(&self, label: u8, apart: bool) -> Option<String> {
+    fn mask_path(&self, label: u16, apart: bool) -> Option<String> {
         if self.layout.mask_to_caller() {
             return Some("-".to_string());
         }
@@ -163,29 +153,18 @@ impl<'a> Results<'a> {
         Some(paths.name(path))
     }
 
-    /// A segment for each prompt, since segments are labeled by their number; some may be empty.
-    fn segments(&self) -> Vec<Segment> {
-        let numbered = (1..=u8::MAX).zip(self.findings);
-        numbered
-            .map(|(label, finding)| Segment::new(one_line(finding.name), label_color(label)))
-            .collect()
-    }
-
-    fn picture(&self, labels: &[u8]) -> Result<Vec<u8>, Error> {
-        let title = match self.findings {
-            [finding] => short(finding.name),
-            _ => format!("{} prompts", self.findings.len()),
+    fn picture(&self, labels: &[u16]) -> Result<Vec<u8>, Error> {
+        let prompts = self.findings.prompts();
+        let title = match prompts {
+            [finding] => short(&finding.name),
+            _ => format!("{} prompts", prompts.len()),
         };
-        let numbered = || (1..=u8::MAX).zip(self.findings);
-        let boxes: Vec<BoxMark> = numbered()
+        let boxes: Vec<BoxMark> = self
+            .findings
+            .numbered()
             .flat_map(|(label, finding)| {
-                finding.boxes.iter().map(move |region| BoxMark { label, region: *region })
-            })
-            .collect();
-        let names: Vec<Named> = numbered()
-            .map(|(label, finding)| Named {
-                name: short(finding.name),
-                mask: finding.mask.map(|mask| Coverage::of(mask.data(), label, labels)),
+                let mark = move |region: &Region| BoxMark { label, region: *region };
+                finding.boxes.iter().map(mark)
             })
             .collect();
         let scene = Scene {
@@ -193,7 +172,7 @@ impl<'a> Results<'a> {
             boxes: &boxes,
             asked_box: self.asked_box,
             points: self.asked_points,
-            names: &names,
+            names: &self.findings.captions(),
             title: &title,
             window: self.layout.request.window,
             ..Scene::of(&self.input.volume)
@@ -203,20 +182,6 @@ impl<'a> Results<'a> {
 }
 
 impl Measured<'_> {
-    fn measure(&mut self) -> Result<(), Error> {
-        let _entered = self.span.clone().entered();
-        let input = self.results.input;
-        for found in found(self.results.findings, self.zeros.as_ref()) {
-            let index = usize::from(found.label) - 1;
-            let stats = mask_stats(found.mask, 1, &input.volume)?;
-            let name = self.results.findings[index].name;
-            let mut mask = MaskReport::new(found.label, name, &stats, input.range);
-            mask.path = self.results.mask_path(found.label, self.labels.overlap() > 0);
-            self.report.add_mask(index, mask);
-        }
-        Ok(())
-    }
-
     /// The report, with its masks.
     pub fn report(&self) -> &Report {
         &self.report
@@ -234,7 +199,9 @@ impl Measured<'_> {
         layout.settle(stage.folder());
         self.report.set_folder(layout.paths().folder());
         self.stage(&mut stage)?;
-        self.report.finish(&self.warnings, self.saving.elapsed(), start.elapsed());
+        let warnings = self.warnings.iter();
+        let warnings = warnings.map(|w| WarningReport::new(w, self.results.words)).collect();
+        self.report.finish(warnings, self.saving.elapsed(), start.elapsed());
         let json = self.report.to_json()?;
         let paths = self.results.layout.paths();
         if let Some(path) = &paths.report {
@@ -242,19 +209,17 @@ impl Measured<'_> {
         }
         stage.commit(&self.results.layout.stale())?;
 
-        let is_found = !self.report.masks().is_empty();
-        let to_caller = self.results.layout.mask_to_caller() && is_found;
         let mask_file = paths.masks.first().or(paths.segmentation.as_ref());
         Ok(Written {
             json,
-            mask_file: mask_file.filter(|_| is_found).cloned(),
+            mask_file: mask_file.filter(|_| !self.report.masks().is_empty()).cloned(),
             preview: paths.preview.clone(),
             trace: paths.trace.clone(),
             folder: paths.folder().map(Path::to_path_buf),
             taken: self.results.layout.taken().map(Path::to_path_buf),
             report: self.report,
+            findings: self.results.findings,
             warnings: self.warnings,
-            mask: to_caller.then_some(self.labels),
         })
     }
 
@@ -263,16 +228,14 @@ impl Measured<'_> {
         let (results, paths) = (&self.results, self.results.layout.paths());
         self.stage_masks(stage)?;
         if let Some(path) = paths.labels.as_ref().filter(|_| !self.report.masks().is_empty()) {
-            let labels = serde_json::to_string_pretty(&labels(self.report.masks()));
+            let labels = serde_json::to_string_pretty(&entries(self.report.masks()));
             let labels = labels.map_err(|e| Error::encoding("the list of labels", e))? + "\n";
             stage.write(path, labels.as_bytes())?;
         }
         if let Some(path) = &paths.preview {
             let is_found = !self.report.masks().is_empty();
-            // There are no more prompts than a byte counts.
-            let shown = self.labels.labels().iter().map(|label| label.to_le_bytes()[0]);
-            let labels: Vec<u8> = if is_found { shown.collect() } else { Vec::new() };
-            stage.write(path, &results.picture(&labels)?)?;
+            let labels = if is_found { results.findings.labels().labels() } else { &[] };
+            stage.write(path, &results.picture(labels)?)?;
         }
         if let Some(path) = &paths.answer {
             stage.write(path, results.answer.as_bytes())?;
@@ -284,23 +247,26 @@ impl Measured<'_> {
     }
 
     fn stage_masks(&self, stage: &mut StagedFiles<'_>) -> Result<(), Error> {
-        let found = found(self.results.findings, self.zeros.as_ref());
-        if found.is_empty() {
+        if self.report.masks().is_empty() {
             return Ok(());
         }
-        let paths = self.results.layout.paths();
+        let (findings, paths) = (&self.results.findings, self.results.layout.paths());
+        let labels = findings.labels();
         for path in &paths.masks {
-            if self.labels.overlap() == 0 {
-                stage.write_labels(path, &self.labels)?;
+            if !self.overlaps {
+                stage.write_labels(path, labels)?;
                 continue;
             }
-            for found in &found {
-                let path = numbered(path, found.label.into());
-                stage.write_labels(&path, &self.labels.only(found.label.into()))?;
+            for (label, _) in self.results.masks() {
+                stage.write_labels(&numbered(path, label.into()), &labels.only(label))?;
             }
         }
         if let Some(path) = &paths.segmentation {
-            let segmentation = Segmentation::new(&self.labels, self.results.segments())?;
+            // One for each prompt, since segments are labeled by their number; some may be empty.
+            let segments = findings
+                .numbered()
+                .map(|(label, finding)| Segment::new(one_line(&finding.name), label_color(label)));
+            let segmentation = Segmentation::new(labels, segments.collect())?;
             stage.write_with(path, |part| {
                 write_segmentation(part, &segmentation, Overwrite::Refuse)
             })?;
@@ -309,15 +275,7 @@ impl Measured<'_> {
     }
 }
 
-/// The mask of each prompt; `zeros` are that of prompts that got none.
-fn found<'a>(findings: &[Finding<'a>], zeros: Option<&'a Mask>) -> Vec<Found<'a>> {
-    let numbers = (1..=u8::MAX).zip(findings);
-    numbers
-        .filter_map(|(label, finding)| Some(Found { label, mask: finding.mask.or(zeros)? }))
-        .collect()
-}
-
-fn labels(masks: &[MaskReport]) -> BTreeMap<u8, Label<'_>> {
+fn entries(masks: &[MaskReport]) -> BTreeMap<u16, Label<'_>> {
     masks
         .iter()
         .map(|mask| {
@@ -325,17 +283,4 @@ fn labels(masks: &[MaskReport]) -> BTreeMap<u8, Label<'_>> {
             (mask.label, Label { name, color: label_color(mask.label), file })
         })
         .collect()
-}
-
-/// A question as a title.
-fn short(prompt: &str) -> String {
-    let line = one_line(prompt);
-    match line.char_indices().nth(60) {
-        Some((cut, _)) => format!("{}..", &line[..cut]),
-        None => line,
-    }
-}
-
-fn one_line(prompt: &str) -> String {
-    prompt.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::Error;
 use crate::config::AddedToken;
+use crate::error::Detail;
 
 /// Added tokens by id and by text (`_added_tokens_decoder`, `_added_tokens_encoder`, `tokens_trie`
 /// of `PreTrainedTokenizer`).
@@ -24,11 +25,13 @@ impl AddedTokens {
             && other.content != token.content
         {
             let token = format!("{}` and `{}", other.content, token.content);
-            return Err(Error::IdConflict { token, expected: id, got: id });
+            return Err(Detail::IdConflict { token, expected: id, got: id }.into());
         }
         if let Some(&other) = self.ids.get(&token.content) {
             if other != id {
-                return Err(Error::IdConflict { token: token.content, expected: other, got: id });
+                return Err(
+                    Detail::IdConflict { token: token.content, expected: other, got: id }.into()
+                );
             }
         } else {
             self.by_first.entry(first).or_default().push(token.content.clone());

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Deserializer};
 
+use crate::error::Detail;
 use crate::{Error, TokenizerFiles};
 
 /// The three tokens that R1Seg and M3D add as special, in order.
@@ -77,7 +78,7 @@ impl Config {
         };
         if raw.split_special_tokens == Some(true) {
             let what = "`split_special_tokens: true`".to_owned();
-            return Err(Error::Unsupported { file: "tokenizer_config.json", what });
+            return Err(Detail::Unsupported { file: "tokenizer_config.json", what }.into());
         }
         let mut special = raw.special;
         if raw.added_tokens_decoder.is_none()
@@ -130,9 +131,11 @@ impl Config {
         let mut added = BTreeMap::new();
         let listed = decoder.is_some() || files.added_tokens.is_some();
         for (id, token) in decoder.unwrap_or_default() {
-            let id: u32 = id.parse().map_err(|_| Error::Json {
-                file: "tokenizer_config.json",
-                message: format!("added_tokens_decoder: `{id}` is not a token id"),
+            let id: u32 = id.parse().map_err(|_| {
+                Error::from(Detail::Json {
+                    file: "tokenizer_config.json",
+                    message: format!("added_tokens_decoder: `{id}` is not a token id"),
+                })
             })?;
             added.insert(id, token);
         }
@@ -153,7 +156,7 @@ impl Config {
                 }
                 if let Some(other) = added.get(&id) {
                     let token = format!("{content}` and `{}", other.content);
-                    return Err(Error::IdConflict { token, expected: id, got: id });
+                    return Err(Detail::IdConflict { token, expected: id, got: id }.into());
                 }
                 added.insert(id, AddedToken::plain(&content, roles.contains(&content)));
             }
@@ -307,7 +310,8 @@ pub(crate) fn parse_json<'a, T: Deserialize<'a>>(
     bytes: &'a [u8],
 ) -> Result<T, Error> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice(bytes).map_err(|error| Error::Json { file, message: error.to_string() })
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::from(Detail::Json { file, message: error.to_string() }))
 }
 
 #[cfg(test)]
@@ -374,13 +378,10 @@ mod tests {
     #[test]
     fn config_that_contradicts_itself_is_refused() {
         let twice = r#"{"added_tokens_decoder": {"9": {"content": "x"}}}"#;
-        assert!(matches!(parse(twice), Err(Error::IdConflict { expected: 9, .. })));
+        assert!(parse(twice).is_err_and(|e| e.message().contains("expected id 9, got")));
         let no_id = r#"{"added_tokens_decoder": {"-1": {"content": "x"}}}"#;
-        assert!(matches!(parse(no_id), Err(Error::Json { .. })));
-        assert!(matches!(
-            parse(r#"{"split_special_tokens": true}"#),
-            Err(Error::Unsupported { .. })
-        ));
-        assert!(matches!(parse("[1"), Err(Error::Json { file: "tokenizer_config.json", .. })));
+        assert!(parse(no_id).is_err_and(|e| e.code() == "R-TOK-04"));
+        assert!(parse(r#"{"split_special_tokens": true}"#).is_err_and(|e| e.code() == "R-TOK-06"));
+        assert!(parse("[1").is_err_and(|e| e.message().starts_with("`tokenizer_config.json`: ")));
     }
 }

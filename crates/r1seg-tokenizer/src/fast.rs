@@ -11,6 +11,7 @@ use tokenizers::{
 };
 
 use crate::config::{AddedToken, Config, R1SEG_SEG, R1SEG_SPECIAL};
+use crate::error::Detail;
 use crate::growth::Limits;
 use crate::guard::guarded;
 use crate::{Error, PromptPart, TokenizerFiles, cleanup};
@@ -37,7 +38,7 @@ pub(crate) struct FastTokenizer {
 
 impl FastTokenizer {
     pub(crate) fn new(files: &TokenizerFiles, config: &Config) -> Result<Self, Error> {
-        let bytes = files.tokenizer_json.as_ref().ok_or(Error::NoVocabulary)?;
+        let bytes = files.tokenizer_json.as_ref().ok_or(Error::from(Detail::NoVocabulary))?;
         let limits = Limits::of(bytes)?;
         let mut inner = guarded("loading", || Tokenizer::from_bytes(bytes))?;
         // The authors' call neither truncates nor pads, whatever the file says.
@@ -66,7 +67,9 @@ impl FastTokenizer {
             let got = inner.token_to_id(&token.content).unwrap_or(expected);
             let ours = R1SEG_SPECIAL.contains(&&*token.content) || token.content == R1SEG_SEG;
             if ours && got != expected {
-                return Err(Error::IdConflict { token: token.content.clone(), expected, got });
+                return Err(
+                    Detail::IdConflict { token: token.content.clone(), expected, got }.into()
+                );
             }
         }
 
@@ -94,7 +97,7 @@ impl FastTokenizer {
             let other = vocabulary.iter().find(|(t, i)| Some(**i) == id && *t != token);
             if let Some((other, &id)) = other {
                 let (token, other) = (token.to_owned(), other.clone());
-                return Err(Error::SharedId { token, other, id });
+                return Err(Detail::SharedId { token, other, id }.into());
             }
         }
         let last = vocabulary.into_iter().map(|(token, id)| (id, token)).max().unwrap_or_default();
@@ -190,10 +193,9 @@ impl FastTokenizer {
             text.push_str(content);
             let id = match part {
                 PromptPart::Text(_) => None,
-                PromptPart::Token(token) => Some(
-                    self.added_id(token)
-                        .ok_or_else(|| Error::UnknownToken { token: (*token).to_owned() })?,
-                ),
+                PromptPart::Token(token) => Some(self.added_id(token).ok_or_else(|| {
+                    Error::from(Detail::UnknownToken { token: (*token).to_owned() })
+                })?),
             };
             match cuts.last_mut() {
                 Some((range, None)) if id.is_none() => range.end = text.len(),

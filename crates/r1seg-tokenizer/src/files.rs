@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use crate::Error;
+use crate::error::Detail;
 
 /// The largest `tokenizer.json` or `tokenizer.model` that is read: seven times Llama-3's.
 pub const MAX_VOCABULARY_BYTES: u64 = 64 << 20;
@@ -37,12 +38,12 @@ impl TokenizerFiles {
     /// Reads the files from `dir`; a missing one is `None`.
     ///
     /// # Errors
-    /// [`Error::Io`] if `dir` is not a folder, or a file in it cannot be read, [`Error::TooLarge`] past
-    /// [`MAX_VOCABULARY_BYTES`] or [`MAX_CONFIG_BYTES`], [`Error::Unusable`] for pipes, devices and
+    /// `R-TOK-01` if `dir` is not a folder, or a file in it cannot be read, `R-TOK-02` past
+    /// [`MAX_VOCABULARY_BYTES`] or [`MAX_CONFIG_BYTES`], `R-TOK-18` for pipes, devices and
     /// UTF-16.
     pub fn from_dir(dir: &Path) -> Result<Self, Error> {
         if let Err(source) = std::fs::read_dir(dir) {
-            return Err(Error::Io { path: dir.to_owned(), source });
+            return Err(Detail::Io { path: dir.to_owned(), source }.into());
         }
         Ok(Self {
             tokenizer_json: read(dir, "tokenizer.json", MAX_VOCABULARY_BYTES)?,
@@ -70,7 +71,7 @@ impl TokenizerFiles {
         ];
         for (file, bytes, limit) in sizes {
             if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > limit) {
-                return Err(Error::TooLarge { file, limit });
+                return Err(Detail::TooLarge { file, limit }.into());
             }
         }
         Ok(())
@@ -85,8 +86,8 @@ fn read(dir: &Path, file: &'static str, limit: u64) -> Result<Option<Cow<'static
     match read(&path, limit) {
         Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
         Err(error) if error.is_not_found() => Ok(None),
-        Err(Fault::Io(source)) => Err(Error::Io { path, source }),
-        Err(Fault::TooLong { .. }) => Err(Error::TooLarge { file, limit }),
-        Err(source) => Err(Error::Unusable { file, source }),
+        Err(Fault::Io(source)) => Err(Detail::Io { path, source }.into()),
+        Err(Fault::TooLong { .. }) => Err(Detail::TooLarge { file, limit }.into()),
+        Err(source) => Err(Detail::Unusable { file, source }.into()),
     }
 }

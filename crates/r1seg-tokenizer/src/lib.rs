@@ -67,6 +67,7 @@ pub use boxes::{BoxText, VoxelBox, parse_boxes};
 pub use error::{Error, ErrorKind};
 pub use files::{MAX_CONFIG_BYTES, MAX_VOCABULARY_BYTES, TokenizerFiles};
 pub use prompt::{Prompt, PromptPart, Separator};
+pub use r1seg_diagnostic::Remedy;
 pub use stream::StreamDecoder;
 pub use terminal::sanitize_terminal;
 pub use text::TextTokenizer;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::Error;
+use crate::error::Detail;
 
 /// What stands between the image placeholders and the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -55,7 +56,7 @@ impl Prompt {
         let found = ids[start..].iter().take_while(|&&id| id == im_patch).count();
         let misplaced = n_image_tokens > 0 && (start > 1 || found != n_image_tokens);
         if misplaced || len < n_image_tokens + 1 {
-            return Err(Error::PromptLayout { n_image_tokens, found, start, len });
+            return Err(Detail::PromptLayout { n_image_tokens, found, start, len }.into());
         }
         Ok(Self { ids, n_image_tokens })
     }
@@ -116,7 +117,7 @@ mod tests {
         for (ids, n) in [(vec![], 0), (vec![9, 9], 2), (vec![1, 2, 9, 5], 1), (vec![1, 9, 5, 9], 2)]
         {
             let prompt = Prompt::new(ids, n, PATCH);
-            assert!(matches!(prompt, Err(Error::PromptLayout { .. })), "{prompt:?}");
+            assert_eq!(prompt.err().map(|e| e.code()), Some("R-TOK-14"));
         }
         assert!(Prompt::new(vec![1], 0, PATCH).is_ok());
     }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use crate::added::AddedTokens;
 use crate::config::{AddedToken, Config, R1SEG_SEG, R1SEG_SPECIAL};
+use crate::error::Detail;
 use crate::sentencepiece::{SPACE, SentencePiece};
 use crate::{Error, PromptPart, TokenizerFiles, cleanup};
 
@@ -40,7 +41,7 @@ impl SlowTokenizer {
         let (mut model, listed) = match (&files.tokenizer_model, &files.tokenizer_json) {
             (Some(bytes), _) => (SentencePiece::from_model_file(bytes)?, Vec::new()),
             (None, Some(bytes)) => SentencePiece::from_tokenizer_json(bytes)?,
-            (None, None) => return Err(Error::NoVocabulary),
+            (None, None) => return Err(Detail::NoVocabulary.into()),
         };
         let mut added = Additions { model: &model, added: AddedTokens::default(), next: 0 };
         match &config.added_tokens {
@@ -78,7 +79,7 @@ impl SlowTokenizer {
             let Some(id) = added.id(token) else { continue };
             if let Some(piece) = model.piece(id).filter(|piece| &*piece.text != token) {
                 let (token, other) = (token.to_owned(), piece.text.to_string());
-                return Err(Error::SharedId { token, other, id });
+                return Err(Detail::SharedId { token, other, id }.into());
             }
         }
 
@@ -174,7 +175,7 @@ impl SlowTokenizer {
             match *part {
                 PromptPart::Token(token) => {
                     if self.added.id(token).is_none() {
-                        return Err(Error::UnknownToken { token: token.to_owned() });
+                        return Err(Detail::UnknownToken { token: token.to_owned() }.into());
                     }
                     texts.push(token.to_owned());
                     is_token.push(true);

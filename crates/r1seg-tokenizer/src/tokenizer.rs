@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::{Config, R1SEG_SEG, R1SEG_SPECIAL};
+use crate::error::Detail;
 use crate::fast::FastTokenizer;
 use crate::slow::SlowTokenizer;
 use crate::{Error, Prompt, PromptPart, Separator, StreamDecoder, TokenizerFiles};
@@ -51,13 +52,13 @@ pub const MAX_TEXT_BYTES: usize = 256 << 10;
 /// Whether a question has words in it, and not too many for any model; it needs no tokenizer.
 ///
 /// # Errors
-/// [`Error::EmptyQuestion`] for an empty or blank one, [`Error::TooManyBytes`] beyond
+/// `R-TOK-12` for an empty or blank one, `R-TOK-21` beyond
 /// [`MAX_TEXT_BYTES`].
 pub fn check_question(question: &str) -> Result<(), Error> {
     if question.len() > MAX_TEXT_BYTES {
-        return Err(Error::TooManyBytes { bytes: question.len(), limit: MAX_TEXT_BYTES });
+        return Err(Detail::TooManyBytes { bytes: question.len(), limit: MAX_TEXT_BYTES }.into());
     }
-    if is_blank(question) { Err(Error::EmptyQuestion) } else { Ok(()) }
+    if is_blank(question) { Err(Detail::EmptyQuestion.into()) } else { Ok(()) }
 }
 
 pub(crate) fn is_blank(text: &str) -> bool {
@@ -74,7 +75,7 @@ impl PromptTokenizer {
     ///
     /// # Errors
     /// Every variant of [`Error`] whose [`Error::kind`] is [`Model`](crate::ErrorKind::Model): broken
-    /// or unsupported files, tokens that clash, and [`Error::NotAtomic`] if `<im_patch>` or `[SEG]`
+    /// or unsupported files, tokens that clash, and `R-TOK-10` if `<im_patch>` or `[SEG]`
     /// is cut into several ids.
     pub fn new(files: &TokenizerFiles) -> Result<Self, Error> {
         files.check_sizes()?;
@@ -93,7 +94,9 @@ impl PromptTokenizer {
             Engine::Slow(slow) => slow.added_id(token),
             Engine::Fast(fast) => fast.added_id(token),
         };
-        let id = |token: &str| id(token).ok_or(Error::UnknownToken { token: token.to_owned() });
+        let id = |token: &str| {
+            id(token).ok_or(Error::from(Detail::UnknownToken { token: token.to_owned() }))
+        };
         let [patch, start, end] = R1SEG_SPECIAL;
         let (im_patch, bx_start, bx_end, seg) = (id(patch)?, id(start)?, id(end)?, id(R1SEG_SEG)?);
         let tokenizer = Self { engine, im_patch, bx_start, bx_end, seg };
@@ -109,7 +112,7 @@ impl PromptTokenizer {
         if ids.iter().filter(|&&got| got == id).count() == 1 && ids.len() <= 4 {
             return Ok(());
         }
-        Err(Error::NotAtomic { token: token.to_owned(), id, ids })
+        Err(Detail::NotAtomic { token: token.to_owned(), id, ids }.into())
     }
 
     /// Which implementation's ids these are.
@@ -179,10 +182,14 @@ impl PromptTokenizer {
     /// normal (Phi-3 pads to 32064).
     ///
     /// # Errors
-    /// [`Error::EmbeddingRows`], which names the token with the largest id.
+    /// `R-TOK-11`, which names the token with the largest id.
     pub fn check_embedding_rows(&self, rows: usize) -> Result<(), Error> {
         let (id, token) = either!(self, engine => engine.last_token());
-        if (id as usize) < rows { Ok(()) } else { Err(Error::EmbeddingRows { token, id, rows }) }
+        if (id as usize) < rows {
+            Ok(())
+        } else {
+            Err(Detail::EmbeddingRows { token, id, rows }.into())
+        }
     }
 
     /// Tokenizes `"<im_patch>" * n_image_tokens + separator + question`, the question as plain text.
@@ -192,8 +199,8 @@ impl PromptTokenizer {
     /// are those of the authors' `tokenizer(prompt)`.
     ///
     /// # Errors
-    /// [`Error::EmptyQuestion`] for an empty or blank question, [`Error::TooManyBytes`] for one beyond
-    /// [`MAX_TEXT_BYTES`] or what this tokenizer can take, [`Error::PromptLayout`] if the tokenizer
+    /// `R-TOK-12` for an empty or blank question, `R-TOK-21` for one beyond
+    /// [`MAX_TEXT_BYTES`] or what this tokenizer can take, `R-TOK-14` if the tokenizer
     /// puts more than one id in front of the image, and what the `tokenizers` crate refuses.
     pub fn encode_prompt(
         &self,
@@ -208,7 +215,7 @@ impl PromptTokenizer {
     /// a box between `<bx_start>` and `<bx_end>`.
     ///
     /// # Errors
-    /// As [`encode_prompt`](Self::encode_prompt), and [`Error::UnknownToken`].
+    /// As [`encode_prompt`](Self::encode_prompt), and `R-TOK-13`.
     pub fn encode_prompt_parts(
         &self,
         question: &[PromptPart<'_>],
@@ -220,7 +227,7 @@ impl PromptTokenizer {
             PromptPart::Token(_) => false,
         };
         if question.iter().all(is_empty) {
-            return Err(Error::EmptyQuestion);
+            return Err(Detail::EmptyQuestion.into());
         }
         self.check_parts(question)?;
         let mut parts = vec![PromptPart::Token(R1SEG_SPECIAL[0]); n_image_tokens];
@@ -233,7 +240,7 @@ impl PromptTokenizer {
     /// [`PromptPart::Token`]s become added tokens; NUL characters in texts are dropped.
     ///
     /// # Errors
-    /// [`Error::UnknownToken`], [`Error::TooManyBytes`] where the texts have more than
+    /// `R-TOK-13`, `R-TOK-21` where the texts have more than
     /// [`MAX_TEXT_BYTES`] together, or than this tokenizer can take, and what the `tokenizers` crate
     /// refuses.
     pub fn encode_parts(&self, parts: &[PromptPart<'_>]) -> Result<Vec<u32>, Error> {
@@ -269,7 +276,7 @@ impl PromptTokenizer {
     fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
         match &self.engine {
             Engine::Slow(_) if bytes > MAX_TEXT_BYTES => {
-                Err(Error::TooManyBytes { bytes, limit: MAX_TEXT_BYTES })
+                Err(Detail::TooManyBytes { bytes, limit: MAX_TEXT_BYTES }.into())
             }
             Engine::Slow(_) => Ok(()),
             Engine::Fast(fast) => fast.limits().check_text(bytes),
@@ -293,7 +300,7 @@ impl PromptTokenizer {
     /// [`encode_prompt`](Self::encode_prompt).
     ///
     /// # Errors
-    /// [`Error::TooManyBytes`], and what the `tokenizers` crate refuses.
+    /// `R-TOK-21`, and what the `tokenizers` crate refuses.
     pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>, Error> {
         self.check_bytes(text.len())?;
         match &self.engine {

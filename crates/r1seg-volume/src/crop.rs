@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::error::Detail;
 use crate::{Error, Voxels};
 
 /// A box of voxels: `start` inclusive, `end` exclusive, both `[D, H, W]`.
@@ -41,7 +42,7 @@ impl Region {
         if (0..3).all(|n| self.start[n] < self.end[n] && self.end[n] <= shape[n]) {
             return Ok(());
         }
-        Err(Error::Region { start: self.start, end: self.end, shape })
+        Err(Detail::Region { start: self.start, end: self.end, shape }.into())
     }
 
     /// Offset and length of each row of the box, in a grid of `shape`.
@@ -64,14 +65,14 @@ pub(crate) fn check_data<T>(data: &[T], shape: [usize; 3]) -> Result<(), Error> 
     if data.len() == expected {
         return Ok(());
     }
-    Err(Error::DataLength { shape, expected, got: data.len() })
+    Err(Detail::DataLength { shape, expected, got: data.len() }.into())
 }
 
 /// The smallest box around all voxels greater than `above`, as MONAI's `CropForeground` (margin 0);
 /// `None` if there are none.
 ///
 /// # Errors
-/// [`Error::DataLength`] if there is not one value a voxel.
+/// `R-GEO-01` if there is not one value a voxel.
 pub fn foreground_box(
     voxels: &Voxels,
     shape: [usize; 3],
@@ -123,7 +124,7 @@ fn box_of<T: Sync>(
 /// The voxels of `region`, out of a grid of `shape`.
 ///
 /// # Errors
-/// [`Error::DataLength`] if `data` has not one value a voxel; [`Error::Region`] if the box is empty
+/// `R-GEO-01` if `data` has not one value a voxel; `R-GEO-04` if the box is empty
 /// or reaches out of the grid.
 pub fn crop<T: Copy>(data: &[T], shape: [usize; 3], region: Region) -> Result<Vec<T>, Error> {
     check_data(data, shape)?;
@@ -139,7 +140,7 @@ pub fn crop<T: Copy>(data: &[T], shape: [usize; 3], region: Region) -> Result<Ve
 /// [`crop`].
 ///
 /// # Errors
-/// [`Error::DataLength`] if `part` has not one value for each voxel of the box; [`Error::Region`]
+/// `R-GEO-01` if `part` has not one value for each voxel of the box; `R-GEO-04`
 /// if the box is empty or reaches out of the grid.
 pub fn paste<T: Copy + Default>(
     part: &[T],
@@ -175,7 +176,7 @@ impl Padding {
     /// Pads `data` with `T::default()`.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `data` has not one value for each voxel of the original.
+    /// `R-GEO-01` if `data` has not one value for each voxel of the original.
     pub fn pad<T: Copy + Default>(&self, data: &[T]) -> Result<Vec<T>, Error> {
         paste(data, self.inner, self.shape)
     }
@@ -183,7 +184,7 @@ impl Padding {
     /// Cuts the original out of padded `data`.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `data` has not one value for each voxel of the padded shape.
+    /// `R-GEO-01` if `data` has not one value for each voxel of the padded shape.
     pub fn unpad<T: Copy>(&self, data: &[T]) -> Result<Vec<T>, Error> {
         crop(data, self.shape, self.inner)
     }

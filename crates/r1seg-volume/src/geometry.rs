@@ -1,4 +1,5 @@
 use crate::affine::{self, Affine};
+use crate::error::Detail;
 use crate::io::ArrayAxes;
 use crate::io::nifti::NiftiFields;
 use crate::{Error, Orientation};
@@ -77,10 +78,10 @@ impl Geometry {
     /// world origin, i to the right, j to the front, k upwards.
     ///
     /// # Errors
-    /// [`Error::Spacing`] if a spacing is not finite and positive.
+    /// `R-GEO-03` if a spacing is not finite and positive.
     pub fn with_spacing(shape: [usize; 3], spacing_mm: [f64; 3]) -> Result<Self, Error> {
         if spacing_mm.iter().any(|mm| !(mm.is_finite() && 0.0 < *mm)) {
-            return Err(Error::Spacing { spacing_mm });
+            return Err(Detail::Spacing { spacing_mm }.into());
         }
         let [d, h, w] = spacing_mm;
         let affine =
@@ -91,10 +92,10 @@ impl Geometry {
     /// A grid of `shape` (`[D, H, W]`) with the given voxel index `(i, j, k, 1)` to RAS+ mm affine.
     ///
     /// # Errors
-    /// [`Error::Affine`] if it is singular or not finite.
+    /// `R-GEO-05` if it is singular or not finite.
     pub fn with_affine(shape: [usize; 3], affine: Affine) -> Result<Self, Error> {
         if let Some(reason) = affine::defect(&affine) {
-            return Err(Error::Affine { reason });
+            return Err(Detail::Affine { reason }.into());
         }
         Ok(Self {
             affine: Some(affine),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::error::Detail;
 use crate::{Error, Geometry, Mask};
 
 /// The masks of several structures on one grid: 0 is background, label `n` is the `n`-th mask added.
@@ -52,10 +53,10 @@ impl LabelMap {
     /// Adds a mask, whose voxels are those that are not 0, and returns its label.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] for a mask on another grid; [`Error::TooManyLabels`].
+    /// `R-GEO-02` for a mask on another grid; `R-OUT-10`.
     pub fn push(&mut self, mask: &Mask) -> Result<u16, Error> {
         if mask.shape() != self.shape() {
-            return Err(Error::ShapeMismatch { expected: self.shape(), got: mask.shape() });
+            return Err(Detail::ShapeMismatch { expected: self.shape(), got: mask.shape() }.into());
         }
         let added = self.push_empty()?;
         let mut voxels = 0;
@@ -76,11 +77,11 @@ impl LabelMap {
     /// Adds a label without voxels, and returns it.
     ///
     /// # Errors
-    /// [`Error::TooManyLabels`].
+    /// `R-OUT-10`.
     pub fn push_empty(&mut self) -> Result<u16, Error> {
         let most = Self::MAX_LABELS;
         let label = u16::try_from(self.structures.len() + 1);
-        let label = label.map_err(|_| Error::TooManyLabels { most })?;
+        let label = label.map_err(|_| Error::from(Detail::TooManyLabels { most }))?;
         self.structures.push(Structure::default());
         Ok(label)
     }

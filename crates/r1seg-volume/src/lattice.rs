@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::error::Detail;
 use crate::resample::{Rows, keep_two};
 
 /// Most cells of a lattice.
@@ -46,8 +47,8 @@ impl Lattice {
     /// The cells of spacing `to` over a volume of `shape` and spacing `from`, both in mm.
     ///
     /// # Errors
-    /// [`Error::Spacing`] if a spacing is not finite and positive, [`Error::EmptyShape`] for a volume
-    /// without voxels, and [`Error::LatticeSize`] for more than 2³¹ cells.
+    /// `R-GEO-03` if a spacing is not finite and positive, `R-GEO-06` for a volume
+    /// without voxels, and `R-GEO-13` for more than 2³¹ cells.
     pub fn new(
         shape: [usize; 3],
         from: [f64; 3],
@@ -56,11 +57,11 @@ impl Lattice {
     ) -> Result<Self, Error> {
         for spacing_mm in [from, to] {
             if !spacing_mm.iter().all(|mm| mm.is_finite() && 0.0 < *mm) {
-                return Err(Error::Spacing { spacing_mm });
+                return Err(Detail::Spacing { spacing_mm }.into());
             }
         }
         if shape.contains(&0) {
-            return Err(Error::EmptyShape { shape });
+            return Err(Detail::EmptyShape { shape }.into());
         }
         let mut lattice = Self { shape, scale: [1.0; 3], offset: [0.0; 3], convention };
         let mut most = MOST_CELLS;
@@ -77,7 +78,7 @@ impl Lattice {
             let cells = if shape[n] == 1 { 1.0 } else { cells.max(1.0) };
             most /= cells;
             if most < 1.0 {
-                return Err(Error::LatticeSize { from_mm: from, to_mm: to });
+                return Err(Detail::LatticeSize { from_mm: from, to_mm: to }.into());
             }
             lattice.shape[n] = cells as usize;
             lattice.scale[n] = scale;

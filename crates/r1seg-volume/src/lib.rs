@@ -125,7 +125,7 @@ pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
 pub use grid_map::{GridMap, NearestMode, RegionRule};
 pub use intensity::IntensityRange;
-pub use io::dicom::{ChosenSeries, DicomFault, SeriesSummary, list_series};
+pub use io::dicom::{ChosenSeries, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
@@ -136,6 +136,7 @@ pub use label_map::LabelMap;
 pub use lattice::{Lattice, SpacingConvention};
 pub use orientation::{AxisMap, Orient, Orientation};
 pub use prepared::Prepared;
+pub use r1seg_diagnostic::Remedy;
 pub use stats::{MaskStats, mask_stats};
 pub use steps::{Around, Ends, Step, prepare};
 pub use volume::{Mask, Volume};

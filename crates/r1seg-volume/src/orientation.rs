@@ -4,6 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::Detail;
+use r1seg_diagnostic::Remedy;
+
 use crate::affine::{self, Affine};
 use crate::crop::check_data;
 use crate::{Error, Geometry, Region, Warning};
@@ -56,9 +59,7 @@ impl Orientation {
             ),
             _ => return None,
         };
-        let fix =
-            "--orient LPS shows the volume to the model as LPS; masks stay on the stored grid";
-        Some(Warning::new("W-ORIENT", text).with_fix(fix))
+        Some(Warning::new("W-ORIENT", text).with_remedy(Remedy::OrientToLps))
     }
 }
 
@@ -84,7 +85,9 @@ impl FromStr for Orientation {
     fn from_str(text: &str) -> Result<Self, Error> {
         let codes: Vec<char> = text.to_ascii_uppercase().chars().collect();
         let codes: Option<[char; 3]> = codes.try_into().ok();
-        codes.and_then(Self::new).ok_or_else(|| Error::Orientation { text: text.to_owned() })
+        codes
+            .and_then(Self::new)
+            .ok_or_else(|| Error::from(Detail::Orientation { text: text.to_owned() }))
     }
 }
 
@@ -111,12 +114,15 @@ impl Orient {
     /// The way from the stored grid to the one that a model sees.
     ///
     /// # Errors
-    /// [`Error::UnknownOrientation`] for [`Orient::To`] if the orientation of the volume is not known,
+    /// `R-GEO-11` for [`Orient::To`] if the orientation of the volume is not known,
     /// or [only a guess](Geometry::has_guessed_sides).
     pub fn axes(self, geometry: &Geometry) -> Result<AxisMap, Error> {
         let Self::To(wanted) = self else { return Ok(AxisMap::IDENTITY) };
         let stored = geometry.orientation().filter(|_| !geometry.has_guessed_sides());
-        Ok(AxisMap::between(stored.ok_or(Error::UnknownOrientation { wanted })?, wanted))
+        Ok(AxisMap::between(
+            stored.ok_or(Error::from(Detail::UnknownOrientation { wanted }))?,
+            wanted,
+        ))
     }
 }
 
@@ -225,7 +231,7 @@ impl AxisMap {
     /// The voxels of a source of shape `source` in the order of the target.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `data` has not one value for each voxel.
+    /// `R-GEO-01` if `data` has not one value for each voxel.
     pub fn data<T: Copy>(self, data: &[T], source: [usize; 3]) -> Result<Vec<T>, Error> {
         check_data(data, source)?;
         if self.is_identity() {

@@ -1,24 +1,25 @@
 //! Points and boxes of a volume, in voxels and in the world.
 
+use crate::error::Detail;
 use crate::{Error, Geometry, Region};
 
 impl Geometry {
     /// Whether a box lies in the grid.
     ///
     /// # Errors
-    /// [`Error::Box`] for one without voxels, and for one that leaves the grid.
+    /// `R-BOX-01` for one without voxels, and for one that leaves the grid.
     pub fn check_region(&self, region: Region) -> Result<(), Error> {
         let shape = self.shape();
         if (0..3).any(|axis| region.end[axis] <= region.start[axis]) {
-            return Err(Error::Box { message: "the box is empty or reversed".to_string() });
+            return Err(Detail::Box { message: "the box is empty or reversed".to_string() }.into());
         }
         if (0..3).any(|axis| shape[axis] < region.end[axis]) {
             let ([d, h, w], [k, j, i]) = (shape, region.end.map(|n| n.saturating_sub(1)));
-            return Err(Error::Box {
+            return Err(Detail::Box {
                 message: format!(
                     "the box ends at voxel {i},{j},{k} (i, j, k), but the volume has {w} x {h} x {d}"
                 ),
-            });
+            }.into());
         }
         Ok(())
     }
@@ -26,27 +27,28 @@ impl Geometry {
     /// Whether a voxel lies in the grid.
     ///
     /// # Errors
-    /// [`Error::Point`] for one that does not.
+    /// `R-PNT-01` for one that does not.
     pub fn check_voxel(&self, voxel @ [k, j, i]: [usize; 3]) -> Result<(), Error> {
         let shape @ [d, h, w] = self.shape();
         if (0..3).all(|axis| voxel[axis] < shape[axis]) {
             return Ok(());
         }
-        Err(Error::Point {
+        Err(Detail::Point {
             message: format!(
                 "the point is voxel {i},{j},{k} (i, j, k), but the volume has {w} x {h} x {d}"
             ),
-        })
+        }
+        .into())
     }
 
     /// The voxels between two corners in the world (RAS+ mm): those whose centers are nearest to the
     /// corners, and all between. On an oblique grid, all that the box in the world touches.
     ///
     /// # Errors
-    /// [`Error::Box`] for corners that are not finite or reversed, without an affine, and where the
+    /// `R-BOX-01` for corners that are not finite or reversed, without an affine, and where the
     /// volume has nothing of the box.
     pub fn region_from_mm(&self, [low, high]: [[f64; 3]; 2]) -> Result<Region, Error> {
-        let wrong = |message: &str| Error::Box { message: message.to_string() };
+        let wrong = |message: &str| Error::from(Detail::Box { message: message.to_string() });
         if low.iter().chain(&high).any(|mm| !mm.is_finite()) {
             return Err(wrong("the box has a corner that is not a finite number"));
         }
@@ -99,9 +101,9 @@ impl Geometry {
     /// The voxel, `[D, H, W]`, that a point in the world (RAS+ mm) lies in.
     ///
     /// # Errors
-    /// [`Error::Point`] for a point that is not finite or outside, and without an affine.
+    /// `R-PNT-01` for a point that is not finite or outside, and without an affine.
     pub fn voxel_from_mm(&self, mm: [f64; 3]) -> Result<[usize; 3], Error> {
-        let wrong = |message: String| Error::Point { message };
+        let wrong = |message: String| Error::from(Detail::Point { message });
         if mm.iter().any(|mm| !mm.is_finite()) {
             return Err(wrong("the point is not finite".to_string()));
         }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::error::Detail;
 use crate::grid_map::Lookup;
 use crate::intensity::Rescale;
 use crate::resample::Rows;
@@ -112,13 +113,13 @@ impl Prepared {
     /// The same in the middle of zeros.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if `padding` is not one of [`Prepared::shape`]; [`Error::Region`] if
+    /// `R-GEO-02` if `padding` is not one of [`Prepared::shape`]; `R-GEO-04` if
     /// it contradicts itself.
     pub fn padded(&self, padding: &Padding) -> Result<Vec<f32>, Error> {
         let Padding { shape, inner } = *padding;
         inner.check(shape)?;
         if inner.shape() != self.shape() {
-            return Err(Error::ShapeMismatch { expected: self.shape(), got: inner.shape() });
+            return Err(Detail::ShapeMismatch { expected: self.shape(), got: inner.shape() }.into());
         }
         let mut out = vec![0.0; shape.iter().product()];
         self.copy_to(&mut out, [shape[1], shape[2]], inner.start);
@@ -168,7 +169,7 @@ impl Prepared {
     /// The prepared grid, interpolated trilinearly to the model's grid `to`, `[D, H, W]`.
     ///
     /// # Errors
-    /// [`Error::EmptyShape`] if `to` has an axis of 0.
+    /// `R-GEO-06` if `to` has an axis of 0.
     pub fn resize(&self, to: [usize; 3]) -> Result<Vec<f32>, Error> {
         resample::interpolate(self, to, |v| v)
     }
@@ -177,10 +178,10 @@ impl Prepared {
     /// does: each cell has the value of the voxel at its center.
     ///
     /// # Errors
-    /// [`Error::EmptyShape`] if `to` has an axis of 0.
+    /// `R-GEO-06` if `to` has an axis of 0.
     pub fn resize_nearest_exact(&self, to: [usize; 3]) -> Result<Vec<f32>, Error> {
         if to.contains(&0) {
-            return Err(Error::EmptyShape { shape: to });
+            return Err(Detail::EmptyShape { shape: to }.into());
         }
         let shape = self.shape();
         let [depth, rows, columns]: [Vec<usize>; 3] =
@@ -200,7 +201,7 @@ impl Prepared {
     /// that part says, and of those only the ones in `window`.
     ///
     /// # Errors
-    /// [`Error::Region`] if one of the three reaches out of the next; [`Error::ShapeMismatch`] if
+    /// `R-GEO-04` if one of the three reaches out of the next; `R-GEO-02` if
     /// `padding` is not one of the shape of `within`.
     pub fn window(
         &self,
@@ -213,7 +214,7 @@ impl Prepared {
         window.check(padding.shape)?;
         if padding.inner.shape() != within.shape() {
             let (expected, got) = (within.shape(), padding.inner.shape());
-            return Err(Error::ShapeMismatch { expected, got });
+            return Err(Detail::ShapeMismatch { expected, got }.into());
         }
         let shape @ [_, h, w] = window.shape();
         // What of the window is more than padding.

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::crop::check_data;
+use crate::error::Detail;
 
 /// Interpolates `data` from a grid of shape `from` to one of shape `to` (both `[D, H, W]`).
 ///
@@ -18,7 +19,7 @@ use crate::crop::check_data;
 /// ```
 ///
 /// # Errors
-/// [`Error::DataLength`] if `data` has not one value a voxel; [`Error::EmptyShape`] if a shape has
+/// `R-GEO-01` if `data` has not one value a voxel; `R-GEO-06` if a shape has
 /// an axis of 0.
 pub fn trilinear(data: &[f32], from: [usize; 3], to: [usize; 3]) -> Result<Vec<f32>, Error> {
     check_data(data, from)?;
@@ -62,7 +63,7 @@ pub fn nearest_exact_sources(from: usize, to: usize) -> Vec<usize> {
 pub fn nearest<T: Copy>(data: &[T], from: [usize; 3], to: [usize; 3]) -> Result<Vec<T>, Error> {
     check_data(data, from)?;
     if let Some(shape) = [from, to].into_iter().find(|shape| shape.contains(&0)) {
-        return Err(Error::EmptyShape { shape });
+        return Err(Detail::EmptyShape { shape }.into());
     }
     let [depth, rows, columns]: [Vec<usize>; 3] =
         std::array::from_fn(|n| nearest_sources(from[n], to[n]));
@@ -134,7 +135,7 @@ pub(crate) fn interpolate<T: Copy + Default + Send>(
     let from = source.shape();
     for shape in [from, to] {
         if shape.contains(&0) {
-            return Err(Error::EmptyShape { shape });
+            return Err(Detail::EmptyShape { shape }.into());
         }
     }
     if from == to {

@@ -2,6 +2,7 @@
 //! `sliding_window_inference` with constant blending (`monai/inferers/utils.py`).
 
 use crate::crop::check_data;
+use crate::error::Detail;
 use crate::{Error, Region};
 
 /// Windows of shape `roi` that cover a volume of shape `size`, the W axis running fastest.
@@ -11,14 +12,14 @@ use crate::{Error, Region};
 /// ([`Padding`](crate::Padding)).
 ///
 /// # Errors
-/// [`Error::Overlap`] if `overlap` is not in `0..1`; [`Error::Region`] if `roi` is empty or larger
+/// `R-PRE-02` if `overlap` is not in `0..1`; `R-GEO-04` if `roi` is empty or larger
 /// than the volume.
 pub fn windows(size: [usize; 3], roi: [usize; 3], overlap: f64) -> Result<Vec<Region>, Error> {
     if !(0.0..1.0).contains(&overlap) {
-        return Err(Error::Overlap { overlap });
+        return Err(Detail::Overlap { overlap }.into());
     }
     if (0..3).any(|n| roi[n] == 0 || size[n] < roi[n]) {
-        return Err(Error::Region { start: [0; 3], end: roi, shape: size });
+        return Err(Detail::Region { start: [0; 3], end: roi, shape: size }.into());
     }
     let starts: [Vec<usize>; 3] = std::array::from_fn(|n| starts(size[n], roi[n], overlap));
     let mut windows = Vec::with_capacity(starts.iter().map(Vec::len).product());
@@ -54,8 +55,8 @@ impl Blend {
     /// Adds the logits of one window.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if there is not one logit for each voxel of the window;
-    /// [`Error::Region`] if the window reaches out of the volume.
+    /// `R-GEO-01` if there is not one logit for each voxel of the window;
+    /// `R-GEO-04` if the window reaches out of the volume.
     pub fn add(&mut self, window: Region, logits: &[f32]) -> Result<(), Error> {
         window.check(self.shape)?;
         check_data(logits, window.shape())?;

@@ -1,6 +1,7 @@
 //! What a report says about a mask.
 
 use crate::components::Components;
+use crate::error::Detail;
 use crate::{Error, Mask, Volume};
 
 /// Measures of one label of a mask.
@@ -28,11 +29,11 @@ pub struct MaskStats {
 /// Measures the voxels of `mask` that equal `label`, over the intensities of `volume`.
 ///
 /// # Errors
-/// [`Error::ShapeMismatch`] if the mask is not on the grid of the volume.
+/// `R-GEO-02` if the mask is not on the grid of the volume.
 pub fn mask_stats(mask: &Mask, label: u8, volume: &Volume) -> Result<MaskStats, Error> {
     let shape = mask.shape();
     if volume.shape() != shape {
-        return Err(Error::ShapeMismatch { expected: volume.shape(), got: shape });
+        return Err(Detail::ShapeMismatch { expected: volume.shape(), got: shape }.into());
     }
     let [d, h, w] = shape;
     let mut components = Components::new(h);

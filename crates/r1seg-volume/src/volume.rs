@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crate::error::Detail;
 use crate::{Error, Geometry, Voxels};
 
 /// A 3D scalar grid with its geometry. Clones share the voxels.
@@ -13,7 +14,7 @@ impl Volume {
     /// A volume of intensities in `[D, H, W]` C order: `Vec<f32>`, `Vec<i16>` or [`Voxels`].
     ///
     /// # Errors
-    /// [`Error::DataLength`] if there is not one value a voxel.
+    /// `R-GEO-01` if there is not one value a voxel.
     pub fn new(voxels: impl Into<Voxels>, geometry: Geometry) -> Result<Self, Error> {
         let voxels = voxels.into();
         check_length(voxels.len(), &geometry)?;
@@ -52,7 +53,7 @@ impl Mask {
     /// A mask of `data` in `[D, H, W]` C order.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `data` has not one value a voxel.
+    /// `R-GEO-01` if `data` has not one value a voxel.
     pub fn new(data: Vec<u8>, geometry: Geometry) -> Result<Self, Error> {
         check_length(data.len(), &geometry)?;
         Ok(Self { data, geometry })
@@ -90,7 +91,7 @@ fn check_length(got: usize, geometry: &Geometry) -> Result<(), Error> {
     if got == expected {
         return Ok(());
     }
-    Err(Error::DataLength { shape: geometry.shape(), expected, got })
+    Err(Detail::DataLength { shape: geometry.shape(), expected, got }.into())
 }
 
 #[cfg(test)]

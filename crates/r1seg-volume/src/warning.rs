@@ -1,5 +1,6 @@
-use std::borrow::Cow;
 use std::fmt;
+
+use r1seg_diagnostic::Remedy;
 
 /// Something a person should know about a volume that was nevertheless read or prepared.
 ///
@@ -13,19 +14,19 @@ pub struct Warning {
     /// What was found and what was done about it: lowercase, no trailing period, no header text.
     pub text: String,
     /// What to do about it, where something can be done.
-    pub fix: Option<Cow<'static, str>>,
+    pub remedy: Option<Remedy>,
 }
 
 impl Warning {
     /// A warning without a remedy.
     pub fn new(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), fix: None }
+        Self { code, text: text.into(), remedy: None }
     }
 
     /// The same warning with a remedy.
     #[must_use]
-    pub fn with_fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
-        self.fix = Some(fix.into());
+    pub fn with_remedy(mut self, remedy: impl Into<Remedy>) -> Self {
+        self.remedy = Some(remedy.into());
         self
     }
 }

@@ -52,7 +52,7 @@ impl BoxMapping {
         let rule = RegionRule::SampledOrMiddle(NearestMode::Nearest);
         let cells = self.map.region(region, rule).ok_or_else(|| {
             let message = format!("the box {}", outside_of(&self.map));
-            r1seg_volume::Error::Box { message }
+            r1seg_volume::Error::invalid_box(message)
         })?;
         let index = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let voxels = VoxelBox { min: cells.start.map(index), max: cells.end.map(|n| index(n) - 1) };

@@ -125,20 +125,3 @@ pub(crate) fn message(stage: Stage, dtype: &str, damaged: &[String]) -> String {
         ),
     }
 }
-
-/// What to try where finite weights gave numbers that are not.
-pub(crate) fn advice(stage: Stage, dtype: &str) -> String {
-    let format = match dtype {
-        "f16" => "f16 ends at 65504: use --dtype bf16 or f32",
-        "f32" => "take config.json and weights from the same checkpoint",
-        _ => "use --dtype f32, and take config.json and weights from the same checkpoint",
-    };
-    match stage {
-        Stage::Encode => {
-            format!(
-                "{format}; values far outside of 0 to 1 are another cause: use --preprocess auto"
-            )
-        }
-        _ => format.to_string(),
-    }
-}

@@ -4,13 +4,13 @@
 //! | to | use |
 //! |---|---|
 //! | see what a checkpoint is, without its weights | [`CheckpointSource::summary`] |
-//! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::builder`] |
+//! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::load_with`], [`load()`] |
 //! | read a CT | [`volume::read`] |
 //! | look at it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
 //! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
-//! | segment by a text, points or a box | [`PromptableModel::open`], [`PromptedVolume::segment`] |
+//! | segment by a text, points or a box | [`PromptableModel::load`], [`PromptedVolume::segment`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
 //! | ask in the words that a model was trained with | [`phrasing::sentence`], [`terms::lookup`] |
 //! | try it without a checkpoint | [`R1SegModel::demo`], [`phantom::Phantom`] |
@@ -39,7 +39,7 @@
 
 mod answer;
 mod boxes;
-mod builder;
+mod capabilities;
 pub mod checkpoint;
 mod config;
 mod device;
@@ -47,6 +47,8 @@ mod encoded;
 mod error;
 mod finite;
 mod load;
+mod load_options;
+mod loaded;
 mod m3d_clip;
 mod machine;
 mod memory;
@@ -58,25 +60,37 @@ mod preprocess;
 mod promptable;
 pub mod registry;
 mod run;
+mod source;
 mod summary;
 pub mod terms;
 mod trace;
+mod verify;
 mod vision;
 
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
 pub mod convert {
-    pub use r1seg_convert::*;
+    pub use r1seg_convert::{
+        Contents, ConvertOptions, Converted, Error, ErrorKind, Lora, PickleError, PickleReading,
+        Progress, Quant, Report, Sandbox, SandboxError, TargetDtype, TensorEntry, TorchIndex,
+        check_tensors, contents, convert, prepare, read_index, sandbox_main,
+    };
 }
 
 /// Strangers' files within limits, and files in the making: the crate `r1seg-files`.
 pub mod files {
-    pub use r1seg_files::*;
+    pub use r1seg_files::{
+        Error, HashingStream, PartFolder, begins_with, open_regular, part_file, read, read_json,
+        sha256_of, sha256_of_file, sweep, utf8_json,
+    };
 }
 
 /// Published checkpoints, downloaded and found again: the crate `r1seg-hub`.
 #[cfg(feature = "hub")]
 pub mod hub {
-    pub use r1seg_hub::*;
+    pub use r1seg_hub::{
+        Aliases, CachedModel, CachedRevision, Cancel, Digest, DownloadOptions, Error, ErrorKind,
+        Event, FileCheck, FileState, Hub, HubConfig, ModelId, Snapshot, Timeouts, Token,
+    };
 }
 
 /// Volumes, masks and their files: the crate `r1seg-volume`.
@@ -86,34 +100,51 @@ pub mod volume {
 
 /// Synthetic phantoms, which the demonstration model knows: the crate `r1seg-phantom`.
 pub mod phantom {
-    pub use r1seg_phantom::*;
+    pub use r1seg_phantom::{CAPTION_QUESTION, Organ, Phantom, checkpoint_files, dice};
+}
+
+/// The configurations of the networks that models are made of.
+pub mod networks {
+    pub use r1seg_llm::{
+        AttentionBias, AttentionLayout, DecoderConfig, Llama3Scaling, LongRopeScaling, MlpLayout,
+        RopeConfig, RopeScaling,
+    };
+    pub use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
+    pub use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
+    pub use r1seg_text_encoder::{BertConfig, ClipTextConfig};
+    pub use r1seg_vit3d::Vit3dConfig;
 }
 
 pub use answer::{
     Answer, BoxText, FinishReason, MaskStatus, SegToken, Timings, VoxelBox, WindowAnswer,
 };
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
-pub use builder::R1SegModelBuilder;
+pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::layout::{is_gguf, is_pickle};
 pub use checkpoint::{CheckpointSource, LoadReport};
 pub use config::ModelConfig;
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 pub use finite::Stage;
+pub use load::load;
+pub use load_options::LoadOptions;
+pub use loaded::{LoadedModel, Model};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{cpu_features, cpu_kernels, tensor_threads};
 pub use model::{R1SegModel, check_question};
 pub use options::{
-    AskOptions, DtypeChoice, EmbedOptions, EncodeOptions, LoadOptions, Mode, Orient, Orientation,
-    Preprocess, Recipe, Sampling, SegmentMode, Separator,
+    AskOptions, DtypeChoice, EmbedOptions, EncodeOptions, Mode, Orient, Orientation, Preprocess,
+    Recipe, Sampling, SegmentMode, Separator,
 };
 pub use promptable::{
     PromptPoint, PromptableConfig, PromptableModel, PromptedVolume, SegmentOptions, SegmentPrompt,
     SegmentTimings, Segmented,
 };
+pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
+pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,
     TokenizerSummary, VisionSummary, WeightFormat, WeightsFileSummary, WeightsSummary,

@@ -1,127 +1,284 @@
-//! Loading a model: open, check memory, compare, and only then build. [`load`] does all of it for a
-//! model that has no language model.
+//! Loading a model of any family: find it, read its configuration, check memory, compare what the
+//! model asks for with what there is, and only then build.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{DType, Device};
 use r1seg_nn::Weights;
+use r1seg_vit3d::Vit3dConfig;
 
-use crate::checkpoint::{
-    Found, LoadReport, ModelWeights, NumberFormat, WeightFiles, dominant_format, dry_load,
-};
+use crate::checkpoint::keys::KeyMap;
+use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dominant_format, dry_load};
+use crate::config::{ConfigFile, check_num_clicks};
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
 use crate::options::Dtypes;
-use crate::{CancelToken, CheckpointSource, DtypeChoice, Error, LoadOptions};
+use crate::registry::{ConfigReader, Family};
+use crate::source::FoundModel;
+use crate::verify::verify;
+use crate::{
+    CancelToken, CheckpointSource, DtypeChoice, Error, LoadOptions, LoadedModel, M3dClip, Model,
+    ModelName, ModelSource, PromptableModel, R1SegModel,
+};
 
-/// A model's parts, and how they were loaded.
-#[derive(Debug)]
-pub(crate) struct Loaded<P> {
-    pub(crate) parts: P,
-    pub(crate) device: Device,
-    /// Why it is the CPU, where `DeviceChoice::Auto` would have had a GPU.
-    pub(crate) fallback: Option<Error>,
-    /// Of activations.
-    pub(crate) activation: DType,
-    /// Of the weights, as reports call it.
-    pub(crate) dtype: &'static str,
-    pub(crate) report: LoadReport,
-    pub(crate) time: Duration,
-    pub(crate) finite: FiniteCheck,
-}
-
-/// What is particular to a model.
-pub(crate) struct Plan<'a, P> {
-    /// Takes every tensor from the root of a checkpoint.
-    pub(crate) build: &'a dyn Fn(&Weights) -> candle_core::Result<P>,
-    /// Tensors that the authors' code never reads.
-    pub(crate) never_used: &'a dyn Fn(&str) -> bool,
-    /// Bytes for weights of so many bytes and for the work with them on a CPU.
-    pub(crate) needed: &'a dyn Fn(u64) -> u64,
-}
-
-/// Loads a model whose configuration and tokenizer have been read.
+/// Loads a model of any family.
+///
+/// ```
+/// use r1seg::{LoadOptions, Model, PromptKind};
+///
+/// let model = r1seg::load("demo", &LoadOptions::default())?;
+/// assert!(model.capabilities().takes(PromptKind::Question));
+/// if let Model::Language(model) = model {
+///     println!("{} on {}", model.name().id, model.device_name());
+/// }
+/// # Ok::<(), r1seg::Error>(())
+/// ```
 ///
 /// # Errors
-/// As [`M3dClip::open`](crate::M3dClip::open).
-pub(crate) fn load<P>(
-    source: &CheckpointSource,
-    options: &LoadOptions,
-    plan: &Plan<'_, P>,
-) -> Result<Loaded<P>, Error> {
-    let start = Instant::now();
-    let Opened { device, fallback } = options.device.open()?;
-    source.check_manifest()?;
-    let files = Arc::new(source.open_weights(options.mmap, 0)?);
-    let found = files.found();
-    let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-    let stored = dominant_format(&files).filter(|_| keep);
-    let dtypes = Dtypes::new(options.dtype, DtypeChoice::Auto, device.is_cpu());
-    let dtype = dtypes.weights;
-    let cancel = options.cancel.clone();
-    let checked = Checked { source, files, found: &found, device: &device, keep, dtype, cancel };
-    let (weights, report) = checked.weights(options.memory_limit, plan)?;
-    let kept = stored.map_or(dtype.as_str(), NumberFormat::name);
-    Ok(Loaded {
-        parts: (plan.build)(&weights)?,
-        activation: dtypes.activation,
-        device,
-        fallback,
-        dtype: kept,
-        report,
-        time: start.elapsed(),
-        finite: FiniteCheck::new(source, kept),
+/// Where the model is not found ([`ModelSource::find`]); of kind
+/// [`Model`](crate::ErrorKind::Model) when a file is broken, unknown or does not fit another
+/// ([`Error::Weights`] names every tensor at fault); of kind [`Device`](crate::ErrorKind::Device)
+/// when the device is not there or cannot run this build; [`Error::InvalidOption`] for refinement
+/// passes that the model cannot make; [`Error::NotEnoughMemory`] beyond the limit that was set; and
+/// what [`LoadOptions::verify`] finds.
+pub fn load(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Model, Error> {
+    let loader = Loader::new(source, options)?;
+    Ok(match loader.file.entry.reader {
+        ConfigReader::Language(read) => Model::Language(R1SegModel::new(loader.load(read)?)),
+        ConfigReader::Promptable(read) => {
+            Model::Promptable(PromptableModel::new(loader.load(read)?))
+        }
+        ConfigReader::Retrieval(read) => Model::Retrieval(M3dClip::new(loader.load(read)?)?),
     })
 }
 
-/// The files of a checkpoint, to be compared with what a model asks for.
-pub(crate) struct Checked<'a> {
-    pub(crate) source: &'a CheckpointSource,
-    pub(crate) files: Arc<WeightFiles>,
-    pub(crate) found: &'a BTreeMap<String, Found>,
-    pub(crate) device: &'a Device,
-    /// Whether a CPU uses the weights in the dtypes in which they are stored.
-    pub(crate) keep: bool,
-    /// What they are converted to otherwise.
-    pub(crate) dtype: DType,
-    /// Stops between two tensors.
-    pub(crate) cancel: CancelToken,
+/// The configuration of a model that can be loaded.
+pub(crate) trait Loadable: Debug {
+    /// Its tokenizer.
+    type Tokenizer: Debug;
+    /// What it computes with.
+    type Parts: Debug;
+
+    fn family(&self) -> Family;
+
+    /// The vision transformer that reads the volume.
+    fn vit(&self) -> &Vit3dConfig;
+
+    /// Where the checkpoint keeps its parts.
+    fn keys(&self) -> &'static KeyMap {
+        self.family().entry().keys
+    }
+
+    /// Of the language model, which says how GGUF files order their rows.
+    fn head_dim(&self) -> usize {
+        0
+    }
+
+    /// Passes of the mask decoder after the first.
+    fn num_clicks(&self) -> usize {
+        0
+    }
+
+    /// Sets the passes of the mask decoder after the first, if it can take its own mask.
+    fn set_num_clicks(&mut self, _num_clicks: usize) {}
+
+    /// Takes over what only the tensors tell.
+    fn adapt(&mut self, _found: &BTreeMap<String, Found>) {}
+
+    fn read_tokenizer(&self, source: &CheckpointSource) -> Result<Self::Tokenizer, Error>;
+
+    /// Checks that the tokenizer is this model's.
+    fn check_tokenizer(
+        &self,
+        tokenizer: &Self::Tokenizer,
+        source: &CheckpointSource,
+    ) -> Result<(), Error>;
+
+    /// Takes every tensor from the root of a checkpoint; activations have the dtype `activation`.
+    fn build(&self, weights: &Weights, activation: DType) -> candle_core::Result<Self::Parts>;
+
+    /// Bytes for weights of `weights` bytes and for the work with them on a CPU, with so many
+    /// questions at once.
+    fn needed(&self, weights: u64, questions: usize) -> u64;
+
+    /// Compares what the model asks for with what there is.
+    fn dry_load(
+        &self,
+        found: &BTreeMap<String, Found>,
+        source: &CheckpointSource,
+    ) -> Result<LoadReport, Error> {
+        let build = |weights: &Weights| self.build(weights, DType::F32).map(drop);
+        dry_load(&build, &|name| self.keys().never_used(name), found, source)
+    }
 }
 
-impl Checked<'_> {
-    /// The weights, if they are those that the model asks for and memory can hold them: `limit` is
-    /// in bytes, and counts on a CPU.
-    ///
-    /// # Errors
-    /// [`Error::NotEnoughMemory`], [`Error::Weights`] and [`Error::Config`], before a tensor is read.
-    pub(crate) fn weights<P>(
+/// A model with its configuration and tokenizer.
+#[derive(Debug)]
+pub(crate) struct Loaded<C: Loadable> {
+    pub(crate) config: C,
+    pub(crate) tokenizer: C::Tokenizer,
+    pub(crate) parts: C::Parts,
+    pub(crate) model: LoadedModel,
+}
+
+/// A checkpoint of a known family, about to be loaded.
+pub(crate) struct Loader<'a> {
+    pub(crate) file: ConfigFile,
+    name: ModelName,
+    options: &'a LoadOptions,
+    start: Instant,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(
+        source: impl Into<ModelSource>,
+        options: &'a LoadOptions,
+    ) -> Result<Self, Error> {
+        let start = Instant::now();
+        let FoundModel { checkpoint, name } = source.into().find()?;
+        Ok(Self { file: ConfigFile::read(&checkpoint)?, name, options, start })
+    }
+
+    /// Loads the model whose configuration `read` finds in [`Loader::file`].
+    pub(crate) fn load<C: Loadable>(
         self,
-        limit: Option<u64>,
-        plan: &Plan<'_, P>,
-    ) -> Result<(Weights, LoadReport), Error> {
-        let Self { source, files, found, device, keep, dtype, cancel } = self;
-        if let Some(limit) = limit.filter(|_| device.is_cpu()) {
-            let kept = |tensor: &Found| match keep {
-                true => tensor.bytes,
-                false => tensor.bytes_as(dtype.size_in_bytes() as u64),
-            };
-            let used = found.iter().filter(|(name, _)| !(plan.never_used)(name));
-            let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
-            let needed = (plan.needed)(weights);
-            if limit < needed {
-                return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
-            }
+        read: fn(&ConfigFile) -> Result<C, Error>,
+    ) -> Result<Loaded<C>, Error> {
+        let _span = tracing::info_span!("load").entered();
+        let Self { file, name, options, start } = self;
+        let mut config = read(&file)?;
+        let source = &file.source;
+        let Opened { device, fallback } = options.device.open()?;
+        if let Some(num_clicks) = options.num_clicks {
+            check_refinement(config.family(), num_clicks)?;
+            config.set_num_clicks(num_clicks);
         }
+        if options.verify {
+            verify(source, &name)?;
+        } else {
+            source.check_manifest()?;
+        }
+        let tokenizer = config.read_tokenizer(source)?;
+        let files = Arc::new(source.open_weights(options.mmap, config.head_dim())?);
+        let found = files.found();
+        config.adapt(&found);
+        config.check_tokenizer(&tokenizer, source)?;
+
+        let stored = dominant_format(&files);
+        let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
+        let quantized = stored.is_some_and(|stored| !stored.is_plain());
+        let Dtypes { weights: dtype, activation } =
+            Dtypes::new(options.dtype, options.compute, device.is_cpu());
+        let (device_of, cancel) = (device.clone(), options.cancel.clone());
+        let weights = Files { files, found, keep, dtype, device: device_of, cancel };
+        weights.check_memory(&config, source, options)?;
         // Before a tensor is read: what is missing is not made up, in whatever size.
-        let build = |weights: &Weights| (plan.build)(weights).map(drop);
-        let report = dry_load(&build, plan.never_used, found, source)?;
+        let report = config.dry_load(&weights.found, source)?;
         if !report.is_clean() {
             let (path, report) = (source.path(), Box::new(report));
             return Err(Error::Weights { path, report });
         }
-        let weights = ModelWeights { files, keep, cancel };
-        Ok((Weights::new(Arc::new(weights), dtype, device.clone()), report))
+        let parts = config.build(&weights.open(), activation)?;
+        let dtype = match stored {
+            Some(stored) if keep || quantized => stored.name(),
+            _ => dtype.as_str(),
+        };
+        let computed = if activation == DType::F32 { dtype } else { activation.as_str() };
+        let model = LoadedModel {
+            name,
+            family: config.family(),
+            model_type: file.model_type.name,
+            num_clicks: config.num_clicks(),
+            capabilities: config.family().capabilities().with_input_of(config.vit()),
+            device,
+            fallback,
+            activation,
+            dtype,
+            report,
+            time: start.elapsed(),
+            finite: FiniteCheck::new(source, computed),
+            trained_on: source.trained_on(),
+        };
+        Ok(Loaded { config, tokenizer, parts, model })
     }
+}
+
+/// The weights of a checkpoint, and how they are kept.
+struct Files {
+    files: Arc<WeightFiles>,
+    found: BTreeMap<String, Found>,
+    /// Whether a CPU uses the weights in the dtypes in which they are stored.
+    keep: bool,
+    /// What they are converted to otherwise.
+    dtype: DType,
+    device: Device,
+    /// Stops between two tensors.
+    cancel: CancelToken,
+}
+
+impl Files {
+    /// Whether memory can hold the model on a CPU.
+    fn check_memory<C: Loadable>(
+        &self,
+        config: &C,
+        source: &CheckpointSource,
+        options: &LoadOptions,
+    ) -> Result<(), Error> {
+        let Some(limit) = options.memory_limit.filter(|_| self.device.is_cpu()) else {
+            return Ok(());
+        };
+        let kept = |tensor: &Found| match self.keep {
+            true => tensor.bytes,
+            false => tensor.bytes_as(self.dtype.size_in_bytes() as u64),
+        };
+        let used = self.found.iter().filter(|(name, _)| !config.keys().never_used(name));
+        let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
+        let needed = config.needed(weights, options.questions);
+        match limit < needed {
+            true => Err(Error::NotEnoughMemory { path: source.path(), needed, limit }),
+            false => Ok(()),
+        }
+    }
+
+    fn open(&self) -> Weights {
+        let weights = ModelWeights {
+            files: self.files.clone(),
+            keep: self.keep,
+            cancel: self.cancel.clone(),
+        };
+        Weights::new(Arc::new(weights), self.dtype, self.device.clone())
+    }
+}
+
+/// # Errors
+/// [`Error::InvalidOption`] for more passes than any model has use for, and for any where the mask
+/// decoder cannot take its own mask.
+fn check_refinement(family: Family, num_clicks: usize) -> Result<(), Error> {
+    let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
+    check_num_clicks(num_clicks).map_err(wrong)?;
+    if num_clicks > 0 && !family.capabilities().refines_masks {
+        let name = family.name();
+        return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
+    }
+    Ok(())
+}
+
+/// `text_config` has a row for every token of the tokenizer.
+///
+/// # Errors
+/// [`Error::Config`] with both numbers.
+pub(crate) fn check_vocabulary(
+    rows: usize,
+    tokens: usize,
+    source: &CheckpointSource,
+) -> Result<(), Error> {
+    if tokens <= rows {
+        return Ok(());
+    }
+    let message =
+        format!("text_config.vocab_size is {rows}, but the tokenizer has {tokens} tokens");
+    Err(Error::Config { path: source.path(), message })
 }

@@ -45,7 +45,7 @@ pub(crate) fn needed_on_gpu(vit: &Vit3dConfig, activations: u64, weights: u64, s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CheckpointSource, DeviceChoice, Error, R1SegModel};
+    use crate::{DeviceChoice, Error, LoadOptions, R1SegModel};
 
     #[test]
     fn a_gpu_needs_room_for_the_attention_scores() {
@@ -66,20 +66,20 @@ mod tests {
 
     #[test]
     fn r1_a_model_is_loaded_exactly_if_the_limit_allows_what_it_needs() {
-        let load = |limit| {
-            let builder = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
-            builder.memory_limit(limit).build()
-        };
+        let cpu = LoadOptions::default().with_device(DeviceChoice::Cpu);
+        let load = |limit| R1SegModel::load_with("demo", &cpu.clone().with_memory_limit(limit));
         let Err(Error::NotEnoughMemory { needed, limit: 1, .. }) = load(1) else {
             panic!("one byte is not enough")
         };
         let demo: usize = r1seg_phantom::checkpoint_files().iter().map(|(_, b)| b.len()).sum();
         assert!(needed > demo as u64 / 2, "{needed}, but the files are {demo}");
         let error = load(needed - 1).unwrap_err();
-        assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Temporary));
+        assert_eq!((error.code(), error.kind()), ("R-MEM-01", crate::ErrorKind::Resources));
         assert!(load(needed).is_ok());
-        let several = R1SegModel::builder(CheckpointSource::demo()).device(DeviceChoice::Cpu);
-        let several = |questions| several.clone().memory_limit(needed).questions(questions).build();
+        let several = |questions| {
+            let options = cpu.clone().with_memory_limit(needed).with_questions(questions);
+            R1SegModel::load_with("demo", &options)
+        };
         let Err(Error::NotEnoughMemory { needed: two, .. }) = several(2) else {
             panic!("each question has keys and values of its own")
         };

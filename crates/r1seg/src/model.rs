@@ -4,7 +4,9 @@
 //! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
 //! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
 
-use std::path::Path;
+use r1seg_diagnostic::Purpose;
+use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,20 +16,17 @@ use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
 use r1seg_tokenizer::{BoxText, Prompt, PromptPart, PromptTokenizer};
+use r1seg_vit3d::Vit3dConfig;
 use r1seg_volume::{Orientation, Volume};
 
-use crate::builder::R1SegModelBuilder;
-use crate::checkpoint::{LoadReport, dominant_format};
-use crate::config::check_num_clicks;
-use crate::device::Opened;
-use crate::finite::FiniteCheck;
-use crate::load::{Checked, Plan};
-use crate::options::Dtypes;
+use crate::checkpoint::Found;
+use crate::load::{Loadable, Loaded, Loader};
+use crate::registry::{ConfigReader, Family};
 use crate::run::UntilCancelled;
 use crate::vision::{View, Vision};
 use crate::{
-    AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume, Error,
-    ModelConfig, RunContext, Separator, Stage, boxes, memory,
+    AskOptions, CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions,
+    LoadedModel, ModelConfig, ModelSource, RunContext, Separator, Stage, boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
@@ -37,22 +36,7 @@ use crate::{
 /// change while a model uses them.
 #[derive(Debug, Clone)]
 pub struct R1SegModel {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    config: ModelConfig,
-    tokenizer: PromptTokenizer,
-    parts: Parts,
-    device: Device,
-    fallback: Option<Error>,
-    dtype: &'static str,
-    report: LoadReport,
-    load_time: Duration,
-    finite: FiniteCheck,
-    /// The only orientation that it has seen in training, if that was one.
-    trained_on: Option<Orientation>,
+    inner: Arc<Loaded<ModelConfig>>,
 }
 
 /// What a model computes with.
@@ -82,11 +66,83 @@ impl Parts {
     }
 }
 
+impl Loadable for ModelConfig {
+    type Tokenizer = PromptTokenizer;
+    type Parts = Parts;
+
+    fn family(&self) -> Family {
+        self.family
+    }
+
+    fn vit(&self) -> &Vit3dConfig {
+        &self.vit
+    }
+
+    fn head_dim(&self) -> usize {
+        self.decoder.head_dim
+    }
+
+    fn num_clicks(&self) -> usize {
+        self.num_clicks
+    }
+
+    fn set_num_clicks(&mut self, num_clicks: usize) {
+        self.num_clicks = num_clicks;
+    }
+
+    /// Training resizes the embedding table to the tokenizer; the weights know, config.json may
+    /// not.
+    fn adapt(&mut self, found: &BTreeMap<String, Found>) {
+        if let Some(Found { shape, .. }) = found.get("model.embed_tokens.weight")
+            && let [rows, _] = shape[..]
+        {
+            self.decoder.vocab_size = rows;
+        }
+    }
+
+    fn read_tokenizer(&self, source: &CheckpointSource) -> Result<PromptTokenizer, Error> {
+        Ok(PromptTokenizer::new(&source.tokenizer_files()?)?)
+    }
+
+    fn check_tokenizer(
+        &self,
+        tokenizer: &PromptTokenizer,
+        source: &CheckpointSource,
+    ) -> Result<(), Error> {
+        tokenizer.check_embedding_rows(self.decoder.vocab_size)?;
+        let seg = tokenizer.seg_token_id();
+        match self.seg_token_id.filter(|&id| id != seg) {
+            None => Ok(()),
+            Some(id) => Err(Error::Config {
+                path: source.path(),
+                message: format!("seg_token_id is {id}, but the tokenizer's [SEG] is {seg}"),
+            }),
+        }
+    }
+
+    fn build(&self, weights: &Weights, activation: DType) -> candle_core::Result<Parts> {
+        Parts::new(self, weights, activation)
+    }
+
+    fn needed(&self, weights: u64, questions: usize) -> u64 {
+        memory::needed(self, weights, questions)
+    }
+}
+
+impl Deref for R1SegModel {
+    type Target = LoadedModel;
+
+    fn deref(&self) -> &LoadedModel {
+        &self.inner.model
+    }
+}
+
 impl R1SegModel {
-    /// Loads a checkpoint folder with automatic device and dtype.
+    /// Loads a model with automatic device and dtype: a checkpoint folder, the name of a downloaded
+    /// model, or `demo` ([`ModelSource`]).
     ///
     /// ```no_run
-    /// let model = r1seg::R1SegModel::load("./my-r1seg")?;
+    /// let model = r1seg::R1SegModel::load("R1Seg-3D-Phi-3-4B")?;
     /// let volume = r1seg::volume::read("ct.nii.gz", &Default::default())?.volume;
     /// let answer = model.encode(&volume)?.ask("Can you segment the liver in this image?")?;
     /// println!("{}", answer.text);
@@ -94,79 +150,33 @@ impl R1SegModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such folder, and as [`R1SegModelBuilder::build`].
-    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::builder(CheckpointSource::Folder(folder.as_ref().to_path_buf())).build()
+    /// As [`R1SegModel::load_with`].
+    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
+        Self::load_with(source, &LoadOptions::default())
+    }
+
+    /// Loads a model with chosen device, dtype and limits.
+    ///
+    /// # Errors
+    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for a model without a language model.
+    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
+        let loader = Loader::new(source, options)?;
+        match loader.file.entry.reader {
+            ConfigReader::Language(read) => Ok(Self::new(loader.load(read)?)),
+            _ => Err(loader.file.other_family(Purpose::Answer)),
+        }
     }
 
     /// The embedded demonstration model, which knows only synthetic phantoms.
     ///
     /// # Errors
-    /// As [`R1SegModelBuilder::build`].
+    /// As [`R1SegModel::load_with`].
     pub fn demo() -> Result<Self, Error> {
-        Self::builder(CheckpointSource::demo()).build()
+        Self::load(CheckpointSource::demo())
     }
 
-    /// Chooses device and dtype before loading.
-    pub fn builder(source: CheckpointSource) -> R1SegModelBuilder {
-        R1SegModelBuilder::new(source)
-    }
-
-    pub(crate) fn open(options: &R1SegModelBuilder, opened: Opened) -> Result<Self, Error> {
-        let _span = tracing::info_span!("load").entered();
-        let start = Instant::now();
-        let Opened { device, fallback } = opened;
-        let source = &options.source;
-        let mut config = ModelConfig::read(source)?;
-        config.num_clicks = options.num_clicks.unwrap_or(config.num_clicks);
-        let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
-        check_num_clicks(config.num_clicks).map_err(wrong)?;
-        source.check_manifest()?;
-        if config.num_clicks > 0 && config.mask_head.prompts.mask.is_none() {
-            let name = config.family.name();
-            return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
-        }
-        let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
-        let files = Arc::new(source.open_weights(options.mmap, config.decoder.head_dim)?);
-        let found = files.found();
-        config.set_vocabulary(&found);
-        config.check_tokenizer(&tokenizer, source)?;
-
-        let stored = dominant_format(&files);
-        let keep = options.dtype == DtypeChoice::Auto && device.is_cpu();
-        let quantized = stored.is_some_and(|stored| !stored.is_plain());
-        let Dtypes { weights: dtype, activation } =
-            Dtypes::new(options.dtype, options.compute, device.is_cpu());
-        let cancel = options.cancel.clone();
-        let checked =
-            Checked { source, files, found: &found, device: &device, keep, dtype, cancel };
-        let plan = Plan {
-            build: &|weights| Parts::new(&config, weights, activation),
-            never_used: &|name| config.keys.never_used(name),
-            needed: &|weights| memory::needed(&config, weights, options.questions),
-        };
-        let (weights, report) = checked.weights(options.memory_limit, &plan)?;
-        let parts = Parts::new(&config, &weights, activation)?;
-        let kept = match stored {
-            Some(stored) if keep || quantized => stored.name(),
-            _ => dtype.as_str(),
-        };
-        let inner = Inner {
-            config,
-            tokenizer,
-            parts,
-            device,
-            fallback,
-            dtype: kept,
-            report,
-            load_time: start.elapsed(),
-            finite: FiniteCheck::new(
-                source,
-                if activation == DType::F32 { kept } else { activation.as_str() },
-            ),
-            trained_on: source.trained_on(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+    pub(crate) fn new(loaded: Loaded<ModelConfig>) -> Self {
+        Self { inner: Arc::new(loaded) }
     }
 
     /// What the checkpoint's `config.json` decided.
@@ -177,32 +187,6 @@ impl R1SegModel {
     /// The checkpoint's tokenizer.
     pub fn tokenizer(&self) -> &PromptTokenizer {
         &self.inner.tokenizer
-    }
-
-    /// What loading did with every tensor of the checkpoint.
-    pub fn load_report(&self) -> &LoadReport {
-        &self.inner.report
-    }
-
-    /// Time from opening the checkpoint to a usable model.
-    pub fn load_time(&self) -> Duration {
-        self.inner.load_time
-    }
-
-    /// Where it computes, such as `cpu` or `cuda:0`.
-    pub fn device_name(&self) -> String {
-        device_name(&self.inner.device)
-    }
-
-    /// Why it computes on the CPU, where [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) found no
-    /// GPU that it can use; never in a build without CUDA.
-    pub fn device_fallback(&self) -> Option<&Error> {
-        self.inner.fallback.as_ref()
-    }
-
-    /// The dtype in which the weights are kept, such as `bf16`.
-    pub fn dtype_name(&self) -> &'static str {
-        self.inner.dtype
     }
 
     /// Reads a volume once, for any number of questions.
@@ -287,16 +271,16 @@ impl R1SegModel {
     /// # Shapes
     /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
     pub(crate) fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<View, Error> {
-        let [d, h, w] = self.inner.config.vit.image_size;
+        let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume = volume
-            .to_device(&self.inner.device)?
+            .to_device(&self.inner.model.device)?
             .to_dtype(self.inner.parts.decoder.activation_dtype())?;
-        self.inner.parts.vision.see(volume, &self.inner.finite, probe)
+        self.inner.parts.vision.see(volume, &self.inner.model.finite, probe)
     }
 
     pub(crate) fn trained_on(&self) -> Option<Orientation> {
-        self.inner.trained_on
+        self.inner.model.trained_on
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -304,7 +288,7 @@ impl R1SegModel {
     }
 
     pub(crate) fn device(&self) -> &Device {
-        &self.inner.device
+        &self.inner.model.device
     }
 
     /// Answers prompts about one view, all at once, each with the time that reading the image took
@@ -355,7 +339,7 @@ impl R1SegModel {
         if let Some((key, cache)) = shared {
             view.prefixes.give(key, cache);
         }
-        let answers = answers.map_err(|error| self.inner.finite.generation(error))?;
+        let answers = answers.map_err(|error| self.inner.model.finite.generation(error))?;
         Ok(answers.into_iter().zip(prefixes).collect())
     }
 
@@ -373,27 +357,19 @@ impl R1SegModel {
         let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
         let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
-        self.inner.finite.tensor(Stage::Generate, &hidden)?;
+        self.inner.model.finite.tensor(Stage::Generate, &hidden)?;
         let hidden = hidden.to_dtype(self.inner.parts.decoder.activation_dtype())?;
         let text = self.inner.parts.seg_projector.forward(&hidden)?;
-        self.inner.finite.tensor(Stage::MaskPrompt, &text)?;
+        self.inner.model.finite.tensor(Stage::MaskPrompt, &text)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
-        let features = self.inner.parts.vision.mask_features(view, &self.inner.finite, probe)?;
+        let features =
+            self.inner.parts.vision.mask_features(view, &self.inner.model.finite, probe)?;
         let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(&features, &prompts, passes, probe)?;
-        self.inner.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.inner.config.vit.image_size)?;
+        self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
+        let logits = trilinear(&low_res, self.input_shape())?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)
-    }
-}
-
-/// A device as `--device` spells it.
-pub(crate) fn device_name(device: &Device) -> String {
-    match device.location() {
-        candle_core::DeviceLocation::Cpu => "cpu".to_string(),
-        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

@@ -9,8 +9,8 @@ pub use r1seg_tokenizer::Separator;
 use r1seg_volume::Region;
 pub use r1seg_volume::{Orient, Orientation};
 
+use crate::Error;
 pub use crate::preprocess::Recipe;
-use crate::{CancelToken, DeviceChoice, Error};
 
 /// In which dtype the weights are kept.
 ///
@@ -42,7 +42,7 @@ impl FromStr for DtypeChoice {
             _ => Err(Error::BadChoice {
                 what: "dtype",
                 value: text.to_string(),
-                expected: "use auto, f32, bf16 or f16",
+                expected: "auto, f32, bf16 or f16",
             }),
         }
     }
@@ -77,71 +77,6 @@ impl Dtypes {
     }
 }
 
-/// How a model without a language model is loaded: [`M3dClip`](crate::M3dClip) and
-/// [`PromptableModel`](crate::PromptableModel).
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct LoadOptions {
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// In which dtype the weights are kept.
-    pub dtype: DtypeChoice,
-    /// As in [`R1SegModelBuilder::mmap`](crate::R1SegModelBuilder::mmap); `None` leaves it to where
-    /// the files lie.
-    pub mmap: Option<bool>,
-    /// As in [`R1SegModelBuilder::memory_limit`](crate::R1SegModelBuilder::memory_limit).
-    pub memory_limit: Option<u64>,
-    /// Passes of the mask decoder after the first; `None` leaves them to `config.json`. Of no effect
-    /// in a model without a mask decoder.
-    pub num_clicks: Option<usize>,
-    /// Stops loading between two tensors.
-    pub cancel: CancelToken,
-}
-
-impl LoadOptions {
-    /// Sets where to compute.
-    #[must_use]
-    pub fn with_device(mut self, device: DeviceChoice) -> Self {
-        self.device = device;
-        self
-    }
-
-    /// Sets the dtype of the weights.
-    #[must_use]
-    pub fn with_dtype(mut self, dtype: DtypeChoice) -> Self {
-        self.dtype = dtype;
-        self
-    }
-
-    /// Sets whether weight files are mapped into memory, or read.
-    #[must_use]
-    pub fn with_mmap(mut self, mmap: bool) -> Self {
-        self.mmap = Some(mmap);
-        self
-    }
-
-    /// Sets how many bytes of main memory the model may take.
-    #[must_use]
-    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
-        self.memory_limit = Some(bytes);
-        self
-    }
-
-    /// Sets the passes of the mask decoder after the first.
-    #[must_use]
-    pub fn with_num_clicks(mut self, num_clicks: usize) -> Self {
-        self.num_clicks = Some(num_clicks);
-        self
-    }
-
-    /// Lets `cancel` stop loading.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
-        self
-    }
-}
-
 /// How a volume of any size meets a model of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -163,7 +98,7 @@ impl FromStr for Mode {
             _ => Err(Error::BadChoice {
                 what: "mode",
                 value: text.to_string(),
-                expected: "use resize or sliding",
+                expected: "resize or sliding",
             }),
         }
     }
@@ -202,7 +137,7 @@ impl FromStr for SegmentMode {
             _ => Err(Error::BadChoice {
                 what: "mode",
                 value: text.to_string(),
-                expected: "use zoom, resize or sliding",
+                expected: "zoom, resize or sliding",
             }),
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use r1seg_diagnostic::Remedy;
 use r1seg_volume::intensity::min_max;
 use r1seg_volume::{
     AxisMap, Ends, IntensityRange, Orient, Orientation, Prepared, Step, Volume, Warning,
@@ -71,7 +72,7 @@ impl Recipe {
             let text = format!(
                 "values span {low}..{high}; CT in HU spans about -1024..3071: results may be wrong"
             );
-            Warning::new(code, text).with_fix("give the volume in HU")
+            Warning::new(code, text).with_remedy("give the volume in HU")
         };
         match IntensityRange::of(low, high) {
             IntensityRange::Unit => (Self::None, None),
@@ -170,7 +171,7 @@ pub(crate) fn prepare(
     if let Some((low, high)) = min_max(volume.voxels()).filter(|_| recipe == Recipe::None) {
         if low < 0.0 || 1.0 < high {
             let text = format!("values span {low}..{high}, but recipe `none` expects 0..1");
-            warnings.push(Warning::new("W-RANGE", text).with_fix("use --preprocess auto"));
+            warnings.push(Warning::new("W-RANGE", text).with_remedy(Remedy::UseRecipe));
         }
         if high <= low {
             let text = format!("no voxel stands out: all of them are {low}, and become 0");

@@ -1,20 +1,21 @@
 use std::io;
 
+use r1seg_diagnostic::{Diagnostic, ErrorKind, Remedy};
+
 use crate::NumberFormat;
 
-/// What is wrong with a GGUF file. All but [`Error::Io`] mean that the file cannot be used (exit
-/// code 78).
+/// What is wrong with a GGUF file. All but [`Error::Io`] mean that the file cannot be used.
 ///
 /// Names of tensors and fields in a message are shortened to printable characters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Error {
-    #[error("this is no GGUF file: it begins with {found:02x?}, not with \"GGUF\"")]
+    #[error("not a GGUF file: it begins with {found:02x?}, not with \"GGUF\"")]
     Magic { found: [u8; 4] },
-    #[error("GGUF version {version} is not read; 2 and 3 are")]
+    #[error("GGUF version {version} is not supported; expected 2 or 3")]
     Version { version: u32 },
-    #[error("the GGUF file is big-endian; only little-endian ones are read")]
+    #[error("the GGUF file is big-endian; only little-endian files are supported")]
     BigEndian,
     #[error("the GGUF header ends early: {needed} bytes are needed at {at}, {left} are left")]
     EndsEarly { at: u64, needed: u64, left: u64 },
@@ -30,13 +31,13 @@ pub enum Error {
     DuplicateTensor { name: String },
     #[error("general.alignment is {value}; a power of two from 8 to 65536 is needed")]
     Alignment { value: String },
-    #[error("tensor `{name}` is of ggml type {number}, which r1seg does not know")]
+    #[error("tensor `{name}` has the unknown ggml type {number}")]
     TensorType { name: String, number: u32 },
     #[error("tensor `{name}` has the shape {shape:?}: {what}")]
     Shape { name: String, shape: Vec<u64>, what: &'static str },
     #[error("tensor `{name}` is in {format}, which GGUF cannot hold")]
     Format { name: String, format: NumberFormat },
-    #[error("tensor `{name}` lies at offset {offset}, no multiple of {alignment}")]
+    #[error("tensor `{name}` lies at offset {offset}, which is not a multiple of {alignment}")]
     Misaligned { name: String, offset: u64, alignment: u64 },
     #[error("tensor `{name}` lies beyond the end of the file, at {end} of {file_bytes}")]
     BeyondEnd { name: String, end: u64, file_bytes: u64 },
@@ -46,9 +47,10 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-impl Error {
-    /// The stable code of this error.
-    pub fn code(&self) -> &'static str {
+r1seg_diagnostic::diagnostic_methods!(Error);
+
+impl Diagnostic for Error {
+    fn code(&self) -> &'static str {
         match self {
             Self::Magic { .. } => "R-GGUF-01",
             Self::Version { .. } => "R-GGUF-02",
@@ -70,16 +72,23 @@ impl Error {
         }
     }
 
-    /// What to do about it, where there is something.
-    pub fn fix(&self) -> Option<&'static str> {
+    fn kind(&self) -> ErrorKind {
         match self {
+            Self::Io(_) => ErrorKind::Io,
+            _ => ErrorKind::Model,
+        }
+    }
+
+    fn remedy(&self) -> Option<Remedy> {
+        let advice = match self {
             Self::EndsEarly { .. } | Self::BeyondEnd { .. } => {
-                Some("repeat the download; the file is cut off")
+                "repeat the download; the file is cut off"
             }
             Self::Version { .. } | Self::BigEndian | Self::TensorType { .. } => {
-                Some("make the GGUF file again with a current llama.cpp, as q8_0, q6_k or q4_k")
+                "make the GGUF file again with a current llama.cpp, as q8_0, q6_k or q4_k"
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(advice.into())
     }
 }

@@ -231,7 +231,7 @@ pub(crate) fn tensor_bytes(name: &str, format: NumberFormat, shape: &[u64]) -> R
     }
     let columns = shape.last().copied().unwrap_or(1);
     if !columns.is_multiple_of(format.block_len()) {
-        return Err(refuse("the length of a row is no multiple of the block of its type"));
+        return Err(refuse("the length of a row is not a multiple of the block of its type"));
     }
     let numbers = shape.iter().try_fold(1u64, |product, axis| product.checked_mul(*axis));
     numbers

@@ -1,7 +1,6 @@
 //! Where a family of models keeps its parts in a checkpoint.
 //!
-//! Together with the arm in `config.rs` and the row in `registry.rs` this is all that a model needs
-//! that is made of known parts.
+//! A family's row in the registry names its map.
 
 /// The names below which a family keeps its parts. Those of the language model, of `mm_projector`
 /// and of `seg_projector` are the same in all of them.
@@ -80,6 +79,18 @@ pub const SEGVOL: KeyMap = KeyMap {
     ],
 };
 
+/// M3D-CLIP.
+pub const M3D_CLIP: KeyMap = KeyMap {
+    encoder: "vision_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
+        "language_encoder.pooler.",
+        "language_encoder.embeddings.position_ids",
+    ],
+};
+
 /// A buffer that old versions of transformers saved.
 const POSITION_IDS: &str = "text_encoder.clip_text_model.text_model.embeddings.position_ids";
 
@@ -107,16 +118,6 @@ impl KeyMap {
             || below(self.mask_head)
                 .is_some_and(|rest| self.unused.iter().any(|unused| is(rest, unused)))
     }
-}
-
-/// [`KeyMap::never_used`] for M3D-CLIP, which has no language model.
-pub fn never_used_by_m3d_clip(name: &str) -> bool {
-    // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
-    name.starts_with("language_encoder.pooler.")
-        || name == "language_encoder.embeddings.position_ids"
-        // MONAI 1.4 and later create these in every block, for a mode that is off.
-        || name.contains(".norm_cross_attn.")
-        || name.contains(".cross_attn.")
 }
 
 #[cfg(test)]

@@ -4,5 +4,5 @@ mod families;
 pub mod llama_cpp;
 mod publishers;
 
-pub use families::{KeyMap, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL, never_used_by_m3d_clip};
+pub use families::{KeyMap, M3D_CLIP, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL};
 pub use publishers::{Renamed, normalize};

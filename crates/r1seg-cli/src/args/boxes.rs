@@ -63,7 +63,7 @@ pub(super) fn voxels(text: &str) -> Result<Region, String> {
         usize::try_from(n)
             .ok()
             .filter(|n| *n < usize::MAX)
-            .ok_or_else(|| format!("{n} is no voxel: indices begin at 0"))
+            .ok_or_else(|| format!("{n} is not a voxel index: indices begin at 0"))
     };
     let [i0, j0, k0, i1, j1, k1] = numbers;
     let (start, last) =
@@ -131,7 +131,7 @@ mod tests {
             ("", "`` is not a whole number"),
             ("1,2,3,4,5,6.5", "`6.5` is not a whole number"),
             ("1,2,3,4,nan,6", "`nan` is not a whole number"),
-            ("-1,2,3,4,5,6", "-1 is no voxel"),
+            ("-1,2,3,4,5,6", "-1 is not a voxel index"),
             ("1,2,3,4,1,6", "j runs from 2 to 1"),
             ("1,2,3,4,5,99999999999999999999", "is not a whole number"),
         ] {

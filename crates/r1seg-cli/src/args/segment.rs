@@ -153,7 +153,7 @@ impl PlaceArgs {
 fn point_voxels(text: &str) -> Result<Point<i64>, String> {
     let point = point(text, |number| number.parse::<i64>().ok(), "a whole number")?;
     match point.at.iter().find(|n| **n < 0) {
-        Some(n) => Err(format!("{n} is no voxel: indices begin at 0")),
+        Some(n) => Err(format!("{n} is not a voxel index: indices begin at 0")),
         None => Ok(point),
     }
 }
@@ -201,7 +201,7 @@ mod tests {
             ("", "`` is not a whole number"),
             ("1,2,x", "`x` is not a whole number"),
             ("1,2,3.5", "`3.5` is not a whole number"),
-            ("-1,2,3", "-1 is no voxel"),
+            ("-1,2,3", "-1 is not a voxel index"),
             ("1,2,3:maybe", "`maybe` is neither pos nor neg"),
             ("1,2,3:", "`` is neither"),
         ] {

@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use r1seg::Orient;
 use r1seg::volume::{ArrayAxes, ReadOptions};
 
+use crate::hints;
+
 /// What `infer` and `inspect` take to read a volume.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reading the volume")]
@@ -109,8 +111,8 @@ fn spacing(text: &str) -> Result<[f64; 3], String> {
 }
 
 fn orient(text: &str) -> Result<Orient, String> {
-    text.parse().map_err(|e: r1seg::volume::Error| match e.fix() {
-        Some(fix) => format!("{e}; {fix}"),
+    text.parse().map_err(|e: r1seg::volume::Error| match e.remedy() {
+        Some(remedy) => format!("{e}; {}", hints::words(&remedy)),
         None => e.to_string(),
     })
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use r1seg::hub::{CachedModel, Hub, ModelId};
+use r1seg::registry;
 use serde::Serialize;
 
 use crate::args::{CacheAction, CacheArgs};
@@ -28,12 +29,12 @@ struct Revision {
 }
 
 pub(crate) fn run(args: &CacheArgs) -> Result<Exit> {
-    let hub = Hub::from_env()?;
+    let hub = registry::hub()?;
     let mut out = std::io::stdout().lock();
     match &args.action {
         CacheAction::Path => writeln!(out, "{}", hub.config().cache.display())?,
         CacheAction::Remove { model } => {
-            let id = ModelId::parse(model)?;
+            let id = registry::model_id(model)?;
             // Without @REV all revisions go, although `main` is what the name alone means elsewhere.
             let freed = if model.contains('@') { hub.remove(&id)? } else { remove_all(&hub, &id)? };
             say!("r1seg: {} freed", gigabytes(freed));

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use anyhow::Result;
-use r1seg::CancelToken;
-use r1seg::hub::{DownloadOptions, Event, Hub, ModelId, Snapshot};
+use r1seg::hub::{DownloadOptions, Event, Snapshot};
+use r1seg::{CancelToken, registry};
 use serde::Serialize;
 
 use crate::args::DownloadArgs;
@@ -22,8 +22,8 @@ struct Downloaded<'a> {
 }
 
 pub(crate) fn run(args: &DownloadArgs, cancel: CancelToken) -> Result<Exit> {
-    let id = ModelId::parse(&args.model)?;
-    let hub = Hub::from_env()?;
+    let id = registry::model_id(&args.model)?;
+    let hub = registry::hub()?;
     let options = DownloadOptions {
         allow: (!args.include.is_empty()).then(|| args.include.clone()),
         ignore: args.exclude.clone(),

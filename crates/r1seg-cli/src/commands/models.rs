@@ -8,13 +8,14 @@ use r1seg_results::report::separator_name;
 use serde::Serialize;
 
 use crate::args::ModelsArgs;
+use crate::capabilities;
 use crate::exit::Exit;
 
 #[derive(Serialize)]
 struct Model {
     name: &'static str,
     command: &'static str,
-    model_types: &'static [&'static str],
+    model_types: Vec<&'static str>,
     config_fields: &'static [&'static str],
     published: Vec<Published>,
     tasks: Vec<TaskRow>,
@@ -56,30 +57,30 @@ impl std::fmt::Display for LicenseRow {
 #[derive(Serialize)]
 struct TaskRow {
     name: &'static str,
-    example: &'static str,
+    example: String,
     separator: Option<&'static str>,
 }
 
-impl From<&Task> for TaskRow {
-    fn from(task: &Task) -> Self {
-        let separator = task.separator.map(separator_name);
-        Self { name: task.name, example: task.example, separator }
+impl TaskRow {
+    fn of(entry: &ModelEntry, task: &Task) -> Self {
+        let example = capabilities::example(&entry.capabilities, &task.example);
+        Self { name: task.name, example, separator: task.separator.map(separator_name) }
     }
 }
 
 impl Model {
-    fn of(entry: &'static ModelEntry) -> Self {
-        let published = |repository: &&'static str| Published {
-            alias: crate::names::alias(repository),
-            repository,
+    fn of(entry: &&'static ModelEntry) -> Self {
+        let published = |published: &r1seg::registry::Published| Published {
+            alias: cfg!(feature = "hub").then_some(published.alias),
+            repository: published.repository,
         };
         Self {
             name: entry.name,
-            command: entry.command,
-            model_types: entry.model_types,
+            command: capabilities::command(&entry.capabilities),
+            model_types: entry.model_types.iter().map(|known| known.name).collect(),
             config_fields: entry.evidence,
-            published: entry.repositories.iter().map(published).collect(),
-            tasks: entry.tasks.iter().map(TaskRow::from).collect(),
+            published: entry.published.iter().map(published).collect(),
+            tasks: entry.tasks.iter().map(|task| TaskRow::of(entry, task)).collect(),
             licenses: entry.licenses.iter().map(LicenseRow::from).collect(),
         }
     }

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::phrasing;
 use r1seg::registry::{Family, MODELS, ModelEntry};
 use serde::Serialize;
 
 use super::models::print_list;
 use crate::args::PromptsArgs;
+use crate::capabilities;
 use crate::exit::{CliError, Exit};
 use crate::study;
 
@@ -20,7 +20,7 @@ struct Model {
     command: &'static str,
     /// The option of the command that takes them.
     option: &'static str,
-    note: &'static str,
+    note: String,
     prompts: Vec<Prompt>,
 }
 
@@ -34,14 +34,14 @@ struct Prompt {
 
 impl Model {
     fn of(entry: &ModelEntry) -> Self {
-        let prompts = phrasing::of(entry.family).iter();
+        let prompts = entry.phrasings.iter();
         let prompts =
             prompts.map(|p| Prompt { task: p.aim.as_str(), text: p.template, used_in: p.used_in });
         Self {
             name: entry.name,
-            command: entry.command,
-            option: if entry.family.has_language_model() { "--prompt" } else { "--text" },
-            note: phrasing::note(entry.family),
+            command: capabilities::command(&entry.capabilities),
+            option: capabilities::prompt_option(&entry.capabilities),
+            note: capabilities::note(entry),
             prompts: prompts.collect(),
         }
     }
@@ -61,7 +61,7 @@ impl Model {
 pub(crate) fn run(args: &PromptsArgs) -> Result<Exit> {
     let family = args.model.as_deref().map(family).transpose()?;
     let entries = MODELS.iter().filter(|entry| family.is_none_or(|family| entry.family == family));
-    let models: Vec<Model> = entries.map(Model::of).collect();
+    let models: Vec<Model> = entries.map(|entry| Model::of(entry)).collect();
     print_list(&models, args.json, |model, out| model.write(out))
 }
 
@@ -70,8 +70,8 @@ pub(crate) fn run(args: &PromptsArgs) -> Result<Exit> {
 fn family(model: &OsStr) -> Result<Family> {
     let name = model.to_str().unwrap_or_default();
     let name = name.split('@').next().unwrap_or_default();
-    let is_named = |entry: &&ModelEntry| {
-        let repositories = entry.repositories.iter().copied();
+    let is_named = |entry: &&&ModelEntry| {
+        let repositories = entry.published.iter().map(|published| published.repository);
         let short = repositories.clone().filter_map(|repository| repository.rsplit('/').next());
         let mut names = repositories.chain(short).chain([entry.name]);
         names.any(|known| known.eq_ignore_ascii_case(name))

@@ -10,11 +10,12 @@ use r1seg::{
     PromptedVolume, RunContext, SegmentMode, SegmentOptions, SegmentPrompt, phrasing,
 };
 use r1seg_results::report::{Origin, Prompted, Report};
-use r1seg_results::{Finding, Input, Results};
+use r1seg_results::{Findings, Input, Results};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
-use crate::job::{Finished, Job, Loaded, finish, number};
+use crate::hints;
+use crate::job::{self, Finished, Job, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
@@ -50,34 +51,33 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let reserved = working_memory(mode, args.volume.orient, &input, count);
     let model = load(args, &source, reserved, &cancel)?;
     progress.clear();
-    let loaded = Loaded::from(&model);
-    job.announce(&loaded, &name.id, &input);
+    job.announce(&model, &name.id, &input);
     asked.announce(args.output.quiet);
     asked.check_texts(&model)?;
 
     let mut run = RunContext::from(&cancel);
     let encoded = model.encode_with(&input.volume, &options(args, mode), &mut run)?;
-    let prompts = segment_all(&encoded, asked.prompts(&places), args.output.quiet, &cancel)?;
+    let mut findings = Findings::new(input.volume.geometry());
+    let segmenting = Segmenting { job: &job, encoded: &encoded, cancel: &cancel };
+    let prompts = segmenting.all(asked.prompts(&places), &mut findings)?;
     let mut warnings = input.warnings.clone();
     warnings.extend(encoded.warnings().iter().cloned());
     warnings.extend(doubts(&prompts));
-    let run = loaded.run((&source, &name), Origin::from(&input), (&encoded).into());
-    let report = Report::of_prompts(run, &prompts);
-    let results = Results {
-        layout,
-        input: &input,
-        findings: &findings(&job, &prompts),
-        asked_box: places.region,
-        asked_points: &places.points,
-        answer: String::new(),
-        trace: prompts.first().and_then(|(_, _, found)| found.trace.as_ref()),
-    };
+    let run = job::run(&model, &source, Origin::from(&input), (&encoded).into());
     let finished = Finished {
         start,
-        results,
-        report,
+        results: Results {
+            layout,
+            input: &input,
+            findings,
+            asked_box: places.region,
+            asked_points: &places.points,
+            answer: String::new(),
+            trace: prompts.first().and_then(|prompt| prompt.trace.as_ref()),
+            words: hints::words,
+        },
+        report: Report::of_prompts(run, &prompts),
         warnings,
-        statuses: prompts.iter().map(|(_, _, found)| found.status()).collect(),
         why_no_mask: Vec::new(),
     };
     finish(&job, finished, |sizes| print(&job, &prompts, sizes))
@@ -155,9 +155,8 @@ fn load(
     reserved: u64,
     cancel: &CancelToken,
 ) -> Result<PromptableModel> {
-    let mut options = study::load_options(&args.model, reserved).with_cancel(cancel.clone());
-    options.num_clicks = args.refine.num_clicks;
-    Ok(PromptableModel::open(source, &options)?)
+    let options = study::refined(study::load_options(&args.model, reserved), &args.refine);
+    Ok(PromptableModel::load_with(source, &options.with_cancel(cancel.clone()))?)
 }
 
 fn options(args: &SegmentArgs, mode: SegmentMode) -> SegmentOptions {
@@ -168,19 +167,9 @@ fn options(args: &SegmentArgs, mode: SegmentMode) -> SegmentOptions {
     if args.output.trace.is_some() { options.with_trace() } else { options }
 }
 
-/// What each prompt got, by the name of its label.
-fn findings<'a>(job: &'a Job<'_>, prompts: &'a [Prompted]) -> Vec<Finding<'a>> {
-    let finding = |(index, (name, _, found)): (usize, &'a Prompted)| Finding {
-        name: job.label(index, name),
-        mask: Some(&found.mask),
-        boxes: Vec::new(),
-    };
-    prompts.iter().enumerate().map(finding).collect()
-}
-
 /// What a person should know about the masks.
 fn doubts(prompts: &[Prompted]) -> Vec<Warning> {
-    let empty = |(_, (_, _, found)): &(usize, &Prompted)| found.status() == MaskStatus::Empty;
+    let empty = |(_, prompt): &(usize, &Prompted)| prompt.status == MaskStatus::Empty;
     let several = prompts.len() > 1;
     let warning = |(index, _)| {
         let which = if several { format!("text {}: ", index + 1) } else { String::new() };
@@ -195,7 +184,7 @@ fn print(job: &Job<'_>, prompts: &[Prompted], sizes: &[String]) -> std::io::Resu
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    for (index, ((name, _, _), size)) in prompts.iter().zip(sizes).enumerate() {
+    for (index, (Prompted { name, .. }, size)) in prompts.iter().zip(sizes).enumerate() {
         let which = if prompts.len() > 1 { number(index) } else { String::new() };
         writeln!(out, "{which}{}: {size}", one_line(name))?;
     }
@@ -213,31 +202,43 @@ fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
     Ok(())
 }
 
-fn segment_all(
-    encoded: &PromptedVolume,
-    prompts: Vec<(String, SegmentPrompt)>,
-    quiet: bool,
-    cancel: &CancelToken,
-) -> Result<Vec<Prompted>> {
-    let of = prompts.len();
-    let progress = Progress::new(quiet);
-    let mut asked = Vec::with_capacity(of);
-    for (index, (name, prompt)) in prompts.into_iter().enumerate() {
-        let which = if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
-        progress.stage(format!("{which}encoding the volume"));
-        let mut on_event = |event: Event<'_>| match event {
-            Event::Window { index, of } => {
-                progress.stage(format!("{which}window {} of {of}", index + 1));
-            }
-            Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
-            _ => {}
-        };
-        let mut run = RunContext::from(cancel).with_events(&mut on_event);
-        let found = encoded.segment_with(&prompt, &mut run)?;
-        asked.push((name, prompt, found));
+/// Prompts for an encoded volume.
+struct Segmenting<'a> {
+    job: &'a Job<'a>,
+    encoded: &'a PromptedVolume,
+    cancel: &'a CancelToken,
+}
+
+impl Segmenting<'_> {
+    /// What each prompt got. Masks are joined by the names of their labels.
+    fn all(
+        &self,
+        prompts: Vec<(String, SegmentPrompt)>,
+        findings: &mut Findings,
+    ) -> Result<Vec<Prompted>> {
+        let of = prompts.len();
+        let progress = Progress::new(self.job.output.quiet);
+        let mut prompted = Vec::with_capacity(of);
+        for (index, (name, prompt)) in prompts.into_iter().enumerate() {
+            let which =
+                if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
+            progress.stage(format!("{which}encoding the volume"));
+            let mut on_event = |event: Event<'_>| match event {
+                Event::Window { index, of } => {
+                    progress.stage(format!("{which}window {} of {of}", index + 1));
+                }
+                Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
+                _ => {}
+            };
+            let mut run = RunContext::from(self.cancel).with_events(&mut on_event);
+            let found = self.encoded.segment_with(&prompt, &mut run)?;
+            let (got, mask) = Prompted::new(name, prompt, found);
+            findings.push(self.job.label(index, &got.name), Some(&mask), Vec::new())?;
+            prompted.push(got);
+        }
+        progress.clear();
+        Ok(prompted)
     }
-    progress.clear();
-    Ok(asked)
 }
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
@@ -247,10 +248,11 @@ fn working_memory(mode: SegmentMode, orient: Orient, input: &Input, prompts: usi
         SegmentMode::Resize => 0,
         SegmentMode::Zoom | SegmentMode::Sliding => 3,
     };
-    // A mask a prompt and one on its way, one that joins them, and a layer of the segmentation for
-    // each at the worst.
+    // The mask of a prompt, the label map in two bytes, and a layer of the segmentation for each
+    // prompt at the worst, when all masks overlap.
+    let layers = if prompts > 1 { 2 * prompts as u64 } else { 0 };
     // While a mask is turned back to the stored grid, there are two of it.
     let turned = u64::from(orient != Orient::Stored);
-    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 2 + turned;
+    let bytes_a_voxel = 4 * grids + 3 + layers + turned;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }

@@ -72,12 +72,12 @@ pub(crate) fn check(model: &OsStr, quiet: bool, cancel: CancelToken) -> Result<V
 
 #[cfg(feature = "hub")]
 fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result<Verdict> {
-    use r1seg::hub::{Cancel, Event, FileState, Hub, ModelId};
+    use r1seg::hub::{Cancel, Event, FileState};
 
     use crate::progress::share;
 
-    let hub = Hub::from_env()?;
-    let snapshot = hub.resolve(&ModelId::parse(&model.to_string_lossy())?)?;
+    let hub = r1seg::registry::hub()?;
+    let snapshot = hub.resolve(&r1seg::registry::model_id(&model.to_string_lossy())?)?;
     let cancel = Cancel::from(cancel);
     let checks = hub.verify(&snapshot, &cancel, &mut |event| {
         if let Event::Progress { name, bytes, total } = event {
@@ -108,6 +108,6 @@ fn downloaded(model: &OsStr, progress: &Progress, cancel: CancelToken) -> Result
 
 #[cfg(not(feature = "hub"))]
 fn downloaded(model: &OsStr, _: &Progress, _: CancelToken) -> Result<Verdict> {
-    let what = format!("`{}` is no local folder", model.to_string_lossy());
+    let what = format!("`{}` is not a local folder", model.to_string_lossy());
     Err(crate::names::without_hub(&what))
 }

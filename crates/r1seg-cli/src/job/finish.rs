@@ -4,13 +4,14 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
+use r1seg::MaskStatus;
 use r1seg::volume::{LabelMap, MaskFormat, Warning, write_labels_to};
-use r1seg::{ErrorKind, MaskStatus};
 use r1seg_results::Results;
 use r1seg_results::report::Report;
 
 use super::summary::Summary;
 use super::{Job, summary};
+use crate::codes::Code;
 use crate::exit::{CliError, Exit, explain, say};
 use crate::interrupt::Writing;
 use crate::study;
@@ -22,8 +23,6 @@ pub(crate) struct Finished<'a> {
     pub(crate) results: Results<'a>,
     pub(crate) report: Report,
     pub(crate) warnings: Vec<Warning>,
-    /// What became of the mask of each prompt.
-    pub(crate) statuses: Vec<MaskStatus>,
     /// Why each prompt has no mask, where it has none.
     pub(crate) why_no_mask: Vec<&'static str>,
 }
@@ -35,8 +34,7 @@ pub(crate) fn finish(
     finished: Finished<'_>,
     print: impl FnOnce(&[String]) -> std::io::Result<()>,
 ) -> Result<Exit> {
-    let Finished { start, results, report, warnings, statuses, why_no_mask } = finished;
-    let (findings, geometry) = (results.findings, results.input.volume.geometry());
+    let Finished { start, results, report, warnings, why_no_mask } = finished;
     let measured = results.measure(report, warnings)?;
     let writing = Writing::begin();
     let written = measured.write(start)?;
@@ -46,21 +44,21 @@ pub(crate) fn finish(
     if !quiet {
         written.warnings.iter().for_each(study::warn);
     }
-    let sizes = summary::sizes(findings, written.report.masks(), &why_no_mask);
+    let sizes = summary::sizes(&written, &why_no_mask);
     print(&sizes)?;
     if job.output.json {
         std::io::stdout().write_all(written.json.as_bytes())?;
     }
     if !quiet {
         let seconds = start.elapsed().as_secs_f64();
-        let summary =
-            Summary { args: job.output, findings, geometry, written: &written, sizes, seconds };
+        let summary = Summary { args: job.output, written: &written, sizes, seconds };
         summary.lines().iter().for_each(|line| say!("r1seg: {line}"));
     }
-    if job.mask_to_stdout() && !print_mask(written.mask.as_ref())? {
+    if job.mask_to_stdout() && !print_mask(written.mask())? {
         return Ok(Exit::NoMask);
     }
-    let all_found = statuses.iter().all(|status| *status == MaskStatus::Found);
+    let prompts = written.findings.prompts();
+    let all_found = prompts.iter().all(|prompt| prompt.status == MaskStatus::Found);
     Ok(if job.output.require_mask && !all_found { Exit::NoMask } else { Exit::Answered })
 }
 
@@ -68,13 +66,8 @@ pub(crate) fn finish(
 /// must not pass for a mask.
 fn print_mask(mask: Option<&LabelMap>) -> Result<bool> {
     let Some(mask) = mask else {
-        let error = CliError {
-            code: "R-OUT-08",
-            kind: ErrorKind::BadData,
-            what: "there is no mask to write to standard output".to_string(),
-            path: None,
-            fix: Some("--empty-mask writes a mask of zeros where none was found".to_string()),
-        };
+        let error = CliError::new(Code::NoMask, "there is no mask to write to standard output")
+            .fix("--empty-mask writes a mask of zeros where none was found");
         explain(&error.into());
         return Ok(false);
     };

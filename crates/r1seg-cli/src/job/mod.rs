@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::volume::Overwrite;
-use r1seg::{CancelToken, CheckpointSource};
+use r1seg::{CancelToken, CheckpointSource, LoadedModel};
 use r1seg_results::report::{Model, Origin, Preparation, Run};
 use r1seg_results::{
     Input, Layout, MaskTarget, Place, Protected, Request, ResultFolder, folder_for,
@@ -205,95 +205,37 @@ impl Job<'_> {
     }
 
     /// The first lines on stderr: the notice, what computes, and which series was read.
-    pub(crate) fn announce(&self, model: &Loaded<'_>, name: &str, input: &Input) {
+    pub(crate) fn announce(&self, model: &LoadedModel, name: &str, input: &Input) {
         if self.output.quiet {
             return;
         }
-        study::announce_on(&model.device, model.dtype, name, model.fallback);
+        study::announce(model, name);
         study::announce_series(input.series.as_ref());
     }
 }
 
-/// What reports and messages say of a model, of whatever kind it is.
-pub(crate) struct Loaded<'a> {
-    pub(crate) model_type: &'a str,
-    pub(crate) num_clicks: usize,
-    pub(crate) device: String,
-    pub(crate) dtype: &'static str,
-    pub(crate) fallback: Option<&'a r1seg::Error>,
-    pub(crate) load: std::time::Duration,
-}
-
-impl Loaded<'_> {
-    /// The part of a report that is about the run.
-    pub(crate) fn run<'a>(
-        &self,
-        (source, name): (&CheckpointSource, &ModelName),
-        origin: Origin<'a>,
-        preparation: Preparation,
-    ) -> Run<'a> {
-        let model = Model {
-            id: name.id.clone(),
-            revision: name.revision.clone(),
-            model_type: self.model_type.to_string(),
-            dtype: self.dtype,
-            num_clicks: self.num_clicks,
-            ..Model::default()
-        };
-        Run {
-            git: option_env!("R1SEG_GIT"),
-            model: model.with_manifest_of(source),
-            device: self.device.clone(),
-            load: self.load,
-            origin,
-            preparation,
-        }
-    }
-}
-
-/// Both kinds of models say the same about themselves.
-macro_rules! loaded {
-    ($($model:ty),*) => { $(
-        impl<'a> From<&'a $model> for Loaded<'a> {
-            fn from(model: &'a $model) -> Self {
-                Self {
-                    model_type: &model.config().model_type,
-                    num_clicks: model.config().num_clicks,
-                    device: model.device_name(),
-                    dtype: model.dtype_name(),
-                    fallback: model.device_fallback(),
-                    load: model.load_time(),
-                }
-            }
-        }
-    )* };
-}
-
-loaded!(r1seg::R1SegModel, r1seg::PromptableModel);
-
-/// What to do about an error of writing results, in the words of the command line.
-pub(crate) fn fix(error: &r1seg_results::Error) -> Option<String> {
-    use r1seg_results::Remedy;
-    Some(match error.remedy()? {
-        Remedy::ReplaceOrOtherFolder => "choose another --out, or --force to replace it".into(),
-        Remedy::ReplaceOrOtherName => "choose another name, or --force to replace it".into(),
-        Remedy::WritableFolder => "choose a folder that you may write to".into(),
-        Remedy::CreateFolder => "create the folder first".into(),
-        Remedy::EndIn(endings) => format!("end the name in {}", any_of(endings)),
-        Remedy::DistinctNames => "give --mask, --preview, --report and --trace a name each".into(),
-        Remedy::OtherPlace => {
-            "choose another place for the results; --force replaces no input and no model".into()
-        }
-        Remedy::NameFolder => "name another folder with --out".into(),
-        Remedy::FileForEach => "write a file for each of them with --mask FILE or --out".into(),
-        _ => return None,
-    })
-}
-
-/// `.nii.gz, .nii or .npy`.
-fn any_of(endings: &[&str]) -> String {
-    match endings {
-        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
-        _ => endings.concat(),
+/// The part of a report that is about the run.
+pub(crate) fn run<'a>(
+    model: &LoadedModel,
+    source: &CheckpointSource,
+    origin: Origin<'a>,
+    preparation: Preparation,
+) -> Run<'a> {
+    let name = model.name();
+    let named = Model {
+        id: name.id.clone(),
+        revision: name.revision.clone(),
+        model_type: model.model_type().to_string(),
+        dtype: model.dtype_name(),
+        num_clicks: model.num_clicks(),
+        ..Model::default()
+    };
+    Run {
+        git: option_env!("R1SEG_GIT"),
+        model: named.with_manifest_of(source),
+        device: model.device_name(),
+        load: model.load_time(),
+        origin,
+        preparation,
     }
 }

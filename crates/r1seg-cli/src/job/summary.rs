@@ -1,5 +1,6 @@
 //! What was written and found, in lines.
 
+use r1seg::MaskStatus;
 use r1seg::volume::{Geometry, Region};
 use r1seg_results::report::{MaskReport, corners};
 use r1seg_results::{Finding, Written};
@@ -13,19 +14,18 @@ pub(crate) fn number(index: usize) -> String {
 }
 
 /// The size of the mask of each prompt, or why there is none.
-pub(super) fn sizes(
-    findings: &[Finding<'_>],
-    masks: &[MaskReport],
-    why_no_mask: &[&str],
-) -> Vec<String> {
-    let of = |(index, finding): (usize, &Finding<'_>)| {
-        let mask = masks.iter().find(|mask| usize::from(mask.label) == index + 1);
-        match mask.filter(|_| finding.mask.is_some()) {
-            Some(mask) => size(mask),
-            None => format!("no mask: {}", why_no_mask.get(index).copied().unwrap_or_default()),
+pub(super) fn sizes(written: &Written, why_no_mask: &[&str]) -> Vec<String> {
+    let of = |(index, prompt): (usize, &Finding)| match prompt.status {
+        MaskStatus::NotFound => {
+            format!("no mask: {}", why_no_mask.get(index).copied().unwrap_or_default())
+        }
+        _ => {
+            let mut masks = written.report.masks().iter();
+            let mask = masks.find(|mask| usize::from(mask.label) == index + 1);
+            mask.map(size).unwrap_or_default()
         }
     };
-    findings.iter().enumerate().map(of).collect()
+    written.findings.prompts().iter().enumerate().map(of).collect()
 }
 
 fn size(mask: &MaskReport) -> String {
@@ -42,8 +42,6 @@ fn size(mask: &MaskReport) -> String {
 /// What the last lines on stderr are made of.
 pub(super) struct Summary<'a> {
     pub(super) args: &'a OutputArgs,
-    pub(super) findings: &'a [Finding<'a>],
-    pub(super) geometry: &'a Geometry,
     pub(super) written: &'a Written,
     /// Of the mask of each prompt, or why there is none.
     pub(super) sizes: Vec<String>,
@@ -56,12 +54,12 @@ impl Summary<'_> {
         let mut lines = Vec::new();
         let mut files = Vec::new();
         let mask_file = self.mask_file();
-        if let ([finding], [size]) = (self.findings, self.sizes.as_slice()) {
-            files.push(match (finding.mask, mask_file) {
-                (Some(_), Some(file)) => format!("{file} {size}"),
-                (Some(_), None) => format!("mask {size}"),
-                (None, Some(file)) => format!("{file} of zeros, {size}"),
-                (None, None) => size.clone(),
+        if let ([prompt], [size]) = (self.prompts(), self.sizes.as_slice()) {
+            files.push(match (prompt.status, mask_file) {
+                (MaskStatus::NotFound, Some(file)) => format!("{file} of zeros, {size}"),
+                (MaskStatus::NotFound, None) => size.clone(),
+                (_, Some(file)) => format!("{file} {size}"),
+                (_, None) => format!("mask {size}"),
             });
         } else {
             let sizes = self.sizes.iter().enumerate();
@@ -83,6 +81,10 @@ impl Summary<'_> {
         lines
     }
 
+    fn prompts(&self) -> &[Finding] {
+        self.written.findings.prompts()
+    }
+
     /// `mask out/mask.nii.gz`, or the first and the last of several.
     fn mask_file(&self) -> Option<String> {
         let path = self.written.mask_file.as_ref()?;
@@ -102,12 +104,12 @@ impl Summary<'_> {
 
     /// The boxes in the answers that have voxels.
     fn boxes(&self) -> impl Iterator<Item = String> + '_ {
-        let several = self.findings.len() > 1;
-        self.findings.iter().enumerate().flat_map(move |(index, finding)| {
+        let geometry = self.written.findings.labels().geometry();
+        let several = self.prompts().len() > 1;
+        self.prompts().iter().enumerate().flat_map(move |(index, prompt)| {
             let which = if several { number(index) } else { String::new() };
-            let line =
-                move |region: &Region| format!("{which}{}", box_line(*region, self.geometry));
-            finding.boxes.iter().map(line)
+            let line = move |region: &Region| format!("{which}{}", box_line(*region, geometry));
+            prompt.boxes.iter().map(line)
         })
     }
 

@@ -256,7 +256,7 @@ fn q1_a_bad_prompt_among_several_is_named_before_anything_is_read() {
     let with = |more: &[&str]| finish(desk.infer_command(&image, "").args(more));
     with(&["-p", " "]).fails(2, "R-TOK-12").says("prompt 2 of 2: the question is empty");
     fs::write(desk.path("q.txt"), " \n\n").unwrap();
-    with(&["-p", "@q.txt"]).fails(2, "R-PRM-04").says("q.txt").says("write one a line");
+    with(&["-p", "@q.txt"]).fails(2, "R-PRM-04").says("q.txt").says("write one per line");
     with(&["-p", "-", "-p", "-"]).fails(2, "R-ARG-03").says("twice");
     with(&["-p", "x", "--trace", "t"]).fails(2, "R-ARG-03").says("2 prompts");
     fs::write(desk.path("q.txt"), "liver?\n".repeat(255)).unwrap();

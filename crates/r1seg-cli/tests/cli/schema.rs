@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{Desk, data, finish, nifti, prompt};
 
@@ -178,6 +179,30 @@ fn the_report_of_one_prompt_has_its_answer_at_the_top_too() {
         assert!(!report[name].is_null(), "{name}");
         assert_eq!(report[name], answer[name], "{name}");
     }
+}
+
+#[test]
+fn the_report_names_the_manifest_and_the_quantization_of_the_model() {
+    let desk = Desk::new();
+    let (volume, question) = (data("phi3/golden/volume.npy"), prompt("phi3/golden/case1"));
+    let model = desk.path("model");
+    let mut command = desk.command();
+    command.arg("convert").arg(data("phi3")).args(["--quant", "q8_0", "-o"]).arg(&model);
+    finish(&mut command).succeeds();
+    let of = |out: &str| {
+        let arguments = format!("--json --no-preview --out {out}");
+        let report = report(&desk.ask(&model, &volume, &question, &arguments));
+        assert_valid(&report);
+        report["model"].clone()
+    };
+    let converted = of("first");
+    let manifest = Sha256::digest(fs::read(model.join("manifest.json")).unwrap());
+    assert_eq!(converted["sha256"], json!(format!("{manifest:x}")));
+    assert_eq!(converted["quant"], "q8_0");
+    // Most weights of so small a model are not quantized, and nothing says now that any are.
+    fs::remove_file(model.join("manifest.json")).unwrap();
+    let model = of("second");
+    assert_eq!((&model["sha256"], &model["quant"]), (&Value::Null, &Value::Null));
 }
 
 #[test]

@@ -197,9 +197,9 @@ fn bad_places_are_refused() {
         (["--box", "9,0,0,0,9,9"], "the box is reversed: i runs from 9 to 0"),
         (["--box-mm", "0,5,0,9,0,9"], "the box is reversed: y runs from 5 to 0"),
         (["--point", "1,1"], "a point has three numbers; 2 were given"),
-        (["--point", "-1,1,1"], "-1 is no voxel"),
+        (["--point", "-1,1,1"], "-1 is not a voxel index"),
         (["--point", "1,1,1:no"], "neither pos nor neg"),
-        (["--mode", "wide"], "use zoom, resize or sliding"),
+        (["--mode", "wide"], "expected zoom, resize or sliding"),
     ] {
         let run = segment(&desk, "segvol", &args);
         assert_eq!(run.code, Some(2), "{run:#?}");

@@ -77,7 +77,7 @@ impl Decoder {
         let size = |field: &str, default: Option<u64>, most: u64| match given(field) {
             Some(value) => match value.as_u64() {
                 Some(n) if (1..=most).contains(&n) => Ok(n),
-                _ => Err(refuse(format!("{field} is no number from 1 to {most}"))),
+                _ => Err(refuse(format!("{field} is not a number from 1 to {most}"))),
             },
             None => default.ok_or_else(|| refuse(format!("{field} is missing"))),
         };

@@ -153,7 +153,7 @@ fn choose(expected: &Expected, info: &TensorInfo, file: usize) -> Result<Chosen,
     let stored = match expected.mapped.part {
         _ if !KEPT.contains(&found) && !READ.contains(&found) => {
             let (name, found) = (&expected.mapped.name, found.name());
-            return Err(format!("tensor `{name}` is stored as {found}, which is not read"));
+            return Err(format!("tensor `{name}` is stored as {found}, which is not supported"));
         }
         Part::Embedding => NumberFormat::Bf16,
         Part::Vector => NumberFormat::F32,

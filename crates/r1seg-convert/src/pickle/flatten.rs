@@ -174,7 +174,7 @@ fn holds_tensors(machine: &Machine<'_>, id: Id, depth: usize) -> Result<bool, Pi
 
 fn check_name(name: &str) -> Result<(), PickleError> {
     if !is_usable_name(name) {
-        let what = "has a name that is no name".to_owned();
+        let what = "has an invalid name".to_owned();
         return Err(PickleError::Tensor { name: sanitize(name), what });
     }
     Ok(())

@@ -167,7 +167,7 @@ impl<'a> Machine<'a> {
                 let set = self.top()?;
                 match self.value(set)? {
                     Value::Inert => Ok(()),
-                    _ => Err(self.malformed("items are added to what is no set")),
+                    _ => Err(self.malformed("items are added to something that is not a set")),
                 }
             }
             op::FROZENSET => {
@@ -353,7 +353,7 @@ impl<'a> Machine<'a> {
         match self.value_mut(list)? {
             Value::List(list) => list.append(&mut items),
             Value::Inert => {}
-            _ => return Err(self.malformed("items are appended to what is no list")),
+            _ => return Err(self.malformed("items are appended to something that is not a list")),
         }
         Ok(())
     }
@@ -371,7 +371,7 @@ impl<'a> Machine<'a> {
         match self.value_mut(dict)? {
             Value::Dict(dict) => dict.append(&mut pairs),
             Value::Inert => {}
-            _ => return Err(self.malformed("items are set in what is no dict")),
+            _ => return Err(self.malformed("items are set in something that is not a dict")),
         }
         Ok(())
     }

@@ -254,7 +254,7 @@ fn tensors_in(file: &File, path: &Path) -> Result<Vec<TensorEntry>, Error> {
             let TensorInfo { name, format, shape, range } = tensor;
             if !CONVERTED.contains(&format) {
                 let name = sanitize(&name);
-                return Err(broken(format!("tensor `{name}` is {format}, which is not read")));
+                return Err(broken(format!("tensor `{name}` is {format}, which is not supported")));
             }
             let shape: Vec<u64> = shape.iter().map(|axis| *axis as u64).collect();
             let strides = contiguous_strides(&shape);

@@ -7,11 +7,11 @@ use candle_core::{Device, Tensor};
 use r1seg_checkpoint::NumberFormat;
 use r1seg_checkpoint::gguf::{Layout, NewTensor, Value};
 use r1seg_checkpoint::verify;
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant};
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, Remedy};
 use sha2::{Digest, Sha256};
 
 use crate::language_model::{Model, VISION, blocks, header, read};
-use crate::{Place, go_on, tensors_of};
+use crate::{Place, convert_to, tensors_of};
 
 fn import(place: &Place) -> ConvertOptions {
     ConvertOptions { llm: Some(place.path("llm.gguf")), ..ConvertOptions::new(place.path("src")) }
@@ -69,7 +69,7 @@ fn an_import_of_what_was_quantized_is_the_same_file() {
                 llm: Some(file.clone()),
                 ..ConvertOptions::new(place.path("src"))
             };
-            let report = r1seg_convert::convert(&again, &imported, &mut go_on).unwrap();
+            let report = convert_to(&again, &imported).unwrap();
             assert!(
                 std::fs::read(&file).unwrap()
                     == std::fs::read(imported.join("language_model.gguf")).unwrap()
@@ -81,7 +81,7 @@ fn an_import_of_what_was_quantized_is_the_same_file() {
             assert_eq!(names, ["model.safetensors", "language_model.gguf"]);
             // The quantized folder and its own file are a checkpoint again.
             let own = ConvertOptions { llm: Some(file), ..ConvertOptions::new(place.out()) };
-            r1seg_convert::convert(&own, &place.path("own"), &mut go_on).unwrap();
+            convert_to(&own, &place.path("own")).unwrap();
             verify(&place.path("own"), true).unwrap();
         }
     }
@@ -166,7 +166,7 @@ fn a_tied_model_takes_its_output_layer_from_the_table() {
 fn refused(place: &Place) -> Error {
     let error = place.convert(&import(place)).unwrap_err();
     assert!(!place.out().exists());
-    assert_eq!(error.kind(), ErrorKind::BadModel, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Model, "{error}");
     error
 }
 
@@ -176,7 +176,7 @@ fn a_file_of_another_model_is_refused() {
     model.write(&place);
     let refused_with = |fields: &[(&str, Value)]| {
         write_gguf(&place, &model, fields, |_| F32);
-        refused(&place).to_string()
+        refused(&place).message()
     };
     let text = |text: &str| Value::String(text.to_owned());
     let error = refused_with(&[("general.architecture", text("qwen2"))]);
@@ -192,7 +192,7 @@ fn a_vocabulary_without_the_added_tokens_is_refused_by_number() {
     let (place, model) = (Place::new(), Model::new("lamed_llama"));
     model.write(&place);
     write_gguf(&place, &Model { vocabulary: 16, ..model }, &llama(), |_| F32);
-    let error = refused(&place).to_string();
+    let error = refused(&place).message();
     assert!(error.starts_with("its vocabulary has 16 rows, the checkpoint's 20"), "{error}");
 }
 
@@ -201,20 +201,20 @@ fn w4_tensors_of_a_file_that_are_missing_misshapen_or_too_many_are_named() {
     let (place, model) = (Place::new(), Model::new("lamed_llama"));
     model.write(&place);
     write_gguf(&place, &model, &llama(), |name| F32.filter(|_| !name.starts_with("blk.1.ffn_")));
-    let error = refused(&place).to_string();
+    let error = refused(&place).message();
     assert!(error.starts_with("4 tensors are missing: `blk.1.ffn_norm.weight`"), "{error}");
 
     write_gguf(&place, &Model { inner: 544, ..model.clone() }, &llama(), |_| F32);
-    let error = refused(&place).to_string();
+    let error = refused(&place).message();
     assert!(error.starts_with("6 tensors have another shape: `blk.0.ffn_gate.weight"), "{error}");
 
     write_gguf(&place, &Model { layers: 3, ..model.clone() }, &llama(), |_| F32);
-    let error = refused(&place).to_string();
+    let error = refused(&place).message();
     assert!(error.starts_with("9 tensors are not part of this model: `blk.2.attn_k"), "{error}");
 
     // Not tied: the output layer is missing.
     write_gguf(&place, &model, &llama(), |name| F32.filter(|_| name != "output.weight"));
-    assert_eq!(refused(&place).to_string(), "1 tensor is missing: `output.weight`");
+    assert_eq!(refused(&place).message(), "1 tensor is missing: `output.weight`");
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn files_that_are_damaged_or_hold_no_floats_are_refused() {
     write_gguf(&place, &model, &llama(), |name| {
         Some(if name == "blk.0.attn_q.weight" { (NumberFormat::I32, C::F32) } else { F32? })
     });
-    let error = refused(&place).to_string();
-    assert_eq!(error, "tensor `blk.0.attn_q.weight` is stored as i32, which is not read");
+    let error = refused(&place).message();
+    assert_eq!(error, "tensor `blk.0.attn_q.weight` is stored as i32, which is not supported");
 }
 
 #[test]
@@ -259,18 +259,18 @@ fn w6_scales_that_are_not_finite_are_found_on_import_and_when_verified() {
     let start = header(&place.out()).tensors["blk.1.ffn_up.weight"].range.start;
     let new = format!("{:x}", Sha256::digest(spoil(file, start)));
     let error = verify(&place.out(), true).unwrap_err();
-    assert!(error.to_string().contains("SHA-256"), "{error}");
+    assert!(error.message().contains("SHA-256"), "{error}");
     let manifest = std::fs::read_to_string(place.out().join("manifest.json")).unwrap();
     assert!(manifest.contains(&old));
     std::fs::write(place.out().join("manifest.json"), manifest.replace(&old, &new)).unwrap();
     assert!(verify(&place.out(), false).is_ok());
-    let error = verify(&place.out(), true).unwrap_err().to_string();
+    let error = verify(&place.out(), true).unwrap_err().message();
     assert_eq!(error, "1 tensor holds NaN or infinity: `blk.1.ffn_up.weight`");
 
     let llm = place.path("llm.gguf");
     let gguf = r1seg_checkpoint::gguf::Gguf::open(&std::fs::File::open(&llm).unwrap()).unwrap();
     spoil(llm, gguf.tensors["blk.1.ffn_up.weight"].range.start);
-    let error = r1seg_convert::convert(&import(&place), &place.path("bad"), &mut go_on);
+    let error = convert_to(&import(&place), &place.path("bad"));
     assert!(matches!(error.unwrap_err(), Error::NotFinite { .. }));
 }
 
@@ -306,7 +306,7 @@ fn both_or_updates_of_what_is_replaced_make_no_sense() {
         llm: Some(place.path("llm.gguf")),
         ..ConvertOptions::new(source)
     };
-    let error = place.convert(&options).unwrap_err().to_string();
+    let error = place.convert(&options).unwrap_err().message();
     assert!(error.contains("LoRA updates have no weights to change"), "{error}");
     assert!(tensors_of(&place.path("src")).contains_key(VISION));
 }
@@ -319,8 +319,9 @@ fn a_gguf_file_in_place_of_a_checkpoint_is_explained_with_the_option_that_takes_
     std::fs::copy(place.path("llm.gguf"), place.path("llm.bin")).unwrap();
     for name in ["llm.gguf", "llm.bin"] {
         let error = place.convert(&ConvertOptions::new(place.path(name))).unwrap_err();
-        assert_eq!((error.code(), error.kind()), ("R-CNV-26", ErrorKind::BadModel), "{error}");
-        assert!(error.fix().unwrap().contains("--llm"), "{error}");
+        assert_eq!((error.code(), error.kind()), ("R-CNV-26", ErrorKind::Model), "{error}");
+        let remedy = Remedy::ConvertWithCheckpoint { language_model: None };
+        assert_eq!(error.remedy(), Some(remedy), "{error}");
     }
     assert!(!place.out().exists());
 }

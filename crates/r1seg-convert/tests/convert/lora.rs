@@ -1,7 +1,7 @@
 //! LoRA updates against a dense merge in f64.
 
 use r1seg_checkpoint::AlphaSource;
-use r1seg_convert::{ConvertOptions, Error, ErrorKind, Lora, TargetDtype};
+use r1seg_convert::{ConvertOptions, Error, ErrorKind, Lora, Remedy, TargetDtype};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use safetensors::Dtype;
@@ -92,7 +92,7 @@ fn alpha_of_the_caller_wins_and_a_wrong_rank_is_refused() {
     let mut options = ConvertOptions::new(place.write("m.bin", &whole(&case)));
     options.lora = Lora { r: Some(8), alpha: Some(1.0) };
     let error = place.convert(&options).unwrap_err();
-    assert!(error.to_string().contains("ranks 4 and 4, expected 8"), "{error}");
+    assert!(error.message().contains("ranks 4 and 4, expected 8"), "{error}");
 
     options.lora = Lora { r: Some(4), alpha: Some(1.0) };
     let report = place.convert(&options).unwrap();
@@ -182,7 +182,7 @@ fn an_adapter_without_its_base_asks_for_it() {
     options.base = None;
     let error = place.convert(&options).unwrap_err();
     assert!(matches!(error, Error::NeedsBase { count: 1, .. }), "{error:?}");
-    assert_eq!(error.fix(), Some("name the folder of the base model: --base DIR"));
+    assert_eq!(error.remedy(), Some(Remedy::GiveBaseModel));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn adapters_of_other_kinds_and_broken_ones_are_refused() {
     ] {
         let place = Place::new();
         let error = place.convert(&adapter(&place, &case, config, false)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BadModel, "{config}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Model, "{config}: {error}");
     }
     let f32 = Dtype::F32;
     for (what, a, b) in [

@@ -53,6 +53,12 @@ fn architecture(model_type: &str) -> Option<Architecture> {
     }
 }
 
+/// Converts into a folder, with the models of these tests known.
+fn convert_to(options: &ConvertOptions, out: &Path) -> Result<Report, Error> {
+    let options = ConvertOptions { architecture, ..options.clone() };
+    convert(&options, out, &mut go_on)
+}
+
 fn go_on(_: r1seg_convert::Progress<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
@@ -83,8 +89,7 @@ impl Place {
     }
 
     fn convert(&self, options: &ConvertOptions) -> Result<Report, Error> {
-        let options = &ConvertOptions { architecture, ..options.clone() };
-        convert(options, &self.out(), &mut go_on)
+        convert_to(options, &self.out())
     }
 
     /// Converts one file with the defaults.

@@ -216,10 +216,10 @@ fn w6_nan_and_infinity_are_named_and_nothing_is_written() {
     for dtype in [None, Some(TargetDtype::Bf16), Some(TargetDtype::F32)] {
         let mut options = ConvertOptions { dtype, ..ConvertOptions::new(place.path("src")) };
         let error = place.convert(&options).unwrap_err();
-        let (text, kind) = (error.to_string(), error.kind());
+        let (text, kind) = (error.message(), error.kind());
         assert!(text.starts_with("2 tensors hold NaN or infinity: `"), "{text}");
         assert!(text.contains("`nan`") && text.contains("`inf`"), "{text}");
-        assert_eq!(kind, ErrorKind::BadModel);
+        assert_eq!(kind, ErrorKind::Model);
         assert_eq!(names(&place), ["src"]);
         options.check_tensors = false;
         convert(&options, &place.path("out"), &mut go_on).unwrap();
@@ -236,7 +236,7 @@ fn a_number_beyond_f16_is_an_error_that_names_the_tensor() {
     let error = place
         .convert(&ConvertOptions { dtype, ..ConvertOptions::new(place.path("src")) })
         .unwrap_err();
-    assert_eq!(error.to_string(), "tensor `big` holds 1 numbers beyond the range of f16");
+    assert_eq!(error.message(), "tensor `big` holds 1 numbers beyond the range of f16");
     assert_eq!(names(&place), ["src"]);
 }
 
@@ -319,7 +319,7 @@ fn w14_small_files_that_are_pipes_or_devices_are_refused_and_not_waited_for() {
         let endless = place.convert(&options);
         for result in [piped, endless] {
             let error = result.map(|_| ()).unwrap_err();
-            assert_eq!((error.code(), error.kind()), ("R-CNV-27", ErrorKind::BadModel), "{name}");
+            assert_eq!((error.code(), error.kind()), ("R-CNV-27", ErrorKind::Model), "{name}");
         }
     }
 }

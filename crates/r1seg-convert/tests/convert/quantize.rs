@@ -7,7 +7,7 @@ use r1seg_convert::{ConvertOptions, Error, ErrorKind, Quant, TargetDtype};
 use safetensors::Dtype;
 
 use crate::language_model::{Model, VISION, blocks, header, read};
-use crate::{Place, f32_bytes, safetensors, tensors_of};
+use crate::{Place, convert_to, f32_bytes, safetensors, tensors_of};
 
 const KINDS: [&str; 4] = ["lamed_phi3_cross", "lamed_llama", "lamed_Qwen2", "llava_mistral"];
 
@@ -167,7 +167,7 @@ fn halves_are_quantized_like_the_f32_that_they_are() {
         place.convert(&halves).unwrap();
         let source = ConvertOptions { quant: Some(Quant::Q4K), ..ConvertOptions::new(place.out()) };
         let out = place.path("quantized");
-        r1seg_convert::convert(&source, &out, &mut crate::go_on).unwrap();
+        convert_to(&source, &out).unwrap();
         let name = "blk.1.ffn_down.weight";
         let numbers = Model::numbers("model.layers.1.mlp.down_proj.weight", &[256, 512]);
         let tensor = Tensor::from_vec(numbers, (256, 512), &candle_core::Device::Cpu).unwrap();
@@ -198,8 +198,8 @@ fn merged_lora_updates_are_quantized_as_the_dense_merge_is() {
     assert_eq!(merged.manifest.lora.unwrap().merged, 1);
     let dense = ConvertOptions { quant: Some(Quant::Q6K), ..ConvertOptions::new(place.out()) };
     let direct = ConvertOptions { quant: Some(Quant::Q6K), ..merge };
-    r1seg_convert::convert(&dense, &place.path("dense"), &mut crate::go_on).unwrap();
-    r1seg_convert::convert(&direct, &place.path("direct"), &mut crate::go_on).unwrap();
+    convert_to(&dense, &place.path("dense")).unwrap();
+    convert_to(&direct, &place.path("direct")).unwrap();
     let plain = Model::numbers(&format!("{module}.weight"), &[256, 256]);
     let plain = blocks(&model.permuted("attn_q.", plain, &[256, 256]), C::Q6K);
     for name in header(&place.path("dense")).tensors.keys() {
@@ -249,9 +249,9 @@ fn w4_tensors_that_are_missing_misshapen_or_too_many_are_named() {
     let place = Place::new();
     model.write_with(&place, |name, _| !name.contains("layers.1.mlp"));
     let error = refused(&place, Quant::Q8_0);
-    assert_eq!((error.code(), error.kind()), ("R-CNV-24", ErrorKind::BadModel));
-    assert!(error.to_string().contains("3 tensors of the language model are missing"), "{error}");
-    assert!(error.to_string().contains("`model.layers.1.mlp.down_proj.weight`"), "{error}");
+    assert_eq!((error.code(), error.kind()), ("R-CNV-24", ErrorKind::Model));
+    assert!(error.message().contains("3 tensors of the language model are missing"), "{error}");
+    assert!(error.message().contains("`model.layers.1.mlp.down_proj.weight`"), "{error}");
 
     let change = |field: &str, value: serde_json::Value| {
         let place = Place::new();
@@ -291,7 +291,7 @@ fn w6_what_is_not_finite_is_not_quantized_though_nobody_checks() {
     for quant in [Quant::Q8_0, Quant::Q4K, Quant::Q6K] {
         let unchecked = ConvertOptions { check_tensors: false, ..options(&place, quant) };
         let error = place.convert(&unchecked).unwrap_err();
-        assert!(error.to_string().contains("`model.layers.1.mlp.up_proj.weight`"), "{error}");
+        assert!(error.message().contains("`model.layers.1.mlp.up_proj.weight`"), "{error}");
     }
 }
 
@@ -319,6 +319,6 @@ fn a_quantized_folder_is_no_source() {
     model.write(&place);
     place.convert(&options(&place, Quant::Q8_0)).unwrap();
     let again = ConvertOptions::new(place.out());
-    let error = r1seg_convert::convert(&again, &place.path("again"), &mut crate::go_on);
+    let error = convert_to(&again, &place.path("again"));
     assert!(matches!(error.unwrap_err(), Error::QuantizedSource { .. }));
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use r1seg_hub::{Hub, HubConfig, ModelId, Timeouts};
+use r1seg_hub::{Aliases, Hub, HubConfig, ModelId, Timeouts};
 
 use crate::server::Server;
+
+const ALIASES: Aliases = Aliases(&[("R1Seg-3D-SAM", "lihao0011/R1Seg-3D-SAM")]);
 
 /// A folder that is deleted at the end, and a hub that keeps its cache there.
 pub(crate) fn hub(server: &Server) -> (tempfile::TempDir, Hub) {
@@ -23,6 +25,7 @@ pub(crate) fn config(server: &Server, cache: &std::path::Path) -> HubConfig {
         backoff: Duration::from_millis(10),
         longest_backoff: Duration::from_millis(1500),
     };
+    config.aliases = ALIASES;
     config
 }
 
@@ -31,5 +34,5 @@ pub(crate) fn hub_in(server: &Server, cache: &std::path::Path) -> Hub {
 }
 
 pub(crate) fn id(text: &str) -> ModelId {
-    ModelId::parse(text).unwrap()
+    ALIASES.parse(text).unwrap()
 }

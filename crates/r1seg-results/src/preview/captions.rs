@@ -28,7 +28,7 @@ pub(super) enum Sign {
 
 /// All lines: labels, boxes that were found, and what was asked about. `counts` are the voxels of each
 /// label that are drawn.
-pub(super) fn of(scene: &Scene<'_>, field: &Field<'_>, counts: &[u64; 256]) -> Vec<Entry> {
+pub(super) fn of(scene: &Scene<'_>, field: &Field<'_>, counts: &[u64]) -> Vec<Entry> {
     let mut entries = entries(scene, &field.boxes, counts);
     entries.extend(boxes(scene.names, &field.boxes));
     entries.extend(asked(field));
@@ -36,10 +36,10 @@ pub(super) fn of(scene: &Scene<'_>, field: &Field<'_>, counts: &[u64; 256]) -> V
 }
 
 /// The labels that the picture shows, then the names that it does not show, with the reason.
-fn entries(scene: &Scene<'_>, boxes: &[BoxMark], counts: &[u64; 256]) -> Vec<Entry> {
+fn entries(scene: &Scene<'_>, boxes: &[BoxMark], counts: &[u64]) -> Vec<Entry> {
     let absent_entry = |text: String| Entry { text, sign: Sign::Absent };
-    let is_shown = |label: u8| counts[usize::from(label)] > 0;
-    let shown = (1..=u8::MAX).filter(|label| is_shown(*label)).map(|label| {
+    let is_shown = |label: u16| counts.get(usize::from(label)).is_some_and(|count| *count > 0);
+    let shown = (1..=u16::MAX).filter(|label| is_shown(*label)).map(|label| {
         let named = scene.names.get(usize::from(label) - 1).filter(|n| !n.name.is_empty());
         let text = match named {
             None => format!("label {label}"),
@@ -52,8 +52,8 @@ fn entries(scene: &Scene<'_>, boxes: &[BoxMark], counts: &[u64; 256]) -> Vec<Ent
     });
     let mut entries: Vec<Entry> = shown.collect();
     // A label whose box was found, and of which no mask was given, is not missing.
-    let has_box = |label: u8| boxes.iter().any(|mark| mark.label == label);
-    let absent: Vec<(u8, &Named, Absence)> = (1..=u8::MAX)
+    let has_box = |label: u16| boxes.iter().any(|mark| mark.label == label);
+    let absent: Vec<(u16, &Named, Absence)> = (1..=u16::MAX)
         .zip(scene.names)
         .filter(|(label, named)| !is_shown(*label) && !named.name.is_empty())
         .map(|(label, named)| (label, named, Absence::of(named)))
@@ -120,7 +120,7 @@ fn covered(mask: &Coverage) -> Option<String> {
     if mask.hidden == 0 || percent == 100 {
         return None;
     }
-    let under: Vec<String> = mask.under.iter().take(NAMED).map(u8::to_string).collect();
+    let under: Vec<String> = mask.under.iter().take(NAMED).map(u16::to_string).collect();
     let more = if mask.under.len() > NAMED { " .." } else { "" };
     let under = format!("under {}{more}", under.join(", "));
     Some(match (mask.voxels == mask.hidden, percent) {
@@ -132,7 +132,7 @@ fn covered(mask: &Coverage) -> Option<String> {
 
 /// One for each label that has boxes.
 fn boxes(names: &[Named], boxes: &[BoxMark]) -> Vec<Entry> {
-    let mut labels: Vec<u8> = boxes.iter().map(|mark| mark.label).collect();
+    let mut labels: Vec<u16> = boxes.iter().map(|mark| mark.label).collect();
     labels.dedup();
     labels
         .into_iter()
@@ -168,15 +168,15 @@ fn asked(field: &Field<'_>) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use r1seg::volume::Voxels;
+    use r1seg::volume::{Geometry, LabelMap, Mask, Voxels};
 
     use super::*;
 
-    fn mask(voxels: usize, hidden: usize, under: &[u8]) -> Option<Coverage> {
+    fn mask(voxels: usize, hidden: usize, under: &[u16]) -> Option<Coverage> {
         Some(Coverage { voxels, hidden, under: under.to_vec() })
     }
 
-    fn texts(names: &[(&str, Option<Coverage>)], present: &[u8]) -> Vec<String> {
+    fn texts(names: &[(&str, Option<Coverage>)], present: &[u16]) -> Vec<String> {
         let names: Vec<Named> = names
             .iter()
             .map(|(name, mask)| Named { name: (*name).to_owned(), mask: mask.clone() })
@@ -220,10 +220,13 @@ mod tests {
 
     #[test]
     fn how_much_of_a_mask_is_seen_is_counted_in_the_mask() {
-        let mask = [1, 1, 1, 1, 0, 0];
-        let coverage = Coverage::of(&mask, 1, &[1, 3, 2, 3, 3, 0]);
-        assert_eq!(coverage, Coverage { voxels: 4, hidden: 3, under: vec![3, 2] });
-        assert_eq!(Coverage::of(&[0; 6], 1, &[1; 6]), Coverage::default());
+        let geometry = Geometry::without_affine([1, 1, 6]);
+        let mut labels = LabelMap::new(geometry.clone());
+        for mask in [[1, 1, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 1, 0, 1, 1, 0], [0; 6]] {
+            labels.push(&Mask::new(mask.to_vec(), geometry.clone()).unwrap()).unwrap();
+        }
+        assert_eq!(Coverage::of(&labels, 1), Coverage { voxels: 4, hidden: 3, under: vec![3, 2] });
+        assert_eq!(Coverage::of(&labels, 4), Coverage::default());
     }
 
     #[test]

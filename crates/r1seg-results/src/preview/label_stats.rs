@@ -14,7 +14,7 @@ const BLOCK: usize = 32;
 /// The labels of an array, counted.
 pub(super) struct LabelStats {
     /// Voxels of each label.
-    pub(super) counts: [u64; 256],
+    pub(super) counts: Vec<u64>,
     /// `[D, H, W]` of the voxel that the three cuts go through.
     pub(super) center: [usize; 3],
     /// The voxels with a label lie within these, `[D, H, W]`; empty if there are none.
@@ -23,8 +23,9 @@ pub(super) struct LabelStats {
 
 impl LabelStats {
     /// Counts the labels (`[D, H, W]`, 0 is background) of an array of this shape.
-    pub(super) fn new(shape: [usize; 3], labels: &[u8]) -> Self {
-        let mut counts = [0; 256];
+    pub(super) fn new(shape: [usize; 3], labels: &[u16]) -> Self {
+        let last = labels.iter().max().copied().unwrap_or(0);
+        let mut counts = vec![0; usize::from(last) + 1];
         // For each slice along an axis, whether it has a label.
         let mut seen = shape.map(|count| vec![0; count]);
         for (d, h, row) in rows(shape, labels) {
@@ -44,10 +45,11 @@ impl LabelStats {
         }
         counts[0] = 0;
 
-        let largest = (1..=u8::MAX).rev().max_by_key(|label| counts[usize::from(*label)]);
+        // The first one of several that are as large.
+        let largest = (1..=last).rev().max_by_key(|label| counts[usize::from(*label)]);
         let center = match largest {
-            Some(label) if counts[usize::from(label)] > 0 => center_of(label, shape, labels),
-            _ => shape.map(|count| count / 2),
+            Some(label) => center_of(label, shape, labels),
+            None => shape.map(|count| count / 2),
         };
         Self { counts, center, extent: seen.map(|seen| extent_of(&seen)) }
     }
@@ -76,7 +78,7 @@ impl LabelStats {
 
 /// The centroid of a label's voxels; on an axis where the cut through it would show next to
 /// nothing (a pair of kidneys), the fullest cut instead.
-fn center_of(label: u8, shape: [usize; 3], labels: &[u8]) -> [usize; 3] {
+fn center_of(label: u16, shape: [usize; 3], labels: &[u16]) -> [usize; 3] {
     let mut histograms = shape.map(|count| vec![0_u64; count]);
     for (d, h, row) in rows(shape, labels) {
         if !row.contains(&label) {
@@ -106,8 +108,8 @@ fn center_of(label: u8, shape: [usize; 3], labels: &[u8]) -> [usize; 3] {
 /// The rows along W, with their `d` and `h`.
 pub(super) fn rows(
     shape: [usize; 3],
-    labels: &[u8],
-) -> impl Iterator<Item = (usize, usize, &[u8])> {
+    labels: &[u16],
+) -> impl Iterator<Item = (usize, usize, &[u16])> {
     let [_, h_count, w_count] = shape;
     let rows = labels.chunks_exact(w_count.max(1)).enumerate();
     rows.map(move |(i, row)| (i / h_count.max(1), i % h_count.max(1), row))
@@ -115,13 +117,13 @@ pub(super) fn rows(
 
 /// Whether all labels are the same. Without an early exit this compiles to vector
 /// instructions.
-fn is_uniform(labels: &[u8]) -> bool {
+fn is_uniform(labels: &[u16]) -> bool {
     let first = labels.first().copied().unwrap_or(0);
     labels.iter().fold(0, |differing, label| differing | (label ^ first)) == 0
 }
 
 /// From the first to the last slice that has a label.
-fn extent_of(seen: &[u8]) -> Range<usize> {
+fn extent_of(seen: &[u16]) -> Range<usize> {
     let first = seen.iter().position(|seen| *seen != 0);
     let last = seen.iter().rposition(|seen| *seen != 0);
     first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
@@ -133,7 +135,7 @@ mod tests {
 
     const SHAPE: [usize; 3] = [5, 6, 20];
 
-    fn labels(label_at: impl Fn(usize, usize, usize) -> u8) -> Vec<u8> {
+    fn labels(label_at: impl Fn(usize, usize, usize) -> u16) -> Vec<u16> {
         let [d, h, w] = SHAPE;
         (0..d * h * w).map(|i| label_at(i / (h * w), i / w % h, i % w)).collect()
     }
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn stats_of_a_pair_moves_only_the_cut_between_them() {
         let labels = labels(|d, h, w| {
-            u8::from(matches!((d, h, w), (1..4, 2..5, 1..4) | (1..4, 2..5, 16..19)))
+            u16::from(matches!((d, h, w), (1..4, 2..5, 1..4) | (1..4, 2..5, 16..19)))
         });
         assert_eq!(LabelStats::new(SHAPE, &labels).center, [2, 3, 1]);
     }

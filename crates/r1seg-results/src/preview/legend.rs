@@ -71,7 +71,7 @@ pub(super) fn draw(
     scene: &Scene<'_>,
     field: &Field<'_>,
     anatomy: &Anatomy,
-    counts: &[u64; 256],
+    counts: &[u64],
 ) {
     let height = area.height - NOTES * NOTE_HEIGHT;
     let entries = captions::of(scene, field, counts);

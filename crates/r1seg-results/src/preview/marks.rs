@@ -1,5 +1,7 @@
 //! Signs on a cut that help to find small masks and to tell many labels apart.
 
+use std::collections::BTreeMap;
+
 use r1seg::PromptPoint;
 use r1seg::volume::Region;
 
@@ -184,14 +186,17 @@ pub(super) fn draw_point(
 /// Writes the number of each label in the middle of its thickest part, where there is room.
 pub(super) fn draw_numbers(picture: &mut Picture, image: Rect, tile: &Tile) {
     let depths = depths(tile);
-    let mut deepest = [(0, 0); 256];
+    let mut deepest = BTreeMap::<u16, _>::new();
     for (index, (label, depth)) in tile.labels.iter().zip(depths).enumerate() {
-        let best = &mut deepest[usize::from(*label)];
+        if *label == 0 {
+            continue;
+        }
+        let best = deepest.entry(*label).or_insert((0, 0));
         if depth > best.0 {
             *best = (depth, index);
         }
     }
-    for (label, (depth, index)) in deepest.into_iter().enumerate().skip(1) {
+    for (label, (depth, index)) in deepest {
         if depth < ROOM_FOR_NUMBER {
             continue;
         }
@@ -288,7 +293,7 @@ mod tests {
     const SIDE: usize = 100;
     const IMAGE: Rect = Rect { x: 10, y: 20, width: SIDE, height: SIDE };
 
-    fn tile(label_at: impl Fn(usize, usize) -> u8) -> Tile {
+    fn tile(label_at: impl Fn(usize, usize) -> u16) -> Tile {
         let labels = (0..SIDE * SIDE).map(|i| label_at(i % SIDE, i / SIDE)).collect();
         Tile { width: SIDE, height: SIDE, grey: vec![0.0; SIDE * SIDE], labels }
     }
@@ -304,7 +309,7 @@ mod tests {
 
     #[test]
     fn small_piece_has_a_bracket_at_each_corner() {
-        let tile = tile(|x, y| u8::from((50..53).contains(&x) && y == 40));
+        let tile = tile(|x, y| u16::from((50..53).contains(&x) && y == 40));
         let marked = marked(|picture| draw_brackets(picture, IMAGE, &tile));
         assert_eq!(marked.len(), 4 * (2 * ARM - 1));
         for corner in [(43, 33), (59, 33), (43, 47), (59, 47)] {
@@ -316,14 +321,14 @@ mod tests {
     #[test]
     fn pieces_far_apart_have_brackets_of_their_own() {
         let spots = [(10, 10), (80, 15), (40, 90)];
-        let tile = tile(|x, y| u8::from(spots.contains(&(x, y))));
+        let tile = tile(|x, y| u16::from(spots.contains(&(x, y))));
         let marked = marked(|picture| draw_brackets(picture, IMAGE, &tile));
         assert_eq!(marked.len(), 3 * 4 * (2 * ARM - 1));
     }
 
     #[test]
     fn pieces_close_together_share_their_brackets() {
-        let tile = tile(|x, y| u8::from([(50, 50), (60, 52)].contains(&(x, y))));
+        let tile = tile(|x, y| u16::from([(50, 50), (60, 52)].contains(&(x, y))));
         let marked = marked(|picture| draw_brackets(picture, IMAGE, &tile));
         assert_eq!(marked.len(), 4 * (2 * ARM - 1));
     }
@@ -331,7 +336,7 @@ mod tests {
     #[test]
     fn brackets_stay_on_the_image() {
         for corner in [(0, 0), (99, 0), (0, 99), (99, 99)] {
-            let tile = tile(|x, y| u8::from((x, y) == corner));
+            let tile = tile(|x, y| u16::from((x, y) == corner));
             let marked = marked(|picture| draw_brackets(picture, IMAGE, &tile));
             assert!(!marked.is_empty());
             assert!(marked.iter().all(|(x, y)| *x < SIDE && *y < SIDE), "{corner:?}");
@@ -340,7 +345,7 @@ mod tests {
 
     #[test]
     fn mask_that_is_large_or_not_there_has_no_brackets() {
-        for tile in [tile(|x, y| u8::from(x < 6 && y < 6)), tile(|_, _| 0)] {
+        for tile in [tile(|x, y| u16::from(x < 6 && y < 6)), tile(|_, _| 0)] {
             assert!(marked(|picture| draw_brackets(picture, IMAGE, &tile)).is_empty());
         }
     }
@@ -357,7 +362,7 @@ mod tests {
 
     #[test]
     fn label_without_room_for_its_number_has_none() {
-        let tile = tile(|x, _| if x % 20 < 10 { 1 + (x / 20) as u8 } else { 0 });
+        let tile = tile(|x, _| if x % 20 < 10 { 1 + (x / 20) as u16 } else { 0 });
         assert!(marked(|picture| draw_numbers(picture, IMAGE, &tile)).is_empty());
     }
 }

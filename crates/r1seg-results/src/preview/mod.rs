@@ -25,7 +25,7 @@ mod window;
 use std::io::{self, Write};
 
 use r1seg::PromptPoint;
-use r1seg::volume::{Region, Volume, Voxels};
+use r1seg::volume::{LabelMap, Region, Volume, Voxels};
 
 use crate::Error;
 pub use palette::color_of as label_color;
@@ -43,7 +43,7 @@ pub struct Scene<'a> {
     /// otherwise voxels are drawn as cubes and the sides have no letters.
     pub axes: Option<[[f64; 3]; 3]>,
     /// `[D, H, W]` like the volume: 0 is background. Empty for no mask.
-    pub labels: &'a [u8],
+    pub labels: &'a [u16],
     /// Boxes that were found, each in the color of its label.
     pub boxes: &'a [BoxMark],
     /// The box that was asked about.
@@ -102,21 +102,16 @@ pub struct Coverage {
     /// Those that are drawn as another label.
     hidden: usize,
     /// As which labels, the most frequent first.
-    under: Vec<u8>,
+    under: Vec<u16>,
 }
 
 impl Coverage {
-    /// Of a mask (0 is background) that is `label` in `labels`, both `[D, H, W]`.
-    pub fn of(mask: &[u8], label: u8, labels: &[u8]) -> Self {
-        let mut drawn_as = [0_usize; 256];
-        for (_, drawn) in mask.iter().zip(labels).filter(|(inside, _)| **inside != 0) {
-            drawn_as[usize::from(*drawn)] += 1;
-        }
-        let others = |other: &u8| *other != label && drawn_as[usize::from(*other)] > 0;
-        let mut under: Vec<u8> = (1..=u8::MAX).filter(others).collect();
-        under.sort_by_key(|other| std::cmp::Reverse(drawn_as[usize::from(*other)]));
-        let hidden = under.iter().map(|other| drawn_as[usize::from(*other)]).sum();
-        Self { voxels: drawn_as.iter().sum(), hidden, under }
+    /// Of a label of a map, which the picture shows.
+    pub fn of(labels: &LabelMap, label: u16) -> Self {
+        let covered = labels.covered(label);
+        let mut under: Vec<u16> = covered.keys().copied().collect();
+        under.sort_by_key(|other| std::cmp::Reverse(covered.get(other)));
+        Self { voxels: labels.voxels(label), hidden: covered.values().sum(), under }
     }
 }
 
@@ -124,7 +119,7 @@ impl Coverage {
 #[derive(Debug, Clone, Copy)]
 pub struct BoxMark {
     /// The label that it belongs to; it need not have voxels.
-    pub label: u8,
+    pub label: u16,
     /// Part of the scene; drawn where it has voxels.
     pub region: Region,
 }

@@ -26,7 +26,7 @@ const OKABE_ITO: [Color; 7] = [
 pub(super) const PLAIN_COLORS: usize = OKABE_ITO.len();
 
 /// The color of a label: red, green and blue. After seven labels they come again paler, then darker.
-pub fn color_of(label: u8) -> Color {
+pub fn color_of(label: u16) -> Color {
     let index = usize::from(label.saturating_sub(1));
     let color = OKABE_ITO[index % OKABE_ITO.len()];
     match index / OKABE_ITO.len() % 3 {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn every_label_has_a_color() {
-        for label in 0..=u8::MAX {
+        for label in 0..=u16::MAX {
             assert_ne!(color_of(label), BACKGROUND);
         }
     }

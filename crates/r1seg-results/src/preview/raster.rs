@@ -16,7 +16,7 @@ pub(super) struct Field<'a> {
     pub(super) shape: [usize; 3],
     pub(super) volume: &'a Voxels,
     /// None if their number is not that of the shape.
-    pub(super) labels: &'a [u8],
+    pub(super) labels: &'a [u16],
     /// Those that lie in the volume.
     pub(super) boxes: Vec<BoxMark>,
     /// The box that was asked about, if it lies in the volume.
@@ -33,7 +33,7 @@ pub(super) struct Tile {
     pub(super) height: usize,
     /// In `0..=1`.
     pub(super) grey: Vec<f32>,
-    pub(super) labels: Vec<u8>,
+    pub(super) labels: Vec<u16>,
 }
 
 impl<'a> Field<'a> {
@@ -124,7 +124,7 @@ impl<'a> Field<'a> {
 
     /// The label of a pixel that shows these voxels: the most frequent one, and background
     /// only if there is no other, so that a mask of one voxel stays visible.
-    fn label(&self, offset: usize, rows: &[usize], columns: &[usize]) -> u8 {
+    fn label(&self, offset: usize, rows: &[usize], columns: &[usize]) -> u16 {
         if let ([row], [column]) = (rows, columns) {
             return self.labels[offset + row + column];
         }
@@ -137,10 +137,11 @@ impl<'a> Field<'a> {
         if labels().all(|label| label == first) {
             return first;
         }
-        let mut counts = [0_u32; 256];
-        labels().for_each(|label| counts[usize::from(label)] += 1);
-        counts[0] = 0;
-        labels().max_by_key(|label| (counts[usize::from(*label)], Reverse(*label))).unwrap_or(0)
+        let mut labels: Vec<u16> = labels().filter(|label| *label != 0).collect();
+        labels.sort_unstable();
+        let runs = labels.chunk_by(|one, other| one == other);
+        let longest = runs.max_by_key(|run| (run.len(), Reverse(run.first().copied())));
+        longest.and_then(|run| run.first().copied()).unwrap_or(0)
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
     use crate::preview::view::{Anatomy, Plane};
 
-    fn cut(volume: &[f32], labels: &[u8], shape: [usize; 3], size: [usize; 2]) -> Tile {
+    fn cut(volume: &[f32], labels: &[u16], shape: [usize; 3], size: [usize; 2]) -> Tile {
         let volume = &Voxels::from(volume.to_vec());
         let mut field = Field::new(&Scene { labels, ..Scene::new(volume, shape) });
         field.window = Window { low: 0.0, high: 10.0, name: None };

@@ -12,12 +12,12 @@ use super::{BoxMark, Named, Picture, Scene, label_color, panel, render};
 
 const SPACING_MM: [f64; 3] = [5.0, 0.8, 0.7];
 
-fn scene<'a>(volume: &'a Voxels, labels: &'a [u8], shape: [usize; 3]) -> Scene<'a> {
+fn scene<'a>(volume: &'a Voxels, labels: &'a [u16], shape: [usize; 3]) -> Scene<'a> {
     Scene { labels, title: "a title", ..Scene::new(volume, shape) }
 }
 
 /// Of intensities in `0..=1`.
-fn field<'a>(volume: &'a Voxels, labels: &'a [u8], shape: [usize; 3]) -> Field<'a> {
+fn field<'a>(volume: &'a Voxels, labels: &'a [u16], shape: [usize; 3]) -> Field<'a> {
     let mut field = Field::new(&scene(volume, labels, shape));
     field.window = Window { low: 0.0, high: 1.0, name: None };
     field
@@ -104,7 +104,7 @@ fn picture_is_the_same_however_the_array_is_stored() {
                     if along { index[axis] } else { SIZES[world] - 1 - index[axis] }
                 });
                 volume.push((r * 56 + a * 8 + s) as f32 / 336.0);
-                labels.push(u8::from((1..4).contains(&r) && (2..5).contains(&a) && s > 4));
+                labels.push(u16::from((1..4).contains(&r) && (2..5).contains(&a) && s > 4));
             }
             let volume = Voxels::from(volume);
             render(&Scene { axes: Some(axes), ..scene(&volume, &labels, shape) })
@@ -174,7 +174,7 @@ fn letters_are_drawn_at_the_sides_and_only_if_they_are_known() {
 fn mask_has_an_outline_in_its_color_with_a_dark_rim() {
     let (volume, shape) = (Voxels::from(vec![1_i16; 400]), [1, 20, 20]);
     let inside = |i: usize| (5..15).contains(&(i / 20)) && (5..15).contains(&(i % 20));
-    let labels: Vec<u8> = (0..400).map(|i| u8::from(inside(i))).collect();
+    let labels: Vec<u16> = (0..400).map(|i| u16::from(inside(i))).collect();
     let field = field(&volume, &labels, shape);
     let view = Anatomy::new(None).view(Plane::Axial, shape);
     let tile = field.cut(&view, 0, [20, 20]);
@@ -252,7 +252,7 @@ fn picture_of_16_bit_voxels_is_that_of_their_intensities() {
     let stored: Vec<i16> = (0..7200).map(|i| i % 900).collect();
     let scale = Scale { slope: 2.0, inter: -1000.0 };
     let intensities: Vec<f32> = stored.iter().map(|v| scale.apply(*v)).collect();
-    let labels: Vec<u8> = (0..7200).map(|i| u8::from(i % 40 > 30)).collect();
+    let labels: Vec<u16> = (0..7200).map(|i| u16::from(i % 40 > 30)).collect();
     let drawn = |volume| render(&scene(&volume, &labels, shape)).rgb;
     assert!(drawn(Voxels::I16 { stored, scale }) == drawn(Voxels::F32(intensities)));
 }
@@ -290,7 +290,7 @@ fn mask_of_a_single_voxel_is_drawn_in_its_color_in_every_cut() {
 #[test]
 fn png_decodes_to_the_same_pixels() -> std::io::Result<()> {
     let volume = Voxels::from((0..1000).map(|i| i % 13).collect::<Vec<i16>>());
-    let labels: Vec<u8> = (0..1000).map(|i| u8::from(i % 100 > 60)).collect();
+    let labels: Vec<u16> = (0..1000).map(|i| u16::from(i % 100 > 60)).collect();
     let picture = render(&scene(&volume, &labels, [10, 10, 10]));
     let (mut bytes, mut again) = (Vec::new(), Vec::new());
     picture.write_png(&mut bytes)?;

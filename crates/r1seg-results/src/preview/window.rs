@@ -240,14 +240,14 @@ mod tests {
         for i in 0..SHAPE.iter().product() {
             let far = away(i / 1024, 8).max(away(i / 32 % 32, 16)).max(away(i % 32, 16));
             volume.push(intensity(far));
-            labels.push(u8::from(far == 0));
+            labels.push(u16::from(far == 0));
         }
         // What makes them HU.
         (volume[0], volume[1]) = (-1024, 1200);
         chosen(&volume.into(), if has_mask { &labels } else { &[] })
     }
 
-    fn chosen(volume: &Voxels, labels: &[u8]) -> Window {
+    fn chosen(volume: &Voxels, labels: &[u16]) -> Window {
         let field = Field::new(&Scene { labels, ..Scene::new(volume, SHAPE) });
         Window::choose(&field, &LabelStats::new(SHAPE, labels), [4.0; 3])
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use r1seg::volume::Geometry;
-use r1seg::{Answer, AnswerBox, AskOptions, FinishReason, SegToken, Separator};
+use r1seg::volume::{Geometry, Mask};
+use r1seg::{Answer, AnswerBox, AskOptions, FinishReason, MaskStatus, SegToken, Separator};
 use serde::Serialize;
 
 use super::{Timings, corners, ijk, ms};
@@ -18,7 +18,31 @@ pub struct Questions<'a> {
     /// The grid of the model, `[D, H, W]`, in which it counts the boxes of its answers.
     pub grid: [usize; 3],
     /// Each question with its answer.
-    pub answers: &'a [(String, Answer)],
+    pub answers: &'a [Answered],
+}
+
+/// A question with its answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// As asked.
+    pub question: String,
+    /// The answer, whose mask may have been [taken](Self::take_mask).
+    pub answer: Answer,
+    /// What became of the mask.
+    pub status: MaskStatus,
+}
+
+impl Answered {
+    /// An answer with its mask.
+    pub fn new(question: impl Into<String>, answer: Answer) -> Self {
+        let status = answer.status();
+        Self { question: question.into(), answer, status }
+    }
+
+    /// Takes the mask out, of which the report needs nothing more.
+    pub fn take_mask(&mut self) -> Option<Mask> {
+        self.answer.mask.take()
+    }
 }
 
 /// An organ that was asked for by its name.
@@ -35,7 +59,7 @@ pub(super) struct AnswerReport {
     #[serde(flatten)]
     fields: AnswerFields,
     /// Of the masks that it got: one, or none.
-    pub(super) labels: Vec<u8>,
+    pub(super) labels: Vec<u16>,
     timings_ms: AnswerTimingsMs,
 }
 
@@ -108,8 +132,8 @@ struct AnswerTimingsMs {
 }
 
 impl AnswerReport {
-    pub(super) fn new(fields: AnswerFields, answer: &Answer) -> Self {
-        let t = &answer.timings;
+    pub(super) fn new(fields: AnswerFields, timings: &r1seg::Timings) -> Self {
+        let t = timings;
         Self {
             fields,
             labels: Vec::new(),
@@ -133,14 +157,10 @@ impl AnswerFields {
     }
 
     /// `grid` is the model's, `[D, H, W]`.
-    pub(super) fn new(
-        prompt: &str,
-        answer: &Answer,
-        grid: [usize; 3],
-        geometry: &Geometry,
-    ) -> Self {
+    pub(super) fn new(answered: &Answered, grid: [usize; 3], geometry: &Geometry) -> Self {
+        let Answered { question, answer, status } = answered;
         Self {
-            prompt: prompt.to_string(),
+            prompt: question.clone(),
             organ: None,
             answer: answer.text.clone(),
             finish_reason: finish(answer.finish_reason),
@@ -149,7 +169,7 @@ impl AnswerFields {
                 generated: answer.token_ids.len(),
                 ids: answer.token_ids.clone(),
             },
-            status: answer.status().as_str(),
+            status: status.as_str(),
             seg_token: seg(&answer.seg),
             boxes: answer.boxes.iter().map(|found| BoxReport::new(found, grid, geometry)).collect(),
             windows: answer
@@ -167,14 +187,14 @@ impl AnswerFields {
 }
 
 /// Of all answers about one volume.
-pub(super) fn timings(answers: &[(String, Answer)]) -> Timings {
+pub(super) fn timings(answers: &[Answered]) -> Timings {
     let sum = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
-        ms(answers.iter().map(|(_, answer)| f(&answer.timings)).sum())
+        ms(answers.iter().map(|of| f(&of.answer.timings)).sum())
     };
     // What is done once for the volume is in the times of its first answer, and may be repeated in
     // those of others.
     let once = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
-        ms(answers.first().map(|(_, answer)| f(&answer.timings)).unwrap_or_default())
+        ms(answers.first().map(|of| f(&of.answer.timings)).unwrap_or_default())
     };
     Timings {
         preprocess: once(|t| t.preprocess),

@@ -9,7 +9,7 @@ use super::is_hu;
 #[derive(Debug, Clone, Serialize)]
 pub struct MaskReport {
     /// Its label in the file.
-    pub label: u8,
+    pub label: u16,
     /// What the label is called.
     pub name: String,
     /// The file that it is in: within the folder of the results by its name; `-` where the caller has it.
@@ -38,7 +38,7 @@ pub struct MaskReport {
 impl MaskReport {
     /// What was measured of a mask on a volume whose intensities have this range.
     pub fn new(
-        label: u8,
+        label: u16,
         name: impl Into<String>,
         stats: &MaskStats,
         range: Option<(f32, f32)>,

@@ -14,12 +14,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use r1seg::volume::{Region, Warning};
-use r1seg::{AskOptions, Sampling, Separator};
+use r1seg::{AskOptions, Remedy, Sampling, Separator};
 use serde::Serialize;
 
 use crate::Error;
 use answers::{AnswerFields, AnswerReport};
-pub use answers::{OrganName, Questions};
+pub use answers::{Answered, OrganName, Questions};
 pub use mask::MaskReport;
 use prompts::PromptReport;
 pub use prompts::Prompted;
@@ -115,9 +115,10 @@ pub struct WarningReport {
     fix: Option<String>,
 }
 
-impl From<&Warning> for WarningReport {
-    fn from(warning: &Warning) -> Self {
-        let fix = warning.fix.as_deref().map(str::to_string);
+impl WarningReport {
+    /// `words` says what to do about it in the terms of the program.
+    pub fn new(warning: &Warning, words: fn(&Remedy) -> String) -> Self {
+        let fix = warning.remedy.as_ref().map(words);
         Self { code: warning.code.to_string(), text: warning.text.clone(), fix }
     }
 }
@@ -127,16 +128,15 @@ impl Report {
     pub fn of_answers(run: Run<'_>, questions: &Questions<'_>) -> Self {
         let (answers, options) = (questions.answers, questions.options);
         let geometry = run.origin.geometry;
-        let fields =
-            |prompt: &str, answer| AnswerFields::new(prompt, answer, questions.grid, geometry);
+        let fields = |answered| AnswerFields::new(answered, questions.grid, geometry);
         let found = Found::Answers {
             only: match answers {
-                [(prompt, answer)] => Some(Box::new(fields(prompt, answer))),
+                [answered] => Some(Box::new(fields(answered))),
                 _ => None,
             },
             answers: answers
                 .iter()
-                .map(|(prompt, answer)| AnswerReport::new(fields(prompt, answer), answer))
+                .map(|of| AnswerReport::new(fields(of), &of.answer.timings))
                 .collect(),
         };
         let settings = Some(Settings::new(options, questions.separator));
@@ -202,8 +202,8 @@ impl Report {
     }
 
     /// Says what was odd, and how long saving and everything took.
-    pub fn finish(&mut self, warnings: &[Warning], save: Duration, total: Duration) {
-        self.warnings = warnings.iter().map(WarningReport::from).collect();
+    pub fn finish(&mut self, warnings: Vec<WarningReport>, save: Duration, total: Duration) {
+        self.warnings = warnings;
         (self.timings_ms.save, self.timings_ms.total) = (ms(save), ms(total));
     }
 

@@ -2,13 +2,39 @@
 
 use std::time::Duration;
 
-use r1seg::{SegmentPrompt, SegmentTimings, Segmented};
+use r1seg::volume::{Mask, Region};
+use r1seg::{MaskStatus, SegmentPrompt, SegmentTimings, Segmented, Trace};
 use serde::Serialize;
 
 use super::{Timings, corners, ijk, ms};
 
-/// A prompt by its name, and what it found.
-pub type Prompted = (String, SegmentPrompt, Segmented);
+/// A prompt by its name, and what it got but for the mask.
+#[derive(Debug)]
+pub struct Prompted {
+    /// What it is called.
+    pub name: String,
+    /// The prompt.
+    pub prompt: SegmentPrompt,
+    /// What became of the mask.
+    pub status: MaskStatus,
+    /// The part of the input that was looked at again.
+    pub zoomed: Option<Region>,
+    /// Windows that were looked at.
+    pub windows: usize,
+    /// How long it took.
+    pub timings: SegmentTimings,
+    /// The tensors of every stage, if they were asked for.
+    pub trace: Option<Trace>,
+}
+
+impl Prompted {
+    /// What a prompt got, and its mask, of which the report needs nothing more.
+    pub fn new(name: String, prompt: SegmentPrompt, found: Segmented) -> (Self, Mask) {
+        let status = found.status();
+        let Segmented { mask, zoomed, windows, timings, trace, .. } = found;
+        (Self { name, prompt, status, zoomed, windows, timings, trace }, mask)
+    }
+}
 
 #[derive(Debug, Serialize)]
 pub(super) struct PromptReport {
@@ -20,7 +46,7 @@ pub(super) struct PromptReport {
     /// Windows that were looked at.
     windows: usize,
     zoomed: Option<[[usize; 3]; 2]>,
-    pub(super) labels: Vec<u8>,
+    pub(super) labels: Vec<u16>,
 }
 
 #[derive(Debug, Serialize)]
@@ -32,10 +58,10 @@ struct PointReport {
 /// Of all prompts about one volume.
 pub(super) fn timings(prompts: &[Prompted]) -> Timings {
     let sum = |stage: fn(&SegmentTimings) -> Duration| -> f64 {
-        ms(prompts.iter().map(|(_, _, found)| stage(&found.timings)).sum())
+        ms(prompts.iter().map(|of| stage(&of.timings)).sum())
     };
     // Done once for the volume.
-    let preprocess = prompts.first().map(|(_, _, found)| found.timings.preprocess);
+    let preprocess = prompts.first().map(|of| of.timings.preprocess);
     Timings {
         preprocess: ms(preprocess.unwrap_or_default()),
         vit: sum(|t| t.vit),
@@ -47,7 +73,8 @@ pub(super) fn timings(prompts: &[Prompted]) -> Timings {
 }
 
 impl PromptReport {
-    pub(super) fn new((name, prompt, found): &Prompted) -> Self {
+    pub(super) fn new(of: &Prompted) -> Self {
+        let Prompted { name, prompt, status, zoomed, windows, .. } = of;
         let point = |point: &r1seg::PromptPoint| PointReport {
             voxel: ijk(point.voxel),
             positive: point.positive,
@@ -57,9 +84,9 @@ impl PromptReport {
             text: prompt.text.clone(),
             points: prompt.points.iter().map(point).collect(),
             r#box: prompt.region.map(corners),
-            status: found.status().as_str(),
-            windows: found.windows,
-            zoomed: found.zoomed.map(corners),
+            status: status.as_str(),
+            windows: *windows,
+            zoomed: zoomed.map(corners),
             labels: Vec::new(),
         }
     }

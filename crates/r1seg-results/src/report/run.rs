@@ -208,3 +208,17 @@ impl InputReport {
 pub fn is_hu(range: Option<(f32, f32)>) -> bool {
     range.is_some_and(|(low, high)| IntensityRange::of(low, high) == IntensityRange::Hu)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_manifest_the_weights_say_whether_they_are_quantized() {
+        let nowhere = CheckpointSource::Folder("nowhere".into());
+        for (dtype, quant) in [("q4k", Some("q4k")), ("bf16", None), ("f32", None)] {
+            let model = Model { dtype, ..Model::default() }.with_manifest_of(&nowhere);
+            assert_eq!((model.quant.as_deref(), model.sha256), (quant, None));
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::protobuf::{Fields, Value};
 use crate::Error;
+use crate::error::Detail;
 
 /// What SentencePiece writes for a space.
 pub(crate) const SPACE: char = '\u{2581}';
@@ -100,20 +101,20 @@ impl SentencePiece {
             }
         }
         if parts.pieces.is_empty() {
-            return Err(Error::SentencePiece { offset: 0, message: "no pieces" });
+            return Err(Detail::SentencePiece { offset: 0, message: "no pieces" }.into());
         }
         if model_type != 2 {
             let what = match model_type {
                 1 => "a unigram model".to_owned(),
                 other => format!("model type {other}"),
             };
-            return Err(Error::Unsupported { file: "tokenizer.model", what });
+            return Err(Detail::Unsupported { file: "tokenizer.model", what }.into());
         }
         Self::from_parts(parts)
     }
 
     pub(crate) fn from_parts(parts: Parts) -> Result<Self, Error> {
-        let invalid = |message| Error::SentencePiece { offset: 0, message };
+        let invalid = |message| Error::from(Detail::SentencePiece { offset: 0, message });
         let mut ids = HashMap::with_capacity(parts.pieces.len());
         let mut bytes = [None; 256];
         if parts.unk_surface.len() > MAX_PIECE_BYTES {
@@ -193,9 +194,11 @@ fn piece(bytes: &[u8], at: usize) -> Result<Piece, Error> {
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
             (1, Value::Bytes { bytes, at }) => {
-                text = std::str::from_utf8(bytes).map_err(|_| Error::SentencePiece {
-                    offset: at,
-                    message: "a piece is not UTF-8",
+                text = std::str::from_utf8(bytes).map_err(|_| {
+                    Error::from(Detail::SentencePiece {
+                        offset: at,
+                        message: "a piece is not UTF-8",
+                    })
                 })?;
             }
             (2, Value::Fixed32(bits)) => score = f32::from_bits(bits),
@@ -247,7 +250,7 @@ fn normalizer(bytes: &[u8], at: usize, normalizer: &mut Normalizer) -> Result<()
         match (number, value) {
             (2, Value::Bytes { bytes, .. }) if !bytes.is_empty() => {
                 let what = "a normalizer with character rules (only `identity` is)".to_owned();
-                return Err(Error::Unsupported { file: "tokenizer.model", what });
+                return Err(Detail::Unsupported { file: "tokenizer.model", what }.into());
             }
             (3, Value::Varint(value)) => normalizer.add_dummy_prefix = value != 0,
             (4, Value::Varint(value)) => normalizer.remove_extra_whitespaces = value != 0,

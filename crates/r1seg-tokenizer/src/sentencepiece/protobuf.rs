@@ -4,6 +4,7 @@
 //! own length.
 
 use crate::Error;
+use crate::error::Detail;
 
 /// The value of one field.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +76,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn error(&self, message: &'static str) -> Error {
-        Error::SentencePiece { offset: self.at, message }
+        Error::from(Detail::SentencePiece { offset: self.at, message })
     }
 }
 
@@ -119,7 +120,7 @@ mod tests {
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 10),
         ] {
             assert!(
-                matches!(read(bytes), Err(Error::SentencePiece { offset: at, .. }) if at == offset),
+                matches!(read(bytes).unwrap_err().into_detail(), Detail::SentencePiece { offset: at, .. } if at == offset),
                 "{bytes:?}: {:?}",
                 read(bytes)
             );

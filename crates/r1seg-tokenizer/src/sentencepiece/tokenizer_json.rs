@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::model::{Kind, NOT_MERGED, Normalizer, Parts, Piece, SentencePiece, byte_of};
 use crate::Error;
 use crate::config::{AddedToken, parse_json};
+use crate::error::Detail;
 
 const FILE: &str = "tokenizer.json";
 
@@ -80,8 +81,8 @@ impl SentencePiece {
         file: &[u8],
     ) -> Result<(Self, Vec<(u32, AddedToken)>), Error> {
         let file: File = parse_json(FILE, file)?;
-        let json = |message: String| Error::Json { file: FILE, message };
-        let unsupported = |what: String| Error::Unsupported { file: FILE, what };
+        let json = |message: String| Error::from(Detail::Json { file: FILE, message });
+        let unsupported = |what: String| Error::from(Detail::Unsupported { file: FILE, what });
         let model = file.model;
         if model.model_type.as_deref().is_some_and(|model_type| model_type != "BPE") {
             let what = model.model_type.unwrap_or_default();
@@ -137,9 +138,9 @@ impl SentencePiece {
                 whitespace_as_suffix: false,
             },
         };
-        let model = Self::from_parts(parts).map_err(|error| match error {
-            Error::SentencePiece { message, .. } => json(format!("model: {message}")),
-            other => other,
+        let model = Self::from_parts(parts).map_err(|error| match error.into_detail() {
+            Detail::SentencePiece { message, .. } => json(format!("model: {message}")),
+            other => Error::from(other),
         })?;
         Ok((model, added))
     }

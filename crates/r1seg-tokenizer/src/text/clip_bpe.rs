@@ -15,6 +15,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::{Options, id_of, parse, spelled};
 use crate::Error;
+use crate::error::Detail;
 use crate::guard::guarded;
 
 const VOCABULARY: &str = "vocab.json";
@@ -37,7 +38,7 @@ pub(super) fn build(
     if class.trim_end_matches("Fast") != CLASS {
         // GPT-2's and RoBERTa's vocabularies have the same two names, and other pipelines.
         let what = format!("`{class}` from vocab.json and merges.txt");
-        return Err(Error::Unsupported { file: "tokenizer_config.json", what });
+        return Err(Detail::Unsupported { file: "tokenizer_config.json", what }.into());
     }
     let ids = parse::<Vocab>(VOCABULARY, Some(vocabulary))?.unwrap_or_default();
     let merges = pairs(merges)?;
@@ -82,7 +83,7 @@ pub(super) fn build(
 
 /// Two pieces per line; the first line may be the version of the format.
 fn pairs(merges: &[u8]) -> Result<Merges, Error> {
-    let broken = |message: String| Error::Vocabulary { file: MERGES, message };
+    let broken = |message: String| Error::from(Detail::Vocabulary { file: MERGES, message });
     let text = std::str::from_utf8(merges).map_err(|e| broken(e.to_string()))?;
     let lines = text.lines().enumerate();
     lines

@@ -10,6 +10,7 @@ mod wordpiece;
 
 use tokenizers::Tokenizer;
 
+use crate::error::Detail;
 use crate::growth::Limits;
 use crate::guard::guarded;
 use crate::tokenizer::is_blank;
@@ -30,8 +31,8 @@ impl TextTokenizer {
     /// `vocab.json` and `merges.txt` (CLIP).
     ///
     /// # Errors
-    /// [`Error::NoTextVocabulary`] where none of these is there, [`Error::TooLarge`], [`Error::Json`] and
-    /// [`Error::Vocabulary`] for files that are broken, [`Error::Grows`], [`Error::LongTokens`], and
+    /// `R-TOK-22` where none of these is there, `R-TOK-02`, `R-TOK-04` and
+    /// `R-TOK-23` for files that are broken, `R-TOK-19`, `R-TOK-20`, and
     /// what the `tokenizers` crate refuses.
     pub fn new(files: &TokenizerFiles) -> Result<Self, Error> {
         files.check_sizes()?;
@@ -44,7 +45,7 @@ impl TextTokenizer {
         } else if let (Some(vocabulary), Some(merges)) = (&files.vocab_json, &files.merges_txt) {
             clip_bpe::build(vocabulary, merges, &Options::read(files)?)?
         } else {
-            return Err(Error::NoTextVocabulary);
+            return Err(Detail::NoTextVocabulary.into());
         };
         let json = guarded("loading", || inner.to_string(/* pretty */ false))?;
         Self::with(inner, Limits::of(json.as_bytes())?)
@@ -66,12 +67,12 @@ impl TextTokenizer {
     /// any other text the ids are those of the authors' `tokenizer(text)`.
     ///
     /// # Errors
-    /// [`Error::EmptyText`] for an empty or blank text, [`Error::TextTooLong`] where it has more
-    /// than `max_tokens`, [`Error::TooManyBytes`], and what the `tokenizers` crate refuses.
+    /// `R-TOK-15` for an empty or blank text, `R-TOK-16` where it has more
+    /// than `max_tokens`, `R-TOK-21`, and what the `tokenizers` crate refuses.
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Vec<u32>, Error> {
         let ids = self.encode_whole(text)?;
         if ids.len() > max_tokens {
-            return Err(Error::TextTooLong { tokens: ids.len(), max_tokens });
+            return Err(Detail::TextTooLong { tokens: ids.len(), max_tokens }.into());
         }
         Ok(ids)
     }
@@ -81,7 +82,7 @@ impl TextTokenizer {
     /// `truncation=True`.
     ///
     /// # Errors
-    /// [`Error::EmptyText`], [`Error::TooManyBytes`], and what the `tokenizers` crate refuses.
+    /// `R-TOK-15`, `R-TOK-21`, and what the `tokenizers` crate refuses.
     pub fn encode_truncated(
         &self,
         text: &str,
@@ -96,7 +97,7 @@ impl TextTokenizer {
 
     fn encode_whole(&self, text: &str) -> Result<Vec<u32>, Error> {
         if is_blank(text) {
-            return Err(Error::EmptyText);
+            return Err(Detail::EmptyText.into());
         }
         self.limits.check_text(text.len())?;
         let text = text.replace('\0', "");
@@ -202,13 +203,15 @@ fn parse<T: serde::de::DeserializeOwned>(
     bytes: Option<&[u8]>,
 ) -> Result<Option<T>, Error> {
     let parsed = bytes.map(serde_json::from_slice).transpose();
-    parsed.map_err(|e| Error::Json { file, message: e.to_string() })
+    parsed.map_err(|e| Error::from(Detail::Json { file, message: e.to_string() }))
 }
 
 /// The id of a special token, which a pipeline cannot do without.
 fn id_of(tokenizer: &Tokenizer, token: &str, file: &'static str) -> Result<u32, Error> {
-    tokenizer.token_to_id(token).ok_or_else(|| Error::Vocabulary {
-        file,
-        message: format!("the special token `{token}` is missing"),
+    tokenizer.token_to_id(token).ok_or_else(|| {
+        Error::from(Detail::Vocabulary {
+            file,
+            message: format!("the special token `{token}` is missing"),
+        })
     })
 }

@@ -14,6 +14,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::{Options, id_of, spelled};
 use crate::Error;
+use crate::error::Detail;
 use crate::guard::guarded;
 
 const FILE: &str = "vocab.txt";
@@ -23,11 +24,11 @@ const MAX_WORD_CHARS: usize = 100;
 
 /// Builds the tokenizer of a vocabulary with one piece per line, whose ids are the lines' numbers.
 pub(super) fn build(vocabulary: &[u8], options: &Options) -> Result<Tokenizer, Error> {
-    let broken = |message: String| Error::Vocabulary { file: FILE, message };
+    let broken = |message: String| Error::from(Detail::Vocabulary { file: FILE, message });
     if !options.do_basic_tokenize {
         // Words would be cut at white space alone, without any normalization.
         let what = "`do_basic_tokenize` = false".to_owned();
-        return Err(Error::Unsupported { file: "tokenizer_config.json", what });
+        return Err(Detail::Unsupported { file: "tokenizer_config.json", what }.into());
     }
     let text = std::str::from_utf8(vocabulary).map_err(|e| broken(e.to_string()))?;
     let mut pieces = Vocab::default();
@@ -53,7 +54,7 @@ pub(super) fn build(vocabulary: &[u8], options: &Options) -> Result<Tokenizer, E
     id_of(&tokenizer, &unknown, FILE)?;
     let ends = [separator, class].map(|token| {
         let id = id_of(&tokenizer, &token, FILE)?;
-        Ok((token, id))
+        Ok::<_, Error>((token, id))
     });
     let [separator, class] = ends;
     let (separator, class) = (separator?, class?);

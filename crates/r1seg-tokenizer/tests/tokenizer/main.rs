@@ -52,13 +52,12 @@ fn golden_tokenizer() -> Result<PromptTokenizer, Error> {
 }
 
 /// Our small SentencePiece model as a slow tokenizer (BOS, not legacy).
-fn spm_tokenizer() -> Result<PromptTokenizer, Error> {
-    let model = std::fs::read(data("spm/tokenizer.model"))
-        .map_err(|source| Error::Io { path: data("spm/tokenizer.model"), source })?;
-    PromptTokenizer::new(&TokenizerFiles {
+fn spm_tokenizer() -> Result<PromptTokenizer, Box<dyn std::error::Error>> {
+    let model = std::fs::read(data("spm/tokenizer.model"))?;
+    Ok(PromptTokenizer::new(&TokenizerFiles {
         tokenizer_model: Some(model.into()),
         ..TokenizerFiles::default()
-    })
+    })?)
 }
 
 /// A small generator, so that random cases are the same on every run (SplitMix64).

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use libfuzzer_sys::Corpus;
-use r1seg_volume::{DicomFault, Error, list_series, read, read_from};
+use r1seg_volume::{Remedy, list_series, read, read_from};
 
 use crate::{Lot, check_alike, check_error, check_text, options, use_volume};
 
@@ -48,15 +48,11 @@ pub fn read_and_use_series(bytes: &[u8]) -> Corpus {
             Err(error) => error,
         };
         check_error(&error);
-        options = match error {
-            Error::UnknownFormat { .. } | Error::EmptyFile { .. } => return Corpus::Reject,
-            Error::Dicom { fault: DicomFault::Gap { .. }, .. } => options.with_allow_gaps(true),
-            Error::Dicom {
-                fault: DicomFault::Modality { .. } | DicomFault::NoModality, ..
-            } => options.with_allow_modality(true),
-            Error::Dicom { fault: DicomFault::SeveralSeries { .. }, .. } => {
-                options.with_series("1")
-            }
+        options = match (error.code(), error.remedy()) {
+            ("R-IN-05" | "R-IN-06", _) => return Corpus::Reject,
+            (_, Some(Remedy::FillGaps)) => options.with_allow_gaps(true),
+            (_, Some(Remedy::AllowModality)) => options.with_allow_modality(true),
+            ("R-DCM-02", _) => options.with_series("1"),
             _ => return Corpus::Keep,
         };
     }

@@ -7,6 +7,7 @@ mod step;
 mod tests;
 
 use crate::crop::{Padding, Region};
+use crate::error::Detail;
 use crate::{Affine, AxisMap, Error, Geometry, Lattice};
 pub use region::RegionRule;
 pub(crate) use sources::Lookup;
@@ -67,7 +68,7 @@ impl GridMap {
     /// And then a part of the target so far.
     ///
     /// # Errors
-    /// [`Error::Region`] if the part is empty or reaches out of it.
+    /// `R-GEO-04` if the part is empty or reaches out of it.
     pub fn cropped(self, region: Region) -> Result<Self, Error> {
         region.check(self.shape())?;
         let start = region.start.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
@@ -84,11 +85,11 @@ impl GridMap {
     /// And then in the middle of padding.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if the padding is not one of the target so far.
+    /// `R-GEO-02` if the padding is not one of the target so far.
     pub fn padded(self, padding: &Padding) -> Result<Self, Error> {
         let (expected, got) = (self.shape(), padding.inner.shape());
         if expected != got {
-            return Err(Error::ShapeMismatch { expected, got });
+            return Err(Detail::ShapeMismatch { expected, got }.into());
         }
         let start = padding.inner.start.map(|n| -i64::try_from(n).unwrap_or(i64::MAX));
         Ok(self.windowed(start, padding.shape))
@@ -105,11 +106,11 @@ impl GridMap {
     /// (`align_corners=False`).
     ///
     /// # Errors
-    /// [`Error::EmptyShape`] if one of both grids has an axis of 0.
+    /// `R-GEO-06` if one of both grids has an axis of 0.
     pub fn fitted(self, shape: [usize; 3]) -> Result<Self, Error> {
         for shape in [self.shape(), shape] {
             if shape.contains(&0) {
-                return Err(Error::EmptyShape { shape });
+                return Err(Detail::EmptyShape { shape }.into());
             }
         }
         Ok(self.with(shape, Change::Fit))
@@ -138,10 +139,10 @@ impl GridMap {
     /// This map, and then another from its target on.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if the source of the other has another shape than this target.
+    /// `R-GEO-02` if the source of the other has another shape than this target.
     pub fn then(mut self, next: &Self) -> Result<Self, Error> {
         if next.source != self.shape() {
-            return Err(Error::ShapeMismatch { expected: self.shape(), got: next.source });
+            return Err(Detail::ShapeMismatch { expected: self.shape(), got: next.source }.into());
         }
         self.steps.extend(&next.steps);
         Ok(self)
@@ -242,7 +243,7 @@ impl GridMap {
     /// is none for the target either.
     ///
     /// # Errors
-    /// [`Error::Affine`] if the cells of the target are too small or too large for lengths.
+    /// `R-GEO-05` if the cells of the target are too small or too large for lengths.
     pub fn geometry(&self, geometry: &Geometry) -> Result<Geometry, Error> {
         let Some(affine) = geometry.affine() else {
             return Ok(Geometry::without_affine(self.shape()));

@@ -49,7 +49,7 @@ impl GridMap {
     /// the target reaches out of the source.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `labels` has not one value for each cell of the source.
+    /// `R-GEO-01` if `labels` has not one value for each cell of the source.
     pub fn gather<T: Copy + Default>(
         &self,
         labels: &[T],
@@ -92,7 +92,7 @@ impl GridMap {
     /// target shows nothing of the source.
     ///
     /// # Errors
-    /// [`Error::DataLength`] if `mask` has not one value for each cell of the target.
+    /// `R-GEO-01` if `mask` has not one value for each cell of the target.
     pub fn mask_to_source(&self, mask: &[u8], mode: NearestMode) -> Result<Vec<u8>, Error> {
         self.inverse().gather(mask, mode)
     }
@@ -101,7 +101,7 @@ impl GridMap {
     /// interpolation to the target, `logit > 0`, and then [the way back](Self::mask_to_source).
     ///
     /// # Errors
-    /// [`Error::DataLength`] if there is not one logit for each cell; [`Error::EmptyShape`].
+    /// `R-GEO-01` if there is not one logit for each cell; `R-GEO-06`.
     pub fn mask_from_logits(&self, logits: &[f32], from: [usize; 3]) -> Result<Vec<u8>, Error> {
         let mask = trilinear_threshold(logits, from, self.shape())?;
         self.mask_to_source(&mask, NearestMode::NearestExact)

@@ -4,11 +4,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::Error;
+use crate::error::Detail;
 
 /// What to do if the file to write exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overwrite {
-    /// Leave it and report [`Error::Exists`].
+    /// Leave it and report `R-OUT-01`.
     #[default]
     Refuse,
     /// Replace it.
@@ -34,8 +35,8 @@ pub enum Overwrite {
 /// ```
 ///
 /// # Errors
-/// [`Error::Exists`], [`Error::NotReplaceable`] or [`Error::CannotCreate`] before `write` runs;
-/// [`Error::WriteFailed`] with what `write` returned, or if syncing fails.
+/// `R-OUT-01`, `R-OUT-03` or `R-OUT-02` before `write` runs;
+/// `R-OUT-05` with what `write` returned, or if syncing fails.
 pub fn write_atomically<F>(
     path: impl AsRef<Path>,
     overwrite: Overwrite,
@@ -46,8 +47,9 @@ where
 {
     let path = path.as_ref();
     check_target(path, overwrite)?;
-    let cannot_create = |source| Error::CannotCreate { path: path.to_owned(), source };
-    let failed = |source| Error::WriteFailed { path: path.to_owned(), source };
+    let cannot_create =
+        |source| Error::from(Detail::CannotCreate { path: path.to_owned(), source });
+    let failed = |source| Error::from(Detail::WriteFailed { path: path.to_owned(), source });
 
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -63,7 +65,7 @@ where
         Overwrite::Refuse => part.persist_noclobber(path),
     };
     persisted.map_err(|e| match e.error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+        io::ErrorKind::AlreadyExists => Error::from(Detail::Exists { path: path.to_owned() }),
         _ => cannot_create(e.error),
     })?;
     // The rename itself is on storage only once the folder is; not every system can sync a folder,
@@ -74,8 +76,12 @@ where
 
 fn check_target(path: &Path, overwrite: Overwrite) -> Result<(), Error> {
     match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => Err(Error::NotReplaceable { path: path.to_owned() }),
-        Ok(_) if overwrite == Overwrite::Refuse => Err(Error::Exists { path: path.to_owned() }),
+        Ok(metadata) if !metadata.is_file() => {
+            Err(Detail::NotReplaceable { path: path.to_owned() }.into())
+        }
+        Ok(_) if overwrite == Overwrite::Refuse => {
+            Err(Detail::Exists { path: path.to_owned() }.into())
+        }
         _ => Ok(()),
     }
 }

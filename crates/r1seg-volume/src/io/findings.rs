@@ -1,5 +1,7 @@
 //! Warnings that several formats share.
 
+use r1seg_diagnostic::Remedy;
+
 use super::source::Rest;
 use crate::Warning;
 use crate::affine::{self, Affine};
@@ -32,5 +34,5 @@ pub(super) fn shear(affine: &Affine) -> Option<Warning> {
 /// A file without any geometry.
 pub(super) fn no_spacing(what: &str) -> Warning {
     let text = format!("{what} carries no spacing: sizes in mm and volumes in mL are not known");
-    Warning::new("W-GEOM", text).with_fix("--spacing Z,Y,X in mm, or --affine-from a NIfTI file")
+    Warning::new("W-GEOM", text).with_remedy(Remedy::GiveGeometry)
 }

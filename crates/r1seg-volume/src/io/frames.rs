@@ -5,6 +5,7 @@ use std::path::Path;
 use super::source::{Source, check_size};
 use super::{ReadOptions, SourceKind};
 use crate::Error;
+use crate::error::Detail;
 
 /// A frame among others of the same size, which lie one behind the other.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,9 @@ pub(super) fn chosen(path: &Path, count: u64, options: &ReadOptions) -> Result<O
         _ if count == 0 => Ok(None),
         None => Ok((count == 1).then_some(0)),
         Some(frame) if frame < count => Ok(Some(frame)),
-        Some(frame) => Err(Error::FrameRange { path: path.to_owned(), frame, frames: count }),
+        Some(frame) => {
+            Err(Detail::FrameRange { path: path.to_owned(), frame, frames: count }.into())
+        }
     }
 }
 

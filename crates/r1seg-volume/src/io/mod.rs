@@ -25,6 +25,7 @@ pub use write::{
     MaskFormat, write_labels, write_labels_to, write_mask, write_mask_to, write_volume,
 };
 
+use crate::error::Detail;
 use crate::{ChosenSeries, Error, Volume, Warning};
 use source::Source;
 
@@ -244,7 +245,9 @@ pub fn read(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Loaded, Err
     let header = nifti::header_of(path);
     let path = header.as_deref().unwrap_or(path);
     let loaded = read_source(open(path)?, options).map_err(|e| match e {
-        Error::UnknownFormat { .. } => nifti::without_header(path).unwrap_or(e),
+        e if matches!(e.detail(), Detail::UnknownFormat { .. }) => {
+            nifti::without_header(path).unwrap_or(e)
+        }
         e => e,
     })?;
     overrides::apply(loaded, path, options)
@@ -261,13 +264,16 @@ fn open_file(path: &Path, named: &Path) -> Result<(File, u64), Error> {
     let named = named.to_owned();
     let file = r1seg_files::open_regular(path).map_err(|error| match error {
         r1seg_files::Error::Io(e) if e.kind() == io::ErrorKind::NotFound => {
-            Error::NotFound { path: named.clone() }
+            Error::from(Detail::NotFound { path: named.clone() })
         }
-        r1seg_files::Error::Io(source) => Error::Unreadable { path: named.clone(), source },
-        _ => Error::NotAFile { path: named.clone() },
+        r1seg_files::Error::Io(source) => {
+            Error::from(Detail::Unreadable { path: named.clone(), source })
+        }
+        _ => Error::from(Detail::NotAFile { path: named.clone() }),
     })?;
     let metadata = file.metadata();
-    let length = metadata.map_err(|source| Error::Unreadable { path: named, source })?.len();
+    let length =
+        metadata.map_err(|source| Error::from(Detail::Unreadable { path: named, source }))?.len();
     Ok((file, length))
 }
 
@@ -310,7 +316,7 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
             None if is_file => dicom::read_archive(&path, options),
             None => {
                 let looks_like = "it is a zip archive without a .npy array, in a stream";
-                Err(Error::UnknownFormat { path, looks_like })
+                Err(Detail::UnknownFormat { path, looks_like }.into())
             }
         };
     }
@@ -321,7 +327,7 @@ fn read_source(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, 
         return Err(source.no_data());
     }
     let looks_like = looks_like(start, &path);
-    Err(Error::UnknownFormat { path, looks_like })
+    Err(Detail::UnknownFormat { path, looks_like }.into())
 }
 
 /// A few words on a file that is not read, never the bytes themselves.

@@ -10,6 +10,7 @@ use zip::ZipArchive;
 use super::source::Source;
 use super::{Loaded, ReadOptions, SourceKind, npy};
 use crate::Error;
+use crate::error::Detail;
 
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 const EXTENSION: &str = ".npy";
@@ -27,7 +28,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Opti
     let path = source.path();
     source.set_kind(SourceKind::Npz);
     if source.left().is_some() {
-        let unreadable = |source| Error::Unreadable { path: path.clone(), source };
+        let unreadable = |source| Error::from(Detail::Unreadable { path: path.clone(), source });
         return read_zip(BufReader::new(File::open(&path).map_err(unreadable)?), &path, options);
     }
     // The list of members is at the end, so that a stream has to be kept.
@@ -39,7 +40,7 @@ fn read_zip(
     path: &Path,
     options: &ReadOptions,
 ) -> Result<Option<Loaded>, Error> {
-    let fault = |_| Error::NpzArchive { path: path.to_owned() };
+    let fault = |_| Error::from(Detail::NpzArchive { path: path.to_owned() });
     let left = Cell::new(MAX_LIST);
     let mut archive = ZipArchive::new(Bounded { inner: reader, left: &left }).map_err(fault)?;
     left.set(u64::MAX);
@@ -56,7 +57,7 @@ fn read_zip(
         (None, [name]) => name,
         (key, names) => {
             let (asked, count, names) = (key.is_some(), names.len(), list(names));
-            return Err(Error::NpzKey { path: path.to_owned(), asked, count, names });
+            return Err(Detail::NpzKey { path: path.to_owned(), asked, count, names }.into());
         }
     };
 
@@ -64,7 +65,7 @@ fn read_zip(
     let mut array = Source::inflated(member, path);
     if !array.peek(npy::MAGIC.len())?.starts_with(npy::MAGIC) {
         let reason = "it does not start as numpy's arrays do";
-        return Err(Error::NpyHeader { path: path.to_owned(), reason });
+        return Err(Detail::NpyHeader { path: path.to_owned(), reason }.into());
     }
     npy::read(array, SourceKind::Npz, options).map(Some)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::source::Source;
 use super::{Loaded, ReadOptions, nifti, nrrd, open_file, read};
+use crate::error::Detail;
 use crate::{Error, Geometry, Volume, Warning};
 
 /// Spacings that agree this well are the same: headers round to f32 or to a few decimals.
@@ -15,7 +16,7 @@ const OF_GEOMETRY: [&str; 5] = ["W-AFFINE", "W-GEOM", "W-GEOM-GUESS", "W-SHEAR",
 pub(super) fn check(options: &ReadOptions) -> Result<(), Error> {
     let Some(spacing_mm) = options.spacing_mm else { return Ok(()) };
     if options.affine_from.is_some() {
-        return Err(Error::SpacingAndAffine);
+        return Err(Detail::SpacingAndAffine.into());
     }
     Geometry::with_spacing([1; 3], spacing_mm).map(|_| ())
 }
@@ -41,12 +42,12 @@ pub(super) fn apply(
     let (given, warnings) = if let Some(from) = &options.affine_from {
         let (given, warnings) = geometry_of(from, options)?;
         if given.affine().is_none() {
-            return Err(Error::AffineFromNone { path: from.clone() });
+            return Err(Detail::AffineFromNone { path: from.clone() }.into());
         }
         if given.shape() != own.shape() {
             let (path, from) = (path.to_owned(), from.clone());
             let (expected, got) = (own.shape(), given.shape());
-            return Err(Error::AffineFromShape { path, from, expected, got });
+            return Err(Detail::AffineFromShape { path, from, expected, got }.into());
         }
         (given, warnings)
     } else if let Some(given) = options.spacing_mm {
@@ -55,7 +56,7 @@ pub(super) fn apply(
         match own.spacing_mm().filter(|_| !guessed) {
             Some(own) if agree(own, given) => return Ok(loaded),
             Some(own) => {
-                return Err(Error::SpacingContradicts { path: path.to_owned(), own, given });
+                return Err(Detail::SpacingContradicts { path: path.to_owned(), own, given }.into());
             }
             None => {
                 let placed = Geometry::with_spacing(own.shape(), given)?;

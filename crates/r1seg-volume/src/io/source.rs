@@ -7,6 +7,7 @@ use flate2::bufread::GzDecoder;
 
 use super::scalar::{Decoded, Decoder};
 use super::{ReadOptions, SourceKind};
+use crate::error::Detail;
 use crate::error::join;
 use crate::{Error, Voxels};
 
@@ -54,13 +55,11 @@ impl<'a> Source<'a> {
         stored: Option<u64>,
     ) -> Result<Self, Error> {
         let mut reader: Box<dyn BufRead + 'a> = Box::new(BufReader::with_capacity(1 << 16, reader));
-        let start = reader.fill_buf().map_err(|source| Error::ReadFailed {
-            path: path.to_owned(),
-            got: 0,
-            source,
+        let start = reader.fill_buf().map_err(|source| {
+            Error::from(Detail::ReadFailed { path: path.to_owned(), got: 0, source })
         })?;
         if start.is_empty() {
-            return Err(Error::EmptyFile { path: path.to_owned() });
+            return Err(Detail::EmptyFile { path: path.to_owned() }.into());
         }
         let stream = if start.starts_with(&[0x1f, 0x8b]) {
             Stream::Gzip(Box::new(GzipMembers::new(reader)))
@@ -179,15 +178,20 @@ impl<'a> Source<'a> {
         // flate2 reports bad data with these kinds; other kinds come from the storage.
         let corrupt = matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData);
         if corrupt && self.compressed() {
-            return Error::CorruptGzip { path, kind: self.kind, got, reason: source.to_string() };
+            return Error::from(Detail::CorruptGzip {
+                path,
+                kind: self.kind,
+                got,
+                reason: source.to_string(),
+            });
         }
-        Error::ReadFailed { path, got, source }
+        Error::from(Detail::ReadFailed { path, got, source })
     }
 
     /// The error of a stream that ended before its first byte.
     pub(super) fn no_data(&self) -> Error {
         let reason = "there is no data in it".to_owned();
-        Error::CorruptGzip { path: self.path(), kind: None, got: 0, reason }
+        Error::from(Detail::CorruptGzip { path: self.path(), kind: None, got: 0, reason })
     }
 
     /// Passes over `count` bytes, or as many as there are.
@@ -210,9 +214,10 @@ impl<'a> Source<'a> {
         loop {
             let filled = bytes.len();
             if most < filled as u64 {
-                return Err(Error::StreamTooLong { path: self.path(), most });
+                return Err(Detail::StreamTooLong { path: self.path(), most }.into());
             }
-            let no_memory = |_| Error::OutOfMemory { path: self.path(), bytes: filled as u64 };
+            let no_memory =
+                |_| Error::from(Detail::OutOfMemory { path: self.path(), bytes: filled as u64 });
             bytes.try_reserve(BUFFER).map_err(no_memory)?;
             bytes.resize(filled + BUFFER, 0);
             let got = self.fill(&mut bytes[filled..])?;
@@ -229,7 +234,7 @@ impl<'a> Source<'a> {
         self.skip(count)?;
         if self.got < promised {
             let (path, compressed, got) = (self.path(), self.compressed(), self.got);
-            return Err(Error::EndsEarly { path, kind, compressed, promised, got });
+            return Err(Detail::EndsEarly { path, kind, compressed, promised, got }.into());
         }
         Ok(())
     }
@@ -238,7 +243,8 @@ impl<'a> Source<'a> {
     pub(super) fn expect_stored(&self, kind: SourceKind, promised: u64) -> Result<(), Error> {
         match self.stored {
             Some(got) if !self.compressed() && got < promised => {
-                Err(Error::EndsEarly { path: self.path(), kind, compressed: false, promised, got })
+                Err(Detail::EndsEarly { path: self.path(), kind, compressed: false, promised, got }
+                    .into())
             }
             _ => Ok(()),
         }
@@ -263,7 +269,8 @@ impl<'a> Source<'a> {
         };
         let plausible = count.min(usize::try_from(bound / size as u64 + 1).unwrap_or(count));
         let mut voxels = Decoded::new(decoder.scalar);
-        let no_memory = |path: PathBuf| Error::OutOfMemory { path, bytes: count as u64 * 4 };
+        let no_memory =
+            |path: PathBuf| Error::from(Detail::OutOfMemory { path, bytes: count as u64 * 4 });
         voxels.reserve(plausible).map_err(|_| no_memory(self.path()))?;
 
         let mut buffer = vec![0; BUFFER];
@@ -274,7 +281,7 @@ impl<'a> Source<'a> {
             if got < part {
                 let compressed = self.compressed();
                 let (path, got) = (self.path(), self.got);
-                return Err(Error::EndsEarly { path, kind, compressed, promised, got });
+                return Err(Detail::EndsEarly { path, kind, compressed, promised, got }.into());
             }
             left -= part / size;
             // Within `plausible` there is room; behind it, a vector grows by its own rule.
@@ -294,7 +301,7 @@ impl<'a> Source<'a> {
         if self.broken_off {
             let reason = "the checksum at its end is missing".to_owned();
             let (path, kind, got) = (self.path(), self.kind, self.got);
-            return Err(Error::CorruptGzip { path, kind, got, reason });
+            return Err(Detail::CorruptGzip { path, kind, got, reason }.into());
         }
         Ok(match &self.stream {
             Stream::Gzip(members) if members.garbage => Rest::Garbage,
@@ -348,14 +355,16 @@ pub(super) fn check_size(
 ) -> Result<usize, Error> {
     let voxels = sizes.iter().fold(1_u128, |n, size| n.saturating_mul(u128::from(*size)));
     let bytes = voxels.saturating_mul(voxel_bytes as u128);
-    let too_large = || Error::TooLarge {
-        path: path.to_owned(),
-        kind,
-        shape: join(sizes),
-        voxels,
-        bytes,
-        max_voxels: options.max_voxels,
-        max_bytes: options.max_bytes,
+    let too_large = || {
+        Error::from(Detail::TooLarge {
+            path: path.to_owned(),
+            kind,
+            shape: join(sizes),
+            voxels,
+            bytes,
+            max_voxels: options.max_voxels,
+            max_bytes: options.max_bytes,
+        })
     };
     if u128::from(options.max_voxels) < voxels || u128::from(options.max_bytes) < bytes {
         return Err(too_large());

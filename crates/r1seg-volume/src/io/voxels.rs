@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::ReadOptions;
+use crate::error::Detail;
 use crate::{Error, Voxels, Warning};
 
 pub(super) fn check_axes(
@@ -12,7 +13,7 @@ pub(super) fn check_axes(
 ) -> Result<(), Error> {
     let least = options.min_axis.max(1);
     if shape.iter().any(|size| *size < least) {
-        return Err(Error::TooFewVoxels { path, shape, least });
+        return Err(Detail::TooFewVoxels { path, shape, least }.into());
     }
     Ok(())
 }
@@ -51,7 +52,7 @@ fn replace(path: PathBuf, voxels: &mut [f32], warnings: &mut Vec<Warning>) -> Re
         }
     }
     if high < low {
-        return Err(Error::NoFiniteVoxel { path, voxels: voxels.len() });
+        return Err(Detail::NoFiniteVoxel { path, voxels: voxels.len() }.into());
     }
     if nan + infinite == 0 {
         return Ok(());
@@ -105,7 +106,7 @@ mod tests {
     fn voxels_without_one_finite_value_are_an_error() {
         let voxels = vec![f32::NAN, f32::INFINITY].into();
         let error = make_finite("x.npy".into(), voxels, &mut Vec::new()).unwrap_err();
-        assert_eq!(error.to_string(), "none of the 2 voxels is a finite number");
+        assert_eq!(error.to_string(), "`x.npy`: none of the 2 voxels is a finite number");
         assert_eq!(error.code(), "R-IN-09");
     }
 }

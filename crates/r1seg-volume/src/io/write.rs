@@ -4,6 +4,7 @@ use std::path::Path;
 use flate2::{Compression, GzBuilder};
 
 use super::{Overwrite, nifti, npy, write_atomically};
+use crate::error::Detail;
 use crate::{Error, LabelMap, Mask, Volume};
 
 /// The file format of a mask or volume that is written.
@@ -22,7 +23,7 @@ impl MaskFormat {
     /// The format that a file name stands for: `.nii.gz`, `.nii` or `.npy`, in any letter case.
     ///
     /// # Errors
-    /// [`Error::UnknownExtension`] for any other name.
+    /// `R-OUT-04` for any other name.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -30,7 +31,7 @@ impl MaskFormat {
             .into_iter()
             .find(|(extension, _)| name.ends_with(extension))
             .map(|(_, format)| format)
-            .ok_or_else(|| Error::UnknownExtension { path: path.to_owned() })
+            .ok_or_else(|| Error::from(Detail::UnknownExtension { path: path.to_owned() }))
     }
 }
 
@@ -45,7 +46,7 @@ impl MaskFormat {
 /// leading axis of 1 if it had one.
 ///
 /// # Errors
-/// As [`write_atomically`], and [`Error::UnknownExtension`].
+/// As [`write_atomically`], and `R-OUT-04`.
 pub fn write_mask(path: impl AsRef<Path>, mask: &Mask, overwrite: Overwrite) -> Result<(), Error> {
     let format = MaskFormat::from_path(&path)?;
     write_atomically(path, overwrite, |out| write_mask_to(out, mask, format))
@@ -70,7 +71,7 @@ pub fn write_mask_to(mut out: impl Write, mask: &Mask, format: MaskFormat) -> io
 /// overlap, the file holds what the map shows.
 ///
 /// # Errors
-/// As [`write_atomically`], and [`Error::UnknownExtension`].
+/// As [`write_atomically`], and `R-OUT-04`.
 pub fn write_labels(
     path: impl AsRef<Path>,
     labels: &LabelMap,
@@ -114,7 +115,7 @@ pub(super) fn label_values(out: &mut dyn Write, labels: &[u16], fit_bytes: bool)
 /// for masks, with the same header and the same promises.
 ///
 /// # Errors
-/// As [`write_atomically`], and [`Error::UnknownExtension`].
+/// As [`write_atomically`], and `R-OUT-04`.
 pub fn write_volume(
     path: impl AsRef<Path>,
     volume: &Volume,

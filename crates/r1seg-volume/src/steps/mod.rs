@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
+use crate::error::Detail;
 use crate::intensity::{self, Rescale};
 use crate::resample::Rows;
 use crate::{
@@ -120,16 +121,16 @@ impl Intensity {
 /// ```
 ///
 /// # Errors
-/// [`Error::EmptyShape`] without voxels; [`Error::UnknownOrientation`] and [`Error::UnknownSpacing`] for
-/// steps that need to know them; [`Error::Spacing`] and [`Error::LatticeSize`] for sizes of voxels that
-/// make no grid; [`Error::NothingPositive`].
+/// `R-GEO-06` without voxels; `R-GEO-11` and `R-GEO-14` for
+/// steps that need to know them; `R-GEO-03` and `R-GEO-13` for sizes of voxels that
+/// make no grid; `R-PRE-03`.
 pub fn prepare(
     volume: &Volume,
     steps: &[Step],
     point: Option<[usize; 3]>,
 ) -> Result<Prepared, Error> {
     if volume.shape().contains(&0) {
-        return Err(Error::EmptyShape { shape: volume.shape() });
+        return Err(Detail::EmptyShape { shape: volume.shape() }.into());
     }
     let mut prepared = Prepared::new(volume)?;
     for step in steps {
@@ -151,7 +152,7 @@ fn take(
             Ok(prepared.with_intensity(Intensity::Rescale(Rescale::new(low, high))))
         }
         Step::NormalizePositive => {
-            let (mean, std) = positive(&prepared).ok_or(Error::NothingPositive)?;
+            let (mean, std) = positive(&prepared).ok_or(Error::from(Detail::NothingPositive))?;
             Ok(prepared.with_intensity(Intensity::Normalize { mean, std }))
         }
         Step::CropForeground => crop_foreground(prepared),
@@ -184,7 +185,7 @@ fn find(ends: Ends, prepared: &Prepared) -> Result<(f32, f32), Error> {
         }
         Ends::MinMax | Ends::Fixed { .. } => intensity::min_max(&values),
     };
-    found.ok_or(Error::EmptyShape { shape: prepared.shape() })
+    found.ok_or(Error::from(Detail::EmptyShape { shape: prepared.shape() }))
 }
 
 /// Mean and unbiased standard deviation of the values above 0; `None` for less than two different
@@ -250,7 +251,7 @@ fn space(
         SpacingConvention::Monai => stored.axis_lengths_mm(),
         _ => stored.header_spacing_mm(),
     };
-    let from = prepared.map().cell_lengths(unit.ok_or(Error::UnknownSpacing)?);
+    let from = prepared.map().cell_lengths(unit.ok_or(Error::from(Detail::UnknownSpacing))?);
     let lattice = Lattice::new(prepared.shape(), from, mm, convention)?;
     let stays_whole = convention != SpacingConvention::Monai && prepared.is_whole();
     let voxels = match stays_whole {

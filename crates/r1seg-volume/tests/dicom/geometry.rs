@@ -1,6 +1,6 @@
 use r1seg_volume::{
-    AffineSource, LabelMap, Mask, Overwrite, ReadOptions, Segment, Segmentation, Volume, Voxels,
-    read, write_mask, write_segmentation,
+    AffineSource, LabelMap, Mask, Overwrite, ReadOptions, Remedy, Segment, Segmentation, Volume,
+    Voxels, read, write_mask, write_segmentation,
 };
 
 use crate::builder::{Dcm, codes, error, expected_hu, load, load_with, series};
@@ -117,11 +117,11 @@ fn d2_missing_slice_is_a_gap_in_mm() {
     files.remove(3);
     let error = error(&files);
     assert_eq!(
-        error.to_string(),
+        error.message(),
         "gap of 5.000 mm between slices 3 and 4 of 7; the others are 2.500 mm apart"
     );
     assert_eq!(error.code(), "R-DCM-13");
-    assert!(error.fix().unwrap().contains("--allow-gaps"));
+    assert_eq!(error.remedy(), Some(Remedy::FillGaps));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn d2_slices_at_one_position_are_counted() {
     }));
     let error = error(&files);
     assert_eq!(
-        error.to_string(),
+        error.message(),
         "not one volume: 10 slices lie at 5 distinct position(s) (time points, or copies)"
     );
     assert_eq!(error.code(), "R-DCM-14");
@@ -192,11 +192,11 @@ fn d3_tilt_is_refused_with_its_angle() {
     }
     let error = error(&files);
     assert_eq!(
-        error.to_string(),
+        error.message(),
         "gantry tilt: slices are shifted along their planes, 20.00 degrees"
     );
     assert_eq!(error.code(), "R-DCM-15");
-    assert!(error.fix().unwrap().contains("dcm2niix"));
+    assert!(format!("{:?}", error.remedy()).contains("dcm2niix"));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn d3_slices_that_differ_are_no_volume() {
         let mut files = series(5);
         change(&mut files[2]);
         let error = error(&files);
-        assert_eq!(error.to_string(), format!("not one volume: the slices differ in {what}"));
+        assert_eq!(error.message(), format!("not one volume: the slices differ in {what}"));
         assert_eq!(error.code(), "R-DCM-16");
     }
 }
@@ -264,7 +264,7 @@ fn missing_place_is_named() {
                 Some(text) => files[1].text(tag, "DS", text),
             };
             let error = error(&files);
-            assert_eq!(error.to_string(), format!("{name} is missing or not readable"));
+            assert_eq!(error.message(), format!("{name} is missing or not readable"));
             assert_eq!(error.code(), "R-DCM-05");
         }
     }

@@ -184,15 +184,15 @@ fn d6_codestreams_of_gdcm_are_read_with_their_sign() {
 #[test]
 fn d6_unknown_transfer_syntax_is_named_with_a_way_out() {
     for (uid, text) in [
-        ("1.2.840.10008.1.2.4.202", "transfer syntax 1.2.840.10008.1.2.4.202 is not read"),
-        ("1.2.840.113619.5.2", "transfer syntax of a private kind is not read"),
+        ("1.2.840.10008.1.2.4.202", "transfer syntax 1.2.840.10008.1.2.4.202 is not supported"),
+        ("1.2.840.113619.5.2", "transfer syntax of a private kind is not supported"),
     ] {
         let mut files = series(5);
         files.iter_mut().for_each(|f| f.syntax = uid);
         let error = error(&files);
-        assert_eq!((error.to_string().as_str(), error.code()), (text, "R-DCM-09"));
+        assert_eq!((error.message().as_str(), error.code()), (text, "R-DCM-09"));
         for tool in ["gdcmconv --raw", "dcmdjpeg", "dcm2niix"] {
-            assert!(error.fix().unwrap().contains(tool));
+            assert!(format!("{:?}", error.remedy()).contains(tool));
         }
     }
 }

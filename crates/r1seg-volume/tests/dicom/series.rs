@@ -1,6 +1,6 @@
 use std::fs;
 
-use r1seg_volume::{DicomFault, Error, ErrorKind, ReadOptions, SeriesSummary, list_series, read};
+use r1seg_volume::{ErrorKind, ReadOptions, Remedy, SeriesSummary, list_series, read};
 
 use crate::builder::{
     Dcm, Items, PATIENT, Value, codes, error, expected_hu, load, load_with, series, write, zip,
@@ -29,9 +29,7 @@ fn d1_two_series_are_listed_and_one_can_be_chosen() {
     let files = [series(7), other_series()].concat();
     let error = error(&files);
     assert_eq!((error.code(), error.kind()), ("R-DCM-02", ErrorKind::BadData));
-    let Error::Dicom { fault: DicomFault::SeveralSeries { series: list }, .. } = &error else {
-        panic!("{error}")
-    };
+    let list = error.series().unwrap();
     let of = |slices| list.iter().find(|s| s.slices == slices).unwrap();
     let (ours, theirs) = (of(7), of(5));
     assert_eq!(ours.spacing_mm.unwrap()[1..], [0.8, 0.7]);
@@ -40,9 +38,9 @@ fn d1_two_series_are_listed_and_one_can_be_chosen() {
         format!("{}: {} CT, {} slices, 6x4x{} voxels (i,j,k)", s.number, s.id, s.slices, s.slices)
     };
     let expected = format!("2 series; one must be chosen: {}; {}", line(a), line(b));
-    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.message(), expected);
     assert!(a.id < b.id && (a.number, b.number) == (1, 2));
-    assert!(error.fix().unwrap().contains("--series"));
+    assert_eq!(error.remedy(), Some(Remedy::ChooseSeries));
 
     let chosen = |name: &str| load_with(&files, &ReadOptions::default().with_series(name));
     for name in [ours.number.to_string(), ours.id.clone(), ours.id[..5].to_uppercase()] {
@@ -57,16 +55,13 @@ fn d1_localizer_is_not_passed_over_silently() {
     let files = [series(7), vec![localizer()]].concat();
     let error = error(&files);
     assert_eq!(error.code(), "R-DCM-02");
-    assert!(error.to_string().contains("CT, 1 slice, not a volume, localizer"), "{error}");
+    assert!(error.message().contains("CT, 1 slice, not a volume, localizer"), "{error}");
     // Scanners may put it into the series itself.
     let mut inside = localizer();
     inside.series("1.2.3.4.987654321");
     let files = [series(7), vec![inside]].concat();
-    let Error::Dicom { fault: DicomFault::SeveralSeries { series }, .. } =
-        load_with(&files, &ReadOptions::default()).unwrap_err()
-    else {
-        panic!()
-    };
+    let error = load_with(&files, &ReadOptions::default()).unwrap_err();
+    let series = error.series().unwrap();
     let of = |s: &SeriesSummary| (s.number, s.is_localizer, s.slices, s.verdict.is_none());
     let found: Vec<_> = series.iter().map(of).collect();
     assert_eq!(found, [(1, false, 7, true), (2, true, 1, false)]);
@@ -115,14 +110,15 @@ fn folder_without_dicom_says_how_many_files_it_holds() {
         fs::write(folder.path().join(name), "text").unwrap();
     }
     let error = read(folder.path(), &ReadOptions::default()).unwrap_err();
-    assert_eq!(error.to_string(), "the folder has no DICOM image (2 files in it)");
-    assert_eq!(error.code(), "R-IN-03");
+    let named = format!("`{}`: ", folder.path().display());
+    assert_eq!(error.to_string(), named + "the folder contains no DICOM image (2 files)");
+    assert_eq!((error.code(), error.path()), ("R-IN-03", Some(folder.path())));
 }
 
 #[test]
 fn one_slice_is_no_volume() {
     let error = error(&series(1));
-    assert_eq!(error.to_string(), "volume is 6x4x1 voxels (i,j,k); at least 4 an axis are needed");
+    assert_eq!(error.message(), "volume is 6x4x1 voxels (i,j,k); at least 4 per axis are needed");
     let one = load_with(&series(1), &ReadOptions::default().with_min_axis(1)).unwrap();
     assert_eq!(one.volume.geometry().spacing_mm(), Some([2.5, 0.8, 0.7]));
 }
@@ -191,10 +187,10 @@ fn d7_frames_without_a_place_are_named() {
     let mut file = multi_frame(6);
     file.remove((0x5200, 0x9230));
     let text = "PerFrameFunctionalGroupsSequence of every frame is missing or not readable";
-    assert_eq!(error(&[file]).to_string(), text);
+    assert_eq!(error(&[file]).message(), text);
     let mut file = multi_frame(6);
     file.text((0x28, 8), "IS", "1000000000");
-    assert_eq!(error(&[file]).to_string(), "NumberOfFrames is missing or not readable");
+    assert_eq!(error(&[file]).message(), "NumberOfFrames is missing or not readable");
 }
 
 #[test]
@@ -202,16 +198,16 @@ fn d7_modality_must_be_ct_unless_others_are_allowed() {
     let mut files = series(5);
     files.iter_mut().for_each(|f| _ = f.text((8, 0x60), "CS", "MR"));
     let message = error(&files);
-    assert_eq!(message.to_string(), "modality is MR, not CT");
-    assert!(message.fix().unwrap().contains("--allow-modality"));
+    assert_eq!(message.message(), "modality is MR, not CT");
+    assert_eq!(message.remedy(), Some(Remedy::AllowModality));
     let options = ReadOptions::default().with_allow_modality(true);
     assert_eq!(load_with(&files, &options).unwrap().volume.shape(), [5, 4, 6]);
 
     files.iter_mut().for_each(|f| _ = f.remove((8, 0x60)));
-    assert_eq!(error(&files).to_string(), "the file does not say its modality; CT is needed");
+    assert_eq!(error(&files).message(), "the file does not say its modality; CT is needed");
     assert!(load_with(&files, &options).is_ok());
     files.iter_mut().for_each(|f| _ = f.text((8, 0x60), "CS", PATIENT));
-    assert_eq!(error(&files).to_string(), "modality is OTHER, not CT");
+    assert_eq!(error(&files).message(), "modality is OTHER, not CT");
 }
 
 #[test]
@@ -220,7 +216,7 @@ fn d9_burned_in_text_is_warned_of() {
     files[3].text((0x28, 0x301), "CS", "YES");
     let loaded = load(&files);
     assert_eq!(codes(&loaded), ["W-PHI"]);
-    assert!(loaded.warnings[0].fix.as_deref().unwrap().contains("--no-preview"));
+    assert_eq!(loaded.warnings[0].remedy, Some(Remedy::OmitPreview));
 }
 
 #[test]
@@ -244,5 +240,5 @@ fn d10_zip_archive_is_read_like_a_folder() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let stream = r1seg_volume::read_from(&*fs::read(&path).unwrap(), "-", &ReadOptions::default());
     let text = "format not recognized: it is a zip archive without a .npy array, in a stream; ";
-    assert!(stream.unwrap_err().to_string().starts_with(text));
+    assert!(stream.unwrap_err().message().starts_with(text));
 }

@@ -30,14 +30,14 @@ fn n17_a_volume_of_too_few_or_too_many_voxels_says_its_size() {
         let error = load(&Nifti::new(ijk).header()).unwrap_err();
         let [w, h, d] = ijk;
         assert_eq!(
-            error.to_string(),
-            format!("volume is {w}x{h}x{d} voxels (i,j,k); at least 4 an axis are needed")
+            error.message(),
+            format!("volume is {w}x{h}x{d} voxels (i,j,k); at least 4 per axis are needed")
         );
         assert_eq!((error.code(), error.kind()), ("R-IN-08", ErrorKind::BadData));
     }
     let bytes = npy("|u1", "False", "(2048, 2048, 2048)", &[]);
     assert_eq!(
-        load(&bytes).unwrap_err().to_string(),
+        load(&bytes).unwrap_err().message(),
         "volume of 2048x2048x2048 (D,H,W) is 8589934592 voxels, 8589934592 bytes; the limits are \
          1073741824 voxels and 4294967296 bytes"
     );
@@ -138,6 +138,6 @@ fn n19_no_text_of_a_header_reaches_a_message_or_a_file() {
             .unwrap();
         let error = read(&path, &ReadOptions::default()).unwrap_err();
         assert_eq!(error.path(), Some(Path::new(&path)));
-        assert!(hidden(&format!("{error} {error:?} {:?}", error.fix())), "{fault}");
+        assert!(hidden(&format!("{error} {error:?} {:?}", error.remedy())), "{fault}");
     }
 }

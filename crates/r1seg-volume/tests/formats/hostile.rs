@@ -36,7 +36,7 @@ fn other_formats_are_told_apart() {
     ] {
         let error = load(&bytes).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            error.message(),
             format!(
                 "format not recognized: {text}; NIfTI (.nii, .nii.gz), DICOM, NRRD, .npy or .npz is \
                  needed"
@@ -58,7 +58,7 @@ fn n2_a_header_of_32767_to_the_seventh_is_refused_before_allocation() {
     let mut n = Nifti::new([2048; 3]);
     (n.datatype, n.bitpix) = (4, 16);
     assert_eq!(
-        load(&n.file(&[])).unwrap_err().to_string(),
+        load(&n.file(&[])).unwrap_err().message(),
         "volume of 2048x2048x2048 (i,j,k) is 8589934592 voxels, 17179869184 bytes; the limits are \
          1073741824 voxels and 4294967296 bytes"
     );
@@ -72,12 +72,12 @@ fn n3_a_small_file_that_claims_gibibytes_ends_early() {
     let plain = folder.path().join("x.nii");
     fs::write(&plain, n.file(&[0; 1000])).unwrap();
     let error = read(&plain, &ReadOptions::default()).unwrap_err();
-    assert_eq!(error.to_string(), "file ends early: header promises 4194304352 bytes, got 1352");
+    assert_eq!(error.message(), "file ends early: header promises 4194304352 bytes, got 1352");
     let packed = folder.path().join("x.nii.gz");
     fs::write(&packed, gzip(&n.file(&[0; 1000]))).unwrap();
     let error = read(&packed, &ReadOptions::default()).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        error.message(),
         "compressed file ends early: header promises 4194304352 bytes, got 1352"
     );
     assert_eq!(error.code(), "R-NII-07");
@@ -98,7 +98,7 @@ fn n4_impossible_dimensions_are_refused() {
         let mut n = Nifti::new([4, 4, 4]);
         n.dim[0] = dim0;
         let error = load(&[n.header(), vec![0; 100]].concat()).unwrap_err();
-        assert_eq!(error.to_string(), format!("dim[0] is {dim0}; 1..7 dimensions are possible"));
+        assert_eq!(error.message(), format!("dim[0] is {dim0}; 1..7 dimensions are possible"));
     }
     for size in [0, -5] {
         let mut n = Nifti::new([4, size, 4]);
@@ -111,7 +111,7 @@ fn n4_impossible_dimensions_are_refused() {
 #[test]
 fn n17_slices_are_no_volume() {
     let error = load(&Nifti::new([4, 4, 1]).counting()).unwrap_err();
-    assert_eq!(error.to_string(), "volume is 4x4x1 voxels (i,j,k); at least 4 an axis are needed");
+    assert_eq!(error.message(), "volume is 4x4x1 voxels (i,j,k); at least 4 per axis are needed");
     assert_eq!(error.kind(), ErrorKind::BadData);
 }
 
@@ -128,8 +128,8 @@ fn n15_types_that_are_not_one_number_are_refused_by_name() {
     ] {
         let n = Nifti { datatype, bitpix, ..Nifti::new([4, 4, 4]) };
         let error = load(&n.counting()).unwrap_err();
-        let expected = format!("datatype {datatype} ({name}) is not one number a voxel");
-        assert_eq!((error.to_string(), error.code()), (expected, "R-NII-05"));
+        let expected = format!("datatype {datatype} ({name}) is not one number per voxel");
+        assert_eq!((error.message(), error.code()), (expected, "R-NII-05"));
     }
 }
 
@@ -137,7 +137,7 @@ fn n15_types_that_are_not_one_number_are_refused_by_name() {
 fn n6_a_bitpix_that_contradicts_the_datatype_is_refused() {
     let n = Nifti { datatype: 4, bitpix: 8, ..Nifti::new([4, 4, 4]) };
     let error = load(&n.counting()).unwrap_err();
-    assert_eq!(error.to_string(), "bitpix is 8, but datatype 4 has 16 bits a voxel");
+    assert_eq!(error.message(), "bitpix is 8, but datatype 4 has 16 bits per voxel");
     assert_eq!((error.code(), error.kind()), ("R-NII-06", ErrorKind::BadData));
 }
 
@@ -146,8 +146,8 @@ fn n12_affines_that_cannot_hold_a_volume_are_refused() {
     let mut nan = Nifti::new([4, 4, 4]);
     nan.srow[1][3] = f64::NAN;
     let error = load(&nan.counting()).unwrap_err();
-    assert_eq!(error.to_string(), "the sform affine is not usable: it holds NaN or infinity");
-    assert!(error.fix().is_some());
+    assert_eq!(error.message(), "the sform affine is not usable: it holds NaN or infinity");
+    assert!(error.remedy().is_some());
 
     let mut singular = Nifti::new([4, 4, 4]);
     singular.srow[2] = singular.srow[1];
@@ -172,7 +172,7 @@ fn n12_lengths_whose_products_leave_f64_are_refused() {
         n.srow.as_flattened_mut().iter_mut().for_each(|v| *v *= mm);
         let error = load(&n.counting()).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            error.message(),
             "the sform affine is not usable: its numbers are too large or too small for lengths"
         );
     }
@@ -195,7 +195,7 @@ fn voxel_offsets_into_or_before_the_header_are_refused() {
 fn a_header_that_is_cut_short_says_so() {
     let header = Nifti::new([4, 4, 4]).header();
     let error = load(&header[..200]).unwrap_err();
-    assert_eq!(error.to_string(), "NIfTI header is cut short: 348 bytes are needed, got 200");
+    assert_eq!(error.message(), "NIfTI header is cut short: 348 bytes are needed, got 200");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn n7_a_wrong_checksum_is_an_error() {
     file[crc] ^= 1;
     let error = load(&file).unwrap_err();
     assert_eq!(error.code(), "R-NII-08");
-    assert!(error.to_string().starts_with("compressed data is corrupt after 432 bytes: "));
+    assert!(error.message().starts_with("compressed data is corrupt after 432 bytes: "));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn p2_npy_headers_that_claim_too_much_are_refused_before_allocation() {
     long[6] = 2;
     long.splice(8..10, u32::MAX.to_le_bytes());
     let error = load(&long).unwrap_err();
-    assert_eq!(error.to_string(), "npy header claims 4294967295 bytes; at most 65536 are read");
+    assert_eq!(error.message(), "npy header claims 4294967295 bytes; at most 65536 are read");
     assert_eq!(error.code(), "R-NPY-04");
 
     let huge = npy("<f8", "False", "(4294967296, 4294967296, 4294967296)", &[]);
@@ -270,7 +270,7 @@ fn p2_npy_headers_that_claim_too_much_are_refused_before_allocation() {
 #[test]
 fn npy_headers_that_are_not_numpys_are_refused_with_a_reason() {
     let error = load(&npy_with("__import__('os').system('true')", &[])).unwrap_err();
-    assert_eq!(error.to_string(), "npy header is not readable: it is not a Python dict");
+    assert_eq!(error.message(), "npy header is not readable: it is not a Python dict");
     assert_eq!(error.code(), "R-NPY-01");
     let mut version = npy("|u1", "False", "(4, 4, 4)", &[0; 64]);
     version[6] = 9;
@@ -283,5 +283,5 @@ fn npy_headers_that_are_not_numpys_are_refused_with_a_reason() {
 fn n9_a_volume_without_one_finite_voxel_is_refused() {
     let n = Nifti { datatype: 16, bitpix: 32, ..Nifti::new([4, 4, 4]) };
     let error = load(&n.file(&f32::NAN.to_le_bytes().repeat(64))).unwrap_err();
-    assert_eq!(error.to_string(), "none of the 64 voxels is a finite number");
+    assert_eq!(error.message(), "none of the 64 voxels is a finite number");
 }

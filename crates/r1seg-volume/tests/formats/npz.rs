@@ -1,7 +1,9 @@
 use std::fs;
 use std::io::{Cursor, Write};
 
-use r1seg_volume::{ArrayAxes, Error, ErrorKind, Loaded, ReadOptions, SourceKind, read, read_from};
+use r1seg_volume::{
+    ArrayAxes, Error, ErrorKind, Loaded, ReadOptions, Remedy, SourceKind, read, read_from,
+};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -54,13 +56,13 @@ fn p7_several_arrays_need_a_key_and_are_listed() {
     let bytes =
         npz(DEFLATED, &[("image.npy", &counting()), ("label.npy", &other), ("readme.txt", b"x")]);
     let error = load(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "archive holds 2 arrays; one is needed: image, label");
+    assert_eq!(error.message(), "archive holds 2 arrays; one is needed: image, label");
     assert_eq!((error.code(), error.kind()), ("R-NPZ-02", ErrorKind::BadData));
-    assert_eq!(error.fix().as_deref(), Some("choose one of them: --key NAME"));
+    assert_eq!(error.remedy(), Some(Remedy::ChooseArray));
     assert_eq!(key(&bytes, "label").unwrap().volume.shape(), [4, 4, 4]);
     assert_eq!(key(&bytes, "image").unwrap().volume.shape(), [4, 5, 6]);
     let error = key(&bytes, "mask").unwrap_err();
-    assert_eq!(error.to_string(), "no array has that name; there are 2: image, label");
+    assert_eq!(error.message(), "no array has that name; there are 2: image, label");
 }
 
 #[test]
@@ -69,7 +71,7 @@ fn p7_names_of_arrays_are_listed_in_short_and_plain() {
         (0..10).map(|n| format!("{n}\x1b[31m{}.npy", "é".repeat(99))).collect();
     let counting = counting();
     let members: Vec<(&str, &[u8])> = names.iter().map(|n| (n.as_str(), &*counting)).collect();
-    let text = load(&npz(STORED, &members)).unwrap_err().to_string();
+    let text = load(&npz(STORED, &members)).unwrap_err().message();
     let first = format!("archive holds 10 arrays; one is needed: 0?[31m{}, 1?", "?".repeat(26));
     assert!(text.starts_with(&first), "{text}");
     assert!(text.ends_with(", ...") && text.len() < 400, "{text}");

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use r1seg_volume::{
-    AffineSource, ArrayAxes, Error, ErrorKind, Loaded, Mask, MaskFormat, ReadOptions, read,
+    AffineSource, ArrayAxes, Error, ErrorKind, Loaded, Mask, MaskFormat, ReadOptions, Remedy, read,
     read_from, write_mask_to,
 };
 
@@ -66,11 +66,11 @@ fn a_given_spacing_may_repeat_but_not_contradict_that_of_the_file() {
     assert_eq!(loaded.volume, load(&file).unwrap().volume);
     let error = spaced(&file, [4.0, 3.0, 2.1]).unwrap_err();
     assert_eq!(
-        error.to_string(),
-        "the file has a geometry of its own: [4.0, 3.0, 2.0] mm a voxel (slices first), not [4.0, 3.0, 2.1]"
+        error.message(),
+        "the file has a geometry of its own: [4.0, 3.0, 2.0] mm per voxel (slices first), not [4.0, 3.0, 2.1]"
     );
     assert_eq!((error.code(), error.kind()), ("R-GEO-08", ErrorKind::Usage));
-    assert_eq!(error.fix().as_deref(), Some("leave --spacing out"));
+    assert_eq!(error.remedy(), Some(Remedy::OmitSpacing));
     assert!(error.path().is_some());
 }
 
@@ -88,7 +88,7 @@ fn n12_a_broken_affine_is_refused_unless_the_spacing_is_given() {
     for (file, refused) in files.iter().map(|f| (f, "R-NII-10")).chain([(&nrrd, "R-NRD-11")]) {
         let error = load(file).unwrap_err();
         assert_eq!((error.code(), error.kind()), (refused, ErrorKind::BadData));
-        assert!(error.fix().unwrap().contains("--spacing"));
+        assert_eq!(error.remedy(), Some(Remedy::CorrectGeometry));
         let loaded = spaced(file, SPACING).unwrap();
         assert_eq!(loaded.warnings.len(), 1);
         assert_eq!(loaded.warnings[0].code, "W-GEOM-GIVEN");
@@ -149,7 +149,7 @@ fn a_reference_of_any_format_serves_if_it_has_a_geometry_of_that_shape() {
     let (_folder, from) = reference("other.nii", &Nifti::new([4, 5, 7]).counting());
     let error = placed(&array(), &from).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        error.message(),
         format!(
             "volume is 4x5x6 voxels (i,j,k), but {}, whose geometry it is to take, is 4x5x7",
             from.display()

@@ -56,7 +56,7 @@ fn the_voxels_of_a_pair_start_at_its_offset_and_are_never_taken_for_gzip() {
     }
     let files = [("x.hdr", &*header(0.0).header()), ("x.img", &voxels[1..])];
     let error = read_of(&files, "x.hdr").unwrap_err();
-    assert_eq!(error.to_string(), "file ends early: header promises 120 bytes, got 119");
+    assert_eq!(error.message(), "file ends early: header promises 120 bytes, got 119");
     assert_eq!(error.path().and_then(Path::file_name), Some("x.img".as_ref()));
 }
 
@@ -72,11 +72,11 @@ fn n18_a_pair_with_a_missing_half_is_missing_and_names_it() {
         let text = format!(
             "the file is one half of a .hdr/.img pair; the other half, {missing}, is not beside it"
         );
-        assert_eq!(error.to_string(), text);
+        assert_eq!(error.message(), text);
     }
     let error = load(&header(0.0).header()).unwrap_err();
     assert_eq!(error.code(), "R-NII-12");
-    assert!(error.to_string().contains("a stream does not have the other file"));
+    assert!(error.message().contains("a stream does not have the other file"));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn analyze_is_told_from_nifti() {
     assert_eq!(code(&analyze), "R-NII-02");
     let error = read_of(&[("x.hdr", &analyze), ("x.img", &[0; 120])], "x.img").unwrap_err();
     assert_eq!(
-        error.to_string(),
+        error.message(),
         "NIfTI header of 348 bytes carries no NIfTI magic ([00, 00, 00, 00]): it is Analyze 7.5, \
          or damaged"
     );

@@ -9,9 +9,10 @@ use candle_core::{DType, Device, Shape, Tensor};
 use r1seg_nn::{StoredMatrix, TensorSource, WeightMatrix, WeightType, Weights};
 
 use super::{CheckpointSource, Found, LoadReport, weight_type};
+use crate::Error;
+use crate::config::{ConfigFile, FamilyConfig};
 use crate::error::without_backtrace;
-use crate::model::Parts;
-use crate::{Error, ModelConfig};
+use crate::load::Loadable;
 
 /// Tensors of up to so many numbers have their shape, so that constructors may compute with them.
 /// Those that rearrange larger ones do so through [`Weights::get_as`].
@@ -22,37 +23,19 @@ impl CheckpointSource {
     /// alone. Loading itself finds the same and refuses a report that is not clean.
     ///
     /// # Errors
-    /// As [`R1SegModelBuilder::build`](crate::R1SegModelBuilder::build) for a broken configuration
-    /// or broken headers.
+    /// As [`load`](crate::load()) for a broken configuration or broken headers.
     pub fn expected_vs_found(&self) -> Result<LoadReport, Error> {
-        let mut config = ModelConfig::read(self)?;
-        let found = self.found(config.decoder.head_dim)?;
-        config.set_vocabulary(&found);
-        config.dry_load(&found, self)
-    }
-}
-
-impl ModelConfig {
-    /// Training resizes the embedding table to the tokenizer; the weights know, config.json may
-    /// not.
-    pub(crate) fn set_vocabulary(&mut self, found: &BTreeMap<String, Found>) {
-        if let Some(Found { shape, .. }) = found.get("model.embed_tokens.weight")
-            && let [rows, _] = shape[..]
-        {
-            self.decoder.vocab_size = rows;
+        match ConfigFile::read(self)?.parse()? {
+            FamilyConfig::Language(config) => self.compare(*config),
+            FamilyConfig::Promptable(config) => self.compare(*config),
+            FamilyConfig::Retrieval(config) => self.compare(*config),
         }
     }
-}
 
-impl ModelConfig {
-    /// Compares what a model of this configuration asks for with what there is.
-    pub(crate) fn dry_load(
-        &self,
-        found: &BTreeMap<String, Found>,
-        source: &CheckpointSource,
-    ) -> Result<LoadReport, Error> {
-        let build = |weights: &Weights| Parts::new(self, weights, DType::F32).map(drop);
-        dry_load(&build, &|name| self.keys.never_used(name), found, source)
+    fn compare(&self, mut config: impl Loadable) -> Result<LoadReport, Error> {
+        let found = self.found(config.head_dim())?;
+        config.adapt(&found);
+        config.dry_load(&found, self)
     }
 }
 
@@ -161,7 +144,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::R1SegModel;
+    use crate::{DeviceChoice, LoadOptions, ModelConfig};
 
     fn case(name: &str) -> CheckpointSource {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
@@ -170,9 +153,11 @@ mod tests {
 
     #[test]
     fn what_a_model_reads_is_what_it_was_said_to_need() {
-        for source in [CheckpointSource::demo(), case("phi3"), case("llama31"), case("qwen2")] {
-            let loaded = R1SegModel::builder(source.clone()).device(crate::DeviceChoice::Cpu);
-            let loaded = loaded.build().unwrap();
+        let language = [case("phi3"), case("llama31"), case("qwen2"), case("m3d-phi3")];
+        let others = [case("segvol"), case("r1seg-3dsam"), case("m3d-clip")];
+        let cpu = LoadOptions::default().with_device(DeviceChoice::Cpu);
+        for source in [CheckpointSource::demo()].into_iter().chain(language).chain(others) {
+            let loaded = crate::load(&source, &cpu).unwrap();
             let dry = source.expected_vs_found().unwrap();
             assert!(0 < dry.loaded && dry.is_clean(), "{source:?}");
             assert_eq!(&dry, loaded.load_report(), "{source:?}");
@@ -189,7 +174,7 @@ mod tests {
         decoder.head_dim = 128;
         config.mm_projector.out_dim = 4096;
         let start = std::time::Instant::now();
-        let build = |weights: &Weights| Parts::new(&config, weights, DType::F32).map(drop);
+        let build = |weights: &Weights| config.build(weights, DType::F32).map(drop);
         let asked = asked_for(&build).unwrap();
         let numbers: usize = asked.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
         assert!(8_000_000_000 < numbers, "{numbers}");

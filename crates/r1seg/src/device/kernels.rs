@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use r1seg_diagnostic::Remedy;
+
 use crate::Error;
 
 /// PTX version, the first CUDA version that reads it, and the driver that brought that version.
@@ -117,15 +119,12 @@ impl Gpu {
     pub(super) fn unfit(&self, device: String, needs: &Needs, status: &str) -> Option<Error> {
         let other_gpu = self.capability.filter(|&capability| !needs.runs_on(capability));
         let older = needs.driver().zip(self.cuda).is_some_and(|((cuda, _), has)| has < cuda);
-        let fix = match (other_gpu, needs.driver()) {
-            (Some(Version(major, minor)), _) => format!(
-                "use --device cpu, or build r1seg for this GPU: CUDA_COMPUTE_CAP={major}{minor} \
-                 scripts/build-cuda.sh"
-            ),
+        let remedy = match (other_gpu, needs.driver()) {
+            (Some(Version(major, minor)), _) => {
+                Remedy::BuildForGpu { capability: format!("{major}{minor}") }
+            }
             (None, driver) if older || status.contains("UNSUPPORTED_PTX_VERSION") => {
-                let version = driver.map(|(_, driver)| format!(" to {driver} or later"));
-                let version = version.unwrap_or_default();
-                format!("update the NVIDIA driver{version}, or use --device cpu")
+                Remedy::UpdateDriver { driver: driver.map(|(_, driver)| driver) }
             }
             _ => return None,
         };
@@ -137,7 +136,7 @@ impl Gpu {
              {cuda} ({status})",
             self.name
         );
-        Some(Error::DeviceUnfit { device, reason, fix })
+        Some(Error::DeviceUnfit { device, reason, remedy })
     }
 }
 
@@ -153,10 +152,10 @@ mod tests {
     }
 
     /// What is said about kernels on a GPU: the message and the remedy.
-    fn verdict(ptx: &str, gpu: &Gpu, status: &str) -> Option<(String, String)> {
+    fn verdict(ptx: &str, gpu: &Gpu, status: &str) -> Option<(String, Remedy)> {
         let error = gpu.unfit("cuda:0".to_string(), &Needs::of(ptx).unwrap(), status)?;
         assert_eq!((error.code(), error.kind()), ("R-DEV-02", crate::ErrorKind::Device));
-        Some((error.to_string(), error.fix().unwrap()))
+        Some((error.to_string(), error.remedy().unwrap()))
     }
 
     #[test]
@@ -190,22 +189,23 @@ mod tests {
     #[test]
     fn a_gpu_of_another_capability_is_told_for_which_the_build_is() {
         let ampere = gpu(Version(8, 0), Version(13, 0));
-        let (message, fix) = verdict(HOPPER, &ampere, "CUDA_ERROR_INVALID_PTX").unwrap();
+        let (message, remedy) = verdict(HOPPER, &ampere, "CUDA_ERROR_INVALID_PTX").unwrap();
         assert_eq!(
             message,
             "device `cuda:0` cannot run the kernels of this build of r1seg: they need compute \
              capability 9.0 and a driver for CUDA 13.0 (580) or later, but `A GPU` has compute \
              capability 8.0 and a driver for CUDA 13.0 (CUDA_ERROR_INVALID_PTX)"
         );
-        assert!(fix.contains("CUDA_COMPUTE_CAP=80 scripts/build-cuda.sh"), "{fix}");
+        assert_eq!(remedy, Remedy::BuildForGpu { capability: "80".to_string() });
     }
 
     #[test]
     fn an_older_driver_is_told_from_which_on_the_build_runs() {
         let old = gpu(Version(9, 0), Version(12, 8));
-        let (message, fix) = verdict(HOPPER, &old, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION").unwrap();
+        let (message, remedy) =
+            verdict(HOPPER, &old, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION").unwrap();
         assert!(message.contains("9.0 and a driver for CUDA 12.8 ("), "{message}");
-        assert!(fix.contains("driver to 580 or later"), "{fix}");
+        assert_eq!(remedy, Remedy::UpdateDriver { driver: Some(580) });
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl FromStr for DeviceChoice {
                     || Error::BadChoice {
                         what: "device",
                         value: text.to_string(),
-                        expected: "use auto, cpu, cuda or cuda:N",
+                        expected: "auto, cpu, cuda or cuda:N",
                     },
                 )
             }
@@ -73,6 +73,15 @@ impl DeviceChoice {
             Self::Auto => Ok(or_cpu(cfg!(feature = "cuda").then(|| cuda(0)))),
             Self::Cuda(n) => Ok(Opened { device: cuda(n)?, fallback: None }),
         }
+    }
+}
+
+/// A device as [`DeviceChoice`] spells it.
+pub(crate) fn device_name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".to_string(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

@@ -130,14 +130,14 @@ impl EncodedVolume {
 
     /// Boxes on the model's grid over all of the prepared grid.
     pub(super) fn boxes_of_whole(&self) -> Result<BoxMapping, Error> {
-        let map = self.map.clone().fitted(self.model.config().vit.image_size)?;
+        let map = self.map.clone().fitted(self.model.input_shape())?;
         Ok(BoxMapping { map })
     }
 
     /// Boxes on the model's grid over a window, which begins at a cell of the prepared grid, or of the
     /// padding before it.
     pub(super) fn boxes_of_window(&self, start: [i64; 3]) -> BoxMapping {
-        let grid = self.model.config().vit.image_size;
+        let grid = self.model.input_shape();
         BoxMapping { map: self.map.clone().windowed(start, grid) }
     }
 
@@ -174,7 +174,7 @@ impl EncodedVolume {
         let start = Instant::now();
         let logits = self.logits(view, &said, &mut run.probe(trace.as_mut()))?;
         let mask_time = start.elapsed();
-        let grid = self.model.config().vit.image_size;
+        let grid = self.model.input_shape();
         if let Some(trace) = &mut trace {
             trace_mask(trace, logits.as_deref(), self.model.config().no_seg_logit, grid)?;
         }

@@ -63,7 +63,7 @@ impl EncodedVolume {
         let start = Instant::now();
         let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
         let (recipe, orientation) = (prepared.recipe, prepared.orientation);
-        let grid = model.config().vit.image_size;
+        let grid = model.input_shape();
         let mut trace = options.trace.then(Trace::default);
         let (views, preprocess) = match options.mode {
             Mode::Resize => {
@@ -127,7 +127,7 @@ impl EncodedVolume {
     /// nothing smaller is seen. Absent without a known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
         let grid = match self.mode {
-            Mode::Resize => self.model.config().vit.image_size,
+            Mode::Resize => self.model.input_shape(),
             Mode::Sliding => self.map.shape(),
         };
         self.map.clone().fitted(grid).ok()?.resolution_mm(&self.geometry)

@@ -1,46 +1,21 @@
 //! `config.json` of an M3D-CLIP.
 
+use r1seg_diagnostic::Purpose;
 use r1seg_text_encoder::BertConfig;
 use r1seg_vit3d::Vit3dConfig;
-use serde::Deserialize;
 
-use crate::config::{VitNames, check_vit, read_config};
+use crate::config::vision::VisionFields;
+use crate::config::{ConfigFile, field, text};
+use crate::registry::ConfigReader;
 use crate::{CheckpointSource, Error};
 
-/// What `config.json` calls the model.
-const MODEL_TYPE: &str = "m3d_clip";
-
-/// The fields that size the encoders; the defaults are those of the authors' `M3DCLIPConfig`.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-struct Fields {
-    img_size: [usize; 3],
-    patch_size: [usize; 3],
-    in_channels: usize,
-    hidden_size: usize,
-    mlp_dim: usize,
-    num_layers: usize,
-    num_heads: usize,
-    pos_embed: String,
-    /// Published files leave it to `language_model_name_or_path`, which is bert-base-uncased.
-    text_config: BertConfig,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Self {
-            img_size: [32, 256, 256],
-            patch_size: [4, 16, 16],
-            in_channels: 1,
-            hidden_size: 768,
-            mlp_dim: 3072,
-            num_layers: 12,
-            num_heads: 12,
-            pos_embed: "perceptron".to_string(),
-            text_config: BertConfig::default(),
-        }
-    }
-}
+const VISION: VisionFields = VisionFields {
+    image_size: &["img_size"],
+    in_channels: "in_channels",
+    hidden_size: "hidden_size",
+    needs_hidden_size: false,
+    cls_token: true,
+};
 
 /// Everything that an M3D-CLIP's `config.json` decides.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,44 +26,36 @@ pub struct M3dClipConfig {
     pub text: BertConfig,
 }
 
+/// The reader of the family.
+///
+/// # Errors
+/// [`Error::Config`] naming the field.
+pub(crate) fn read_config(file: &ConfigFile) -> Result<M3dClipConfig, Error> {
+    from_parts(file).map_err(|message| file.wrong(message))
+}
+
+fn from_parts(file: &ConfigFile) -> Result<M3dClipConfig, String> {
+    let config = &file.value;
+    let pos_embed: Option<String> = field(config, "pos_embed")?;
+    if let Some(other) = pos_embed.filter(|given| given != "perceptron") {
+        return Err(format!("pos_embed is `{other}`, expected `perceptron`"));
+    }
+    Ok(M3dClipConfig { vit: VISION.read(config)?, text: text::bert(config)? })
+}
+
 impl M3dClipConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`], [`Error::Config`] naming the field, or
-    /// [`Error::UnsupportedModel`] where the checkpoint is of another model.
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field,
+    /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] where the checkpoint is of another
+    /// model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let path = source.path();
-        let wrong = |message: String| Error::Config { path: path.clone(), message };
-        let config = read_config(source)?;
-        let model_type = config["model_type"].as_str().unwrap_or_default();
-        if model_type != MODEL_TYPE {
-            let model_type = model_type.to_string();
-            let hint = format!(" here: embeddings need M3D-CLIP, of type `{MODEL_TYPE}`");
-            return Err(Error::UnsupportedModel { path, model_type, hint });
+        let file = ConfigFile::read(source)?;
+        match file.entry.reader {
+            ConfigReader::Retrieval(read) => read(&file),
+            _ => Err(file.other_family(Purpose::Retrieve)),
         }
-        let fields: Fields = serde_json::from_value(config).map_err(|e| wrong(e.to_string()))?;
-        Self::from_fields(fields).map_err(wrong)
-    }
-
-    fn from_fields(fields: Fields) -> Result<Self, String> {
-        if fields.pos_embed != "perceptron" {
-            return Err(format!("pos_embed is `{}`, expected `perceptron`", fields.pos_embed));
-        }
-        let vit = Vit3dConfig {
-            image_size: fields.img_size,
-            patch_size: fields.patch_size,
-            in_channels: fields.in_channels,
-            hidden_size: fields.hidden_size,
-            mlp_dim: fields.mlp_dim,
-            num_layers: fields.num_layers,
-            num_heads: fields.num_heads,
-            cls_token: true,
-        };
-        let (image_size, in_channels, hidden_size) = ("img_size", "in_channels", "hidden_size");
-        check_vit(&vit, &VitNames { image_size, in_channels, hidden_size })?;
-        fields.text_config.validate()?;
-        Ok(Self { vit, text: fields.text_config })
     }
 }
 
@@ -134,10 +101,10 @@ mod tests {
 
     #[test]
     fn another_model_is_refused_by_its_type() {
-        for model_type in ["lamed_phi3", ""] {
-            let error = read(&json!({"model_type": model_type})).unwrap_err();
-            assert_eq!(error.code(), "R-MDL-05");
-            assert!(error.to_string().contains("M3D-CLIP"), "{error}");
-        }
+        let error = read(&json!({"model_type": "segvol"})).unwrap_err();
+        assert_eq!(error.code(), "R-MDL-05");
+        assert!(error.to_string().contains("M3D-CLIP can"), "{error}");
+        assert_eq!(read(&json!({"model_type": "lamed_phi3"})).unwrap_err().code(), "R-MDL-05");
+        assert_eq!(read(&json!({"model_type": ""})).unwrap_err().code(), "R-CFG-01");
     }
 }

@@ -5,29 +5,27 @@
 
 mod config;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use r1seg_diagnostic::Purpose;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
-use r1seg_vit3d::Vit3d;
+use r1seg_vit3d::{Vit3d, Vit3dConfig};
 use r1seg_volume::{Volume, Warning};
 
-use crate::checkpoint::keys::never_used_by_m3d_clip;
-use crate::checkpoint::{Found, LoadReport, dry_load};
-use crate::load::{self, Loaded};
-use crate::model::device_name;
+use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::preprocess::prepare;
+use crate::registry::{ConfigReader, Family};
 use crate::{
-    CheckpointSource, EmbedOptions, Error, LoadOptions, Preprocess, Recipe, RunContext, Stage,
-    memory,
+    CheckpointSource, EmbedOptions, Error, LoadOptions, LoadedModel, ModelSource, Preprocess,
+    Recipe, RunContext, Stage, memory,
 };
 
 pub use config::M3dClipConfig;
+pub(crate) use config::read_config;
 
 /// The smallest length that a vector is divided by (`torch.nn.functional.normalize`).
 const NORMALIZE_EPS: f64 = 1e-12;
@@ -47,20 +45,13 @@ const NORMALIZE_EPS: f64 = 1e-12;
 /// ```
 #[derive(Debug, Clone)]
 pub struct M3dClip {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    config: M3dClipConfig,
-    tokenizer: TextTokenizer,
-    loaded: Loaded<Parts>,
+    inner: Arc<Loaded<M3dClipConfig>>,
     logit_scale: f32,
 }
 
 /// What the model computes with.
 #[derive(Debug)]
-struct Parts {
+pub(crate) struct Parts {
     vision_encoder: Vit3d,
     mm_vision_proj: Linear,
     language_encoder: BertModel,
@@ -82,15 +73,44 @@ impl Parts {
     }
 }
 
-impl M3dClipConfig {
-    /// Compares what a model of this configuration asks for with what there is.
-    pub(crate) fn dry_load(
+impl Loadable for M3dClipConfig {
+    type Tokenizer = TextTokenizer;
+    type Parts = Parts;
+
+    fn family(&self) -> Family {
+        Family::M3dClip
+    }
+
+    fn vit(&self) -> &Vit3dConfig {
+        &self.vit
+    }
+
+    fn read_tokenizer(&self, source: &CheckpointSource) -> Result<TextTokenizer, Error> {
+        source.text_tokenizer()
+    }
+
+    fn check_tokenizer(
         &self,
-        found: &BTreeMap<String, Found>,
+        tokenizer: &TextTokenizer,
         source: &CheckpointSource,
-    ) -> Result<LoadReport, Error> {
-        let build = |weights: &Weights| Parts::new(self, weights).map(drop);
-        dry_load(&build, &never_used_by_m3d_clip, found, source)
+    ) -> Result<(), Error> {
+        check_vocabulary(self.text.vocab_size, tokenizer.vocab_size(), source)
+    }
+
+    fn build(&self, weights: &Weights, _activation: DType) -> candle_core::Result<Parts> {
+        Parts::new(self, weights)
+    }
+
+    fn needed(&self, weights: u64, _questions: usize) -> u64 {
+        memory::needed_to_embed(self, weights)
+    }
+}
+
+impl Deref for M3dClip {
+    type Target = LoadedModel;
+
+    fn deref(&self) -> &LoadedModel {
+        &self.inner.model
     }
 }
 
@@ -114,89 +134,37 @@ pub struct TextEmbedding {
     pub dropped_tokens: usize,
 }
 
-impl M3dClipConfig {
-    /// Checks that the tokenizer is this model's.
-    pub(crate) fn check_tokenizer(
-        &self,
-        tokenizer: &TextTokenizer,
-        source: &CheckpointSource,
-    ) -> Result<(), Error> {
-        if tokenizer.vocab_size() <= self.text.vocab_size {
-            return Ok(());
-        }
-        let message = format!(
-            "text_config.vocab_size is {}, but the tokenizer has {} tokens",
-            self.text.vocab_size,
-            tokenizer.vocab_size()
-        );
-        Err(Error::Config { path: source.path(), message })
-    }
-}
-
 impl M3dClip {
-    /// Loads a checkpoint folder with automatic device and dtype.
+    /// Loads a model with automatic device and dtype: a checkpoint folder, or the name of a
+    /// downloaded model ([`ModelSource`]).
     ///
     /// # Errors
-    /// As [`M3dClip::open`].
-    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        let source = CheckpointSource::Folder(folder.as_ref().to_path_buf());
-        Self::open(&source, &LoadOptions::default())
+    /// As [`M3dClip::load_with`].
+    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
+        Self::load_with(source, &LoadOptions::default())
     }
 
-    /// Loads a checkpoint.
+    /// Loads a model with chosen device, dtype and limits.
     ///
     /// # Errors
-    /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, of another model, or does
-    /// not fit another ([`Error::Weights`] names every tensor at fault), of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there, and
-    /// [`Error::NotEnoughMemory`] beyond the limit that was set.
-    pub fn open(source: &CheckpointSource, options: &LoadOptions) -> Result<Self, Error> {
-        let _span = tracing::info_span!("load").entered();
-        let config = M3dClipConfig::read(source)?;
-        let tokenizer = source.text_tokenizer()?;
-        config.check_tokenizer(&tokenizer, source)?;
-        let loaded = load::load(
-            source,
-            options,
-            &load::Plan {
-                build: &|weights| Parts::new(&config, weights),
-                never_used: &never_used_by_m3d_clip,
-                needed: &|weights| memory::needed_to_embed(&config, weights),
-            },
-        )?;
+    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for other models than M3D-CLIP.
+    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
+        let loader = Loader::new(source, options)?;
+        match loader.file.entry.reader {
+            ConfigReader::Retrieval(read) => Self::new(loader.load(read)?),
+            _ => Err(loader.file.other_family(Purpose::Retrieve)),
+        }
+    }
+
+    pub(crate) fn new(loaded: Loaded<M3dClipConfig>) -> Result<Self, Error> {
         let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;
-        loaded.finite.numbers(Stage::Score, &[logit_scale])?;
-        Ok(Self { inner: Arc::new(Inner { config, tokenizer, loaded, logit_scale }) })
+        loaded.model.finite.numbers(Stage::Score, &[logit_scale])?;
+        Ok(Self { inner: Arc::new(loaded), logit_scale })
     }
 
     /// What the checkpoint's `config.json` decided.
     pub fn config(&self) -> &M3dClipConfig {
         &self.inner.config
-    }
-
-    /// What loading did with every tensor of the checkpoint.
-    pub fn load_report(&self) -> &LoadReport {
-        &self.inner.loaded.report
-    }
-
-    /// Time from opening the weights to a usable model.
-    pub fn load_time(&self) -> Duration {
-        self.inner.loaded.time
-    }
-
-    /// Where it computes, such as `cpu` or `cuda:0`.
-    pub fn device_name(&self) -> String {
-        device_name(&self.inner.loaded.device)
-    }
-
-    /// Why it computes on the CPU, as [`R1SegModel::device_fallback`](crate::R1SegModel::device_fallback).
-    pub fn device_fallback(&self) -> Option<&Error> {
-        self.inner.loaded.fallback.as_ref()
-    }
-
-    /// The dtype in which the weights are kept, such as `bf16`.
-    pub fn dtype_name(&self) -> &'static str {
-        self.inner.loaded.dtype
     }
 
     /// Numbers of an embedding, `E`.
@@ -207,7 +175,7 @@ impl M3dClip {
     /// The checkpoint's `logit_scale`, with which the authors' code multiplies a
     /// [`similarity`](Self::similarity) as it is: it is never exponentiated.
     pub fn logit_scale(&self) -> f32 {
-        self.inner.logit_scale
+        self.logit_scale
     }
 
     /// Embeds a volume, prepared and resized to the model's grid.
@@ -236,18 +204,17 @@ impl M3dClip {
     ) -> Result<VolumeEmbedding, Error> {
         run.check()?;
         let _span = tracing::info_span!("embed_volume").entered();
-        let grid @ [d, h, w] = self.inner.config.vit.image_size;
+        let grid @ [d, h, w] = self.input_shape();
         let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let voxels = prepared.resize(grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let input =
-            input.to_device(&self.inner.loaded.device)?.to_dtype(self.inner.loaded.activation)?;
-        let tokens =
-            self.inner.loaded.parts.vision_encoder.forward(&input, &mut run.probe(None))?;
+            input.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
+        let tokens = self.inner.parts.vision_encoder.forward(&input, &mut run.probe(None))?;
         let first = first_token(&tokens)?;
-        self.inner.loaded.finite.tensor(Stage::Encode, &first)?;
+        self.inner.model.finite.tensor(Stage::Encode, &first)?;
         let embedding =
-            self.embedding(&first, &self.inner.loaded.parts.mm_vision_proj, Stage::EmbedVolume)?;
+            self.embedding(&first, &self.inner.parts.mm_vision_proj, Stage::EmbedVolume)?;
         let recipe = prepared.recipe;
         Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.warnings(Some(grid)) })
     }
@@ -273,11 +240,10 @@ impl M3dClip {
         let _span = tracing::info_span!("embed_text").entered();
         let limit = self.inner.config.text.max_position_embeddings;
         let (ids, dropped_tokens) = self.inner.tokenizer.encode_truncated(text, limit)?;
-        let states =
-            self.inner.loaded.parts.language_encoder.forward(&ids, &mut run.probe(None))?;
+        let states = self.inner.parts.language_encoder.forward(&ids, &mut run.probe(None))?;
         let first = first_token(&states)?;
         let embedding =
-            self.embedding(&first, &self.inner.loaded.parts.mm_language_proj, Stage::EmbedText)?;
+            self.embedding(&first, &self.inner.parts.mm_language_proj, Stage::EmbedText)?;
         Ok(TextEmbedding { embedding, dropped_tokens })
     }
 
@@ -293,7 +259,7 @@ impl M3dClip {
     ) -> Result<Vec<f32>, Error> {
         let projected = projection.forward(first)?;
         let mut numbers: Vec<f32> = projected.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        self.inner.loaded.finite.numbers(stage, &numbers)?;
+        self.inner.model.finite.numbers(stage, &numbers)?;
         let length = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let length = length.max(NORMALIZE_EPS);
         numbers.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);

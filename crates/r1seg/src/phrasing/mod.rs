@@ -71,7 +71,7 @@ const fn phrasing(aim: Aim, used_in: &'static str, template: &'static str) -> Ph
     Phrasing { aim, template, used_in }
 }
 
-const R1SEG_3D: &[Phrasing] = &[
+pub(crate) const R1SEG_3D: &[Phrasing] = &[
     phrasing(Aim::Segment, BOTH, "Can you segment the {organ} in this image?"),
     phrasing(Aim::Segment, BOTH, "Please segment the {organ} in this image."),
     phrasing(Aim::Segment, BOTH, "What is {organ} in this image? Please output segmentation mask."),
@@ -85,7 +85,7 @@ const R1SEG_3D: &[Phrasing] = &[
     phrasing(Aim::Ask, TRAINING, "Is the {organ} visible in the input radiograph?"),
 ];
 
-const M3D_LAMED: &[Phrasing] = &[
+pub(crate) const M3D_LAMED: &[Phrasing] = &[
     phrasing(Aim::Segment, BOTH, "Can you segment the {organ} in this image?"),
     phrasing(Aim::Segment, BOTH, "Please segment the {organ} in this image."),
     phrasing(Aim::Segment, BOTH, "What is {organ} in this image? Please output segmentation mask."),
@@ -103,45 +103,16 @@ const M3D_LAMED: &[Phrasing] = &[
     phrasing(Aim::Ask, BOTH, "Which organ is enlarged?"),
 ];
 
-const R1SEG_3D_SAM: &[Phrasing] =
+pub(crate) const R1SEG_3D_SAM: &[Phrasing] =
     &[phrasing(Aim::Text, BOTH, "A computerized tomography of a {organ}.")];
 
-const SEGVOL: &[Phrasing] = &[phrasing(Aim::Text, BOTH, "{organ}")];
+pub(crate) const SEGVOL: &[Phrasing] = &[phrasing(Aim::Text, BOTH, "{organ}")];
 
-const M3D_CLIP: &[Phrasing] = &[phrasing(Aim::Text, BOTH, "{description}")];
+pub(crate) const M3D_CLIP: &[Phrasing] = &[phrasing(Aim::Text, BOTH, "{description}")];
 
 /// The phrasings of a model, the best of each aim first.
 pub fn of(family: Family) -> &'static [Phrasing] {
-    match family {
-        Family::R1Seg3d => R1SEG_3D,
-        Family::M3dLamed => M3D_LAMED,
-        Family::R1Seg3dSam => R1SEG_3D_SAM,
-        Family::SegVol => SEGVOL,
-        Family::M3dClip => M3D_CLIP,
-    }
-}
-
-/// What there is to know about asking a model.
-pub fn note(family: Family) -> &'static str {
-    match family {
-        Family::R1Seg3d => {
-            "Ask in whole sentences: none of its training is a bare name. --organ NAME writes one."
-        }
-        Family::M3dLamed => {
-            "Ask in whole sentences: a bare name, such as \"pancreas\", mostly gets no answer. --organ \
-             NAME writes one."
-        }
-        Family::R1Seg3dSam => {
-            "Takes no questions: --text wants this whole sentence, which --organ NAME writes."
-        }
-        Family::SegVol => {
-            "Takes no questions: --text wants the bare name, which is set into the sentence of its \
-             training."
-        }
-        Family::M3dClip => {
-            "Takes no questions: it compares volumes with sentences of a radiology report."
-        }
-    }
+    family.entry().phrasings
 }
 
 /// The sentence with which a model is asked for the mask of an organ; the bare name where it has none.
@@ -271,14 +242,15 @@ mod tests {
     fn every_model_has_phrasings_of_known_places() {
         for entry in MODELS {
             let own = of(entry.family);
-            assert!(!own.is_empty() && !note(entry.family).is_empty(), "{}", entry.name);
+            assert!(!own.is_empty(), "{}", entry.name);
             for phrasing in own {
                 let left = phrasing.template.replace("{organ}", "").replace("{description}", "");
                 let left = left.replace(crate::BOX_PLACEHOLDER, "");
                 assert!(!left.contains(['{', '}']), "{}", phrasing.template);
             }
             for task in entry.tasks.iter().filter(|task| task.name == "segmentation") {
-                assert_eq!(task.example, sentence(entry.family, "liver"), "{}", entry.name);
+                let sentence = sentence(entry.family, "liver");
+                assert_eq!(task.example.text, Some(&*sentence), "{}", entry.name);
             }
         }
         assert_eq!(sentence(Family::SegVol, "liver"), "liver");

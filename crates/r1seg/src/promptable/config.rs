@@ -1,52 +1,15 @@
 //! `config.json` of a SegVol or an R1Seg-3D-SAM.
 
+use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::Vit3dConfig;
-use serde::Deserialize;
 
-use crate::checkpoint::keys::{KeyMap, R1SEG_3D_SAM, SEGVOL};
-use crate::config::{VitNames, check_num_clicks, check_vit, read_config};
-use crate::registry::{self, Family};
-use crate::{CheckpointSource, Error, SegmentMode};
-
-/// The fields that size the parts; the defaults are those of the authors' code, which published files
-/// leave most of them to.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-struct Fields {
-    model_type: String,
-    img_size: Option<[usize; 3]>,
-    /// SegVol's name for it.
-    spatial_size: Option<[usize; 3]>,
-    patch_size: [usize; 3],
-    in_channels: usize,
-    mm_hidden_size: usize,
-    mlp_dim: usize,
-    num_layers: usize,
-    num_heads: usize,
-    num_clicks: usize,
-    /// Published files leave it to CLIP ViT-B/32's own.
-    text_config: ClipTextConfig,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Self {
-            model_type: String::new(),
-            img_size: None,
-            spatial_size: None,
-            patch_size: [4, 16, 16],
-            in_channels: 1,
-            mm_hidden_size: 768,
-            mlp_dim: 3072,
-            num_layers: 12,
-            num_heads: 12,
-            num_clicks: 0,
-            text_config: ClipTextConfig::default(),
-        }
-    }
-}
+use crate::checkpoint::keys::KeyMap;
+use crate::config::vision::VisionFields;
+use crate::config::{ConfigFile, num_clicks, text};
+use crate::registry::{ConfigReader, Family};
+use crate::{CheckpointSource, Error, PromptKind, SegmentMode};
 
 /// How a grid is brought to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,86 +43,81 @@ pub struct PromptableConfig {
     pub(crate) keys: &'static KeyMap,
 }
 
+/// Where the families differ, beside their rows.
+pub(crate) struct Rules {
+    prompts: fn() -> PromptConfig,
+    resampling: Resampling,
+}
+
+pub(crate) const R1SEG_3D_SAM: Rules =
+    Rules { prompts: PromptConfig::text_and_masks, resampling: Resampling::Trilinear };
+
+pub(crate) const SEGVOL: Rules =
+    Rules { prompts: PromptConfig::text_points_and_boxes, resampling: Resampling::Nearest };
+
+const VISION: VisionFields = VisionFields {
+    // SegVol's name for it is the second one.
+    image_size: &["img_size", "spatial_size"],
+    in_channels: "in_channels",
+    hidden_size: "mm_hidden_size",
+    needs_hidden_size: false,
+    cls_token: false,
+};
+
+/// The reader of both.
+///
+/// # Errors
+/// [`Error::Config`] naming the field.
+pub(crate) fn read_config(file: &ConfigFile, rules: &Rules) -> Result<PromptableConfig, Error> {
+    from_parts(file, rules).map_err(|message| file.wrong(message))
+}
+
+fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<PromptableConfig, String> {
+    let (config, entry) = (&file.value, file.entry);
+    let vit = VISION.read(config)?;
+    let text = text::clip(config)?;
+    let num_clicks = num_clicks(config)?;
+    let prompts = (rules.prompts)();
+    let mask_head = MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
+    mask_head.validate()?;
+    Ok(PromptableConfig {
+        model_type: file.model_type.name.to_string(),
+        family: entry.family,
+        vit,
+        mask_head,
+        text,
+        num_clicks: if entry.capabilities.refines_masks { num_clicks } else { 0 },
+        mode: entry.capabilities.default_mode().unwrap_or(SegmentMode::Resize),
+        sentence: entry.sentence,
+        resampling: rules.resampling,
+        keys: entry.keys,
+    })
+}
+
 impl PromptableConfig {
     /// Reads `config.json` of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`], [`Error::Config`] naming the field, or
-    /// [`Error::UnsupportedModel`] where the checkpoint is of another model.
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field,
+    /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] where the checkpoint is of another
+    /// model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let path = source.path();
-        let wrong = |message: String| Error::Config { path: path.clone(), message };
-        let config = read_config(source)?;
-        let model_type = config["model_type"].as_str().unwrap_or_default().to_string();
-        let unsupported = |hint: String| {
-            let (path, model_type) = (path.clone(), model_type.clone());
-            Error::UnsupportedModel { path, model_type, hint }
-        };
-        let entry = registry::identify(&config).map_err(unsupported)?;
-        let family = entry.family;
-        if !family.is_promptable() {
-            let hint = format!(
-                " here: {} runs with `r1seg {}`; prompts need SegVol or R1Seg-3D-SAM",
-                entry.name, entry.command
-            );
-            return Err(unsupported(hint));
+        let file = ConfigFile::read(source)?;
+        match file.entry.reader {
+            ConfigReader::Promptable(read) => read(&file),
+            _ => Err(file.other_family(Purpose::Segment)),
         }
-        let fields: Fields = serde_json::from_value(config).map_err(|e| wrong(e.to_string()))?;
-        Self::from_fields(fields, family).map_err(wrong)
     }
 
     /// Whether it knows points and boxes, beside text.
     pub fn knows_points_and_boxes(&self) -> bool {
-        self.mask_head.prompts.boxes
-    }
-
-    fn from_fields(fields: Fields, family: Family) -> Result<Self, String> {
-        let vit = Vit3dConfig {
-            image_size: fields.img_size.or(fields.spatial_size).unwrap_or([32, 256, 256]),
-            patch_size: fields.patch_size,
-            in_channels: fields.in_channels,
-            hidden_size: fields.mm_hidden_size,
-            mlp_dim: fields.mlp_dim,
-            num_layers: fields.num_layers,
-            num_heads: fields.num_heads,
-            cls_token: false,
-        };
-        let image_size = if fields.spatial_size.is_some() && fields.img_size.is_none() {
-            "spatial_size"
-        } else {
-            "img_size"
-        };
-        let (in_channels, hidden_size) = ("in_channels", "mm_hidden_size");
-        check_vit(&vit, &VitNames { image_size, in_channels, hidden_size })?;
-        fields.text_config.validate()?;
-        check_num_clicks(fields.num_clicks).map_err(|e| format!("num_clicks: {e}"))?;
-        let is_segvol = family == Family::SegVol;
-        let prompts = if is_segvol {
-            PromptConfig::text_points_and_boxes()
-        } else {
-            PromptConfig::text_and_masks()
-        };
-        let mask_head =
-            MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
-        mask_head.validate()?;
-        Ok(Self {
-            model_type: fields.model_type,
-            family,
-            vit,
-            mask_head,
-            text: fields.text_config,
-            // SegVol has nothing to read an earlier mask with.
-            num_clicks: if is_segvol { 0 } else { fields.num_clicks },
-            mode: if is_segvol { SegmentMode::Zoom } else { SegmentMode::Sliding },
-            sentence: if is_segvol { ["A computerized tomography of a ", "."] } else { ["", ""] },
-            resampling: if is_segvol { Resampling::Nearest } else { Resampling::Trilinear },
-            keys: if is_segvol { &SEGVOL } else { &R1SEG_3D_SAM },
-        })
+        self.family.capabilities().takes(PromptKind::Points)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use r1seg_diagnostic::Remedy;
     use serde_json::{Value, json};
 
     use super::*;
@@ -213,14 +171,23 @@ mod tests {
 
     #[test]
     fn another_model_is_refused_by_its_type() {
-        for (config, says) in [
-            (json!({"model_type": "m3d_clip"}), "r1seg retrieve"),
-            (json!({"model_type": "lamed_phi3", "vision_tower": "vit3d"}), "r1seg infer"),
-            (json!({"model_type": "gpt2"}), "`gpt2`"),
+        let use_for = |model, purpose| Remedy::UseModelFor { model, purpose };
+        for (config, says, remedy) in [
+            (
+                json!({"model_type": "m3d_clip"}),
+                "R1Seg-3D-SAM and SegVol can",
+                use_for("M3D-CLIP", Purpose::Retrieve),
+            ),
+            (
+                json!({"model_type": "lamed_phi3", "vision_tower": "vit3d"}),
+                "M3D-LaMed cannot",
+                use_for("M3D-LaMed", Purpose::Answer),
+            ),
+            (json!({"model_type": "gpt2"}), "`gpt2`", Remedy::ListModels),
         ] {
             let error = read(&config).unwrap_err();
-            assert_eq!(error.code(), "R-MDL-05");
-            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!((error.code(), error.remedy()), ("R-MDL-05", Some(remedy)));
+            assert!(error.message().contains(says), "{error}");
         }
     }
 }

@@ -8,25 +8,26 @@ mod prompt;
 mod study;
 mod zoom;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use r1seg_diagnostic::Purpose;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_text_encoder::PromptTextEncoder;
 use r1seg_tokenizer::TextTokenizer;
-use r1seg_vit3d::Vit3d;
+use r1seg_vit3d::{Vit3d, Vit3dConfig};
 use r1seg_volume::Volume;
 
-use crate::checkpoint::{Found, LoadReport, dry_load};
-use crate::load::{self, Loaded};
-use crate::model::device_name;
-use crate::{CheckpointSource, Error, LoadOptions, RunContext, Stage, memory};
+use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
+use crate::registry::{ConfigReader, Family};
+use crate::{
+    CheckpointSource, Error, LoadOptions, LoadedModel, ModelSource, RunContext, Stage, memory,
+};
 
 pub use config::PromptableConfig;
+pub(crate) use config::{R1SEG_3D_SAM, SEGVOL, read_config};
 pub use prompt::{PromptPoint, SegmentPrompt};
 pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
 
@@ -45,19 +46,12 @@ pub use study::{PromptedVolume, SegmentOptions, SegmentTimings, Segmented};
 /// ```
 #[derive(Debug, Clone)]
 pub struct PromptableModel {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    config: PromptableConfig,
-    tokenizer: TextTokenizer,
-    loaded: Loaded<Parts>,
+    inner: Arc<Loaded<PromptableConfig>>,
 }
 
 /// What the model computes with.
 #[derive(Debug)]
-struct Parts {
+pub(crate) struct Parts {
     image_encoder: Vit3d,
     mask_head: MaskHead,
     text_encoder: PromptTextEncoder,
@@ -76,85 +70,97 @@ impl Parts {
     }
 }
 
-impl PromptableConfig {
-    /// Compares what a model of this configuration asks for with what there is.
-    pub(crate) fn dry_load(
+impl Loadable for PromptableConfig {
+    type Tokenizer = TextTokenizer;
+    type Parts = Parts;
+
+    fn family(&self) -> Family {
+        self.family
+    }
+
+    fn vit(&self) -> &Vit3dConfig {
+        &self.vit
+    }
+
+    fn num_clicks(&self) -> usize {
+        self.num_clicks
+    }
+
+    fn set_num_clicks(&mut self, num_clicks: usize) {
+        self.num_clicks = num_clicks;
+    }
+
+    fn read_tokenizer(&self, source: &CheckpointSource) -> Result<TextTokenizer, Error> {
+        source.text_tokenizer()
+    }
+
+    fn check_tokenizer(
         &self,
-        found: &BTreeMap<String, Found>,
+        tokenizer: &TextTokenizer,
         source: &CheckpointSource,
-    ) -> Result<LoadReport, Error> {
-        let build = |weights: &Weights| Parts::new(self, weights).map(drop);
-        dry_load(&build, &|name| self.keys.never_used(name), found, source)
+    ) -> Result<(), Error> {
+        check_vocabulary(self.text.vocab_size, tokenizer.vocab_size(), source)?;
+        // Any text shows which token ends one.
+        let ids = tokenizer.encode("a", usize::MAX)?;
+        if self.text.end_position(&ids).map(|end| end + 1) == Some(ids.len()) {
+            return Ok(());
+        }
+        let message = format!(
+            "text_config.eos_token_id is {}, but the tokenizer ends a text with {}",
+            self.text.eos_token_id,
+            ids.last().map_or("nothing".to_string(), u32::to_string)
+        );
+        Err(Error::Config { path: source.path(), message })
+    }
+
+    fn build(&self, weights: &Weights, _activation: DType) -> candle_core::Result<Parts> {
+        Parts::new(self, weights)
+    }
+
+    fn needed(&self, weights: u64, _questions: usize) -> u64 {
+        memory::needed_to_segment(self, weights)
+    }
+}
+
+impl Deref for PromptableModel {
+    type Target = LoadedModel;
+
+    fn deref(&self) -> &LoadedModel {
+        &self.inner.model
     }
 }
 
 impl PromptableModel {
-    /// Loads a checkpoint folder with automatic device and dtype.
+    /// Loads a model with automatic device and dtype: a checkpoint folder, or the name of a
+    /// downloaded model ([`ModelSource`]). SegVol is published as pickles, which
+    /// [`convert`](crate::convert) turns into a folder.
     ///
     /// # Errors
-    /// As [`PromptableModel::open`].
-    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        let source = CheckpointSource::Folder(folder.as_ref().to_path_buf());
-        Self::open(&source, &LoadOptions::default())
+    /// As [`PromptableModel::load_with`].
+    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
+        Self::load_with(source, &LoadOptions::default())
     }
 
-    /// Loads a checkpoint. SegVol is published as pickles, which [`r1seg_convert`] turns into a
-    /// folder.
+    /// Loads a model with chosen device, dtype and limits.
     ///
     /// # Errors
-    /// Of kind [`Model`](crate::ErrorKind::Model) when a file is broken, of another model, or does
-    /// not fit another ([`Error::Weights`] names every tensor at fault), of kind
-    /// [`Device`](crate::ErrorKind::Device) when the device is not there,
-    /// [`Error::NotEnoughMemory`] beyond the limit that was set, and [`Error::InvalidOption`] for
-    /// passes that the model cannot make.
-    pub fn open(source: &CheckpointSource, options: &LoadOptions) -> Result<Self, Error> {
-        let _span = tracing::info_span!("load").entered();
-        let mut config = PromptableConfig::read(source)?;
-        if let Some(num_clicks) = options.num_clicks {
-            config.set_num_clicks(num_clicks)?;
+    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for other models than SegVol and
+    /// R1Seg-3D-SAM.
+    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
+        let loader = Loader::new(source, options)?;
+        match loader.file.entry.reader {
+            ConfigReader::Promptable(read) => Ok(Self::new(loader.load(read)?)),
+            _ => Err(loader.file.other_family(Purpose::Segment)),
         }
-        let tokenizer = source.text_tokenizer()?;
-        config.check_tokenizer(&tokenizer, source)?;
-        let loaded = load::load(
-            source,
-            options,
-            &load::Plan {
-                build: &|weights| Parts::new(&config, weights),
-                never_used: &|name| config.keys.never_used(name),
-                needed: &|weights| memory::needed_to_segment(&config, weights),
-            },
-        )?;
-        Ok(Self { inner: Arc::new(Inner { config, tokenizer, loaded }) })
+    }
+
+    pub(crate) fn new(loaded: Loaded<PromptableConfig>) -> Self {
+        Self { inner: Arc::new(loaded) }
     }
 
     /// What the checkpoint's `config.json` decided.
     pub fn config(&self) -> &PromptableConfig {
         &self.inner.config
-    }
-
-    /// What loading did with every tensor of the checkpoint.
-    pub fn load_report(&self) -> &LoadReport {
-        &self.inner.loaded.report
-    }
-
-    /// Time from opening the weights to a usable model.
-    pub fn load_time(&self) -> Duration {
-        self.inner.loaded.time
-    }
-
-    /// Where it computes, such as `cpu` or `cuda:0`.
-    pub fn device_name(&self) -> String {
-        device_name(&self.inner.loaded.device)
-    }
-
-    /// Why it computes on the CPU, as [`R1SegModel::device_fallback`](crate::R1SegModel::device_fallback).
-    pub fn device_fallback(&self) -> Option<&Error> {
-        self.inner.loaded.fallback.as_ref()
-    }
-
-    /// The dtype in which the weights are kept, such as `bf16`.
-    pub fn dtype_name(&self) -> &'static str {
-        self.inner.loaded.dtype
     }
 
     /// Prepares a volume for any number of prompts.
@@ -201,10 +207,9 @@ impl PromptableModel {
 
     /// The prompt embedding of a text, `[1, E]`.
     fn read(&self, text: &str, probe: &mut dyn Probe) -> Result<Tensor, Error> {
-        let embedding =
-            self.inner.loaded.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
-        let embedding = embedding.to_dtype(self.inner.loaded.activation)?;
-        self.inner.loaded.finite.tensor(Stage::EmbedText, &embedding)?;
+        let embedding = self.inner.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
+        let embedding = embedding.to_dtype(self.inner.model.activation)?;
+        self.inner.model.finite.tensor(Stage::EmbedText, &embedding)?;
         if probe.is_listening() {
             probe.record("text.embedding", &embedding)?;
         }
@@ -217,13 +222,13 @@ impl PromptableModel {
     /// - `voxels`: `D * H * W`, in `0..=1`    - returns: `[1, N, E]`
     fn see(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let _span = tracing::info_span!("vit").entered();
-        let [d, h, w] = self.inner.config.vit.image_size;
+        let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let volume =
-            volume.to_device(&self.inner.loaded.device)?.to_dtype(self.inner.loaded.activation)?;
-        let features = self.inner.loaded.parts.image_encoder.forward(&volume, probe)?;
-        self.inner.loaded.device.synchronize()?;
-        self.inner.loaded.finite.tensor(Stage::Encode, &features)?;
+            volume.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
+        let features = self.inner.parts.image_encoder.forward(&volume, probe)?;
+        self.inner.model.device.synchronize()?;
+        self.inner.model.finite.tensor(Stage::Encode, &features)?;
         probe.record("vit.features", &features)?;
         Ok(features)
     }
@@ -239,54 +244,10 @@ impl PromptableModel {
         probe: &mut dyn Probe,
     ) -> Result<Vec<f32>, Error> {
         let _span = tracing::info_span!("mask").entered();
-        let (head, passes) = (&self.inner.loaded.parts.mask_head, self.inner.config.num_clicks);
+        let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
         let low_res = head.refine(features, prompts, passes, probe)?;
-        self.inner.loaded.finite.tensor(Stage::Mask, &low_res)?;
-        let logits = trilinear(&low_res, self.inner.config.vit.image_size)?;
+        self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
+        let logits = trilinear(&low_res, self.input_shape())?;
         Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
-    }
-}
-
-impl PromptableConfig {
-    /// Sets the passes of the mask decoder after the first.
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`] for more than any model has use for, and for SegVol, which cannot
-    /// refine.
-    fn set_num_clicks(&mut self, num_clicks: usize) -> Result<(), Error> {
-        let wrong = |message: String| Error::InvalidOption { what: "num_clicks", message };
-        crate::config::check_num_clicks(num_clicks).map_err(wrong)?;
-        if num_clicks > 0 && self.knows_points_and_boxes() {
-            let name = self.family.name();
-            return Err(wrong(format!("{name} has nothing to refine masks with, expected 0")));
-        }
-        self.num_clicks = num_clicks;
-        Ok(())
-    }
-
-    /// Checks that the tokenizer is this model's.
-    pub(crate) fn check_tokenizer(
-        &self,
-        tokenizer: &TextTokenizer,
-        source: &CheckpointSource,
-    ) -> Result<(), Error> {
-        let wrong = |message: String| Err(Error::Config { path: source.path(), message });
-        if tokenizer.vocab_size() > self.text.vocab_size {
-            return wrong(format!(
-                "text_config.vocab_size is {}, but the tokenizer has {} tokens",
-                self.text.vocab_size,
-                tokenizer.vocab_size()
-            ));
-        }
-        // Any text shows which token ends one.
-        let ids = tokenizer.encode("a", usize::MAX)?;
-        if self.text.end_position(&ids).map(|end| end + 1) != Some(ids.len()) {
-            return wrong(format!(
-                "text_config.eos_token_id is {}, but the tokenizer ends a text with {}",
-                self.text.eos_token_id,
-                ids.last().map_or("nothing".to_string(), u32::to_string)
-            ));
-        }
-        Ok(())
     }
 }

@@ -145,7 +145,7 @@ impl Places {
             let (voxel, cell) = (prepared.cell_of(point.voxel), model.cell_of(point.voxel));
             let (Some(voxel), Some(cell)) = (voxel, cell) else {
                 let message = format!("the point {}", outside_of(prepared));
-                return Err(r1seg_volume::Error::Point { message });
+                return Err(r1seg_volume::Error::invalid_point(message));
             };
             Ok(Place { voxel, cell, positive: point.positive })
         };
@@ -153,7 +153,7 @@ impl Places {
             let rule = RegionRule::SampledOrMiddle(NearestMode::NearestExact);
             model.region(region, rule).ok_or_else(|| {
                 let message = format!("the box {}", outside_of(prepared));
-                r1seg_volume::Error::Box { message }
+                r1seg_volume::Error::invalid_box(message)
             })
         };
         Ok(Self {

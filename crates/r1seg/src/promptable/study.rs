@@ -144,7 +144,7 @@ impl PromptedVolume {
         let start = Instant::now();
         let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let mode = options.mode.unwrap_or(model.config().mode);
-        let grid = (mode == SegmentMode::Resize).then_some(model.config().vit.image_size);
+        let grid = (mode == SegmentMode::Resize).then_some(model.input_shape());
         Ok(Self {
             model,
             geometry: volume.geometry().clone(),
@@ -187,7 +187,7 @@ impl PromptedVolume {
     /// known spacing.
     pub fn effective_resolution_mm(&self) -> Option<[f64; 3]> {
         let grid = match self.mode {
-            SegmentMode::Resize => self.model.config().vit.image_size,
+            SegmentMode::Resize => self.model.input_shape(),
             SegmentMode::Zoom | SegmentMode::Sliding => self.prepared.shape(),
         };
         self.prepared.map().clone().fitted(grid).ok()?.resolution_mm(&self.geometry)
@@ -212,7 +212,7 @@ impl PromptedVolume {
         context: &mut RunContext<'_>,
     ) -> Result<Segmented, Error> {
         let config = self.model.config();
-        let (grid, map) = (config.vit.image_size, self.prepared.map());
+        let (grid, map) = (self.model.input_shape(), self.prepared.map());
         prompt.check(config, self.mode)?;
         prompt.check_in(&self.geometry)?;
         let places = Places::new(prompt, map, grid)?;
@@ -259,7 +259,7 @@ impl PromptedVolume {
         if let Some(whole) = self.whole.get() {
             return Ok((whole, Duration::ZERO));
         }
-        let grid = self.model.config().vit.image_size;
+        let grid = self.model.input_shape();
         let voxels = match self.model.config().resampling {
             Resampling::Trilinear => self.prepared.resize(grid)?,
             Resampling::Nearest => self.prepared.resize_nearest_exact(grid)?,
@@ -320,7 +320,7 @@ impl Run<'_, '_> {
         let mut probe = self.context.probe(self.trace.as_mut());
         let logits = study.model.decode(&whole.features, &prompts, &mut probe)?;
         self.timings.mask += start.elapsed();
-        let grid = study.model.config().vit.image_size;
+        let grid = study.model.input_shape();
         if let Some(trace) = &mut self.trace {
             let [d, h, w] = grid;
             let tensor = Tensor::from_slice(&logits, (d, h, w), &Device::Cpu)?;
@@ -348,7 +348,7 @@ impl Run<'_, '_> {
         mask: &[u8],
     ) -> Result<(Vec<f32>, usize), Error> {
         let study = self.study;
-        let grid = study.model.config().vit.image_size;
+        let grid = study.model.input_shape();
         let padding = Padding::to_at_least(part.shape(), grid);
         let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
         let model = GridMap::identity(study.prepared.shape()).fitted(grid)?;

@@ -1,24 +1,20 @@
 //! What a checkpoint is, from its small files and the headers of its weights.
 
 mod architecture;
+mod examination;
 mod file;
 mod license;
 mod tokenizer;
 
 use std::collections::BTreeMap;
 
-use candle_core::DType;
 use r1seg_convert::{Sandbox, TensorEntry};
-use r1seg_tokenizer::{PromptTokenizer, TextTokenizer};
-use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
 
-use crate::checkpoint::keys::never_used_by_m3d_clip;
 use crate::checkpoint::{self, Found, Manifest};
-use crate::{
-    CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, PromptableConfig, memory,
-    registry,
-};
+use crate::config::{ConfigFile, FamilyConfig};
+use crate::{CheckpointSource, Error, LoadReport, registry};
+use examination::Examination;
 
 pub use architecture::{LanguageSummary, VisionSummary};
 pub use file::{GgufSummary, WeightFormat, WeightsFileSummary};
@@ -74,8 +70,7 @@ impl ModelSummary {
 }
 
 fn is_missing_vocabulary(error: &Error) -> bool {
-    use r1seg_tokenizer::Error as E;
-    matches!(error, Error::Tokenizer(E::NoVocabulary | E::NoTextVocabulary))
+    matches!(error, Error::Tokenizer(error) if error.is_missing_vocabulary())
 }
 
 /// A file of a checkpoint.
@@ -147,78 +142,31 @@ impl CheckpointSource {
         // What is wrong with the config itself, reading it below says.
         let raw = self.read("config.json").ok().flatten();
         let raw: Value = raw.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-        let family = registry::identify(&raw).ok().map(|entry| entry.family);
 
         // In the order of loading.
         let mut errors = Errors::default();
-        let without_words = match family {
-            Some(registry::Family::M3dClip) => {
-                errors.note(M3dClipConfig::read(self)).map(TextConfig::Clip)
-            }
-            Some(family) if family.is_promptable() => errors
-                .note(PromptableConfig::read(self))
-                .map(|config| TextConfig::Promptable(Box::new(config))),
-            _ => None,
-        };
-        let mut config = match family {
-            Some(family) if !family.has_language_model() => None,
-            _ => errors.note(ModelConfig::read(self)),
-        };
+        let file = errors.note(ConfigFile::read(self));
+        let config = file.as_ref().and_then(|file| errors.note(file.parse()));
         let manifest = errors.note(self.check_manifest()).flatten();
-        let is_text_encoder = family.is_some_and(|family| !family.has_language_model());
-        let (mut tokenizer, mut text_tokenizer) = (None, None);
-        if is_text_encoder {
-            text_tokenizer = errors.note(self.text_tokenizer());
-            if let (Some(config), Some(tokenizer)) = (&without_words, &text_tokenizer) {
-                errors.note(config.check_tokenizer(tokenizer, self));
-            }
-        } else if let Some(files) = errors.note(self.tokenizer_files()) {
-            tokenizer = errors.note(PromptTokenizer::new(&files).map_err(Error::from));
-        }
-        let head_dim = config.as_ref().map_or(0, |config| config.decoder.head_dim);
-        let found = errors.note(self.found(head_dim));
-        let is_pickle = found.is_none();
-        let found = found.or_else(|| self.found_in_pickles(sandbox));
-
-        let (mut load, mut memory) = (None, Vec::new());
-        if let (Some(config), Some(found)) = (&mut config, &found) {
-            config.set_vocabulary(found);
-            if let Some(tokenizer) = &tokenizer {
-                errors.note(config.check_tokenizer(tokenizer, self));
-            }
-            load = errors.note(config.dry_load(found, self));
-            errors.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
-            let used = |name: &str| !config.keys.never_used(name);
-            let needed = |weights| memory::needed(config, weights, 1);
-            memory = memory_needs(found, &config.vit, &used, &needed);
-        }
-        if let (Some(config), Some(found)) = (&without_words, &found) {
-            load = errors.note(config.dry_load(found, self));
-            errors.note(load.as_ref().map_or(Ok(()), |report| self.clean(report)));
-            memory = config.memory_needs(found);
-        }
+        let mut examine = Examination { source: self, raw: &raw, sandbox, errors: &mut errors };
+        let facts = match config {
+            Some(FamilyConfig::Language(config)) => examine.model(*config),
+            Some(FamilyConfig::Promptable(config)) => examine.model(*config),
+            Some(FamilyConfig::Retrieval(config)) => examine.model(*config),
+            None => examine.without_config(file.as_ref()),
+        };
         let mut problems = errors.0.into_iter();
         let problem = problems.next();
-        let eos = config.as_ref().map(|config| config.eos_token_ids.clone());
         Ok(ModelSummary {
             model_type: raw["model_type"].as_str().map(str::to_owned),
-            family,
-            vision: match &config {
-                Some(config) => Some(VisionSummary::of(config)),
-                None => VisionSummary::guess(&raw),
-            },
-            language: match &config {
-                Some(config) => Some(LanguageSummary::of(config)),
-                None => LanguageSummary::guess(&raw),
-            },
+            family: file.map(|file| file.entry.family),
+            vision: facts.vision,
+            language: facts.language,
             files,
-            weights: found.map(|found| WeightsSummary::new(&found, is_pickle)),
-            load,
-            memory,
-            tokenizer: match text_tokenizer {
-                Some(tokenizer) => Some(TokenizerSummary::of_text_encoder(&tokenizer, &raw)),
-                None => tokenizer.map(|tokenizer| TokenizerSummary::new(&tokenizer, eos)),
-            },
+            weights: facts.weights,
+            load: facts.load,
+            memory: facts.memory,
+            tokenizer: facts.tokenizer,
             license: match self {
                 Self::Embedded(_) => Some(License::of_the_demo()),
                 Self::Folder(_) => License::find(self),
@@ -314,81 +262,4 @@ impl WeightsSummary {
         all.dtypes.sort_by_key(|dtype| std::cmp::Reverse(dtype.bytes));
         all
     }
-}
-
-/// The configuration of a model with a text encoder in place of a language model.
-enum TextConfig {
-    Clip(M3dClipConfig),
-    Promptable(Box<PromptableConfig>),
-}
-
-impl TextConfig {
-    fn check_tokenizer(
-        &self,
-        tokenizer: &TextTokenizer,
-        source: &CheckpointSource,
-    ) -> Result<(), Error> {
-        match self {
-            Self::Clip(config) => config.check_tokenizer(tokenizer, source),
-            Self::Promptable(config) => config.check_tokenizer(tokenizer, source),
-        }
-    }
-
-    fn dry_load(
-        &self,
-        found: &BTreeMap<String, Found>,
-        source: &CheckpointSource,
-    ) -> Result<LoadReport, Error> {
-        match self {
-            Self::Clip(config) => config.dry_load(found, source),
-            Self::Promptable(config) => config.dry_load(found, source),
-        }
-    }
-
-    fn memory_needs(&self, found: &BTreeMap<String, Found>) -> Vec<MemoryNeed> {
-        match self {
-            Self::Clip(config) => memory_needs(
-                found,
-                &config.vit,
-                &|name| !never_used_by_m3d_clip(name),
-                &|weights| memory::needed_to_embed(config, weights),
-            ),
-            Self::Promptable(config) => memory_needs(
-                found,
-                &config.vit,
-                &|name| !config.keys.never_used(name),
-                &|weights| memory::needed_to_segment(config, weights),
-            ),
-        }
-    }
-}
-
-/// `needed` is what weights of so many bytes and the work with them take on a CPU.
-fn memory_needs(
-    found: &BTreeMap<String, Found>,
-    vit: &Vit3dConfig,
-    is_used: &dyn Fn(&str) -> bool,
-    needed: &dyn Fn(u64) -> u64,
-) -> Vec<MemoryNeed> {
-    let used = || found.iter().filter(|(name, _)| is_used(name)).map(|(_, tensor)| tensor);
-    let sum = |bytes: &dyn Fn(&Found) -> u64| used().map(bytes).fold(0u64, u64::saturating_add);
-    let mut needs = Vec::new();
-    for (device, dtypes) in [
-        ("cpu", &[DType::BF16, DType::F16, DType::F32][..]),
-        ("cuda", &[DType::BF16, DType::F16, DType::F32]),
-    ] {
-        for dtype in dtypes {
-            let size = dtype.size_in_bytes() as u64;
-            let bytes = match device {
-                "cpu" => needed(sum(&|tensor| tensor.bytes_as(size))),
-                // Blocks are widened for a GPU.
-                _ => {
-                    let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
-                    memory::needed_on_gpu(vit, needed(0), weights, size)
-                }
-            };
-            needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });
-        }
-    }
-    needs
 }

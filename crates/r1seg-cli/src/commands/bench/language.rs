@@ -1,38 +1,29 @@
 //! A model with a language model, timed: a question, a forced answer and its mask.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::{
-    Answer, AskOptions, CancelToken, CheckpointSource, DtypeChoice, EncodeOptions, EncodedVolume,
-    Preprocess, R1SegModel, Recipe, RunContext, Separator, Timings,
+    Answer, AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Preprocess, R1SegModel, Recipe,
+    RunContext, Separator,
 };
-use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
-use super::{Volumes, median, print, seconds, table};
+use super::{Bench, Common, Rows, median, row, seconds, stage};
 use crate::args::BenchArgs;
 use crate::bandwidth;
 use crate::exit::{CliError, Exit};
-use crate::study::{self, ModelName};
 
 /// Tokens of the answer where nobody says how many.
 const TOKENS: usize = 8;
 const QUESTION: &str = "Can you segment the liver in this image?";
 
 #[derive(Debug, Serialize)]
-struct Bench {
-    model: String,
-    device: String,
-    dtype: &'static str,
-    threads: usize,
+struct Figures {
+    #[serde(flatten)]
+    common: Common,
     prompt_tokens: usize,
     generated_tokens: usize,
-    runs: usize,
-    load_s: f64,
-    weights_gb: f64,
-    /// Reading the volume from a file, where one was named
-    read_s: Option<f64>,
     vit_s: f64,
     projector_s: f64,
     prefill_s: f64,
@@ -55,7 +46,6 @@ struct Bench {
     second_prefill_s: f64,
     /// Several more questions on the same volume, one after the other and at once
     several: Option<Several>,
-    peak_rss_gib: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,30 +58,35 @@ struct Several {
     at_once_masks_s: f64,
 }
 
-pub(super) fn run(
-    args: &BenchArgs,
-    source: CheckpointSource,
-    name: ModelName,
-    cancel: CancelToken,
-) -> Result<Exit> {
-    let tokens = args.tokens.unwrap_or(TOKENS);
-    if tokens < 2 {
-        return Err(CliError::usage("an answer needs at least 2 tokens", "use --tokens 8"));
-    }
-    // The first token never prompts a mask, so that it cannot be [SEG].
-    let step = args.seg_step.unwrap_or(tokens - 1).max(2);
-    if step > tokens {
-        return Err(CliError::usage(
-            format!("--seg-step {step} is beyond the {tokens} tokens of the answer"),
-            "use a step from 2 to --tokens",
-        ));
-    }
-    let model =
-        study::load(source, &args.model, &args.refine, (args.questions.unwrap_or(1), 0), &cancel)?;
-    study::announce(&model, &name.id);
+/// How long the forced answer is, and where it says [SEG].
+pub(super) struct Length {
+    tokens: usize,
+    seg_step: usize,
+}
 
-    let question = question(&model, args)?;
-    let room = room(&model) - model.prompt(&question, Some(Separator::None))?.ids().len();
+impl Length {
+    pub(super) fn of(args: &BenchArgs) -> Result<Self> {
+        let tokens = args.tokens.unwrap_or(TOKENS);
+        if tokens < 2 {
+            return Err(CliError::usage("an answer needs at least 2 tokens", "use --tokens 8"));
+        }
+        // The first token never prompts a mask, so that it cannot be [SEG].
+        let seg_step = args.seg_step.unwrap_or(tokens - 1).max(2);
+        if seg_step > tokens {
+            return Err(CliError::usage(
+                format!("--seg-step {seg_step} is beyond the {tokens} tokens of the answer"),
+                "use a step from 2 to --tokens",
+            ));
+        }
+        Ok(Self { tokens, seg_step })
+    }
+}
+
+pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
+    let (args, cancel) = (bench.args, bench.cancel.clone());
+    let Length { tokens, seg_step: step } = Length::of(args)?;
+    let question = question(model, args)?;
+    let room = room(model) - model.prompt(&question, Some(Separator::None))?.ids().len();
     if tokens > room {
         return Err(CliError::usage(
             format!("--tokens is {tokens}; the model has room for {room} after this prompt"),
@@ -109,10 +104,9 @@ pub(super) fn run(
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let (mut answers, mut several) = (Vec::new(), Vec::new());
-    let mut volumes = Volumes::new(args, model.config().vit.image_size);
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
     for run in 0..args.runs {
-        let (volume, start) = volumes.next(run)?;
+        let (volume, start) = bench.volumes.next(run)?;
         let mut context = RunContext::from(&cancel);
         let study = model.encode_with(&volume, &encode, &mut context)?;
         let answer = study.ask_with(&question, &ask, &mut context)?;
@@ -125,28 +119,18 @@ pub(super) fn run(
             several.push(ask_several(&study, &vec![question.as_str(); n], &ask, &mut context)?);
         }
     }
-    let stage = |of: &[Timings], f: fn(&Timings) -> Duration| {
-        median(of.iter().map(|t| f(t).as_secs_f64()).collect()).unwrap_or_default()
-    };
     // Before the memory that measuring takes.
-    let peak_rss = peak_rss_bytes();
+    let common = bench.common(model);
     let decode_per_token_s = stage(&first, |t| t.decode) / (generated_tokens - 1).max(1) as f64;
     let report = model.load_report();
     let kept = args.model.dtype == DtypeChoice::Auto && model.device_name() == "cpu";
     let per_token = Some(report.bytes_per_token as f64 / 1e9).filter(|_| kept);
     let rate = per_token.and(bandwidth::of_reading(report.bytes_per_token));
     let share = per_token.zip(rate).map(|(gb, rate)| gb / decode_per_token_s / rate);
-    let bench = Bench {
-        model: name.id,
-        device: model.device_name(),
-        dtype: model.dtype_name(),
-        threads: rayon::current_num_threads(),
+    let figures = Figures {
+        common,
         prompt_tokens,
         generated_tokens,
-        runs: args.runs,
-        load_s: model.load_time().as_secs_f64(),
-        weights_gb: report.bytes as f64 / 1e9,
-        read_s: volumes.read_s(),
         vit_s: stage(&first, |t| t.vit),
         projector_s: stage(&first, |t| t.projector),
         prefill_s: stage(&first, |t| t.prefill),
@@ -171,9 +155,8 @@ pub(super) fn run(
                 at_once_masks_s: figure(|s| s[1][1]),
             }
         }),
-        peak_rss_gib: peak_rss.map(|b| b as f64 / (1u64 << 30) as f64),
     };
-    print(args, &bench, &markdown(&bench))
+    bench.print(&figures, &figures.common, rows(&figures))
 }
 
 /// Seconds that questions take one after the other, and at once; and those of their masks alone.
@@ -198,38 +181,30 @@ fn ask_several(
     Ok([one_by_one, [start.elapsed().as_secs_f64(), masks(&answers)]])
 }
 
-fn markdown(b: &Bench) -> String {
-    let s = seconds;
-    let share = match (b.decode_share_of_read, b.read_gb_per_s) {
+fn rows(figures: &Figures) -> Rows {
+    let share = match (figures.decode_share_of_read, figures.read_gb_per_s) {
         (Some(share), Some(rate)) => {
             format!(" ({:.0} % of the {rate:.1} GB/s that memory reads)", share * 100.0)
         }
         _ => String::new(),
     };
+    let answer = format!("answer of {} tokens and mask", figures.generated_tokens);
     let mut rows = vec![
-        ("load".to_string(), format!("{} ({:.2} GB)", s(b.load_s), b.weights_gb)),
-        ("vision transformer".to_string(), s(b.vit_s)),
-        ("projector".to_string(), s(b.projector_s)),
-        (format!("prefill, {} tokens", b.prompt_tokens), s(b.prefill_s)),
-        ("decode, per token".to_string(), s(b.decode_per_token_s) + &share),
-        ("mask".to_string(), s(b.mask_s)),
-        ("mask on the input's grid".to_string(), s(b.postprocess_s)),
-        (format!("answer of {} tokens and mask", b.generated_tokens), s(b.first_answer_s)),
-        ("second question, first token".to_string(), s(b.second_prefill_s)),
-        ("second question, whole answer".to_string(), s(b.second_answer_s)),
+        row("vision transformer", figures.vit_s),
+        row("projector", figures.projector_s),
+        row(&format!("prefill, {} tokens", figures.prompt_tokens), figures.prefill_s),
+        ("decode, per token".to_string(), seconds(figures.decode_per_token_s) + &share),
+        row("mask", figures.mask_s),
+        row("mask on the input's grid", figures.postprocess_s),
+        row(&answer, figures.first_answer_s),
+        row("second question, first token", figures.second_prefill_s),
+        row("second question, whole answer", figures.second_answer_s),
     ];
-    if let Some(several) = &b.several {
-        let n = several.questions;
-        rows.push((format!("{n} more questions, one by one"), s(several.one_by_one_s)));
-        rows.push((format!("{n} more questions, at once"), s(several.at_once_s)));
+    if let Some(Several { questions: n, one_by_one_s, at_once_s, .. }) = &figures.several {
+        rows.push(row(&format!("{n} more questions, one by one"), *one_by_one_s));
+        rows.push(row(&format!("{n} more questions, at once"), *at_once_s));
     }
-    if let Some(seconds) = b.read_s {
-        rows.insert(1, ("read the volume".to_string(), s(seconds)));
-    }
-    if let Some(gib) = b.peak_rss_gib {
-        rows.push(("peak memory".to_string(), format!("{gib:.2} GiB")));
-    }
-    table((&b.model, &b.device, b.dtype, b.runs), &rows)
+    rows
 }
 
 /// Tokens that the model takes, prompt and answer together.

@@ -6,11 +6,12 @@ mod promptable;
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::volume::{Geometry, ReadOptions, Volume, read};
-use r1seg::{CancelToken, CheckpointSource, Error, M3dClipConfig, PromptableConfig};
+use r1seg::{CancelToken, Capabilities, LoadedModel, Model, OutputKind, PromptKind};
+use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
 use crate::args::{BenchArgs, BenchFormat};
@@ -22,61 +23,116 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         return Err(CliError::usage("a benchmark needs at least 1 run", "use --runs 3"));
     }
     let (source, name) = study::source(&args.model)?;
-    let kind = Kind::of(&source)?;
-    kind.check(args)?;
+    check(args, source.family()?.capabilities())?;
     study::verify(&args.model, &cancel)?;
-    match kind {
-        Kind::Language => language::run(args, source, name, cancel),
-        Kind::Promptable => promptable::run(args, &source, name, cancel),
-        Kind::Clip => clip::run(args, &source, name, &cancel),
+    let options = study::refined(study::load_options(&args.model, 0), &args.refine);
+    let options = options.with_questions(args.questions.unwrap_or(1)).with_cancel(cancel.clone());
+    let model = r1seg::load(source, &options)?;
+    study::announce(&model, &name.id);
+    let mut bench =
+        Bench { args, cancel, model: name.id, volumes: Volumes::new(args, model.input_shape()) };
+    match &model {
+        Model::Language(model) => language::run(&mut bench, model),
+        Model::Promptable(model) => promptable::run(&mut bench, model),
+        Model::Retrieval(model) => clip::run(&mut bench, model),
     }
 }
 
-/// What a model is timed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A question, an answer and its mask.
-    Language,
-    /// A text and its mask.
-    Promptable,
-    /// Embeddings of a volume and a text.
-    Clip,
+/// Flags that mean nothing for a model are refused by name, before it is loaded.
+fn check(args: &BenchArgs, capabilities: &Capabilities) -> Result<()> {
+    let answers = capabilities.takes(PromptKind::Question);
+    let language = ("language model", answers);
+    let masks = ("mask decoder", capabilities.gives(OutputKind::Mask));
+    for (flag, given, (part, there)) in [
+        ("--tokens", args.tokens.is_some(), language),
+        ("--seg-step", args.seg_step.is_some(), language),
+        ("--prompt-tokens", args.prompt_tokens.is_some(), language),
+        ("--questions", args.questions.is_some(), language),
+        ("--num-clicks", args.refine.num_clicks.is_some(), masks),
+    ] {
+        if given && !there {
+            return Err(CliError::usage(
+                format!("{flag} does not apply: the model has no {part}"),
+                format!("leave out {flag}"),
+            ));
+        }
+    }
+    if answers { language::Length::of(args).map(drop) } else { Ok(()) }
 }
 
-impl Kind {
-    fn of(source: &CheckpointSource) -> Result<Self, Error> {
-        match PromptableConfig::read(source) {
-            Ok(_) => return Ok(Self::Promptable),
-            Err(Error::UnsupportedModel { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        match M3dClipConfig::read(source) {
-            Ok(_) => Ok(Self::Clip),
-            // Loading says what is wrong with other models.
-            Err(Error::UnsupportedModel { .. }) => Ok(Self::Language),
-            Err(error) => Err(error),
+/// A benchmark of a loaded model.
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    cancel: CancelToken,
+    model: String,
+    volumes: Volumes<'a>,
+}
+
+/// What is measured of every model.
+#[derive(Debug, Serialize)]
+struct Common {
+    model: String,
+    device: String,
+    dtype: &'static str,
+    threads: usize,
+    runs: usize,
+    load_s: f64,
+    weights_gb: f64,
+    /// Reading the volume from a file, where one was named
+    read_s: Option<f64>,
+    peak_rss_gib: Option<f64>,
+}
+
+impl Bench<'_> {
+    /// To be called before measuring takes memory of its own.
+    fn common(&self, model: &LoadedModel) -> Common {
+        Common {
+            model: self.model.clone(),
+            device: model.device_name(),
+            dtype: model.dtype_name(),
+            threads: rayon::current_num_threads(),
+            runs: self.args.runs,
+            load_s: model.load_time().as_secs_f64(),
+            weights_gb: model.load_report().bytes as f64 / 1e9,
+            read_s: self.volumes.read_s(),
+            peak_rss_gib: peak_rss_bytes().map(|b| b as f64 / (1u64 << 30) as f64),
         }
     }
 
-    /// Flags that mean nothing for a model are refused by name.
-    fn check(self, args: &BenchArgs) -> Result<()> {
-        let language = ("language model", self == Self::Language);
-        let masks = ("mask decoder", self != Self::Clip);
-        for (flag, given, (part, there)) in [
-            ("--tokens", args.tokens.is_some(), language),
-            ("--seg-step", args.seg_step.is_some(), language),
-            ("--prompt-tokens", args.prompt_tokens.is_some(), language),
-            ("--questions", args.questions.is_some(), language),
-            ("--num-clicks", args.refine.num_clicks.is_some(), masks),
-        ] {
-            if given && !there {
-                return Err(CliError::usage(
-                    format!("{flag} does not apply: the model has no {part}"),
-                    format!("leave out {flag}"),
-                ));
-            }
+    /// Prints `figures`, or the stages of their table.
+    fn print(&self, figures: &impl Serialize, common: &Common, stages: Rows) -> Result<Exit> {
+        let text = match self.args.output {
+            BenchFormat::Json => serde_json::to_string_pretty(figures)? + "\n",
+            BenchFormat::Md => common.table(stages),
+        };
+        std::io::stdout().write_all(text.as_bytes())?;
+        Ok(Exit::Answered)
+    }
+}
+
+/// Stages and their times.
+type Rows = Vec<(String, String)>;
+
+fn row(stage: &str, time: f64) -> (String, String) {
+    (stage.to_string(), seconds(time))
+}
+
+impl Common {
+    /// The stages, between those that every model has, under a line that says what was measured.
+    fn table(&self, stages: Rows) -> String {
+        let Self { model, device, dtype, threads, runs, .. } = self;
+        let mut text = format!(
+            "{model} on {device} ({dtype}), {threads} threads, median of {runs}\n\n| stage | time |\n|---|---|\n",
+        );
+        let load = format!("{} ({:.2} GB)", seconds(self.load_s), self.weights_gb);
+        let read = self.read_s.map(|time| row("read the volume", time));
+        let peak =
+            self.peak_rss_gib.map(|gib| ("peak memory".to_string(), format!("{gib:.2} GiB")));
+        let before = [("load".to_string(), load)].into_iter().chain(read);
+        for (stage, time) in before.chain(stages).chain(peak) {
+            text.push_str(&format!("| {stage} | {time} |\n"));
         }
-        Ok(())
+        text
     }
 }
 
@@ -110,31 +166,6 @@ impl<'a> Volumes<'a> {
     }
 }
 
-fn print(args: &BenchArgs, figures: &impl Serialize, markdown: &str) -> Result<Exit> {
-    let text = match args.output {
-        BenchFormat::Json => serde_json::to_string_pretty(figures)? + "\n",
-        BenchFormat::Md => markdown.to_string(),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(Exit::Answered)
-}
-
-/// A table of stages and their times, under a line that says what was measured: model, device, dtype
-/// and runs.
-fn table(
-    (model, device, dtype, runs): (&str, &str, &str, usize),
-    rows: &[(String, String)],
-) -> String {
-    let threads = rayon::current_num_threads();
-    let mut text = format!(
-        "{model} on {device} ({dtype}), {threads} threads, median of {runs}\n\n| stage | time |\n|---|---|\n",
-    );
-    for (stage, time) in rows {
-        text.push_str(&format!("| {stage} | {time} |\n"));
-    }
-    text
-}
-
 /// A time, in the unit that reads best.
 fn seconds(seconds: f64) -> String {
     match seconds {
@@ -142,6 +173,11 @@ fn seconds(seconds: f64) -> String {
         s if s < 1.0 => format!("{:.0} ms", s * 1e3),
         s => format!("{s:.2} s"),
     }
+}
+
+/// The median in seconds of a stage of several runs.
+fn stage<T>(of: &[T], time: fn(&T) -> Duration) -> f64 {
+    median(of.iter().map(|t| time(t).as_secs_f64()).collect()).unwrap_or_default()
 }
 
 fn median(mut of: Vec<f64>) -> Option<f64> {

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::convert::Converted;
-use r1seg::registry::Family;
 use r1seg::volume::Warning;
-use r1seg::{CheckpointSource, ErrorKind, ModelSummary};
+use r1seg::{CheckpointSource, ErrorKind, ModelSummary, OutputKind, PromptKind, Remedy};
 
 use crate::args::ConvertArgs;
+use crate::capabilities;
 use crate::exit::CliError;
+use crate::hints;
 
 /// Does what loading does before it reads a tensor, and returns what there is to warn of.
 ///
@@ -35,24 +36,23 @@ pub(super) fn check(converted: &Converted, args: &ConvertArgs) -> Result<Vec<War
                 "config.json describes no model that r1seg runs (model_type `{model_type}`): \
                  whether the result loads was not checked"
             );
-            let fix = "`r1seg models` lists the supported models, with their model_type";
-            warnings.push(Warning::new("W-MODEL", text).with_fix(fix));
+            warnings.push(Warning::new("W-MODEL", text).with_remedy(Remedy::ListModels));
         }
         None => {
             let text = "the source has no config.json: whether the result loads was not checked";
-            warnings.push(Warning::new("W-FILES", text).with_fix("--base DIR with one"));
+            warnings.push(Warning::new("W-FILES", text).with_remedy("--base DIR with one"));
         }
     }
     if command_of(&summary).is_none() && !converted.report().has_tokenizer {
         let text = "the source has no tokenizer files";
-        warnings.push(Warning::new("W-FILES", text).with_fix("--base DIR with them"));
+        warnings.push(Warning::new("W-FILES", text).with_remedy("--base DIR with them"));
     }
     Ok(warnings)
 }
 
 /// The command that runs such models.
 fn command_of(summary: &ModelSummary) -> Option<&'static str> {
-    Some(summary.family?.entry()?.command)
+    Some(capabilities::command(summary.family?.capabilities()))
 }
 
 fn check_model(
@@ -63,11 +63,12 @@ fn check_model(
     let Some(problem) = summary.problem_beside_vocabulary() else {
         return Ok(None);
     };
-    let what = format!("`{command}` would refuse the converted model: {problem}");
+    let what = format!("`{command}` would refuse the converted model: {}", problem.message());
     if args.no_check_model {
         return Ok(Some(Warning::new("W-MODEL", what)));
     }
-    let remedy = problem.fix().map(|fix| format!("{fix}; ")).unwrap_or_default();
+    let remedy = problem.remedy().map(|remedy| format!("{}; ", hints::words(&remedy)));
+    let remedy = remedy.unwrap_or_default();
     Err(CliError {
         code: problem.code(),
         kind: ErrorKind::Model,
@@ -81,9 +82,13 @@ fn check_model(
 
 fn no_vocabulary(summary: &ModelSummary, command: &str) -> Warning {
     let text = format!("the source has no tokenizer files, which `{command}` needs");
-    let fix = match summary.family.is_some_and(Family::is_promptable) {
+    let reads_clip = summary.family.is_some_and(|family| {
+        let can = family.capabilities();
+        can.takes(PromptKind::Text) && can.gives(OutputKind::Mask)
+    });
+    let fix = match reads_clip {
         true => "put the tokenizer.json of openai/clip-vit-base-patch32 into the new folder",
         false => "--base DIR with them",
     };
-    Warning::new("W-FILES", text).with_fix(fix)
+    Warning::new("W-FILES", text).with_remedy(fix)
 }

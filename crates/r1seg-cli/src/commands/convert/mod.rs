@@ -17,7 +17,6 @@ use r1seg_results::Protected;
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
-use crate::names;
 use crate::progress::{Progress, counted, gigabytes, share};
 use crate::study;
 
@@ -84,7 +83,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
 fn source(args: &ConvertArgs) -> Result<PathBuf> {
     let path = Path::new(&args.source);
     let name = args.source.to_str().filter(|_| !path.exists());
-    let found = name.map(names::resolve).transpose()?.flatten();
+    let found = name.map(r1seg::downloaded).transpose()?.flatten();
     Ok(found.unwrap_or_else(|| path.to_path_buf()))
 }
 
@@ -123,7 +122,7 @@ fn tell_lora(lora: &LoraRecord) {
         let text = "no adapter_config.json says alpha: it is taken to be twice the rank, as \
                     R1Seg-3D and M3D-LaMed are trained";
         let fix = "--lora-alpha ALPHA, if the checkpoint was trained with another";
-        study::warn(&Warning::new("W-LORA", text).with_fix(fix));
+        study::warn(&Warning::new("W-LORA", text).with_remedy(fix));
     }
 }
 

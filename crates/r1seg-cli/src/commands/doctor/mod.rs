@@ -10,11 +10,12 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::{CheckpointSource, DeviceChoice, Error, R1SegModel};
+use r1seg::{DeviceChoice, Error, LoadOptions, R1SegModel};
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
 use crate::exit::{Exit, Reported};
+use crate::hints;
 use crate::{memory, threads};
 
 /// Raised when a field changes its meaning or goes away.
@@ -111,7 +112,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit> {
 
 /// Loads the embedded model, and says where it is.
 fn load(device: DeviceChoice) -> Result<String, Error> {
-    let model = R1SegModel::builder(CheckpointSource::demo()).device(device).build()?;
+    let model = R1SegModel::load_with("demo", &LoadOptions::default().with_device(device))?;
     Ok(model.device_name())
 }
 
@@ -189,8 +190,8 @@ impl Cuda {
         Self {
             built_in: true,
             device,
-            problem: error.as_ref().map(ToString::to_string),
-            fix: error.as_ref().and_then(Error::fix),
+            problem: error.as_ref().map(Error::message),
+            fix: error.as_ref().and_then(Error::remedy).as_ref().map(hints::words),
         }
     }
 }

@@ -3,6 +3,7 @@
 use r1seg::registry::Family;
 use r1seg::volume::Warning;
 use r1seg::{Answer, FinishReason, MaskStatus, phrasing};
+use r1seg_results::report::Answered;
 
 /// Whether an answer has a `[SEG]` that stands too early to be used.
 pub(super) fn begins_with_seg(answer: &Answer) -> bool {
@@ -10,19 +11,15 @@ pub(super) fn begins_with_seg(answer: &Answer) -> bool {
 }
 
 /// Doubts about an answer, by its number from 0 where there are several.
-pub(super) fn doubts(
-    family: Family,
-    prompt: &str,
-    answer: &Answer,
-    index: Option<usize>,
-) -> Vec<Warning> {
+pub(super) fn doubts(family: Family, answered: &Answered, index: Option<usize>) -> Vec<Warning> {
+    let Answered { question: prompt, answer, status } = answered;
+    let status = *status;
     let which = index.map(|index| format!("prompt {}: ", index + 1)).unwrap_or_default();
     let warning = |code, text: &str| Warning::new(code, format!("{which}{text}"));
     let with_fix = |warning: Warning, fix: Option<String>| match fix {
-        Some(fix) => warning.with_fix(fix),
+        Some(fix) => warning.with_remedy(fix),
         None => warning,
     };
-    let status = answer.status();
     let mut doubts = Vec::new();
     if status == MaskStatus::Empty {
         let text = "the answer has [SEG], but no voxel of its mask is positive";
@@ -34,7 +31,7 @@ pub(super) fn doubts(
         let instead = (status == MaskStatus::NotFound).then(|| instead(family, prompt)).flatten();
         let instead = instead.map(|instead| format!(", or {instead}")).unwrap_or_default();
         let fix = format!("raise --max-new-tokens{instead}");
-        doubts.push(warning("W-LENGTH", text).with_fix(fix));
+        doubts.push(warning("W-LENGTH", text).with_remedy(fix));
     }
     if status != MaskStatus::NotFound || is_cut {
         return doubts;
@@ -45,7 +42,7 @@ pub(super) fn doubts(
     } else if phrasing::asks_for_mask(prompt) {
         doubts.push(if begins_with_seg(answer) {
             let text = "the answer begins with [SEG], which the authors' code ignores";
-            warning("W-NOSEG", text).with_fix("--first-seg makes a mask of it")
+            warning("W-NOSEG", text).with_remedy("--first-seg makes a mask of it")
         } else {
             let text = "the question asks for a mask, and the answer has no [SEG]";
             with_fix(warning("W-NOSEG", text), instead(family, prompt))

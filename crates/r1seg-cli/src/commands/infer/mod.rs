@@ -16,12 +16,13 @@ use r1seg::{
     Answer, AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
     Mode, Orient, QUESTIONS_AT_ONCE, R1SegModel, RunContext, phrasing,
 };
-use r1seg_results::report::{OrganName, Origin, Questions, Report};
-use r1seg_results::{Finding, Input, Results};
+use r1seg_results::report::{Answered, OrganName, Origin, Questions, Report, Run};
+use r1seg_results::{Findings, Input, Results};
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
-use crate::job::{Finished, Job, Loaded, finish, number};
+use crate::hints;
+use crate::job::{self, Finished, Job, finish, number};
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
@@ -53,12 +54,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     check_box(&prompts, &options, args.ask.mode)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
-    let reserved = working_memory(args, &input, count);
-    let model = study::load(source.clone(), &args.model, &args.refine, (count, reserved), &cancel)?;
+    let load = study::load_options(&args.model, working_memory(args, &input, count));
+    let load = study::refined(load, &args.refine).with_questions(count);
+    let model = R1SegModel::load_with(&source, &load.with_cancel(cancel.clone()))?;
     progress.clear();
-    let loaded = Loaded::from(&model);
-    job.announce(&loaded, &name.id, &input);
-    let asked = Asked::new(prompts, organs, model.config().family);
+    job.announce(&model, &name.id, &input);
+    let asked = Asked::new(prompts, organs, model.family());
     asked.announce(args.output.quiet);
     asked.check(&model, &options)?;
 
@@ -67,33 +68,26 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut run = RunContext::from(&cancel);
     let encoded = model.encode_with(&input.volume, &encode_options(args), &mut run)?;
     let mut printer = Printer::new(To::of(&job), count);
-    let answers = ask_all(&encoded, &asked.questions, (&options, &cancel), progress, &mut printer)?;
-
-    let run = loaded.run((&source, &name), Origin::from(&input), (&encoded).into());
-    let questions = Questions {
-        options: &options,
-        separator: model.separator(&options),
-        grid: model.config().vit.image_size,
-        answers: &answers,
-    };
-    let mut report = Report::of_answers(run, &questions);
-    asked.name_organs(&mut report);
-    let results = Results {
-        layout,
-        input: &input,
-        findings: &findings(&job, &asked, &answers),
-        asked_box: options.region,
-        asked_points: &[],
-        answer: asked.answer_text(&answers),
-        trace: answers.first().and_then(|(_, answer)| answer.trace.as_ref()),
-    };
+    let asking =
+        Asking { job: &job, asked: &asked, encoded: &encoded, options: &options, cancel: &cancel };
+    let mut findings = Findings::new(input.volume.geometry());
+    let answers = asking.all(progress, &mut printer, &mut findings)?;
+    let run = job::run(&model, &source, Origin::from(&input), (&encoded).into());
     let finished = Finished {
         start,
-        results,
-        report,
+        results: Results {
+            layout,
+            input: &input,
+            findings,
+            asked_box: options.region,
+            asked_points: &[],
+            answer: asked.answer_text(&answers),
+            trace: answers.first().and_then(|of| of.answer.trace.as_ref()),
+            words: hints::words,
+        },
+        report: asked.report(run, &model, &options, &answers),
         warnings: asked.warnings(args, &input, &encoded, &answers),
-        statuses: answers.iter().map(|(_, answer)| answer.status()).collect(),
-        why_no_mask: answers.iter().map(|(_, answer)| why_no_mask(answer)).collect(),
+        why_no_mask: answers.iter().map(|of| why_no_mask(&of.answer)).collect(),
     };
     finish(&job, finished, |_| printer.end())
 }
@@ -148,7 +142,7 @@ impl Asked {
         args: &InferArgs,
         input: &Input,
         encoded: &EncodedVolume,
-        answers: &[(String, Answer)],
+        answers: &[Answered],
     ) -> Vec<Warning> {
         let mut warnings = input.warnings.clone();
         if study::is_demo(&args.model) {
@@ -158,27 +152,37 @@ impl Asked {
                     "the demo model knows only synthetic phantoms: what it says about this volume \
                      means nothing",
                 )
-                .with_fix("use --model DIR with a trained checkpoint"),
+                .with_remedy("use --model DIR with a trained checkpoint"),
             );
         }
         warnings.extend(encoded.warnings().iter().cloned());
         let several = answers.len() > 1;
-        for (index, (question, answer)) in answers.iter().enumerate() {
-            warnings.extend(doubts(self.family, question, answer, several.then_some(index)));
+        for (index, answered) in answers.iter().enumerate() {
+            warnings.extend(doubts(self.family, answered, several.then_some(index)));
         }
         warnings
     }
 
-    fn name_organs(&self, report: &mut Report) {
+    fn report(
+        &self,
+        run: Run<'_>,
+        model: &R1SegModel,
+        options: &AskOptions,
+        answers: &[Answered],
+    ) -> Report {
+        let (separator, grid) = (model.separator(options), model.config().vit.image_size);
+        let questions = Questions { options, separator, grid, answers };
+        let mut report = Report::of_answers(run, &questions);
         for (index, Organ { given, term }) in self.organs() {
             report.set_organ(index, &OrganName { given: given.clone(), term });
         }
+        report
     }
 
     /// For `answer.txt`. Where a sentence was written for an organ, it stands before its answer.
-    fn answer_text(&self, answers: &[(String, Answer)]) -> String {
+    fn answer_text(&self, answers: &[Answered]) -> String {
         let numbered = answers.len() > 1;
-        let text = |(index, (question, answer)): (usize, &(String, Answer))| {
+        let text = |(index, Answered { question, answer, .. }): (usize, &Answered)| {
             let which = if numbered { number(index) } else { String::new() };
             match self.organ(index) {
                 Some(_) => format!("{which}Q: {question}\n{which}A: {}\n", answer.text),
@@ -195,20 +199,6 @@ fn encode_options(args: &InferArgs) -> EncodeOptions {
         .with_orient(args.volume.orient)
         .with_mode(args.ask.mode);
     if args.output.trace.is_some() { options.with_trace() } else { options }
-}
-
-/// What each question got, by the name of its label.
-fn findings<'a>(
-    job: &'a Job<'_>,
-    asked: &'a Asked,
-    answers: &'a [(String, Answer)],
-) -> Vec<Finding<'a>> {
-    let finding = |(index, (question, answer)): (usize, &'a (String, Answer))| Finding {
-        name: job.label(index, asked.organ(index).map_or(question, |organ| organ.term)),
-        mask: answer.mask.as_ref(),
-        boxes: answer.boxes.iter().filter_map(|found| found.region).collect(),
-    };
-    answers.iter().enumerate().map(finding).collect()
 }
 
 /// Tells `-v` where the time of an answer went.
@@ -265,56 +255,102 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
         Mode::Resize => 0,
         Mode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
     };
-    // A mask a prompt, one that joins them, and a layer of the segmentation for each at the worst.
+    // A mask for each question that is asked at once, the label map in two bytes, a mask that is
+    // measured, and a layer of the segmentation for each prompt at the worst, when all masks overlap.
+    let masks = prompts.min(QUESTIONS_AT_ONCE) as u64 + 3;
+    let layers = if prompts > 1 { 2 * prompts as u64 } else { 0 };
     // While a mask is turned back to the stored grid, there are two of it.
     let turned = u64::from(args.volume.orient != Orient::Stored);
-    let bytes_a_voxel = 4 * grids + 2 * prompts as u64 + 1 + turned;
+    let bytes_a_voxel = 4 * grids + masks + layers + turned;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }
 
-/// Asks all questions, and prints the answers in their order as they are said.
-fn ask_all(
-    encoded: &EncodedVolume,
-    questions: &[String],
-    (options, cancel): (&AskOptions, &CancelToken),
-    mut progress: Progress,
-    printer: &mut Printer,
-) -> Result<Vec<(String, Answer)>> {
-    let of = questions.len();
-    progress.stage(match of {
-        1 => "reading the question".to_string(),
-        _ => format!("reading {of} questions"),
-    });
-    let mut words = InOrder::new(of);
-    let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
-    let mut on_event = |event: Event<'_>| {
-        let ready = match event {
-            Event::Text { prompt, text } => words.text(prompt, text),
-            Event::TextDone { prompt } => words.said(prompt),
+/// Questions about an encoded volume.
+struct Asking<'a> {
+    job: &'a Job<'a>,
+    asked: &'a Asked,
+    encoded: &'a EncodedVolume,
+    options: &'a AskOptions,
+    cancel: &'a CancelToken,
+}
+
+impl Asking<'_> {
+    /// Asks all questions, as many at once as share the reading of weights, and prints the answers in
+    /// their order as they are said. Between those at once, masks are joined and let go.
+    fn all(
+        &self,
+        mut progress: Progress,
+        printer: &mut Printer,
+        findings: &mut Findings,
+    ) -> Result<Vec<Answered>> {
+        let questions = &self.asked.questions;
+        let of = questions.len();
+        progress.stage(match of {
+            1 => "reading the question".to_string(),
+            _ => format!("reading {of} questions"),
+        });
+        let mut words = InOrder::new(of);
+        let mut answers: Vec<Answered> = Vec::with_capacity(of);
+        for questions in questions.chunks(QUESTIONS_AT_ONCE) {
+            let first = answers.len();
+            let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
+            let mut on_event = |event: Event<'_>| {
+                let ready = self.on_event(event, (first, of), &mut words, &mut progress);
+                if !ready.is_empty() && self.encoded.mode() == Mode::Resize {
+                    progress.clear();
+                    printer.print(&ready);
+                }
+            };
+            let mut run = RunContext::from(self.cancel).with_events(&mut on_event);
+            let given = self.encoded.ask_many_with(&texts, self.options, &mut run)?;
+            for (question, answer) in questions.iter().zip(given) {
+                let mut answered = Answered::new(question, answer);
+                self.add(answers.len(), &mut answered, findings)?;
+                answers.push(answered);
+            }
+        }
+        progress.clear();
+        for (index, answered) in answers.iter().enumerate() {
+            if self.encoded.mode() == Mode::Sliding {
+                printer.distinct(index, &answered.answer);
+            }
+            trace_tokens(&answered.answer);
+        }
+        Ok(answers)
+    }
+
+    /// Shows how far the questions are, of which `first` are answered, and returns what is to be
+    /// printed now.
+    fn on_event(
+        &self,
+        event: Event<'_>,
+        (first, of): (usize, usize),
+        words: &mut InOrder,
+        progress: &mut Progress,
+    ) -> String {
+        match event {
+            Event::Text { prompt, text } => return words.text(first + prompt, text),
+            Event::TextDone { prompt } => return words.said(first + prompt),
             Event::Window { index, of } => {
-                return progress.stage(format!("window {} of {of}", index + 1));
+                progress.stage(format!("window {} of {of}", index + 1));
             }
             Event::Mask { prompt } => {
-                let which = if of > 1 { format!(" {} of {of}", prompt + 1) } else { String::new() };
+                let which = first + prompt + 1;
+                let which = if of > 1 { format!(" {which} of {of}") } else { String::new() };
                 progress.clear();
-                progress = progress.again();
-                return progress.stage(format!("drawing the mask{which}"));
+                *progress = progress.again();
+                progress.stage(format!("drawing the mask{which}"));
             }
-            _ => return,
-        };
-        if !ready.is_empty() && encoded.mode() == Mode::Resize {
-            progress.clear();
-            printer.print(&ready);
+            _ => {}
         }
-    };
-    let mut run = RunContext::from(cancel).with_events(&mut on_event);
-    let answers = encoded.ask_many_with(&texts, options, &mut run)?;
-    progress.clear();
-    if encoded.mode() == Mode::Sliding {
-        for (index, answer) in answers.iter().enumerate() {
-            printer.distinct(index, answer);
-        }
+        String::new()
     }
-    answers.iter().for_each(trace_tokens);
-    Ok(questions.iter().cloned().zip(answers).collect())
+
+    /// Joins the mask of an answer with those before, by the name of its label.
+    fn add(&self, index: usize, answered: &mut Answered, findings: &mut Findings) -> Result<()> {
+        let mask = answered.take_mask();
+        let prompt = self.asked.organ(index).map_or(&*answered.question, |organ| organ.term);
+        let boxes = answered.answer.boxes.iter().filter_map(|found| found.region).collect();
+        Ok(findings.push(self.job.label(index, prompt), mask.as_ref(), boxes)?)
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::files::begins_with;
+use r1seg::registry::Family;
 use r1seg::volume::{
     IntensityRange, Loaded, Padding, Prepared, Voxels, Warning, intensity, sliding,
 };
@@ -14,12 +15,11 @@ use serde::Serialize;
 
 use super::sample::{self, Tissue};
 use super::text::join;
+use crate::hints;
 use crate::input::{is_own_pipe, is_stdin};
 
 /// What gzip files begin with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// What the published R1Seg-3D sees, `[D, H, W]`.
-const MODEL_GRID: [usize; 3] = [32, 256, 256];
 /// Distances of voxels in CT, in mm; others are slips of the header, such as meters.
 const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
@@ -131,6 +131,8 @@ impl Findings {
         loaded: &Loaded,
         orient: Orient,
     ) -> Result<(Self, Vec<Warning>)> {
+        // No model was named: that of the published ones.
+        let grid = Family::R1Seg3d.capabilities().input_shape;
         let volume = &loaded.volume;
         let (voxels, geometry) = (volume.voxels(), volume.geometry());
         let range = intensity::min_max(voxels);
@@ -144,7 +146,7 @@ impl Findings {
         if let Some(mm) = spacing.filter(|mm| mm.iter().any(|mm| !PLAUSIBLE_MM.contains(mm))) {
             let text = format!("a voxel of {} mm is unlike CT", join(ijk(mm)));
             let fix = "check the header: all sizes in mm and mL depend on it";
-            warnings.push(Warning::new("W-SPACING", text).with_fix(fix));
+            warnings.push(Warning::new("W-SPACING", text).with_remedy(fix));
         }
         let (recipe, warning) = Recipe::auto(volume);
         let labels = sample::labels(volume);
@@ -189,7 +191,7 @@ impl Findings {
                 effective_resolution_mm: prepared
                     .map()
                     .clone()
-                    .fitted(MODEL_GRID)?
+                    .fitted(grid)?
                     .resolution_mm(geometry)
                     .map(ijk),
             },
@@ -202,12 +204,12 @@ impl Findings {
                 labels,
             },
             model_view: ModelView {
-                grid: ijk(axes.inverse().shape(MODEL_GRID)),
+                grid: ijk(axes.inverse().shape(grid)),
                 orientation: seen.map(|o| o.to_string()),
                 clip: prepared.rescale().map(|rescale| rescale.ends().into()),
-                sliding_windows: windows(&prepared)?,
+                sliding_windows: windows(&prepared, grid)?,
             },
-            warnings: warnings.iter().map(WarningReport::from).collect(),
+            warnings: warnings.iter().map(|w| WarningReport::new(w, hints::words)).collect(),
             verdict: verdict(&warnings),
             research_use_only: true,
         };
@@ -220,7 +222,7 @@ fn looks_like_labels(labels: usize) -> Warning {
         "the voxels are {labels} different whole numbers: this looks like a mask or label map, \
          not a CT"
     );
-    Warning::new("W-LABELS", text).with_fix("name the CT that the mask belongs to")
+    Warning::new("W-LABELS", text).with_remedy("name the CT that the mask belongs to")
 }
 
 fn verdict(warnings: &[Warning]) -> Verdict {
@@ -238,9 +240,9 @@ pub(super) fn is_doubt(warning: &Warning) -> bool {
     DOUBTS.contains(&warning.code)
 }
 
-fn windows(prepared: &Prepared) -> Result<usize> {
-    let padded = Padding::to_at_least(prepared.shape(), MODEL_GRID).shape;
-    Ok(sliding::windows(padded, MODEL_GRID, SLIDING_OVERLAP)?.len())
+fn windows(prepared: &Prepared, grid: [usize; 3]) -> Result<usize> {
+    let padded = Padding::to_at_least(prepared.shape(), grid).shape;
+    Ok(sliding::windows(padded, grid, SLIDING_OVERLAP)?.len())
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Result;
+use r1seg::CancelToken;
 use r1seg::volume::{Loaded, Overwrite, Warning};
-use r1seg::{CancelToken, ErrorKind};
 use r1seg_results::preview::{Scene, render};
 use r1seg_results::{OutputFolder, Protected, check_picture_name};
 
 use crate::args::InspectArgs;
+use crate::codes::Code;
 use crate::exit::{CliError, Exit, Reported, say};
 use crate::input::{self, is_stdin};
 use crate::interrupt::Writing;
@@ -75,14 +76,9 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
 /// That a volume with warnings is not what was asked for.
 fn strict(warnings: &[Warning], path: &Path) -> anyhow::Error {
     let codes: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
-    CliError {
-        code: "R-INS-01",
-        kind: ErrorKind::BadData,
-        what: format!("--strict refuses a volume with warnings: {}", codes.join(", ")),
-        path: Some(path.to_path_buf()),
-        fix: Some("see the warnings, or inspect it without --strict".to_string()),
-    }
-    .into()
+    let what = format!("--strict refuses a volume with warnings: {}", codes.join(", "));
+    let error = CliError::new(Code::Strict, what).at(path);
+    error.fix("see the warnings, or inspect it without --strict").into()
 }
 
 /// All at once: a reader who leaves early, as `head` does, is missed quietly.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{DicomFault, Error, SeriesSummary};
+use r1seg::volume::{Error, SeriesSummary};
 use r1seg_results::report::{SCHEMA_VERSION, ijk};
 use serde::Serialize;
 
@@ -42,10 +42,7 @@ struct Entry<'a> {
 
 /// The series that are in the way of reading one, if that is what is wrong.
 pub(super) fn of(error: &anyhow::Error) -> Option<&[SeriesSummary]> {
-    match error.downcast_ref()? {
-        Error::Dicom { fault: DicomFault::SeveralSeries { series }, .. } => Some(series),
-        _ => None,
-    }
+    error.downcast_ref::<Error>()?.series()
 }
 
 pub(super) fn render(path: &Path, series: &[SeriesSummary], json: bool) -> Result<String> {

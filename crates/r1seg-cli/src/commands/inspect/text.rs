@@ -10,6 +10,7 @@ use r1seg_results::report::ijk;
 
 use super::findings::{Findings, Input, Verdict, is_doubt};
 use crate::exit::one_line;
+use crate::hints;
 
 /// Less is rounding of headers.
 const OBLIQUE_DEGREES: f64 = 0.05;
@@ -34,8 +35,8 @@ pub(super) fn render(findings: &Findings, warnings: &[Warning]) -> String {
     let mut text = lines.0 + "\n";
     for warning in warnings {
         let _ = writeln!(text, "{}", one_line(&warning.to_string()));
-        if let Some(fix) = &warning.fix {
-            let _ = writeln!(text, "  fix: {fix}");
+        if let Some(remedy) = &warning.remedy {
+            let _ = writeln!(text, "  fix: {}", hints::words(remedy));
         }
     }
     text + &verdict(findings, warnings) + "\n"

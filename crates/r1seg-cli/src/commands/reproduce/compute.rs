@@ -4,31 +4,21 @@ use std::time::Instant;
 
 use anyhow::Result;
 use r1seg::phantom::Phantom;
-use r1seg::registry::Family;
 use r1seg::volume::intensity::{Rescale, min_max};
 use r1seg::volume::resample::{nearest, trilinear};
 use r1seg::volume::{Geometry, Mask, Volume};
 use r1seg::{
-    AskOptions, CancelToken, CheckpointSource, EmbedOptions, EncodeOptions, Error, LoadReport,
-    M3dClip, Preprocess, PromptableModel, R1SegModel, Recipe, RunContext, SegmentMode,
-    SegmentOptions, SegmentPrompt,
+    AskOptions, CancelToken, EmbedOptions, EncodeOptions, M3dClip, Model, Preprocess,
+    PromptableModel, R1SegModel, Recipe, RunContext, SegmentMode, SegmentOptions, SegmentPrompt,
+    phrasing,
 };
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::ledger::{Preparation, Run};
-use crate::args::{ModelArgs, RefineArgs};
-use crate::study;
 
 /// Tokens of the answer about the phantom: enough to show that the model computes.
 const FEW_TOKENS: usize = 16;
-
-/// A model of any kind.
-pub(super) enum Model {
-    Language(Box<R1SegModel>),
-    Promptable(Box<PromptableModel>),
-    Clip(Box<M3dClip>),
-}
 
 /// An answer and its mask on the grid of the input.
 pub(super) struct Output {
@@ -50,110 +40,66 @@ pub(super) struct SelfTest {
     pub(super) seconds: f64,
 }
 
-impl Model {
-    pub(super) fn load(
-        source: CheckpointSource,
-        family: Family,
-        args: &ModelArgs,
-        questions: usize,
-        cancel: &CancelToken,
-    ) -> Result<Self> {
-        if family.has_language_model() {
-            let refine = RefineArgs { num_clicks: None };
-            let model = study::load(source, args, &refine, (questions.max(1), 0), cancel)?;
-            return Ok(Self::Language(Box::new(model)));
-        }
-        let options = study::load_options(args, 0).with_cancel(cancel.clone());
-        Ok(if family.is_promptable() {
-            Self::Promptable(Box::new(PromptableModel::open(&source, &options)?))
-        } else {
-            Self::Clip(Box::new(M3dClip::open(&source, &options)?))
-        })
+/// Asks every prompt about a volume, in their order.
+pub(super) fn run(
+    model: &Model,
+    run: &Run,
+    volume: &Volume,
+    prompts: &[&str],
+    cancel: &CancelToken,
+) -> Result<Vec<Output>> {
+    match model {
+        Model::Language(model) => ask(model, run, volume, prompts, cancel),
+        Model::Promptable(model) => segment(model, run, volume, prompts, cancel),
+        // M3D-CLIP has neither answers nor masks.
+        Model::Retrieval(_) => Ok(Vec::new()),
     }
+}
 
-    pub(super) fn device(&self) -> (String, &'static str, Option<&Error>) {
-        match self {
-            Self::Language(m) => (m.device_name(), m.dtype_name(), m.device_fallback()),
-            Self::Promptable(m) => (m.device_name(), m.dtype_name(), m.device_fallback()),
-            Self::Clip(m) => (m.device_name(), m.dtype_name(), m.device_fallback()),
+/// One answer, mask or embedding of the embedded phantom.
+pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest> {
+    let phantom = Phantom::draw(7);
+    let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
+    let as_it_is = Preprocess::Recipe(Recipe::None);
+    let start = Instant::now();
+    let mut context = RunContext::from(cancel);
+    let mut test = SelfTest {
+        input: "the embedded phantom",
+        asked: String::new(),
+        text: None,
+        voxels: None,
+        similarity: None,
+        seconds: 0.0,
+    };
+    match model {
+        Model::Language(model) => {
+            test.asked = "Can you segment the liver in this image?".to_string();
+            let encode = EncodeOptions::default().with_preprocess(as_it_is);
+            let options = AskOptions::default().with_max_new_tokens(FEW_TOKENS);
+            let study = model.encode_with(&volume, &encode, &mut context)?;
+            let answer = study.ask_with(&test.asked, &options, &mut context)?;
+            test.voxels = answer.mask.as_ref().map(|mask| count(mask.data()));
+            test.text = Some(answer.text);
+        }
+        Model::Promptable(model) => {
+            test.asked = phrasing::sentence(model.family(), "liver");
+            let options =
+                SegmentOptions::default().with_preprocess(as_it_is).with_mode(SegmentMode::Resize);
+            let study = model.encode_with(&volume, &options, &mut context)?;
+            let prompt = SegmentPrompt::of_text(&test.asked);
+            let found = study.segment_with(&prompt, &mut context)?;
+            test.voxels = Some(count(found.mask.data()));
+        }
+        Model::Retrieval(model) => {
+            test.asked = "A cyst in the left kidney.".to_string();
+            let options = EmbedOptions::default().with_preprocess(as_it_is);
+            let of_volume = model.embed_volume_with(&volume, &options, &mut context)?.embedding;
+            let of_text = model.embed_text_with(&test.asked, &mut context)?.embedding;
+            test.similarity = Some(M3dClip::similarity(&of_volume, &of_text));
         }
     }
-
-    pub(super) fn report(&self) -> (&LoadReport, f64) {
-        let (report, time) = match self {
-            Self::Language(m) => (m.load_report(), m.load_time()),
-            Self::Promptable(m) => (m.load_report(), m.load_time()),
-            Self::Clip(m) => (m.load_report(), m.load_time()),
-        };
-        (report, time.as_secs_f64())
-    }
-
-    /// Asks every prompt about a volume, in their order.
-    pub(super) fn run(
-        &self,
-        run: &Run,
-        volume: &Volume,
-        prompts: &[&str],
-        cancel: &CancelToken,
-    ) -> Result<Vec<Output>> {
-        match self {
-            Self::Language(model) => ask(model, run, volume, prompts, cancel),
-            Self::Promptable(model) => segment(model, run, volume, prompts, cancel),
-            // M3D-CLIP has neither answers nor masks.
-            Self::Clip(_) => Ok(Vec::new()),
-        }
-    }
-
-    /// One answer, mask or embedding of the embedded phantom.
-    pub(super) fn self_test(&self, cancel: &CancelToken) -> Result<SelfTest> {
-        let phantom = Phantom::draw(7);
-        let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
-        let as_it_is = Preprocess::Recipe(Recipe::None);
-        let start = Instant::now();
-        let mut context = RunContext::from(cancel);
-        let mut test = SelfTest {
-            input: "the embedded phantom",
-            asked: String::new(),
-            text: None,
-            voxels: None,
-            similarity: None,
-            seconds: 0.0,
-        };
-        match self {
-            Self::Language(model) => {
-                test.asked = "Can you segment the liver in this image?".to_string();
-                let encode = EncodeOptions::default().with_preprocess(as_it_is);
-                let options = AskOptions::default().with_max_new_tokens(FEW_TOKENS);
-                let study = model.encode_with(&volume, &encode, &mut context)?;
-                let answer = study.ask_with(&test.asked, &options, &mut context)?;
-                test.voxels = answer.mask.as_ref().map(|mask| count(mask.data()));
-                test.text = Some(answer.text);
-            }
-            Self::Promptable(model) => {
-                test.asked = match model.config().family {
-                    Family::R1Seg3dSam => "A computerized tomography of a liver.",
-                    _ => "liver",
-                }
-                .to_string();
-                let options = SegmentOptions::default()
-                    .with_preprocess(as_it_is)
-                    .with_mode(SegmentMode::Resize);
-                let study = model.encode_with(&volume, &options, &mut context)?;
-                let prompt = SegmentPrompt::of_text(&test.asked);
-                let found = study.segment_with(&prompt, &mut context)?;
-                test.voxels = Some(count(found.mask.data()));
-            }
-            Self::Clip(model) => {
-                test.asked = "A cyst in the left kidney.".to_string();
-                let options = EmbedOptions::default().with_preprocess(as_it_is);
-                let of_volume = model.embed_volume_with(&volume, &options, &mut context)?.embedding;
-                let of_text = model.embed_text_with(&test.asked, &mut context)?.embedding;
-                test.similarity = Some(M3dClip::similarity(&of_volume, &of_text));
-            }
-        }
-        test.seconds = start.elapsed().as_secs_f64();
-        Ok(test)
-    }
+    test.seconds = start.elapsed().as_secs_f64();
+    Ok(test)
 }
 
 /// Voxels of a mask.
@@ -185,7 +131,7 @@ fn ask(
         }
     };
     let resized = match run.preprocess {
-        Preparation::MinMax => Some(min_max_resized(volume, model.config().vit.image_size)?),
+        Preparation::MinMax => Some(min_max_resized(volume, model.input_shape())?),
         _ => None,
     };
     let asked = resized.as_ref().unwrap_or(volume);

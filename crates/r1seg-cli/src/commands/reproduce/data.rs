@@ -9,6 +9,9 @@ use serde::Serialize;
 
 use super::ledger::{Input, Truth};
 
+use crate::codes::Code;
+use crate::exit::CliError;
+
 /// A volume that was found, and its truth, if that was found, too.
 pub(super) struct Found {
     pub(super) volume: Volume,
@@ -50,8 +53,7 @@ impl Data {
     pub(super) fn in_folders(given: &[PathBuf], model: Option<&Path>) -> Result<Self> {
         let mut folders = Vec::new();
         for folder in given {
-            let unreadable =
-                |source| r1seg::volume::Error::Unreadable { path: folder.clone(), source };
+            let unreadable = |source| r1seg::volume::Error::unreadable(&folder, source);
             let entries = std::fs::read_dir(folder).map_err(unreadable)?;
             let mut inner: Vec<PathBuf> =
                 entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
@@ -90,18 +92,13 @@ impl Data {
         };
         let read = read(&path, &ReadOptions::default())?.volume;
         if read.shape() != volume.shape() {
-            return Err(crate::exit::CliError {
-                code: "R-LED-02",
-                kind: r1seg::ErrorKind::BadData,
-                what: format!(
-                    "the truth has {:?} voxels, its volume {:?} (slices first)",
-                    read.shape(),
-                    volume.shape()
-                ),
-                path: Some(path),
-                fix: Some("give both files of the same case".to_string()),
-            }
-            .into());
+            let what = format!(
+                "the truth has {:?} voxels, its volume {:?} (slices first)",
+                read.shape(),
+                volume.shape()
+            );
+            let error = CliError::new(Code::LedgerShape, what).at(path);
+            return Err(error.fix("give both files of the same case").into());
         }
         let labels = read.voxels().to_f32().iter().map(|v| v.round() as u8).collect();
         Ok(Some(Labels { labels, recorded: truth.voxels.clone() }))
@@ -167,7 +164,7 @@ impl Found {
 
 /// Length and SHA-256 of a file.
 pub(super) fn fingerprint(path: &Path) -> Result<(u64, String)> {
-    let unreadable = |source| r1seg::volume::Error::Unreadable { path: path.to_path_buf(), source };
+    let unreadable = |source| r1seg::volume::Error::unreadable(path, source);
     let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
     Ok((bytes, sha256_of_file(path).map_err(unreadable)?))
 }

@@ -9,6 +9,7 @@ use r1seg::{ErrorKind, Separator};
 use serde::{Deserialize, Serialize};
 
 use super::compare::{Figures, Row};
+use crate::codes::Code;
 use crate::exit::CliError;
 
 /// Raised when a field changes its meaning or goes away.
@@ -268,14 +269,9 @@ fn is_relative(file: &str) -> bool {
 }
 
 fn refused(kind: ErrorKind, what: String, path: &Path) -> anyhow::Error {
-    CliError {
-        code: "R-LED-01",
-        kind,
-        what,
-        path: Some(path.to_path_buf()),
-        fix: Some("docs/ledger.schema.json describes the file".to_string()),
-    }
-    .into()
+    let error = CliError::new(Code::Ledger, what);
+    let error = error.at(path).fix("docs/ledger.schema.json describes the file");
+    CliError { kind, ..error }.into()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use r1seg::volume::Overwrite;
-use r1seg::{CancelToken, CheckpointSource};
+use r1seg::{CancelToken, CheckpointSource, Model, OutputKind};
 use r1seg_results::{OutputFolder, Protected};
 
 use crate::args::ReproduceArgs;
@@ -22,7 +22,6 @@ use crate::interrupt::Writing;
 use crate::progress::Progress;
 use crate::study;
 use compare::{Figures, Row};
-use compute::Model;
 use data::Data;
 use ledger::{Input, Ledger, Prompt, Recorded, Run};
 use report::Report;
@@ -67,15 +66,15 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     let mut data = Data::in_folders(&args.data, folder)?;
     progress.stage("loading the model");
     let questions = ledger.runs.iter().map(|run| run.prompts.len()).max().unwrap_or(1);
-    let model = Model::load(source.clone(), subject.family, &args.model, questions, &cancel)?;
+    let options = study::load_options(&args.model, 0).with_questions(questions.max(1));
+    let model = r1seg::load(&source, &options.with_cancel(cancel.clone()))?;
     progress.clear();
     if !args.quiet {
-        let (device, dtype, fallback) = model.device();
-        study::announce_on(&device, dtype, &subject.name, fallback);
+        study::announce(&model, &subject.name);
     }
     let progress = Progress::new(args.quiet);
     progress.stage("asking about the embedded phantom");
-    let self_test = model.self_test(&cancel)?;
+    let self_test = compute::self_test(&model, &cancel)?;
 
     let mut rows = Vec::new();
     for run in &ledger.runs {
@@ -141,13 +140,13 @@ fn measure(
             return Ok(asked.into_iter().map(row).collect());
         }
     };
-    if let Model::Clip(_) = model {
-        let why = "M3D-CLIP gives neither answers nor masks";
-        let row = |(prompt, recorded)| Row::not_run(run, prompt, recorded, why);
+    if !model.capabilities().gives(OutputKind::Mask) {
+        let why = format!("{} gives neither answers nor masks", model.family().name());
+        let row = |(prompt, recorded)| Row::not_run(run, prompt, recorded, &why);
         return Ok(asked.into_iter().map(row).collect());
     }
     let prompts: Vec<&str> = asked.iter().map(|(prompt, _)| prompt.prompt.as_str()).collect();
-    let outputs = model.run(run, &found.volume, &prompts, cancel)?;
+    let outputs = compute::run(model, run, &found.volume, &prompts, cancel)?;
     let rows = asked.into_iter().zip(outputs).map(|((prompt, recorded), output)| {
         let (dice, doubts) = found.dice(output.mask.as_deref(), prompt.label);
         let voxels = Some(output.mask.as_deref().map_or(0, compute::count));

@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::registry::Family;
-use r1seg::{CancelToken, CheckpointSource, Error, ModelSummary};
+use r1seg::{CancelToken, CheckpointSource, Error, Model, ModelSummary};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::compute::Model;
 use super::data::fingerprint;
 use crate::study::ModelName;
 
@@ -28,8 +26,6 @@ pub(super) struct Subject {
     /// Tensors in the files, none of which has a number that is NaN or infinite.
     pub(super) tensors: usize,
     pub(super) parameters: Option<u64>,
-    #[serde(skip)]
-    pub(super) family: Family,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,7 +66,7 @@ impl Subject {
         if let Some(problem) = summary.problem.take() {
             return Err(problem.into());
         }
-        let (Some(model_type), Some(family)) = (summary.model_type.take(), summary.family) else {
+        let (Some(model_type), Some(_)) = (summary.model_type.take(), summary.family) else {
             let model_type = summary.model_type.unwrap_or_default();
             let path = match source {
                 CheckpointSource::Folder(folder) => folder.clone(),
@@ -98,7 +94,6 @@ impl Subject {
             converted_from,
             tensors,
             parameters: summary.weights.map(|weights| weights.parameters),
-            family,
         })
     }
 
@@ -120,17 +115,16 @@ fn hashes(folder: &Path, summary: &ModelSummary, cancel: &CancelToken) -> Result
 
 impl Setting {
     pub(super) fn of(model: &Model) -> Self {
-        let (device, dtype, _) = model.device();
-        let (report, load_seconds) = model.report();
+        let report = model.load_report();
         Self {
             r1seg_version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("R1SEG_GIT"),
             target: env!("R1SEG_TARGET"),
             cpu_kernels: r1seg::cpu_kernels(),
             threads: rayon::current_num_threads(),
-            device,
-            dtype,
-            load_seconds,
+            device: model.device_name(),
+            dtype: model.dtype_name(),
+            load_seconds: model.load_time().as_secs_f64(),
             loaded_tensors: report.loaded,
             unexpected_tensors: report.unexpected.len(),
         }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::volume::{DicomFault, Error as VolumeError, SeriesSummary, Warning};
-use r1seg::{Error, ErrorKind};
+use r1seg::volume::{SeriesSummary, Warning};
+use r1seg::{Diagnostic, Error, ErrorKind};
 use serde::Serialize;
 
 use super::candidates::Candidates;
@@ -101,10 +101,11 @@ impl Batch {
             | ErrorKind::Missing
             | ErrorKind::Io
             | ErrorKind::Usage
-            | ErrorKind::Temporary => {}
+            | ErrorKind::Resources
+            | ErrorKind::Network => {}
             _ => return Err(error.into()),
         }
-        let mut told = CliError::from(&error);
+        let mut told = CliError::from(&error as &dyn Diagnostic);
         // An error may know better, such as which slice it is.
         if told.path.as_deref().is_none_or(|path| path == given) && !is_stdin(given) {
             told.path = Some(item.to_path_buf());
@@ -147,9 +148,7 @@ pub(super) fn series_name(path: &Path, number: usize) -> String {
 /// The series among which reading did not choose.
 fn series_of(error: &Error) -> Option<Vec<SeriesSummary>> {
     match error {
-        Error::Volume(VolumeError::Dicom {
-            fault: DicomFault::SeveralSeries { series }, ..
-        }) => Some(series.clone()),
+        Error::Volume(error) => error.series().map(<[_]>::to_vec),
         _ => None,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use r1seg::ErrorKind;
 use r1seg::files::begins_with;
 
+use crate::codes::Code;
 use crate::exit::CliError;
 
 /// Bytes before `DICM` in a DICOM file.
@@ -43,13 +43,9 @@ impl Candidates {
         let entries = match entries(path) {
             Ok(entries) => entries,
             Err(e) => {
-                self.faults.push(CliError {
-                    code: "R-RET-01",
-                    kind: ErrorKind::Missing,
-                    what: format!("the folder cannot be read: {e}"),
-                    path: Some(path.to_path_buf()),
-                    fix: Some("check its permissions".to_string()),
-                });
+                let what = format!("the folder cannot be read: {e}");
+                let error = CliError::new(Code::CandidatesUnreadable, what);
+                self.faults.push(error.at(path).fix("check its permissions"));
                 return;
             }
         };
@@ -159,6 +155,6 @@ mod tests {
         all.folder(Path::new("/nowhere/at/all"), false);
         assert!(all.paths.is_empty());
         let [fault] = &all.faults[..] else { panic!("{all:?}") };
-        assert_eq!((fault.code, fault.kind), ("R-RET-01", ErrorKind::Missing));
+        assert_eq!((fault.code, fault.kind), ("R-RET-01", r1seg::ErrorKind::Missing));
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use r1seg::CancelToken;
-use r1seg::volume::{Overwrite, Warning};
+use r1seg::volume::Overwrite;
 use r1seg_results::report::WarningReport;
 use r1seg_results::{OutputFolder, Protected};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use super::vectors::VectorFormat;
 use super::{candidates, check_series};
 use crate::args::EmbedArgs;
 use crate::exit::{CliError, Exit, say};
+use crate::hints;
 use crate::input::{self, is_stdin};
 use crate::interrupt::Writing;
 use crate::{prompts, study};
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
         logit_scale: encoder.clip.logit_scale(),
         rows: rows.iter().map(Row::of).collect(),
         failed: &batch.failed,
-        warnings: warnings.iter().map(|w: &Warning| WarningReport::from(w)).collect(),
+        warnings: warnings.iter().map(|w| WarningReport::new(w, hints::words)).collect(),
     };
     let names = serde_json::to_string_pretty(&names)? + "\n";
     if !rows.is_empty() {

@@ -44,12 +44,11 @@ impl Encoder {
         let progress = Progress::new(quiet);
         progress.stage("loading the model");
         study::verify(model, &cancel)?;
-        let clip =
-            M3dClip::open(&source, &study::load_options(model, 0).with_cancel(cancel.clone()))?;
+        let options = study::load_options(model, 0).with_cancel(cancel.clone());
+        let clip = M3dClip::load_with(source, &options)?;
         progress.clear();
         if !quiet {
-            let device = clip.device_name();
-            study::announce_on(&device, clip.dtype_name(), &name.id, clip.device_fallback());
+            study::announce(&clip, &name.id);
         }
         Ok(Self {
             clip,

@@ -7,6 +7,7 @@ use anyhow::Result;
 use r1seg::ErrorKind;
 use r1seg_results::parent;
 
+use crate::codes::Code;
 use crate::exit::CliError;
 
 /// Volumes and texts, each once, and which belong together.
@@ -25,12 +26,10 @@ const START: u64 = 64 << 10;
 
 /// Reads the columns `image` and `text`; others are ignored.
 pub(super) fn read(path: &Path) -> Result<Pairs> {
-    let wrong = |kind: ErrorKind, what: String| CliError {
-        code: "R-RET-02",
-        kind,
-        what,
-        path: Some(path.to_path_buf()),
-        fix: Some("a CSV file in UTF-8 with the columns `image` and `text` is needed".to_string()),
+    let wrong = |kind: ErrorKind, what: String| {
+        let error = CliError::new(Code::Pairs, what).at(path);
+        let fix = "a CSV file in UTF-8 with the columns `image` and `text` is needed";
+        CliError { kind, ..error.fix(fix) }
     };
     let bad = |what: String| wrong(ErrorKind::BadData, what);
     let unreadable =

@@ -15,6 +15,7 @@ use super::pairs::{self, Pairs};
 use super::ranking::{Recall, rank, recall};
 use crate::args::RetrieveArgs;
 use crate::exit::{CliError, Exit, one_line};
+use crate::hints;
 use crate::input::is_stdin;
 use crate::prompts;
 
@@ -135,7 +136,7 @@ fn print(
     let warnings = encoder.take_warnings();
     let mut out = std::io::stdout().lock();
     if args.json {
-        let warnings = warnings.iter().map(WarningReport::from).collect();
+        let warnings = warnings.iter().map(|w| WarningReport::new(w, hints::words)).collect();
         let found = Found { model: &encoder.model, result, failed, warnings };
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
         return Ok(());

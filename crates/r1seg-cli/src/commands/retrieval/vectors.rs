@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use r1seg::ErrorKind;
 use r1seg::volume::npy_header;
 use r1seg_results::Error;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::encoder::Embedded;
+use crate::codes::Code;
 use crate::exit::CliError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +49,7 @@ impl VectorFormat {
                 let metadata = HashMap::from([("r1seg".to_string(), names.to_string())]);
                 let view = TensorView::new(Dtype::F32, shape.to_vec(), &numbers);
                 view.and_then(|view| safetensors::serialize([("embeddings", view)], Some(metadata)))
-                    .map_err(|e| {
-                        let (what, path, fix) = (format!("safetensors: {e}"), None, None);
-                        CliError { code: "R-BUG-02", kind: ErrorKind::Internal, what, path, fix }
-                            .into()
-                    })
+                    .map_err(|e| CliError::new(Code::Internal, format!("safetensors: {e}")).into())
             }
         }
     }

@@ -153,7 +153,7 @@ fn every_published_repository_has_a_twin() {
     let twins =
         [lamed::REPOSITORIES, clip::REPOSITORIES, promptable::REPOSITORIES, r1seg::REPOSITORIES]
             .concat();
-    for repository in MODELS.iter().flat_map(|entry| entry.repositories) {
-        assert!(twins.contains(repository), "{repository}");
+    for repository in MODELS.iter().flat_map(|entry| entry.repositories()) {
+        assert!(twins.contains(&repository), "{repository}");
     }
 }

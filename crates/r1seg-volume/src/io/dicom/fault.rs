@@ -2,17 +2,16 @@
 
 use std::io::ErrorKind as IoKind;
 
+use r1seg_diagnostic::{ErrorKind, Remedy};
+
 use super::SeriesSummary;
-use crate::ErrorKind;
 
 /// What makes a DICOM file, folder or archive unusable.
 ///
 /// Messages carry numbers, names of attributes, sanitized modalities and transfer syntaxes; never
 /// the text of another attribute, since that may name a patient.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the messages say what the fields are")]
-pub enum DicomFault {
+pub(crate) enum DicomFault {
     #[error("no DICOM image among {files} files")]
     NoImage { files: usize },
     #[error("{} series; one must be chosen: {}", series.len(), list(series))]
@@ -33,11 +32,11 @@ pub enum DicomFault {
     PixelsShort { expected: u64, got: u64 },
     #[error("reading failed: {0}")]
     Storage(IoKind),
-    #[error("transfer syntax {uid} is not read")]
+    #[error("transfer syntax {uid} is not supported")]
     TransferSyntax { uid: String },
     #[error("pixels are not one grey value each: {0}")]
     NotGrey(&'static str),
-    #[error("pixel layout is not read: {0}")]
+    #[error("pixel layout is not supported: {0}")]
     Layout(&'static str),
     #[error("{codec} data cannot be decoded: {reason}")]
     Codec { codec: &'static str, reason: &'static str },
@@ -67,7 +66,7 @@ pub enum DicomFault {
 
 impl DicomFault {
     /// The stable code, such as `R-DCM-02`.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NoImage { .. } => "R-DCM-01",
             Self::SeveralSeries { .. } => "R-DCM-02",
@@ -92,7 +91,7 @@ impl DicomFault {
     }
 
     /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchSeries { .. } => ErrorKind::Usage,
             Self::Storage(_) => ErrorKind::Io,
@@ -102,14 +101,14 @@ impl DicomFault {
     }
 
     /// What to do about it, where something can be done.
-    pub fn fix(&self) -> Option<&'static str> {
-        Some(match self {
+    pub(crate) fn remedy(&self) -> Option<Remedy> {
+        let advice = match self {
             Self::SeveralSeries { .. } | Self::NoSuchSeries { .. } => {
-                "choose one with --series N, or at least 4 characters from the start of its id"
+                return Some(Remedy::ChooseSeries);
             }
             Self::NoImage { .. } => "name the folder, file or zip archive of one CT series",
             Self::Modality { .. } | Self::NoModality => {
-                "allow it with --allow-modality; the model was trained on CT"
+                return Some(Remedy::AllowModality);
             }
             Self::Malformed(_) | Self::EndsEarly { .. } | Self::PixelsShort { .. } => {
                 "export or copy the series again"
@@ -117,13 +116,9 @@ impl DicomFault {
             Self::TransferSyntax { .. } | Self::Codec { .. } => {
                 "decompress it with gdcmconv --raw or dcmdjpeg, or convert it with dcm2niix"
             }
-            Self::BrokenSlice { .. } => {
-                "copy or export it again; --allow-gaps would interpolate what it holds"
-            }
-            Self::Gap { .. } => {
-                "find the missing slices, or resample to equal distances with --allow-gaps"
-            }
-            Self::SamePosition { .. } => "keep one time point, one file a position",
+            Self::BrokenSlice { .. } => return Some(Remedy::ReplaceSlice),
+            Self::Gap { .. } => return Some(Remedy::FillGaps),
+            Self::SamePosition { .. } => "keep one time point, one file per position",
             Self::Tilt { .. } => "convert it with dcm2niix, which corrects the tilt",
             Self::Mixed(_) | Self::Missing { .. } | Self::Layout(_) => {
                 "convert it with dcm2niix, which may split or repair it"
@@ -132,7 +127,8 @@ impl DicomFault {
             Self::Zip(_) => "unpack it, and name the folder",
             Self::TooMany { .. } => "name a folder that holds one study only",
             Self::Storage(_) => return None,
-        })
+        };
+        Some(advice.into())
     }
 }
 

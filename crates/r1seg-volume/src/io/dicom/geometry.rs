@@ -152,7 +152,7 @@ fn slices(
     ] {
         if 0 < count {
             let text = format!("{attribute} of {count} of {} slices is {taken}", slices.len());
-            warnings.push(Warning::new("W-SLOPE", text).with_fix("export the series again"));
+            warnings.push(Warning::new("W-SLOPE", text).with_remedy("export the series again"));
         }
     }
     let common = common.ok_or(DicomFault::Missing { attribute: "PixelData" })?;
@@ -281,7 +281,7 @@ fn gap_warning(slices: usize, planes: usize, gap_mm: f64, spacing_mm: f64) -> Wa
         "{slices} slices are unequally far apart (up to {gap_mm:.3} mm): interpolated to {planes} \
          slices, {spacing_mm:.3} mm apart; what lay in between is not known"
     );
-    Warning::new("W-GAPS", text).with_fix("find the missing slices")
+    Warning::new("W-GAPS", text).with_remedy("find the missing slices")
 }
 
 fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {

@@ -33,12 +33,15 @@ use super::npz;
 use super::source::{Source, check_size};
 use super::voxels::check_axes;
 use super::{Loaded, ReadOptions, SourceKind};
+use crate::error::Detail;
 use crate::{AffineSource, Error, Geometry, Volume, Warning};
 use format::Format;
+use r1seg_diagnostic::Remedy;
+
 use series::{Found, Series};
 use store::Store;
 
-pub use fault::DicomFault;
+pub(crate) use fault::DicomFault;
 pub use series::{ChosenSeries, SeriesSummary};
 
 pub(super) use header::is_dicom;
@@ -103,7 +106,7 @@ fn summaries(found: &Found, store: &Store, options: &ReadOptions) -> Vec<SeriesS
             shape: plan.as_ref().ok().map(|plan| plan.geometry.shape()),
             spacing_mm: plan.as_ref().ok().and_then(|plan| plan.geometry.spacing_mm()),
             is_localizer: series.is_localizer,
-            verdict: plan.err().map(|error| error.to_string()),
+            verdict: plan.err().map(|error| error.message()),
         }
     };
     found.series.iter().enumerate().map(summary).collect()
@@ -116,8 +119,8 @@ struct Plan {
 }
 
 fn plan(series: &Series, store: &Store, options: &ReadOptions) -> Result<Plan, Error> {
-    let at = |file: usize, fault| Error::Dicom { path: store.name(file), fault };
-    let here = |fault| Error::Dicom { path: store.path.clone(), fault };
+    let at = |file: usize, fault| Error::from(Detail::Dicom { path: store.name(file), fault });
+    let here = |fault| Error::from(Detail::Dicom { path: store.path.clone(), fault });
     if let Some((file, fault)) = series.broken.first() {
         return Err(at(*file, fault.clone()));
     }
@@ -157,7 +160,7 @@ fn read(store: &Store, options: &ReadOptions) -> Result<Loaded, Error> {
             Some(reason) => DicomFault::NoSuchSeries { reason, series },
             None => DicomFault::SeveralSeries { series },
         };
-        Error::Dicom { path: store.path.clone(), fault }
+        Error::from(Detail::Dicom { path: store.path.clone(), fault })
     })?;
     let Some(series) = all.get(n) else {
         return Err(store.no_image());
@@ -169,7 +172,7 @@ fn read(store: &Store, options: &ReadOptions) -> Result<Loaded, Error> {
     warnings.extend(grid.warnings);
     if series.images.iter().any(|image| image.header.burned_in) {
         let text = "pixels may show the patient's name (BurnedInAnnotation is YES)";
-        warnings.push(Warning::new("W-PHI", text).with_fix("write no preview: --no-preview"));
+        warnings.push(Warning::new("W-PHI", text).with_remedy(Remedy::OmitPreview));
     }
     let volume = Volume::new(voxels, geometry)?;
     let series = Some(ChosenSeries { number: n + 1, of: all.len(), id: series.id.clone() });
@@ -179,16 +182,16 @@ fn read(store: &Store, options: &ReadOptions) -> Result<Loaded, Error> {
 /// A gap is most likely the place of a broken file that says no more where it belongs: that is what has
 /// to be mended.
 fn broken_before_gap(error: Error, unplaced: &[(usize, DicomFault)], store: &Store) -> Error {
-    match (error, unplaced) {
+    match (error.detail(), unplaced) {
         (
-            Error::Dicom { fault: gap @ DicomFault::Gap { .. }, .. },
+            Detail::Dicom { fault: gap @ DicomFault::Gap { .. }, .. },
             [(first, fault), others @ ..],
         ) => {
             let others = others.iter().map(|(n, _)| store.short_name(*n)).collect();
-            let (fault, gap) = (Box::new(fault.clone()), Box::new(gap));
+            let (fault, gap) = (Box::new(fault.clone()), Box::new(gap.clone()));
             let fault = DicomFault::BrokenSlice { fault, others, gap };
-            Error::Dicom { path: store.name(*first), fault }
+            Error::from(Detail::Dicom { path: store.name(*first), fault })
         }
-        (error, _) => error,
+        _ => error,
     }
 }

@@ -13,6 +13,7 @@ use super::geometry::{Grid, Mix, Slice};
 use super::header::{self, Endian, Header, Syntax};
 use super::series::Series;
 use super::store::Store;
+use crate::error::Detail;
 use crate::io::voxels::make_finite;
 use crate::{Error, ReadOptions, Scale, Voxels, Warning};
 
@@ -58,7 +59,7 @@ pub(super) fn read(
         Some(read) => read,
         None => {
             let Some((data, n)) = source.fill::<f32>(|slice| slice.scale)? else {
-                return Err(Error::OutOfMemory { path: store.path.clone(), bytes: 0 });
+                return Err(Detail::OutOfMemory { path: store.path.clone(), bytes: 0 }.into());
             };
             (data.into(), n)
         }
@@ -78,14 +79,15 @@ pub(super) fn read(
     if formats.iter().any(|f| f.inverted.is_some()) {
         let text = "pixels are stored inverted (MONOCHROME1): the range of stored numbers is \
                     turned around before RescaleSlope and RescaleIntercept";
-        warnings
-            .push(Warning::new("W-INVERTED", text).with_fix("check in a viewer that air is dark"));
+        warnings.push(
+            Warning::new("W-INVERTED", text).with_remedy("check in a viewer that air is dark"),
+        );
     }
     Ok(voxels)
 }
 
 fn fault(store: &Store, file: usize, fault: DicomFault) -> Error {
-    Error::Dicom { path: store.name(file), fault }
+    Error::from(Detail::Dicom { path: store.name(file), fault })
 }
 
 /// Interpolates planes of `plane` voxels.
@@ -106,9 +108,11 @@ fn mix(store: &Store, data: &[f32], mixes: &[Mix], plane: usize) -> Result<Vec<f
 
 fn reserve<T>(store: &Store, count: usize) -> Result<Vec<T>, Error> {
     let mut data = Vec::new();
-    data.try_reserve_exact(count).map_err(|_| Error::OutOfMemory {
-        path: store.path.clone(),
-        bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
+    data.try_reserve_exact(count).map_err(|_| {
+        Error::from(Detail::OutOfMemory {
+            path: store.path.clone(),
+            bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
+        })
     })?;
     Ok(data)
 }

@@ -16,6 +16,7 @@ use super::fault::{self, DicomFault};
 use super::geometry;
 use super::header::{self, Header};
 use super::store::Store;
+use crate::error::Detail;
 use crate::error::in_file_order;
 use crate::{Error, ReadOptions, Warning};
 
@@ -189,7 +190,7 @@ pub(super) fn scan(store: &Store, options: &ReadOptions) -> Result<Found, Error>
     }
     if groups.is_empty() {
         return Err(match unplaced.into_iter().next() {
-            Some((n, fault)) => Error::Dicom { path: store.name(n), fault },
+            Some((n, fault)) => Error::from(Detail::Dicom { path: store.name(n), fault }),
             None => store.no_image(),
         });
     }
@@ -242,7 +243,7 @@ pub(super) fn skipped(unplaced: &[(usize, DicomFault)], store: &Store) -> Option
             fault::names(&names),
         ),
     };
-    Some(Warning::new("W-SKIPPED", text).with_fix("export or copy them again"))
+    Some(Warning::new("W-SKIPPED", text).with_remedy("export or copy them again"))
 }
 
 fn scan_file<'a>(

@@ -10,6 +10,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::fault::DicomFault;
 use super::header::MOST_SLICES;
+use crate::error::Detail;
 use crate::{Error, ReadOptions};
 
 /// Folders inside folders.
@@ -81,8 +82,9 @@ impl Store {
         match &self.files {
             Files::Paths(paths) => {
                 let path = paths.get(n).unwrap_or(&self.path);
-                let file = File::open(path)
-                    .map_err(|source| Error::Unreadable { path: path.clone(), source })?;
+                let file = File::open(path).map_err(|source| {
+                    Error::from(Detail::Unreadable { path: path.clone(), source })
+                })?;
                 Ok(read(Box::new(BufReader::with_capacity(1 << 16, file))))
             }
             Files::Members(archive, members) => {
@@ -101,14 +103,14 @@ impl Store {
     pub(super) fn no_image(&self) -> Error {
         match &self.files {
             Files::Paths(paths) if self.folder => {
-                Error::Directory { path: self.path.clone(), files: paths.len() }
+                Error::from(Detail::Directory { path: self.path.clone(), files: paths.len() })
             }
             _ => self.fault(DicomFault::NoImage { files: self.len() }),
         }
     }
 
     fn fault(&self, fault: DicomFault) -> Error {
-        Error::Dicom { path: self.path.clone(), fault }
+        Error::from(Detail::Dicom { path: self.path.clone(), fault })
     }
 
     pub(super) fn memory(path: PathBuf, bytes: Vec<u8>) -> Self {
@@ -121,7 +123,8 @@ impl Store {
 
     /// Every regular file below `folder` but hidden ones, in the order of their paths.
     pub(super) fn folder(folder: &Path) -> Result<Self, Error> {
-        let unreadable = |path: &Path, source| Error::Unreadable { path: path.to_owned(), source };
+        let unreadable =
+            |path: &Path, source| Error::from(Detail::Unreadable { path: path.to_owned(), source });
         let mut seen = HashSet::new();
         let mut todo = vec![(folder.to_owned(), 0)];
         let mut paths = Vec::new();
@@ -147,7 +150,7 @@ impl Store {
                 if MOST_SLICES < paths.len() + todo.len() {
                     let (count, most) = ((paths.len() + todo.len()) as u64, MOST_SLICES as u64);
                     let fault = DicomFault::TooMany { what: "files in the folder", count, most };
-                    return Err(Error::Dicom { path: folder, fault });
+                    return Err(Detail::Dicom { path: folder, fault }.into());
                 }
             }
         }
@@ -157,7 +160,7 @@ impl Store {
 
     /// The members of a zip archive. Their names are looked at, and never used as paths.
     pub(super) fn archive(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
-        let fault = |fault| Error::Dicom { path: path.to_owned(), fault };
+        let fault = |fault| Error::from(Detail::Dicom { path: path.to_owned(), fault });
         let mut archive = ZipArchive::new(LazyFile::new(path)).map_err(|e| fault(zip_fault(&e)))?;
         if MOST_SLICES < archive.len() {
             let (count, most) = (archive.len() as u64, MOST_SLICES as u64);
@@ -178,7 +181,7 @@ impl Store {
                 member.compression(),
                 CompressionMethod::Stored | CompressionMethod::Deflated
             ) {
-                return Err(fault(DicomFault::Zip("it uses a compression that is not read")));
+                return Err(fault(DicomFault::Zip("it uses a compression that is not supported")));
             }
             let (size, packed) = (member.size(), member.compressed_size());
             if packed.saturating_mul(DEFLATE_LIMIT).saturating_add(64) < size {
@@ -202,7 +205,7 @@ fn zip_fault(error: &ZipError) -> DicomFault {
         ZipError::Io(e) if e.kind() != io::ErrorKind::InvalidData => {
             return DicomFault::Storage(e.kind());
         }
-        ZipError::UnsupportedArchive(_) => "it uses a compression or feature that is not read",
+        ZipError::UnsupportedArchive(_) => "it uses a compression or feature that is not supported",
         _ => "its directory is broken",
     })
 }

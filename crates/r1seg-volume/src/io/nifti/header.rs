@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::Error;
+use crate::error::Detail;
 use crate::io::SourceKind;
 use crate::io::scalar::{Endian, Scalar};
 
@@ -149,7 +150,7 @@ impl Header {
             (b"ni1\0", NiftiVersion::One) | (b"ni2\0", NiftiVersion::Two) => true,
             _ => {
                 let sizeof_hdr = version.header_length();
-                return Err(Error::NiftiMagic { path: path(), sizeof_hdr, magic });
+                return Err(Detail::NiftiMagic { path: path(), sizeof_hdr, magic }.into());
             }
         };
         let (dim, pixdim) = match version {
@@ -160,7 +161,7 @@ impl Header {
         };
         let ndim = match usize::try_from(dim[0]) {
             Ok(n @ 1..=7) => n,
-            _ => return Err(Error::NiftiDim0 { path: path(), dim0: dim[0] }),
+            _ => return Err(Detail::NiftiDim0 { path: path(), dim0: dim[0] }.into()),
         };
         Ok(match version {
             NiftiVersion::One => {
@@ -224,13 +225,13 @@ impl Header {
                     2304 => "RGBA32",
                     _ => "not in the NIfTI standard",
                 };
-                return Err(Error::NiftiDatatype { path: path(), code, name });
+                return Err(Detail::NiftiDatatype { path: path(), code, name }.into());
             }
         };
         let expected = scalar.size() * 8;
         if usize::try_from(self.bitpix) != Ok(expected) {
             let (code, bitpix) = (self.datatype, self.bitpix);
-            return Err(Error::NiftiBitpix { path: path(), code, bitpix, expected });
+            return Err(Detail::NiftiBitpix { path: path(), code, bitpix, expected }.into());
         }
         Ok(scalar)
     }

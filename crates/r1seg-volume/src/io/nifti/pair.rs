@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::error::Detail;
 use crate::io::open_file;
 use crate::io::source::Source;
 
@@ -20,11 +21,11 @@ pub(in crate::io) fn without_header(path: &Path) -> Option<Error> {
 pub(super) fn image_of(source: &Source<'_>) -> Result<Source<'static>, Error> {
     let header = source.path();
     if !source.is_file() {
-        return Err(Error::NiftiPair { path: header });
+        return Err(Detail::NiftiPair { path: header }.into());
     }
     for path in other_half(&header, "img") {
         let (file, length) = match open_file(&path, &path) {
-            Err(Error::NotFound { .. }) => continue,
+            Err(error) if error.is_not_found() => continue,
             opened => opened?,
         };
         return match is_gz(&path) {
@@ -38,7 +39,7 @@ pub(super) fn image_of(source: &Source<'_>) -> Result<Source<'static>, Error> {
 fn missing(path: &Path, other: &str) -> Error {
     let [partner, _] = other_half(path, other);
     let partner = partner.file_name().unwrap_or_default().into();
-    Error::NiftiMissingHalf { path: path.to_owned(), partner }
+    Error::from(Detail::NiftiMissingHalf { path: path.to_owned(), partner })
 }
 
 fn is_gz(path: &Path) -> bool {

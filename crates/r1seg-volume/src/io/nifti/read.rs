@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use super::header::{Header, NiftiFields, NiftiVersion};
 use super::pair;
 use crate::affine::{self, Affine};
+use crate::error::Detail;
 use crate::error::join;
 use crate::io::frames::{self, Frame};
 use crate::io::scalar::{Decoder, Endian, Scalar};
@@ -77,7 +78,7 @@ fn grid(
     let mut bytes = [0; 540];
     let got = source.fill(&mut bytes[..expected])?;
     if got < expected {
-        return Err(Error::NiftiHeaderShort { path: path(), expected, got });
+        return Err(Detail::NiftiHeaderShort { path: path(), expected, got }.into());
     }
     let mut header = Header::parse(&bytes[..expected], version, endian, path)?;
     let mut warnings = Vec::new();
@@ -86,13 +87,16 @@ fn grid(
     let (shape, frame) = shape(&mut header, path, scalar.size(), options)?;
     voxels::check_axes(path(), shape, options)?;
     let geometry = match place(&header, shape, path, &mut warnings) {
-        Err(Error::NiftiAffine { transform, reason, .. })
-            if overrides::replace_geometry(options) =>
-        {
-            warnings.push(overrides::replaced(transform, &reason));
-            Geometry::without_affine(shape)
-        }
-        geometry => geometry?,
+        Ok(geometry) => geometry,
+        Err(error) => match error.detail() {
+            Detail::NiftiAffine { transform, reason, .. }
+                if overrides::replace_geometry(options) =>
+            {
+                warnings.push(overrides::replaced(transform, reason));
+                Geometry::without_affine(shape)
+            }
+            _ => return Err(error),
+        },
     };
     Ok(Grid { header, scalar, frame, geometry, warnings })
 }
@@ -109,7 +113,7 @@ fn shape(
         let value = header.dim[n + 1];
         *size = match u64::try_from(value) {
             Ok(value @ 1..) => value,
-            _ => return Err(Error::NiftiDim { path: path(), axis: n + 1, value }),
+            _ => return Err(Detail::NiftiDim { path: path(), axis: n + 1, value }.into()),
         };
     }
     let frames = sizes[3..].iter().fold(1_u64, |n, size| n.saturating_mul(*size));
@@ -117,7 +121,7 @@ fn shape(
     let kind = header.fields.version.kind();
     let voxels = check_size(&path(), kind, &sizes[..3], voxel_bytes, options)? as u64;
     let Some(index) = frames::chosen(&path(), frames, options)? else {
-        return Err(Error::NiftiFrames { path: path(), shape: join(sizes), frames });
+        return Err(Detail::NiftiFrames { path: path(), shape: join(sizes), frames }.into());
     };
     let frame = Frame::new(&path(), kind, index, [voxels, frames], voxel_bytes, options)?;
     if frames != 1 {
@@ -138,7 +142,7 @@ fn vox_offset(header: &Header, path: impl Fn() -> PathBuf) -> Result<u64, Error>
         return Ok(least);
     }
     if offset.fract() != 0.0 || !(least as f64..=most as f64).contains(&offset) {
-        return Err(Error::NiftiVoxOffset { path: path(), offset, least, most });
+        return Err(Detail::NiftiVoxOffset { path: path(), offset, least, most }.into());
     }
     Ok(offset as u64)
 }
@@ -170,10 +174,8 @@ fn place(
     warnings: &mut Vec<Warning>,
 ) -> Result<Geometry, Error> {
     let fields = &header.fields;
-    let unusable = |transform, reason: &str| Error::NiftiAffine {
-        path: path(),
-        transform,
-        reason: reason.to_owned(),
+    let unusable = |transform, reason: &str| {
+        Error::from(Detail::NiftiAffine { path: path(), transform, reason: reason.to_owned() })
     };
     let qform = qform(fields);
     let (affine, source) = if is_set(fields.sform_code) {
@@ -194,7 +196,7 @@ fn place(
                 "W-GEOM-GUESS",
                 "neither sform nor qform is set: position and left/right are guessed",
             )
-            .with_fix("export the volume again with its position"),
+            .with_remedy("export the volume again with its position"),
         );
     }
     if source == AffineSource::Sform && is_set(fields.qform_code) {
@@ -241,10 +243,11 @@ fn compare(sform: &Affine, qform: Result<Affine, &'static str>, warnings: &mut V
             format!("sform and qform differ by up to {apart:.4}: the sform is used")
         }
     };
-    warnings
-        .push(Warning::new("W-AFFINE", text).with_fix(
+    warnings.push(
+        Warning::new("W-AFFINE", text).with_remedy(
             "check in a viewer that reads the qform, since it may show another position",
-        ));
+        ),
+    );
 }
 
 /// Meters and micrometers become mm; nibabel leaves them, but volumes in mL depend on it.

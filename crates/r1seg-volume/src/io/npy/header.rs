@@ -2,6 +2,7 @@
 //! (numpy `lib/format.py`). Only the one dict that `numpy.save` writes is understood.
 
 use crate::Error;
+use crate::error::Detail;
 use crate::io::scalar::{Endian, Scalar};
 use crate::io::source::Source;
 
@@ -47,9 +48,10 @@ impl Header {
         let path = source.path();
         let path = || path.clone();
         let mut fill = |bytes: &mut [u8]| match source.fill(bytes)? {
-            got if got < bytes.len() => {
-                Err(Error::NpyHeader { path: path(), reason: "the file ends within it" })
-            }
+            got if got < bytes.len() => Err(Error::from(Detail::NpyHeader {
+                path: path(),
+                reason: "the file ends within it",
+            })),
             _ => Ok(()),
         };
         let mut start = [0; 8];
@@ -66,20 +68,26 @@ impl Header {
                 fill(&mut length)?;
                 u64::from(u32::from_le_bytes(length))
             }
-            _ => return Err(Error::NpyVersion { path: path(), major, minor }),
+            _ => return Err(Detail::NpyVersion { path: path(), major, minor }.into()),
         };
         let mut text = match usize::try_from(length) {
             Ok(n) if length <= MAX_LENGTH => vec![0; n],
-            _ => return Err(Error::NpyHeaderLength { path: path(), length, most: MAX_LENGTH }),
+            _ => {
+                return Err(
+                    Detail::NpyHeaderLength { path: path(), length, most: MAX_LENGTH }.into()
+                );
+            }
         };
         fill(&mut text)?;
         let fields = Parser { text: &text, at: 0 }
             .dict()
-            .map_err(|reason| Error::NpyHeader { path: path(), reason })?;
+            .map_err(|reason| Error::from(Detail::NpyHeader { path: path(), reason }))?;
         let (scalar, endian) = match fields.descr {
             Descr::Plain(descr) => parse_descr(&descr, path)?,
             Descr::Structured => {
-                return Err(Error::NpyDtype { path: path(), descr: "structured".to_owned() });
+                return Err(
+                    Detail::NpyDtype { path: path(), descr: "structured".to_owned() }.into()
+                );
             }
         };
         let (fortran_order, shape) = (fields.fortran_order, fields.shape);
@@ -91,10 +99,12 @@ fn parse_descr(
     descr: &str,
     path: impl Fn() -> std::path::PathBuf,
 ) -> Result<(Scalar, Endian), Error> {
-    let other = || Error::NpyDtype {
-        path: path(),
-        // The text is the file's: what is repeated of it is short and plain.
-        descr: descr.chars().filter(char::is_ascii_graphic).take(16).collect(),
+    let other = || {
+        Error::from(Detail::NpyDtype {
+            path: path(),
+            // The text is the file's: what is repeated of it is short and plain.
+            descr: descr.chars().filter(char::is_ascii_graphic).take(16).collect(),
+        })
     };
     let (endian, name) = match descr.split_at_checked(1) {
         Some((">", name)) => (Endian::Big, name),
@@ -114,7 +124,7 @@ fn parse_descr(
         "f2" => Scalar::F16,
         "f4" => Scalar::F32,
         "f8" => Scalar::F64,
-        _ if name.starts_with('O') => return Err(Error::NpyObject { path: path() }),
+        _ if name.starts_with('O') => return Err(Detail::NpyObject { path: path() }.into()),
         _ => return Err(other()),
     };
     Ok((scalar, endian))

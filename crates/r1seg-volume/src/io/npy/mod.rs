@@ -14,11 +14,13 @@ use super::scalar::Decoder;
 use super::source::{Rest, Source, check_size};
 use super::write::label_values;
 use super::{ArrayAxes, Loaded, ReadOptions, SourceKind, findings, voxels};
+use crate::error::Detail;
 use crate::error::join;
 use crate::geometry::ArrayLayout;
 use crate::{Error, Geometry, LabelMap, Mask, Volume, Voxels, Warning};
 use header::Header;
 pub use header::npy_header;
+use r1seg_diagnostic::Remedy;
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -47,7 +49,7 @@ pub(super) fn read(
     };
     if source.rest()? == Rest::MoreData {
         let promised = source.got() - 1;
-        return Err(Error::NpyTooLong { path, promised, got: source.got() });
+        return Err(Detail::NpyTooLong { path, promised, got: source.got() }.into());
     }
     let data = match data {
         Voxels::I16 { stored, scale } => Voxels::I16 { stored: array.in_order(stored), scale },
@@ -61,8 +63,7 @@ pub(super) fn read(
             "the array is {d}x{h}x{w} and is read as D,H,W: {d} slices of {h}x{w}; \
              the last axis looks like the slices"
         );
-        warnings
-            .push(Warning::new("W-AXES", text).with_fix("--axes xyz if it is (--axes zyx if not)"));
+        warnings.push(Warning::new("W-AXES", text).with_remedy(Remedy::StateAxes));
     }
     let data = voxels::make_finite(path, data, &mut warnings)?;
     let geometry = Geometry::of_array(array.shape, array.layout);
@@ -148,7 +149,7 @@ impl Array {
 
 fn not_a_volume(path: &Path, sizes: &[u64], frames: u64) -> Error {
     let shape = if sizes.is_empty() { "a single number".to_owned() } else { join(sizes) };
-    Error::NpyShape { path: path.to_owned(), shape, frames }
+    Error::from(Detail::NpyShape { path: path.to_owned(), shape, frames })
 }
 
 /// Writes a mask as `|u1`, in the axes of the array that it is of.

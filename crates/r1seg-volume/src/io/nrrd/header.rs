@@ -4,6 +4,7 @@
 
 use super::values::{directions, domains, encoding, scalar, spacings, vector};
 use crate::Error;
+use crate::error::Detail;
 use crate::io::scalar::{Endian, Scalar};
 use crate::io::source::Source;
 
@@ -75,9 +76,9 @@ impl Header {
         let path = source.path();
         let lines = lines(source)?;
         Fields::collect(&lines).and_then(|fields| fields.header()).map_err(|fault| match fault {
-            Fault::Header(reason) => Error::NrrdHeader { path, reason },
-            Fault::Encoding(name) => Error::NrrdEncoding { path, name },
-            Fault::Block => Error::NrrdBlock { path },
+            Fault::Header(reason) => Error::from(Detail::NrrdHeader { path, reason }),
+            Fault::Encoding(name) => Error::from(Detail::NrrdEncoding { path, name }),
+            Fault::Block => Error::from(Detail::NrrdBlock { path }),
         })
     }
 }
@@ -99,7 +100,7 @@ fn lines(source: &mut Source<'_>) -> Result<Vec<String>, Error> {
         let ended = source.fill(&mut byte)? == 0;
         if MAX_LENGTH < source.got() {
             let reason = "it is longer than 1 MiB";
-            return Err(Error::NrrdHeader { path: source.path(), reason });
+            return Err(Detail::NrrdHeader { path: source.path(), reason }.into());
         }
         if !ended && byte != *b"\n" {
             line.extend(byte);

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::scalar::{Decoder, Endian};
 use super::source::{Rest, Source, check_size};
 use super::{Loaded, ReadOptions, SourceKind, findings, frames, open_file, overrides, voxels};
+use crate::error::Detail;
 use crate::error::join;
 use crate::{AffineSource, Error, Geometry, Volume, Warning, affine};
 use header::{ByteSkip, Encoding, Header, Space};
@@ -39,13 +40,14 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
     match header.byte_skip {
         ByteSkip::Count(bytes) if MAX_SKIP < bytes => {
             let reason = "byte skip is more than 256 MiB";
-            return Err(Error::NrrdHeader { path, reason });
+            return Err(Detail::NrrdHeader { path, reason }.into());
         }
         ByteSkip::Count(bytes) => source.skip(bytes)?,
         ByteSkip::FromEnd => {
             let left = source.left().filter(|_| header.encoding == Encoding::Raw);
             let reason = "byte skip -1 needs raw voxels in a file that is not compressed";
-            let left = left.ok_or(Error::NrrdHeader { path: path.clone(), reason })?;
+            let left =
+                left.ok_or(Error::from(Detail::NrrdHeader { path: path.clone(), reason }))?;
             source.skip(left.saturating_sub(count as u64 * size as u64))?;
         }
     }
@@ -89,18 +91,22 @@ fn grid(
     let size = header.scalar.size();
     check_size(&path, KIND, &header.sizes, size, options)?;
     frames::chosen(&path, 1, options)?;
-    let axes = axes(&header)
-        .ok_or_else(|| Error::NrrdShape { path: path.clone(), shape: join(&header.sizes) })?;
+    let axes = axes(&header).ok_or_else(|| {
+        Error::from(Detail::NrrdShape { path: path.clone(), shape: join(&header.sizes) })
+    })?;
     // `check_size` has shown that the product, hence each size, fits.
     let [w, h, d] = axes.map(|n| usize::try_from(header.sizes[n]).unwrap_or(usize::MAX));
     voxels::check_axes(path.clone(), [d, h, w], options)?;
     let mut warnings = Vec::new();
     let geometry = match place(&header, axes, [d, h, w], &path, &mut warnings) {
-        Err(Error::NrrdAffine { reason, .. }) if overrides::replace_geometry(options) => {
-            warnings.push(overrides::replaced("space directions", reason));
-            Geometry::without_affine([d, h, w])
-        }
-        geometry => geometry?,
+        Ok(geometry) => geometry,
+        Err(error) => match error.detail() {
+            Detail::NrrdAffine { reason, .. } if overrides::replace_geometry(options) => {
+                warnings.push(overrides::replaced("space directions", reason));
+                Geometry::without_affine([d, h, w])
+            }
+            _ => return Err(error),
+        },
     };
     Ok((header, geometry, warnings))
 }
@@ -133,7 +139,7 @@ fn place(
     let mut guess = |text: &str| {
         warnings.push(
             Warning::new("W-GEOM-GUESS", text)
-                .with_fix("export the volume again with its position"),
+                .with_remedy("export the volume again with its position"),
         );
     };
     // Where the file does not say, its world is taken for LPS, as ITK takes it.
@@ -171,7 +177,7 @@ fn place(
         warnings.push(Warning::new("W-UNITS", text));
     }
     if let Some(reason) = affine::defect(&affine) {
-        return Err(Error::NrrdAffine { path: path.to_owned(), reason });
+        return Err(Detail::NrrdAffine { path: path.to_owned(), reason }.into());
     }
     warnings.extend(findings::shear(&affine));
     let sides_are_known =
@@ -183,7 +189,7 @@ fn place(
 /// The file with the voxels, which a detached header names.
 fn detached(header: &Source<'_>, name: &str) -> Result<Source<'static>, Error> {
     let path = header.path();
-    let refused = |reason| Error::NrrdDataFile { path: path.clone(), reason };
+    let refused = |reason| Error::from(Detail::NrrdDataFile { path: path.clone(), reason });
     if name == "LIST" || name.starts_with("LIST ") || name.contains('%') {
         return Err(refused("the voxels are spread over several files"));
     }
@@ -196,7 +202,7 @@ fn detached(header: &Source<'_>, name: &str) -> Result<Source<'static>, Error> {
     let data: PathBuf = path.with_file_name(name);
     // Errors name the header: the other name is text of its.
     let (file, length) = open_file(&data, &path).map_err(|e| match e {
-        Error::NotFound { path } => Error::NrrdDataMissing { path },
+        e if e.is_not_found() => Error::from(Detail::NrrdDataMissing { path: path.clone() }),
         e => e,
     })?;
     if length == 0 {
@@ -217,7 +223,7 @@ fn skip_line(source: &mut Source<'_>) -> Result<(), Error> {
         } else {
             continue;
         };
-        return Err(Error::NrrdHeader { path: source.path(), reason });
+        return Err(Detail::NrrdHeader { path: source.path(), reason }.into());
     }
     Ok(())
 }

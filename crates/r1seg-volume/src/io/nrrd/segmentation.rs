@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::error::Detail;
 use crate::io::write::{gzip, label_values};
 use crate::io::{Overwrite, write_atomically};
 use crate::{Error, LabelMap};
@@ -44,11 +45,11 @@ impl<'a> Segmentation<'a> {
     /// The labels of a map, of which label `n` has segment `n - 1`.
     ///
     /// # Errors
-    /// [`Error::Segments`] unless there is one segment for each label, and at least one.
+    /// `R-OUT-09` unless there is one segment for each label, and at least one.
     pub fn new(labels: &'a LabelMap, segments: Vec<Segment>) -> Result<Self, Error> {
         let got = segments.len();
         if got == 0 || got != labels.len() {
-            return Err(Error::Segments { got, labels: labels.len() });
+            return Err(Detail::Segments { got, labels: labels.len() }.into());
         }
         let (layers, layer_of) = match labels.overlap() {
             0 => (None, vec![0; got]),

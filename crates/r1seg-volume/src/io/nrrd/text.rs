@@ -1,6 +1,7 @@
 //! Voxels written as decimal numbers.
 
 use crate::Error;
+use crate::error::Detail;
 use crate::io::ReadOptions;
 use crate::io::scalar::Scalar;
 use crate::io::source::Source;
@@ -17,7 +18,7 @@ pub(super) fn stored_bytes(
     options: &ReadOptions,
 ) -> Result<(Vec<u8>, bool), Error> {
     let path = source.path();
-    let fault = |reason| Error::NrrdText { path: path.clone(), reason };
+    let fault = |reason| Error::from(Detail::NrrdText { path: path.clone(), reason });
     let limit = source.got().saturating_add(options.max_bytes);
     let mut out = Vec::new();
     let (mut found, mut number, mut buffer) = (0, String::new(), vec![0; 1 << 16]);
@@ -52,7 +53,7 @@ pub(super) fn stored_bytes(
         }
     }
     if found < count {
-        return Err(Error::NrrdTextShort { path, promised: count, got: found });
+        return Err(Detail::NrrdTextShort { path, promised: count, got: found }.into());
     }
     Ok((out, false))
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::commands::models::LicenseRow;
 use crate::exit::CliError;
+use crate::hints;
 use crate::study::ModelName;
 
 /// Raised when a field changes its meaning or goes away.
@@ -64,14 +65,14 @@ pub(super) struct Model {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Vision {
-    pub(super) image_size: Option<[u64; 3]>,
-    pub(super) patch_size: Option<[u64; 3]>,
-    pub(super) grid: Option<[u64; 3]>,
-    pub(super) hidden_size: Option<u64>,
-    pub(super) mlp_dim: Option<u64>,
-    pub(super) num_layers: Option<u64>,
-    pub(super) num_heads: Option<u64>,
-    pub(super) visual_tokens: Option<u64>,
+    pub(super) image_size: [usize; 3],
+    pub(super) patch_size: [usize; 3],
+    pub(super) grid: [usize; 3],
+    pub(super) hidden_size: usize,
+    pub(super) mlp_dim: usize,
+    pub(super) num_layers: usize,
+    pub(super) num_heads: usize,
+    pub(super) visual_tokens: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -189,28 +190,28 @@ impl Findings {
                 revision: name.revision.clone(),
                 model_type: summary.model_type.clone(),
                 name: family.map(Family::name),
-                supported: family.and_then(Family::entry).is_some(),
+                supported: family.is_some(),
             },
             file: None,
             vision: summary.vision.as_ref().map(|v| Vision {
-                image_size: v.image_size,
-                patch_size: v.patch_size,
-                grid: v.grid,
-                hidden_size: v.hidden_size,
-                mlp_dim: v.mlp_dim,
-                num_layers: v.num_layers,
-                num_heads: v.num_heads,
+                image_size: v.vit.image_size,
+                patch_size: v.vit.patch_size,
+                grid: v.vit.grid(),
+                hidden_size: v.vit.hidden_size,
+                mlp_dim: v.vit.mlp_dim,
+                num_layers: v.vit.num_layers,
+                num_heads: v.vit.num_heads,
                 visual_tokens: v.visual_tokens,
             }),
             language: summary.language.as_ref().map(|l| Language {
-                family: l.family.clone(),
-                hidden_size: l.hidden_size,
-                intermediate_size: l.intermediate_size,
-                num_layers: l.num_layers,
-                num_heads: l.num_heads,
-                num_key_value_heads: l.num_key_value_heads,
-                vocab_size: l.vocab_size,
-                max_positions: l.max_positions,
+                family: Some(l.family.to_string()),
+                hidden_size: Some(l.hidden_size as u64),
+                intermediate_size: Some(l.intermediate_size as u64),
+                num_layers: Some(l.num_layers as u64),
+                num_heads: Some(l.num_heads as u64),
+                num_key_value_heads: Some(l.num_key_value_heads as u64),
+                vocab_size: Some(l.vocab_size as u64),
+                max_positions: Some(l.max_positions as u64),
             }),
             weights: summary.weights.as_ref().map(weights),
             load: summary.load.as_ref().map(load),
@@ -248,8 +249,8 @@ impl Findings {
                 .collect(),
             problem: summary.problem.as_ref().map(|e| Problem {
                 code: e.code(),
-                text: e.to_string(),
-                fix: e.fix(),
+                text: e.message(),
+                fix: e.remedy().as_ref().map(hints::words),
             }),
             verdict: if summary.problem.is_none() { "usable" } else { "unusable" },
             research_use_only: true,
@@ -362,12 +363,12 @@ fn published_licenses(
     id: &str,
     family: Option<Family>,
 ) -> Vec<LicenseRow> {
-    let entry =
-        family.and_then(Family::entry).filter(|_| matches!(source, CheckpointSource::Folder(_)));
+    let entry = family.map(Family::entry);
+    let entry = entry.filter(|_| matches!(source, CheckpointSource::Folder(_)));
     let Some(entry) = entry else {
         return Vec::new();
     };
-    let is_known = entry.repositories.contains(&id);
+    let is_known = entry.repositories().any(|known| known == id);
     let concerns = |part: &str| !is_known || part == "code" || part == id;
     entry.licenses.iter().filter(|row| concerns(row.part)).map(LicenseRow::from).collect()
 }

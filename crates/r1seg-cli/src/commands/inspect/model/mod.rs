@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::convert::Sandbox;
-use r1seg::{CheckpointSource, WeightsFileSummary, is_pickle};
+use r1seg::{CheckpointSource, Diagnostic, FoundModel, WeightsFileSummary, is_pickle};
 use r1seg_results::parent;
 
 use super::print;
@@ -15,7 +15,7 @@ use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
 use crate::exit::{CliError, Exit, Reported, say};
 use crate::names;
-use crate::study::{self, ModelName};
+use crate::study::ModelName;
 use findings::Findings;
 
 const CONFIG: &str = "config.json";
@@ -29,12 +29,13 @@ pub(super) enum Subject {
 
 /// The model that a person means, unless they mean a volume.
 pub(super) fn named(path: &Path) -> Result<Option<Subject>> {
-    let model = |folder: &Path| {
-        let source = CheckpointSource::Folder(folder.to_path_buf());
-        Subject::Model(source, ModelName::of(folder))
+    let model = |source: CheckpointSource| {
+        let FoundModel { checkpoint, name, .. } = source.into();
+        Subject::Model(checkpoint, name)
     };
+    let in_folder = |folder: &Path| model(CheckpointSource::Folder(folder.to_path_buf()));
     if path.is_dir() {
-        return Ok(holds_a_model(path).then(|| model(path)));
+        return Ok(holds_a_model(path).then(|| in_folder(path)));
     }
     if path.exists() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -46,10 +47,10 @@ pub(super) fn named(path: &Path) -> Result<Option<Subject>> {
         return Ok(is_model.then(|| Subject::File(path.to_path_buf())));
     }
     if path == Path::new("demo") {
-        return Ok(Some(Subject::Model(CheckpointSource::demo(), ModelName::demo())));
+        return Ok(Some(model(CheckpointSource::demo())));
     }
     let found = path.to_str().map(names::resolve_if_there).transpose()?.flatten();
-    Ok(found.map(|folder| model(&folder)))
+    Ok(found.map(|folder| in_folder(&folder)))
 }
 
 /// A folder of DICOM files has none of these.
@@ -109,18 +110,23 @@ fn of_model(
 
 /// A file is not what `infer` takes, whatever is in it.
 fn of_file(args: &InspectArgs, path: &Path, sandbox: &Sandbox) -> Result<Found> {
-    let refused = study::not_a_folder(path);
+    let refused = r1seg::not_a_folder(path);
     if path.ends_with(CONFIG) {
-        let folder = parent(path).to_path_buf();
-        let name = ModelName::of(&folder);
-        let source = CheckpointSource::Folder(folder);
+        let source = CheckpointSource::Folder(parent(path).to_path_buf());
+        let FoundModel { name, .. } = source.clone().into();
         let mut findings = Findings::of_model(&args.image, &source, &name, &source.summary(None)?);
-        findings.refuse(&refused);
+        findings.refuse(&CliError::from(&refused as &dyn Diagnostic));
         return Ok((findings, Some(refused.into())));
     }
     Ok(match WeightsFileSummary::read(path, Some(sandbox)) {
-        Ok(file) => (Findings::of_file(path, Some(&file), &refused), Some(refused.into())),
+        Ok(file) => (
+            Findings::of_file(path, Some(&file), &CliError::from(&refused as &dyn Diagnostic)),
+            Some(refused.into()),
+        ),
         // What is wrong with the file is worth more than that it is one.
-        Err(error) => (Findings::of_file(path, None, &(&error).into()), Some(error.into())),
+        Err(error) => (
+            Findings::of_file(path, None, &CliError::from(&error as &dyn Diagnostic)),
+            Some(error.into()),
+        ),
     })
 }

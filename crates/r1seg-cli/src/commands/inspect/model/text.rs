@@ -5,6 +5,7 @@ use std::fmt::Write;
 use r1seg::registry::MODELS;
 
 use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights, WeightsFile};
+use crate::capabilities;
 use crate::exit::one_line;
 use crate::progress::{counted, gigabytes};
 
@@ -73,7 +74,7 @@ pub(super) fn render(findings: &Findings) -> String {
         lines.add(name, &format!("{:>10}  {}", gigabytes(file.bytes), file.name));
     }
     let command = MODELS.iter().find(|entry| Some(entry.name) == model.name);
-    let command = command.map_or("infer", |entry| entry.command);
+    let command = command.map_or("infer", |entry| capabilities::command(&entry.capabilities));
     let verdict = match &findings.problem {
         None => format!("OK: `{command}` runs it"),
         Some(_) if findings.is_part => format!("UNUSABLE BY ITSELF: {}", user(findings)),
@@ -125,18 +126,16 @@ fn what(findings: &Findings) -> String {
 }
 
 fn vision_lines(lines: &mut Lines, vision: &Vision) {
-    if let Some(image) = vision.image_size {
-        let patch = vision.patch_size.map(|patch| format!(", patches of {}", by(patch)));
-        let grid = vision.grid.map(|grid| format!(", {} of them", by(grid)));
-        let parts = [patch, grid].into_iter().flatten().collect::<String>();
-        lines.add("vision", &format!("{} voxels (slices first){parts}", by(image)));
-    }
+    let (image, patch, grid) = (by(vision.image_size), by(vision.patch_size), by(vision.grid));
+    let text = format!("{image} voxels (slices first), patches of {patch}, {grid} of them");
+    lines.add("vision", &text);
+    let number = |n: usize| Some(n as u64);
     let widths = numbers(&[
-        ("width", vision.hidden_size),
-        ("mlp", vision.mlp_dim),
-        ("layers", vision.num_layers),
-        ("heads", vision.num_heads),
-        ("visual tokens", vision.visual_tokens),
+        ("width", number(vision.hidden_size)),
+        ("mlp", number(vision.mlp_dim)),
+        ("layers", number(vision.num_layers)),
+        ("heads", number(vision.num_heads)),
+        ("visual tokens", vision.visual_tokens.and_then(number)),
     ]);
     lines.add("", &widths);
 }
@@ -263,7 +262,7 @@ fn tensors(count: usize) -> String {
     counted(count as u64, ["tensor", "tensors"])
 }
 
-fn by(axes: [u64; 3]) -> String {
+fn by(axes: [usize; 3]) -> String {
     axes.map(|n| n.to_string()).join(" x ")
 }
 

@@ -1,41 +1,21 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{DicomFault, Orientation, SourceKind};
+use r1seg_diagnostic::{Diagnostic, ErrorKind, Remedy};
 
-/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The input was read, and is not a volume that can be used (exit code 65).
-    BadData,
-    /// The input is missing or may not be read (66).
-    Missing,
-    /// The output exists already or cannot be created (73).
-    CannotCreate,
-    /// The storage failed while reading or writing (74).
-    Io,
-    /// Not enough memory at the moment (75).
-    Temporary,
-    /// An argument makes no sense; no file is at fault (2).
-    Usage,
-}
+use crate::io::dicom::DicomFault;
+use crate::{Orientation, SourceKind};
 
-/// Everything that can go wrong in this crate.
-///
-/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
-/// carry the rest. No text of a file header enters a message, since it may name a patient.
+/// The cases of [`Error`](super::Error); `Display` is the message without the path.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the messages say what the fields are")]
-pub enum Error {
+pub(crate) enum Detail {
     #[error("no such file")]
     NotFound { path: PathBuf },
     #[error("the file cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("the folder has no DICOM image ({files} {} in it)", if *files == 1 { "file" } else { "files" })]
+    #[error("the folder contains no DICOM image ({files} {})", if *files == 1 { "file" } else { "files" })]
     Directory { path: PathBuf, files: usize },
-    #[error("the input is a pipe, socket or device, not a regular file")]
+    #[error("not a regular file but a pipe, socket or device")]
     NotAFile { path: PathBuf },
     #[error("file is empty (0 bytes)")]
     EmptyFile { path: PathBuf },
@@ -59,7 +39,7 @@ pub enum Error {
         max_bytes: u64,
     },
     #[error(
-        "volume is {} voxels (i,j,k); at least {least} an axis are needed",
+        "volume is {} voxels (i,j,k); at least {least} per axis are needed",
         in_file_order(shape)
     )]
     TooFewVoxels { path: PathBuf, shape: [usize; 3], least: usize },
@@ -67,7 +47,7 @@ pub enum Error {
     NoFiniteVoxel { path: PathBuf, voxels: usize },
     #[error("reading failed after {got} bytes")]
     ReadFailed { path: PathBuf, got: u64, source: io::Error },
-    #[error("there is no frame {frame}: the file has {frames}, counted from 0")]
+    #[error("frame {frame} does not exist: the file has {frames}, counted from 0")]
     FrameRange { path: PathBuf, frame: u64, frames: u64 },
     #[error(
         "the input is a stream of more than {most} bytes, which has to be kept whole to be read"
@@ -100,9 +80,9 @@ pub enum Error {
     NiftiDim { path: PathBuf, axis: usize, value: i64 },
     #[error("volume has {} frames ({shape}); one 3D volume is needed", frames)]
     NiftiFrames { path: PathBuf, shape: String, frames: u64 },
-    #[error("datatype {code} ({name}) is not one number a voxel")]
+    #[error("datatype {code} ({name}) is not one number per voxel")]
     NiftiDatatype { path: PathBuf, code: i16, name: &'static str },
-    #[error("bitpix is {bitpix}, but datatype {code} has {expected} bits a voxel")]
+    #[error("bitpix is {bitpix}, but datatype {code} has {expected} bits per voxel")]
     NiftiBitpix { path: PathBuf, code: i16, bitpix: i16, expected: usize },
     #[error("vox_offset is {offset}; {least} or more is needed, and no more than {most}")]
     NiftiVoxOffset { path: PathBuf, offset: f64, least: u64, most: u64 },
@@ -113,11 +93,11 @@ pub enum Error {
     NpyHeader { path: PathBuf, reason: &'static str },
     #[error("npy header claims {length} bytes; at most {most} are read")]
     NpyHeaderLength { path: PathBuf, length: u64, most: u64 },
-    #[error("npy format version {major}.{minor} is not known; 1.0, 2.0 and 3.0 are")]
+    #[error("npy format version {major}.{minor} is unknown; expected 1.0, 2.0 or 3.0")]
     NpyVersion { path: PathBuf, major: u8, minor: u8 },
     #[error("array holds Python objects (a pickle); r1seg never loads pickles")]
     NpyObject { path: PathBuf },
-    #[error("array dtype `{descr}` is not one number a voxel")]
+    #[error("array dtype `{descr}` is not one number per voxel")]
     NpyDtype { path: PathBuf, descr: String },
     #[error("array is {shape}; one 3D volume (D,H,W) or 1xDxHxW is needed")]
     NpyShape { path: PathBuf, shape: String, frames: u64 },
@@ -134,6 +114,7 @@ pub enum Error {
     NrrdShape { path: PathBuf, shape: String },
     #[error("the space directions are not usable: {reason}")]
     NrrdAffine { path: PathBuf, reason: &'static str },
+    /// The voxels are in other files than the one beside the header.
     #[error("{reason}")]
     NrrdDataFile { path: PathBuf, reason: &'static str },
     #[error("the file that holds the voxels, which the header names, is not beside it")]
@@ -145,6 +126,7 @@ pub enum Error {
 
     #[error("zip archive is damaged, or packed in a way other than stored and deflated")]
     NpzArchive { path: PathBuf },
+    /// An archive of several arrays, or none of the name that was asked for.
     #[error("{}: {names}", if *asked {
         format!("no array has that name; there are {count}")
     } else {
@@ -164,7 +146,9 @@ pub enum Error {
     Spacing { spacing_mm: [f64; 3] },
     #[error("a spacing is given, and a volume to take the geometry from; one of them is needed")]
     SpacingAndAffine,
-    #[error("the file has a geometry of its own: {own:?} mm a voxel (slices first), not {given:?}")]
+    #[error(
+        "the file has a geometry of its own: {own:?} mm per voxel (slices first), not {given:?}"
+    )]
     SpacingContradicts { path: PathBuf, own: [f64; 3], given: [f64; 3] },
     #[error(
         "volume is {} voxels (i,j,k), but {}, whose geometry it is to take, is {}",
@@ -181,11 +165,13 @@ pub enum Error {
     )]
     UnknownOrientation { wanted: Orientation },
     #[error(
-        "a volume of {from_mm:?} mm a voxel (slices first) is too large for voxels of {to_mm:?} mm"
+        "a volume of {from_mm:?} mm per voxel (slices first) is too large for voxels of {to_mm:?} mm"
     )]
     LatticeSize { from_mm: [f64; 3], to_mm: [f64; 3] },
+    /// A box outside of the volume or of what the model reads, or without voxels.
     #[error("{message}")]
     Box { message: String },
+    /// A point outside of the volume or of what the model reads.
     #[error("{message}")]
     Point { message: String },
     #[error("`{text}` is not an orientation")]
@@ -215,10 +201,9 @@ pub enum Error {
     WriteFailed { path: PathBuf, source: io::Error },
 }
 
-impl Error {
-    /// The stable code of this error, such as `R-NII-07`.
-    pub fn code(&self) -> &'static str {
-        use Error as E;
+impl Diagnostic for Detail {
+    fn code(&self) -> &'static str {
+        use Detail as E;
         match self {
             E::NotFound { .. } => "R-IN-01",
             E::Unreadable { .. } => "R-IN-02",
@@ -298,9 +283,8 @@ impl Error {
         }
     }
 
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
-        use Error as E;
+    fn kind(&self) -> ErrorKind {
+        use Detail as E;
         match self {
             E::NotFound { .. }
             | E::Directory { .. }
@@ -310,7 +294,7 @@ impl Error {
             | E::NrrdDataMissing { .. } => ErrorKind::Missing,
             E::Dicom { fault, .. } => fault.kind(),
             E::ReadFailed { .. } | E::WriteFailed { .. } => ErrorKind::Io,
-            E::OutOfMemory { .. } => ErrorKind::Temporary,
+            E::OutOfMemory { .. } => ErrorKind::Resources,
             E::Exists { .. }
             | E::CannotCreate { .. }
             | E::NotReplaceable { .. }
@@ -333,9 +317,8 @@ impl Error {
         }
     }
 
-    /// The file at fault, where there is one.
-    pub fn path(&self) -> Option<&Path> {
-        use Error as E;
+    fn path(&self) -> Option<&Path> {
+        use Detail as E;
         match self {
             E::NotFound { path }
             | E::Unreadable { path, .. }
@@ -410,9 +393,8 @@ impl Error {
         }
     }
 
-    /// What to do about it, where something can be done.
-    pub fn fix(&self) -> Option<String> {
-        use Error as E;
+    fn remedy(&self) -> Option<Remedy> {
+        use Detail as E;
         let text = match self {
             E::NotFound { .. } => "check the path",
             E::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -420,9 +402,7 @@ impl Error {
             }
             E::Unreadable { .. } => "check that the path leads to a file that can be read",
             E::Directory { .. } => "name the folder of a CT series, or one .nii.gz or .npy file",
-            E::NotAFile { .. } => {
-                "copy it to a file first, or send it to standard input with `-i -`"
-            }
+            E::NotAFile { .. } => return Some(Remedy::CopyToFile),
             E::EmptyFile { .. } | E::EndsEarly { .. } | E::CorruptGzip { .. } => "re-copy the file",
             E::UnknownFormat { .. } => "convert it to NIfTI (.nii.gz)",
             E::TooLarge { .. } => "crop or downsample it first",
@@ -434,30 +414,25 @@ impl Error {
             }
             E::NiftiPair { .. } => "name the file, or convert the pair to one .nii.gz file",
             E::NiftiMissingHalf { .. } => "copy both halves to one folder, under one name",
-            E::NiftiFrames { frames, .. } => {
-                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
-            }
-            E::FrameRange { frames: 0 | 1, .. } => "leave --frame out",
-            E::FrameRange { frames, .. } => {
-                return Some(format!("choose one of them: --frame 0..{}", frames - 1));
+            E::FrameRange { frames: 0 | 1, .. } => return Some(Remedy::OmitFrame),
+            E::NiftiFrames { frames, .. } | E::FrameRange { frames, .. } => {
+                return Some(Remedy::ChooseFrame { frames: *frames });
             }
             E::NiftiDatatype { .. } => "export the volume as grey values, such as int16 HU",
             E::NiftiAffine { .. } | E::NrrdAffine { .. } => {
-                "give the true one: --spacing Z,Y,X in mm, or --affine-from another volume"
+                return Some(Remedy::CorrectGeometry);
             }
             E::NpyHeader { .. } | E::NpyVersion { .. } | E::NpyHeaderLength { .. } => {
                 "write it with numpy.save"
             }
             E::NpyObject { .. } => "save the plain array: numpy.save(f, a, allow_pickle=False)",
             E::NpyDtype { .. } => "save it as a number type, such as float32",
-            E::NpyShape { frames: 2.., .. } => {
-                return Some("choose one volume along its first axis: --frame 0".to_owned());
-            }
+            E::NpyShape { frames: 2.., .. } => return Some(Remedy::ChooseAlongFirstAxis),
             E::NpyShape { .. } => "save it as one volume",
-            E::Dicom { fault, .. } => return fault.fix().map(str::to_owned),
-            E::NpyTooLong { .. } => "save one array a file",
+            E::Dicom { fault, .. } => return fault.remedy(),
+            E::NpyTooLong { .. } => "save one array per file",
             E::NpzArchive { .. } => "re-copy the file, or pack it again",
-            E::NpzKey { .. } => "choose one of them: --key NAME",
+            E::NpzKey { .. } => return Some(Remedy::ChooseArray),
             E::StreamTooLong { .. } => "name the file instead",
             E::NrrdHeader { .. } | E::NrrdText { .. } | E::NrrdTextShort { .. } => {
                 "export it again as NRRD or NIfTI"
@@ -465,21 +440,17 @@ impl Error {
             E::NrrdBlock { .. } => "export the volume as grey values, such as int16 HU",
             E::NrrdEncoding { .. } => "save it with gzip compression, or as NIfTI (.nii.gz)",
             E::NrrdShape { .. } => "save the one volume that you mean into its own file",
-            E::SpacingAndAffine => "leave --spacing or --affine-from out",
-            E::SpacingContradicts { .. } => "leave --spacing out",
+            E::SpacingAndAffine => return Some(Remedy::GiveOneGeometry),
+            E::SpacingContradicts { .. } => return Some(Remedy::OmitSpacing),
             E::AffineFromShape { .. } | E::AffineFromNone { .. } => {
                 "name the volume that this one was made from, on the same grid"
             }
             E::NrrdDataFile { .. } => "save it as one .nrrd file",
             E::NrrdDataMissing { .. } => "copy both files to one folder, under their names",
-            E::UnknownOrientation { .. } => {
-                "take the geometry of the CT that it was made from: --affine-from FILE; or leave \
-                 --orient out"
-            }
+            E::UnknownOrientation { .. } => return Some(Remedy::GiveOrientation),
             E::LatticeSize { .. } => "check the voxel sizes in the header",
             E::Box { .. } | E::Point { .. } => {
-                "`r1seg inspect` shows the shape and the position of the volume, and what the model \
-                 sees of it"
+                return Some(Remedy::InspectVolume);
             }
             E::Orientation { .. } => "use stored, LPS, RAS or three other axis codes, such as PIR",
             E::Exists { .. } => "choose another name, or allow overwriting",
@@ -489,7 +460,7 @@ impl Error {
             E::WriteFailed { .. } => "check the space left on the device",
             _ => return None,
         };
-        Some(text.to_owned())
+        Some(text.into())
     }
 }
 

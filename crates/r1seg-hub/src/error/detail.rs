@@ -2,44 +2,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Digest, ModelId};
+use r1seg_diagnostic::{Diagnostic, ErrorKind, Remedy};
 
-/// What kind of failure an [`Error`] is, so that a caller can choose an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// An argument or variable makes no sense (exit code 2).
-    Usage,
-    /// The model is not here, or this user may not have it (66).
-    Missing,
-    /// The cache cannot be written to (73).
-    CannotCreate,
-    /// The storage failed or is full, or the connection is not secure (74).
-    Io,
-    /// The network or the hub fails at the moment (75).
-    Temporary,
-    /// What came is not the model that the hub promises (78).
-    BadModel,
-    /// The caller cancelled (130).
-    Cancelled,
-}
+use crate::{Digest, Error, ModelId};
 
-/// Everything that can go wrong in this crate.
-///
-/// `Display` says what is wrong, with numbers; [`Error::code`], [`Error::path`] and [`Error::fix`]
-/// carry the rest. No text that a server sent enters a message, and never a token.
+/// The cases of [`Error`]; `Display` is the message without the path.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the messages say what the fields are")]
-pub enum Error {
+pub(crate) enum Detail {
     #[error("{id} is not in the cache, and offline mode is on")]
     Offline { id: Box<ModelId>, cache: PathBuf },
     #[error("{id} is not in the cache")]
     NotCached { id: Box<ModelId>, cache: PathBuf },
     #[error("{id} is not complete: {} of its files are missing: {}", missing.len(), first(missing))]
     Incomplete { id: Box<ModelId>, path: PathBuf, missing: Vec<String> },
-    #[error("this is no model name: {reason}")]
-    ModelId { reason: &'static str, suggestions: Vec<&'static str> },
+    #[error("invalid model name: {reason}")]
+    ModelId { reason: &'static str, similar_names: Vec<&'static str> },
     #[error("the endpoint cannot be used: {reason}")]
     Endpoint { reason: &'static str },
     #[error("no folder for the cache is known")]
@@ -48,11 +25,11 @@ pub enum Error {
     #[error("{what} does not exist on the hub (404)")]
     NotFound { what: String, similar_names: Vec<&'static str> },
     #[error(
-        "the hub wants a {} token for {what} (401); it also says so of models that do not exist",
-        if *had_token { "valid" } else { "user's" }
+        "the hub requires {} token for {what} (401); it also answers so for models that do not exist",
+        if *had_token { "a valid" } else { "an access" }
     )]
     Unauthorized { what: String, had_token: bool, similar_names: Vec<&'static str> },
-    #[error("this user may not have {what} (403)")]
+    #[error("access to {what} is denied (403)")]
     Forbidden { what: String },
     #[error("the hub asks for fewer requests (429)")]
     RateLimited { retry_after: Option<Duration> },
@@ -76,7 +53,7 @@ pub enum Error {
     HashMismatch { file: String, path: PathBuf, expected: Digest, got: Digest },
     #[error("{file}: the hub states no SHA-256 or git hash for it")]
     NoHash { file: String },
-    #[error("the hub's answer makes no sense: {reason}")]
+    #[error("the hub's reply is not usable: {reason}")]
     BadReply { reason: &'static str },
     #[error("the hub lists a file whose name could leave the model's folder (number {index})")]
     HostileName { index: usize },
@@ -97,10 +74,9 @@ pub enum Error {
     Cancelled,
 }
 
-impl Error {
-    /// The stable code of this error, such as `R-HUB-01`.
-    pub fn code(&self) -> &'static str {
-        use Error as E;
+impl Diagnostic for Detail {
+    fn code(&self) -> &'static str {
+        use Detail as E;
         match self {
             E::Offline { .. } => "R-HUB-01",
             E::NotCached { .. } => "R-HUB-02",
@@ -134,9 +110,8 @@ impl Error {
         }
     }
 
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
-        use Error as E;
+    fn kind(&self) -> ErrorKind {
+        use Detail as E;
         match self {
             E::ModelId { .. } | E::Endpoint { .. } | E::NoHome | E::Certificates { .. } => {
                 ErrorKind::Usage
@@ -151,7 +126,7 @@ impl Error {
             | E::Connect { .. }
             | E::NoAnswer { .. }
             | E::Stalled { .. }
-            | E::Truncated { .. } => ErrorKind::Temporary,
+            | E::Truncated { .. } => ErrorKind::Network,
             E::Incomplete { .. }
             | E::Status { .. }
             | E::Length { .. }
@@ -159,16 +134,15 @@ impl Error {
             | E::NoHash { .. }
             | E::BadReply { .. }
             | E::HostileName { .. }
-            | E::NoWeights { .. } => ErrorKind::BadModel,
+            | E::NoWeights { .. } => ErrorKind::Model,
             E::CannotCreate { .. } => ErrorKind::CannotCreate,
             E::Tls { .. } | E::DiskFull { .. } | E::Read { .. } | E::Write { .. } => ErrorKind::Io,
             E::Cancelled => ErrorKind::Cancelled,
         }
     }
 
-    /// The file or folder at fault, where there is one.
-    pub fn path(&self) -> Option<&Path> {
-        use Error as E;
+    fn path(&self) -> Option<&Path> {
+        use Detail as E;
         match self {
             E::Offline { cache: path, .. }
             | E::NotCached { cache: path, .. }
@@ -183,21 +157,17 @@ impl Error {
         }
     }
 
-    /// What to do about it, where something can be done.
-    pub fn fix(&self) -> Option<String> {
-        use Error as E;
+    fn remedy(&self) -> Option<Remedy> {
+        use Detail as E;
         let text = match self {
             E::Offline { id, .. } => {
-                return Some(format!(
-                    "unset HF_HUB_OFFLINE and run `r1seg download {id}`, or copy the cache folder \
-                     from a machine that has it"
-                ));
+                return Some(Remedy::DownloadOnline { model: id.to_string() });
             }
             E::NotCached { id, .. } | E::Incomplete { id, .. } => {
-                return Some(format!("r1seg download {id}"));
+                return Some(Remedy::Download { model: id.to_string() });
             }
-            E::ModelId { suggestions, .. } => {
-                return Some(did_you_mean(suggestions, "write OWNER/NAME or OWNER/NAME@REV"));
+            E::ModelId { similar_names, .. } => {
+                return Some(did_you_mean(similar_names, "write OWNER/NAME or OWNER/NAME@REV"));
             }
             E::NotFound { similar_names, .. } => {
                 return Some(did_you_mean(similar_names, "check the name and the revision"));
@@ -240,20 +210,7 @@ impl Error {
             E::Certificates { .. } => "set SSL_CERT_FILE to a PEM file, or unset it",
             E::Read { .. } | E::Cancelled => return None,
         };
-        Some(text.to_owned())
-    }
-
-    /// Whether another attempt may succeed.
-    pub(crate) fn is_transient(&self) -> bool {
-        self.kind() == ErrorKind::Temporary
-    }
-
-    /// How long the server asks to wait.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::RateLimited { retry_after } | Self::Server { retry_after, .. } => *retry_after,
-            _ => None,
-        }
+        Some(text.into())
     }
 }
 
@@ -264,24 +221,24 @@ pub(crate) fn writing(path: &Path, source: io::Error) -> Error {
     match source.kind() {
         K::StorageFull | K::QuotaExceeded => {
             let free = fs4::available_space(path.parent().unwrap_or(&path)).unwrap_or_default();
-            Error::DiskFull { path, needed: free.saturating_add(1), free }
+            Detail::DiskFull { path, needed: free.saturating_add(1), free }.into()
         }
         K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory | K::AlreadyExists => {
-            Error::CannotCreate { path, source }
+            Detail::CannotCreate { path, source }.into()
         }
-        _ => Error::Write { path, source },
+        _ => Detail::Write { path, source }.into(),
     }
 }
 
 pub(crate) fn reading(path: &Path, source: io::Error) -> Error {
-    Error::Read { path: path.to_path_buf(), source }
+    Detail::Read { path: path.to_path_buf(), source }.into()
 }
 
-fn did_you_mean(names: &[&'static str], otherwise: &str) -> String {
+fn did_you_mean(names: &[&'static str], otherwise: &'static str) -> Remedy {
     if names.is_empty() {
-        otherwise.to_owned()
+        otherwise.into()
     } else {
-        format!("did you mean {}?", names.join(" or "))
+        format!("did you mean {}?", names.join(" or ")).into()
     }
 }
 
@@ -310,7 +267,7 @@ mod tests {
         ] {
             let error = of(kind);
             assert_eq!((error.code(), error.kind()), (code, expected));
-            assert!(error.path().is_some() && error.fix().is_some());
+            assert!(error.path().is_some() && error.remedy().is_some());
         }
     }
 }

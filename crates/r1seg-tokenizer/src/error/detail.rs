@@ -1,30 +1,18 @@
-//! The crate's one error type.
+use std::io;
+use std::path::{Path, PathBuf};
 
-use std::path::PathBuf;
+use r1seg_diagnostic::{Diagnostic, ErrorKind, Remedy};
 
-/// Whose fault an [`Error`] is, so that a program can choose its exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The caller asked for something that makes no sense (an empty question).
-    Usage,
-    /// A file could not be read.
-    Io,
-    /// The tokenizer's files are broken, hostile or of an unknown kind.
-    Model,
-}
-
-/// Everything that can go wrong between a tokenizer folder and token ids.
+/// The cases of [`Error`](super::Error); `Display` is the message without the path.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
+pub(crate) enum Detail {
     /// A file of the folder exists but could not be read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("the file cannot be read: {source}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A file is larger than any real tokenizer.
     #[error("`{file}` is larger than {limit} bytes")]
@@ -51,7 +39,7 @@ pub enum Error {
         limit: u64,
     },
     /// Tokens of the vocabulary are longer than those of any real tokenizer.
-    #[error("the vocabulary has {what} of {bytes} bytes; {limit} are most")]
+    #[error("the vocabulary has {what} of {bytes} bytes; at most {limit} are read")]
     LongTokens {
         /// Which tokens.
         what: &'static str,
@@ -196,93 +184,93 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// A stable code for reports and documentation.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
+impl Diagnostic for Detail {
+    fn code(&self) -> &'static str {
         match self {
-            Error::Io { .. } => "R-TOK-01",
-            Error::TooLarge { .. } => "R-TOK-02",
-            Error::NoVocabulary => "R-TOK-03",
-            Error::Json { .. } => "R-TOK-04",
-            Error::SentencePiece { .. } => "R-TOK-05",
-            Error::Unsupported { .. } => "R-TOK-06",
-            Error::Tokenizer { .. } => "R-TOK-07",
-            Error::Panicked { .. } => "R-TOK-08",
-            Error::IdConflict { .. } => "R-TOK-09",
-            Error::NotAtomic { .. } => "R-TOK-10",
-            Error::EmbeddingRows { .. } => "R-TOK-11",
-            Error::EmptyQuestion => "R-TOK-12",
-            Error::UnknownToken { .. } => "R-TOK-13",
-            Error::PromptLayout { .. } => "R-TOK-14",
-            Error::EmptyText => "R-TOK-15",
-            Error::TextTooLong { .. } => "R-TOK-16",
-            Error::SharedId { .. } => "R-TOK-17",
-            Error::Unusable { .. } => "R-TOK-18",
-            Error::Grows { .. } => "R-TOK-19",
-            Error::LongTokens { .. } => "R-TOK-20",
-            Error::TooManyBytes { .. } => "R-TOK-21",
-            Error::NoTextVocabulary => "R-TOK-22",
-            Error::Vocabulary { .. } => "R-TOK-23",
+            Detail::Io { .. } => "R-TOK-01",
+            Detail::TooLarge { .. } => "R-TOK-02",
+            Detail::NoVocabulary => "R-TOK-03",
+            Detail::Json { .. } => "R-TOK-04",
+            Detail::SentencePiece { .. } => "R-TOK-05",
+            Detail::Unsupported { .. } => "R-TOK-06",
+            Detail::Tokenizer { .. } => "R-TOK-07",
+            Detail::Panicked { .. } => "R-TOK-08",
+            Detail::IdConflict { .. } => "R-TOK-09",
+            Detail::NotAtomic { .. } => "R-TOK-10",
+            Detail::EmbeddingRows { .. } => "R-TOK-11",
+            Detail::EmptyQuestion => "R-TOK-12",
+            Detail::UnknownToken { .. } => "R-TOK-13",
+            Detail::PromptLayout { .. } => "R-TOK-14",
+            Detail::EmptyText => "R-TOK-15",
+            Detail::TextTooLong { .. } => "R-TOK-16",
+            Detail::SharedId { .. } => "R-TOK-17",
+            Detail::Unusable { .. } => "R-TOK-18",
+            Detail::Grows { .. } => "R-TOK-19",
+            Detail::LongTokens { .. } => "R-TOK-20",
+            Detail::TooManyBytes { .. } => "R-TOK-21",
+            Detail::NoTextVocabulary => "R-TOK-22",
+            Detail::Vocabulary { .. } => "R-TOK-23",
         }
     }
 
-    /// Whose fault it is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Error::Io { .. } => ErrorKind::Io,
-            Error::EmptyQuestion
-            | Error::EmptyText
-            | Error::TextTooLong { .. }
-            | Error::TooManyBytes { .. } => ErrorKind::Usage,
+            Detail::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                ErrorKind::Resources
+            }
+            Detail::Io { .. } => ErrorKind::Missing,
+            Detail::EmptyQuestion | Detail::EmptyText => ErrorKind::Usage,
+            Detail::TextTooLong { .. } | Detail::TooManyBytes { .. } => ErrorKind::BadData,
             _ => ErrorKind::Model,
         }
     }
 
-    /// What the user can do about it, where something can be done.
-    #[must_use]
-    pub fn fix(&self) -> Option<&'static str> {
+    fn path(&self) -> Option<&Path> {
         match self {
-            Error::Io { .. } => Some("check that the file exists and is readable"),
-            Error::Unusable { source: r1seg_files::Error::Utf16, .. } => {
-                Some("save the file as UTF-8")
+            Detail::Io { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    fn remedy(&self) -> Option<Remedy> {
+        let advice = match self {
+            Detail::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                return Some(Remedy::RaiseMemoryLimit);
             }
-            Error::TooLarge { .. }
-            | Error::Unusable { .. }
-            | Error::Grows { .. }
-            | Error::LongTokens { .. }
-            | Error::Panicked { .. } => {
-                Some("take the tokenizer files from the model's own publisher")
-            }
-            Error::NoVocabulary => Some(
+            Detail::Io { .. } => "check that the file exists and is readable",
+            Detail::Unusable { source: r1seg_files::Error::Utf16, .. } => "save the file as UTF-8",
+            Detail::TooLarge { .. }
+            | Detail::Unusable { .. }
+            | Detail::Grows { .. }
+            | Detail::LongTokens { .. }
+            | Detail::Panicked { .. } => "take the tokenizer files from the model's own publisher",
+            Detail::NoVocabulary => {
                 "copy the tokenizer files next to the weights; a folder with vocab.json and merges.txt \
-                 needs tokenizer.json too: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
-            ),
-            Error::NoTextVocabulary => Some(
+                 needs tokenizer.json too: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+            }
+            Detail::NoTextVocabulary => {
                 "copy the tokenizer files of the model's text encoder next to the weights: \
                      tokenizer.json of openai/clip-vit-base-patch32 for SegVol and R1Seg-3D-SAM, \
-                     vocab.txt of bert-base-uncased for M3D-CLIP",
-            ),
-            Error::Json { .. }
-            | Error::Vocabulary { .. }
-            | Error::SentencePiece { .. }
-            | Error::Tokenizer { .. } => Some("copy the file again: it is damaged or cut short"),
-            Error::Unsupported { .. } => Some(
-                "save the tokenizer as tokenizer.json with transformers' PreTrainedTokenizerFast",
-            ),
-            Error::IdConflict { .. } | Error::SharedId { .. } | Error::NotAtomic { .. } => Some(
-                "take all tokenizer files from the same checkpoint, as save_pretrained wrote them",
-            ),
-            Error::EmbeddingRows { .. } => {
-                Some("tokenizer and weights belong to different checkpoints: take both from one")
+                     vocab.txt of bert-base-uncased for M3D-CLIP"
             }
-            Error::EmptyQuestion => {
-                Some("ask something, for example --prompt \"Can you segment the liver?\"")
+            Detail::Json { .. }
+            | Detail::Vocabulary { .. }
+            | Detail::SentencePiece { .. }
+            | Detail::Tokenizer { .. } => "copy the file again: it is damaged or cut short",
+            Detail::Unsupported { .. } => {
+                "save the tokenizer as tokenizer.json with transformers' PreTrainedTokenizerFast"
             }
-            Error::EmptyText => Some("name what to look for, for example \"liver\""),
-            Error::TextTooLong { .. } | Error::TooManyBytes { .. } => Some("use fewer words"),
-            Error::UnknownToken { .. } | Error::PromptLayout { .. } => None,
-        }
+            Detail::IdConflict { .. } | Detail::SharedId { .. } | Detail::NotAtomic { .. } => {
+                "take all tokenizer files from the same checkpoint, as save_pretrained wrote them"
+            }
+            Detail::EmbeddingRows { .. } => {
+                "tokenizer and weights belong to different checkpoints: take both from one"
+            }
+            Detail::EmptyQuestion => return Some(Remedy::AskQuestion),
+            Detail::EmptyText => "name what to look for, for example \"liver\"",
+            Detail::TextTooLong { .. } | Detail::TooManyBytes { .. } => "use fewer words",
+            Detail::UnknownToken { .. } | Detail::PromptLayout { .. } => return None,
+        };
+        Some(advice.into())
     }
 }

@@ -1,0 +1,92 @@
+//! What a model takes, what it gives back, and the input that it computes on.
+
+use r1seg_diagnostic::Purpose;
+use r1seg_vit3d::Vit3dConfig;
+
+use crate::SegmentMode;
+
+/// A kind of prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PromptKind {
+    /// A question in words, to which the model generates an answer.
+    Question,
+    /// A text that names or describes what to segment or to compare with.
+    Text,
+    /// One of a fixed list of classes.
+    Class,
+    /// Points inside or outside of what to segment.
+    Points,
+    /// A box: around what to segment, or the region that a question is about.
+    Box,
+    /// A mask to start from.
+    Mask,
+}
+
+/// A kind of result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutputKind {
+    /// An answer in words.
+    Text,
+    /// A mask on the grid of the input.
+    Mask,
+    /// Boxes on the grid of the input.
+    Boxes,
+    /// A vector to compare with others.
+    Embedding,
+}
+
+/// What a model takes and gives back. The row of a family in
+/// [`MODELS`](crate::registry::MODELS) has those of the published checkpoints,
+/// [`LoadedModel::capabilities`](crate::LoadedModel::capabilities) those of the one that was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The prompts that it takes.
+    pub prompts: &'static [PromptKind],
+    /// What it can give back.
+    pub outputs: &'static [OutputKind],
+    /// How it can be run on a volume of any size; the first is its authors' and the default. Empty
+    /// where there is one way only.
+    pub modes: &'static [SegmentMode],
+    /// Whether the mask decoder can take its own mask as a prompt for another pass.
+    pub refines_masks: bool,
+    /// Voxels of one pass of the vision encoder, `[D, H, W]`.
+    pub input_shape: [usize; 3],
+    /// Channels of the input volume.
+    pub channels: usize,
+}
+
+impl Capabilities {
+    /// Whether it takes prompts of a kind.
+    pub fn takes(&self, kind: PromptKind) -> bool {
+        self.prompts.contains(&kind)
+    }
+
+    /// Whether it can give back results of a kind.
+    pub fn gives(&self, kind: OutputKind) -> bool {
+        self.outputs.contains(&kind)
+    }
+
+    /// The mode that its authors use, if there are several.
+    pub fn default_mode(&self) -> Option<SegmentMode> {
+        self.modes.first().copied()
+    }
+
+    /// What such models serve for, first of all.
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.takes(PromptKind::Question) {
+            Purpose::Answer
+        } else if self.gives(OutputKind::Mask) {
+            Purpose::Segment
+        } else {
+            Purpose::Retrieve
+        }
+    }
+
+    /// The same with the input of a checkpoint's vision transformer.
+    pub(crate) fn with_input_of(self, vit: &Vit3dConfig) -> Self {
+        Self { input_shape: vit.image_size, channels: vit.in_channels, ..self }
+    }
+}

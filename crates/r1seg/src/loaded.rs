@@ -1,0 +1,113 @@
+//! What all loaded models have in common.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use candle_core::{DType, Device};
+use r1seg_volume::Orientation;
+
+use crate::device::device_name;
+use crate::finite::FiniteCheck;
+use crate::registry::Family;
+use crate::{Capabilities, Error, LoadReport, M3dClip, ModelName, PromptableModel, R1SegModel};
+
+/// A loaded model of any family: a handle whose clones share the weights.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// R1Seg-3D and M3D-LaMed, which answer questions.
+    Language(R1SegModel),
+    /// SegVol and R1Seg-3D-SAM, which segment what a text, points or a box say.
+    Promptable(PromptableModel),
+    /// M3D-CLIP, which compares volumes with texts.
+    Retrieval(M3dClip),
+}
+
+impl Deref for Model {
+    type Target = LoadedModel;
+
+    fn deref(&self) -> &LoadedModel {
+        match self {
+            Self::Language(model) => model,
+            Self::Promptable(model) => model,
+            Self::Retrieval(model) => model,
+        }
+    }
+}
+
+/// What all loaded models have in common; every handle dereferences to it.
+#[derive(Debug)]
+pub struct LoadedModel {
+    pub(crate) name: ModelName,
+    pub(crate) family: Family,
+    pub(crate) model_type: &'static str,
+    pub(crate) num_clicks: usize,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) device: Device,
+    pub(crate) fallback: Option<Error>,
+    /// Of activations.
+    pub(crate) activation: DType,
+    pub(crate) dtype: &'static str,
+    pub(crate) report: LoadReport,
+    pub(crate) time: Duration,
+    pub(crate) finite: FiniteCheck,
+    /// The only orientation of its training, if that was one.
+    pub(crate) trained_on: Option<Orientation>,
+}
+
+impl LoadedModel {
+    /// What the model is called.
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Which of the models it is.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// `model_type` of its config.json.
+    pub fn model_type(&self) -> &'static str {
+        self.model_type
+    }
+
+    /// Passes of the mask decoder after the first.
+    pub fn num_clicks(&self) -> usize {
+        self.num_clicks
+    }
+
+    /// What it takes and gives back.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Voxels of one pass of the vision encoder, `[D, H, W]`.
+    pub fn input_shape(&self) -> [usize; 3] {
+        self.capabilities.input_shape
+    }
+
+    /// What loading did with every tensor of the checkpoint.
+    pub fn load_report(&self) -> &LoadReport {
+        &self.report
+    }
+
+    /// Time from opening the checkpoint to a usable model.
+    pub fn load_time(&self) -> Duration {
+        self.time
+    }
+
+    /// Where it computes, such as `cpu` or `cuda:0`.
+    pub fn device_name(&self) -> String {
+        device_name(&self.device)
+    }
+
+    /// Why it computes on the CPU, where [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) found no
+    /// GPU that it can use; never in a build without CUDA.
+    pub fn device_fallback(&self) -> Option<&Error> {
+        self.fallback.as_ref()
+    }
+
+    /// The dtype in which the weights are kept, such as `bf16`.
+    pub fn dtype_name(&self) -> &'static str {
+        self.dtype
+    }
+}

@@ -1,0 +1,255 @@
+//! A row for each family of models.
+
+use r1seg_llm::DecoderConfig;
+use r1seg_volume::Region;
+
+use super::{
+    ConfigReader, Example, Family, LanguageModel, LicenseStatement, ModelEntry, ModelType,
+    Published, Task,
+};
+use crate::OutputKind::{Boxes, Embedding, Mask, Text};
+use crate::checkpoint::keys;
+use crate::checkpoint::keys::llama_cpp::Architecture;
+use crate::config::{language, vision};
+use crate::{Capabilities, PromptKind, PromptPoint, SegmentMode, Separator};
+use crate::{m3d_clip, phrasing, promptable};
+
+/// All models.
+pub static MODELS: &[&ModelEntry] = &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP];
+
+const PHI_3: LanguageModel =
+    LanguageModel { name: "Phi-3", read: DecoderConfig::phi3, architecture: Architecture::Phi3 };
+const LLAMA: LanguageModel =
+    LanguageModel { name: "Llama", read: DecoderConfig::llama, architecture: Architecture::Llama };
+const QWEN2: LanguageModel =
+    LanguageModel { name: "Qwen2", read: DecoderConfig::qwen2, architecture: Architecture::Qwen2 };
+const MISTRAL: LanguageModel = LanguageModel {
+    name: "Mistral",
+    read: DecoderConfig::mistral,
+    architecture: Architecture::Llama,
+};
+
+const fn with(name: &'static str, language_model: LanguageModel) -> ModelType {
+    ModelType { name, language_model: Some(language_model) }
+}
+
+const fn without(name: &'static str) -> ModelType {
+    ModelType { name, language_model: None }
+}
+
+const fn published(alias: &'static str, repository: &'static str) -> Published {
+    Published { alias, repository }
+}
+
+const fn question(name: &'static str, separator: Separator, text: &'static str) -> Task {
+    let example = Example { text: Some(text), points: &[], region: None };
+    Task { name, separator: Some(separator), example }
+}
+
+const fn text(name: &'static str, text: &'static str) -> Task {
+    task(name, Example { text: Some(text), points: &[], region: None })
+}
+
+const fn task(name: &'static str, example: Example) -> Task {
+    Task { name, separator: None, example }
+}
+
+const fn license(part: &'static str, name: &'static str, source: &'static str) -> LicenseStatement {
+    LicenseStatement { part, license: Some(name), source }
+}
+
+const fn not_stated(part: &'static str, source: &'static str) -> LicenseStatement {
+    LicenseStatement { part, license: None, source }
+}
+
+const R1SEG_CODE: LicenseStatement =
+    not_stated("code", "github.com/lihaoqin168/R1Seg-3D has no license file: ask the authors");
+const M3D_CODE: LicenseStatement =
+    license("code", "MIT", "LICENSE of github.com/BAAI-DCAI/M3D, since March 2024");
+/// For repositories whose model card is not known.
+const NO_CARD: &str = "no statement is known: see the model card";
+const CARD: &str = "model card";
+
+/// All published models have the vision transformer of the same size.
+const INPUT_SHAPE: [usize; 3] = vision::IMAGE_SIZE;
+
+pub(super) static R1SEG_3D: ModelEntry = ModelEntry {
+    family: Family::R1Seg3d,
+    name: "R1Seg-3D",
+    model_types: &[
+        with("lamed_phi3_cross", PHI_3),
+        with("lamed_llama", LLAMA),
+        with("lamed_Qwen2", QWEN2),
+        with("llava_mistral", MISTRAL),
+    ],
+    evidence: &["vision_module"],
+    published: &[
+        published("R1Seg-3D-Phi-3-4B", "lihao0011/R1Seg-3D-Phi-3-4B"),
+        published("R1Seg-3D-llama-3-8B", "lihao0011/R1Seg-3D-llama-3-8B"),
+    ],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Question],
+        outputs: &[Text, Mask],
+        modes: &[SegmentMode::Resize, SegmentMode::Sliding],
+        refines_masks: true,
+        input_shape: INPUT_SHAPE,
+        channels: 1,
+    },
+    tasks: &[
+        question("segmentation", Separator::Space, "Can you segment the liver in this image?"),
+        question(
+            "reasoning",
+            Separator::Space,
+            "Which organ makes bile? Please answer and segment.",
+        ),
+    ],
+    phrasings: phrasing::R1SEG_3D,
+    bare_names: Some("none of its training is a bare name"),
+    sentence: ["", ""],
+    licenses: &[
+        R1SEG_CODE,
+        not_stated("lihao0011/R1Seg-3D-Phi-3-4B", NO_CARD),
+        not_stated("lihao0011/R1Seg-3D-llama-3-8B", NO_CARD),
+    ],
+    keys: &keys::R1SEG_3D,
+    reader: ConfigReader::Language(|file| language::read(file, &language::R1SEG_3D)),
+};
+
+pub(super) static M3D_LAMED: ModelEntry = ModelEntry {
+    family: Family::M3dLamed,
+    name: "M3D-LaMed",
+    model_types: &[with("lamed_phi3", PHI_3), with("lamed_llama", LLAMA)],
+    evidence: &["vision_tower", "segmentation_module"],
+    published: &[
+        published("M3D-LaMed-Phi-3-4B", "GoodBaiBai88/M3D-LaMed-Phi-3-4B"),
+        published("M3D-LaMed-Llama-2-7B", "GoodBaiBai88/M3D-LaMed-Llama-2-7B"),
+    ],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Question, PromptKind::Box],
+        outputs: &[Text, Mask, Boxes],
+        modes: &[SegmentMode::Resize, SegmentMode::Sliding],
+        refines_masks: false,
+        input_shape: INPUT_SHAPE,
+        channels: 1,
+    },
+    tasks: &[
+        question(
+            "report",
+            Separator::None,
+            "Please generate a medical report based on this image.",
+        ),
+        question("question", Separator::Space, "Which organ is enlarged?"),
+        question(
+            "grounding",
+            Separator::Space,
+            "Where is liver in this image? Please output the box.",
+        ),
+        question("region", Separator::Space, "What is in the region {box}?"),
+        question("segmentation", Separator::Space, "Can you segment the liver in this image?"),
+    ],
+    phrasings: phrasing::M3D_LAMED,
+    bare_names: Some("a bare name, such as \"pancreas\", mostly gets no answer"),
+    sentence: ["", ""],
+    licenses: &[
+        M3D_CODE,
+        license("GoodBaiBai88/M3D-LaMed-Phi-3-4B", "apache-2.0", CARD),
+        license("GoodBaiBai88/M3D-LaMed-Llama-2-7B", "apache-2.0", CARD),
+    ],
+    keys: &keys::M3D_LAMED,
+    reader: ConfigReader::Language(|file| language::read(file, &language::M3D_LAMED)),
+};
+
+pub(super) static R1SEG_3D_SAM: ModelEntry = ModelEntry {
+    family: Family::R1Seg3dSam,
+    name: "R1Seg-3D-SAM",
+    model_types: &[without("r1seg-3dsam")],
+    evidence: &[],
+    published: &[published("R1Seg-3D-SAM", "lihao0011/R1Seg-3D-SAM")],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Text],
+        outputs: &[Mask],
+        modes: &[SegmentMode::Sliding, SegmentMode::Resize, SegmentMode::Zoom],
+        refines_masks: true,
+        input_shape: INPUT_SHAPE,
+        channels: 1,
+    },
+    tasks: &[text("text", "A computerized tomography of a liver.")],
+    phrasings: phrasing::R1SEG_3D_SAM,
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[R1SEG_CODE, not_stated("lihao0011/R1Seg-3D-SAM", NO_CARD)],
+    keys: &keys::R1SEG_3D_SAM,
+    reader: ConfigReader::Promptable(|file| {
+        promptable::read_config(file, &promptable::R1SEG_3D_SAM)
+    }),
+};
+
+/// A box around the liver of an abdominal CT.
+const LIVER: Region = Region { start: [30, 120, 150], end: [61, 241, 261] };
+
+pub(super) static SEGVOL: ModelEntry = ModelEntry {
+    family: Family::SegVol,
+    name: "SegVol",
+    model_types: &[without("segvol")],
+    evidence: &[],
+    published: &[published("SegVol", "BAAI/SegVol")],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Text, PromptKind::Points, PromptKind::Box],
+        outputs: &[Mask],
+        modes: &[SegmentMode::Zoom, SegmentMode::Resize, SegmentMode::Sliding],
+        refines_masks: false,
+        input_shape: INPUT_SHAPE,
+        channels: 1,
+    },
+    tasks: &[
+        text("text", "liver"),
+        task(
+            "points",
+            Example {
+                text: None,
+                points: &[
+                    PromptPoint { voxel: [40, 180, 210], positive: true },
+                    PromptPoint { voxel: [40, 180, 150], positive: false },
+                ],
+                region: None,
+            },
+        ),
+        task("box", Example { text: None, points: &[], region: Some(LIVER) }),
+        task("combination", Example { text: Some("liver"), points: &[], region: Some(LIVER) }),
+    ],
+    phrasings: phrasing::SEGVOL,
+    bare_names: None,
+    sentence: ["A computerized tomography of a ", "."],
+    licenses: &[
+        license("code", "MIT", "LICENSE of github.com/BAAI-DCAI/SegVol"),
+        not_stated("BAAI/SegVol", "the model card names none"),
+    ],
+    keys: &keys::SEGVOL,
+    reader: ConfigReader::Promptable(|file| promptable::read_config(file, &promptable::SEGVOL)),
+};
+
+pub(super) static M3D_CLIP: ModelEntry = ModelEntry {
+    family: Family::M3dClip,
+    name: "M3D-CLIP",
+    model_types: &[without("m3d_clip")],
+    evidence: &[],
+    published: &[published("M3D-CLIP", "GoodBaiBai88/M3D-CLIP")],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Text],
+        outputs: &[Embedding],
+        modes: &[],
+        refines_masks: false,
+        input_shape: INPUT_SHAPE,
+        channels: 1,
+    },
+    tasks: &[
+        text("retrieval", "Aneurysm of the abdominal aorta."),
+        text("embedding", "A cyst in the left kidney."),
+    ],
+    phrasings: phrasing::M3D_CLIP,
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[M3D_CODE, license("GoodBaiBai88/M3D-CLIP", "apache-2.0", CARD)],
+    keys: &keys::M3D_CLIP,
+    reader: ConfigReader::Retrieval(m3d_clip::read_config),
+};

@@ -1,0 +1,158 @@
+//! A checkpoint as loading would see it, without its weights.
+
+use std::collections::BTreeMap;
+
+use candle_core::DType;
+use r1seg_convert::Sandbox;
+use r1seg_tokenizer::{PromptTokenizer, TextTokenizer};
+use serde_json::Value;
+
+use super::{Errors, LanguageSummary, MemoryNeed, TokenizerSummary, VisionSummary, WeightsSummary};
+use crate::checkpoint::Found;
+use crate::config::ConfigFile;
+use crate::load::Loadable;
+use crate::{
+    CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, PromptKind, PromptableConfig,
+    memory,
+};
+
+/// What the configuration, the tokenizer and the weights say together.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) vision: Option<VisionSummary>,
+    pub(super) language: Option<LanguageSummary>,
+    pub(super) tokenizer: Option<TokenizerSummary>,
+    pub(super) weights: Option<WeightsSummary>,
+    pub(super) load: Option<LoadReport>,
+    pub(super) memory: Vec<MemoryNeed>,
+}
+
+/// How the parts of a model are described.
+pub(super) trait Described: Loadable {
+    fn vision(&self) -> VisionSummary {
+        VisionSummary { vit: self.vit().clone(), visual_tokens: None }
+    }
+    fn language(&self) -> LanguageSummary;
+    /// `raw` is config.json, which names tokens that no configuration needs.
+    fn describe_tokenizer(&self, tokenizer: &Self::Tokenizer, raw: &Value) -> TokenizerSummary;
+}
+
+impl Described for ModelConfig {
+    fn vision(&self) -> VisionSummary {
+        let visual_tokens = Some(self.mm_projector.num_tokens());
+        VisionSummary { vit: self.vit.clone(), visual_tokens }
+    }
+
+    fn language(&self) -> LanguageSummary {
+        LanguageSummary::of(self)
+    }
+
+    fn describe_tokenizer(&self, tokenizer: &PromptTokenizer, _raw: &Value) -> TokenizerSummary {
+        TokenizerSummary::new(tokenizer, Some(self.eos_token_ids.clone()))
+    }
+}
+
+impl Described for PromptableConfig {
+    fn language(&self) -> LanguageSummary {
+        LanguageSummary::of_clip(&self.text)
+    }
+
+    fn describe_tokenizer(&self, tokenizer: &TextTokenizer, raw: &Value) -> TokenizerSummary {
+        TokenizerSummary::of_text_encoder(tokenizer, raw)
+    }
+}
+
+impl Described for M3dClipConfig {
+    fn language(&self) -> LanguageSummary {
+        LanguageSummary::of_bert(&self.text)
+    }
+
+    fn describe_tokenizer(&self, tokenizer: &TextTokenizer, raw: &Value) -> TokenizerSummary {
+        TokenizerSummary::of_text_encoder(tokenizer, raw)
+    }
+}
+
+/// A checkpoint that is looked at as loading would.
+pub(super) struct Examination<'a> {
+    pub(super) source: &'a CheckpointSource,
+    pub(super) raw: &'a Value,
+    pub(super) sandbox: Option<&'a Sandbox>,
+    pub(super) errors: &'a mut Errors,
+}
+
+impl Examination<'_> {
+    pub(super) fn model<C: Described>(&mut self, mut config: C) -> Facts {
+        let source = self.source;
+        let tokenizer = self.errors.note(config.read_tokenizer(source));
+        let (found, weights) = self.weights(config.head_dim());
+        let mut facts = Facts { weights, ..Facts::default() };
+        if let Some(found) = &found {
+            config.adapt(found);
+            if let Some(tokenizer) = &tokenizer {
+                self.errors.note(config.check_tokenizer(tokenizer, source));
+            }
+            facts.load = self.errors.note(config.dry_load(found, source));
+            self.errors.note(facts.load.as_ref().map_or(Ok(()), |report| source.clean(report)));
+            facts.memory = memory_needs(found, &config);
+        }
+        let describe = |tokenizer| config.describe_tokenizer(tokenizer, self.raw);
+        facts.tokenizer = tokenizer.as_ref().map(describe);
+        (facts.vision, facts.language) = (Some(config.vision()), Some(config.language()));
+        facts
+    }
+
+    /// Where config.json cannot be used: what tokenizer and weights say by themselves.
+    pub(super) fn without_config(&mut self, file: Option<&ConfigFile>) -> Facts {
+        let entry = file.map(|file| file.entry);
+        let reads_texts =
+            entry.is_some_and(|entry| !entry.capabilities.takes(PromptKind::Question));
+        let tokenizer = if reads_texts {
+            let tokenizer = self.errors.note(self.source.text_tokenizer());
+            tokenizer.map(|tokenizer| TokenizerSummary::of_text_encoder(&tokenizer, self.raw))
+        } else {
+            let files = self.errors.note(self.source.tokenizer_files());
+            let read = |files| PromptTokenizer::new(&files).map_err(Error::from);
+            let tokenizer = files.and_then(|files| self.errors.note(read(files)));
+            tokenizer.map(|tokenizer| TokenizerSummary::new(&tokenizer, None))
+        };
+        let (_, weights) = self.weights(0);
+        Facts { tokenizer, weights, ..Facts::default() }
+    }
+
+    fn weights(
+        &mut self,
+        head_dim: usize,
+    ) -> (Option<BTreeMap<String, Found>>, Option<WeightsSummary>) {
+        let found = self.errors.note(self.source.found(head_dim));
+        let is_pickle = found.is_none();
+        let found = found.or_else(|| self.source.found_in_pickles(self.sandbox));
+        let weights = found.as_ref().map(|found| WeightsSummary::new(found, is_pickle));
+        (found, weights)
+    }
+}
+
+fn memory_needs(found: &BTreeMap<String, Found>, config: &impl Loadable) -> Vec<MemoryNeed> {
+    let is_used = |name: &str| !config.keys().never_used(name);
+    let needed = |weights| config.needed(weights, 1);
+    let used = || found.iter().filter(|(name, _)| is_used(name)).map(|(_, tensor)| tensor);
+    let sum = |bytes: &dyn Fn(&Found) -> u64| used().map(bytes).fold(0u64, u64::saturating_add);
+    let mut needs = Vec::new();
+    for (device, dtypes) in [
+        ("cpu", &[DType::BF16, DType::F16, DType::F32][..]),
+        ("cuda", &[DType::BF16, DType::F16, DType::F32]),
+    ] {
+        for dtype in dtypes {
+            let size = dtype.size_in_bytes() as u64;
+            let bytes = match device {
+                "cpu" => needed(sum(&|tensor| tensor.bytes_as(size))),
+                // Blocks are widened for a GPU.
+                _ => {
+                    let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
+                    memory::needed_on_gpu(config.vit(), needed(0), weights, size)
+                }
+            };
+            needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });
+        }
+    }
+    needs
+}
