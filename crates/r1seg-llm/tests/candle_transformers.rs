@@ -5,6 +5,8 @@
 //! multiplies the frequencies by the factors that should divide them. Sliding windows: its mask shows
 //! one key more than the window holds. Both are compared with recordings of transformers instead.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor};

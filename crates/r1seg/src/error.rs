@@ -256,7 +256,7 @@ impl Diagnostic for Error {
             Self::OutOfMemory(_) => return Some(Remedy::ReduceMemory),
             Self::NotFinite { stage, dtype, damaged, .. } if damaged.is_empty() => {
                 let check_intensities = matches!(stage, Stage::Encode);
-                return Some(Remedy::ChangeFormat { format: *dtype, check_intensities });
+                return Some(Remedy::ChangeFormat { format: dtype, check_intensities });
             }
             Self::NotFinite { .. } => return Some(Remedy::CheckTensors),
             Self::Compute(_) => "this is a fault of r1seg: please report it with the command",
