@@ -59,6 +59,6 @@ fn ask(
     organ: Organ,
     template: &str,
 ) -> Result<Option<f64>, Box<dyn Error>> {
-    let answer = encoded.ask(&template.replace("{organ}", organ.name()))?;
+    let answer = encoded.ask(template.replace("{organ}", organ.name()))?;
     Ok(answer.mask.and_then(|mask| phantom.dice(mask.data(), organ)))
 }

@@ -114,7 +114,7 @@ fn a_vocabulary_alone_gives_the_texts_that_tokenizer_json_gives() {
     let folder = with_a_published_tokenizer();
     let options = LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32);
     let published =
-        M3dClip::load_with(&CheckpointSource::Folder(folder.path().to_path_buf()), &options)
+        M3dClip::load_with(CheckpointSource::Folder(folder.path().to_path_buf()), &options)
             .unwrap();
     let recorded = load(DtypeChoice::F32);
     for text in ["No abnormality is seen in the spleen.", "Größe: 3,5 cm (L4/L5)"] {

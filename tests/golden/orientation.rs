@@ -153,7 +153,7 @@ fn windows_and_questions_about_boxes_follow_the_orientation() {
 fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
     let source = |case: &str| CheckpointSource::Folder(data(case));
     let load_options = LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32);
-    let model = PromptableModel::load_with(&source("segvol"), &load_options).unwrap();
+    let model = PromptableModel::load_with(source("segvol"), &load_options).unwrap();
     let recorded = volume("segvol/golden/volume.npy");
     let region = Region { start: [3, 10, 12], end: [12, 40, 50] };
     let point = Region::at([7, 20, 31], [1; 3]);
@@ -186,7 +186,7 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
     assert_eq!(found.len(), 1);
     assert!(found.iter().flatten().all(|(places, _)| !places.is_empty()));
 
-    let clip = M3dClip::load_with(&source("m3d-clip"), &load_options).unwrap();
+    let clip = M3dClip::load_with(source("m3d-clip"), &load_options).unwrap();
     let options = EncodeOptions::default().with_preprocess(UNCHANGED);
     let embed = |codes: &str, orient| {
         let volume = stored(&recorded, codes.parse().unwrap());

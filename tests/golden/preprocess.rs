@@ -6,6 +6,7 @@ use r1seg::volume::{ReadOptions, Region, Volume, intensity, read};
 use r1seg::{Orient, Recipe};
 
 /// The path of a data file, or `None` with a line that says so.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn data(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("R1SEG_DATA") else {
         eprintln!("skipped: R1SEG_DATA is not set, so that {name} cannot be read");

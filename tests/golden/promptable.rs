@@ -111,7 +111,7 @@ fn r1seg_3d_sam_f32_matches_the_authors() {
     let case: serde_json::Value = serde_json::from_slice(&case).unwrap();
     for (i, text) in case["prompts"].as_array().unwrap().iter().enumerate() {
         let text = text.as_str().unwrap();
-        let found = encoded.segment(&Prompt::of_text(text)).unwrap();
+        let found = encoded.segment(Prompt::of_text(text)).unwrap();
         let trace = found.trace.unwrap();
         assert_near(&trace, "vit.features", &expected["vit.features"], text);
         assert_near(&trace, "text.embedding", &expected[&format!("text.embedding_{i}")], text);
@@ -185,7 +185,7 @@ fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
 
 fn mask_of(model: &PromptableModel, volume: &Volume, mode: InferenceMode) -> Outcome {
     let encoded = model.encode_with(volume, &in_mode(mode), &mut RunContext::default()).unwrap();
-    encoded.segment(&Prompt::of_text("liver")).unwrap()
+    encoded.segment(Prompt::of_text("liver")).unwrap()
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn picky(folder: &Path, share: f64) -> PromptableModel {
     let path = folder.join("model.safetensors");
     let open = || {
         PromptableModel::load_with(
-            &CheckpointSource::Folder(folder.to_path_buf()),
+            CheckpointSource::Folder(folder.to_path_buf()),
             &LoadOptions::default().with_device(device()).with_dtype(DtypeChoice::F32),
         )
     };
@@ -244,7 +244,7 @@ fn picky(folder: &Path, share: f64) -> PromptableModel {
     let model = open().unwrap();
     let volume = recorded_volume("segvol");
     let encoded = model.encode_with(&volume, &once(), &mut RunContext::default()).unwrap();
-    let found = encoded.segment(&Prompt::of_text("liver")).unwrap();
+    let found = encoded.segment(Prompt::of_text("liver")).unwrap();
     let mut logits = numbers(found.trace.unwrap().get("mask.logits").unwrap());
     logits.sort_by(f32::total_cmp);
     let least = logits[(logits.len() as f64 * share) as usize];

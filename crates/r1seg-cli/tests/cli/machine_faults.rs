@@ -76,9 +76,13 @@ fn r11_a_limit_of_the_address_space_ends_in_75_or_in_an_answer_and_never_in_a_si
         let said = ["memory", "fix: "].iter().all(|words| run.stderr.contains(words));
         assert!(run.code == Some(75) && said, "{megabytes} MB: {run:#?}");
         assert!(!run.stderr.contains("panicked"), "{megabytes} MB: {run:#?}");
-        desk.is_empty_but_for(&[]);
+        // A process whose memory ends while it writes cannot clean up.
+        let results = desk.names(".").into_iter().filter(|name| !name.ends_with(".part"));
+        assert_eq!(results.collect::<Vec<_>>(), [""; 0], "{megabytes} MB");
     }
     assert!((1..12).contains(&answered), "{answered} of 12 limits were enough");
+    // The run that had memory enough has cleaned up behind the others.
+    desk.is_empty_but_for(&[]);
 }
 
 #[cfg(target_os = "linux")]

@@ -184,7 +184,7 @@ fn segment(
     let mut outputs = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let start = Instant::now();
-        let found = study.segment_with(&Prompt::of_text(*prompt), &mut context)?;
+        let found = study.segment_with(Prompt::of_text(*prompt), &mut context)?;
         let mask = found.mask.map(|mask| mask.into_parts().0);
         outputs.push(Output { text: None, mask, seconds: start.elapsed().as_secs_f64() });
     }

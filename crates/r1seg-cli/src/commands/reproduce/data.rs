@@ -53,7 +53,7 @@ impl Data {
     pub(super) fn in_folders(given: &[PathBuf], model: Option<&Path>) -> Result<Self> {
         let mut folders = Vec::new();
         for folder in given {
-            let unreadable = |source| r1seg::volume::Error::unreadable(&folder, source);
+            let unreadable = |source| r1seg::volume::Error::unreadable(folder, source);
             let entries = std::fs::read_dir(folder).map_err(unreadable)?;
             let mut inner: Vec<PathBuf> =
                 entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
