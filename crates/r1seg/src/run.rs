@@ -113,7 +113,8 @@ pub enum Event<'a> {
 ///     }
 /// };
 /// let mut run = RunContext::default().with_cancel(cancel.clone()).with_events(&mut events);
-/// let answer = encoded.ask_with("Can you segment the liver?", &AskOptions::default(), &mut run);
+/// let options = AskOptions::default();
+/// let answer = encoded.ask_with("Can you segment the liver in this image?", &options, &mut run);
 /// assert!(matches!(answer, Err(Error::Cancelled)));
 /// # Ok(())
 /// # }
