@@ -108,13 +108,12 @@ pub enum Event<'a> {
 /// let encoded = R1SegModel::demo()?.encode(&volume)?;
 /// let cancel = CancelToken::default();
 /// let mut events = |event: Event<'_>| {
-///     if let Event::Token { index: 2, .. } = event {
+///     if let Event::Token { index: 0, .. } = event {
 ///         cancel.cancel();
 ///     }
 /// };
 /// let mut run = RunContext::default().with_cancel(cancel.clone()).with_events(&mut events);
-/// let options = AskOptions::default();
-/// let answer = encoded.ask_with("Can you segment the liver in this image?", &options, &mut run);
+/// let answer = encoded.ask_with("Where is the liver?", &AskOptions::default(), &mut run);
 /// assert!(matches!(answer, Err(Error::Cancelled)));
 /// # Ok(())
 /// # }
