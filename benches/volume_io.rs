@@ -25,7 +25,7 @@ fn volume_bytes() -> Throughput {
 }
 
 /// A phantom in HU, and the mask of its liver.
-fn study() -> (Volume, Mask) {
+fn volume_and_mask() -> (Volume, Mask) {
     let phantom = Phantom::draw_sized(7, SHAPE);
     let geometry = Geometry::with_spacing(SHAPE, SPACING_MM).unwrap();
     let mask = Mask::new(phantom.mask(Organ::Liver), geometry.clone()).unwrap();
@@ -36,7 +36,7 @@ fn study() -> (Volume, Mask) {
 
 fn read(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
-    let (volume, _) = study();
+    let (volume, _) = volume_and_mask();
     let mut group = common::group(c, "volume_io/read");
     group.throughput(volume_bytes());
     for extension in ["nii.gz", "nii", "npy"] {
@@ -67,7 +67,7 @@ fn dicom(c: &mut Criterion) {
 }
 
 fn prepare(c: &mut Criterion) {
-    let (volume, _) = study();
+    let (volume, _) = volume_and_mask();
     let mut group = common::group(c, "volume_io/prepare");
     group.throughput(volume_bytes());
     group.bench_function("m3d-seg", |b| {
@@ -83,7 +83,7 @@ fn prepare(c: &mut Criterion) {
 
 fn write(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
-    let (_, mask) = study();
+    let (_, mask) = volume_and_mask();
     let mut group = common::group(c, "volume_io/write-mask");
     group.throughput(Throughput::Bytes(mask.data().len() as u64));
     for extension in ["nii.gz", "npy"] {

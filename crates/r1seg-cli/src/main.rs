@@ -16,11 +16,11 @@ mod job;
 #[expect(unsafe_code, reason = "an allocator and signal handlers, which know no safe form")]
 mod last_words;
 mod memory;
+mod model;
 mod names;
 mod organs;
 mod progress;
 mod prompts;
-mod study;
 mod threads;
 mod verbose;
 

@@ -19,8 +19,8 @@ use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
 use crate::interrupt::Writing;
 use crate::job;
+use crate::model;
 use crate::progress::Progress;
-use crate::study;
 
 /// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
 const SPACING_MM: [f64; 3] = [8.0, 1.3, 1.3];
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
     let output = OutputFolder::open(Some(args.out.clone()), overwrite, &files)?;
     let source = CheckpointSource::demo();
     let model = R1SegModel::load_with(&source, &LoadOptions::default().with_device(args.device))?;
-    study::announce(&model, "demo (knows only synthetic phantoms)");
+    model::announce(&model, "demo (knows only synthetic phantoms)");
 
     let demo = Demo::draw(args.seed)?;
     let progress = Progress::new(false);

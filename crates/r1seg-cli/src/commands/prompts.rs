@@ -12,7 +12,7 @@ use super::models::print_list;
 use crate::args::PromptsArgs;
 use crate::capabilities;
 use crate::exit::{CliError, Exit};
-use crate::study;
+use crate::model;
 
 #[derive(Serialize)]
 struct Model {
@@ -81,7 +81,7 @@ fn family(model: &OsStr) -> Result<Family> {
         Some(entry) if !path.is_dir() => return Ok(entry.family),
         _ => {}
     }
-    let (source, _) = study::source_of(path)?;
+    let (source, _) = model::source_of(path)?;
     let summary = source.summary(None)?;
     match (summary.family, summary.problem) {
         (Some(family), _) => Ok(family),

@@ -16,10 +16,10 @@ use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
 use crate::hints;
 use crate::job::{self, Finished, Job, finish, number};
+use crate::model;
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
-use crate::study;
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let job = Job {
@@ -155,7 +155,7 @@ fn load(
     reserved: u64,
     cancel: &CancelToken,
 ) -> Result<PromptableModel> {
-    let options = study::refined(study::load_options(&args.model, reserved), &args.refine);
+    let options = model::refined(model::load_options(&args.model, reserved), &args.refine);
     Ok(PromptableModel::load_with(source, &options.with_cancel(cancel.clone()))?)
 }
 

@@ -14,7 +14,7 @@ use super::{Job, summary};
 use crate::codes::Code;
 use crate::exit::{CliError, Exit, explain, say};
 use crate::interrupt::Writing;
-use crate::study;
+use crate::model;
 
 /// What a model gave to all prompts.
 pub(crate) struct Finished<'a> {
@@ -42,7 +42,7 @@ pub(crate) fn finish(
 
     let quiet = job.output.quiet;
     if !quiet {
-        written.warnings.iter().for_each(study::warn);
+        written.warnings.iter().for_each(model::warn);
     }
     let sizes = summary::sizes(&written, &why_no_mask);
     print(&sizes)?;

@@ -21,9 +21,9 @@ use r1seg_results::{
 use crate::args::{ModelArgs, OutputArgs, VolumeArgs};
 use crate::exit::CliError;
 use crate::input::{self, is_own_pipe, is_stdin};
+use crate::model::{self, ModelName};
 use crate::progress::Progress;
 use crate::prompts;
-use crate::study::{self, ModelName};
 pub(crate) use finish::{Finished, finish};
 pub(crate) use summary::number;
 
@@ -102,8 +102,8 @@ impl Job<'_> {
 
     /// The model, verified if that is wanted.
     pub(crate) fn model(&self, cancel: &CancelToken) -> Result<(CheckpointSource, ModelName)> {
-        let (source, name) = study::source(self.model)?;
-        study::verify(self.model, cancel)?;
+        let (source, name) = model::source(self.model)?;
+        model::verify(self.model, cancel)?;
         Ok((source, name))
     }
 
@@ -209,8 +209,8 @@ impl Job<'_> {
         if self.output.quiet {
             return;
         }
-        study::announce(model, name);
-        study::announce_series(input.series.as_ref());
+        model::announce(model, name);
+        model::announce_series(input.series.as_ref());
     }
 }
 

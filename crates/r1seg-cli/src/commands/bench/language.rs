@@ -108,15 +108,15 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
     for run in 0..args.runs {
         let (volume, start) = bench.volumes.next(run)?;
         let mut context = RunContext::from(&cancel);
-        let study = model.encode_with(&volume, &encode, &mut context)?;
-        let answer = study.ask_with(&question, &ask, &mut context)?;
+        let encoded = model.encode_with(&volume, &encode, &mut context)?;
+        let answer = encoded.ask_with(&question, &ask, &mut context)?;
         answers.push(start.elapsed().as_secs_f64());
         prompt_tokens = answer.prompt_tokens;
         generated_tokens = answer.token_ids.len();
         first.push(answer.timings);
-        second.push(study.ask_with(&question, &ask, &mut context)?.timings);
+        second.push(encoded.ask_with(&question, &ask, &mut context)?.timings);
         if let Some(n) = args.questions {
-            several.push(ask_several(&study, &vec![question.as_str(); n], &ask, &mut context)?);
+            several.push(ask_several(&encoded, &vec![question.as_str(); n], &ask, &mut context)?);
         }
     }
     // Before the memory that measuring takes.
@@ -161,7 +161,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
 
 /// Seconds that questions take one after the other, and at once; and those of their masks alone.
 fn ask_several(
-    study: &EncodedVolume,
+    encoded: &EncodedVolume,
     questions: &[&str],
     ask: &AskOptions,
     context: &mut RunContext<'_>,
@@ -172,12 +172,12 @@ fn ask_several(
     let start = Instant::now();
     let answers = questions
         .iter()
-        .map(|question| study.ask_with(*question, ask, context))
+        .map(|question| encoded.ask_with(*question, ask, context))
         .collect::<Result<Vec<_>, _>>()?;
     let one_by_one = [start.elapsed().as_secs_f64(), masks(&answers)];
     drop(answers);
     let start = Instant::now();
-    let answers = study.ask_many_with(questions, ask, context)?;
+    let answers = encoded.ask_many_with(questions, ask, context)?;
     Ok([one_by_one, [start.elapsed().as_secs_f64(), masks(&answers)]])
 }
 

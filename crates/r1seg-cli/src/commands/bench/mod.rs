@@ -16,19 +16,19 @@ use serde::Serialize;
 
 use crate::args::{BenchArgs, BenchFormat};
 use crate::exit::{CliError, Exit};
-use crate::study;
+use crate::model;
 
 pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     if args.runs == 0 {
         return Err(CliError::usage("a benchmark needs at least 1 run", "use --runs 3"));
     }
-    let (source, name) = study::source(&args.model)?;
+    let (source, name) = model::source(&args.model)?;
     check(args, source.family()?.capabilities())?;
-    study::verify(&args.model, &cancel)?;
-    let options = study::refined(study::load_options(&args.model, 0), &args.refine);
+    model::verify(&args.model, &cancel)?;
+    let options = model::refined(model::load_options(&args.model, 0), &args.refine);
     let options = options.with_questions(args.questions.unwrap_or(1)).with_cancel(cancel.clone());
     let model = r1seg::load(source, &options)?;
-    study::announce(&model, &name.id);
+    model::announce(&model, &name.id);
     let mut bench =
         Bench { args, cancel, model: name.id, volumes: Volumes::new(args, model.input_shape()) };
     match &model {

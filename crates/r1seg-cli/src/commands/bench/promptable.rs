@@ -51,16 +51,16 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &PromptableModel) -> Result<Exit
     for run in 0..bench.args.runs {
         let (volume, start) = bench.volumes.next(run)?;
         let mut context = RunContext::from(&cancel);
-        let study = model.encode_with(&volume, &options(InferenceMode::Resize), &mut context)?;
-        stages.push(study.segment_with(&prompt, &mut context)?.timings);
+        let encoded = model.encode_with(&volume, &options(InferenceMode::Resize), &mut context)?;
+        stages.push(encoded.segment_with(&prompt, &mut context)?.timings);
         first.push(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        study.segment_with(&prompt, &mut context)?;
+        encoded.segment_with(&prompt, &mut context)?;
         second.push(start.elapsed().as_secs_f64());
         for (_, mode, windows, times) in &mut windowed {
             let start = Instant::now();
-            let study = model.encode_with(&volume, &options(*mode), &mut context)?;
-            *windows = study.segment_with(&prompt, &mut context)?.windows;
+            let encoded = model.encode_with(&volume, &options(*mode), &mut context)?;
+            *windows = encoded.segment_with(&prompt, &mut context)?.windows;
             times.push(start.elapsed().as_secs_f64());
         }
     }

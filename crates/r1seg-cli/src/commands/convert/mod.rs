@@ -17,8 +17,8 @@ use r1seg_results::Protected;
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::interrupt::Writing;
+use crate::model;
 use crate::progress::{Progress, counted, gigabytes, share};
-use crate::study;
 
 /// The hidden command that reads a pickle from standard input, in a process with limits.
 pub(crate) const SANDBOX: &str = "read-pickle";
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     }
     if !args.quiet {
         tell(&report, args.quant.as_ref().and_then(|quant| quant.remark.as_deref()));
-        warnings.iter().for_each(study::warn);
+        warnings.iter().for_each(model::warn);
     }
     Ok(Exit::Answered)
 }
@@ -122,7 +122,7 @@ fn tell_lora(lora: &LoraRecord) {
         let text = "no adapter_config.json says alpha: it is taken to be twice the rank, as \
                     R1Seg-3D and M3D-LaMed are trained";
         let fix = "--lora-alpha ALPHA, if the checkpoint was trained with another";
-        study::warn(&Warning::new("W-LORA", text).with_remedy(fix));
+        model::warn(&Warning::new("W-LORA", text).with_remedy(fix));
     }
 }
 

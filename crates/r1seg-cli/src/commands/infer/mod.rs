@@ -23,10 +23,10 @@ use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::hints;
 use crate::job::{self, Finished, Job, finish, number};
+use crate::model;
 use crate::organs::{self, Organ};
 use crate::progress::Progress;
 use crate::prompts;
-use crate::study;
 use doubts::{begins_with_seg, doubts};
 use printer::{InOrder, Printer, To};
 
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     check_box(&prompts, region, args.ask.mode)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
-    let load = study::load_options(&args.model, working_memory(args, &input, count));
-    let load = study::refined(load, &args.refine).with_questions(count);
+    let load = model::load_options(&args.model, working_memory(args, &input, count));
+    let load = model::refined(load, &args.refine).with_questions(count);
     let model = R1SegModel::load_with(&source, &load.with_cancel(cancel.clone()))?;
     progress.clear();
     job.announce(&model, &name.id, &input);
@@ -159,7 +159,7 @@ impl Asked {
         answers: &[Answered],
     ) -> Vec<Warning> {
         let mut warnings = input.warnings.clone();
-        if study::is_demo(&args.model) {
+        if model::is_demo(&args.model) {
             warnings.push(
                 Warning::new(
                     "W-DEMO",

@@ -75,8 +75,8 @@ pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest>
             test.asked = "Can you segment the liver in this image?".to_string();
             let encode = EncodeOptions::default().with_preprocess(as_it_is);
             let options = AskOptions::default().with_max_new_tokens(FEW_TOKENS);
-            let study = model.encode_with(&volume, &encode, &mut context)?;
-            let answer = study.ask_with(&test.asked, &options, &mut context)?;
+            let encoded = model.encode_with(&volume, &encode, &mut context)?;
+            let answer = encoded.ask_with(&test.asked, &options, &mut context)?;
             test.voxels = answer.mask.as_ref().map(|mask| count(mask.data()));
             test.text = Some(answer.text);
         }
@@ -84,9 +84,9 @@ pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest>
             test.asked = phrasing::sentence(model.family(), "liver");
             let options =
                 EncodeOptions::default().with_preprocess(as_it_is).with_mode(InferenceMode::Resize);
-            let study = model.encode_with(&volume, &options, &mut context)?;
+            let encoded = model.encode_with(&volume, &options, &mut context)?;
             let prompt = Prompt::of_text(&test.asked);
-            let found = study.segment_with(&prompt, &mut context)?;
+            let found = encoded.segment_with(&prompt, &mut context)?;
             test.voxels = found.mask.as_ref().map(|mask| count(mask.data()));
         }
         Model::Retrieval(model) => {
@@ -134,8 +134,8 @@ fn ask(
         _ => None,
     };
     let asked = resized.as_ref().unwrap_or(volume);
-    let study = model.encode_with(asked, &encode, &mut context)?;
-    let answers = study.ask_many_with(prompts, &options, &mut context)?;
+    let encoded = model.encode_with(asked, &encode, &mut context)?;
+    let answers = encoded.ask_many_with(prompts, &options, &mut context)?;
     let seconds = start.elapsed().as_secs_f64() / prompts.len().max(1) as f64;
     let mut outputs = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -180,11 +180,11 @@ fn segment(
             (options.with_preprocess(Preprocess::Recipe(Recipe::None)), &rescaled)
         }
     };
-    let study = model.encode_with(volume, &options, &mut context)?;
+    let encoded = model.encode_with(volume, &options, &mut context)?;
     let mut outputs = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let start = Instant::now();
-        let found = study.segment_with(Prompt::of_text(*prompt), &mut context)?;
+        let found = encoded.segment_with(Prompt::of_text(*prompt), &mut context)?;
         let mask = found.mask.map(|mask| mask.into_parts().0);
         outputs.push(Output { text: None, mask, seconds: start.elapsed().as_secs_f64() });
     }

@@ -19,8 +19,8 @@ use crate::args::ReproduceArgs;
 use crate::exit::{Exit, one_line, say};
 use crate::input;
 use crate::interrupt::Writing;
+use crate::model;
 use crate::progress::Progress;
-use crate::study;
 use compare::{Figures, Row};
 use data::Data;
 use ledger::{Input, Ledger, Prompt, Recorded, Run};
@@ -33,8 +33,8 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     if args.list {
         return list(&ledger);
     }
-    let (source, name) = study::source(&args.model)?;
-    study::verify(&args.model, &cancel)?;
+    let (source, name) = model::source(&args.model)?;
+    model::verify(&args.model, &cancel)?;
     let record = args.record.clone().map(|path| [path]);
     let files = record.as_ref().map_or(&[][..], |files| &files[..]);
     let mut protected = Protected::default().model(&source);
@@ -66,11 +66,11 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     let mut data = Data::in_folders(&args.data, folder)?;
     progress.stage("loading the model");
     let questions = ledger.runs.iter().map(|run| run.prompts.len()).max().unwrap_or(1);
-    let options = study::load_options(&args.model, 0).with_questions(questions.max(1));
+    let options = model::load_options(&args.model, 0).with_questions(questions.max(1));
     let model = r1seg::load(&source, &options.with_cancel(cancel.clone()))?;
     progress.clear();
     if !args.quiet {
-        study::announce(&model, &subject.name);
+        model::announce(&model, &subject.name);
     }
     let progress = Progress::new(args.quiet);
     progress.stage("asking about the embedded phantom");

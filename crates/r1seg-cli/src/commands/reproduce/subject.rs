@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::data::fingerprint;
-use crate::study::ModelName;
+use crate::model::ModelName;
 
 /// The model, as far as its files say.
 #[derive(Debug, Serialize)]

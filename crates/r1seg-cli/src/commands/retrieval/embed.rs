@@ -18,7 +18,7 @@ use crate::exit::{CliError, Exit, say};
 use crate::hints;
 use crate::input::{self, is_stdin};
 use crate::interrupt::Writing;
-use crate::{prompts, study};
+use crate::{model, prompts};
 
 /// What the rows of a file are.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
     let files: Vec<_> =
         std::iter::once(args.out.clone()).chain(format.sidecar(&args.out)).collect();
     let inputs = prompts::protect(Protected::default(), &args.text);
-    let mut inputs = inputs.model(&study::source(&args.model)?.0);
+    let mut inputs = inputs.model(&model::source(&args.model)?.0);
     for path in args.image.iter().chain(&args.volume.affine_from) {
         inputs = input::protect(inputs, "a volume", path);
     }

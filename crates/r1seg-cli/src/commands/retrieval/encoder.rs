@@ -10,7 +10,7 @@ use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
 use crate::input;
 use crate::progress::Progress;
-use crate::{prompts, study};
+use crate::{model, prompts};
 
 /// A volume or a text, as a vector of length 1.
 pub(super) struct Embedded {
@@ -40,15 +40,15 @@ impl Encoder {
         quiet: bool,
         cancel: CancelToken,
     ) -> Result<Self> {
-        let (source, name) = study::source(model)?;
+        let (source, name) = model::source(model)?;
         let progress = Progress::new(quiet);
         progress.stage("loading the model");
-        study::verify(model, &cancel)?;
-        let options = study::load_options(model, 0).with_cancel(cancel.clone());
+        model::verify(model, &cancel)?;
+        let options = model::load_options(model, 0).with_cancel(cancel.clone());
         let clip = M3dClip::load_with(source, &options)?;
         progress.clear();
         if !quiet {
-            study::announce(&clip, &name.id);
+            model::announce(&clip, &name.id);
         }
         Ok(Self {
             clip,
@@ -111,7 +111,7 @@ impl Encoder {
     pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
         let warnings = std::mem::take(&mut self.warnings);
         if !self.quiet {
-            warnings.iter().for_each(study::warn);
+            warnings.iter().for_each(model::warn);
         }
         warnings
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::commands::models::LicenseRow;
 use crate::exit::CliError;
 use crate::hints;
-use crate::study::ModelName;
+use crate::model::ModelName;
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA_VERSION: u32 = 1;

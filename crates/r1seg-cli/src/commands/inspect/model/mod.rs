@@ -14,8 +14,8 @@ use super::print;
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
 use crate::exit::{CliError, Exit, Reported, say};
+use crate::model::ModelName;
 use crate::names;
-use crate::study::ModelName;
 use findings::Findings;
 
 const CONFIG: &str = "config.json";

@@ -1,4 +1,4 @@
-//! Which model is meant, how it is opened, and what is said of it.
+//! The model of a command: which one is meant, how it is loaded, and what is printed about it.
 
 use std::path::Path;
 
