@@ -2,7 +2,7 @@
 
 use r1seg::{
     AskOptions, EncodeOptions, EncodedVolume, Error, InferenceMode, M3dClip, MaskStatus,
-    Preprocess, Prompt, PromptableModel, R1SegModel, Recipe, RunContext,
+    Preprocess, Prompt, PromptPoint, PromptableModel, R1SegModel, Recipe, RunContext,
 };
 
 use crate::case::{data, on_device, volume};
@@ -61,7 +61,7 @@ fn what_a_family_does_not_know_is_refused_in_its_words() {
     assert!(text.contains("SegVol answers no questions"), "{text}");
     let text = words(language.segment("liver").unwrap_err());
     assert!(text.contains("segments what a question asks for"), "{text}");
-    let point = Prompt::of_text(QUESTION).with_point([1; 3], true);
+    let point = Prompt::of_text(QUESTION).with_point(PromptPoint::positive([1; 3]));
     let text = words(language.ask(point).unwrap_err());
     assert!(text.contains("no points"), "{text}");
 }

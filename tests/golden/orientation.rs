@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use r1seg::volume::{AxisMap, Geometry, Mask, Region, Volume};
 use r1seg::{
     AskOptions, CheckpointSource, DtypeChoice, EncodeOptions, InferenceMode, LoadOptions, M3dClip,
-    Orient, Orientation, Preprocess, Prompt, PromptableModel, Recipe, RunContext, Separator,
+    Orient, Orientation, Preprocess, Prompt, PromptPoint, PromptableModel, Recipe, RunContext,
+    Separator,
 };
 
 use crate::case::{Expected, data, device, load, on_device, volume};
@@ -176,7 +177,7 @@ fn points_boxes_and_zoomed_parts_stay_where_they_are_in_the_body() {
         };
         let text = Prompt::of_text("liver");
         let boxed = text.clone().with_region(there(region));
-        let pointed = text.with_point(there(point).start, true);
+        let pointed = text.with_point(PromptPoint::positive(there(point).start));
         found.insert([
             segment(InferenceMode::Resize, &boxed),
             segment(InferenceMode::Zoom, &boxed),

@@ -8,7 +8,8 @@ use r1seg::volume::resample::nearest;
 use r1seg::volume::{Geometry, Mask, Padding, Region, Volume, crop};
 use r1seg::{
     CheckpointSource, DeviceChoice, DtypeChoice, EncodeOptions, Error, ErrorKind, InferenceMode,
-    LoadOptions, Outcome, Preprocess, Prompt, PromptableModel, Recipe, RunContext, Trace,
+    LoadOptions, Outcome, Preprocess, Prompt, PromptPoint, PromptableModel, Recipe, RunContext,
+    Trace,
 };
 
 use crate::case::{F32_TOLERANCE, assert_same_mask, data, deviation, device, dice, volume};
@@ -63,7 +64,7 @@ fn prompts(expected: &HashMap<String, Tensor>) -> Vec<(&'static str, Prompt)> {
     let labels = numbers(&expected["point_labels"]);
     let with_points = |prompt: Prompt| {
         points.chunks_exact(3).zip(&labels).fold(prompt, |prompt, (at, label)| {
-            prompt.with_point([at[0], at[1], at[2]], *label == 1.0)
+            prompt.with_point(PromptPoint { voxel: [at[0], at[1], at[2]], positive: *label == 1.0 })
         })
     };
     let text = Prompt::of_text;
@@ -164,7 +165,8 @@ fn zoom_out_puts_the_recorded_mask_on_a_larger_grid_voxel_by_voxel() {
         let mut prompt = Prompt::default();
         prompt.text = small.text;
         for point in small.points {
-            prompt = prompt.with_point(point.voxel.map(|n| 3 * n + 1), point.positive);
+            prompt =
+                prompt.with_point(PromptPoint { voxel: point.voxel.map(|n| 3 * n + 1), ..point });
         }
         prompt.region = small.region.map(|region| Region {
             start: region.start.map(|n| 3 * n),
@@ -359,7 +361,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         (
             "r1seg-3dsam",
             InferenceMode::Resize,
-            liver.clone().with_point([1; 3], true),
+            liver.clone().with_point(PromptPoint::positive([1; 3])),
             "R-PRM-05",
             ErrorKind::Usage,
             "texts alone",
@@ -367,7 +369,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         (
             "segvol",
             InferenceMode::Sliding,
-            liver.clone().with_point([1; 3], true),
+            liver.clone().with_point(PromptPoint::positive([1; 3])),
             "R-PRM-05",
             ErrorKind::Usage,
             "windows",
@@ -375,7 +377,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         (
             "segvol",
             InferenceMode::Zoom,
-            Prompt::default().with_point([1; 3], false),
+            Prompt::default().with_point(PromptPoint::negative([1; 3])),
             "R-PRM-05",
             ErrorKind::Usage,
             "negative",
@@ -383,7 +385,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
         (
             "segvol",
             InferenceMode::Zoom,
-            liver.clone().with_point([16, 0, 0], true),
+            liver.clone().with_point(PromptPoint::positive([16, 0, 0])),
             "R-PNT-01",
             ErrorKind::BadData,
             "64 x 64 x 16",

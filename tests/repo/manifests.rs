@@ -4,7 +4,8 @@ use crate::{Result, assert_none, read, root};
 
 /// Every crate with the crates of this workspace that it may depend on, top down.
 ///
-/// ARCHITECTURE.md draws this. A new crate must be put into both.
+/// The column `knows` of the code map in ARCHITECTURE.md says the same: a new crate must be put into
+/// both.
 const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-cli", &["r1seg-results", "r1seg"]),
     ("r1seg-results", &["r1seg", "r1seg-diagnostic"]),

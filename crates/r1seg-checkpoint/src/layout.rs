@@ -81,7 +81,7 @@ pub fn weight_names(folder: &Path) -> Result<Vec<String>, Error> {
     if folder.join(WEIGHTS).is_file() {
         return Ok(vec![WEIGHTS.to_string()]);
     }
-    let index = match r1seg_files::read_json(&folder.join(INDEX), MAX_INDEX_BYTES) {
+    let index = match r1seg_files::read_utf8_json(&folder.join(INDEX), MAX_INDEX_BYTES) {
         Ok(index) => index,
         Err(error) if error.is_not_found() => {
             return Err(match pickles(folder).into_iter().next() {

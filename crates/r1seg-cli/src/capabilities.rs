@@ -4,15 +4,11 @@ use r1seg::registry::{Example, ModelEntry};
 use r1seg::volume::Region;
 use r1seg::{Capabilities, OutputKind, PromptKind};
 
+use crate::hints;
+
 /// The subcommand that runs such models.
 pub(crate) fn command(capabilities: &Capabilities) -> &'static str {
-    if capabilities.takes(PromptKind::Question) {
-        "infer"
-    } else if capabilities.gives(OutputKind::Mask) {
-        "segment"
-    } else {
-        "retrieve"
-    }
+    hints::command(capabilities.purpose())
 }
 
 /// The option of that subcommand that takes the words of a prompt.

@@ -91,8 +91,8 @@ impl Exit {
     }
 
     /// What the hidden child process ends with.
-    pub(crate) fn of_child(told: bool) -> Self {
-        if told { Self::Answered } else { Self::ChildFailed }
+    pub(crate) fn of_child(has_answered: bool) -> Self {
+        if has_answered { Self::Answered } else { Self::ChildFailed }
     }
 }
 

@@ -127,7 +127,8 @@ fn change_format(format: &str, check_intensities: bool) -> String {
     }
 }
 
-fn command(purpose: Purpose) -> &'static str {
+/// The subcommand that serves a purpose.
+pub(crate) fn command(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Answer => "infer",
         Purpose::Segment => "segment",

@@ -84,7 +84,7 @@ pub fn begins_with(path: &Path, skip: usize, magic: &[u8]) -> bool {
 ///
 /// # Errors
 /// As [`read`] and [`utf8_json`].
-pub fn read_json(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub fn read_utf8_json(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = read(path, limit)?;
     let mark = bytes.len() - utf8_json(&bytes)?.len();
     bytes.drain(..mark);
@@ -137,7 +137,7 @@ mod tests {
         let path = desk.path().join("x.json");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
-        assert_eq!(read_json(&path, 5).unwrap(), b"12345");
+        assert_eq!(read_utf8_json(&path, 5).unwrap(), b"12345");
         assert!(matches!(read(&path, 4), Err(Error::TooLong { limit: 4 })));
         assert!(read(&desk.path().join("y"), 4).unwrap_err().is_not_found());
     }
@@ -172,7 +172,7 @@ mod tests {
     fn a_byte_order_mark_is_no_part_of_json_and_utf_16_is_named() {
         let desk = tempfile::tempdir().unwrap();
         std::fs::write(desk.path().join("x"), b"\xef\xbb\xbf{}").unwrap();
-        assert_eq!(read_json(&desk.path().join("x"), 9).unwrap(), b"{}");
+        assert_eq!(read_utf8_json(&desk.path().join("x"), 9).unwrap(), b"{}");
         assert_eq!(utf8_json(b"\xef\xbb\xbf{}").unwrap(), b"{}");
         assert_eq!(utf8_json(b"{}").unwrap(), b"{}");
         assert_eq!(utf8_json(b"").unwrap(), b"");

@@ -180,7 +180,7 @@ impl Decoder {
     ///
     /// Norms, linear layers and the MLP see the rows of all sequences as one matrix, so that the
     /// weights are read once for all; positions and attention are each sequence's own. A sequence
-    /// gets what it gets alone, up to the order of f32 sums, as long as its company does not raise
+    /// gets what it gets alone, up to the order of f32 sums, as long as the others do not raise
     /// the rows of the pass above [`FEW_ROWS`](r1seg_nn::FEW_ROWS) when its own are not: only
     /// products of more rows may round activations.
     ///

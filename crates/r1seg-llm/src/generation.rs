@@ -10,7 +10,7 @@ use crate::chooser::Chooser;
 use crate::decoder::{Decoder, DecoderInput};
 use crate::sampling::{Sampled, Sampling};
 
-/// Tokens for which room is made before they are said: more than most answers have, and little
+/// Tokens for which room is made before they are generated: more than most answers have, and little
 /// enough to waste on a GPU.
 const MAX_TOKENS_AHEAD: usize = 1024;
 
@@ -66,7 +66,7 @@ pub struct Step<'a> {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FinishReason {
-    /// The model said an end token.
+    /// The model generated an end token.
     Stop,
     /// The answer reached its longest length.
     Length,
@@ -159,12 +159,12 @@ impl Decoder {
 
     /// Answers several prompts at once, in their order.
     ///
-    /// Saying a token is bound by reading the weights, and up to [`FEW_ROWS`] answers read them
+    /// Generating a token is bound by reading the weights, and up to [`FEW_ROWS`] answers read them
     /// together; more take turns, and an answer that has ended leaves its place. `on_token` is told
     /// the index of the prompt. Only a prompt's last position goes through the output layer, and
     /// what crosses from a GPU for a greedy token is its id and its probability.
     ///
-    /// An answer does not depend on its company, up to the order of f32 sums: each has its own
+    /// An answer does not depend on the others, up to the order of f32 sums: each has its own
     /// sampler, and what one prompt's rows alone would not round is not rounded among others'.
     ///
     /// `probe` can end all of them, before each token and within a pass. The caches are then as they were

@@ -9,33 +9,28 @@ use r1seg_diagnostic::{At, Diagnostic, ErrorKind, Remedy};
 /// `Display` says which file is at fault and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Error {
     /// Reading or writing a volume, a mask or a trace failed.
     #[error(transparent)]
     R1Seg(#[from] r1seg::Error),
     /// A file that would be written exists, and files are not to be replaced.
     #[error("{}the output exists already", At(path))]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     Exists { path: PathBuf, in_folder: bool },
     /// A file or folder cannot be created.
     #[error("{}{what}", At(path))]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     CannotCreate { path: PathBuf, what: String },
     /// The folder of a named file does not exist.
     #[error("{}the folder of this file does not exist", At(path))]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     NoFolder { path: PathBuf },
     /// The name of a file does not end as a known format does.
     #[error("{}the file name does not say the format", At(path))]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     UnknownFormat { path: PathBuf, endings: &'static [&'static str] },
     /// The name of the picture ends as that of another format.
     #[error("{}the preview is a PNG picture, and the file name says otherwise", At(path))]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     NotPng { path: PathBuf },
     /// Two results have the same place.
     #[error("two results would go to `{}`", path.display())]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     SamePlace { path: PathBuf },
     /// An output would change what the run reads.
     #[error(
@@ -43,19 +38,15 @@ pub enum Error {
         At(input),
         output.display()
     )]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     Protected { output: PathBuf, input: PathBuf, conflict: String },
     /// The folder that would be named after the image is inside the image's own folder.
     #[error("{}the results would be written into the folder of the image", At(image))]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     InsideImage { image: PathBuf },
     /// One mask was asked for, and the masks of several prompts overlap.
     #[error("masks of several prompts overlap in {voxels} voxels: one 3D mask cannot hold them")]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     Overlap { voxels: usize },
     /// A report or a picture cannot be encoded, which is a fault of this crate.
     #[error("{what} cannot be encoded: {source}")]
-    #[allow(missing_docs, reason = "the messages say what the fields are")]
     Encoding { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
 }
 

@@ -36,8 +36,7 @@ impl Findings {
     /// Adds what the next prompt got. A mask without voxels counts as one.
     ///
     /// # Errors
-    /// [`r1seg::volume::Error::ShapeMismatch`] for a mask on another grid, and
-    /// [`r1seg::volume::Error::TooManyLabels`].
+    /// `R-GEO-02` for a mask on another grid, and `R-OUT-10` for more masks than labels.
     pub fn push(
         &mut self,
         name: impl Into<String>,

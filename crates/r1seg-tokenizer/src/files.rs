@@ -82,7 +82,7 @@ fn read(dir: &Path, file: &'static str, limit: u64) -> Result<Option<Cow<'static
     use r1seg_files::Error as Fault;
     let path = dir.join(file);
     let is_json = file.ends_with(".json");
-    let read = if is_json { r1seg_files::read_json } else { r1seg_files::read };
+    let read = if is_json { r1seg_files::read_utf8_json } else { r1seg_files::read };
     match read(&path, limit) {
         Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
         Err(error) if error.is_not_found() => Ok(None),

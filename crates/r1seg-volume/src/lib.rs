@@ -2,8 +2,8 @@
 //!
 //! How a volume goes through r1seg, and which types hand it over:
 //!
-//! 1. [`read`] makes a [`Volume`] of a file: `f32` voxels and their [`Geometry`], in a [`Loaded`]
-//!    beside the [`Warning`]s about what was repaired or guessed.
+//! 1. [`read`] makes a [`Volume`] of a file: its [`Voxels`] as they are stored and their
+//!    [`Geometry`], in a [`Loaded`] beside the [`Warning`]s about what was repaired or guessed.
 //! 2. [`prepare`] takes it through the [`Step`]s of a model's recipe, which normalize, crop, turn and
 //!    resample it; the [`Prepared`] grid is resized for the model.
 //! 3. Its [`GridMap`] brings boxes and points to the model's grid, and mask logits back to the

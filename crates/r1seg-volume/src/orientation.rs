@@ -104,7 +104,7 @@ pub enum Orient {
 
 impl Orient {
     /// What a model sees of a volume; `None` where nothing is known about its orientation.
-    pub fn seen(self, geometry: &Geometry) -> Option<Orientation> {
+    pub fn orientation_of(self, geometry: &Geometry) -> Option<Orientation> {
         match self {
             Self::Stored => geometry.orientation(),
             Self::To(orientation) => Some(orientation),
@@ -395,9 +395,9 @@ mod tests {
         let affine = affine::from_rows([[0., 0., 2., 0.], [-1., 0., 0., 0.], [0., 3., 0., 0.]]);
         let placed = Geometry::with_affine([4; 3], affine).unwrap();
         assert_eq!(placed.orientation().unwrap().to_string(), "PSR");
-        assert_eq!(Orient::Stored.seen(&placed), placed.orientation());
+        assert_eq!(Orient::Stored.orientation_of(&placed), placed.orientation());
         let to = Orient::To(Orientation::LPS);
-        assert_eq!(to.seen(&placed), Some(Orientation::LPS));
+        assert_eq!(to.orientation_of(&placed), Some(Orientation::LPS));
         assert!(!to.axes(&placed).unwrap().is_identity());
 
         let bare = Geometry::without_affine([4; 3]);

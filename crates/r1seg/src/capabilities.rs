@@ -13,14 +13,10 @@ pub enum PromptKind {
     Question,
     /// A text that names or describes what to segment or to compare with.
     Text,
-    /// One of a fixed list of classes.
-    Class,
     /// Points inside or outside of what to segment.
     Points,
     /// A box: around what to segment, or the region that a question is about.
     Box,
-    /// A mask to start from.
-    Mask,
 }
 
 /// A kind of result.
@@ -47,8 +43,8 @@ pub struct Capabilities {
     pub prompts: &'static [PromptKind],
     /// What it can give back.
     pub outputs: &'static [OutputKind],
-    /// How it can be run on a volume of any size; the first is its authors' and the default. Empty
-    /// where there is one way only.
+    /// How it can be run on a volume of any size; the first is the default. Empty where there is one
+    /// way only.
     pub modes: &'static [InferenceMode],
     /// Whether the mask decoder can take its own mask as a prompt for another pass.
     pub refines_masks: bool,
@@ -69,13 +65,13 @@ impl Capabilities {
         self.outputs.contains(&kind)
     }
 
-    /// The mode that its authors use, if there are several.
+    /// The mode that is used where none is chosen, if there are several.
     pub fn default_mode(&self) -> Option<InferenceMode> {
         self.modes.first().copied()
     }
 
     /// What such models serve for, first of all.
-    pub(crate) fn purpose(&self) -> Purpose {
+    pub fn purpose(&self) -> Purpose {
         if self.takes(PromptKind::Question) {
             Purpose::Answer
         } else if self.gives(OutputKind::Mask) {

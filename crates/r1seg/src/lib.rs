@@ -1,16 +1,18 @@
-//! 3D CT reasoning segmentation: a CT and a question in plain words in, an answer and a 3D mask
-//! that lies exactly on the CT out.
+//! 3D CT reasoning segmentation: takes a CT and a question in plain language, and returns a text
+//! answer and a 3D mask on the CT's own voxel grid.
 //!
 //! | to | use |
 //! |---|---|
 //! | see what a checkpoint is, without its weights | [`CheckpointSource::summary`] |
 //! | load a checkpoint | [`R1SegModel::load`], [`R1SegModel::load_with`], [`load()`] |
+//! | know what a model takes and gives back | [`Capabilities`] |
 //! | read a CT | [`volume::read`] |
 //! | encode it once | [`R1SegModel::encode`], [`R1SegModel::encode_with`] |
 //! | ask about it, many times | [`EncodedVolume::ask`], [`EncodedVolume::ask_with`] |
 //! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
 //! | segment by a text, points or a box | [`PromptableModel::load`], [`EncodedVolume::segment`] |
+//! | run a prompt on a volume of any model | [`EncodedVolume::run`], [`Prompt`], [`Outcome`] |
 //! | stop it, or watch it | [`RunContext`], [`CancelToken`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
 //! | ask in the words that a model was trained with | [`phrasing::sentence`], [`terms::lookup`] |
@@ -81,8 +83,8 @@ pub mod convert {
 /// Strangers' files within limits, and files in the making: the crate `r1seg-files`.
 pub mod files {
     pub use r1seg_files::{
-        Error, HashingStream, PartFolder, begins_with, open_regular, part_file, read, read_json,
-        sha256_of, sha256_of_file, sweep, utf8_json,
+        Error, HashingStream, PartFolder, begins_with, open_regular, part_file, read,
+        read_utf8_json, sha256_of, sha256_of_file, sweep, utf8_json,
     };
 }
 

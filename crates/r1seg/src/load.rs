@@ -157,7 +157,7 @@ impl<'a> Loader<'a> {
             config.set_num_clicks(num_clicks);
         }
         if options.verify {
-            verify(source, &name)?;
+            verify(source, &name, &options.cancel)?;
         } else {
             source.check_manifest()?;
         }

@@ -23,7 +23,8 @@ pub struct Outcome {
     pub finish_reason: Option<FinishReason>,
     /// The `[SEG]` tokens that prompted the mask.
     pub seg: Vec<SegToken>,
-    /// The mask on the grid of the input volume; absent when the model generated no `[SEG]`.
+    /// The mask on the grid of the input volume; absent when a language model
+    /// generated no `[SEG]`.
     pub mask: Option<Mask>,
     /// Boxes in the text.
     pub boxes: Vec<AnswerBox>,

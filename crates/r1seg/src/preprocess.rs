@@ -155,7 +155,7 @@ pub(crate) fn prepare(
     trained_on: Option<Orientation>,
 ) -> Result<Preparation, Error> {
     let geometry = volume.geometry();
-    let (axes, orientation) = (orient.axes(geometry)?, orient.seen(geometry));
+    let (axes, orientation) = (orient.axes(geometry)?, orient.orientation_of(geometry));
     let known = orientation.filter(|_| !geometry.has_guessed_sides());
     let mut warnings: Vec<Warning> =
         known.and_then(|seen| seen.doubt(trained_on)).into_iter().collect();

@@ -19,7 +19,7 @@ pub struct PromptPoint {
 /// ```
 /// use r1seg::Prompt;
 ///
-/// let liver = Prompt::of_text("liver").with_point([40, 120, 90], true);
+/// let liver = Prompt::of_text("liver").with_point(PromptPoint::positive([40, 120, 90]));
 /// # assert_eq!(liver.points.len(), 1);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,16 +36,28 @@ pub struct Prompt {
     pub region: Option<Region>,
 }
 
+impl PromptPoint {
+    /// A point in what to segment.
+    pub fn positive(voxel: [usize; 3]) -> Self {
+        Self { voxel, positive: true }
+    }
+
+    /// A point outside of what to segment.
+    pub fn negative(voxel: [usize; 3]) -> Self {
+        Self { voxel, positive: false }
+    }
+}
+
 impl Prompt {
     /// A question or a text alone.
     pub fn of_text(text: impl Into<String>) -> Self {
         Self { text: Some(text.into()), ..Self::default() }
     }
 
-    /// Adds a point, in voxels `[D, H, W]` of the input.
+    /// Adds a point.
     #[must_use]
-    pub fn with_point(mut self, voxel: [usize; 3], positive: bool) -> Self {
-        self.points.push(PromptPoint { voxel, positive });
+    pub fn with_point(mut self, point: PromptPoint) -> Self {
+        self.points.push(point);
         self
     }
 
@@ -95,10 +107,10 @@ mod tests {
     #[test]
     fn a_point_outside_of_the_volume_is_told_with_its_size() {
         let geometry = Geometry::without_affine([10, 20, 30]);
-        let prompt = Prompt::default().with_point([9, 20, 29], true);
+        let prompt = Prompt::default().with_point(PromptPoint::positive([9, 20, 29]));
         let error = prompt.check_in(&geometry).unwrap_err().to_string();
         assert!(error.contains("29,20,9") && error.contains("30 x 20 x 10"), "{error}");
-        let prompt = Prompt::default().with_point([9, 19, 29], true);
+        let prompt = Prompt::default().with_point(PromptPoint::positive([9, 19, 29]));
         assert!(prompt.check_in(&geometry).is_ok());
         let reversed = prompt.with_region(Region { start: [5; 3], end: [5, 6, 6] });
         assert_eq!(reversed.check_in(&geometry).unwrap_err().code(), "R-BOX-01");

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use r1seg::volume::{Geometry, Region};
-use r1seg::{InferenceMode, Prompt};
+use r1seg::{InferenceMode, Prompt, PromptPoint};
 
 use super::boxes::{self, Millimeters};
 use super::infer::OutputArgs;
@@ -125,7 +125,7 @@ impl PlaceArgs {
         let mut prompt = Prompt::default();
         let signs = self.point.iter().map(|point| point.positive);
         for positive in signs.chain(self.point_mm.iter().map(|point| point.positive)) {
-            prompt = prompt.with_point([0; 3], positive);
+            prompt = prompt.with_point(PromptPoint { voxel: [0; 3], positive });
         }
         match self.voxels.is_some() || self.box_mm.is_some() {
             true => prompt.with_region(Region { start: [0; 3], end: [1; 3] }),
@@ -139,10 +139,16 @@ impl PlaceArgs {
         for Point { at: [i, j, k], positive } in &self.point {
             // A point before the first voxel is as far outside as any.
             let index = |n: i64| usize::try_from(n).unwrap_or(usize::MAX);
-            prompt = prompt.with_point([index(*k), index(*j), index(*i)], *positive);
+            prompt = prompt.with_point(PromptPoint {
+                voxel: [index(*k), index(*j), index(*i)],
+                positive: *positive,
+            });
         }
         for Point { at, positive } in &self.point_mm {
-            prompt = prompt.with_point(geometry.voxel_from_mm(*at)?, *positive);
+            prompt = prompt.with_point(PromptPoint {
+                voxel: geometry.voxel_from_mm(*at)?,
+                positive: *positive,
+            });
         }
         prompt.region = boxes::region(self.voxels, self.box_mm, geometry)?;
         prompt.check_in(geometry)?;

@@ -69,6 +69,10 @@ pub(crate) enum Detail {
     #[error("writing failed")]
     Write { path: PathBuf, source: io::Error },
     #[error("certificates cannot be used: {reason}")]
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "certificates are read for TLS alone")
+    )]
     Certificates { path: PathBuf, reason: &'static str },
     #[error("cancelled")]
     Cancelled,

@@ -65,7 +65,7 @@ impl CheckpointSource {
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 let is_json = name.ends_with(".json");
-                let read = if is_json { r1seg_files::read_json } else { r1seg_files::read };
+                let read = if is_json { r1seg_files::read_utf8_json } else { r1seg_files::read };
                 match read(&path, MAX_CONFIG_BYTES) {
                     Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                     Err(error) if error.is_not_found() => Ok(None),

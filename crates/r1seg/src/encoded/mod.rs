@@ -8,7 +8,7 @@ use std::time::Duration;
 use r1seg_volume::{Geometry, GridMap, Orientation, Region, Volume, Warning};
 
 use crate::preprocess::Preparation;
-use crate::promptable::PromptedVolume;
+use crate::promptable::PromptableVolume;
 use crate::{AskOptions, Error, InferenceMode, Outcome, Prompt, Recipe, RunContext};
 
 pub(crate) use language::LanguageVolume;
@@ -33,7 +33,7 @@ pub struct EncodedVolume {
 #[derive(Debug)]
 enum Encoded {
     Language(Box<LanguageVolume>),
-    Promptable(Box<PromptedVolume>),
+    Promptable(Box<PromptableVolume>),
 }
 
 /// How a volume was prepared, whichever model encodes it.
@@ -80,8 +80,8 @@ impl From<LanguageVolume> for EncodedVolume {
     }
 }
 
-impl From<PromptedVolume> for EncodedVolume {
-    fn from(volume: PromptedVolume) -> Self {
+impl From<PromptableVolume> for EncodedVolume {
+    fn from(volume: PromptableVolume) -> Self {
         Self { encoded: Encoded::Promptable(Box::new(volume)) }
     }
 }

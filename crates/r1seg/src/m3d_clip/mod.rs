@@ -5,11 +5,11 @@
 
 mod config;
 
-use r1seg_diagnostic::Purpose;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use r1seg_diagnostic::Purpose;
 use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;

@@ -24,7 +24,7 @@ use crate::{
 /// In the modes that start with the whole volume, the vision transformer encodes that once; windows are
 /// encoded for each prompt.
 #[derive(Debug)]
-pub(crate) struct PromptedVolume {
+pub(crate) struct PromptableVolume {
     model: PromptableModel,
     pub(crate) setup: Setup,
     prepared: Preparation,
@@ -41,7 +41,7 @@ struct Whole {
     trace: Option<Trace>,
 }
 
-impl PromptedVolume {
+impl PromptableVolume {
     pub(super) fn new(
         model: PromptableModel,
         volume: &Volume,
@@ -145,7 +145,7 @@ impl PromptedVolume {
 
 /// One prompt on its way.
 struct PromptRun<'s, 'c> {
-    volume: &'s PromptedVolume,
+    volume: &'s PromptableVolume,
     timings: Timings,
     trace: Option<Trace>,
     /// `[1, E]`
@@ -231,8 +231,8 @@ impl PromptRun<'_, '_> {
             let voxels = volume.prepared.window(part, &padding, *window)?;
             let features = volume.model.encode_image(voxels, &mut self.context.probe(None))?;
             self.timings.vit += start.elapsed();
-            let seen = Window { part, padding, window: *window, is_only: windows.len() == 1 };
-            let own = seen.prompts(places, mask, &model)?;
+            let place = Window { part, padding, window: *window, is_only: windows.len() == 1 };
+            let own = place.prompts(places, mask, &model)?;
             let prompts = Prompts {
                 text: self.text.as_ref(),
                 points: &own.points,

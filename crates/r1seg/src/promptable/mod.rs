@@ -9,11 +9,11 @@ mod prompt;
 mod windows;
 mod zoom;
 
-use r1seg_diagnostic::Purpose;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_text_encoder::PromptTextEncoder;
@@ -30,7 +30,7 @@ use crate::{
 
 pub use config::PromptableConfig;
 pub(crate) use config::{R1SEG_3D_SAM, SEGVOL, read_config};
-pub(crate) use encoded::PromptedVolume;
+pub(crate) use encoded::PromptableVolume;
 
 /// A loaded SegVol or R1Seg-3D-SAM: a handle whose clones share the weights.
 ///
@@ -184,7 +184,7 @@ impl PromptableModel {
         run: &mut RunContext<'_>,
     ) -> Result<EncodedVolume, Error> {
         run.check()?;
-        Ok(PromptedVolume::new(self.clone(), volume, options)?.into())
+        Ok(PromptableVolume::new(self.clone(), volume, options)?.into())
     }
 
     /// Whether a text can be encoded, which can be checked before a volume is read.

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn points_are_in_the_cell_that_holds_them() {
-        let prompt = Prompt::default().with_point([1, 20, 9], true);
+        let prompt = Prompt::default().with_point(PromptPoint::positive([1, 20, 9]));
         let found = places(&prompt, [18, 34, 34], [16, 16, 64]).unwrap().points[0];
         assert_eq!((found.voxel, found.cell), ([0, 19, 8], [0, 9, 17]));
         assert!(found.positive);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_the_model_does_not_see_is_refused() {
-        let edge = Prompt::default().with_point([0, 5, 5], true);
+        let edge = Prompt::default().with_point(PromptPoint::positive([0, 5, 5]));
         let error = places(&edge, [18, 34, 34], [16, 32, 32]).unwrap_err();
         assert_eq!((error.code(), error.kind()), ("R-PNT-01", crate::ErrorKind::BadData));
         assert!(error.to_string().contains("[1, 1, 1] to [16, 32, 32]"), "{error}");

@@ -62,7 +62,7 @@ impl Window {
             .cropped(self.part)?
             .padded(&self.padding)?
             .cropped(self.window)?;
-        let found = map.footprint().and_then(|seen| box_of(mask, shape, seen));
+        let found = map.footprint().and_then(|part| box_of(mask, shape, part));
         Ok(found.and_then(|found| map.region(found, RegionRule::Touched)))
     }
 }

@@ -10,7 +10,7 @@ use r1seg_volume::{GridMap, NearestMode, Region, RegionRule};
 
 use super::prompt::Place;
 
-/// Points that a window is told: the authors draw one, and four more.
+/// Point prompts of a window: the authors draw one, and four more.
 const POINTS: usize = 5;
 /// What the authors write where there is no point, and no box: a corner at -0.5 voxels, which is
 /// embedded as any other.

@@ -291,7 +291,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks all questions, as many at once as share the reading of weights, and prints the answers in
-    /// their order as they are said. Between those at once, masks are joined and let go.
+    /// their order as they are generated. Between those at once, masks are joined and let go.
     fn all(
         &self,
         mut progress: Progress,
@@ -345,7 +345,7 @@ impl Asking<'_> {
     ) -> String {
         match event {
             Event::Text { prompt, text } => return words.text(first + prompt, text),
-            Event::TextDone { prompt } => return words.said(first + prompt),
+            Event::TextDone { prompt } => return words.done(first + prompt),
             Event::Window { index, of } => {
                 progress.stage(format!("window {} of {of}", index + 1));
             }

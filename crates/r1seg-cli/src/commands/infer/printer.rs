@@ -1,4 +1,4 @@
-//! Answers as they are said.
+//! Answers as they are generated.
 
 use std::io::Write;
 
@@ -69,8 +69,8 @@ impl Printer {
     }
 }
 
-/// Answers that are said at the same time, in the order of their prompts: of those that are not
-/// complete the first is shown as it is said, and the others wait.
+/// Answers that are generated at the same time, in the order of their prompts: of those that are not
+/// complete the first is shown as it is generated, and the others wait.
 pub(super) struct InOrder {
     /// Words that wait, and whether they are the last.
     waiting: Vec<(String, bool)>,
@@ -93,7 +93,7 @@ impl InOrder {
     }
 
     /// Takes that an answer is complete, and returns what is to be printed now.
-    pub(super) fn said(&mut self, index: usize) -> String {
+    pub(super) fn done(&mut self, index: usize) -> String {
         if let Some((_, complete)) = self.waiting.get_mut(index) {
             *complete = true;
         }
@@ -125,23 +125,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_said_at_once_are_shown_one_after_the_other() {
+    fn answers_generated_at_once_are_shown_one_after_the_other() {
         let mut words = InOrder::new(3);
         assert_eq!(words.text(1, "two"), "");
         assert_eq!(words.text(0, "on"), "[1] on");
-        assert_eq!(words.said(1), "");
+        assert_eq!(words.done(1), "");
         assert_eq!(words.text(2, "thr"), "");
         assert_eq!(words.text(0, "e"), "e");
-        assert_eq!(words.said(0), "\n[2] two\n[3] thr");
+        assert_eq!(words.done(0), "\n[2] two\n[3] thr");
         assert_eq!(words.text(2, "ee"), "ee");
-        assert_eq!(words.said(2), "\n");
+        assert_eq!(words.done(2), "\n");
     }
 
     #[test]
     fn one_answer_has_no_number_and_an_empty_one_has_a_line() {
         let mut words = InOrder::new(1);
-        assert_eq!(words.text(0, "") + &words.text(0, "a") + &words.said(0), "a\n");
+        assert_eq!(words.text(0, "") + &words.text(0, "a") + &words.done(0), "a\n");
         let mut words = InOrder::new(2);
-        assert_eq!(words.said(0) + &words.said(1), "[1] \n[2] \n");
+        assert_eq!(words.done(0) + &words.done(1), "[1] \n[2] \n");
     }
 }

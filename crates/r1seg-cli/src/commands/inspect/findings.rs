@@ -151,7 +151,7 @@ impl Findings {
         let (recipe, warning) = Recipe::auto(volume);
         let labels = sample::labels(volume);
         warnings.extend(labels.map(looks_like_labels).or(warning));
-        let seen = orient.seen(geometry);
+        let seen = orient.orientation_of(geometry);
         let known = seen.filter(|_| !geometry.has_guessed_sides());
         warnings.extend(known.and_then(|seen| seen.doubt(None)));
         let axes = orient.axes(geometry)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use r1seg::files::read_json;
+use r1seg::files::read_utf8_json;
 use r1seg::{ErrorKind, Separator};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,7 @@ impl Ledger {
         let Some(path) = file else {
             return Ok(serde_json::from_str(PUBLISHED)?);
         };
-        let bytes = read_json(path, MAX_BYTES).map_err(|error| {
+        let bytes = read_utf8_json(path, MAX_BYTES).map_err(|error| {
             let kind = match path.exists() {
                 true => ErrorKind::BadData,
                 false => ErrorKind::Missing,

@@ -56,7 +56,7 @@ impl Subject {
     /// Hashes every file, and looks at every number of the weights.
     ///
     /// # Errors
-    /// What loading would refuse the model for, and [`Error::DamagedWeights`].
+    /// What loading would refuse the model for, and `R-WGT-05` for NaN and infinity.
     pub(super) fn examine(
         source: &CheckpointSource,
         name: ModelName,

@@ -105,12 +105,12 @@ impl Batch {
             | ErrorKind::Network => {}
             _ => return Err(error.into()),
         }
-        let mut told = CliError::from(&error as &dyn Diagnostic);
+        let mut reported = CliError::from(&error as &dyn Diagnostic);
         // An error may know better, such as which slice it is.
-        if told.path.as_deref().is_none_or(|path| path == given) && !is_stdin(given) {
-            told.path = Some(item.to_path_buf());
+        if reported.path.as_deref().is_none_or(|path| path == given) && !is_stdin(given) {
+            reported.path = Some(item.to_path_buf());
         }
-        self.fail(told, item);
+        self.fail(reported, item);
         Ok(())
     }
 

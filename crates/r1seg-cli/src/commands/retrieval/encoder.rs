@@ -1,4 +1,4 @@
-//! An M3D-CLIP, and what a person is told while it works.
+//! An M3D-CLIP, and its progress and warnings.
 
 use std::path::Path;
 
@@ -75,13 +75,14 @@ impl Encoder {
         };
         let loaded = input::load(path, &options)?;
         let mut run = RunContext::from(&self.cancel);
-        let seen = self.clip.embed_volume_with(&loaded.volume, &self.embed_options, &mut run)?;
-        for mut warning in loaded.warnings.into_iter().chain(seen.warnings) {
+        let embedded =
+            self.clip.embed_volume_with(&loaded.volume, &self.embed_options, &mut run)?;
+        for mut warning in loaded.warnings.into_iter().chain(embedded.warnings) {
             warning.text = format!("{name}: {}", warning.text);
             self.warn(warning);
         }
-        let recipe = Some(seen.recipe.to_string());
-        Ok(Embedded { name, recipe, vector: seen.embedding })
+        let recipe = Some(embedded.recipe.to_string());
+        Ok(Embedded { name, recipe, vector: embedded.embedding })
     }
 
     /// Notes what [`Encoder::take_warnings`] shows.
@@ -92,17 +93,17 @@ impl Encoder {
     pub(super) fn texts(&mut self, texts: &[String]) -> Result<Vec<Embedded>> {
         let mut all = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
-            let seen = self.clip.embed_text_with(text, &mut RunContext::from(&self.cancel));
-            let seen = seen.map_err(|e| prompts::which("text", e, (index, texts.len())))?;
-            if seen.dropped_tokens > 0 {
+            let embedded = self.clip.embed_text_with(text, &mut RunContext::from(&self.cancel));
+            let embedded = embedded.map_err(|e| prompts::which("text", e, (index, texts.len())))?;
+            if embedded.dropped_tokens > 0 {
                 let text = format!(
                     "text {} is {} tokens too long, which were cut off its end",
                     index + 1,
-                    seen.dropped_tokens
+                    embedded.dropped_tokens
                 );
                 self.warnings.push(Warning::new("W-TEXT", text));
             }
-            all.push(Embedded { name: text.clone(), recipe: None, vector: seen.embedding });
+            all.push(Embedded { name: text.clone(), recipe: None, vector: embedded.embedding });
         }
         Ok(all)
     }
