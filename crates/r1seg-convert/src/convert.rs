@@ -149,7 +149,7 @@ impl Converted {
 /// `progress` is asked after every few megabytes whether to go on.
 ///
 /// # Errors
-/// Every [`Error`] but those of [`verify`](crate::verify).
+/// Every [`Error`] but those of [`verify`](r1seg_checkpoint::verify()).
 pub fn convert(
     options: &ConvertOptions,
     out: &Path,

@@ -3,10 +3,10 @@
 //!
 //! [`render`] turns a [`Scene`] into a [`Picture`]: three orthogonal cuts through the mask,
 //! a mosaic of axial slices and a legend. Cuts follow the radiological convention and the
-//! true aspect ratio: [`view`] says which way the axes run, [`label_stats`] where the mask is,
-//! [`window`] which intensities show it, [`raster`] resamples a cut, [`overlay`] colors it,
-//! [`panel`] adds letters and [`marks`], [`legend`] draws what [`captions`] says of labels, and
-//! [`sheet`] puts all of it in its place. Only what is drawn is converted and resampled.
+//! true aspect ratio: `view` says which way the axes run, `label_stats` where the mask is,
+//! `window` which intensities show it, `raster` resamples a cut, `overlay` colors it,
+//! `panel` adds letters and `marks`, `legend` draws what `captions` says of labels, and
+//! `sheet` puts all of it in its place. Only what is drawn is converted and resampled.
 
 mod canvas;
 mod captions;

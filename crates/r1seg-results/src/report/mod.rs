@@ -2,7 +2,7 @@
 //!
 //! [`Report::of_answers`] is that of a model that answers questions (`docs/report.schema.json`
 //! describes every field), [`Report::of_prompts`] that of one that segments by prompts
-//! (`docs/segment.schema.json`). Both say the same about the [`run`], the input and the [`mask`]s.
+//! (`docs/segment.schema.json`). Both say the same about the `run`, the input and the `mask`s.
 //! All axes are in the order of the file, (i, j, k).
 
 mod answers;
