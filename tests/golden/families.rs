@@ -1,8 +1,8 @@
 //! One encoded volume, one prompt and one outcome for all families, and what a family does not know.
 
 use r1seg::{
-    AskOptions, EncodeOptions, EncodedVolume, Error, InferenceMode, M3dClip, MaskStatus,
-    Preprocess, Prompt, PromptPoint, PromptableModel, R1SegModel, Recipe, RunContext,
+    AskOptions, EncodeOptions, EncodedVolume, Error, InferenceMode, M3dClip, MaskStatus, Model,
+    Preprocess, Prompt, PromptPoint, R1SegModel, Recipe, RunContext, load,
 };
 
 use crate::case::{data, on_device, volume};
@@ -13,10 +13,6 @@ fn language_model() -> R1SegModel {
     R1SegModel::load_with(data("phi3"), &on_device()).unwrap()
 }
 
-fn promptable_model() -> PromptableModel {
-    PromptableModel::load_with(data("segvol"), &on_device()).unwrap()
-}
-
 fn as_it_is() -> EncodeOptions {
     EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None))
 }
@@ -24,11 +20,17 @@ fn as_it_is() -> EncodeOptions {
 /// The same volume, as either family encodes it.
 fn encoded() -> [EncodedVolume; 2] {
     let volume = volume("segvol/golden/volume.npy");
-    let run = &mut RunContext::default();
-    [
-        language_model().encode_with(&volume, &as_it_is(), run).unwrap(),
-        promptable_model().encode_with(&volume, &as_it_is(), run).unwrap(),
-    ]
+    let encode =
+        |model: Model| model.encode_with(&volume, &as_it_is(), &mut RunContext::default()).unwrap();
+    ["phi3", "segvol"].map(|case| encode(load(data(case), &on_device()).unwrap()))
+}
+
+#[test]
+fn a_model_that_takes_no_prompts_encodes_no_volume_for_them() {
+    let clip = load(data("m3d-clip"), &on_device()).unwrap();
+    let error = clip.encode(&volume("segvol/golden/volume.npy")).unwrap_err();
+    assert_eq!(error.code(), "R-MDL-05");
+    assert!(error.to_string().contains("M3D-CLIP cannot segment"), "{error}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! something was found.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use candle_core::Tensor;
 use r1seg_llm::GenerationError;
@@ -68,6 +69,11 @@ pub(crate) struct FiniteCheck {
 impl FiniteCheck {
     pub(crate) fn new(source: &CheckpointSource, dtype: &'static str) -> Self {
         Self { source: source.clone(), dtype }
+    }
+
+    /// Where the weights came from.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.source.path()
     }
 
     /// # Errors

@@ -4,12 +4,16 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use candle_core::{DType, Device};
-use r1seg_volume::Orientation;
+use r1seg_diagnostic::Purpose;
+use r1seg_volume::{Orientation, Volume};
 
 use crate::device::device_name;
 use crate::finite::FiniteCheck;
 use crate::registry::Family;
-use crate::{Capabilities, Error, LoadReport, M3dClip, ModelName, PromptableModel, R1SegModel};
+use crate::{
+    Capabilities, EncodeOptions, EncodedVolume, Error, LoadReport, M3dClip, ModelName,
+    PromptableModel, R1SegModel, RunContext,
+};
 
 /// A loaded model of any family: a handle whose clones share the weights.
 #[derive(Debug, Clone)]
@@ -30,6 +34,39 @@ impl Deref for Model {
             Self::Language(model) => model,
             Self::Promptable(model) => model,
             Self::Retrieval(model) => model,
+        }
+    }
+}
+
+impl Model {
+    /// Encodes a volume once, for any number of prompts.
+    ///
+    /// # Errors
+    /// As [`Model::encode_with`].
+    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
+        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
+    }
+
+    /// Encodes a volume once, for any number of prompts, with options.
+    ///
+    /// # Errors
+    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
+    /// [`Error::Cancelled`]; [`Error::OtherFamily`] for a model that takes no prompts.
+    pub fn encode_with(
+        &self,
+        volume: &Volume,
+        options: &EncodeOptions,
+        run: &mut RunContext<'_>,
+    ) -> Result<EncodedVolume, Error> {
+        match self {
+            Self::Language(model) => model.encode_with(volume, options, run),
+            Self::Promptable(model) => model.encode_with(volume, options, run),
+            Self::Retrieval(model) => Err(Error::OtherFamily {
+                path: model.finite.path(),
+                model_type: model.model_type,
+                family: model.family,
+                purpose: Purpose::Segment,
+            }),
         }
     }
 }

@@ -99,10 +99,11 @@ impl Asked {
 
     /// Whether the model knows such prompts. Returns the mode in which it takes them.
     fn check(&self, args: &SegmentArgs, config: &PromptableConfig) -> Result<InferenceMode> {
-        let mode = args.mode.unwrap_or(config.mode);
+        let own = config.family.capabilities().default_mode();
+        let mode = args.mode.or(own).unwrap_or(InferenceMode::Resize);
         let mut outline = args.places.outline();
         outline.text = self.texts.first().map(|(_, text)| text.clone());
-        outline.check(config, mode)?;
+        outline.check(config.family, mode)?;
         if args.output.trace.is_some() && mode == InferenceMode::Sliding {
             return Err(CliError::usage(
                 "--trace writes the stages of one look at the whole, and sliding windows take none",

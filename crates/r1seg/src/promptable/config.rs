@@ -9,7 +9,7 @@ use crate::checkpoint::keys::KeyMap;
 use crate::config::vision::VisionFields;
 use crate::config::{ConfigFile, num_clicks, text};
 use crate::registry::{ConfigReader, Family};
-use crate::{CheckpointSource, Error, InferenceMode, PromptKind};
+use crate::{CheckpointSource, Error};
 
 /// How a grid is brought to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,6 @@ pub struct PromptableConfig {
     pub text: ClipTextConfig,
     /// Passes of the mask decoder after the first.
     pub num_clicks: usize,
-    /// How its authors look at a volume.
-    pub mode: InferenceMode,
     /// What stands in front of a text and after it.
     pub(crate) sentence: [&'static str; 2],
     pub(crate) resampling: Resampling,
@@ -87,7 +85,6 @@ fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<PromptableConfig, Stri
         mask_head,
         text,
         num_clicks: if entry.capabilities.refines_masks { num_clicks } else { 0 },
-        mode: entry.capabilities.default_mode().unwrap_or(InferenceMode::Resize),
         sentence: entry.sentence,
         resampling: rules.resampling,
         keys: entry.keys,
@@ -107,11 +104,6 @@ impl PromptableConfig {
             ConfigReader::Promptable(read) => read(&file),
             _ => Err(file.other_family(Purpose::Segment)),
         }
-    }
-
-    /// Whether it knows points and boxes, beside text.
-    pub fn knows_points_and_boxes(&self) -> bool {
-        self.family.capabilities().takes(PromptKind::Points)
     }
 }
 
@@ -133,10 +125,10 @@ mod tests {
         let segvol = read(&json!({"model_type": "segvol", "num_clicks": 3})).unwrap();
         assert_eq!((segvol.vit.num_patches(), segvol.vit.hidden_size), (2048, 768));
         assert_eq!((segvol.text.clone(), segvol.num_clicks), (ClipTextConfig::default(), 0));
-        assert!(segvol.knows_points_and_boxes() && segvol.mode == InferenceMode::Zoom);
+        assert!(segvol.mask_head.prompts.boxes && segvol.mask_head.prompts.mask.is_none());
         let sam = read(&json!({"model_type": "r1seg-3dsam", "num_clicks": 1})).unwrap();
-        assert_eq!((sam.num_clicks, sam.mode), (1, InferenceMode::Sliding));
-        assert!(!sam.knows_points_and_boxes());
+        assert_eq!(sam.num_clicks, 1);
+        assert!(!sam.mask_head.prompts.boxes && sam.mask_head.prompts.mask.is_some());
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl PromptableVolume {
         let config = self.model.config();
         let Setup { mode, grid, map, geometry, .. } = &self.setup;
         let (mode, grid) = (*mode, *grid);
-        prompt.check(config, mode)?;
+        prompt.check(config.family, mode)?;
         prompt.check_in(geometry)?;
         let places = Places::new(prompt, map, grid)?;
         let preprocess = self.setup.preprocess;

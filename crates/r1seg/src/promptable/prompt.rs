@@ -1,9 +1,10 @@
-//! What to segment, and where that is in the grids that the model sees.
+//! What to segment, and where that is on the grids of the model.
 
 use r1seg_volume::{GridMap, NearestMode, Region, RegionRule};
 
 use crate::boxes::outside_of;
-use crate::{Error, InferenceMode, Prompt, PromptPoint, PromptableConfig};
+use crate::registry::Family;
+use crate::{Error, InferenceMode, Prompt, PromptKind, PromptPoint};
 
 impl Prompt {
     /// Whether a promptable model takes prompts of this kind, which can be checked before a volume is
@@ -11,19 +12,15 @@ impl Prompt {
     ///
     /// # Errors
     /// [`Error::Prompt`] for an empty prompt and one of an unknown kind; for points together with a
-    /// box, where the model looks twice, and for either of them, where it looks at windows.
-    pub fn check(&self, config: &PromptableConfig, mode: InferenceMode) -> Result<(), Error> {
-        let (name, somewhere) =
-            (config.family.name(), !self.points.is_empty() || self.region.is_some());
+    /// box in mode zoom, and for either of them in mode sliding.
+    pub fn check(&self, family: Family, mode: InferenceMode) -> Result<(), Error> {
+        let (name, somewhere) = (family.name(), !self.points.is_empty() || self.region.is_some());
+        let takes_places = family.capabilities().takes(PromptKind::Points);
         if self.text.is_none() && !somewhere {
-            let fix = if config.knows_points_and_boxes() {
-                "give a text, points or a box"
-            } else {
-                "give a text"
-            };
+            let fix = if takes_places { "give a text, points or a box" } else { "give a text" };
             return Err(Error::Prompt { message: "nothing was asked for".to_string(), fix });
         }
-        if somewhere && !config.knows_points_and_boxes() {
+        if somewhere && !takes_places {
             return Err(Error::Prompt {
                 message: format!("{name} knows texts alone, and neither points nor boxes"),
                 fix: "describe it in words, or use SegVol",
@@ -37,8 +34,8 @@ impl Prompt {
         }
         if !self.points.is_empty() && self.region.is_some() && mode == InferenceMode::Zoom {
             return Err(Error::Prompt {
-                message: format!("{name} cannot look twice with points and a box together"),
-                fix: "give one of the two, or use mode resize, which looks once",
+                message: format!("{name} cannot zoom in with points and a box together"),
+                fix: "give one of the two, or use mode resize, which encodes the volume once",
             });
         }
         if !self.points.is_empty() && !self.points.iter().any(|point| point.positive) {
