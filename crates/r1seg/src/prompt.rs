@@ -17,7 +17,7 @@ pub struct PromptPoint {
 /// them a model takes depends on its family. A `&str` is a prompt of its text alone.
 ///
 /// ```
-/// use r1seg::Prompt;
+/// use r1seg::{Prompt, PromptPoint};
 ///
 /// let liver = Prompt::of_text("liver").with_point(PromptPoint::positive([40, 120, 90]));
 /// # assert_eq!(liver.points.len(), 1);
