@@ -111,7 +111,7 @@ impl NumberFormat {
         self.row().2
     }
 
-    /// Bytes of `numbers` numbers. `None` if they are no whole blocks or too many to be counted.
+    /// Bytes of `numbers` numbers. `None` if they do not fill whole blocks or are too many to be counted.
     pub fn bytes(self, numbers: u64) -> Option<u64> {
         let (_, block_len, block_bytes) = self.row();
         let blocks = numbers.is_multiple_of(block_len).then_some(numbers / block_len)?;

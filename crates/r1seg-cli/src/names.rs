@@ -7,7 +7,7 @@ use anyhow::Result;
 use r1seg::registry::MODELS;
 
 /// The folder of a downloaded model, where OWNER/NAME may be a path as well: then it must be in the
-/// cache. `None` if this is no name of one.
+/// cache. `None` if this names none of them.
 pub(crate) fn resolve_if_there(name: &str) -> Result<Option<PathBuf>> {
     let found = r1seg::downloaded(name);
     if is_published(name) { Ok(found?) } else { Ok(found.ok().flatten()) }

@@ -33,7 +33,7 @@ pub(crate) fn several(given: &[OsString], flag: &str) -> Result<Vec<String>> {
     Ok(prompts)
 }
 
-/// There are no more prompts than labels.
+/// Refuses more prompts than a mask has labels for.
 pub(crate) fn check_number(prompts: usize) -> Result<()> {
     if prompts > MAX_PROMPTS {
         return Err(CliError::usage(

@@ -55,7 +55,7 @@ impl ModelId {
     /// The same model at another revision.
     ///
     /// # Errors
-    /// `R-HUB-04` if `revision` is no branch, tag or commit.
+    /// `R-HUB-04` if `revision` is not a branch, tag or commit.
     pub fn at(&self, revision: &str) -> Result<Self, Error> {
         Self::parse(&format!("{}@{revision}", self.repository()))
     }

@@ -49,7 +49,7 @@ impl Hub {
     /// the record of the download, else the name of the blob. Opens no connection.
     ///
     /// # Errors
-    /// `R-HUB-32` if a file cannot be read, `R-HUB-40`. A damaged file is no error
+    /// `R-HUB-32` if a file cannot be read, `R-HUB-40`. A damaged file is not an error
     /// here, but a [`FileState`]; [`Snapshot::require_intact`] makes it one.
     pub fn verify(
         &self,

@@ -117,7 +117,7 @@ fn t3_values_out_of_range_are_refused_by_name() {
         ("hidden_act", json!("gelu")),
         ("partial_rotary_factor", json!(0.0)),
         ("partial_rotary_factor", json!(1.5)),
-        // 16 * 0.7 elements are 11, which are no pairs.
+        // 16 * 0.7 elements are 11, which do not make pairs.
         ("partial_rotary_factor", json!(0.7)),
         ("sliding_window", json!(0)),
     ] {

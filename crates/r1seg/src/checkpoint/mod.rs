@@ -140,7 +140,7 @@ impl CheckpointSource {
         Ok(files.tensors().count())
     }
 
-    /// A file that every checkpoint has is not there, or there is no folder to hold it.
+    /// A file that every checkpoint has is missing, or the folder that should hold it.
     pub(crate) fn missing(&self, file: &str) -> crate::Error {
         match self {
             Self::Folder(folder) => layout::missing(folder, file).into(),

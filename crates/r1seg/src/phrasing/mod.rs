@@ -128,7 +128,7 @@ pub fn sentence(family: Family, organ: &str) -> String {
 pub struct Suggestion {
     /// Questions that the model was trained with, one at least.
     pub questions: Vec<String>,
-    /// Whether they are about another thing, since the question does not tell what it is about.
+    /// Whether they are about another thing, since the question does not name its subject.
     pub is_example: bool,
 }
 
