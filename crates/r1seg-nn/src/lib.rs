@@ -1,7 +1,8 @@
 //! The layers that candle lacks and every r1seg model shares.
 //!
 //! - 3D operators: [`Conv3d`], [`ConvTranspose3d`], and over patches, whose kernel is their stride,
-//!   [`patchify`], [`PatchConv3d`] and [`PatchConvTranspose3d`]; [`avg_pool3d`], [`trilinear`];
+//!   [`patchify`], [`PatchConv3d`] and [`PatchConvTranspose3d`]; [`avg_pool3d`], [`max_pool3d`], [`trilinear`] and
+//!   [`nearest`];
 //! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
 //!   over a whole `(C, D, H, W)` block), [`LayerNorm3d`], [`InstanceNorm3d`], [`RmsNorm`];
 //! - [`Linear`], whose weights may stay in half precision while the activations are f32;
@@ -52,8 +53,8 @@ pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, relu, silu_mul};
 pub use attention::{AttentionBias, AttentionMask, MAX_SCORES, attention, softmax};
 pub use conv::{
     Conv3d, Conv3dConfig, ConvTranspose3d, PatchConv3d, PatchConvTranspose3d, avg_pool3d,
-    conv_transpose3d, conv_transpose3d_no_bias, conv3d, conv3d_no_bias, patch_conv_transpose3d,
-    patch_conv3d, patchify,
+    conv_transpose3d, conv_transpose3d_no_bias, conv3d, conv3d_no_bias, max_pool3d,
+    patch_conv_transpose3d, patch_conv3d, patchify,
 };
 pub use finite::all_finite;
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
@@ -61,6 +62,6 @@ pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use norm3d::{InstanceNorm3d, LayerNorm3d, instance_norm3d, layer_norm3d};
 pub use probe::{Cancelled, NoProbe, Probe, Recording};
 pub use r1seg_kernels::{FEW_ROWS, Isa, WeightType};
-pub use resize::trilinear;
+pub use resize::{nearest, trilinear};
 pub use weights::{Rearranged, StoredMatrix, TensorSource, WeightMatrix, Weights};
 pub use windows::Windows;

@@ -1,4 +1,4 @@
-//! Trilinear resizing as `torch.nn.functional.interpolate`.
+//! Resizing as `torch.nn.functional.interpolate`.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -38,6 +38,20 @@ pub fn trilinear(x: &Tensor, size: [usize; 3]) -> Result<Tensor> {
         m.broadcast_left(b * c)?.matmul(&x)?
     };
     x.reshape((b, c, od, oh, ow))
+}
+
+/// Repeats every token `factor` times along each axis: nearest-neighbor upsampling.
+///
+/// # Shapes
+/// - `x`: `[B, D, H, W, C]`    - returns: `[B, D * factor, H * factor, W * factor, C]`
+///
+/// # Errors
+/// When the backend cannot run the operation.
+pub fn nearest(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (b, d, h, w, c) = x.dims5()?;
+    let x = x.contiguous()?.reshape(vec![b, d, 1, h, 1, w, 1, c])?;
+    let x = x.broadcast_as(vec![b, d, factor, h, factor, w, factor, c])?;
+    x.reshape((b, d * factor, h * factor, w * factor, c))
 }
 
 /// # Shapes
@@ -100,6 +114,20 @@ mod tests {
         let one = trilinear(&x.narrow(0, 1, 1)?.narrow(1, 2, 1)?, [6, 7, 8])?;
         let all = all.narrow(0, 1, 1)?.narrow(1, 2, 1)?;
         assert!((all - one)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn every_token_is_repeated_along_each_axis() -> Result<()> {
+        let x = Tensor::new(&[1f32, 10., 2., 20.], &Device::Cpu)?.reshape((1, 1, 1, 2, 2))?;
+        let y = nearest(&x, 2)?;
+        assert_eq!(y.dims(), [1, 2, 2, 4, 2]);
+        let row = [1f32, 10., 1., 10., 2., 20., 2., 20.];
+        assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, row.repeat(4));
+        let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?.reshape((2, 2, 1, 1, 1))?;
+        let y = nearest(&x, 2)?.flatten_all()?.to_vec1::<f32>()?;
+        let halves: Vec<f32> = [1., 2., 3., 4.].into_iter().flat_map(|x| [x; 8]).collect();
+        assert_eq!(y, halves);
         Ok(())
     }
 }

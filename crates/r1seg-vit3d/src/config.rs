@@ -41,11 +41,8 @@ impl Vit3dConfig {
     /// Bytes of the attention scores where they are in memory, as on a GPU: as many heads at once as
     /// [`MAX_SCORES`] allows, and one in any case.
     pub fn score_bytes(&self) -> u64 {
-        /// As computed, scaled, as powers and as weights; a copy in half precision counts as a half.
-        const COPIES: usize = 4;
         let head = self.num_patches().saturating_mul(self.num_patches());
-        let heads = (MAX_SCORES / head.max(1)).clamp(1, self.num_heads.max(1));
-        floats(&[COPIES, heads, head])
+        score_bytes(head, self.num_heads)
     }
 
     /// Says what does not fit, in the terms of the configuration.
@@ -75,8 +72,17 @@ impl Vit3dConfig {
     }
 }
 
+/// Bytes of attention scores, `head` of them in each of `heads` heads, as many heads at once as
+/// [`MAX_SCORES`] allows.
+pub(crate) fn score_bytes(head: usize, heads: usize) -> u64 {
+    /// As computed, scaled, as powers and as weights; a copy in half precision counts as a half.
+    const COPIES: usize = 4;
+    let heads = (MAX_SCORES / head.max(1)).clamp(1, heads.max(1));
+    floats(&[COPIES, heads, head])
+}
+
 /// Bytes of so many floats along each axis.
-fn floats(sizes: &[usize]) -> u64 {
+pub(crate) fn floats(sizes: &[usize]) -> u64 {
     sizes.iter().fold(4u64, |n, size| n.saturating_mul(*size as u64))
 }
 

@@ -1,8 +1,12 @@
-//! The 3D vision transformer that R1Seg-3D, M3D and SegVol share.
+//! The 3D vision transformers: of R1Seg-3D, M3D and SegVol, and of NeuroSAM3D.
 //!
-//! [`Vit3d`] = [`PatchEmbedding`] (a linear map of flattened patches plus a learned position
-//! table), pre-norm [`Block`]s and a final norm. With [`Vit3dConfig::cls_token`] a class token
-//! without a position precedes the patches, as in M3D-LaMed and M3D-CLIP.
+//! [`Vit3d`], which R1Seg-3D, M3D and SegVol share, = [`PatchEmbedding`] (a linear map of flattened
+//! patches plus a learned position table), pre-norm [`Block`]s and a final norm. With
+//! [`Vit3dConfig::cls_token`] a class token without a position precedes the patches, as in M3D-LaMed
+//! and M3D-CLIP.
+//!
+//! [`Hiera`] is NeuroSAM3D's: stages that each halve the grid of the one before, whose blocks attend
+//! within windows, and a neck that joins the last two maps.
 //!
 //! Letters of the shapes: see the legend in `r1seg_nn`.
 
@@ -10,10 +14,12 @@ mod attention;
 mod block;
 mod config;
 mod encoder;
+mod hiera;
 mod patch_embedding;
 
 pub use attention::Attention;
 pub use block::Block;
 pub use config::Vit3dConfig;
 pub use encoder::Vit3d;
+pub use hiera::{Hiera, HieraConfig};
 pub use patch_embedding::PatchEmbedding;

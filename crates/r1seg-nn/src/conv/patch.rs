@@ -23,7 +23,7 @@ pub fn patchify(x: &Tensor, patch: [usize; 3]) -> Result<Tensor> {
 
 /// # Shapes
 /// - returns: `[B, C, gd, kd, gh, kh, gw, kw]` and the grid `[gd, gh, gw]`
-fn blocks(x: &Tensor, kernel: [usize; 3]) -> Result<(Tensor, [usize; 3])> {
+pub(super) fn blocks(x: &Tensor, kernel: [usize; 3]) -> Result<(Tensor, [usize; 3])> {
     let (b, c, d, h, w) = x.dims5()?;
     let [kd, kh, kw] = kernel;
     if kernel.contains(&0)
@@ -195,26 +195,6 @@ impl PatchConvTranspose3d {
     }
 }
 
-/// Average pooling with kernel = stride = `kernel` on every axis; what does not fill a last
-/// block is left out, as in PyTorch.
-///
-/// # Shapes
-/// - `x`: `[B, C, D, H, W]`    - returns: `[B, C, D / kernel, H / kernel, W / kernel]`
-///
-/// # Errors
-/// When the kernel is zero or larger than an axis.
-pub fn avg_pool3d(x: &Tensor, kernel: usize) -> Result<Tensor> {
-    let (b, c, d, h, w) = x.dims5()?;
-    if kernel == 0 || [d, h, w].iter().any(|&n| n < kernel) {
-        bail!("a grid of {d}x{h}x{w} cannot be pooled by {kernel}")
-    }
-    let [gd, gh, gw] = [d, h, w].map(|n| n / kernel);
-    let x = x.narrow(2, 0, gd * kernel)?.narrow(3, 0, gh * kernel)?.narrow(4, 0, gw * kernel)?;
-    let (blocks, _) = blocks(&x, [kernel; 3])?;
-    let blocks = blocks.permute(vec![0, 1, 2, 4, 6, 3, 5, 7])?;
-    blocks.reshape((b, c, gd, gh, gw, kernel * kernel * kernel))?.mean(5)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,15 +281,6 @@ mod tests {
             }
             assert!((y.get(o)?.get(i)?.get(j)?.get(k)?.to_scalar::<f32>()? - sum).abs() < 1e-5);
         }
-        Ok(())
-    }
-
-    #[test]
-    fn pooling_averages_blocks_and_drops_the_rest() -> Result<()> {
-        let x = ramp(&[1, 1, 2, 2, 5])?;
-        let y = avg_pool3d(&x, 2)?.flatten_all()?.to_vec1::<f32>()?;
-        assert_eq!(y, [8.0, 10.0]);
-        assert!(avg_pool3d(&x, 3).is_err());
         Ok(())
     }
 

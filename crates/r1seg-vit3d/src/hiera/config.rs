@@ -1,0 +1,222 @@
+use crate::config::{floats, score_bytes};
+
+/// Voxels from one token of the first stage to the next.
+pub(super) const STRIDE: usize = 4;
+
+/// Width of a block's MLP, in widths of the block.
+pub(super) const MLP_RATIO: usize = 4;
+
+/// More would shrink no volume further, and every stage doubles the width.
+const MAX_STAGES: usize = 8;
+
+/// Blocks of a stage, far beyond any checkpoint's.
+const MAX_BLOCKS: usize = 1024;
+
+/// Sizes of a [`Hiera`](crate::Hiera).
+///
+/// Every stage after the first doubles the width and the heads of the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HieraConfig {
+    /// Side of the input volume in voxels.
+    pub image_size: usize,
+    /// Width of a token of the first stage.
+    pub hidden_size: usize,
+    /// Attention heads of the first stage.
+    pub num_heads: usize,
+    /// Blocks of each stage.
+    pub stages: Vec<usize>,
+    /// Side of each stage's windows in tokens. The first block of a stage has those of the stage
+    /// before.
+    pub window_spec: Vec<usize>,
+    /// Blocks, counted through all stages, that attend over the whole grid.
+    pub global_blocks: Vec<usize>,
+    /// How many stages, from the second on, halve the grid in their first block.
+    pub q_pool: usize,
+    /// Stages to whose map the neck adds that of the next stage.
+    pub top_down_levels: Vec<usize>,
+    /// How many of the last stages the returned map precedes.
+    pub scalp: usize,
+    /// Channels of the returned map.
+    pub out_channels: usize,
+}
+
+/// Sizes of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BlockConfig {
+    /// Width of the tokens that it reads.
+    pub(super) dim: usize,
+    /// Width of the tokens that it returns.
+    pub(super) dim_out: usize,
+    pub(super) num_heads: usize,
+    /// Side of the grid that it reads.
+    pub(super) side: usize,
+    /// Whether it returns a grid of half the side.
+    pub(super) pools: bool,
+    /// Side of its windows; none where it attends over the whole grid.
+    pub(super) window: Option<usize>,
+}
+
+impl BlockConfig {
+    /// Side of the grid that it returns.
+    pub(super) fn side_out(&self) -> usize {
+        if self.pools { self.side / 2 } else { self.side }
+    }
+
+    /// Side of what attends within itself, and how many there are.
+    fn windows(&self) -> (usize, usize) {
+        match self.window {
+            // A single window holds no more than the grid: what it is filled up with is one key.
+            Some(window) if window < self.side => (window, cube(self.side.div_ceil(window.max(1)))),
+            _ => (self.side, 1),
+        }
+    }
+}
+
+fn cube(side: usize) -> usize {
+    side.saturating_mul(side).saturating_mul(side)
+}
+
+impl HieraConfig {
+    /// Cells per axis of the returned map.
+    pub fn grid(&self) -> [usize; 3] {
+        [self.side(self.level()); 3]
+    }
+
+    /// Number of cells of the returned map, `N`.
+    pub fn num_patches(&self) -> usize {
+        cube(self.side(self.level()))
+    }
+
+    /// Bytes of the largest activations of a pass and of the position table, in f32, where attention
+    /// scores are not in memory.
+    pub fn working_bytes(&self) -> u64 {
+        let positions = cube(self.side(0)).saturating_mul(self.hidden_size);
+        let block = |block: BlockConfig| {
+            let (side, count) = block.windows();
+            // Queries, keys and values as they are computed and by heads, and the residual.
+            let attention =
+                block.dim_out.saturating_mul(8).saturating_add(block.dim.saturating_mul(2));
+            let attention = cube(side).saturating_mul(count).saturating_mul(attention);
+            let mlp = block.dim_out.saturating_mul(2 * MLP_RATIO + 4);
+            attention.max(cube(block.side_out()).saturating_mul(mlp))
+        };
+        let largest = self.blocks().map(block).max().unwrap_or(0);
+        floats(&[positions.saturating_add(largest)])
+    }
+
+    /// Bytes of the attention scores where they are in memory, as on a GPU: as many heads at once as
+    /// [`MAX_SCORES`](r1seg_nn::MAX_SCORES) allows, and one in any case.
+    pub fn score_bytes(&self) -> u64 {
+        let block = |block: BlockConfig| {
+            let (side, count) = block.windows();
+            let queries = if block.pools { cube(side / 2) } else { cube(side) };
+            let head = queries.saturating_mul(cube(side)).saturating_mul(count);
+            score_bytes(head, block.num_heads)
+        };
+        self.blocks().map(block).max().unwrap_or(0)
+    }
+
+    /// Says what does not fit, in the terms of the configuration.
+    ///
+    /// # Errors
+    /// The first field that cannot be used, with its value.
+    pub fn validate(&self) -> Result<(), String> {
+        let stages = self.stages.len();
+        let fits = |blocks: &usize| (1..=MAX_BLOCKS).contains(blocks);
+        if stages == 0 || stages > MAX_STAGES || !self.stages.iter().all(fits) {
+            return Err(format!("stages of {:?} blocks", self.stages));
+        }
+        if self.window_spec.len() != stages || self.window_spec.contains(&0) {
+            return Err(format!("windows of {:?} tokens for {stages} stages", self.window_spec));
+        }
+        if self.q_pool >= stages {
+            return Err(format!("q_pool is {}, with {stages} stages", self.q_pool));
+        }
+        if self.scalp >= stages {
+            return Err(format!("scalp is {}, with {stages} stages", self.scalp));
+        }
+        let cell = STRIDE << self.q_pool;
+        if self.image_size == 0 || !self.image_size.is_multiple_of(cell) {
+            return Err(format!("the image size {} is no multiple of {cell}", self.image_size));
+        }
+        let (side, window) = (self.side(0), self.window_spec[0]);
+        if !side.is_multiple_of(window) {
+            return Err(format!("windows of {window} tokens do not tile a grid of side {side}"));
+        }
+        if self.num_heads == 0 || !self.hidden_size.is_multiple_of(self.num_heads) {
+            return Err(format!(
+                "the width {} of the vision transformer is not divisible by its {} heads",
+                self.hidden_size, self.num_heads
+            ));
+        }
+        if self.hidden_size == 0 || self.out_channels == 0 {
+            return Err("a width of the vision transformer is zero".to_string());
+        }
+        // Halves of odd windows would tile another grid than the windows do.
+        let odd = |block: &BlockConfig| {
+            block.pools && block.window.is_some_and(|window| !window.is_multiple_of(2))
+        };
+        if self.blocks().any(|block| odd(&block)) {
+            return Err(format!("windows of {:?} tokens cannot be halved", self.window_spec));
+        }
+        if self.coarsest() > self.level().max(self.q_pool) {
+            return Err(format!(
+                "top_down_levels {:?} join maps of one size, with a q_pool of {}",
+                self.top_down_levels, self.q_pool
+            ));
+        }
+        Ok(())
+    }
+
+    /// The stage whose map is returned.
+    pub(super) fn level(&self) -> usize {
+        self.stages.len().saturating_sub(1 + self.scalp)
+    }
+
+    /// The last stage that reaches the returned map.
+    pub(super) fn coarsest(&self) -> usize {
+        let last = self.stages.len().saturating_sub(1);
+        (self.level()..last).find(|level| !self.top_down_levels.contains(level)).unwrap_or(last)
+    }
+
+    /// Side of the grid behind a stage, in tokens.
+    pub(super) fn side(&self, stage: usize) -> usize {
+        let halved = u32::try_from(stage.min(self.q_pool)).unwrap_or(u32::MAX);
+        (self.image_size / STRIDE).checked_shr(halved).unwrap_or(0)
+    }
+
+    /// Width of the tokens of a stage.
+    pub(super) fn width(&self, stage: usize) -> usize {
+        doubled(self.hidden_size, stage)
+    }
+
+    /// The blocks of a stage.
+    pub(super) fn stage(&self, stage: usize) -> impl Iterator<Item = BlockConfig> + '_ {
+        let before: usize = self.stages.iter().take(stage).sum();
+        let count = self.stages.get(stage).copied().unwrap_or(0);
+        (0..count).map(move |i| {
+            // A stage other than the first begins in the grid, width and windows of the one before.
+            let from = if i == 0 { stage.saturating_sub(1) } else { stage };
+            let window = self.window_spec.get(from).copied();
+            BlockConfig {
+                dim: self.width(from),
+                dim_out: self.width(stage),
+                num_heads: doubled(self.num_heads, stage),
+                side: self.side(from),
+                pools: from < stage && stage <= self.q_pool,
+                window: window.filter(|_| !self.global_blocks.contains(&(before + i))),
+            }
+        })
+    }
+
+    /// The blocks of all stages that reach the returned map.
+    fn blocks(&self) -> impl Iterator<Item = BlockConfig> + '_ {
+        (0..=self.coarsest()).flat_map(|stage| self.stage(stage))
+    }
+}
+
+/// `n`, doubled by every stage after the first.
+fn doubled(n: usize, stage: usize) -> usize {
+    let times = u32::try_from(stage).unwrap_or(u32::MAX);
+    n.saturating_mul(2usize.saturating_pow(times))
+}
