@@ -1,16 +1,19 @@
 //! The conversion from end to end.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use r1seg_checkpoint::keys::llama_cpp::Architecture;
 use r1seg_checkpoint::layout::{INDEX, LANGUAGE_MODEL};
 use r1seg_checkpoint::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
+use serde_json::{Map, Value};
 
 use crate::lora::Lora;
 use crate::output::Staged;
 use crate::pipeline::{run, shard_name};
 use crate::plan::{Plan, Planned, plan};
+use crate::sidecar::CONFIG;
 use crate::stream::Sources;
 use crate::{Error, Quant, Sandbox, TargetDtype, sidecar, source};
 
@@ -32,6 +35,9 @@ pub struct ConvertOptions {
     /// What llama.cpp calls the language model of a checkpoint with this `model_type` in its
     /// `config.json`. Language models alone are known without it.
     pub architecture: fn(&str) -> Option<Architecture>,
+    /// The `config.json` of a checkpoint that has none, from the axes of its tensors, or what its
+    /// `config.json` must say; `None` where the tensors are those of no known model.
+    pub recover: fn(&BTreeMap<String, Vec<usize>>) -> Option<Result<RecoveredConfig, String>>,
     /// The most bytes of weights in one file. A tensor is never cut in two.
     pub max_shard_bytes: u64,
     /// The numbers of a LoRA training run.
@@ -54,6 +60,7 @@ impl ConvertOptions {
             quant: None,
             llm: None,
             architecture: Architecture::of_language_model,
+            recover: |_| None,
             max_shard_bytes: 5_000_000_000,
             lora: Lora::default(),
             check_tensors: true,
@@ -61,6 +68,15 @@ impl ConvertOptions {
             sandbox: None,
         }
     }
+}
+
+/// A `config.json` that was made from the tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecoveredConfig {
+    /// The model whose tensors these are, as its authors call it.
+    pub model: &'static str,
+    /// The fields.
+    pub config: Map<String, Value>,
 }
 
 /// How far a conversion is.
@@ -87,7 +103,8 @@ pub struct Report {
     pub wrappers: Vec<String>,
     /// Prefixes of names that were taken off.
     pub prefixes: Vec<&'static str>,
-    /// Tensors that were left out, since they are computed from the configuration.
+    /// Tensors that were left out, since no model reads them: what is computed from the configuration,
+    /// and buffers of a training.
     pub dropped: Vec<String>,
     /// Values beside the weights that were left out: optimizer states, epochs.
     pub ignored: u64,
@@ -95,6 +112,8 @@ pub struct Report {
     pub tied: usize,
     /// Whether some source was a pickle, and if so, whether it was read in a child process.
     pub pickles: Option<PickleReading>,
+    /// The model whose `config.json` was recovered from the tensors, where the source had none.
+    pub recovered_config: Option<&'static str>,
     /// Whether there is a `config.json`.
     pub has_config: bool,
     /// Whether there is a vocabulary.
@@ -204,6 +223,11 @@ fn fill(
     refuse_same_folder(&plan.folders, out)?;
 
     let mut files = sidecar::write(&plan.folders, target, options.dtype)?;
+    let has_own_config = files.iter().any(|file| file.name == CONFIG);
+    let recovered = if has_own_config { None } else { recover(&plan, options)? };
+    if let Some(RecoveredConfig { config, .. }) = &recovered {
+        files.push(sidecar::put_config(target, config.clone(), options.dtype)?);
+    }
     let sources = Sources::open(&plan.files)?;
     let bytes_read = sources.bytes();
     let (read, mut shards) = run(&plan, sources, options, target, progress)?;
@@ -240,12 +264,27 @@ fn fill(
             Some(_) => PickleReading::Sandboxed,
             None => PickleReading::InProcess,
         }),
-        has_config: has("config.json"),
+        recovered_config: recovered.map(|recovered| recovered.model),
+        has_config: has(CONFIG),
         has_tokenizer: ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
             .into_iter()
             .any(has),
         manifest,
     })
+}
+
+/// What `config.json` would say, where the tensors tell.
+fn recover(plan: &Plan, options: &ConvertOptions) -> Result<Option<RecoveredConfig>, Error> {
+    // An axis beyond memory is that of no model.
+    let axis = |axis: &u64| usize::try_from(*axis).unwrap_or(usize::MAX);
+    let shapes = plan.tensors().map(|planned| {
+        let entry = &planned.from.entry;
+        (entry.name.clone(), entry.shape.iter().map(axis).collect())
+    });
+    let path = || options.source.clone();
+    (options.recover)(&shapes.collect())
+        .transpose()
+        .map_err(|what| Error::Config { path: path(), what })
 }
 
 /// Replacing a folder by what was made of it would lose the original.
@@ -269,7 +308,7 @@ fn index(plan: &Plan, folder: &Path) -> Result<Option<FileRecord>, Error> {
     if count < 2 {
         return Ok(None);
     }
-    let mut weight_map = std::collections::BTreeMap::new();
+    let mut weight_map = BTreeMap::new();
     let mut total = 0u64;
     for (i, shard) in plan.shards.iter().enumerate() {
         for tensor in shard {

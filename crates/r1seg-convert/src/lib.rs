@@ -13,6 +13,8 @@
 //! - Weights stream through a few megabytes of memory (`stream`, `pipeline`), converted (`dtype`), with LoRA
 //!   updates merged (`lora`), and are hashed on the way.
 //! - Names change in one place ([`r1seg_checkpoint::keys`]).
+//! - A `config.json` that was not published is made from the tensors, where a caller knows the model
+//!   ([`ConvertOptions::recover`]).
 //! - The language model may go into a GGUF file, quantized or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all, [`prepare`] one that can be checked
 //!   before it appears; [`r1seg_checkpoint::verify`] checks it again.
@@ -57,7 +59,9 @@ mod tensor;
 mod torch;
 
 pub use contents::{Contents, check_tensors, contents};
-pub use convert::{ConvertOptions, Converted, PickleReading, Progress, Report, convert, prepare};
+pub use convert::{
+    ConvertOptions, Converted, PickleReading, Progress, RecoveredConfig, Report, convert, prepare,
+};
 pub use dtype::TargetDtype;
 pub use error::Error;
 pub use llm::Quant;

@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use crate::source::{json, read_small};
 use crate::{Error, TargetDtype};
 
+pub(crate) const CONFIG: &str = "config.json";
+
 /// Taken over byte for byte, from the first folder that has it.
 const COPIED: [&str; 14] = [
     "generation_config.json",
@@ -44,9 +46,8 @@ pub(crate) fn write(
     dtype: Option<TargetDtype>,
 ) -> Result<Vec<FileRecord>, Error> {
     let mut records = Vec::new();
-    if let Some((path, bytes)) = first(folders, "config.json")? {
-        let config = normalize_config(&path, &bytes, dtype)?;
-        records.push(put(target, "config.json", &config)?);
+    if let Some((path, bytes)) = first(folders, CONFIG)? {
+        records.push(put_config(target, read_config(&path, &bytes)?, dtype)?);
     }
     let (single, tokenizer) = COPIED.split_at(FIRST_OF_TOKENIZER);
     for name in single {
@@ -90,12 +91,8 @@ pub(crate) fn put(target: &Path, name: &str, bytes: &[u8]) -> Result<FileRecord,
     written.map_err(|source| Error::Write { path, source })
 }
 
-/// Every field but [`DROPPED_FIELDS`] stays; `torch_dtype` says what the weights now are.
-fn normalize_config(
-    path: &Path,
-    bytes: &[u8],
-    dtype: Option<TargetDtype>,
-) -> Result<Vec<u8>, Error> {
+/// Every field of a `config.json` but [`DROPPED_FIELDS`].
+fn read_config(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     let refuse = |what: String| Error::Config { path: path.to_owned(), what };
     let mut config: Map<String, Value> = serde_json::from_slice(json(path, bytes)?)
         .map_err(|error| refuse(format!("is not a JSON object, line {}", error.line())))?;
@@ -105,10 +102,20 @@ fn normalize_config(
     for field in DROPPED_FIELDS {
         config.remove(field);
     }
+    Ok(config)
+}
+
+/// Writes `config.json`; `torch_dtype` says what the weights now are.
+pub(crate) fn put_config(
+    target: &Path,
+    mut config: Map<String, Value>,
+    dtype: Option<TargetDtype>,
+) -> Result<FileRecord, Error> {
     if let Some(dtype) = dtype {
         config.insert("torch_dtype".to_owned(), dtype.torch_name().into());
     }
-    let mut bytes = serde_json::to_vec_pretty(&config).map_err(|e| refuse(e.to_string()))?;
+    let failed = |source| Error::Write { path: target.join(CONFIG), source };
+    let mut bytes = serde_json::to_vec_pretty(&config).map_err(|e| failed(e.into()))?;
     bytes.push(b'\n');
-    Ok(bytes)
+    put(target, CONFIG, &bytes)
 }

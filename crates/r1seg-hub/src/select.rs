@@ -29,17 +29,26 @@ const TRAINING: &[&str] = &["training_args", "optimizer", "scheduler", "rng_stat
 /// The files of `listing` to download.
 ///
 /// Without patterns of the caller: the [`COMPANIONS`] and the weights at the top of the repository,
-/// where pickles count only if there are no safetensors. Python files are never downloaded.
+/// where pickles count only if there are no safetensors, and Lightning's `.ckpt` only if there is
+/// nothing else: beside a model it is an encoder or a step of its training. Python files are never
+/// downloaded.
 pub(crate) fn select(
     id: &ModelId,
     listing: &Listing,
     options: &DownloadOptions,
 ) -> Result<BTreeSet<String>, Error> {
     let all = || listing.files.iter().map(|file| file.name.as_str());
-    let has_safetensors = all().any(|name| is_top(name) && is_safetensors(name));
+    let kinds: [(fn(&str) -> bool, &str); 3] = [
+        (is_safetensors, ".safetensors.index.json"),
+        (is_model_pickle, ".bin.index.json"),
+        (is_pickle, ".bin.index.json"),
+    ];
+    let kind = kinds.iter().find(|(is, _)| all().any(|name| is_top(name) && is(name)));
+    let is_weights =
+        |name: &str| kind.is_some_and(|(is, index)| is(name) || name.ends_with(index));
     let wanted = |name: &str| match &options.allow {
         Some(patterns) => patterns.iter().any(|pattern| matches(pattern, name)),
-        None => is_top(name) && (is_companion(name) || is_weights(name, has_safetensors)),
+        None => is_top(name) && (is_companion(name) || is_weights(name)),
     };
     let ignored = |name: &str| options.ignore.iter().any(|pattern| matches(pattern, name));
     let chosen: BTreeSet<String> = all()
@@ -61,21 +70,19 @@ fn is_companion(name: &str) -> bool {
     COMPANIONS.iter().any(|companion| companion.eq_ignore_ascii_case(name))
 }
 
-fn is_weights(name: &str, has_safetensors: bool) -> bool {
-    if has_safetensors {
-        is_safetensors(name) || name.ends_with(".safetensors.index.json")
-    } else {
-        let is_training = TRAINING.iter().any(|prefix| name.starts_with(prefix));
-        (is_pickle(name) || name.ends_with(".bin.index.json")) && !is_training
-    }
-}
-
 pub(crate) fn is_safetensors(name: &str) -> bool {
     name.ends_with(".safetensors")
 }
 
+/// Whether a name is that of pickled weights, and not of what a training leaves beside them.
 pub(crate) fn is_pickle(name: &str) -> bool {
+    is_model_pickle(name) || name.ends_with(".ckpt")
+}
+
+/// As [`is_pickle`], but for what Lightning saves.
+fn is_model_pickle(name: &str) -> bool {
     [".bin", ".pth", ".pt"].iter().any(|end| name.ends_with(end))
+        && !TRAINING.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Code of the repository, which r1seg never runs and so never fetches.
@@ -174,6 +181,12 @@ mod tests {
         assert_eq!(chosen(&names, &DownloadOptions::default()).unwrap(), expected);
         let ignore = DownloadOptions { ignore: vec!["*.pth".into()], ..Default::default() };
         assert_eq!(chosen(&names, &ignore).unwrap(), ["config.json", "pytorch_model.bin"]);
+        // Of an encoder, and of a model that has nothing else.
+        let beside = ["config.json", "pytorch_model.bin", "vit_pretrain.ckpt"];
+        let expected = ["config.json", "pytorch_model.bin"];
+        assert_eq!(chosen(&beside, &DownloadOptions::default()).unwrap(), expected);
+        let alone = ["README.md", "last.ckpt", "optimizer.pt", "x.npy"];
+        assert_eq!(chosen(&alone, &DownloadOptions::default()).unwrap(), ["README.md", "last.ckpt"]);
         let none = chosen(&["config.json", "a.py"], &DownloadOptions::default());
         assert_eq!(none.unwrap_err().code(), "R-HUB-25");
     }

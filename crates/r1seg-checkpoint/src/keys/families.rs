@@ -91,6 +91,33 @@ pub const M3D_CLIP: KeyMap = KeyMap {
     ],
 };
 
+/// SAM-Med3D.
+pub const SAM_MED3D: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+    ],
+};
+
+/// NeuroSAM3D with either encoder, once `r1seg convert` has taken off Lightning's prefix.
+pub const NEUROSAM3D: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        // Hiera's finer levels, which never reach the neck's output.
+        "image_encoder.neck.convs.2.",
+        "image_encoder.neck.convs.3.",
+        "mask_decoder.output_hypernetworks_mlps.1.",
+        "mask_decoder.output_hypernetworks_mlps.2.",
+        "mask_decoder.output_hypernetworks_mlps.3.",
+    ],
+};
+
 /// A buffer that old versions of transformers saved.
 const POSITION_IDS: &str = "text_encoder.clip_text_model.text_model.embeddings.position_ids";
 
@@ -163,6 +190,22 @@ mod tests {
         for name in ["lm_head.weight", "logit_scale", "prompt_encoder.no_mask_embed.weight"] {
             assert!(!SEGVOL.never_used(name), "{name}");
         }
+        for name in [
+            "image_encoder.neck.convs.2.conv.weight",
+            "mask_decoder.output_hypernetworks_mlps.1.layers.0.weight",
+        ] {
+            assert!(NEUROSAM3D.never_used(name), "{name}");
+        }
+        for name in [
+            "image_encoder.neck.convs.1.conv.weight",
+            "image_encoder.neck.2.weight",
+            "prompt_encoder.mask_downscaling.0.weight",
+            "mask_decoder.output_hypernetworks_mlps.0.layers.0.weight",
+        ] {
+            assert!(!NEUROSAM3D.never_used(name) && !SAM_MED3D.never_used(name), "{name}");
+        }
+        assert!(SAM_MED3D.never_used("mask_decoder.output_hypernetworks_mlps.3.layers.2.bias"));
+        assert!(!SAM_MED3D.never_used("image_encoder.neck.convs.2.conv.weight"));
         assert!(R1SEG_3D_SAM.never_used("logit_scale"));
         assert!(!R1SEG_3D_SAM.never_used("prompt_encoder.mask3D_downscaling.0.weight"));
     }

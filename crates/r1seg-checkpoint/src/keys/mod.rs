@@ -4,5 +4,7 @@ mod families;
 pub mod llama_cpp;
 mod publishers;
 
-pub use families::{KeyMap, M3D_CLIP, M3D_LAMED, R1SEG_3D, R1SEG_3D_SAM, SEGVOL};
+pub use families::{
+    KeyMap, M3D_CLIP, M3D_LAMED, NEUROSAM3D, R1SEG_3D, R1SEG_3D_SAM, SAM_MED3D, SEGVOL,
+};
 pub use publishers::{Renamed, normalize};

@@ -58,9 +58,7 @@ pub(crate) fn run(args: &DownloadArgs, cancel: CancelToken) -> Result<Exit> {
 
 /// Whether the weights are pickles only, which `infer` refuses.
 fn needs_convert(snapshot: &Snapshot) -> bool {
-    let is_pickle =
-        |name: &String| [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end));
-    snapshot.files.iter().any(is_pickle)
+    snapshot.files.iter().any(|name| r1seg::is_pickle(name))
         && !snapshot.files.iter().any(|name| name.ends_with(".safetensors"))
 }
 

@@ -56,7 +56,7 @@ impl Decoder {
         folders: &[PathBuf],
         architecture: fn(&str) -> Option<Architecture>,
     ) -> Result<Self, Error> {
-        let Some((path, bytes)) = sidecar::first(folders, "config.json")? else {
+        let Some((path, bytes)) = sidecar::first(folders, sidecar::CONFIG)? else {
             let folder = folders.first().cloned().unwrap_or_default();
             let what = "there is no config.json, which says what the language model is".to_owned();
             return Err(Error::Config { path: folder, what });

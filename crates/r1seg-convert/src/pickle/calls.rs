@@ -75,6 +75,7 @@ impl Machine<'_> {
                 let items = self.items(*items)?.to_vec();
                 self.push(Value::Tuple(items))
             }
+            (Global::Namespace, []) => self.push(Value::Namespace),
             (Global::Inert, _) => self.push(Value::Inert),
             _ => Err(self.malformed("a call with unexpected arguments")),
         }

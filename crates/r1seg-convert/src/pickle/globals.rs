@@ -23,6 +23,8 @@ pub(super) enum Global {
     OrderedDict,
     DefaultDict,
     Size,
+    /// The arguments of a training script: fields by name, which weights never depend on.
+    Namespace,
     /// Builds something that is kept as an opaque value and ignored.
     Inert,
 }
@@ -60,11 +62,17 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
             "Counter" => Global::Inert,
             _ => return None,
         },
-        // Numbers, strings and sets beside the weights: epochs, losses, random states.
+        "argparse" if name == "Namespace" => Global::Namespace,
+        // Numbers, strings, sets and paths beside the weights: epochs, losses, random states.
         "_codecs" if name == "encode" => Global::Inert,
         "builtins" | "__builtin__" => match name {
             "set" | "frozenset" | "list" | "dict" | "int" | "float" | "bool" | "complex"
             | "bytearray" | "slice" => Global::Inert,
+            _ => return None,
+        },
+        // Python 3.13 moved them.
+        "pathlib" | "pathlib._local" => match name {
+            "PosixPath" | "WindowsPath" | "PurePosixPath" | "PureWindowsPath" => Global::Inert,
             _ => return None,
         },
         "numpy" if matches!(name, "dtype" | "ndarray") => Global::Inert,
@@ -136,6 +144,15 @@ mod tests {
             ("numpy", "load"),
             ("_codecs", "lookup"),
             ("collections", "namedtuple"),
+            ("argparse", "FileType"),
+            ("argparse", "ArgumentParser"),
+            ("pathlib", "Path.unlink"),
+            ("pathlib", "os"),
+            // Classes of a trainer or of a script's author, whatever they are.
+            ("lightning.pytorch.callbacks.model_checkpoint", "ModelCheckpoint"),
+            ("torch.optim.lr_scheduler", "StepLR"),
+            ("omegaconf.dictconfig", "DictConfig"),
+            ("__main__", "Stage"),
         ] {
             assert_eq!(find(module, name), None, "{module}.{name}");
         }

@@ -218,11 +218,12 @@ impl<'a> Machine<'a> {
                 }
             }
             op::BUILD => {
-                self.pop()?;
+                let state = self.pop()?;
                 let object = self.top()?;
-                match self.value(object)? {
+                match (self.value(object)?, self.value(state)?) {
                     // Attributes beside the weights, such as the versions in `_metadata`.
-                    Value::Dict(_) | Value::Tensor(_) | Value::Inert => Ok(()),
+                    (Value::Dict(_) | Value::Tensor(_) | Value::Inert, _) => Ok(()),
+                    (Value::Namespace, Value::Dict(_)) => Ok(()),
                     _ => Err(self.malformed("a state for what has none")),
                 }
             }

@@ -21,6 +21,8 @@ pub(super) enum Value {
     Str(Range<usize>),
     /// Everything that weights never depend on.
     Inert,
+    /// A namespace, which takes fields and is looked into by nobody.
+    Namespace,
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),

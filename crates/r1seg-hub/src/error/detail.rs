@@ -57,7 +57,7 @@ pub(crate) enum Detail {
     BadReply { reason: &'static str },
     #[error("the hub lists a file whose name could leave the model's folder (number {index})")]
     HostileName { index: usize },
-    #[error("{id} holds no weights (safetensors, .bin or .pth)")]
+    #[error("{id} holds no weights (safetensors, .bin, .pth, .pt or .ckpt)")]
     NoWeights { id: Box<ModelId> },
 
     #[error("{needed} bytes are needed, {free} are free")]

@@ -7,10 +7,14 @@ pub(crate) mod projector;
 pub(crate) mod text;
 pub(crate) mod vision;
 
+use std::collections::BTreeMap;
+
 use r1seg_diagnostic::Purpose;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::checkpoint::{self, Found};
+use crate::registry::recognize::{recover_config, shapes};
 use crate::registry::{self, ConfigReader, Family, MODELS, ModelEntry, ModelType};
 use crate::{CheckpointSource, Error, M3dClipConfig, PromptableConfig};
 
@@ -19,6 +23,7 @@ pub use language::ModelConfig;
 /// The largest volume axis, width or count that a config.json may ask for: far beyond any
 /// published model, and small enough that products of a few of them do not overflow.
 pub(crate) const MAX_SIZE: usize = 1 << 16;
+const FILE: &str = "config.json";
 /// The most refinement passes: each costs as much as the mask itself.
 const MAX_NUM_CLICKS: usize = 64;
 
@@ -33,14 +38,20 @@ pub(crate) struct ConfigFile {
 
 impl ConfigFile {
     /// `architectures` and `auto_map` are never used: they are wrong in checkpoints that were merged
-    /// locally.
+    /// locally. Where there is no such file, the tensors may tell what it would say.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`], [`Error::Json`], or
-    /// [`Error::UnsupportedModel`].
+    /// [`Error::Checkpoint`], [`Error::Json`], [`Error::UnsupportedModel`], or [`Error::Config`] where
+    /// the tensors do not tell all of it.
     pub(crate) fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let file = "config.json";
-        let value = read_json(source, file)?.ok_or_else(|| source.missing(file))?;
+        let value = match read_json(source, FILE)? {
+            Some(value) => value,
+            None => recovered(source)?,
+        };
+        Self::new(source, value)
+    }
+
+    fn new(source: &CheckpointSource, value: Value) -> Result<Self, Error> {
         let path = source.path();
         let model_type = value["model_type"].as_str().unwrap_or_default();
         if model_type.is_empty() {
@@ -55,6 +66,13 @@ impl ConfigFile {
                 Err(Error::UnsupportedModel { path, model_type, hint })
             }
         }
+    }
+
+    /// As [`ConfigFile::read`] would find it, of a folder whose tensors are known already and that has no
+    /// such file; `None` where they tell nothing of use.
+    pub(crate) fn recover(source: &CheckpointSource, found: &BTreeMap<String, Found>) -> Option<Self> {
+        let recovered = recover_config(&shapes(found))?.ok()?;
+        Self::new(source, Value::Object(recovered.config)).ok()
     }
 
     /// That config.json cannot be used.
@@ -75,6 +93,24 @@ impl ConfigFile {
             ConfigReader::Promptable(read) => FamilyConfig::Promptable(Box::new(read(self)?)),
             ConfigReader::Retrieval(read) => FamilyConfig::Retrieval(Box::new(read(self)?)),
         })
+    }
+}
+
+/// What `config.json` would say, of a folder without one.
+///
+/// # Errors
+/// [`Error::Checkpoint`] where the tensors are those of no model that is known by them, and
+/// [`Error::Config`] where they do not tell all of it.
+fn recovered(source: &CheckpointSource) -> Result<Value, Error> {
+    let found = source.found(0).map_err(|error| match error {
+        // Converting makes safetensors of them, and may make a config.json.
+        Error::Checkpoint(checkpoint::Error::Pickle { .. }) => error,
+        _ => source.missing(FILE),
+    })?;
+    match recover_config(&shapes(&found)) {
+        None => Err(source.missing(FILE)),
+        Some(Ok(recovered)) => Ok(Value::Object(recovered.config)),
+        Some(Err(message)) => Err(Error::Config { path: source.path(), message }),
     }
 }
 
@@ -99,7 +135,7 @@ pub(crate) enum FamilyConfig {
 }
 
 impl CheckpointSource {
-    /// Which of the models a checkpoint is, by its `config.json`.
+    /// Which of the models a checkpoint is, by its `config.json`, or by its tensors where it has none.
     ///
     /// # Errors
     /// [`Error::Checkpoint`], [`Error::Json`], or

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "hub")]
 mod names;
+pub(crate) mod recognize;
 mod rows;
 
 use r1seg_llm::{ConfigError, DecoderConfig};
@@ -16,12 +17,14 @@ use crate::checkpoint::keys::KeyMap;
 use crate::checkpoint::keys::llama_cpp::Architecture;
 use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
+use crate::registry::recognize::Recovery;
 use crate::{
     Capabilities, Error, M3dClipConfig, ModelConfig, PromptPoint, PromptableConfig, Separator,
 };
 
 #[cfg(feature = "hub")]
 pub use names::{aliases, hub, model_id};
+pub use recognize::recover_config;
 pub use rows::MODELS;
 
 /// A model of which several sizes and language models are published.
@@ -38,6 +41,10 @@ pub enum Family {
     SegVol,
     /// M3D-CLIP.
     M3dClip,
+    /// SAM-Med3D.
+    SamMed3d,
+    /// NeuroSAM3D.
+    NeuroSam3d,
 }
 
 impl Family {
@@ -49,6 +56,8 @@ impl Family {
             Self::R1Seg3dSam => &rows::R1SEG_3D_SAM,
             Self::SegVol => &rows::SEGVOL,
             Self::M3dClip => &rows::M3D_CLIP,
+            Self::SamMed3d => &rows::SAM_MED3D,
+            Self::NeuroSam3d => &rows::NEUROSAM3D,
         }
     }
 
@@ -105,6 +114,8 @@ pub struct ModelType {
     pub name: &'static str,
     /// The language model that such a checkpoint contains.
     pub(crate) language_model: Option<LanguageModel>,
+    /// How a checkpoint without `config.json` is known to be of this type, where its tensors tell.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 /// A family of language models.
@@ -293,7 +304,7 @@ mod tests {
             }
             let is_language = matches!(entry.reader, ConfigReader::Language(_));
             assert_eq!(is_language, prompts.contains(&PromptKind::Question), "{}", entry.name);
-            for ModelType { name, language_model } in entry.model_types {
+            for ModelType { name, language_model, .. } in entry.model_types {
                 assert_eq!(language_model.is_some(), is_language, "{name}");
                 assert_eq!(architecture(name).is_some(), is_language, "{name}");
             }

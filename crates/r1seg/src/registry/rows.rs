@@ -3,6 +3,7 @@
 use r1seg_llm::DecoderConfig;
 use r1seg_volume::Region;
 
+use super::recognize::{self, Recovery};
 use super::{
     ConfigReader, Example, Family, LanguageModel, LicenseStatement, ModelEntry, ModelType,
     Published, Task,
@@ -15,7 +16,8 @@ use crate::{Capabilities, InferenceMode, PromptKind, PromptPoint, Separator};
 use crate::{m3d_clip, phrasing, promptable};
 
 /// All models.
-pub static MODELS: &[&ModelEntry] = &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP];
+pub static MODELS: &[&ModelEntry] =
+    &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP, &SAM_MED3D, &NEUROSAM3D];
 
 const PHI_3: LanguageModel =
     LanguageModel { name: "Phi-3", read: DecoderConfig::phi3, architecture: Architecture::Phi3 };
@@ -30,11 +32,15 @@ const MISTRAL: LanguageModel = LanguageModel {
 };
 
 const fn with(name: &'static str, language_model: LanguageModel) -> ModelType {
-    ModelType { name, language_model: Some(language_model) }
+    ModelType { name, language_model: Some(language_model), recovery: None }
 }
 
 const fn without(name: &'static str) -> ModelType {
-    ModelType { name, language_model: None }
+    ModelType { name, language_model: None, recovery: None }
+}
+
+const fn recoverable(name: &'static str, recovery: Recovery) -> ModelType {
+    ModelType { name, language_model: None, recovery: Some(recovery) }
 }
 
 const fn published(alias: &'static str, repository: &'static str) -> Published {
@@ -252,4 +258,92 @@ pub(super) static M3D_CLIP: ModelEntry = ModelEntry {
     licenses: &[M3D_CODE, license("GoodBaiBai88/M3D-CLIP", "apache-2.0", CARD)],
     keys: &keys::M3D_CLIP,
     reader: ConfigReader::Retrieval(m3d_clip::read_config),
+};
+
+/// A click, as the authors place one in a volume of the size of the input.
+const CLICK: Example = Example {
+    text: None,
+    points: &[PromptPoint { voxel: [64, 64, 64], positive: true }],
+    region: None,
+};
+
+/// The tables of relative positions of SAM-Med3D's encoder.
+const RELATIVE_POSITIONS: &str = "image_encoder.blocks.0.attn.rel_pos_d";
+/// The fourth upscaling, which brings masks to the size of the image.
+const FOURTH_UPSCALING: &str = "mask_decoder.output_upscaling.9.weight";
+
+pub(super) static SAM_MED3D: ModelEntry = ModelEntry {
+    family: Family::SamMed3d,
+    name: "SAM-Med3D",
+    model_types: &[recoverable(
+        "sam_med3d",
+        Recovery {
+            present: &[RELATIVE_POSITIONS, "mask_decoder.output_upscaling.0.weight"],
+            absent: &[FOURTH_UPSCALING],
+            fields: recognize::sam_med3d,
+        },
+    )],
+    evidence: &[],
+    published: &[published("SAM-Med3D", "blueyo0/SAM-Med3D")],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Points],
+        outputs: &[Mask],
+        modes: &[],
+        refines_masks: true,
+        input_shape: [128; 3],
+        channels: 1,
+    },
+    tasks: &[task("points", CLICK)],
+    phrasings: &[],
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[
+        license("code", "Apache-2.0", "LICENSE of github.com/uni-medical/SAM-Med3D"),
+        not_stated("blueyo0/SAM-Med3D", NO_CARD),
+    ],
+    keys: &keys::SAM_MED3D,
+    reader: ConfigReader::Promptable(|file| Err(file.wrong("SAM-Med3D is not read yet"))),
+};
+
+pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
+    family: Family::NeuroSam3d,
+    name: "NeuroSAM3D",
+    model_types: &[
+        recoverable(
+            "neurosam3d_vit",
+            Recovery {
+                present: &[RELATIVE_POSITIONS, FOURTH_UPSCALING],
+                absent: &[],
+                fields: recognize::neurosam3d_vit,
+            },
+        ),
+        recoverable(
+            "neurosam3d_hiera",
+            Recovery {
+                present: &["image_encoder.trunk.pos_embed_window", FOURTH_UPSCALING],
+                absent: &[],
+                fields: recognize::neurosam3d_hiera,
+            },
+        ),
+    ],
+    evidence: &[],
+    published: &[],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Points, PromptKind::Box],
+        outputs: &[Mask],
+        modes: &[],
+        refines_masks: true,
+        input_shape: [112; 3],
+        channels: 1,
+    },
+    tasks: &[
+        task("points", CLICK),
+        task("box", Example { text: None, points: &[], region: Some(LIVER) }),
+    ],
+    phrasings: &[],
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[not_stated("code", "not known: see github.com/arcadelab/NeuroSAM3D")],
+    keys: &keys::NEUROSAM3D,
+    reader: ConfigReader::Promptable(|file| Err(file.wrong("NeuroSAM3D is not read yet"))),
 };

@@ -9,6 +9,8 @@ use r1seg_convert::Sandbox;
 
 use super::{WeightsSummary, found_in};
 use crate::Error;
+use crate::registry::Family;
+use crate::registry::recognize::{recognize, shapes};
 
 /// What a file of weights is, from its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub struct WeightsFileSummary {
     pub bytes: u64,
     /// Its tensors, by number format.
     pub weights: WeightsSummary,
+    /// The model that it holds, where its tensors tell.
+    pub family: Option<Family>,
+    /// What `config.json` would call that model.
+    pub model_type: Option<&'static str>,
     /// What a GGUF file says about itself.
     pub gguf: Option<GgufSummary>,
 }
@@ -78,10 +84,14 @@ impl WeightsFileSummary {
         let contents = r1seg_convert::contents(path, sandbox)?;
         let lengths = contents.files.iter().filter_map(|file| file.metadata().ok());
         let is_pickle = contents.has_pickles;
+        let found = found_in(contents.tensors);
+        let known = recognize(&shapes(&found));
         Ok(Self {
             format: if is_pickle { WeightFormat::Pickle } else { WeightFormat::Safetensors },
             bytes: lengths.map(|metadata| metadata.len()).fold(0, u64::saturating_add),
-            weights: WeightsSummary::new(&found_in(contents.tensors), is_pickle),
+            weights: WeightsSummary::new(&found, is_pickle),
+            family: known.map(|(entry, _)| entry.family),
+            model_type: known.map(|(_, known)| known.name),
             gguf: None,
         })
     }
@@ -109,6 +119,8 @@ fn of_gguf(path: &Path) -> Result<WeightsFileSummary, Error> {
         format: WeightFormat::Gguf,
         bytes: file.metadata().map_or(0, |metadata| metadata.len()),
         weights: WeightsSummary::of(tensors),
+        family: None,
+        model_type: None,
         gguf: Some(GgufSummary {
             version: gguf.version,
             architecture: architecture.map(str::to_owned),

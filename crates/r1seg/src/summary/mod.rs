@@ -25,7 +25,7 @@ pub use tokenizer::TokenizerSummary;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ModelSummary {
-    /// `model_type` of config.json.
+    /// `model_type` of config.json, or what it would be where there is none and the tensors tell.
     pub model_type: Option<String>,
     /// Which of the published models it is of.
     pub family: Option<registry::Family>,
@@ -139,13 +139,13 @@ impl CheckpointSource {
     /// [`ModelSummary::problem`].
     pub fn summary(&self, sandbox: Option<&Sandbox>) -> Result<ModelSummary, Error> {
         let files = self.files()?;
-        // What is wrong with the config itself, reading it below says.
-        let raw = self.read("config.json").ok().flatten();
-        let raw: Value = raw.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-
         // In the order of loading.
         let mut errors = Errors::default();
-        let file = errors.note(ConfigFile::read(self));
+        let file = errors.note(ConfigFile::read(self)).or_else(|| self.recovered(sandbox));
+        // What is wrong with the config itself, reading it has said.
+        let raw = self.read("config.json").ok().flatten();
+        let raw: Value = raw.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let raw = file.as_ref().map_or(raw, |file| file.value.clone());
         let config = file.as_ref().and_then(|file| errors.note(file.parse()));
         let manifest = errors.note(self.check_manifest()).flatten();
         let mut examine = Examination { source: self, raw: &raw, sandbox, errors: &mut errors };
@@ -216,6 +216,14 @@ impl CheckpointSource {
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
+    }
+
+    /// The `config.json` that `r1seg convert` would write for pickles without one.
+    fn recovered(&self, sandbox: Option<&Sandbox>) -> Option<ConfigFile> {
+        match self.read("config.json") {
+            Ok(None) => ConfigFile::recover(self, &self.found_in_pickles(sandbox)?),
+            _ => None,
+        }
     }
 
     /// The tensors that `r1seg convert` would find. Why it finds none is its own to say.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::CancelToken;
+use r1seg::checkpoint::shown::first_names;
 use r1seg::checkpoint::{AlphaSource, LanguageModelRecord, LoraRecord};
 use r1seg::convert::{ConvertOptions, Lora, Report, Sandbox, prepare};
 use r1seg::volume::Warning;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         quant: args.quant.as_ref().map(|quant| quant.quant),
         llm: args.llm.clone(),
         architecture: r1seg::registry::architecture,
+        recover: r1seg::registry::recover_config,
         max_shard_bytes: args.max_shard_size,
         lora: Lora { alpha: args.lora_alpha, ..Lora::default() },
         check_tensors: !args.no_check_tensors,
@@ -100,6 +102,14 @@ fn tell(report: &Report, remark: Option<&str>) {
     }
     if let Some(language_model) = &manifest.language_model {
         say!("r1seg: language model in {}: {}", language_model.file, count(language_model));
+    }
+    if let Some(model) = report.recovered_config {
+        say!("r1seg: config.json was recovered from the tensors: {model}");
+    }
+    if !report.dropped.is_empty() {
+        let tensors = counted(report.dropped.len() as u64, ["tensor", "tensors"]);
+        let names = first_names(report.dropped.iter().map(String::as_str));
+        say!("r1seg: left out: {tensors} that no model reads ({names})");
     }
     if 0 < report.ignored {
         let left_out = counted(report.ignored, ["value", "values"]);

@@ -273,9 +273,9 @@ impl Findings {
                 path: path.display().to_string(),
                 id: name.clone().into_owned(),
                 revision: None,
-                model_type: None,
-                name: None,
-                supported: false,
+                model_type: file.and_then(|file| file.model_type).map(str::to_owned),
+                name: file.and_then(|file| file.family).map(Family::name),
+                supported: file.is_some_and(|file| file.family.is_some()),
             },
             file: file.map(|file| WeightsFile {
                 format: file.format.name(),

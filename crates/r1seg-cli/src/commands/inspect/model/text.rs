@@ -27,7 +27,12 @@ pub(super) fn render(findings: &Findings) -> String {
     let model = &findings.model;
     let mut lines = Lines(format!("{}\n", one_line(&model.path)));
     match &findings.file {
-        Some(file) => lines.add("file", &file_line(file)),
+        Some(file) => {
+            lines.add("file", &file_line(file));
+            if let Some(name) = model.name {
+                lines.add("model", &format!("{name}, by its tensors"));
+            }
+        }
         // Of a file that cannot be read there is nothing to say.
         None if findings.is_part && findings.weights.is_none() => {}
         None => lines.add("model", &what(findings)),
