@@ -1,8 +1,11 @@
-//! The 3D vision transformer that R1Seg-3D, M3D and SegVol share.
+//! 3D vision transformers: the one that R1Seg-3D, M3D and SegVol share, and SAM's.
 //!
 //! [`Vit3d`] = [`PatchEmbedding`] (a linear map of flattened patches plus a learned position
 //! table), pre-norm [`Block`]s and a final norm. With [`Vit3dConfig::cls_token`] a class token
 //! without a position precedes the patches, as in M3D-LaMed and M3D-CLIP.
+//!
+//! [`SamVit`] is the encoder of SAM-Med3D: blocks that attend within windows or to the whole grid,
+//! with relative positions, and convolutions behind the last one.
 //!
 //! Letters of the shapes: see the legend in `r1seg_nn`.
 
@@ -10,10 +13,13 @@ mod attention;
 mod block;
 mod config;
 mod encoder;
+mod mlp;
 mod patch_embedding;
+mod sam;
 
 pub use attention::Attention;
 pub use block::Block;
 pub use config::Vit3dConfig;
 pub use encoder::Vit3d;
 pub use patch_embedding::PatchEmbedding;
+pub use sam::{SamVit, SamVitConfig};
