@@ -87,7 +87,13 @@ pub(crate) fn attention(args: &AttentionArgs<'_>) -> Vec<f64> {
                 Bias::None => 0.0,
                 Bias::Full(bias) if bias.len() == lq * lk => f64::from(bias[i * lk + j]),
                 Bias::Full(bias) => f64::from(bias[row * lk + j]),
-                Bias::Grid { grid: [planes, rows, cells], first, second } => {
+                Bias::Grid { grid: [planes, rows, cells], rest, .. }
+                    if j >= planes * rows * cells =>
+                {
+                    let behind = lk - planes * rows * cells;
+                    f64::from(rest[row * behind + j - planes * rows * cells])
+                }
+                Bias::Grid { grid: [planes, rows, cells], first, second, .. } => {
                     let [plane, line, cell] = [j / (rows * cells), j / cells % rows, j % cells];
                     f64::from(first[(row * planes + plane) * cells + cell])
                         + f64::from(second[(row * rows + line) * cells + cell])

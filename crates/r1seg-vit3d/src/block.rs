@@ -1,8 +1,9 @@
 //! A pre-norm transformer block. Keys: `norm1`, `attn`, `norm2`, `mlp.linear1`, `mlp.linear2`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{LayerNorm, Linear, Probe, Weights, add, gelu_erf, layer_norm, linear};
+use r1seg_nn::{LayerNorm, Probe, Weights, add, layer_norm};
 
+use crate::mlp::Mlp;
 use crate::{Attention, Vit3dConfig};
 
 /// torch.nn.LayerNorm's default; no config.json names it.
@@ -14,8 +15,7 @@ pub struct Block {
     norm1: LayerNorm,
     attn: Attention,
     norm2: LayerNorm,
-    linear1: Linear,
-    linear2: Linear,
+    mlp: Mlp,
 }
 
 impl Block {
@@ -25,13 +25,11 @@ impl Block {
     /// When a tensor is missing or misshaped.
     pub fn new(cfg: &Vit3dConfig, weights: Weights) -> Result<Self> {
         let e = cfg.hidden_size;
-        let mlp = weights.pp("mlp");
         Ok(Self {
             norm1: layer_norm(e, LAYER_NORM_EPS, weights.pp("norm1"))?,
             attn: Attention::new(cfg, weights.pp("attn"))?,
             norm2: layer_norm(e, LAYER_NORM_EPS, weights.pp("norm2"))?,
-            linear1: linear(e, cfg.mlp_dim, mlp.pp("linear1"))?,
-            linear2: linear(cfg.mlp_dim, e, mlp.pp("linear2"))?,
+            mlp: Mlp::new((e, cfg.mlp_dim), &weights.pp("mlp"), ["linear1", "linear2"])?,
         })
     }
 
@@ -43,7 +41,6 @@ impl Block {
     pub fn forward(&self, x: &Tensor, probe: &dyn Probe) -> Result<Tensor> {
         let x = add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
         probe.check_cancelled()?;
-        let mlp = gelu_erf(&self.linear1.forward(&self.norm2.forward(&x)?)?)?;
-        add(&x, &self.linear2.forward(&mlp)?)
+        add(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?)
     }
 }

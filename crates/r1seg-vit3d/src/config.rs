@@ -34,15 +34,14 @@ impl Vit3dConfig {
 
     /// Bytes of the largest activations of a pass, in f32, where attention scores are not in memory.
     pub fn working_bytes(&self) -> u64 {
-        let widths = self.mlp_dim.saturating_mul(2).saturating_add(8 * self.hidden_size);
-        floats(&[self.num_patches(), widths])
+        activation_bytes(self.num_patches(), self.hidden_size, self.mlp_dim)
     }
 
     /// Bytes of the attention scores where they are in memory, as on a GPU: as many heads at once as
     /// [`MAX_SCORES`] allows, and one in any case.
     pub fn score_bytes(&self) -> u64 {
-        let head = self.num_patches().saturating_mul(self.num_patches());
-        score_bytes(head, self.num_heads)
+        let patches = self.num_patches();
+        score_bytes(patches, patches, self.num_heads)
     }
 
     /// Says what does not fit, in the terms of the configuration.
@@ -50,34 +49,53 @@ impl Vit3dConfig {
     /// # Errors
     /// The first field that cannot be used, with its value.
     pub fn validate(&self) -> Result<(), String> {
-        for axis in 0..3 {
-            let (image, patch) = (self.image_size[axis], self.patch_size[axis]);
-            if patch == 0 || image == 0 || !image.is_multiple_of(patch) {
-                return Err(format!(
-                    "patch_size {:?} does not divide the image size {:?}",
-                    self.patch_size, self.image_size
-                ));
-            }
-        }
-        if self.num_heads == 0 || !self.hidden_size.is_multiple_of(self.num_heads) {
-            return Err(format!(
-                "the width {} of the vision transformer is not divisible by its {} heads",
-                self.hidden_size, self.num_heads
-            ));
-        }
-        if self.hidden_size == 0 || self.mlp_dim == 0 || self.in_channels == 0 {
-            return Err("a width of the vision transformer is zero".to_string());
-        }
-        Ok(())
+        check_patches(self.patch_size, self.image_size)?;
+        check_widths(self.hidden_size, self.num_heads, &[self.mlp_dim, self.in_channels])
     }
 }
 
-/// Bytes of attention scores, `head` of them in each of `heads` heads, as many heads at once as
-/// [`MAX_SCORES`] allows.
-pub(crate) fn score_bytes(head: usize, heads: usize) -> u64 {
+/// Whether patches fill the image.
+pub(crate) fn check_patches(patch_size: [usize; 3], image_size: [usize; 3]) -> Result<(), String> {
+    for (image, patch) in image_size.into_iter().zip(patch_size) {
+        if patch == 0 || image == 0 || !image.is_multiple_of(patch) {
+            return Err(format!(
+                "patch_size {patch_size:?} does not divide the image size {image_size:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether heads share the width, and no width is zero.
+pub(crate) fn check_widths(
+    hidden_size: usize,
+    num_heads: usize,
+    others: &[usize],
+) -> Result<(), String> {
+    if num_heads == 0 || !hidden_size.is_multiple_of(num_heads) {
+        return Err(format!(
+            "the width {hidden_size} of the vision transformer is not divisible by its {num_heads} heads"
+        ));
+    }
+    if hidden_size == 0 || others.contains(&0) {
+        return Err("a width of the vision transformer is zero".to_string());
+    }
+    Ok(())
+}
+
+/// Bytes of the largest activations of a pass, in f32, without attention scores.
+pub(crate) fn activation_bytes(patches: usize, hidden_size: usize, mlp_dim: usize) -> u64 {
+    let widths = mlp_dim.saturating_mul(2).saturating_add(hidden_size.saturating_mul(8));
+    floats(&[patches, widths])
+}
+
+/// Bytes of attention scores in memory: of as many heads at once as [`MAX_SCORES`] allows, and of one
+/// in any case.
+pub(crate) fn score_bytes(queries: usize, keys: usize, num_heads: usize) -> u64 {
     /// As computed, scaled, as powers and as weights; a copy in half precision counts as a half.
     const COPIES: usize = 4;
-    let heads = (MAX_SCORES / head.max(1)).clamp(1, heads.max(1));
+    let head = queries.saturating_mul(keys);
+    let heads = (MAX_SCORES / head.max(1)).clamp(1, num_heads.max(1));
     floats(&[COPIES, heads, head])
 }
 

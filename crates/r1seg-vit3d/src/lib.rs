@@ -1,4 +1,4 @@
-//! The 3D vision transformers: of R1Seg-3D, M3D and SegVol, and of NeuroSAM3D.
+//! The 3D vision transformers: of R1Seg-3D, M3D and SegVol, of SAM-Med3D, and of NeuroSAM3D.
 //!
 //! [`Vit3d`], which R1Seg-3D, M3D and SegVol share, = [`PatchEmbedding`] (a linear map of flattened
 //! patches plus a learned position table), pre-norm [`Block`]s and a final norm. With
@@ -8,6 +8,9 @@
 //! [`Hiera`] is NeuroSAM3D's: stages that each halve the grid of the one before, whose blocks attend
 //! within windows, and a neck that joins the last two maps.
 //!
+//! [`SamVit`] is the encoder of SAM-Med3D: blocks that attend within windows or to the whole grid,
+//! with relative positions, and convolutions behind the last one.
+//!
 //! Letters of the shapes: see the legend in `r1seg_nn`.
 
 mod attention;
@@ -15,7 +18,9 @@ mod block;
 mod config;
 mod encoder;
 mod hiera;
+mod mlp;
 mod patch_embedding;
+mod sam;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -23,3 +28,4 @@ pub use config::Vit3dConfig;
 pub use encoder::Vit3d;
 pub use hiera::{Hiera, HieraConfig};
 pub use patch_embedding::PatchEmbedding;
+pub use sam::{SamVit, SamVitConfig};

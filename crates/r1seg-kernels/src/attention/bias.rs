@@ -9,8 +9,9 @@ pub enum Bias<'a> {
     /// A number for each query and key, `[1, lq, lk]` for all heads or `[heads, lq, lk]`. Minus
     /// infinity hides a key; a query must keep one.
     Full(&'a [f32]),
-    /// Keys are the cells of a grid `[I, J, L]`. The score of query `q` and cell `(i, j, l)` gets
-    /// `first[q, i, l] + second[q, j, l]`, as decomposed relative positions do.
+    /// Keys are the cells of a grid `[I, J, L]`, and perhaps more behind them. The score of query `q`
+    /// and cell `(i, j, l)` gets `first[q, i, l] + second[q, j, l]`, as decomposed relative positions
+    /// do; that of a key behind the grid gets a number of its own.
     Grid {
         /// Cells per axis of the keys.
         grid: [usize; 3],
@@ -18,6 +19,8 @@ pub enum Bias<'a> {
         first: &'a [f32],
         /// `[heads, lq, J, L]`
         second: &'a [f32],
+        /// `[heads, lq, lk - I * J * L]`
+        rest: &'a [f32],
     },
 }
 
@@ -34,8 +37,12 @@ impl Bias<'_> {
                 fits(bias, &[lq, lk]) || fits(bias, &[heads, lq, lk]),
                 "a bias of [1 or {heads}, {lq}, {lk}]"
             ),
-            Bias::Grid { grid: [i, j, l], first, second } => {
-                assert_eq!(Some(lk), i.checked_mul(j).and_then(|n| n.checked_mul(l)), "a grid");
+            Bias::Grid { grid: [i, j, l], first, second, rest } => {
+                let cells = i.checked_mul(j).and_then(|n| n.checked_mul(l));
+                let behind = cells.and_then(|cells| lk.checked_sub(cells));
+                assert!(behind.is_some(), "a grid of [{i}, {j}, {l}] among {lk} keys");
+                let behind = behind.unwrap_or_default();
+                assert!(fits(rest, &[heads, lq, behind]), "a bias of [{heads}, {lq}, {behind}]");
                 assert!(fits(first, &[heads, lq, i, l]), "a bias of [{heads}, {lq}, {i}, {l}]");
                 assert!(fits(second, &[heads, lq, j, l]), "a bias of [{heads}, {lq}, {j}, {l}]");
             }
@@ -55,8 +62,10 @@ impl Bias<'_> {
                     *score = *score * scale + bias;
                 }
             }
-            Bias::Grid { grid: [planes, rows, cells], first, second } => {
+            Bias::Grid { grid: [planes, rows, cells], first, second, rest } => {
                 let query = head * lq + i;
+                let behind = scores.len() - planes * rows * cells;
+                let rest = &rest[query * behind..][..behind];
                 let first = &first[query * planes * cells..][..planes * cells];
                 let second = &second[query * rows * cells..][..rows * cells];
                 let mut at = 0;
@@ -68,6 +77,9 @@ impl Bias<'_> {
                         }
                         at += cells;
                     }
+                }
+                for (score, rest) in scores[at..].iter_mut().zip(rest) {
+                    *score = *score * scale + rest;
                 }
             }
         }

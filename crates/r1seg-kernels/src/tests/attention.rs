@@ -165,9 +165,25 @@ fn a_bias_is_added_to_the_scaled_scores() {
         check_biased(random, shape, 0.2, Mask::None, Bias::Full(&full[..lq * lk]));
         let (first, second) =
             (random.normals(heads * lq * i * l), random.normals(heads * lq * j * l));
-        let bias = Bias::Grid { grid: [i, j, l], first: &first, second: &second };
+        let grid = [i, j, l];
+        let bias = Bias::Grid { grid, first: &first, second: &second, rest: &[] };
         check_biased(random, shape, 0.2, Mask::None, bias);
+        for behind in [1, 5] {
+            let rest = random.normals(heads * lq * behind);
+            let bias = Bias::Grid { grid, first: &first, second: &second, rest: &rest };
+            let shape = (heads, kv_heads, lq, lk + behind, dim);
+            check_biased(random, shape, 0.2, Mask::None, bias);
+        }
     }
+}
+
+#[test]
+#[should_panic(expected = "a grid of [2, 2, 3] among 9 keys")]
+fn a_grid_of_more_cells_than_keys_is_refused() {
+    let random = &mut Random::new(20);
+    let bias = random.normals(4 * 6);
+    let bias = Bias::Grid { grid: [2, 2, 3], first: &bias, second: &bias, rest: &[] };
+    check_biased(random, (1, 1, 4, 9, 8), 1.0, Mask::None, bias);
 }
 
 #[test]

@@ -11,14 +11,17 @@ use crate::cpu::f32_slice;
 pub enum AttentionBias {
     /// `[1 or B, 1 or heads, Lq, Lk]`. Minus infinity hides a key; a query must keep one.
     Full(Tensor),
-    /// Keys are the cells of a grid `[I, J, L]`, depth-major. The score of query `q` and cell
-    /// `(i, j, l)` gets `first[q, i, l] + second[q, j, l]`: what relative positions of each axis come
-    /// to, without a number for each query and key.
+    /// Keys are the cells of a grid `[I, J, L]`, depth-major, and perhaps more behind them. The score
+    /// of query `q` and cell `(i, j, l)` gets `first[q, i, l] + second[q, j, l]`: what relative
+    /// positions of each axis come to, without a number for each query and key.
     Grid {
         /// `[B, heads, Lq, I, L]`
         first: Tensor,
         /// `[B, heads, Lq, J, L]`
         second: Tensor,
+        /// What the keys behind the grid get, `[B, heads, Lq, Lk - I * J * L]`; `None` when there are
+        /// none.
+        rest: Option<Tensor>,
     },
 }
 
@@ -37,6 +40,7 @@ impl AttentionBias {
         Ok(Self::Grid {
             first: planes.unsqueeze(4)?.broadcast_add(&cells.unsqueeze(3)?)?,
             second: rows.unsqueeze(4)?.broadcast_as((b, heads, lq, j, l))?.contiguous()?,
+            rest: None,
         })
     }
 
@@ -74,12 +78,17 @@ impl AttentionBias {
                 let (bb, bh, bq, bk) = bias.dims4()?;
                 (bb == 1 || bb == b) && (bh == 1 || bh == heads) && (bq, bk) == (lq, lk)
             }
-            Self::Grid { first, second } => {
+            Self::Grid { first, second, rest } => {
                 let (_, _, _, i, l) = first.dims5()?;
                 let (_, _, _, j, _) = second.dims5()?;
+                let rest_fits = match (lk.checked_sub(i * j * l), rest) {
+                    (Some(behind), Some(rest)) => rest.dims() == [b, heads, lq, behind],
+                    (behind, None) => behind == Some(0),
+                    (None, _) => false,
+                };
                 first.dims() == [b, heads, lq, i, l]
                     && second.dims() == [b, heads, lq, j, l]
-                    && i * j * l == lk
+                    && rest_fits
             }
         };
         if !fits {
@@ -95,11 +104,15 @@ impl AttentionBias {
     fn full(&self) -> Result<Tensor> {
         match self {
             Self::Full(bias) => Ok(bias.clone()),
-            Self::Grid { first, second } => {
+            Self::Grid { first, second, rest } => {
                 let (b, heads, lq, i, l) = first.dims5()?;
                 let j = second.dim(3)?;
                 let sum = first.unsqueeze(4)?.broadcast_add(&second.unsqueeze(3)?)?;
-                sum.reshape((b, heads, lq, i * j * l))
+                let cells = sum.reshape((b, heads, lq, i * j * l))?;
+                match rest {
+                    Some(rest) => Tensor::cat(&[&cells, rest], 3),
+                    None => Ok(cells),
+                }
             }
         }
     }
@@ -109,9 +122,11 @@ impl AttentionBias {
         let plain = |t: &Tensor| t.to_dtype(DType::F32)?.contiguous();
         Ok(match self {
             Self::Full(bias) => Self::Full(plain(bias)?),
-            Self::Grid { first, second } => {
-                Self::Grid { first: plain(first)?, second: plain(second)? }
-            }
+            Self::Grid { first, second, rest } => Self::Grid {
+                first: plain(first)?,
+                second: plain(second)?,
+                rest: rest.as_ref().map(plain).transpose()?,
+            },
         })
     }
 }
@@ -140,10 +155,12 @@ impl CustomOp3 for Biased {
         let batch = q_layout.shape().dims4()?.0;
         let tensors = match &self.bias {
             AttentionBias::Full(bias) => vec![bias],
-            AttentionBias::Grid { first, second } => vec![first, second],
+            AttentionBias::Grid { first, second, rest } => {
+                [first, second].into_iter().chain(rest).collect()
+            }
         };
         let guards: Vec<_> = tensors.iter().map(|t| t.storage_and_layout()).collect();
-        let mut slices = Vec::with_capacity(2);
+        let mut slices = Vec::with_capacity(tensors.len());
         for (storage, layout) in &guards {
             let Storage::Cpu(storage) = &**storage else { bail!("a bias on another device") };
             slices.push(f32_slice(storage, layout, self.name())?);
@@ -156,10 +173,11 @@ impl CustomOp3 for Biased {
         };
         self.attention.run((q, q_layout), (k, k_layout), (v, v_layout), |i| match &self.bias {
             AttentionBias::Full(_) => Bias::Full(of(0, i)),
-            AttentionBias::Grid { first, second } => {
+            AttentionBias::Grid { first, second, rest } => {
                 let (first, second) = (first.dims(), second.dims());
                 let grid = [first[3], second[3], first[4]];
-                Bias::Grid { grid, first: of(0, i), second: of(1, i) }
+                let rest = if rest.is_some() { of(2, i) } else { &[] };
+                Bias::Grid { grid, first: of(0, i), second: of(1, i), rest }
             }
         })
     }
@@ -221,11 +239,17 @@ mod tests {
             &Device::Cpu,
         )?)?;
         let wide = |t: &Tensor| t.to_dtype(DType::F64);
-        for bias in [
-            AttentionBias::Grid {
+        let grid = |[i, j, l]: [usize; 3], behind: usize| -> Result<AttentionBias> {
+            Ok(AttentionBias::Grid {
                 first: random(&[b, heads, lq, i, l])?,
                 second: random(&[b, heads, lq, j, l])?,
-            },
+                rest: (behind > 0).then(|| random(&[b, heads, lq, behind])).transpose()?,
+            })
+        };
+        for bias in [
+            grid([i, j, l], 0)?,
+            grid([i - 1, j, l], j * l)?,
+            grid([i, j, 1], lk - i * j)?,
             AttentionBias::Full(random(&[b, heads, lq, lk])?),
             AttentionBias::Full(random(&[b, 1, lq, lk])?),
             AttentionBias::Full(random(&[1, heads, lq, lk])?),
@@ -259,12 +283,19 @@ mod tests {
         for shape in [&[1, 3, 6, 6][..], &[2, 2, 6, 6], &[1, 2, 6, 5], &[2, 6, 6]] {
             assert!(refused(full(shape))?, "{shape:?}");
         }
-        let grid = |first: &[usize], second: &[usize]| {
-            Ok(AttentionBias::Grid { first: wave(first, 0.3)?, second: wave(second, 0.3)? })
+        let with_rest = |first: &[usize], second: &[usize], rest: Option<&[usize]>| {
+            let rest = rest.map(|rest| wave(rest, 0.3)).transpose()?;
+            Ok(AttentionBias::Grid { first: wave(first, 0.3)?, second: wave(second, 0.3)?, rest })
         };
+        let grid = |first: &[usize], second: &[usize]| with_rest(first, second, None);
         assert!(!refused(grid(&[1, 2, 6, 1, 2], &[1, 2, 6, 3, 2]))?);
         assert!(refused(grid(&[1, 2, 6, 1, 3], &[1, 2, 6, 3, 2]))?);
         assert!(refused(grid(&[1, 2, 6, 2, 2], &[1, 2, 6, 3, 2]))?);
+        assert!(refused(grid(&[1, 2, 6, 1, 2], &[1, 2, 6, 2, 2]))?);
+        let (plane, rows) = (&[1, 2, 6, 1, 2][..], &[1, 2, 6, 2, 2][..]);
+        assert!(!refused(with_rest(plane, rows, Some(&[1, 2, 6, 2])))?);
+        assert!(refused(with_rest(plane, rows, Some(&[1, 2, 6, 1])))?);
+        assert!(refused(with_rest(plane, rows, Some(&[1, 1, 6, 2])))?);
         assert!(full(&[1, 2, 6, 6])?.attend(&q, &q, &q.narrow(2, 0, 5)?, 1.0).is_err());
         Ok(())
     }

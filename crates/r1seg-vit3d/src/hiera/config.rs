@@ -110,8 +110,7 @@ impl HieraConfig {
         let block = |block: BlockConfig| {
             let (side, count) = block.windows();
             let queries = if block.pools { cube(side / 2) } else { cube(side) };
-            let head = queries.saturating_mul(cube(side)).saturating_mul(count);
-            score_bytes(head, block.num_heads)
+            score_bytes(queries, cube(side).saturating_mul(count), block.num_heads)
         };
         self.blocks().map(block).max().unwrap_or(0)
     }
