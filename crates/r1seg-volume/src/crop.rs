@@ -68,6 +68,14 @@ pub(crate) fn check_data<T>(data: &[T], shape: [usize; 3]) -> Result<(), Error> 
     Err(Detail::DataLength { shape, expected, got: data.len() }.into())
 }
 
+/// The cell that a window of `shape` begins at when it has a box in its middle:
+/// `floor((start + end) / 2) - floor(shape / 2)`, so that the center of an odd box, or a point, is cell
+/// `shape / 2`. Negative where the window reaches out of the grid.
+pub fn crop_around(region: Region, shape: [usize; 3]) -> [i64; 3] {
+    let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    std::array::from_fn(|n| whole(region.start[n].midpoint(region.end[n])) - whole(shape[n] / 2))
+}
+
 /// The smallest box around all voxels greater than `above`, as MONAI's `CropForeground` (margin 0);
 /// `None` if there are none.
 ///
@@ -251,6 +259,14 @@ mod tests {
         for (n, v) in back.iter().enumerate() {
             assert_eq!(*v, if part.contains(&data[n]) { data[n] } else { 0 });
         }
+    }
+
+    #[test]
+    fn a_window_has_its_box_in_the_middle() {
+        let region = Region { start: [10, 3, 200], end: [15, 7, 201] };
+        // 10..15 has its center in cell 12, 3..7 between cells 4 and 5.
+        assert_eq!(crop_around(region, [8, 8, 9]), [12 - 4, 5 - 4, 200 - 4]);
+        assert_eq!(crop_around(region, [128; 3]), [-52, -59, 136]);
     }
 
     #[test]

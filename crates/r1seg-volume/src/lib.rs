@@ -29,7 +29,7 @@
 //!
 //! // To the model: HU to 0..=1, cropped and resized.
 //! let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
-//! let prepared = prepare(&volume, &[window, Step::CropForeground], None)?;
+//! let prepared = prepare(&volume, &[window, Step::CropForeground])?;
 //! let input = prepared.resize([8, 32, 32])?;
 //!
 //! // A model that finds whatever is bright; then back to the volume and into a file.
@@ -120,7 +120,7 @@ mod voxels;
 mod warning;
 
 pub use affine::Affine;
-pub use crop::{Padding, Region, crop, foreground_box, paste};
+pub use crop::{Padding, Region, crop, crop_around, foreground_box, paste};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
 pub use grid_map::{GridMap, NearestMode, RegionRule};
@@ -138,7 +138,7 @@ pub use orientation::{AxisMap, Orient, Orientation};
 pub use prepared::Prepared;
 pub use r1seg_diagnostic::Remedy;
 pub use stats::{MaskStats, mask_stats};
-pub use steps::{Around, Ends, Step, prepare};
+pub use steps::{Ends, Step, prepare};
 pub use volume::{Mask, Volume};
 pub use voxels::{Scale, Voxels};
 pub use warning::Warning;

@@ -160,6 +160,10 @@ impl AxisMap {
     /// H and W change places.
     pub const TRANSPOSED: Self = Self { axes: [0, 2, 1], reversed: [false; 3] };
 
+    /// The last axis becomes the first: from `[D, H, W]` to W, H, D, the order of a NIfTI file's
+    /// `(i, j, k)`, and back.
+    pub const REVERSED_ORDER: Self = Self { axes: [2, 1, 0], reversed: [false; 3] };
+
     /// From a grid of one orientation to the same in another.
     pub fn between(source: Orientation, target: Orientation) -> Self {
         // Codes are i, j, k, and axes k, j, i.

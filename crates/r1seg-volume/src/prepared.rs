@@ -8,7 +8,8 @@ use crate::intensity::Rescale;
 use crate::resample::Rows;
 use crate::steps::Intensity;
 use crate::{
-    Error, Geometry, GridMap, Lattice, Padding, Region, Scale, Volume, Voxels, Warning, resample,
+    Error, Geometry, GridMap, Lattice, Padding, Region, RegionRule, Scale, Volume, Voxels, Warning,
+    resample,
 };
 
 /// What the steps of a recipe have made of a volume, whose voxels it shares until they are resampled,
@@ -23,20 +24,47 @@ pub struct Prepared {
     view: GridMap,
     lookup: Lookup,
     intensities: Vec<Intensity>,
+    /// Around each other, the innermost first.
+    margins: Vec<Margin>,
+    /// The place of the input.
+    source: Geometry,
     warnings: Vec<Warning>,
 }
 
+/// Cells that a step has added around the grid that it found.
+#[derive(Debug, Clone, Copy)]
+struct Margin {
+    /// The cells of the prepared grid that the grid had.
+    inside: Region,
+    /// What 0 has become since then.
+    value: f32,
+}
+
+impl Margin {
+    /// Fills what of the row at `[z, y]` the step has added.
+    fn fill(&self, [z, y]: [usize; 2], row: &mut [f32]) {
+        let Region { start, end } = self.inside;
+        if !(start[0]..end[0]).contains(&z) || !(start[1]..end[1]).contains(&y) {
+            return row.fill(self.value);
+        }
+        row[..start[2]].fill(self.value);
+        row[end[2]..].fill(self.value);
+    }
+}
+
 impl Prepared {
-    pub(crate) fn new(volume: &Volume) -> Result<Self, Error> {
+    pub(crate) fn new(volume: &Volume) -> Self {
         let map = GridMap::identity(volume.shape());
-        Ok(Self {
+        Self {
             lookup: map.lookup(),
             view: map.clone(),
             map,
             stored: volume.clone(),
             intensities: Vec::new(),
+            margins: Vec::new(),
+            source: volume.geometry().clone(),
             warnings: Vec::new(),
-        })
+        }
     }
 
     /// The same, whose cells are moved, and none of them resampled.
@@ -44,8 +72,18 @@ impl Prepared {
         self,
         step: impl Fn(GridMap) -> Result<GridMap, Error>,
     ) -> Result<Self, Error> {
-        let (map, view) = (step(self.map)?, step(self.view)?);
-        Ok(Self { lookup: view.lookup(), map, view, ..self })
+        let here = self.shape();
+        let moved = step(GridMap::identity(here))?;
+        let nothing = Region { start: [0; 3], end: [0; 3] };
+        let place = |region| moved.region(region, RegionRule::Touched).unwrap_or(nothing);
+        let mut margins = self.margins;
+        margins.iter_mut().for_each(|margin| margin.inside = place(margin.inside));
+        let inside = place(Region::whole(here));
+        if inside != Region::whole(moved.shape()) {
+            margins.push(Margin { inside, value: 0.0 });
+        }
+        let (map, view) = (self.map.then(&moved)?, self.view.then(&moved)?);
+        Ok(Self { lookup: view.lookup(), map, view, margins, ..self })
     }
 
     /// The same, resampled to `voxels` on the cells of a lattice.
@@ -58,18 +96,26 @@ impl Prepared {
             view,
             stored,
             intensities: Vec::new(),
+            margins: Vec::new(),
+            source: self.source,
             warnings: self.warnings,
         })
     }
 
     pub(crate) fn with_intensity(mut self, intensity: Intensity) -> Self {
         self.intensities.push(intensity);
+        self.margins.iter_mut().for_each(|margin| margin.value = intensity.apply(margin.value));
         self
     }
 
     pub(crate) fn with_warning(mut self, warning: Warning) -> Self {
         self.warnings.push(warning);
         self
+    }
+
+    /// The place of the input.
+    pub(crate) fn source(&self) -> &Geometry {
+        &self.source
     }
 
     pub(crate) fn stored(&self) -> &Volume {
@@ -148,7 +194,7 @@ impl Prepared {
         self.map.footprint().unwrap_or(Region::whole(self.map.source_shape()))
     }
 
-    /// What brings intensities to `0..=1`, if a step does.
+    /// What brings intensities to `0..=1`, or on the way to `-1..=1`, if a step does.
     pub fn rescale(&self) -> Option<Rescale> {
         self.intensities.iter().find_map(|intensity| match intensity {
             Intensity::Rescale(rescale) => Some(*rescale),
@@ -252,6 +298,7 @@ impl Rows for Prepared {
         for intensity in &self.intensities {
             scratch.iter_mut().for_each(|v| *v = intensity.apply(*v));
         }
+        self.margins.iter().for_each(|margin| margin.fill([z, y], scratch));
         scratch
     }
 }
@@ -271,7 +318,7 @@ mod tests {
     fn padded_values_lie_in_the_middle_of_zeros() {
         let v = volume([2, 3, 4], |n| n as f32);
         let window = Step::Rescale(Ends::Fixed { low: 0.0, high: 24.0 });
-        let prepared = prepare(&v, &[window, Step::CropForeground], None).unwrap();
+        let prepared = prepare(&v, &[window, Step::CropForeground]).unwrap();
         let padding = Padding::to_at_least(prepared.shape(), [3, 6, 5]);
         let padded = prepared.padded(&padding).unwrap();
         assert_eq!(padded, padding.pad(&prepared.to_f32()).unwrap());
@@ -282,7 +329,7 @@ mod tests {
     #[test]
     fn a_window_is_cut_from_its_part_and_zero_beyond_it() {
         let v = volume([4, 6, 8], |n| (n + 1) as f32 / 192.0);
-        let prepared = prepare(&v, &[], None).unwrap();
+        let prepared = prepare(&v, &[]).unwrap();
         let all = prepared.to_f32();
         for within in [Region::whole([4, 6, 8]), Region { start: [1, 2, 3], end: [3, 4, 8] }] {
             let padding = Padding::to_at_least(within.shape(), [3, 4, 4]);
@@ -304,7 +351,7 @@ mod tests {
     #[test]
     fn the_nearest_voxel_is_the_one_at_the_center_of_a_cell() {
         let v = volume([2, 4, 8], |n| n as f32 / 63.0);
-        let prepared = prepare(&v, &[], None).unwrap();
+        let prepared = prepare(&v, &[]).unwrap();
         let cells = prepared.resize_nearest_exact([2, 2, 4]).unwrap();
         let voxels: Vec<usize> = cells.iter().map(|v| (v * 63.0).round() as usize).collect();
         assert_eq!(voxels[..8], [9, 11, 13, 15, 25, 27, 29, 31]);

@@ -211,7 +211,7 @@ fn check_geometry(geometry: &Geometry) {
 }
 
 fn use_steps(steps: &[Step], volume: &Volume, lot: Lot) {
-    let prepared = prepare(volume, steps, None).expect("every volume can be prepared");
+    let prepared = prepare(volume, steps).expect("every volume can be prepared");
     let in_unit_range = |v: &f32| (-ROUNDING..=1.0 + ROUNDING).contains(v);
     assert!(prepared.to_f32().iter().all(in_unit_range), "{steps:?} of {volume:?}");
     let input = prepared.resize(GRID).expect("every volume can be resized");
@@ -229,7 +229,7 @@ fn resample(volume: &Volume) {
     {
         let spacing = volume.geometry().spacing_mm();
         let mm = spacing.map_or([1.0; 3], |mm| mm.map(|mm| 1.7 * mm));
-        match prepare(volume, &[Step::Space { mm, convention }], None) {
+        match prepare(volume, &[Step::Space { mm, convention }]) {
             Ok(prepared) => {
                 assert!(prepared.to_f32().iter().all(|v| v.is_finite()));
                 let mask = vec![1; prepared.shape().iter().product()];

@@ -180,12 +180,12 @@ impl GridMap {
         }
         for step in &self.steps {
             at = std::array::from_fn(|n| step.target(n, at[step.source_axis(n)]));
-            if !is_in(at, step.to) {
+            if step.is_bound() && !is_in(at, step.to) {
                 return None;
             }
         }
         // Inside, so that a cast cannot saturate.
-        Some(at.map(|at| (at + 0.5).floor() as usize))
+        is_in(at, self.shape()).then(|| at.map(|at| (at + 0.5).floor() as usize))
     }
 
     /// The cell of the target at a position in the world (RAS+ mm), where `geometry` places the source.

@@ -40,7 +40,8 @@ impl GridMap {
             }
             // Rounded once. What is inside cannot saturate a cast.
             let whole = |at: f64| (at + 0.5).floor() as usize;
-            at.into_iter().map(|at| at.map(whole)).collect()
+            let inside = |at: &f64| is_inside(*at, self.source[axes[n]]);
+            at.into_iter().map(|at| at.filter(inside).map(whole)).collect()
         });
         Sources { axes, cells }
     }
@@ -135,7 +136,6 @@ impl GridMap {
 /// Moves coordinates along axis `n` of the target of a step to its source.
 fn back(step: Step, n: usize, mode: NearestMode, at: &mut [Option<f64>]) {
     let size = step.from[step.source_axis(n)];
-    let inside = |at: f64| is_inside(at, size).then_some(at);
     match step.change {
         Change::Fit => {
             let sources = match mode {
@@ -150,13 +150,16 @@ fn back(step: Step, n: usize, mode: NearestMode, at: &mut [Option<f64>]) {
             at.iter_mut().for_each(|at| *at = at.and_then(source));
         }
         Change::SpaceBack(lattice) => {
-            // A voxel at the edge may lie beyond the outermost cells of a lattice; what is padded there
-            // is as good as any.
+            // Not only inside: see `Step::is_bound`.
             let source = |at: f64| lattice.nearest_cell(step.source(n, at), size);
             at.iter_mut().for_each(|at| *at = at.map(source));
         }
-        Change::Axes(_) | Change::Window { .. } => {
-            at.iter_mut().for_each(|at| *at = at.and_then(|at| inside(step.source(n, at))));
+        Change::Axes(_) => {
+            at.iter_mut().for_each(|at| *at = at.map(|at| step.source(n, at)));
+        }
+        Change::Window { .. } => {
+            let source = |at: f64| Some(step.source(n, at)).filter(|at| is_inside(*at, size));
+            at.iter_mut().for_each(|at| *at = at.and_then(source));
         }
     }
 }

@@ -45,6 +45,12 @@ impl Step {
         }
     }
 
+    /// Whether what lies beyond the target is lost. A voxel at the edge may lie beyond the outermost
+    /// cells of a lattice, but not beyond a window that shows more than these.
+    pub(super) fn is_bound(self) -> bool {
+        !matches!(self.change, Change::Axes(_) | Change::Space(_))
+    }
+
     /// The axis of the source that axis `n` of the target runs along.
     pub(super) fn source_axis(self, n: usize) -> usize {
         match self.change {

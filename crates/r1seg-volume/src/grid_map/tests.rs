@@ -306,6 +306,26 @@ fn the_target_has_the_place_in_the_world_that_its_cells_have() {
 }
 
 #[test]
+fn a_voxel_beyond_the_cells_of_a_lattice_belongs_to_a_window_that_shows_more_than_these() {
+    // Three voxels of 1 mm, and one cell of 1.7 mm around their center.
+    let convention = SpacingConvention::ItkCentered;
+    let lattice = Lattice::new([3, 1, 1], [1.0; 3], [1.7, 1.0, 1.0], convention).unwrap();
+    let reverse = AxisMap::between(Orientation::LPS, "LPI".parse().unwrap());
+    for axes in [AxisMap::IDENTITY, reverse] {
+        let narrow = GridMap::identity([3, 1, 1]).spaced(lattice).turned(axes);
+        let back = narrow.mask_to_source(&[7], NearestMode::NearestExact).unwrap();
+        assert_eq!(back, [0, 7, 0]);
+        assert_eq!((narrow.cell_of([0; 3]), narrow.cell_of([1, 0, 0])), (None, Some([0; 3])));
+        let wide = narrow.windowed([-1, 0, 0], [3, 1, 1]);
+        let back = wide.mask_to_source(&[7, 8, 9], NearestMode::NearestExact).unwrap();
+        let (first, last) = if axes == reverse { (2, 0) } else { (0, 2) };
+        assert_eq!([back[first], back[1], back[last]], [7, 8, 9]);
+        assert_eq!(wide.cell_of([first, 0, 0]), Some([0; 3]));
+        assert_eq!(wide.cell_of([last, 0, 0]), Some([2, 0, 0]));
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let map = GridMap::identity([4, 5, 6]);
     let beyond = Region { start: [0; 3], end: [4, 5, 7] };

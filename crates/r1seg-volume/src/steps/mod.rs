@@ -11,8 +11,8 @@ use crate::error::Detail;
 use crate::intensity::{self, Rescale};
 use crate::resample::Rows;
 use crate::{
-    AxisMap, Error, Geometry, GridMap, Lattice, Orient, Orientation, Prepared, Region,
-    SpacingConvention, Volume, Voxels, Warning, foreground_box, lattice,
+    AxisMap, Error, Lattice, Orient, Orientation, Prepared, Region, SpacingConvention, Volume,
+    Voxels, Warning, foreground_box, lattice,
 };
 
 /// One step of a preparation. What the steps before it have made of the volume is what it works on.
@@ -29,6 +29,8 @@ pub enum Step {
     /// Clips to two ends, and brings these to 0 and 1; all values become 0 unless the first end is below
     /// the second.
     Rescale(Ends),
+    /// The same to -1 and 1, as MONAI's `ScaleIntensityRangePercentiles` with `clip=True`.
+    RescaleSigned(Ends),
     /// `(v - mean) / std` in f32, with the mean and the unbiased standard deviation of the values above
     /// 0, as torchio's `ZNormalization`.
     NormalizePositive,
@@ -48,16 +50,16 @@ pub enum Step {
         /// Which grid, and what lies outside of the volume.
         convention: SpacingConvention,
     },
-    /// A grid of this shape: cropped where the volume is larger, and padded with 0 where it is smaller.
-    CropOrPad {
+    /// A part of the grid, and 0 where it reaches out of it. Later steps change this 0 as any other value.
+    Window {
+        /// The cell that it begins at.
+        start: [i64; 3],
         /// `[D, H, W]`.
         shape: [usize; 3],
-        /// Where it lies.
-        around: Around,
     },
 }
 
-/// What becomes 0, and what becomes 1.
+/// Which values become the lower and the upper end of a range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Ends {
@@ -70,30 +72,27 @@ pub enum Ends {
     PercentilesAboveMean([f64; 2]),
     /// Two values.
     Fixed {
-        /// What becomes 0.
+        /// The lower.
         low: f32,
-        /// What becomes 1.
+        /// The upper.
         high: f32,
     },
-}
-
-/// Where a [`Step::CropOrPad`] lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Around {
-    /// In the middle, as torchio's `CropOrPad`: of an odd difference, the larger half comes first.
-    Center,
-    /// With cell `shape / 2` at the cell that holds the point that was given to [`prepare`]; in the
-    /// middle if there was none.
-    Point,
 }
 
 /// A change of each value alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Intensity {
-    Clip { low: f32, high: f32 },
+    Clip {
+        low: f32,
+        high: f32,
+    },
     Rescale(Rescale),
-    Normalize { mean: f32, std: f32 },
+    /// From 0..=1 to -1..=1.
+    Signed,
+    Normalize {
+        mean: f32,
+        std: f32,
+    },
 }
 
 impl Intensity {
@@ -101,20 +100,21 @@ impl Intensity {
         match self {
             Self::Clip { low, high } => v.max(low).min(high),
             Self::Rescale(rescale) => rescale.apply(v),
+            Self::Signed => v * 2.0 - 1.0,
             Self::Normalize { mean, std } => (v - mean) / std,
         }
     }
 }
 
 /// Takes the steps of a recipe, one after the other. Until voxels are resampled nothing is copied:
-/// values are looked up where they are stored. `point` is a voxel of `volume` for [`Around::Point`].
+/// values are looked up where they are stored. [`Prepared::then`] takes further ones.
 ///
 /// ```
 /// use r1seg_volume::{Ends, Geometry, Region, Step, Volume, prepare};
 ///
 /// let volume = Volume::new(vec![-1000_i16, 40, 200, -1000], Geometry::without_affine([1, 1, 4]))?;
 /// let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
-/// let prepared = prepare(&volume, &[window, Step::CropForeground], None)?;
+/// let prepared = prepare(&volume, &[window, Step::CropForeground])?;
 /// assert_eq!(prepared.to_f32(), [0.5, 0.9]);
 /// assert_eq!(prepared.crop(), Region { start: [0, 0, 1], end: [1, 1, 3] });
 /// # Ok::<(), r1seg_volume::Error>(())
@@ -124,32 +124,45 @@ impl Intensity {
 /// `R-GEO-06` without voxels; `R-GEO-11` and `R-GEO-14` for
 /// steps that need to know them; `R-GEO-03` and `R-GEO-13` for sizes of voxels that
 /// make no grid; `R-PRE-03`.
-pub fn prepare(
-    volume: &Volume,
-    steps: &[Step],
-    point: Option<[usize; 3]>,
-) -> Result<Prepared, Error> {
-    if volume.shape().contains(&0) {
-        return Err(Detail::EmptyShape { shape: volume.shape() }.into());
-    }
-    let mut prepared = Prepared::new(volume)?;
-    for step in steps {
-        prepared = take(prepared, *step, volume.geometry(), point)?;
-    }
-    Ok(prepared)
+pub fn prepare(volume: &Volume, steps: &[Step]) -> Result<Prepared, Error> {
+    Prepared::new(volume).then(steps)
 }
 
-fn take(
-    prepared: Prepared,
-    step: Step,
-    stored: &Geometry,
-    point: Option<[usize; 3]>,
-) -> Result<Prepared, Error> {
+impl Prepared {
+    /// Takes further steps, such as those of a part that is chosen once the grid is known: the voxels
+    /// are shared, and `self` stays as it is for other parts.
+    ///
+    /// ```
+    /// use r1seg_volume::{Geometry, Step, Volume, prepare};
+    ///
+    /// let volume = Volume::new(vec![3_i16, 1, 2], Geometry::without_affine([1, 1, 3]))?;
+    /// let prepared = prepare(&volume, &[])?;
+    /// let part = prepared.then(&[Step::Window { start: [0, 0, 2], shape: [1, 1, 2] }])?;
+    /// assert_eq!(part.to_f32(), [2.0, 0.0]);
+    /// # Ok::<(), r1seg_volume::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    pub fn then(&self, steps: &[Step]) -> Result<Self, Error> {
+        if self.shape().contains(&0) {
+            return Err(Detail::EmptyShape { shape: self.shape() }.into());
+        }
+        steps.iter().try_fold(self.clone(), |prepared, step| take(prepared, *step))
+    }
+}
+
+fn take(prepared: Prepared, step: Step) -> Result<Prepared, Error> {
+    let rescale = |ends| find(ends, &prepared).map(|(low, high)| Rescale::new(low, high));
     match step {
         Step::Clip { low, high } => Ok(prepared.with_intensity(Intensity::Clip { low, high })),
         Step::Rescale(ends) => {
-            let (low, high) = find(ends, &prepared)?;
-            Ok(prepared.with_intensity(Intensity::Rescale(Rescale::new(low, high))))
+            let rescale = Intensity::Rescale(rescale(ends)?);
+            Ok(prepared.with_intensity(rescale))
+        }
+        Step::RescaleSigned(ends) => {
+            let rescale = Intensity::Rescale(rescale(ends)?);
+            Ok(prepared.with_intensity(rescale).with_intensity(Intensity::Signed))
         }
         Step::NormalizePositive => {
             let (mean, std) = positive(&prepared).ok_or(Error::from(Detail::NothingPositive))?;
@@ -158,16 +171,15 @@ fn take(
         Step::CropForeground => crop_foreground(prepared),
         Step::Turn(axes) => prepared.moved(|map| Ok(map.turned(axes))),
         Step::Orient(orientation) => {
-            let geometry = prepared.map().geometry(stored)?;
+            let geometry = prepared.map().geometry(prepared.source())?;
             let axes = Orient::To(orientation).axes(&geometry)?;
             prepared.moved(|map| Ok(map.turned(axes)))
         }
-        Step::Space { mm, convention } => space(prepared, stored, mm, convention),
-        Step::CropOrPad { shape, around } => {
-            let center = point.filter(|_| around == Around::Point);
-            let start = start_of(prepared.map(), shape, center);
-            prepared.moved(|map| Ok(map.windowed(start, shape)))
+        Step::Space { mm, convention } => space(prepared, mm, convention),
+        Step::Window { shape, .. } if shape.contains(&0) => {
+            Err(Detail::EmptyShape { shape }.into())
         }
+        Step::Window { start, shape } => prepared.moved(|map| Ok(map.windowed(start, shape))),
     }
 }
 
@@ -227,7 +239,11 @@ fn crop_foreground(prepared: Prepared) -> Result<Prepared, Error> {
         None => foreground_box(&prepared.values(), prepared.shape(), 0.0)?,
     };
     let Some(region) = region else {
-        let text = match prepared.rescale().map(|rescale| rescale.ends()) {
+        let ends = match prepared.intensities() {
+            [.., Intensity::Rescale(rescale)] => Some(rescale.ends()),
+            _ => None,
+        };
+        let text = match ends {
             Some((low, high)) if low < high => {
                 format!("no voxel stands out: all of them are {low} or less, and become 0")
             }
@@ -243,13 +259,12 @@ fn crop_foreground(prepared: Prepared) -> Result<Prepared, Error> {
 
 fn space(
     prepared: Prepared,
-    stored: &Geometry,
     mm: [f64; 3],
     convention: SpacingConvention,
 ) -> Result<Prepared, Error> {
     let unit = match convention {
-        SpacingConvention::Monai => stored.axis_lengths_mm(),
-        _ => stored.header_spacing_mm(),
+        SpacingConvention::Monai => prepared.source().axis_lengths_mm(),
+        _ => prepared.source().header_spacing_mm(),
     };
     let from = prepared.map().cell_lengths(unit.ok_or(Error::from(Detail::UnknownSpacing))?);
     let lattice = Lattice::new(prepared.shape(), from, mm, convention)?;
@@ -260,23 +275,6 @@ fn space(
         false => Voxels::from(lattice::linear(&lattice, &prepared, |v| v as f32)),
     };
     prepared.resampled(lattice, voxels)
-}
-
-/// The cell that a grid of `shape` begins at.
-fn start_of(map: &GridMap, shape: [usize; 3], center: Option<[usize; 3]>) -> [i64; 3] {
-    let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    match center {
-        Some(voxel) => {
-            let at = map.point(voxel.map(|n| n as f64));
-            // Casts from float to integer saturate.
-            std::array::from_fn(|n| (at[n] + 0.5).floor() as i64 - whole(shape[n] / 2))
-        }
-        None => std::array::from_fn(|n| {
-            let more = whole(map.shape()[n]) - whole(shape[n]);
-            // Half of it, rounded away from 0.
-            if more < 0 { -((1 - more) / 2) } else { (more + 1) / 2 }
-        }),
-    }
 }
 
 impl Prepared {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{NearestMode, Scale};
+use crate::{Geometry, NearestMode, Scale, crop_around};
 
 /// The values of M3D's caption data, of its segmentation data and of its referring segmentation.
 const CAP: [Step; 2] = [Step::Rescale(Ends::MinMax), Step::CropForeground];
@@ -16,7 +16,7 @@ fn window(low: f32, high: f32) -> [Step; 2] {
 }
 
 fn take_all(volume: &Volume, steps: &[Step]) -> Prepared {
-    prepare(volume, steps, None).unwrap()
+    prepare(volume, steps).unwrap()
 }
 
 fn volume(shape: [usize; 3], value: impl Fn(usize) -> f32) -> Volume {
@@ -220,24 +220,22 @@ fn values_above_0_have_mean_0_and_deviation_1() {
         assert!((got - expected).abs() < 1e-5, "{normalized:?}");
     }
     // Padding is a value as any other.
-    let pad = Step::CropOrPad { shape: [1, 2, 4], around: Around::Center };
+    let pad = Step::Window { start: [0, 0, -1], shape: [1, 2, 4] };
     let padded = take_all(&v, &[pad, Step::NormalizePositive]).to_f32();
     assert_eq!([padded[0], padded[4]], [normalized[1]; 2]);
     assert_eq!(padded[1..4], normalized[..3]);
     for values in [[0.0; 6], [-1.0, 0.0, 3.0, 3.0, 3.0, 3.0], [-1.0, 0.0, 3.0, 0.0, 0.0, 0.0]] {
-        let error = prepare(&volume([1, 2, 3], |n| values[n]), &[Step::NormalizePositive], None);
+        let error = prepare(&volume([1, 2, 3], |n| values[n]), &[Step::NormalizePositive]);
         assert_eq!(error.unwrap_err().code(), "R-PRE-03");
     }
 }
 
 #[test]
-fn a_grid_around_a_point_has_it_in_its_middle_and_padding_beyond_the_volume() {
+fn a_window_is_a_part_of_the_grid_and_padding_beyond_it() {
     let v = volume([4, 5, 6], |n| n as f32 + 1.0);
-    let at = |point| {
-        let step = Step::CropOrPad { shape: [4, 4, 2], around: Around::Point };
-        prepare(&v, &[step], point).unwrap()
-    };
-    let prepared = at(Some([0, 2, 5]));
+    let whole = take_all(&v, &[]);
+    let window = |start, shape| whole.then(&[Step::Window { start, shape }]).unwrap();
+    let prepared = window([-2, 0, 4], [4, 4, 2]);
     assert_eq!(prepared.map().cell_of([0, 2, 5]), Some([2, 2, 1]));
     assert_eq!(prepared.crop(), Region { start: [0, 0, 4], end: [2, 4, 6] });
     let values = prepared.to_f32();
@@ -245,10 +243,60 @@ fn a_grid_around_a_point_has_it_in_its_middle_and_padding_beyond_the_volume() {
     assert_eq!(values[16..20], [5.0, 6.0, 11.0, 12.0]);
     let mask = prepared.map().mask_to_source(&[1; 32], NearestMode::NearestExact).unwrap();
     assert_eq!(mask.iter().filter(|v| **v == 1).count(), 16);
-    // ceil((5 - 4) / 2) rows and (6 - 2) / 2 columns are cropped before the middle.
-    assert_eq!(at(None).crop(), Region { start: [0, 1, 2], end: [4, 5, 4] });
-    let wide = Step::CropOrPad { shape: [7, 5, 6], around: Around::Center };
-    assert_eq!(take_all(&v, &[wide]).map().cell_of([0; 3]), Some([2, 0, 0]));
+    assert_eq!(window([0, 1, 2], [4, 4, 2]).crop(), Region { start: [0, 1, 2], end: [4, 5, 4] });
+    assert!(window([9; 3], [2; 3]).to_f32().iter().all(|v| *v == 0.0));
+    // Other windows have left it as it is.
+    assert_eq!(whole.to_f32(), v.voxels().to_f32().into_owned());
+    assert!(std::ptr::eq(prepared.stored().voxels(), v.voxels()));
+}
+
+#[test]
+fn padding_is_0_where_it_is_added_and_changes_with_what_comes_after() {
+    let v = volume([1, 1, 5], |n| [-300.0, 0.0, 100.0, 300.0, 700.0][n]);
+    let signed = Step::RescaleSigned(Ends::Fixed { low: -300.0, high: 500.0 });
+    let wide = Step::Window { start: [0, 0, -1], shape: [1, 1, 7] };
+    // -1, -0.25, 0, 0.5 and 1 between zeros, of which the last two are above 0.
+    let padded = take_all(&v, &[signed, wide]);
+    assert_eq!(padded.to_f32(), [0.0, -1.0, -0.25, 0.0, 0.5, 1.0, 0.0]);
+    let (mean, std) = (0.75_f32, 0.125_f32.sqrt());
+    let expected = [0.0, -1.0, -0.25, 0.0, 0.5, 1.0, 0.0].map(|v| (v - mean) / std);
+    let normalized = padded.then(&[Step::NormalizePositive]).unwrap();
+    assert_eq!(normalized.to_f32(), expected);
+    // A second margin is 0 around a first that is not any more, whichever way the axes run.
+    let reverse = AxisMap::between("LPS".parse().unwrap(), "RPS".parse().unwrap());
+    let again = Step::Window { start: [0, -1, 1], shape: [2, 3, 7] };
+    let both = normalized.then(&[Step::Turn(reverse), again]).unwrap();
+    let mut row = expected.iter().rev().copied().skip(1).collect::<Vec<f32>>();
+    row.push(0.0);
+    let values = both.to_f32();
+    assert_eq!(values[7..14], row);
+    assert!(values[..7].iter().chain(&values[14..]).all(|v| *v == 0.0));
+    // Cropped to a part of the first margin, and to one of the second.
+    let cell = |start| both.then(&[Step::Window { start, shape: [1; 3] }]).unwrap().to_f32();
+    assert_eq!((cell([0, 1, 5]), cell([0, 1, 6])), (vec![expected[0]], vec![0.0]));
+    // Without padding between them, steps of intensities are what they were.
+    let raw = take_all(&v, &[wide, signed]);
+    assert_eq!(raw.to_f32()[0], -0.25);
+}
+
+#[test]
+fn values_are_brought_to_minus_1_and_1_as_monai_does_it() {
+    // v = (numpy.arange(1000) * 7919 % 1013 - 400).astype("f4")
+    // low, high = numpy.percentile(v, [0.05, 99.95]).astype("f4")
+    // r = numpy.clip((v - low) / (high - low) * numpy.float32(2) + numpy.float32(-1), -1, 1)
+    let v = volume([10, 10, 10], |n| (n * 7919 % 1013) as f32 - 400.0);
+    let step = Step::RescaleSigned(Ends::Percentiles([0.05, 99.95]));
+    let prepared = take_all(&v, &[step]);
+    let values = prepared.to_f32();
+    assert_eq!(values[..6], [-1.0, 0.63699245, 0.2710185, -0.094955385, -0.46092933, -0.8269032]);
+    assert_eq!([values[0], values[564]], [-1.0, 1.0]);
+    let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
+    assert!((sum - 1.7527185082435608).abs() < 1e-9, "{sum}");
+    let constant = volume([2; 3], |_| 7.0);
+    assert_eq!(take_all(&constant, &[step]).to_f32(), [-1.0; 8]);
+    // Nothing is above 0, and nothing is said of what became of it.
+    let cropped = take_all(&constant, &[step, Step::CropForeground]);
+    assert_eq!(cropped.warnings()[0].text, "no voxel stands out: none is above 0");
 }
 
 #[test]
@@ -267,14 +315,11 @@ fn a_body_is_brought_to_ras_and_another_size_and_its_mask_back() {
     };
     let values: Vec<i16> = (0..3840).map(|n| if ball(n) { 300 } else { -100 }).collect();
     let volume = Volume::new(values, geometry.clone()).unwrap();
-    let steps = [
-        to_mm(1.5, SpacingConvention::ItkCeil),
-        Step::Orient(Orientation::RAS),
-        Step::CropOrPad { shape: [16, 16, 16], around: Around::Point },
-    ];
-    let center = geometry.voxel_at_mm([15.0, 11.0, 3.0]).unwrap();
-    let point = [2, 1, 0].map(|n: usize| center[n].round() as usize);
-    let prepared = prepare(&volume, &steps, Some(point)).unwrap();
+    let steps = [to_mm(1.5, SpacingConvention::ItkCeil), Step::Orient(Orientation::RAS)];
+    let whole = take_all(&volume, &steps);
+    let center = whole.map().cell_at_mm(&geometry, [15.0, 11.0, 3.0]).unwrap();
+    let start = crop_around(Region::at(center, [1; 3]), [16; 3]);
+    let prepared = whole.then(&[Step::Window { start, shape: [16; 3] }]).unwrap();
     assert_eq!(prepared.shape(), [16; 3]);
     let placed = prepared.map().geometry(&geometry).unwrap();
     assert_eq!(placed.orientation(), Some(Orientation::RAS));
@@ -303,7 +348,7 @@ fn steps_see_what_those_before_them_have_left() {
     let values = prepared.to_f32();
     assert_eq!([values[0], values[6], values[18], values[23]], [0.0, 10.0 / 130.0, 1.0, 1.0]);
     // A crop of what is turned, and of a part.
-    let part = Step::CropOrPad { shape: [2, 2, 2], around: Around::Center };
+    let part = Step::Window { start: [0, 1, 1], shape: [2, 2, 2] };
     let turn = Step::Turn(AxisMap::TRANSPOSED);
     for scale in [1.0, -1.0] {
         let scale = Scale { slope: scale, inter: 0.0 };
@@ -323,10 +368,12 @@ fn steps_see_what_those_before_them_have_left() {
 #[test]
 fn what_a_step_needs_to_know_is_asked_for() {
     let bare = volume([4; 3], |n| n as f32);
-    let code = |volume: &Volume, step| prepare(volume, &[step], None).unwrap_err().code();
+    let code = |volume: &Volume, step| prepare(volume, &[step]).unwrap_err().code();
     assert_eq!(code(&bare, to_mm(1.5, SpacingConvention::Monai)), "R-GEO-14");
     assert_eq!(code(&bare, Step::Orient(Orientation::RAS)), "R-GEO-11");
     let placed = small(true);
     assert_eq!(code(&placed, to_mm(0.0, SpacingConvention::Monai)), "R-GEO-03");
     assert_eq!(code(&placed, to_mm(1e-3, SpacingConvention::ItkCeil)), "R-GEO-13");
+    let nothing = Step::Window { start: [0; 3], shape: [1, 0, 1] };
+    assert_eq!(code(&placed, nothing), "R-GEO-06");
 }

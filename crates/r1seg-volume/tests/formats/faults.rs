@@ -18,7 +18,7 @@ fn n16_a_constant_volume_is_read_and_becomes_zeros_with_a_warning() {
         let volume = load(&file).unwrap().volume;
         let steps =
             [Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground];
-        let prepared = prepare(&volume, &steps, None).unwrap();
+        let prepared = prepare(&volume, &steps).unwrap();
         assert_eq!(prepared.warnings()[0].code, "W-CONST");
         assert_eq!(prepared.to_f32(), [0.0; 64]);
     }

@@ -66,7 +66,7 @@ const SEG: &[Step] =
 
 /// The steps, of a volume that is turned before them.
 fn turned(volume: &Volume, axes: AxisMap, steps: &[Step]) -> Prepared {
-    prepare(volume, &[&[Step::Turn(axes)], steps].concat(), None).unwrap()
+    prepare(volume, &[&[Step::Turn(axes)], steps].concat()).unwrap()
 }
 
 /// What is brighter than most, as a model may find it on its grid, back on the volume's.
@@ -89,7 +89,7 @@ fn n21_a_model_sees_and_finds_the_same_in_all_48_axis_orders() {
         &[percentiles, Step::CropForeground, Step::Turn(AxisMap::TRANSPOSED)],
         &[Step::Rescale(Ends::Fixed { low: -650.0, high: 250.0 }), Step::CropForeground],
     ] {
-        let expected = prepare(&reference, steps, None).unwrap();
+        let expected = prepare(&reference, steps).unwrap();
         let found = find(&expected, grid, &reference);
         let stats = mask_stats(&found, 1, &reference).unwrap();
         assert!(10 < stats.voxels && stats.voxels < 1000, "{steps:?}: {stats:?}");
@@ -117,7 +117,7 @@ fn n21_a_model_sees_and_finds_the_same_in_all_48_axis_orders() {
 #[test]
 fn an_oblique_volume_goes_by_its_nearest_axes() {
     let orient = Orient::To(Orientation::RAS);
-    let expected = prepare(&stored("RAS", 0.0), SEG, None).unwrap().to_f32();
+    let expected = prepare(&stored("RAS", 0.0), SEG).unwrap().to_f32();
     for codes in ["RAS", "LPS", "PIR", "SAL"] {
         let volume = stored(codes, 0.2);
         assert!(volume.geometry().obliquity_degrees().unwrap() > 5.0);
@@ -133,7 +133,7 @@ fn crops_boxes_and_the_resolution_are_told_on_the_stored_grid() {
     let axes = Orient::To(Orientation::LPS).axes(volume.geometry()).unwrap();
     let prepared = turned(&volume, axes, SEG);
     let map = prepared.map();
-    assert_eq!(prepared.crop(), prepare(&volume, SEG, None).unwrap().crop());
+    assert_eq!(prepared.crop(), prepare(&volume, SEG).unwrap().crop());
     // The model's grid is z, y, x; the stored one D to the anterior, H to the left, W upwards.
     let [d, h, w] = prepared.shape();
     assert_eq!(prepared.crop().shape(), [h, w, d]);
