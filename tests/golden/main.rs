@@ -9,6 +9,7 @@ mod case;
 mod checkpoint;
 mod families;
 mod half_precision;
+mod hiera;
 mod loading;
 mod m3d;
 mod m3d_clip;

@@ -219,3 +219,82 @@ fn doubled(n: usize, stage: usize) -> usize {
     let times = u32::try_from(stage).unwrap_or(u32::MAX);
     n.saturating_mul(2usize.saturating_pow(times))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published() -> HieraConfig {
+        HieraConfig {
+            image_size: 128,
+            hidden_size: 256,
+            num_heads: 8,
+            stages: vec![2, 3, 12, 3],
+            window_spec: vec![8, 4, 14, 7],
+            global_blocks: vec![7, 12, 16],
+            q_pool: 3,
+            top_down_levels: vec![2, 3],
+            scalp: 1,
+            out_channels: 384,
+        }
+    }
+
+    #[test]
+    fn a_stage_begins_in_the_windows_of_the_one_before() {
+        let blocks: Vec<_> = published().blocks().collect();
+        assert_eq!(blocks.len(), 20);
+        let of = |i: usize| (blocks[i].side, blocks[i].side_out(), blocks[i].window);
+        assert_eq!(of(0), (32, 32, Some(8)));
+        assert_eq!(of(2), (32, 16, Some(8)));
+        assert_eq!(of(5), (16, 8, Some(4)));
+        assert_eq!([of(6), of(7)], [(8, 8, Some(14)), (8, 8, None)]);
+        assert_eq!([of(17), of(18)], [(8, 4, Some(14)), (4, 4, Some(7))]);
+        assert_eq!(blocks[17].num_heads, 64);
+        assert_eq!((blocks[17].dim, blocks[17].dim_out), (1024, 2048));
+        assert_eq!(published().grid(), [8; 3]);
+    }
+
+    #[test]
+    fn memory_is_that_of_the_largest_block_and_never_overflows() {
+        let tokens = 32 * 32 * 32;
+        let (positions, first) = (tokens * 256, tokens * 256 * 12);
+        // The second stage begins on the first one's grid, twice as wide.
+        let second = tokens * (512 * 8 + 2 * 256);
+        assert!(second > first);
+        assert_eq!(published().working_bytes(), 4 * (positions + second) as u64);
+        // All heads of a block with 512 tokens; of 64 windows, one.
+        assert_eq!(published().score_bytes(), 16 * 64 * 512 * 512);
+        let absurd = HieraConfig {
+            image_size: usize::MAX,
+            hidden_size: usize::MAX,
+            num_heads: usize::MAX,
+            ..published()
+        };
+        assert_eq!((absurd.working_bytes(), absurd.score_bytes()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_configuration_that_does_not_fit_names_what_is_wrong() {
+        let message = |cfg: HieraConfig| cfg.validate().err().unwrap_or_default();
+        assert_eq!(message(published()), "");
+        let cases = [
+            (HieraConfig { stages: vec![2, 0, 12, 3], ..published() }, "stages of [2, 0"),
+            (HieraConfig { stages: vec![1; 9], ..published() }, "stages of"),
+            (HieraConfig { stages: vec![usize::MAX; 4], ..published() }, "stages of"),
+            (HieraConfig { window_spec: vec![8, 4, 14], ..published() }, "[8, 4, 14]"),
+            (HieraConfig { window_spec: vec![8, 4, 0, 7], ..published() }, "[8, 4, 0, 7]"),
+            (HieraConfig { window_spec: vec![8, 5, 14, 7], ..published() }, "halved"),
+            (HieraConfig { window_spec: vec![12, 4, 14, 7], ..published() }, "tile"),
+            (HieraConfig { q_pool: 4, ..published() }, "q_pool is 4"),
+            (HieraConfig { q_pool: 2, ..published() }, "one size"),
+            (HieraConfig { scalp: 4, ..published() }, "scalp is 4"),
+            (HieraConfig { image_size: 112, ..published() }, "112 is no multiple of 32"),
+            (HieraConfig { num_heads: 7, ..published() }, "7 heads"),
+            (HieraConfig { out_channels: 0, ..published() }, "zero"),
+        ];
+        for (cfg, expected) in cases {
+            let message = message(cfg);
+            assert!(message.contains(expected), "{message:?} without {expected:?}");
+        }
+    }
+}

@@ -36,7 +36,6 @@ impl Hiera {
     pub fn new(cfg: &HieraConfig, weights: Weights) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let trunk = weights.pp("trunk");
-        // Fits a multiple of the stride: seven voxels around every fourth one.
         let stem = Conv3dConfig::new(1, cfg.hidden_size, [7; 3]);
         let stem = stem.with_stride([STRIDE; 3]).with_padding([3; 3]);
         let mut numbers = 0..;

@@ -145,7 +145,7 @@ fn a_batch_row_equals_its_definition() -> Result<()> {
 #[test]
 fn half_precision_weights_are_multiplied_as_they_are_stored() -> Result<()> {
     // Processors that multiply bf16 round activations to 8 bits at each of some fifty products.
-    let tolerance = 0.05;
+    let tolerance = 0.02;
     let cfg = published();
     let source = Arc::new(Named::rounded_to(DType::BF16));
     let model = Hiera::new(&cfg, Weights::new(source.clone(), DType::BF16, Device::Cpu))?;

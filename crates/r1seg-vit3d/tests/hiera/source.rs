@@ -1,9 +1,9 @@
 //! Weights that are made when they are asked for.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Error, Result, Shape, Tensor};
 use r1seg_nn::TensorSource;
 
 /// Numbers between -1 and 1 that follow from a name (splitmix64).
@@ -37,9 +37,13 @@ impl Named {
         Self { made: Mutex::default(), dtype }
     }
 
+    fn made(&self) -> Result<MutexGuard<'_, BTreeMap<String, Tensor>>> {
+        self.made.lock().map_err(|error| Error::msg(error.to_string()))
+    }
+
     /// What was asked for, widened exactly.
     pub(crate) fn f64s(&self) -> Result<BTreeMap<String, Vec<f64>>> {
-        let made = self.made.lock().unwrap();
+        let made = self.made()?;
         let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1();
         made.iter().map(|(name, tensor)| Ok((name.clone(), wide(tensor)?))).collect()
     }
@@ -54,7 +58,7 @@ impl TensorSource for Named {
         let around = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
         let numbers = Tensor::from_vec(numbers(name, shape.elem_count()), shape, device)?;
         let tensor = ((numbers * scale)? + around)?.to_dtype(self.dtype)?;
-        self.made.lock().unwrap().insert(name.to_string(), tensor.clone());
+        self.made()?.insert(name.to_string(), tensor.clone());
         tensor.to_dtype(dtype)
     }
 
