@@ -11,9 +11,14 @@ pub(crate) fn command(capabilities: &Capabilities) -> &'static str {
     hints::command(capabilities.purpose())
 }
 
-/// The option of that subcommand that takes the words of a prompt.
+/// The option of that subcommand that takes the words of a prompt, or the points of a model that reads
+/// no words.
 pub(crate) fn prompt_option(capabilities: &Capabilities) -> &'static str {
-    if capabilities.takes(PromptKind::Question) { "--prompt" } else { "--text" }
+    match capabilities {
+        _ if capabilities.takes(PromptKind::Question) => "--prompt",
+        _ if capabilities.takes(PromptKind::Text) => "--text",
+        _ => "--point",
+    }
 }
 
 /// A prompt as it is given: options where there are several kinds, otherwise the words alone.
@@ -45,6 +50,10 @@ pub(crate) fn note(entry: &ModelEntry) -> String {
     }
     if entry.capabilities.gives(OutputKind::Embedding) {
         return "Takes no questions: it compares volumes with sentences of a radiology report."
+            .to_string();
+    }
+    if !entry.capabilities.takes(PromptKind::Text) {
+        return "Takes no words: points on what is meant, and beside it, say where it is."
             .to_string();
     }
     let wanted = match entry.sentence {

@@ -35,9 +35,8 @@ pub struct ConvertOptions {
     /// What llama.cpp calls the language model of a checkpoint with this `model_type` in its
     /// `config.json`. Language models alone are known without it.
     pub architecture: fn(&str) -> Option<Architecture>,
-    /// The `config.json` of a checkpoint that has none, from the axes of its tensors, or what its
-    /// `config.json` must say; `None` where the tensors are those of no known model.
-    pub recover: fn(&BTreeMap<String, Vec<usize>>) -> Option<Result<RecoveredConfig, String>>,
+    /// Makes the `config.json` of a checkpoint that has none.
+    pub recover: fn(&Shapes) -> Recovered,
     /// The most bytes of weights in one file. A tensor is never cut in two.
     pub max_shard_bytes: u64,
     /// The numbers of a LoRA training run.
@@ -69,6 +68,13 @@ impl ConvertOptions {
         }
     }
 }
+
+/// The axes of the tensors of a checkpoint, by name.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// What the tensors tell of a `config.json`: all of it, or what it must name; `None` where they are
+/// those of no known model.
+pub type Recovered = Option<Result<RecoveredConfig, String>>;
 
 /// A `config.json` that was made from the tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -281,10 +287,10 @@ fn recover(plan: &Plan, options: &ConvertOptions) -> Result<Option<RecoveredConf
         let entry = &planned.from.entry;
         (entry.name.clone(), entry.shape.iter().map(axis).collect())
     });
-    let path = || options.source.clone();
-    (options.recover)(&shapes.collect())
-        .transpose()
-        .map_err(|what| Error::Config { path: path(), what })
+    (options.recover)(&shapes.collect()).transpose().map_err(|what| {
+        let what = format!("config.json: {what}");
+        Error::Config { path: options.source.clone(), what }
+    })
 }
 
 /// Replacing a folder by what was made of it would lose the original.

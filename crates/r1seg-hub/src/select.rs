@@ -26,6 +26,9 @@ const COMPANIONS: &[&str] = &[
 /// What a training leaves beside the weights.
 const TRAINING: &[&str] = &["training_args", "optimizer", "scheduler", "rng_state", "scaler"];
 
+/// Whether a name is one of a kind.
+type IsNamed = fn(&str) -> bool;
+
 /// The files of `listing` to download.
 ///
 /// Without patterns of the caller: the [`COMPANIONS`] and the weights at the top of the repository,
@@ -38,14 +41,13 @@ pub(crate) fn select(
     options: &DownloadOptions,
 ) -> Result<BTreeSet<String>, Error> {
     let all = || listing.files.iter().map(|file| file.name.as_str());
-    let kinds: [(fn(&str) -> bool, &str); 3] = [
+    let kinds: [(IsNamed, &str); 3] = [
         (is_safetensors, ".safetensors.index.json"),
         (is_model_pickle, ".bin.index.json"),
         (is_pickle, ".bin.index.json"),
     ];
     let kind = kinds.iter().find(|(is, _)| all().any(|name| is_top(name) && is(name)));
-    let is_weights =
-        |name: &str| kind.is_some_and(|(is, index)| is(name) || name.ends_with(index));
+    let is_weights = |name: &str| kind.is_some_and(|(is, index)| is(name) || name.ends_with(index));
     let wanted = |name: &str| match &options.allow {
         Some(patterns) => patterns.iter().any(|pattern| matches(pattern, name)),
         None => is_top(name) && (is_companion(name) || is_weights(name)),
@@ -186,7 +188,10 @@ mod tests {
         let expected = ["config.json", "pytorch_model.bin"];
         assert_eq!(chosen(&beside, &DownloadOptions::default()).unwrap(), expected);
         let alone = ["README.md", "last.ckpt", "optimizer.pt", "x.npy"];
-        assert_eq!(chosen(&alone, &DownloadOptions::default()).unwrap(), ["README.md", "last.ckpt"]);
+        assert_eq!(
+            chosen(&alone, &DownloadOptions::default()).unwrap(),
+            ["README.md", "last.ckpt"]
+        );
         let none = chosen(&["config.json", "a.py"], &DownloadOptions::default());
         assert_eq!(none.unwrap_err().code(), "R-HUB-25");
     }

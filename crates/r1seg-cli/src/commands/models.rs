@@ -89,7 +89,8 @@ impl Model {
         writeln!(out, "{} (r1seg {})", self.name, self.command)?;
         let names: Vec<&str> =
             self.published.iter().map(|p| p.alias.unwrap_or(p.repository)).collect();
-        writeln!(out, "  published     {}", names.join(", "))?;
+        let names = if names.is_empty() { "no weights".to_string() } else { names.join(", ") };
+        writeln!(out, "  published     {names}")?;
         let fields = match self.config_fields {
             [] => String::new(),
             fields => format!(" (with {} in config.json)", fields.join(" or ")),

@@ -164,3 +164,20 @@ fn r2_a_disk_that_is_full_is_told_by_the_folder_that_was_asked_for() {
     assert!(!run.stderr.contains(".part"), "{run:#?}");
     desk.is_empty_but_for(&["source"]);
 }
+
+#[test]
+fn what_lightning_saves_is_a_model_of_its_own_without_what_it_trained_with() {
+    let desk = Desk::new();
+    fs::copy(data("neurosam3d-vit/last.ckpt"), desk.path("last.ckpt")).unwrap();
+    let run = desk.run(["inspect", "last.ckpt"]);
+    assert!(run.stdout.contains("NeuroSAM3D, by its tensors"), "{run:#?}");
+    let run = desk.run(["convert", "last.ckpt", "-o", "model", "--no-check-model"]);
+    run.succeeds()
+        .says("r1seg: 205 tensors, ")
+        .says("r1seg: config.json was recovered from the tensors: NeuroSAM3D\n")
+        .says("left out: 1 tensor that no model reads (`seg_loss.dice.class_weight`)\n");
+    let config = |path: &Path| -> Value {
+        serde_json::from_slice(&fs::read(path.join("config.json")).unwrap()).unwrap()
+    };
+    assert_eq!(config(&desk.path("model")), config(&data("neurosam3d-vit")));
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use ::r1seg::registry::MODELS;
 use r1seg::phantom::Phantom;
 use r1seg::volume::{Geometry, Overwrite, ReadOptions, Volume, read, write_volume};
 use serde_json::{Value, json};
@@ -227,7 +228,8 @@ fn every_model_says_how_to_ask_it() {
         serde_json::from_str(&desk.run(["prompts", "--json"]).succeeds().stdout).unwrap();
     let models: Vec<_> =
         json.as_array().unwrap().iter().map(|model| model["name"].clone()).collect();
-    assert_eq!(models, ["R1Seg-3D", "M3D-LaMed", "R1Seg-3D-SAM", "SegVol", "M3D-CLIP"]);
+    let known: Vec<&str> = MODELS.iter().map(|entry| entry.name).collect();
+    assert_eq!(models, known);
     assert_eq!(
         json[1]["prompts"][0],
         json!({

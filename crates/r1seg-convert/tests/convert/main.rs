@@ -13,6 +13,7 @@ mod output;
 mod quantize;
 mod shards;
 mod torch_file;
+mod training;
 mod verify;
 
 use std::collections::BTreeMap;

@@ -70,7 +70,10 @@ impl ConfigFile {
 
     /// As [`ConfigFile::read`] would find it, of a folder whose tensors are known already and that has no
     /// such file; `None` where they tell nothing of use.
-    pub(crate) fn recover(source: &CheckpointSource, found: &BTreeMap<String, Found>) -> Option<Self> {
+    pub(crate) fn recover(
+        source: &CheckpointSource,
+        found: &BTreeMap<String, Found>,
+    ) -> Option<Self> {
         let recovered = recover_config(&shapes(found))?.ok()?;
         Self::new(source, Value::Object(recovered.config)).ok()
     }
@@ -123,7 +126,11 @@ pub(crate) fn cannot_serve(family: Family, purpose: Purpose) -> String {
     };
     let able = MODELS.iter().filter(|entry| entry.capabilities.purpose() == purpose);
     let able: Vec<&str> = able.map(|entry| entry.name).collect();
-    format!("{} cannot {does}; {} can", family.name(), able.join(" and "))
+    let able = match able.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        able => able.concat(),
+    };
+    format!("{} cannot {does}; {able} can", family.name())
 }
 
 /// The configuration of any model.

@@ -6,14 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use r1seg_convert::RecoveredConfig;
+use r1seg_convert::{Recovered, RecoveredConfig, Shapes};
 use serde_json::{Value, json};
 
 use super::{MODELS, ModelEntry, ModelType};
 use crate::checkpoint::Found;
-
-/// The axes of the tensors of a checkpoint, by name.
-pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Fields of `config.json`.
 type Fields = Vec<(&'static str, Value)>;
@@ -51,9 +48,7 @@ pub(crate) fn recognize(shapes: &Shapes) -> Option<(&'static ModelEntry, &'stati
 /// # Errors
 /// Which fields `config.json` must name, since no tensor tells them, or which tensor lacks an axis that
 /// would.
-pub fn recover_config(
-    shapes: &BTreeMap<String, Vec<usize>>,
-) -> Option<Result<RecoveredConfig, String>> {
+pub fn recover_config(shapes: &Shapes) -> Recovered {
     let (entry, known) = recognize(shapes)?;
     let fields = (known.recovery?.fields)(shapes);
     let with_type = |fields: Fields| {
@@ -61,7 +56,7 @@ pub fn recover_config(
         let config = fields.map(|(field, value)| (field.to_string(), value)).collect();
         RecoveredConfig { model: entry.name, config }
     };
-    let named = |what| format!("config.json is missing, and {what} ({})", entry.name);
+    let named = |what| format!("there is none, and {what} ({})", entry.name);
     Some(fields.map(with_type).map_err(named))
 }
 
@@ -147,7 +142,7 @@ fn hiera(shapes: &Shapes) -> Result<Fields, String> {
         return Err(format!(
             "tensors tell encoder_num_heads, encoder_window_spec and encoder_global_attn_indexes only \
              for stages of {HIERA_STAGES:?} blocks and windows of 8; these are {stages:?} and \
-             {window}: write a config.json that names them"
+             {window}: write one that names them"
         ));
     }
     Ok(vec![
@@ -272,7 +267,6 @@ mod tests {
     fn hiera_of_another_depth_names_the_fields_that_no_tensor_tells() {
         let error = recover_config(&tensors(HIERA)).unwrap().unwrap_err();
         for words in [
-            "config.json is missing",
             "encoder_num_heads",
             "encoder_window_spec",
             "encoder_global_attn_indexes",

@@ -7,7 +7,7 @@
 //! (`num_layers`, `text_config` ..), which published files leave to the defaults of full size.
 //!
 //! - `repository`: files in the making; `vocabulary`: tokenizer files of each published kind.
-//! - `lamed`, `clip`, `promptable`: repositories whose list of files is known.
+//! - `lamed`, `clip`, `promptable`, `sam`: repositories whose list of files is known.
 //! - `r1seg`: those whose list is not known: every list that the authors' code can have written.
 
 mod clip;
@@ -15,6 +15,7 @@ mod lamed;
 mod promptable;
 mod r1seg;
 mod repository;
+mod sam;
 mod vocabulary;
 
 use std::fs;
@@ -150,9 +151,14 @@ impl Twin {
 
 #[test]
 fn every_published_repository_has_a_twin() {
-    let twins =
-        [lamed::REPOSITORIES, clip::REPOSITORIES, promptable::REPOSITORIES, r1seg::REPOSITORIES]
-            .concat();
+    let twins = [
+        lamed::REPOSITORIES,
+        clip::REPOSITORIES,
+        promptable::REPOSITORIES,
+        sam::REPOSITORIES,
+        r1seg::REPOSITORIES,
+    ]
+    .concat();
     for repository in MODELS.iter().flat_map(|entry| entry.repositories()) {
         assert!(twins.contains(&repository), "{repository}");
     }

@@ -96,7 +96,7 @@ impl Repository {
     pub(super) fn into_files(self) -> BTreeMap<String, FileOnHub> {
         let stored = |(name, bytes): (String, Vec<u8>)| {
             let is_lfs =
-                [".safetensors", ".bin", ".model", ".gz"].iter().any(|e| name.ends_with(e));
+                [".safetensors", ".bin", ".pth", ".model", ".gz"].iter().any(|e| name.ends_with(e));
             (name, FileOnHub { bytes, is_lfs })
         };
         self.0.into_iter().map(stored).collect()
