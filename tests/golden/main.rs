@@ -22,4 +22,5 @@ mod preprocess;
 mod promptable;
 mod quantized;
 mod r1seg;
+mod sam_vit;
 mod sliding;

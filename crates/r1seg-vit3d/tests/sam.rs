@@ -1,10 +1,11 @@
 //! SAM-Med3D's encoder against its definition in f64: windows filled up with zeros, and a score for
 //! each of their cells.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
-use r1seg_nn::{NoProbe, Recording, TensorSource, Weights};
+use r1seg_nn::{Cancelled, NoProbe, Probe, Recording, TensorSource, Weights};
 use r1seg_vit3d::{SamVit, SamVitConfig};
 
 /// Numbers that depend on the name of a tensor alone, in its dtype.
@@ -293,5 +294,104 @@ fn other_volumes_and_configurations_are_refused() -> Result<()> {
     }
     let cfg = SamVitConfig { global_blocks: vec![3], ..cfg };
     assert!(SamVit::new(&cfg, weights()).is_err_and(|e| e.to_string().contains("block 3")));
+    Ok(())
+}
+
+/// Notes what is asked for, and has no numbers.
+#[derive(Default)]
+struct Noting(Mutex<Vec<(String, Vec<usize>)>>);
+
+impl TensorSource for Noting {
+    fn tensor(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        if let Ok(mut asked) = self.0.lock() {
+            asked.push((name.to_string(), shape.dims().to_vec()));
+        }
+        Tensor::zeros(shape, dtype, device)
+    }
+
+    fn contains(&self, _: &str) -> bool {
+        true
+    }
+
+    fn has_numbers(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_load_without_numbers_asks_for_every_published_tensor_once() -> Result<()> {
+    let cfg = SamVitConfig { num_layers: 2, ..config(3, 5) };
+    let source = Arc::new(Noting::default());
+    SamVit::new(&cfg, Weights::new(source.clone(), DType::F32, Device::Cpu))?;
+    let Ok(mut asked) = source.0.lock() else { bail!("another thread failed") };
+    let mut expected = vec![
+        ("patch_embed.proj.weight".to_string(), vec![12, 1, 2, 2, 2]),
+        ("patch_embed.proj.bias".to_string(), vec![12]),
+        ("pos_embed".to_string(), vec![1, 3, 3, 3, 12]),
+        ("neck.0.weight".to_string(), vec![7, 12, 1, 1, 1]),
+        ("neck.1.weight".to_string(), vec![7]),
+        ("neck.1.bias".to_string(), vec![7]),
+        ("neck.2.weight".to_string(), vec![7, 7, 3, 3, 3]),
+        ("neck.3.weight".to_string(), vec![7]),
+        ("neck.3.bias".to_string(), vec![7]),
+    ];
+    // A table has the distances within a window, or within the grid.
+    for (block, distances) in [(0, 9), (1, 5)] {
+        for (name, shape) in [
+            ("norm1.weight", vec![12]),
+            ("norm1.bias", vec![12]),
+            ("attn.qkv.weight", vec![36, 12]),
+            ("attn.qkv.bias", vec![36]),
+            ("attn.proj.weight", vec![12, 12]),
+            ("attn.proj.bias", vec![12]),
+            ("attn.rel_pos_d", vec![distances, 4]),
+            ("attn.rel_pos_h", vec![distances, 4]),
+            ("attn.rel_pos_w", vec![distances, 4]),
+            ("norm2.weight", vec![12]),
+            ("norm2.bias", vec![12]),
+            ("mlp.lin1.weight", vec![20, 12]),
+            ("mlp.lin1.bias", vec![20]),
+            ("mlp.lin2.weight", vec![12, 20]),
+            ("mlp.lin2.bias", vec![12]),
+        ] {
+            expected.push((format!("blocks.{block}.{name}"), shape));
+        }
+    }
+    asked.sort();
+    expected.sort();
+    assert_eq!(*asked, expected);
+    Ok(())
+}
+
+/// Ends a pass at its n-th check.
+struct CancelAt(Cell<usize>);
+
+impl Probe for CancelAt {
+    fn record(&mut self, _name: &str, _tensor: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        match self.0.get() {
+            0 => Err(Cancelled.into()),
+            left => {
+                self.0.set(left - 1);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pass_can_be_ended_before_each_block_and_within_it_and_before_the_neck() -> Result<()> {
+    let cfg = config(3, 5);
+    let model = SamVit::new(&cfg, Weights::new(Arc::new(Made), DType::F32, Device::Cpu))?;
+    let volume = Tensor::zeros((1, 1, 6, 6, 6), DType::F32, &Device::Cpu)?;
+    let checks = 2 * cfg.num_layers + 1;
+    for n in 0..checks {
+        let result = model.forward(&volume, &mut CancelAt(Cell::new(n)));
+        assert!(result.is_err_and(|error| Cancelled::is_in(&error)), "{n}");
+    }
+    model.forward(&volume, &mut CancelAt(Cell::new(checks)))?;
     Ok(())
 }

@@ -43,8 +43,8 @@ impl SamVit {
         })
     }
 
-    /// The image embedding. Shows to the probe, for each volume of the batch that has more than one:
-    /// - `encoder.tokens` and `encoder.block_I`, for each block I: `[D, H, W, E]` of the grid
+    /// The image embedding. Shows to the probe, with `B` in front of the shape unless it is one:
+    /// - `encoder.tokens`, and `encoder.block_I` of every block: `[D, H, W, E]` of the grid
     /// - `image_embedding`: `[C, D, H, W]` of the grid
     ///
     /// # Shapes
