@@ -8,11 +8,11 @@ mod common;
 use std::path::PathBuf;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use r1seg::Recipe;
 use r1seg::phantom::{Organ, Phantom};
 use r1seg::volume::{
     Geometry, Mask, Overwrite, ReadOptions, Volume, read as read_volume, write_mask, write_volume,
 };
-use r1seg::{Orient, Recipe};
 
 const SHAPE: [usize; 3] = [64, 256, 256];
 const SPACING_MM: [f64; 3] = [5.0, 1.0, 1.0];
@@ -70,13 +70,9 @@ fn prepare(c: &mut Criterion) {
     let (volume, _) = volume_and_mask();
     let mut group = common::group(c, "volume_io/prepare");
     group.throughput(volume_bytes());
-    group.bench_function("m3d-seg", |b| {
-        b.iter(|| Recipe::M3dSeg.apply(&volume, Orient::Stored).unwrap())
-    });
+    group.bench_function("m3d-seg", |b| b.iter(|| Recipe::M3dSeg.apply(&volume, None).unwrap()));
     group.bench_function("m3d-seg+resize", |b| {
-        b.iter(|| {
-            Recipe::M3dSeg.apply(&volume, Orient::Stored).unwrap().resize(MODEL_GRID).unwrap()
-        });
+        b.iter(|| Recipe::M3dSeg.apply(&volume, None).unwrap().resize(MODEL_GRID).unwrap());
     });
     group.finish();
 }

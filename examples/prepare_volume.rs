@@ -8,8 +8,8 @@
 
 use std::time::Instant;
 
+use r1seg::Recipe;
 use r1seg::volume::{ReadOptions, read};
-use r1seg::{Orient, Recipe};
 
 /// `[D, H, W]` of the published models.
 const MODEL_GRID: [usize; 3] = [32, 256, 256];
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let read_s = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
-    let prepared = Recipe::M3dSeg.apply(&loaded.volume, Orient::Stored)?;
+    let prepared = Recipe::M3dSeg.apply(&loaded.volume, None)?;
     let input = prepared.resize(MODEL_GRID)?;
     let prepare_s = start.elapsed().as_secs_f64();
 

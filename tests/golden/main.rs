@@ -7,6 +7,7 @@
 mod cancelled;
 mod case;
 mod checkpoint;
+mod clicks;
 mod families;
 mod half_precision;
 mod hiera;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use r1seg::Recipe;
 use r1seg::volume::{ReadOptions, Region, Volume, intensity, read};
-use r1seg::{Orient, Recipe};
 
 /// The path of a data file, or `None` with a line that says so.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
@@ -26,7 +26,7 @@ fn m3d_seg_is_what_monai_made_of_the_same_ct() {
     let Some(reference) = data("m3d_npy/totalseg/image.npy.gz") else { return };
     let volume = load(ct);
     assert_eq!(Recipe::auto(&volume), (Recipe::M3dSeg, None));
-    let prepared = Recipe::M3dSeg.apply(&volume, Orient::Stored).unwrap();
+    let prepared = Recipe::M3dSeg.apply(&volume, None).unwrap();
     assert_eq!(prepared.crop(), Region { start: [0; 3], end: [112, 97, 122] });
     let ours = prepared.resize([32, 256, 256]).unwrap();
 
@@ -44,7 +44,7 @@ fn m3d_refseg_is_what_monai_makes_of_the_same_ct() {
     // x = Resize([32, 256, 256], mode="bilinear")(CropForeground()(x))[0]
     let Some(ct) = data("ct/totalseg/example_ct.nii.gz") else { return };
     let volume = load(ct);
-    let prepared = Recipe::M3dRefSeg.apply(&volume, Orient::Stored).unwrap();
+    let prepared = Recipe::M3dRefSeg.apply(&volume, None).unwrap();
     assert_eq!(prepared.shape(), [112, 122, 101]);
     let ours = prepared.resize([32, 256, 256]).unwrap();
     assert!((intensity::mean(&ours.clone().into()).unwrap() - 0.454_759_39).abs() < 1e-7);

@@ -31,8 +31,8 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::GiveOneGeometry => "leave --spacing or --affine-from out",
         Remedy::OmitSpacing => "leave --spacing out",
         Remedy::GiveOrientation => {
-            "take the geometry of the CT that it was made from: --affine-from FILE; or leave \
-             --orient out"
+            "take the geometry of the CT that it was made from: --affine-from FILE; or show it as it \
+             is stored: --orient stored"
         }
         Remedy::OrientToLps => {
             "--orient LPS shows the volume to the model as LPS; masks stay on the stored grid"

@@ -142,7 +142,7 @@ pub use outcome::{
     BoxText, FinishReason, MaskStatus, Outcome, SegToken, Timings, VoxelBox, WindowAnswer,
 };
 pub use prompt::{Prompt, PromptPoint};
-pub use promptable::{PromptableConfig, PromptableModel};
+pub use promptable::{PromptableConfig, PromptableModel, simulate};
 pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};

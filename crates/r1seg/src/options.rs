@@ -167,9 +167,9 @@ impl FromStr for Preprocess {
 pub struct EncodeOptions {
     /// Intensities.
     pub preprocess: Preprocess,
-    /// In which orientation the model sees the volume. Masks, boxes and points stay on the grid of the
-    /// input.
-    pub orient: Orient,
+    /// In which orientation the model sees the volume; absent for that of the recipe
+    /// ([`Recipe::orient`]). Masks, boxes and points stay on the grid of the input.
+    pub orient: Option<Orient>,
     /// How the volume meets the model's grid; absent for the first of those that the model has
     /// ([`Capabilities::modes`](crate::Capabilities)).
     pub mode: Option<InferenceMode>,
@@ -189,7 +189,7 @@ impl EncodeOptions {
     /// Sets the orientation in which the model sees the volume.
     #[must_use]
     pub fn with_orient(mut self, orient: Orient) -> Self {
-        self.orient = orient;
+        self.orient = Some(orient);
         self
     }
 

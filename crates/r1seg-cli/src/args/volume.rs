@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use r1seg::Orient;
 use r1seg::volume::{ArrayAxes, ReadOptions};
+use r1seg::{EncodeOptions, Orient};
 
 use crate::hints;
 
@@ -40,11 +40,11 @@ pub(crate) struct VolumeArgs {
     /// array was made from.
     #[arg(long, value_name = "FILE")]
     pub(crate) affine_from: Option<PathBuf>,
-    /// Orientation in which the model sees the volume: stored, as the code of the models' authors
-    /// does, or LPS, RAS or other axis codes, the directions that i, j and k grow to. Nothing is
-    /// resampled; masks, boxes and points stay on the stored grid.
-    #[arg(long, default_value = "stored", value_name = "stored|LPS|RAS", value_parser = orient)]
-    pub(crate) orient: Orient,
+    /// Orientation in which the model sees the volume: stored, or LPS, RAS or other axis codes, the
+    /// directions that i, j and k grow to. Nothing is resampled for it; masks, boxes and points stay on
+    /// the stored grid [default: stored, as the models' authors do; RAS for SAM-Med3D and NeuroSAM3D].
+    #[arg(long, value_name = "stored|LPS|RAS", value_parser = orient)]
+    pub(crate) orient: Option<Orient>,
     /// Read a DICOM series with missing or uneven slices, resampled to even distances.
     #[arg(long)]
     pub(crate) allow_gaps: bool,
@@ -67,6 +67,19 @@ pub(crate) enum Axes {
 }
 
 impl VolumeArgs {
+    /// The same options with the orientation that is asked for.
+    pub(crate) fn with_orient(&self, options: EncodeOptions) -> EncodeOptions {
+        match self.orient {
+            Some(orient) => options.with_orient(orient),
+            None => options,
+        }
+    }
+
+    /// Whether an orientation other than the stored one is asked for.
+    pub(crate) fn turns(&self) -> bool {
+        self.orient.is_some_and(|orient| orient != Orient::Stored)
+    }
+
     pub(crate) fn read_options(&self) -> ReadOptions {
         let mut options = ReadOptions::default()
             .with_max_bytes(self.max_input_bytes)

@@ -7,7 +7,7 @@ use anyhow::Result;
 use r1seg::volume::Warning;
 use r1seg::{
     CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Event, InferenceMode, MaskStatus,
-    Orient, Prompt, PromptableConfig, PromptableModel, RunContext, phrasing,
+    Prompt, PromptableConfig, PromptableModel, RunContext, phrasing,
 };
 use r1seg_results::report::{Origin, Prompted, Report};
 use r1seg_results::{Findings, Input, Results};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let places = args.places.prompt(input.volume.geometry())?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
-    let reserved = working_memory(mode, args.volume.orient, &input, count);
+    let reserved = working_memory(mode, args.volume.turns(), &input, count);
     let model = load(args, &source, reserved, &cancel)?;
     progress.clear();
     job.announce(&model, &name.id, &input);
@@ -161,10 +161,8 @@ fn load(
 }
 
 fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
-    let options = EncodeOptions::default()
-        .with_preprocess(args.prepare.preprocess)
-        .with_orient(args.volume.orient)
-        .with_mode(mode);
+    let options = EncodeOptions::default().with_preprocess(args.prepare.preprocess).with_mode(mode);
+    let options = args.volume.with_orient(options);
     if args.output.trace.is_some() { options.with_trace() } else { options }
 }
 
@@ -243,7 +241,7 @@ impl Segmenting<'_> {
 }
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
-fn working_memory(mode: InferenceMode, orient: Orient, input: &Input, prompts: usize) -> u64 {
+fn working_memory(mode: InferenceMode, turns: bool, input: &Input, prompts: usize) -> u64 {
     // In windows: sums of logits, their number and their mean, all f32.
     let grids = match mode {
         InferenceMode::Resize => 0,
@@ -253,7 +251,6 @@ fn working_memory(mode: InferenceMode, orient: Orient, input: &Input, prompts: u
     // prompt at the worst, when all masks overlap.
     let layers = if prompts > 1 { 2 * prompts as u64 } else { 0 };
     // While a mask is turned back to the stored grid, there are two of it.
-    let turned = u64::from(orient != Orient::Stored);
-    let bytes_a_voxel = 4 * grids + 3 + layers + turned;
+    let bytes_a_voxel = 4 * grids + 3 + layers + u64::from(turns);
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }

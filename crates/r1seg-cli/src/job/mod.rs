@@ -141,7 +141,8 @@ impl Job<'_> {
     pub(crate) fn read(&self, progress: &Progress) -> Result<Input> {
         progress.stage("reading the volume");
         let input = input::open(self.image, &self.volume.read_options())?;
-        self.volume.orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
+        let orient = self.volume.orient.unwrap_or_default();
+        orient.axes(input.volume.geometry()).map_err(r1seg::Error::from)?;
         Ok(input)
     }
 

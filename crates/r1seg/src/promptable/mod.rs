@@ -6,6 +6,7 @@
 mod config;
 mod encoded;
 mod prompt;
+pub mod simulate;
 mod windows;
 mod zoom;
 

@@ -14,7 +14,7 @@ use r1seg::registry::Family;
 use r1seg::volume::{Region, Warning};
 use r1seg::{
     AskOptions, BOX_PLACEHOLDER, BoxText, CancelToken, EncodeOptions, EncodedVolume, Event,
-    InferenceMode, Orient, Outcome, Prompt, QUESTIONS_AT_ONCE, R1SegModel, RunContext, phrasing,
+    InferenceMode, Outcome, Prompt, QUESTIONS_AT_ONCE, R1SegModel, RunContext, phrasing,
 };
 use r1seg_results::report::{Answered, OrganName, Origin, Questions, Report, Run};
 use r1seg_results::{Findings, Input, Results};
@@ -209,10 +209,9 @@ impl Asked {
 }
 
 fn encode_options(args: &InferArgs) -> EncodeOptions {
-    let options = EncodeOptions::default()
-        .with_preprocess(args.ask.preprocess)
-        .with_orient(args.volume.orient)
-        .with_mode(args.ask.mode);
+    let options =
+        EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
+    let options = args.volume.with_orient(options);
     if args.output.trace.is_some() { options.with_trace() } else { options }
 }
 
@@ -275,7 +274,7 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
     let masks = prompts.min(QUESTIONS_AT_ONCE) as u64 + 3;
     let layers = if prompts > 1 { 2 * prompts as u64 } else { 0 };
     // While a mask is turned back to the stored grid, there are two of it.
-    let turned = u64::from(args.volume.orient != Orient::Stored);
+    let turned = u64::from(args.volume.turns());
     let bytes_a_voxel = 4 * grids + masks + layers + turned;
     bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
 }

@@ -129,7 +129,7 @@ impl Findings {
     pub(super) fn new(
         origin: &Origin,
         loaded: &Loaded,
-        orient: Orient,
+        orient: Option<Orient>,
     ) -> Result<(Self, Vec<Warning>)> {
         // No model was named: that of the published ones.
         let grid = Family::R1Seg3d.capabilities().input_shape;
@@ -151,10 +151,11 @@ impl Findings {
         let (recipe, warning) = Recipe::auto(volume);
         let labels = sample::labels(volume);
         warnings.extend(labels.map(looks_like_labels).or(warning));
-        let seen = orient.orientation_of(geometry);
+        let turn = orient.unwrap_or(recipe.orient());
+        let seen = turn.orientation_of(geometry);
         let known = seen.filter(|_| !geometry.has_guessed_sides());
         warnings.extend(known.and_then(|seen| seen.doubt(None)));
-        let axes = orient.axes(geometry)?;
+        let axes = turn.axes(geometry)?;
         let prepared = recipe.apply(volume, orient)?;
         warnings.extend(prepared.warnings().iter().cloned());
         let crop = prepared.crop();

@@ -54,9 +54,8 @@ impl Encoder {
             clip,
             model: name.id,
             read_options: volume.read_options(),
-            embed_options: EncodeOptions::default()
-                .with_preprocess(prepare.preprocess)
-                .with_orient(volume.orient),
+            embed_options: volume
+                .with_orient(EncodeOptions::default().with_preprocess(prepare.preprocess)),
             quiet,
             cancel,
             warnings: Vec::new(),
