@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::error::Detail;
-use crate::{Error, Geometry, Mask};
+use crate::{Error, Geometry, Mask, Volume};
 
 /// The masks of several structures on one grid: 0 is background, label `n` is the `n`-th mask added.
 ///
@@ -48,6 +48,34 @@ impl LabelMap {
     /// A map without labels.
     pub fn new(geometry: Geometry) -> Self {
         Self { labels: vec![0; geometry.voxels()], geometry, structures: Vec::new() }
+    }
+
+    /// The labels of a volume that was read as one of intensities: a segmentation in a file.
+    ///
+    /// # Errors
+    /// `R-GEO-16` for voxels that are not whole numbers from 0 to [`Self::MAX_LABELS`].
+    pub fn from_volume(volume: &Volume) -> Result<Self, Error> {
+        let mut map = Self::new(volume.geometry().clone());
+        for (label, value) in map.labels.iter_mut().zip(volume.voxels().iter()) {
+            // A cast from float to integer saturates, and NaN becomes 0.
+            let whole = value as u16;
+            if f32::from(whole) != value {
+                return Err(Detail::NotALabel { value }.into());
+            }
+            *label = whole;
+            let known = map.structures.len().max(usize::from(whole));
+            map.structures.resize_with(known, Structure::default);
+            if let Some(at) = usize::from(whole).checked_sub(1) {
+                map.structures[at].voxels += 1;
+            }
+        }
+        Ok(map)
+    }
+
+    /// The voxels of all labels.
+    pub fn any_label(&self) -> Mask {
+        let data = self.labels.iter().map(|label| u8::from(*label != 0)).collect();
+        Mask::on_grid_of(data, self.geometry.clone())
     }
 
     /// Adds a mask, whose voxels are those that are not 0, and returns its label.
@@ -283,6 +311,22 @@ mod tests {
             assert_eq!(in_layer, map.label_mask(label).data());
         }
         assert!(!map.fits_bytes() && map.only(255).fits_bytes());
+    }
+
+    #[test]
+    fn a_segmentation_of_whole_numbers_becomes_labels() {
+        let geometry = Geometry::without_affine([1, 1, 5]);
+        let read = |values: [f32; 5]| {
+            LabelMap::from_volume(&Volume::new(values.to_vec(), geometry.clone()).unwrap())
+        };
+        let map = read([0.0, 3.0, 1.0, 3.0, 0.0]).unwrap();
+        assert_eq!((map.labels(), map.len(), map.overlap()), (&[0, 3, 1, 3, 0][..], 3, 0));
+        assert_eq!([1, 2, 3].map(|label| map.voxels(label)), [1, 0, 2]);
+        assert_eq!(map.label_mask(3).data(), [0, 1, 0, 1, 0]);
+        for odd in [0.5, -1.0, 65536.0] {
+            let error = read([0.0, odd, 0.0, 0.0, 0.0]).unwrap_err();
+            assert_eq!(error.code(), "R-GEO-16", "{error}");
+        }
     }
 
     #[test]

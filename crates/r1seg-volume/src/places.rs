@@ -41,6 +41,32 @@ impl Geometry {
         .into())
     }
 
+    /// Whether another grid is this one: of the same shape, and in the same place as far as both are
+    /// known, to half a voxel.
+    ///
+    /// # Errors
+    /// `R-GEO-02` or `R-GEO-15`.
+    pub fn check_same_grid(&self, other: &Self) -> Result<(), Error> {
+        if self.shape() != other.shape() {
+            let (expected, got) = (self.shape(), other.shape());
+            return Err(Detail::ShapeMismatch { expected, got }.into());
+        }
+        let Some(spacing) = self.spacing_mm() else { return Ok(()) };
+        let most = spacing.into_iter().fold(f64::INFINITY, f64::min) / 2.0;
+        for n in 0..8 {
+            let corner: [usize; 3] =
+                std::array::from_fn(|axis| (n >> axis & 1) * self.shape()[axis].saturating_sub(1));
+            let [k, j, i] = corner.map(|n| n as f64);
+            let places = self.world_mm([i, j, k]).zip(other.world_mm([i, j, k]));
+            let Some((own, other)) = places else { return Ok(()) };
+            let mm = (0..3).map(|n| (own[n] - other[n]).powi(2)).sum::<f64>().sqrt();
+            if most < mm {
+                return Err(Detail::OtherGrid { corner, mm }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// The voxels between two corners in the world (RAS+ mm): those whose centers are nearest to the
     /// corners, and all between. On an oblique grid, all that the box in the world touches.
     ///
@@ -175,6 +201,24 @@ mod tests {
         let center = oblique().world_mm([9.0, 7.0, 2.0]).unwrap();
         let voxel = oblique().region_from_mm([center, center]).unwrap();
         assert_eq!(voxel, region([2, 7, 9], [3, 8, 10]));
+    }
+
+    #[test]
+    fn another_grid_is_told_by_its_shape_or_by_how_far_away_it_lies() {
+        let own = oblique();
+        let affine = |shift: f64| {
+            let mut affine = *own.affine().unwrap();
+            affine[2][3] += shift;
+            Geometry::with_affine([10, 20, 30], affine).unwrap()
+        };
+        assert!(own.check_same_grid(&affine(0.9)).is_ok());
+        let error = own.check_same_grid(&affine(1.1)).unwrap_err();
+        assert_eq!(error.code(), "R-GEO-15");
+        assert!(error.to_string().contains("1.1 mm away"), "{error}");
+        let bare = Geometry::without_affine([10, 20, 30]);
+        assert!(own.check_same_grid(&bare).is_ok() && bare.check_same_grid(&own).is_ok());
+        let other = Geometry::without_affine([10, 20, 31]);
+        assert_eq!(own.check_same_grid(&other).unwrap_err().code(), "R-GEO-02");
     }
 
     #[test]

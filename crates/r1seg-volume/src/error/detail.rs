@@ -180,6 +180,12 @@ pub(crate) enum Detail {
     Region { start: [usize; 3], end: [usize; 3], shape: [usize; 3] },
     #[error("the size of the voxels is not known, and the volume cannot be resampled without it")]
     UnknownSpacing,
+    #[error(
+        "the grid is not the volume's: its corner {corner:?} (slices first) lies {mm:.1} mm away"
+    )]
+    OtherGrid { corner: [usize; 3], mm: f64 },
+    #[error("{value} is not a label: a segmentation has whole numbers from 0 to 65535")]
+    NotALabel { value: f32 },
     #[error("fewer than two different values are above 0, so that they cannot be normalized")]
     NothingPositive,
     #[error("overlap is {overlap}; 0 up to, but not including, 1 is needed")]
@@ -269,6 +275,8 @@ impl Diagnostic for Detail {
             E::Orientation { .. } => "R-GEO-12",
             E::LatticeSize { .. } => "R-GEO-13",
             E::UnknownSpacing => "R-GEO-14",
+            E::OtherGrid { .. } => "R-GEO-15",
+            E::NotALabel { .. } => "R-GEO-16",
             E::Box { .. } => "R-BOX-01",
             E::Point { .. } => "R-PNT-01",
             E::NothingPositive => "R-PRE-03",
@@ -310,6 +318,8 @@ impl Diagnostic for Detail {
             | E::UnknownOrientation { .. }
             | E::Orientation { .. }
             | E::UnknownSpacing
+            | E::OtherGrid { .. }
+            | E::NotALabel { .. }
             | E::Overlap { .. }
             | E::Segments { .. }
             | E::TooManyLabels { .. } => ErrorKind::Usage,
@@ -383,6 +393,8 @@ impl Diagnostic for Detail {
             | E::UnknownOrientation { .. }
             | E::Orientation { .. }
             | E::UnknownSpacing
+            | E::OtherGrid { .. }
+            | E::NotALabel { .. }
             | E::NothingPositive
             | E::Box { .. }
             | E::Point { .. }
@@ -449,6 +461,9 @@ impl Diagnostic for Detail {
             E::NrrdDataMissing { .. } => "copy both files to one folder, under their names",
             E::UnknownOrientation { .. } => return Some(Remedy::GiveOrientation),
             E::LatticeSize { .. } => "check the voxel sizes in the header",
+            E::UnknownSpacing => return Some(Remedy::GiveGeometry),
+            E::OtherGrid { .. } => "name a mask that was made from this volume, on its grid",
+            E::NotALabel { .. } => "name a mask or a label map, not an image",
             E::Box { .. } | E::Point { .. } => {
                 return Some(Remedy::InspectVolume);
             }
