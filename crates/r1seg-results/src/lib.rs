@@ -63,7 +63,7 @@
 //!     layout,
 //!     input: &input,
 //!     findings,
-//!     asked_box: None,
+//!     asked_boxes: &[],
 //!     asked_points: &[],
 //!     answer: answers[0].answer.text.clone(),
 //!     trace: None,

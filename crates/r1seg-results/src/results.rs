@@ -25,8 +25,8 @@ pub struct Results<'a> {
     pub input: &'a Input,
     /// What each prompt got.
     pub findings: Findings,
-    /// The box that the prompts are about.
-    pub asked_box: Option<Region>,
+    /// The boxes that the prompts are about.
+    pub asked_boxes: &'a [Region],
     /// The points that they are about.
     pub asked_points: &'a [PromptPoint],
     /// The text of `answer.txt`.
@@ -170,7 +170,7 @@ impl<'a> Results<'a> {
         let scene = Scene {
             labels,
             boxes: &boxes,
-            asked_box: self.asked_box,
+            asked_boxes: self.asked_boxes,
             points: self.asked_points,
             names: &self.findings.captions(),
             title: &title,

@@ -87,7 +87,7 @@ impl Desk {
             layout,
             input: &self.input,
             findings,
-            asked_box: None,
+            asked_boxes: &[],
             asked_points: &[],
             answer: "yes".to_string(),
             trace: None,

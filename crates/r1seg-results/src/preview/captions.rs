@@ -147,8 +147,13 @@ fn boxes(names: &[Named], boxes: &[BoxMark]) -> Vec<Entry> {
 /// The box and the points that were asked about.
 fn asked(field: &Field<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
-    if field.asked_box.is_some() {
-        entries.push(Entry { text: "box asked about".to_owned(), sign: Sign::Dashes });
+    match field.asked_boxes.len() {
+        0 => {}
+        1 => entries.push(Entry { text: "box asked about".to_owned(), sign: Sign::Dashes }),
+        count => {
+            let text = format!("{count} boxes asked about");
+            entries.push(Entry { text, sign: Sign::Dashes });
+        }
     }
     for (positive, what) in [(true, "inside"), (false, "outside")] {
         let count = field.points.iter().filter(|point| point.positive == positive).count();

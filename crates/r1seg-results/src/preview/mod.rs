@@ -47,7 +47,7 @@ pub struct Scene<'a> {
     /// Boxes that were found, each in the color of its label.
     pub boxes: &'a [BoxMark],
     /// The box that was asked about.
-    pub asked_box: Option<Region>,
+    pub asked_boxes: &'a [Region],
     /// The points that were asked about.
     pub points: &'a [PromptPoint],
     /// Label 1, label 2 and so on.
@@ -76,7 +76,7 @@ impl<'a> Scene<'a> {
             axes: None,
             labels: &[],
             boxes: &[],
-            asked_box: None,
+            asked_boxes: &[],
             points: &[],
             names: &[],
             title: "",

@@ -49,7 +49,7 @@ pub(super) fn draw_cut(
     marks::draw_brackets(picture, image, &tile);
     let slice = center[view.through];
     marks::draw_boxes(picture, image, view, slice, &field.boxes, CUT_OUTLINE);
-    if let Some(region) = &field.asked_box {
+    for region in &field.asked_boxes {
         let is_here = (region.start[view.through]..region.end[view.through]).contains(&slice);
         let color = if is_here { TEXT } else { FAINT_TEXT };
         marks::draw_asked_box(picture, image, view, region, color);
@@ -96,7 +96,7 @@ pub(super) fn draw_tile(
     marks::draw_boxes(picture, image, view, slice, &field.boxes, TILE_OUTLINE);
     let is_through =
         |region: &&Region| (region.start[view.through]..region.end[view.through]).contains(&slice);
-    if let Some(region) = field.asked_box.as_ref().filter(is_through) {
+    for region in field.asked_boxes.iter().filter(is_through) {
         marks::draw_asked_box(picture, image, view, region, TEXT);
     }
     marks::draw_points(picture, image, view, slice, points);

@@ -19,8 +19,8 @@ pub(super) struct Field<'a> {
     pub(super) labels: &'a [u16],
     /// Those that lie in the volume.
     pub(super) boxes: Vec<BoxMark>,
-    /// The box that was asked about, if it lies in the volume.
-    pub(super) asked_box: Option<Region>,
+    /// Those of the boxes that were asked about that lie in the volume.
+    pub(super) asked_boxes: Vec<Region>,
     /// Those of the points that were asked about that lie in the volume.
     pub(super) points: Vec<PromptPoint>,
     /// The intensities that are black and white.
@@ -49,7 +49,7 @@ impl<'a> Field<'a> {
             |point: &&PromptPoint| has_volume && (0..3).all(|n| point.voxel[n] < scene.shape[n]);
         Self {
             boxes: scene.boxes.iter().filter(|mark| is_inside(&mark.region)).copied().collect(),
-            asked_box: scene.asked_box.filter(is_inside),
+            asked_boxes: scene.asked_boxes.iter().filter(|b| is_inside(b)).copied().collect(),
             points: scene.points.iter().filter(has).copied().collect(),
             shape: if has_volume { scene.shape } else { [0; 3] },
             volume: scene.volume,

@@ -94,7 +94,7 @@ fn regions(field: &Field<'_>) -> Vec<Region> {
         .points
         .iter()
         .map(|point| Region { start: point.voxel, end: point.voxel.map(|index| index + 1) });
-    found.chain(field.asked_box).chain(points).collect()
+    found.chain(field.asked_boxes.iter().copied()).chain(points).collect()
 }
 
 /// The index that viewers show for an array axis, [D, H, W].
@@ -120,9 +120,9 @@ fn draw_mosaic(picture: &mut Picture, field: &Field<'_>, anatomy: &Anatomy, stat
     if downwards.is_reversed {
         slices.reverse();
     }
-    let what = match (stats.is_empty(), &field.boxes[..], field.asked_box) {
+    let what = match (stats.is_empty(), &field.boxes[..], &field.asked_boxes[..]) {
         (false, ..) => "mask",
-        (true, [], None) => "points",
+        (true, [], []) => "points",
         (true, ..) => "box",
     };
     let mask = match extent.len() {

@@ -348,8 +348,8 @@ fn points_and_a_box_that_were_asked_about_are_drawn_apart_from_what_was_found() 
     let shape = [8, 40, 40];
     let volume = Voxels::F32(vec![0.0; 8 * 40 * 40]);
     let point = |voxel, positive| PromptPoint { voxel, positive };
-    let draw = |points: &[PromptPoint], asked_box| {
-        render(&Scene { points, asked_box, ..scene(&volume, &[], shape) })
+    let draw = |points: &[PromptPoint], asked_boxes: &[Region]| {
+        render(&Scene { points, asked_boxes, ..scene(&volume, &[], shape) })
     };
     let nothing = draw(&[], None);
     let more = |picture: &Picture, color| in_cuts(picture, color) - in_cuts(&nothing, color);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use r1seg::volume::{Mask, Region};
+use r1seg::volume::{Mask, Region, Warning};
 use r1seg::{MaskStatus, Outcome, Prompt, Trace};
 use serde::Serialize;
 
@@ -17,10 +17,12 @@ pub struct Prompted {
     pub prompt: Prompt,
     /// What became of the mask.
     pub status: MaskStatus,
-    /// The part of the input that was looked at again.
+    /// The part of the input that was looked at at the model's own resolution.
     pub zoomed: Option<Region>,
-    /// Windows that were looked at.
+    /// Windows or crops that were looked at.
     pub windows: usize,
+    /// What a person should know about the result.
+    pub warnings: Vec<Warning>,
     /// How long it took.
     pub timings: r1seg::Timings,
     /// The tensors of every stage, if they were asked for.
@@ -31,8 +33,22 @@ impl Prompted {
     /// What a prompt got, and its mask, of which the report needs nothing more.
     pub fn new(name: String, prompt: Prompt, found: Outcome) -> (Self, Option<Mask>) {
         let status = found.status();
-        let Outcome { mask, zoomed, windows, timings, trace, .. } = found;
-        (Self { name, prompt, status, zoomed, windows, timings, trace }, mask)
+        let Outcome { mask, zoomed, windows, warnings, timings, trace, .. } = found;
+        (Self { name, prompt, status, zoomed, windows, warnings, timings, trace }, mask)
+    }
+
+    /// A prompt that was not run.
+    pub fn without_mask(name: String, prompt: Prompt) -> Self {
+        Self {
+            name,
+            prompt,
+            status: MaskStatus::NotFound,
+            zoomed: None,
+            windows: 0,
+            warnings: Vec::new(),
+            timings: r1seg::Timings::default(),
+            trace: None,
+        }
     }
 }
 
