@@ -110,6 +110,48 @@ impl MaskHead {
         Ok(logits)
     }
 
+    /// One pass, whose tensors are shown to the probe as those of `stage`: `STAGE.sparse` (`[T, E]`),
+    /// `STAGE.dense` (`[E, gd, gh, gw]`), `STAGE.low_res_logits` (`[d, h, w]`), and where the model
+    /// predicts it `STAGE.iou` (`[1]`) and `STAGE.iou_multimask` (`[3]`, of the masks for ambiguous
+    /// prompts); also `prompt.dense_pe_sample`.
+    ///
+    /// # Shapes
+    /// - `image_embeddings`: `[1, N, E]`    - returns: `[1, 1, d, h, w]`
+    ///
+    /// # Errors
+    /// When a prompt is of a kind that the checkpoint has no weights for, or `probe` ends the pass.
+    pub fn pass(
+        &self,
+        image_embeddings: &Tensor,
+        prompts: &Prompts<'_>,
+        stage: &str,
+        probe: &mut dyn Probe,
+    ) -> Result<Tensor> {
+        probe.check_cancelled()?;
+        let embeddings = self.prompt_encoder.forward(prompts)?;
+        let (pe, text) = (self.image_pe()?, prompts.text);
+        let prediction = self.mask_decoder.forward(image_embeddings, pe, &embeddings, text)?;
+        if !probe.is_listening() {
+            return Ok(prediction.logits);
+        }
+        probe.record("prompt.dense_pe_sample", &self.dense_pe_sample()?)?;
+        if let Some(sparse) = &embeddings.sparse {
+            probe.record(&format!("{stage}.sparse"), sparse)?;
+        }
+        let ([d, h, w], (_, _, e)) = (self.grid, embeddings.dense.dims3()?);
+        let dense = embeddings.dense.broadcast_as((1, d * h * w, e))?.squeeze(0)?.t()?;
+        probe.record(&format!("{stage}.dense"), &dense.reshape((e, d, h, w))?)?;
+        let logits = prediction.logits.squeeze(0)?.squeeze(0)?;
+        probe.record(&format!("{stage}.low_res_logits"), &logits)?;
+        if self.mask_decoder.predicts_iou() {
+            let iou = self.predicted_iou(&prediction)?.squeeze(0)?;
+            probe.record(&format!("{stage}.iou"), &iou.narrow(0, 0, 1)?)?;
+            let others = iou.narrow(0, 1, iou.dim(0)? - 1)?;
+            probe.record(&format!("{stage}.iou_multimask"), &others)?;
+        }
+        Ok(prediction.logits)
+    }
+
     fn image_pe(&self) -> Result<&Tensor> {
         if let Some(known) = self.image_pe.get() {
             return Ok(known);
