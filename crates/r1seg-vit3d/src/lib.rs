@@ -11,6 +11,8 @@
 //! [`SamVit`] is the encoder of SAM-Med3D: blocks that attend within windows or to the whole grid,
 //! with relative positions, and convolutions behind the last one.
 //!
+//! [`ImageEncoder`] is any of them, as a promptable model has it.
+//!
 //! Letters of the shapes: see the legend in `r1seg_nn`.
 
 mod attention;
@@ -18,6 +20,7 @@ mod block;
 mod config;
 mod encoder;
 mod hiera;
+mod image_encoder;
 mod mlp;
 mod patch_embedding;
 mod sam;
@@ -27,5 +30,6 @@ pub use block::Block;
 pub use config::Vit3dConfig;
 pub use encoder::Vit3d;
 pub use hiera::{Hiera, HieraConfig};
+pub use image_encoder::{ImageEncoder, ImageEncoderConfig};
 pub use patch_embedding::PatchEmbedding;
 pub use sam::{SamVit, SamVitConfig};

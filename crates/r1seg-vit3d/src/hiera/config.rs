@@ -77,6 +77,14 @@ fn cube(side: usize) -> usize {
 }
 
 impl HieraConfig {
+    /// Voxels from one token of the first stage to the next.
+    pub const PATCH_SIZE: usize = STRIDE;
+
+    /// Width between the two layers of an MLP of the first stage.
+    pub fn mlp_dim(&self) -> usize {
+        self.hidden_size.saturating_mul(MLP_RATIO)
+    }
+
     /// Cells per axis of the returned map.
     pub fn grid(&self) -> [usize; 3] {
         [self.side(self.level()); 3]
