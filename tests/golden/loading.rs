@@ -32,12 +32,13 @@ fn every_family_is_loaded_by_what_its_checkpoint_is() {
         let mut published = *capabilities;
         published.input_shape = family.capabilities().input_shape;
         assert_eq!(published, *family.capabilities(), "{case}");
-        let vit = match &model {
-            Model::Language(model) => &model.config().vit,
-            Model::Promptable(model) => &model.config().vit,
-            Model::Retrieval(model) => &model.config().vit,
+        let encoder = match &model {
+            Model::Language(model) => model.config().vit.clone().into(),
+            Model::Promptable(model) => model.config().image_encoder.clone(),
+            Model::Retrieval(model) => model.config().vit.clone().into(),
         };
-        assert_eq!((vit.image_size, vit.in_channels), (model.input_shape(), capabilities.channels));
+        let input = (encoder.image_size(), encoder.in_channels());
+        assert_eq!(input, (model.input_shape(), capabilities.channels));
     }
 }
 

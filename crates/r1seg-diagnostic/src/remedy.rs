@@ -52,6 +52,9 @@ pub enum Remedy {
     /// Let the intensities be scaled as the model's recipe does.
     UseRecipe,
 
+    /// Let further crops follow a mask that one crop cuts off.
+    GrowBeyondCrop,
+
     /// Ask something.
     AskQuestion,
 

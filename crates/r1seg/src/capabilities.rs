@@ -1,7 +1,7 @@
 //! What a model takes, what it gives back, and the input that it computes on.
 
 use r1seg_diagnostic::Purpose;
-use r1seg_vit3d::Vit3dConfig;
+use r1seg_vit3d::ImageEncoderConfig;
 
 use crate::InferenceMode;
 
@@ -17,6 +17,8 @@ pub enum PromptKind {
     Points,
     /// A box: around what to segment, or the region that a question is about.
     Box,
+    /// An earlier mask that is to be corrected.
+    Mask,
 }
 
 /// A kind of result.
@@ -82,7 +84,7 @@ impl Capabilities {
     }
 
     /// The same with the input of a checkpoint's vision transformer.
-    pub(crate) fn with_input_of(self, vit: &Vit3dConfig) -> Self {
-        Self { input_shape: vit.image_size, channels: vit.in_channels, ..self }
+    pub(crate) fn with_input_of(self, encoder: &ImageEncoderConfig) -> Self {
+        Self { input_shape: encoder.image_size(), channels: encoder.in_channels(), ..self }
     }
 }

@@ -12,6 +12,7 @@
 //! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
 //! | segment by a text, points or a box | [`PromptableModel::load`], [`EncodedVolume::segment`] |
+//! | click, get a mask, click again, undo | [`EncodedVolume::session`], [`ClickSession`] |
 //! | run a prompt on a volume of any model | [`EncodedVolume::run`], [`Prompt`], [`Outcome`] |
 //! | stop it, or watch it | [`RunContext`], [`CancelToken`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
@@ -64,6 +65,7 @@ mod prompt;
 mod promptable;
 pub mod registry;
 mod run;
+mod session;
 mod source;
 mod summary;
 pub mod terms;
@@ -116,7 +118,7 @@ pub mod networks {
     pub use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
     pub use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
     pub use r1seg_text_encoder::{BertConfig, ClipTextConfig};
-    pub use r1seg_vit3d::Vit3dConfig;
+    pub use r1seg_vit3d::{HieraConfig, ImageEncoderConfig, SamVitConfig, Vit3dConfig};
 }
 
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
@@ -142,10 +144,11 @@ pub use outcome::{
     BoxText, FinishReason, MaskStatus, Outcome, SegToken, Timings, VoxelBox, WindowAnswer,
 };
 pub use prompt::{Prompt, PromptPoint};
-pub use promptable::{PromptableConfig, PromptableModel, simulate};
+pub use promptable::{PromptableConfig, PromptableModel, Simulated, simulate};
 pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
+pub use session::ClickSession;
 pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,

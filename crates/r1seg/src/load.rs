@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use r1seg_nn::Weights;
-use r1seg_vit3d::Vit3dConfig;
+use r1seg_vit3d::ImageEncoderConfig;
 
 use crate::checkpoint::keys::KeyMap;
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dominant_format, dry_load};
@@ -65,7 +65,7 @@ pub(crate) trait Loadable: Debug {
     fn family(&self) -> Family;
 
     /// The vision transformer that reads the volume.
-    fn vit(&self) -> &Vit3dConfig;
+    fn image_encoder(&self) -> ImageEncoderConfig;
 
     /// Where the checkpoint keeps its parts.
     fn keys(&self) -> &'static KeyMap {
@@ -192,7 +192,7 @@ impl<'a> Loader<'a> {
             family: config.family(),
             model_type: file.model_type.name,
             num_clicks: config.num_clicks(),
-            capabilities: config.family().capabilities().with_input_of(config.vit()),
+            capabilities: config.family().capabilities().with_input_of(&config.image_encoder()),
             device,
             fallback,
             activation,

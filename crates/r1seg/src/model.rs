@@ -16,7 +16,7 @@ use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
 use r1seg_tokenizer::{BoxText, Prompt as PromptIds, PromptPart, PromptTokenizer};
-use r1seg_vit3d::Vit3dConfig;
+use r1seg_vit3d::ImageEncoderConfig;
 use r1seg_volume::{Orientation, Region, Volume};
 
 use crate::checkpoint::Found;
@@ -75,8 +75,8 @@ impl Loadable for ModelConfig {
         self.family
     }
 
-    fn vit(&self) -> &Vit3dConfig {
-        &self.vit
+    fn image_encoder(&self) -> ImageEncoderConfig {
+        self.vit.clone().into()
     }
 
     fn head_dim(&self) -> usize {

@@ -88,6 +88,10 @@ pub enum InferenceMode {
     /// As `Resize`, and then in windows at full resolution over the part where that found something: the
     /// zoom-out and zoom-in of SegVol's authors.
     Zoom,
+    /// One crop of the volume around what is prompted, at the model's own resolution.
+    Crop,
+    /// As `Crop`, and then in further crops wherever the mask touches the edge of one.
+    Grow,
 }
 
 impl InferenceMode {
@@ -97,6 +101,8 @@ impl InferenceMode {
             Self::Resize => "resize",
             Self::Sliding => "sliding",
             Self::Zoom => "zoom",
+            Self::Crop => "crop",
+            Self::Grow => "grow",
         }
     }
 
@@ -125,10 +131,12 @@ impl FromStr for InferenceMode {
             "resize" => Ok(Self::Resize),
             "zoom" => Ok(Self::Zoom),
             "sliding" => Ok(Self::Sliding),
+            "crop" => Ok(Self::Crop),
+            "grow" => Ok(Self::Grow),
             _ => Err(Error::BadChoice {
                 what: "mode",
                 value: text.to_string(),
-                expected: "zoom, resize or sliding",
+                expected: "zoom, resize, sliding, crop or grow",
             }),
         }
     }

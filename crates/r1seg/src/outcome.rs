@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub use r1seg_llm::FinishReason;
 pub use r1seg_tokenizer::{BoxText, VoxelBox};
-use r1seg_volume::{Mask, Region};
+use r1seg_volume::{Mask, Region, Warning};
 
 use crate::{AnswerBox, Trace};
 
@@ -28,14 +28,16 @@ pub struct Outcome {
     pub mask: Option<Mask>,
     /// Boxes in the text.
     pub boxes: Vec<AnswerBox>,
-    /// How often the model's grid was laid over the volume: 1, or the number of windows; in mode zoom one
-    /// more than those.
+    /// How often the model's grid was laid over the volume: 1, or the number of windows or crops; in mode
+    /// zoom one more than those.
     pub windows: usize,
     /// The text of each window, in sliding mode.
     pub window_answers: Vec<WindowAnswer>,
-    /// The part of the input that was segmented at full resolution, in mode zoom; absent where the first
-    /// pass found nothing.
+    /// The part of the input that was segmented at full resolution: in mode zoom, absent where the first
+    /// pass found nothing, and in modes that look at crops.
     pub zoomed: Option<Region>,
+    /// What a person should know about the result.
+    pub warnings: Vec<Warning>,
     /// How long each stage took.
     pub timings: Timings,
     /// Tensors of every stage, when they were asked for.

@@ -1,6 +1,8 @@
 //! What is asked of a volume.
 
-use r1seg_volume::{Geometry, Region};
+use std::sync::Arc;
+
+use r1seg_volume::{Geometry, Mask, Region};
 
 use crate::Error;
 
@@ -13,8 +15,9 @@ pub struct PromptPoint {
     pub positive: bool,
 }
 
-/// What is asked of a volume: a question or a text, points, a box, or a text with either. Which of
-/// them a model takes depends on its family. A `&str` is a prompt of its text alone.
+/// What is asked of a volume: a question or a text, points, a box, a mask to correct, or several of
+/// these. Which of them a model takes depends on its family
+/// ([`Capabilities::prompts`](crate::Capabilities)). A `&str` is a prompt of its text alone.
 ///
 /// ```
 /// use r1seg::{Prompt, PromptPoint};
@@ -22,18 +25,26 @@ pub struct PromptPoint {
 /// let liver = Prompt::of_text("liver").with_point(PromptPoint::positive([40, 120, 90]));
 /// # assert_eq!(liver.points.len(), 1);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Prompt {
     /// In words: a question for a model with a language model; the name of an organ or a lesion for
     /// SegVol, which sets it into the sentence that it was trained with; for R1Seg-3D-SAM a whole
     /// sentence, such as "A computerized tomography of a liver."
     pub text: Option<String>,
-    /// Points.
+    /// Points, in the order in which they were clicked.
     pub points: Vec<PromptPoint>,
     /// A box in voxels of the input: around what to segment, or the part that a question is about. The
     /// language model reads it at [`BOX_PLACEHOLDER`](crate::BOX_PLACEHOLDER) or at the question's end.
     pub region: Option<Region>,
+    /// An earlier mask of the same volume, from any model, that is to be corrected. Its labels are one.
+    pub mask: Option<Arc<Mask>>,
+    /// Whether all points are told in one pass. Otherwise a model that was trained on points one after
+    /// the other is told each with what the ones before have come to.
+    pub points_at_once: bool,
+    /// The voxel in the middle of what is looked at, for a model that looks at a crop. Absent for the
+    /// first positive point, else the middle of the box or of the mask.
+    pub center: Option<[usize; 3]>,
 }
 
 impl PromptPoint {
@@ -68,13 +79,37 @@ impl Prompt {
         self
     }
 
-    /// Whether its points and its box lie in a volume.
+    /// Sets a mask to correct.
+    #[must_use]
+    pub fn with_mask(mut self, mask: Arc<Mask>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// Tells all points in one pass.
+    #[must_use]
+    pub fn with_points_at_once(mut self) -> Self {
+        self.points_at_once = true;
+        self
+    }
+
+    /// Sets the voxel in the middle of what is looked at.
+    #[must_use]
+    pub fn with_center(mut self, voxel: [usize; 3]) -> Self {
+        self.center = Some(voxel);
+        self
+    }
+
+    /// Whether its points, its box and its mask lie in a volume.
     ///
     /// # Errors
-    /// `R-PNT-01` or `R-BOX-01`.
+    /// `R-PNT-01`, `R-BOX-01`, or `R-GEO-02` for a mask of another grid.
     pub fn check_in(&self, geometry: &Geometry) -> Result<(), Error> {
-        for point in &self.points {
-            geometry.check_voxel(point.voxel)?;
+        for voxel in self.points.iter().map(|point| point.voxel).chain(self.center) {
+            geometry.check_voxel(voxel)?;
+        }
+        if let Some(mask) = &self.mask {
+            geometry.check_same_grid(mask.geometry())?;
         }
         Ok(self.region.map_or(Ok(()), |region| geometry.check_region(region))?)
     }

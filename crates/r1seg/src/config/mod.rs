@@ -1,9 +1,10 @@
 //! `config.json` of a checkpoint to the configurations of its networks: one reader for each kind of
-//! network ([`vision`], [`projector`], [`text`]; the language model's is in `r1seg-llm`), which the
+//! network ([`vision`], [`sam`], [`projector`], [`text`]; the language model's is in `r1seg-llm`), which the
 //! readers of the families share.
 
 pub(crate) mod language;
 pub(crate) mod projector;
+pub(crate) mod sam;
 pub(crate) mod text;
 pub(crate) mod vision;
 

@@ -224,6 +224,7 @@ impl LanguageVolume {
             mask,
             windows: 1,
             window_answers: Vec::new(),
+            warnings: Vec::new(),
             zoomed: None,
             timings,
             trace,

@@ -3,16 +3,21 @@
 mod language;
 mod windows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use r1seg_volume::{Geometry, GridMap, Orientation, Region, Volume, Warning};
+use r1seg_volume::{Geometry, GridMap, Mask, Orientation, Region, Volume, Warning};
 
 use crate::preprocess::Preparation;
 use crate::promptable::PromptableVolume;
-use crate::{AskOptions, Error, InferenceMode, Outcome, Prompt, Recipe, RunContext};
+use crate::simulate::RandomState;
+use crate::{AskOptions, Error, InferenceMode, Outcome, Prompt, Recipe, RunContext, Simulated};
 
 pub(crate) use language::LanguageVolume;
 pub use language::QUESTIONS_AT_ONCE;
+
+/// What a prompt has come to so far, for a model that takes points one after the other.
+pub(crate) use crate::promptable::Clicked as Progress;
 
 /// Overlap of the authors' sliding-window evaluation.
 pub const SLIDING_OVERLAP: f64 = 0.5;
@@ -22,18 +27,19 @@ pub const SLIDING_OVERLAP: f64 = 0.5;
 /// The vision transformer runs once over the whole volume, and a language model reads the image once:
 /// further prompts cost only what is their own. Of windows, a language model's image embeddings are kept
 /// (about 10 MB each at full size), but not their keys and values; a promptable model encodes them for
-/// each prompt.
+/// each prompt, and the crop around a target once.
 ///
-/// It keeps its model alive, and borrows nothing: it can be held by a server, a task or another thread.
-#[derive(Debug)]
+/// It is a handle whose clones share everything. It keeps its model alive, and borrows nothing: it can be
+/// held by a server, a task or another thread.
+#[derive(Debug, Clone)]
 pub struct EncodedVolume {
     encoded: Encoded,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Encoded {
-    Language(Box<LanguageVolume>),
-    Promptable(Box<PromptableVolume>),
+    Language(Arc<LanguageVolume>),
+    Promptable(Arc<PromptableVolume>),
 }
 
 /// How a volume was prepared, whichever model encodes it.
@@ -76,13 +82,13 @@ impl Setup {
 
 impl From<LanguageVolume> for EncodedVolume {
     fn from(volume: LanguageVolume) -> Self {
-        Self { encoded: Encoded::Language(Box::new(volume)) }
+        Self { encoded: Encoded::Language(Arc::new(volume)) }
     }
 }
 
 impl From<PromptableVolume> for EncodedVolume {
     fn from(volume: PromptableVolume) -> Self {
-        Self { encoded: Encoded::Promptable(Box::new(volume)) }
+        Self { encoded: Encoded::Promptable(Arc::new(volume)) }
     }
 }
 
@@ -126,7 +132,7 @@ impl EncodedVolume {
         let Setup { geometry, mode, grid, map, .. } = self.setup();
         let grid = match mode {
             InferenceMode::Resize => *grid,
-            InferenceMode::Zoom | InferenceMode::Sliding => map.shape(),
+            _ => map.shape(),
         };
         map.clone().fitted(grid).ok()?.resolution_mm(geometry)
     }
@@ -144,7 +150,7 @@ impl EncodedVolume {
     ) -> Result<Outcome, Error> {
         match &self.encoded {
             Encoded::Language(_) => self.ask_with(prompt, options, run),
-            Encoded::Promptable(volume) => volume.segment(&prompt.into(), run),
+            Encoded::Promptable(_) => self.segment_with(prompt, run),
         }
     }
 
@@ -233,8 +239,40 @@ impl EncodedVolume {
         prompt: impl Into<Prompt>,
         run: &mut RunContext<'_>,
     ) -> Result<Outcome, Error> {
+        Ok(self.segment_from(&prompt.into(), None, run)?.0)
+    }
+
+    /// Simulates the clicks of SAM-Med3D's evaluation, each drawn by `random` from where the mask so far
+    /// and `truth`, a mask on the grid of the volume, differ. The crop lies around the truth.
+    ///
+    /// # Errors
+    /// `R-GEO-02` or `R-GEO-15` for a truth on another grid; [`Error::Prompt`] for a model that is not
+    /// clicked in crops; [`Error::Cancelled`]; or when the computation fails.
+    pub fn simulate_clicks(
+        &self,
+        truth: &Mask,
+        clicks: usize,
+        random: &mut RandomState,
+        run: &mut RunContext<'_>,
+    ) -> Result<Simulated, Error> {
         match &self.encoded {
-            Encoded::Promptable(volume) => volume.segment(&prompt.into(), run),
+            Encoded::Promptable(volume) => volume.simulate_clicks(truth, clicks, random, run),
+            Encoded::Language(volume) => Err(Error::Prompt {
+                message: format!("{} takes no clicks", volume.model_name()),
+                fix: "simulate clicks with SAM-Med3D or NeuroSAM3D",
+            }),
+        }
+    }
+
+    /// The same for a prompt that goes on where another one has come to.
+    pub(crate) fn segment_from(
+        &self,
+        prompt: &Prompt,
+        from: Option<&Progress>,
+        run: &mut RunContext<'_>,
+    ) -> Result<(Outcome, Option<Progress>), Error> {
+        match &self.encoded {
+            Encoded::Promptable(volume) => volume.segment(prompt, from, run),
             Encoded::Language(volume) => Err(Error::Prompt {
                 message: format!("{} segments what a question asks for", volume.model_name()),
                 fix: "ask a question, such as `Can you segment the liver in this image?`",

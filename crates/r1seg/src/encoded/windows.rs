@@ -121,6 +121,7 @@ impl LanguageVolume {
             boxes: Vec::new(),
             windows: answers.len(),
             window_answers: answers,
+            warnings: Vec::new(),
             zoomed: None,
             timings,
             trace,

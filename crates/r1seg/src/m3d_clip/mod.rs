@@ -13,7 +13,7 @@ use r1seg_diagnostic::Purpose;
 use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
-use r1seg_vit3d::{Vit3d, Vit3dConfig};
+use r1seg_vit3d::{ImageEncoderConfig, Vit3d};
 use r1seg_volume::{Volume, Warning};
 
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
@@ -81,8 +81,8 @@ impl Loadable for M3dClipConfig {
         Family::M3dClip
     }
 
-    fn vit(&self) -> &Vit3dConfig {
-        &self.vit
+    fn image_encoder(&self) -> ImageEncoderConfig {
+        self.vit.clone().into()
     }
 
     fn read_tokenizer(&self, source: &CheckpointSource) -> Result<TextTokenizer, Error> {

@@ -1,13 +1,15 @@
-//! `config.json` of a SegVol or an R1Seg-3D-SAM.
+//! `config.json` of a promptable model.
 
 use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
-use r1seg_vit3d::Vit3dConfig;
+use r1seg_vit3d::ImageEncoderConfig;
+use serde_json::Value;
 
 use crate::checkpoint::keys::KeyMap;
+use crate::config::sam::VitDefaults;
 use crate::config::vision::VisionFields;
-use crate::config::{ConfigFile, num_clicks, text};
+use crate::config::{ConfigFile, num_clicks, sam, text};
 use crate::registry::{ConfigReader, Family};
 use crate::{CheckpointSource, Error};
 
@@ -27,31 +29,86 @@ pub struct PromptableConfig {
     pub model_type: String,
     /// Which of the models it is.
     pub family: Family,
-    /// The vision transformer.
-    pub vit: Vit3dConfig,
+    /// The encoder of volumes.
+    pub image_encoder: ImageEncoderConfig,
     /// The mask decoder.
     pub mask_head: MaskDecoderConfig,
-    /// The text encoder.
-    pub text: ClipTextConfig,
+    /// The text encoder, of a model that takes texts.
+    pub text: Option<ClipTextConfig>,
     /// Passes of the mask decoder after the first.
     pub num_clicks: usize,
     /// What stands in front of a text and after it.
     pub(crate) sentence: [&'static str; 2],
     pub(crate) resampling: Resampling,
+    /// What recorded cases call a pass of the decoder that a further point prompts.
+    pub(crate) pass: &'static str,
     pub(crate) keys: &'static KeyMap,
 }
 
 /// Where the families differ, beside their rows.
 pub(crate) struct Rules {
-    prompts: fn() -> PromptConfig,
+    networks: fn(&Value) -> Result<Networks, String>,
     resampling: Resampling,
+    pass: &'static str,
 }
 
-pub(crate) const R1SEG_3D_SAM: Rules =
-    Rules { prompts: PromptConfig::text_and_masks, resampling: Resampling::Trilinear };
+/// The networks of a model.
+struct Networks {
+    image_encoder: ImageEncoderConfig,
+    mask_head: MaskDecoderConfig,
+    text: Option<ClipTextConfig>,
+}
 
-pub(crate) const SEGVOL: Rules =
-    Rules { prompts: PromptConfig::text_points_and_boxes, resampling: Resampling::Nearest };
+pub(crate) const R1SEG_3D_SAM: Rules = Rules {
+    networks: |config| Networks::of_segvol(config, PromptConfig::text_and_masks()),
+    resampling: Resampling::Trilinear,
+    pass: "seg",
+};
+
+pub(crate) const SEGVOL: Rules = Rules {
+    networks: |config| Networks::of_segvol(config, PromptConfig::text_points_and_boxes()),
+    resampling: Resampling::Nearest,
+    pass: "seg",
+};
+
+pub(crate) const SAM_MED3D: Rules = Rules {
+    networks: |config| {
+        let image_encoder = sam::vit(config, &VIT_B)?;
+        let mask_head = sam::mask_head(config, &image_encoder)?;
+        Ok(Networks { image_encoder, mask_head, text: None })
+    },
+    resampling: Resampling::Trilinear,
+    pass: "clicks",
+};
+
+pub(crate) const NEUROSAM3D_VIT: Rules = Rules {
+    networks: |config| Networks::of_neurosam3d(config, sam::vit(config, &VIT_L)?),
+    ..NEUROSAM3D_HIERA
+};
+
+pub(crate) const NEUROSAM3D_HIERA: Rules = Rules {
+    networks: |config| Networks::of_neurosam3d(config, sam::hiera(config)?),
+    resampling: Resampling::Trilinear,
+    pass: "points",
+};
+
+/// `vit_b_ori` of SAM-Med3D's registry, which all its published weights have.
+const VIT_B: VitDefaults = VitDefaults {
+    image_size: 128,
+    embed_dim: 768,
+    depth: 12,
+    num_heads: 12,
+    global_blocks: &[2, 5, 8, 11],
+};
+
+/// `vit_l`, NeuroSAM3D's default.
+const VIT_L: VitDefaults = VitDefaults {
+    image_size: 112,
+    embed_dim: 1024,
+    depth: 24,
+    num_heads: 16,
+    global_blocks: &[5, 11, 17, 23],
+};
 
 const VISION: VisionFields = VisionFields {
     // SegVol's name for it is the second one.
@@ -62,7 +119,7 @@ const VISION: VisionFields = VisionFields {
     cls_token: false,
 };
 
-/// The reader of both.
+/// The reader of all of them.
 ///
 /// # Errors
 /// [`Error::Config`] naming the field.
@@ -71,24 +128,37 @@ pub(crate) fn read_config(file: &ConfigFile, rules: &Rules) -> Result<Promptable
 }
 
 fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<PromptableConfig, String> {
-    let (config, entry) = (&file.value, file.entry);
-    let vit = VISION.read(config)?;
-    let text = text::clip(config)?;
-    let num_clicks = num_clicks(config)?;
-    let prompts = (rules.prompts)();
-    let mask_head = MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
-    mask_head.validate()?;
+    let entry = file.entry;
+    let Networks { image_encoder, mask_head, text } = (rules.networks)(&file.value)?;
+    let num_clicks = num_clicks(&file.value)?;
     Ok(PromptableConfig {
         model_type: file.model_type.name.to_string(),
         family: entry.family,
-        vit,
+        image_encoder,
         mask_head,
         text,
         num_clicks: if entry.capabilities.refines_masks { num_clicks } else { 0 },
         sentence: entry.sentence,
         resampling: rules.resampling,
+        pass: rules.pass,
         keys: entry.keys,
     })
+}
+
+impl Networks {
+    fn of_segvol(config: &Value, prompts: PromptConfig) -> Result<Self, String> {
+        let vit = VISION.read(config)?;
+        let text = Some(text::clip(config)?);
+        let (width, size, grid) = (vit.hidden_size, vit.image_size, vit.grid());
+        let mask_head = MaskDecoderConfig::segvol(width, size, grid, prompts);
+        mask_head.validate()?;
+        Ok(Self { image_encoder: vit.into(), mask_head, text })
+    }
+
+    fn of_neurosam3d(config: &Value, image_encoder: ImageEncoderConfig) -> Result<Self, String> {
+        let mask_head = sam::full_size_mask_head(config, &image_encoder)?;
+        Ok(Self { image_encoder, mask_head, text: None })
+    }
 }
 
 impl PromptableConfig {
@@ -110,7 +180,7 @@ impl PromptableConfig {
 #[cfg(test)]
 mod tests {
     use r1seg_diagnostic::Remedy;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -123,8 +193,9 @@ mod tests {
     #[test]
     fn absent_fields_have_the_authors_defaults() {
         let segvol = read(&json!({"model_type": "segvol", "num_clicks": 3})).unwrap();
-        assert_eq!((segvol.vit.num_patches(), segvol.vit.hidden_size), (2048, 768));
-        assert_eq!((segvol.text.clone(), segvol.num_clicks), (ClipTextConfig::default(), 0));
+        assert_eq!(segvol.image_encoder.grid(), [8, 16, 16]);
+        assert_eq!(segvol.image_encoder.embed_dim(), 768);
+        assert_eq!((segvol.text, segvol.num_clicks), (Some(ClipTextConfig::default()), 0));
         assert!(segvol.mask_head.prompts.boxes && segvol.mask_head.prompts.mask.is_none());
         let sam = read(&json!({"model_type": "r1seg-3dsam", "num_clicks": 1})).unwrap();
         assert_eq!(sam.num_clicks, 1);
@@ -135,7 +206,7 @@ mod tests {
     fn the_volume_may_have_either_name() {
         for name in ["img_size", "spatial_size"] {
             let config = json!({"model_type": "segvol", name: [16, 64, 64]});
-            assert_eq!(read(&config).unwrap().vit.image_size, [16, 64, 64]);
+            assert_eq!(read(&config).unwrap().image_encoder.image_size(), [16, 64, 64]);
             let config = json!({"model_type": "segvol", name: [0, 64, 64]});
             assert!(read(&config).unwrap_err().to_string().contains("size"));
         }

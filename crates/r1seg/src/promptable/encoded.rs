@@ -1,44 +1,33 @@
 //! A volume that was prepared for a promptable model, and what prompts find in it.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-use r1seg_mask_decoder::{PointLabel, Prompts};
-use r1seg_volume::sliding::{Blend, windows};
-use r1seg_volume::{GridMap, Mask, NearestMode, Padding, Region, RegionRule, Volume};
+use candle_core::Tensor;
+use r1seg_volume::{Mask, Region, Volume, Warning};
 
-use super::config::Resampling;
-use super::prompt::Places;
-use super::windows::Window;
-use super::zoom::{box_of, corners, region_of_interest};
+use super::clicks::Clicked;
+use super::crops::Crops;
+use super::whole::Whole;
 use crate::encoded::Setup;
 use crate::preprocess::{Preparation, prepare};
 use crate::{
-    EncodeOptions, Error, Event, InferenceMode, Outcome, Prompt, PromptableModel, RunContext,
-    SLIDING_OVERLAP, Timings, Trace,
+    EncodeOptions, Error, InferenceMode, Outcome, Prompt, PromptableModel, RunContext, Timings,
+    Trace,
 };
 
 /// A volume that was prepared for prompts.
 ///
-/// In the modes that start with the whole volume, the vision transformer encodes that once; windows are
-/// encoded for each prompt.
+/// In the modes that start with the whole volume, the vision transformer encodes that once, and crops are
+/// encoded once as well; windows are encoded for each prompt.
 #[derive(Debug)]
 pub(crate) struct PromptableVolume {
-    model: PromptableModel,
+    pub(super) model: PromptableModel,
     pub(crate) setup: Setup,
-    prepared: Preparation,
-    trace: bool,
-    whole: OnceLock<Whole>,
-}
-
-/// What was computed of the whole volume.
-#[derive(Debug)]
-struct Whole {
-    /// `[1, N, E]`
-    features: Tensor,
-    /// If it was asked for.
-    trace: Option<Trace>,
+    pub(super) prepared: Preparation,
+    pub(super) trace: bool,
+    pub(super) whole: OnceLock<Whole>,
+    pub(super) crops: Crops,
 }
 
 impl PromptableVolume {
@@ -48,12 +37,20 @@ impl PromptableVolume {
         options: &EncodeOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
-        let prepared = prepare(volume, options.preprocess, options.orient, None)?;
         let modes = model.capabilities().modes;
         let mode = InferenceMode::choose(options.mode, model.family().name(), modes)?;
+        let preprocess = model.family().entry().preprocess(options.preprocess)?;
+        let prepared = prepare(volume, preprocess, options.orient, None)?;
         let mut setup = Setup::new(volume, &prepared, mode, model.input_shape());
         setup.preprocess = start.elapsed();
-        Ok(Self { model, setup, prepared, trace: options.trace, whole: OnceLock::new() })
+        Ok(Self {
+            model,
+            setup,
+            prepared,
+            trace: options.trace,
+            whole: OnceLock::new(),
+            crops: Crops::default(),
+        })
     }
 
     /// What messages call the model.
@@ -61,99 +58,93 @@ impl PromptableVolume {
         self.model.family().name()
     }
 
-    /// As [`EncodedVolume::segment_with`](crate::EncodedVolume::segment_with).
+    /// Whether it looks at crops around a target.
+    pub(super) fn looks_at_crops(&self) -> bool {
+        matches!(self.setup.mode, InferenceMode::Crop | InferenceMode::Grow)
+    }
+
+    /// Whether crops follow a mask beyond their edges.
+    pub(super) fn is_growing(&self) -> bool {
+        self.setup.mode == InferenceMode::Grow
+    }
+
+    /// As [`EncodedVolume::segment_with`](crate::EncodedVolume::segment_with). In modes that look at
+    /// crops, `from` is what earlier points of the same target came to, and what all of them came to is
+    /// returned as well.
     pub(crate) fn segment(
         &self,
         prompt: &Prompt,
+        from: Option<&Clicked>,
         context: &mut RunContext<'_>,
-    ) -> Result<Outcome, Error> {
-        let config = self.model.config();
-        let Setup { mode, grid, map, geometry, .. } = &self.setup;
-        let (mode, grid) = (*mode, *grid);
-        prompt.check(config.family, mode)?;
-        prompt.check_in(geometry)?;
-        let places = Places::new(prompt, map, grid)?;
-        let preprocess = self.setup.preprocess;
-        let mut run = PromptRun {
-            volume: self,
+    ) -> Result<(Outcome, Option<Clicked>), Error> {
+        let mode = self.setup.mode;
+        prompt.check(self.model.family(), mode)?;
+        prompt.check_in(&self.setup.geometry)?;
+        let mut run = PromptRun::new(self, context);
+        run.encode_text(prompt.text.as_deref())?;
+        let (found, clicked) = match mode {
+            InferenceMode::Crop | InferenceMode::Grow => {
+                let (found, clicked) = run.segment_in_crops(prompt, from)?;
+                (found, Some(clicked))
+            }
+            InferenceMode::Resize | InferenceMode::Sliding | InferenceMode::Zoom => {
+                (run.segment_on_grid(prompt, mode)?, None)
+            }
+        };
+        Ok((run.outcome(found)?, clicked))
+    }
+}
+
+/// One prompt on its way.
+pub(super) struct PromptRun<'s, 'c> {
+    pub(super) volume: &'s PromptableVolume,
+    pub(super) timings: Timings,
+    pub(super) trace: Option<Trace>,
+    /// `[1, E]`
+    pub(super) text: Option<Tensor>,
+    pub(super) context: &'s mut RunContext<'c>,
+}
+
+/// What a prompt found.
+pub(super) struct Found {
+    /// On the grid of the input.
+    pub(super) mask: Vec<u8>,
+    /// Passes of the encoder that it rests on.
+    pub(super) windows: usize,
+    pub(super) zoomed: Option<Region>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl<'s, 'c> PromptRun<'s, 'c> {
+    pub(super) fn new(volume: &'s PromptableVolume, context: &'s mut RunContext<'c>) -> Self {
+        let preprocess = volume.setup.preprocess;
+        Self {
+            volume,
             timings: Timings { preprocess, ..Timings::default() },
-            trace: self.trace.then(Trace::default),
+            trace: volume.trace.then(Trace::default),
             text: None,
             context,
-        };
-        run.encode_text(prompt.text.as_deref())?;
-        let shape = map.shape();
-        let (mask, zoomed, windows) = match mode {
-            InferenceMode::Resize => (run.segment_whole(&places, shape)?, None, 1),
-            InferenceMode::Sliding => {
-                let part = Region::whole(shape);
-                let (logits, windows) = run.segment_windows(part, &places, &[])?;
-                (threshold(&logits), None, windows)
-            }
-            InferenceMode::Zoom => {
-                let mut mask = run.segment_whole(&places, shape)?;
-                match box_of(&mask, shape, Region::whole(shape)) {
-                    None => (mask, None, 1),
-                    Some(found) => {
-                        let part = region_of_interest(found, grid, shape);
-                        let (logits, windows) = run.segment_windows(part, &places, &mask)?;
-                        replace(&mut mask, shape, part, &logits);
-                        (mask, map.inverse().region(part, RegionRule::Touched), 1 + windows)
-                    }
-                }
-            }
-        };
-        let start = Instant::now();
-        let PromptRun { mut timings, trace, .. } = run;
-        let mask = map.mask_to_source(&mask, NearestMode::Nearest)?;
-        let mask = Mask::new(mask, geometry.clone())?;
-        timings.postprocess += start.elapsed();
+        }
+    }
+
+    pub(super) fn outcome(self, found: Found) -> Result<Outcome, Error> {
         Ok(Outcome {
             text: String::new(),
             token_ids: Vec::new(),
             prompt_tokens: 0,
             finish_reason: None,
             seg: Vec::new(),
-            mask: Some(mask),
+            mask: Some(Mask::new(found.mask, self.volume.setup.geometry.clone())?),
             boxes: Vec::new(),
-            windows,
+            windows: found.windows,
             window_answers: Vec::new(),
-            zoomed,
-            timings,
-            trace,
+            zoomed: found.zoomed,
+            warnings: found.warnings,
+            timings: self.timings,
+            trace: self.trace,
         })
     }
 
-    /// What the vision transformer makes of the whole volume, and how long that took just now.
-    fn whole(&self, context: &mut RunContext<'_>) -> Result<(&Whole, Duration), Error> {
-        let start = Instant::now();
-        if let Some(whole) = self.whole.get() {
-            return Ok((whole, Duration::ZERO));
-        }
-        let grid = self.setup.grid;
-        let voxels = match self.model.config().resampling {
-            Resampling::Trilinear => self.prepared.resize(grid)?,
-            Resampling::Nearest => self.prepared.resize_nearest_exact(grid)?,
-        };
-        let mut trace = self.trace.then(Trace::default);
-        let features = self.model.encode_image(voxels, &mut context.probe(trace.as_mut()))?;
-        // Another thread may have been faster, with the same numbers.
-        let whole = self.whole.get_or_init(|| Whole { features, trace });
-        Ok((whole, start.elapsed()))
-    }
-}
-
-/// One prompt on its way.
-struct PromptRun<'s, 'c> {
-    volume: &'s PromptableVolume,
-    timings: Timings,
-    trace: Option<Trace>,
-    /// `[1, E]`
-    text: Option<Tensor>,
-    context: &'s mut RunContext<'c>,
-}
-
-impl PromptRun<'_, '_> {
     fn encode_text(&mut self, text: Option<&str>) -> Result<(), Error> {
         let Some(text) = text else { return Ok(()) };
         let start = Instant::now();
@@ -161,128 +152,5 @@ impl PromptRun<'_, '_> {
         self.text = Some(self.volume.model.encode_text(text, &mut probe)?);
         self.timings.text = start.elapsed();
         Ok(())
-    }
-
-    /// The mask of one pass over the whole, on the prepared grid.
-    fn segment_whole(&mut self, places: &Places, shape: [usize; 3]) -> Result<Vec<u8>, Error> {
-        let volume = self.volume;
-        let (whole, vit) = volume.whole(self.context)?;
-        self.timings.vit += vit;
-        self.context.emit(Event::Mask { prompt: 0 });
-        let points: Vec<_> = places
-            .points
-            .iter()
-            .map(|place| {
-                let label =
-                    if place.positive { PointLabel::Positive } else { PointLabel::Negative };
-                (place.cell.map(|n| n as f32), label)
-            })
-            .collect();
-        let prompts = Prompts {
-            text: self.text.as_ref(),
-            points: &points,
-            bounding_box: places.region.map(|cells| corners(Some(cells))),
-            mask: None,
-        };
-        let start = Instant::now();
-        if let (Some(trace), Some(of_whole)) = (&mut self.trace, &whole.trace) {
-            trace.extend(of_whole);
-        }
-        let mut probe = self.context.probe(self.trace.as_mut());
-        let logits = volume.model.decode(&whole.features, &prompts, &mut probe)?;
-        self.timings.mask += start.elapsed();
-        let grid = volume.setup.grid;
-        if let Some(trace) = &mut self.trace {
-            let [d, h, w] = grid;
-            let tensor = Tensor::from_slice(&logits, (d, h, w), &Device::Cpu)?;
-            trace.insert("mask.logits", tensor);
-        }
-        let start = Instant::now();
-        let mask = match volume.model.config().resampling {
-            Resampling::Nearest => GridMap::identity(shape)
-                .fitted(grid)?
-                .mask_to_source(&threshold(&logits), NearestMode::Nearest)?,
-            Resampling::Trilinear => {
-                r1seg_volume::resample::trilinear_threshold(&logits, grid, shape)?
-            }
-        };
-        self.timings.postprocess += start.elapsed();
-        Ok(mask)
-    }
-
-    /// The mean logits of the windows over a part of the prepared grid, at full resolution, and how
-    /// many windows there were. `mask` is what the pass over the whole found, for prompts with a place.
-    fn segment_windows(
-        &mut self,
-        part: Region,
-        places: &Places,
-        mask: &[u8],
-    ) -> Result<(Vec<f32>, usize), Error> {
-        let volume = self.volume;
-        let grid = volume.setup.grid;
-        let padding = Padding::to_at_least(part.shape(), grid);
-        let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
-        let model = GridMap::identity(volume.prepared.shape()).fitted(grid)?;
-        let mut blend = Blend::new(padding.shape);
-        for (index, window) in windows.iter().enumerate() {
-            self.context.check()?;
-            self.context.emit(Event::Window { index, of: windows.len() });
-            let start = Instant::now();
-            let voxels = volume.prepared.window(part, &padding, *window)?;
-            let features = volume.model.encode_image(voxels, &mut self.context.probe(None))?;
-            self.timings.vit += start.elapsed();
-            let place = Window { part, padding, window: *window, is_only: windows.len() == 1 };
-            let own = place.prompts(places, mask, &model)?;
-            let prompts = Prompts {
-                text: self.text.as_ref(),
-                points: &own.points,
-                bounding_box: own.bounding_box,
-                mask: None,
-            };
-            let start = Instant::now();
-            let mut probe = self.context.probe(None);
-            let logits = volume.model.decode(&features, &prompts, &mut probe)?;
-            self.timings.mask += start.elapsed();
-            blend.add(*window, &logits)?;
-        }
-        // Every voxel of the part is in a window, so that the value for others is never used.
-        Ok((padding.unpad(&blend.finish(f32::NEG_INFINITY))?, windows.len()))
-    }
-}
-
-fn threshold(logits: &[f32]) -> Vec<u8> {
-    logits.iter().map(|logit| u8::from(0.0 < *logit)).collect()
-}
-
-/// Puts what `logits` find in a part of a mask of `shape` in place of what is there.
-fn replace(mask: &mut [u8], [_, h, w]: [usize; 3], part: Region, logits: &[f32]) {
-    let [_, height, width] = part.shape();
-    for (n, row) in logits.chunks_exact(width).enumerate() {
-        let (z, y) = (part.start[0] + n / height, part.start[1] + n % height);
-        let voxels = &mut mask[(z * h + y) * w + part.start[2]..][..width];
-        for (voxel, logit) in voxels.iter_mut().zip(row) {
-            *voxel = u8::from(0.0 < *logit);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_is_replaced_and_the_rest_stays() {
-        const SHAPE: [usize; 3] = [8, 16, 16];
-        let mask = |voxels: &[[usize; 3]]| {
-            let mut mask = vec![0; 8 * 16 * 16];
-            voxels.iter().for_each(|[z, y, x]| mask[(z * 16 + y) * 16 + x] = 1);
-            mask
-        };
-        let mut found = mask(&[[0, 0, 0], [2, 3, 4]]);
-        let part = Region { start: [2, 3, 4], end: [4, 5, 7] };
-        let logits: Vec<f32> =
-            (0..12).map(|n| if n == 4 || n == 11 { 1.0 } else { -1.0 }).collect();
-        replace(&mut found, SHAPE, part, &logits);
-        assert_eq!(found, mask(&[[0, 0, 0], [2, 4, 5], [3, 4, 6]]));
     }
 }

@@ -1,12 +1,24 @@
-//! The models that segment what a text, points or a box say: SegVol and R1Seg-3D-SAM.
+//! The models that segment what a text, points, a box or a mask say.
 //!
-//! Port of `network/model.py` (SegVol @5768c97) and of `R1Seg3DSAM` (R1Seg-3D @2974945). Keys:
-//! `image_encoder`, `prompt_encoder`, `mask_decoder`, `text_encoder`.
+//! Port of `network/model.py` (SegVol @5768c97), of `R1Seg3DSAM` (R1Seg-3D @2974945), and of
+//! `utils/infer_utils.py` (SAM-Med3D @f3de1fa) with the networks of NeuroSAM3D @a3af456. Keys:
+//! `image_encoder`, `prompt_encoder`, `mask_decoder`, and `text_encoder` where texts are read.
+//!
+//! SegVol and R1Seg-3D-SAM look at the whole volume and at windows over it (`whole.rs`, `windows.rs`,
+//! `zoom.rs`),
+//! SAM-Med3D and NeuroSAM3D at crops around a target (`target.rs`, `crops.rs`, `clicks.rs`, `grow.rs`),
+//! whose authors' evaluation is in `evaluation.rs` and `simulate.rs`.
 
+mod clicks;
 mod config;
+mod crops;
 mod encoded;
+mod evaluation;
+mod grow;
 mod prompt;
 pub mod simulate;
+mod target;
+mod whole;
 mod windows;
 mod zoom;
 
@@ -19,7 +31,7 @@ use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_text_encoder::PromptTextEncoder;
 use r1seg_tokenizer::TextTokenizer;
-use r1seg_vit3d::{Vit3d, Vit3dConfig};
+use r1seg_vit3d::{ImageEncoder, ImageEncoderConfig};
 use r1seg_volume::Volume;
 
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
@@ -29,11 +41,15 @@ use crate::{
     RunContext, Stage, memory,
 };
 
+pub(crate) use clicks::Clicked;
 pub use config::PromptableConfig;
-pub(crate) use config::{R1SEG_3D_SAM, SEGVOL, read_config};
+pub(crate) use config::{
+    NEUROSAM3D_HIERA, NEUROSAM3D_VIT, R1SEG_3D_SAM, SAM_MED3D, SEGVOL, read_config,
+};
 pub(crate) use encoded::PromptableVolume;
+pub use evaluation::Simulated;
 
-/// A loaded SegVol or R1Seg-3D-SAM: a handle whose clones share the weights.
+/// A loaded SegVol, R1Seg-3D-SAM, SAM-Med3D or NeuroSAM3D: a handle whose clones share the weights.
 ///
 /// ```no_run
 /// use r1seg::volume::{Overwrite, ReadOptions, read, write_mask};
@@ -55,34 +71,36 @@ pub struct PromptableModel {
 /// What the model computes with.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    image_encoder: Vit3d,
+    image_encoder: ImageEncoder,
     mask_head: MaskHead,
-    text_encoder: PromptTextEncoder,
+    text_encoder: Option<PromptTextEncoder>,
 }
 
 impl Parts {
     /// Takes every tensor from the root of a checkpoint.
     fn new(config: &PromptableConfig, weights: &Weights) -> candle_core::Result<Self> {
-        let width = config.vit.hidden_size;
-        let text = weights.pp("text_encoder");
+        let width = config.image_encoder.embed_dim();
+        let encoder = weights.pp(config.keys.encoder);
+        let text = |text| PromptTextEncoder::new(text, width, weights.pp("text_encoder"));
         Ok(Self {
-            image_encoder: Vit3d::new(&config.vit, weights.pp(config.keys.encoder))?,
+            image_encoder: ImageEncoder::new(&config.image_encoder, encoder)?,
             mask_head: MaskHead::new(&config.mask_head, weights.clone())?,
-            text_encoder: PromptTextEncoder::new(&config.text, width, text)?,
+            text_encoder: config.text.as_ref().map(text).transpose()?,
         })
     }
 }
 
 impl Loadable for PromptableConfig {
-    type Tokenizer = TextTokenizer;
+    /// None for a model that reads no texts.
+    type Tokenizer = Option<TextTokenizer>;
     type Parts = Parts;
 
     fn family(&self) -> Family {
         self.family
     }
 
-    fn vit(&self) -> &Vit3dConfig {
-        &self.vit
+    fn image_encoder(&self) -> ImageEncoderConfig {
+        self.image_encoder.clone()
     }
 
     fn num_clicks(&self) -> usize {
@@ -93,24 +111,25 @@ impl Loadable for PromptableConfig {
         self.num_clicks = num_clicks;
     }
 
-    fn read_tokenizer(&self, source: &CheckpointSource) -> Result<TextTokenizer, Error> {
-        source.text_tokenizer()
+    fn read_tokenizer(&self, source: &CheckpointSource) -> Result<Option<TextTokenizer>, Error> {
+        self.text.as_ref().map(|_| source.text_tokenizer()).transpose()
     }
 
     fn check_tokenizer(
         &self,
-        tokenizer: &TextTokenizer,
+        tokenizer: &Option<TextTokenizer>,
         source: &CheckpointSource,
     ) -> Result<(), Error> {
-        check_vocabulary(self.text.vocab_size, tokenizer.vocab_size(), source)?;
+        let (Some(text), Some(tokenizer)) = (&self.text, tokenizer) else { return Ok(()) };
+        check_vocabulary(text.vocab_size, tokenizer.vocab_size(), source)?;
         // Any text shows which token ends one.
         let ids = tokenizer.encode("a", usize::MAX)?;
-        if self.text.end_position(&ids).map(|end| end + 1) == Some(ids.len()) {
+        if text.end_position(&ids).map(|end| end + 1) == Some(ids.len()) {
             return Ok(());
         }
         let message = format!(
             "text_config.eos_token_id is {}, but the tokenizer ends a text with {}",
-            self.text.eos_token_id,
+            text.eos_token_id,
             ids.last().map_or("nothing".to_string(), u32::to_string)
         );
         Err(Error::Config { path: source.path(), message })
@@ -147,8 +166,8 @@ impl PromptableModel {
     /// Loads a model with chosen device, dtype and limits.
     ///
     /// # Errors
-    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for other models than SegVol and
-    /// R1Seg-3D-SAM.
+    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for models that segment nothing by
+    /// themselves.
     pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
         let loader = Loader::new(source, options)?;
         match loader.file.entry.reader {
@@ -192,25 +211,33 @@ impl PromptableModel {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] for an empty text and for one of more tokens than the encoder reads, 77 in
-    /// the published models.
+    /// the published models; [`Error::Prompt`] for a model that reads no texts.
     pub fn check_text(&self, text: &str) -> Result<(), Error> {
         self.token_ids(text).map(drop)
     }
 
     /// The ids of a text in the sentence that the model was trained with.
     fn token_ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let limit = self.inner.config.text.max_position_embeddings;
+        let (Some(config), Some(tokenizer)) = (&self.inner.config.text, &self.inner.tokenizer)
+        else {
+            return Err(prompt::reads_no_texts(self.family));
+        };
+        let limit = config.max_position_embeddings;
         if text.chars().all(|c| c.is_whitespace() || c == '\0') {
             // Its sentence would not be empty.
-            return Ok(self.inner.tokenizer.encode(text, limit)?);
+            return Ok(tokenizer.encode(text, limit)?);
         }
         let [before, after] = self.inner.config.sentence;
-        Ok(self.inner.tokenizer.encode(&format!("{before}{text}{after}"), limit)?)
+        Ok(tokenizer.encode(&format!("{before}{text}{after}"), limit)?)
     }
 
     /// The prompt embedding of a text, `[1, E]`.
     fn encode_text(&self, text: &str, probe: &mut dyn Probe) -> Result<Tensor, Error> {
-        let embedding = self.inner.parts.text_encoder.forward(&self.token_ids(text)?, probe)?;
+        let ids = self.token_ids(text)?;
+        let Some(encoder) = &self.inner.parts.text_encoder else {
+            return Err(prompt::reads_no_texts(self.family));
+        };
+        let embedding = encoder.forward(&ids, probe)?;
         let embedding = embedding.to_dtype(self.inner.model.activation)?;
         self.inner.model.finite.tensor(Stage::EmbedText, &embedding)?;
         if probe.is_listening() {
@@ -222,18 +249,48 @@ impl PromptableModel {
     /// The image embeddings of voxels on the model's grid.
     ///
     /// # Shapes
-    /// - `voxels`: `D * H * W`, in `0..=1`    - returns: `[1, N, E]`
+    /// - `voxels`: `D * H * W`, prepared    - returns: `[1, N, E]`
     fn encode_image(&self, voxels: Vec<f32>, probe: &mut dyn Probe) -> Result<Tensor, Error> {
         let _span = tracing::info_span!("vit").entered();
         let [d, h, w] = self.input_shape();
         let volume = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
-        let volume =
-            volume.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
+        let volume = self.on_device(&volume)?;
         let features = self.inner.parts.image_encoder.forward(&volume, probe)?;
         self.inner.model.device.synchronize()?;
         self.inner.model.finite.tensor(Stage::Encode, &features)?;
-        probe.record("vit.features", &features)?;
         Ok(features)
+    }
+
+    /// A tensor where the model computes, in its dtype.
+    fn on_device(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
+        tensor.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)
+    }
+
+    /// The mask prompt of a first pass, which SAM-Med3D's authors always give: logits of 0.
+    ///
+    /// # Shapes
+    /// - returns: `[1, 1, d, h, w]`
+    fn no_logits(&self) -> Result<Tensor, Error> {
+        let [d, h, w] = self.inner.config.mask_head.low_res_size();
+        let LoadedModel { activation, device, .. } = &self.inner.model;
+        Ok(Tensor::zeros((1, 1, d, h, w), *activation, device)?)
+    }
+
+    /// One pass of the mask decoder, whose tensors the probe is shown as those of `stage`.
+    ///
+    /// # Shapes
+    /// - `features`: `[1, N, E]`    - returns: `[1, 1, d, h, w]`
+    fn predict(
+        &self,
+        features: &Tensor,
+        prompts: &Prompts<'_>,
+        stage: &str,
+        probe: &mut dyn Probe,
+    ) -> Result<Tensor, Error> {
+        let _span = tracing::info_span!("mask").entered();
+        let low_res = self.inner.parts.mask_head.pass(features, prompts, stage, probe)?;
+        self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
+        Ok(low_res)
     }
 
     /// The mask logits of encoded voxels, on the model's grid.

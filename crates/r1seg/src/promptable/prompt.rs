@@ -14,17 +14,29 @@ impl Prompt {
     /// [`Error::Prompt`] for an empty prompt and one of an unknown kind; for points together with a
     /// box in mode zoom, and for either of them in mode sliding.
     pub fn check(&self, family: Family, mode: InferenceMode) -> Result<(), Error> {
-        let (name, somewhere) = (family.name(), !self.points.is_empty() || self.region.is_some());
-        let takes_places = family.capabilities().takes(PromptKind::Points);
-        if self.text.is_none() && !somewhere {
-            let fix = if takes_places { "give a text, points or a box" } else { "give a text" };
-            return Err(Error::Prompt { message: "nothing was asked for".to_string(), fix });
+        let (name, known) = (family.name(), family.capabilities());
+        if self.text.is_some() && !known.takes(PromptKind::Text) {
+            return Err(reads_no_texts(family));
         }
-        if somewhere && !takes_places {
+        let given = [
+            (PromptKind::Points, !self.points.is_empty(), "points"),
+            (PromptKind::Box, self.region.is_some(), "boxes"),
+            (PromptKind::Mask, self.mask.is_some(), "masks to correct"),
+        ];
+        let somewhere = given.iter().any(|(_, given, _)| *given);
+        if self.text.is_none() && !somewhere {
             return Err(Error::Prompt {
-                message: format!("{name} knows texts alone, and neither points nor boxes"),
-                fix: "describe it in words, or use SegVol",
+                message: "nothing was asked for".to_string(),
+                fix: what_to_give(family),
             });
+        }
+        for (kind, given, what) in given {
+            if given && !known.takes(kind) {
+                return Err(Error::Prompt {
+                    message: format!("{name} takes no {what}"),
+                    fix: what_to_give(family),
+                });
+            }
         }
         if somewhere && mode == InferenceMode::Sliding {
             return Err(Error::Prompt {
@@ -38,13 +50,34 @@ impl Prompt {
                 fix: "give one of the two, or use mode resize, which encodes the volume once",
             });
         }
-        if !self.points.is_empty() && !self.points.iter().any(|point| point.positive) {
+        let is_elsewhere = self.region.is_some() || self.mask.is_some();
+        let all_negative = !self.points.iter().any(|point| point.positive);
+        if !self.points.is_empty() && all_negative && !is_elsewhere {
             return Err(Error::Prompt {
                 message: "every point is negative: they say where it is not".to_string(),
                 fix: "give a positive point, too",
             });
         }
         Ok(())
+    }
+}
+
+/// That a text was given to a model that knows places alone.
+pub(super) fn reads_no_texts(family: Family) -> Error {
+    Error::Prompt {
+        message: format!("{} reads no texts", family.name()),
+        fix: what_to_give(family),
+    }
+}
+
+/// What a model can be given.
+fn what_to_give(family: Family) -> &'static str {
+    let takes = |kind| family.capabilities().takes(kind);
+    match [PromptKind::Text, PromptKind::Points, PromptKind::Box].map(takes) {
+        [true, false, _] => "describe it in words",
+        [true, true, _] => "give a text, points or a box",
+        [false, _, false] => "give a point in it, as a viewer shows it: voxel I,J,K or mm",
+        [false, _, true] => "give a point in it or a box around it, as a viewer shows them",
     }
 }
 

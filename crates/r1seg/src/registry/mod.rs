@@ -19,7 +19,8 @@ use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
 use crate::registry::recognize::Recovery;
 use crate::{
-    Capabilities, Error, M3dClipConfig, ModelConfig, PromptPoint, PromptableConfig, Separator,
+    Capabilities, Error, M3dClipConfig, ModelConfig, Preprocess, PromptPoint, PromptableConfig,
+    Recipe, Separator,
 };
 
 #[cfg(feature = "hub")]
@@ -134,7 +135,7 @@ pub(crate) struct LanguageModel {
 pub(crate) enum ConfigReader {
     /// A language model that reads volumes and prompts a mask decoder.
     Language(fn(&ConfigFile) -> Result<ModelConfig, Error>),
-    /// A mask decoder that texts, points and boxes prompt.
+    /// A mask decoder that texts, points, boxes and masks prompt.
     Promptable(fn(&ConfigFile) -> Result<PromptableConfig, Error>),
     /// Encoders of volumes and of texts into one space.
     Retrieval(fn(&ConfigFile) -> Result<M3dClipConfig, Error>),
@@ -156,6 +157,9 @@ pub struct ModelEntry {
     pub published: &'static [Published],
     /// What it takes and gives back.
     pub capabilities: Capabilities,
+    /// How it wants volumes prepared, the default first; empty for a model that takes voxels as they are
+    /// stored, by the recipe that their range asks for.
+    pub recipes: &'static [Recipe],
     /// What it can be asked for.
     pub tasks: &'static [Task],
     /// Its prompts as in training, the best of each aim first.
@@ -173,6 +177,30 @@ pub struct ModelEntry {
 }
 
 impl ModelEntry {
+    /// How it is given a volume.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a recipe of other models.
+    pub(crate) fn preprocess(&self, chosen: Preprocess) -> Result<Preprocess, Error> {
+        let Preprocess::Recipe(recipe) = chosen else {
+            let own = self.recipes.first().copied();
+            return Ok(own.map_or(chosen, Preprocess::Recipe));
+        };
+        let fits = match self.recipes {
+            [] => recipe.crop_steps().is_empty(),
+            own => own.contains(&recipe),
+        };
+        if fits {
+            return Ok(chosen);
+        }
+        let own: Vec<String> = self.recipes.iter().map(Recipe::to_string).collect();
+        let message = match own.len() {
+            0 => format!("{recipe} is for models that look at a crop, and {} does not", self.name),
+            _ => format!("{} has no recipe {recipe}; it has {}", self.name, own.join(" and ")),
+        };
+        Err(Error::InvalidOption { what: "preprocess", message })
+    }
+
     /// The `OWNER/NAME`s that publish it.
     pub fn repositories(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.published.iter().map(|published| published.repository)

@@ -12,7 +12,7 @@ use crate::OutputKind::{Boxes, Embedding, Mask, Text};
 use crate::checkpoint::keys;
 use crate::checkpoint::keys::llama_cpp::Architecture;
 use crate::config::{language, vision};
-use crate::{Capabilities, InferenceMode, PromptKind, PromptPoint, Separator};
+use crate::{Capabilities, InferenceMode, PromptKind, PromptPoint, Recipe, Separator};
 use crate::{m3d_clip, phrasing, promptable};
 
 /// All models.
@@ -101,6 +101,7 @@ pub(super) static R1SEG_3D: ModelEntry = ModelEntry {
         input_shape: INPUT_SHAPE,
         channels: 1,
     },
+    recipes: &[],
     tasks: &[
         question("segmentation", Separator::Space, "Can you segment the liver in this image?"),
         question(
@@ -138,6 +139,7 @@ pub(super) static M3D_LAMED: ModelEntry = ModelEntry {
         input_shape: INPUT_SHAPE,
         channels: 1,
     },
+    recipes: &[],
     tasks: &[
         question(
             "report",
@@ -179,6 +181,7 @@ pub(super) static R1SEG_3D_SAM: ModelEntry = ModelEntry {
         input_shape: INPUT_SHAPE,
         channels: 1,
     },
+    recipes: &[],
     tasks: &[text("text", "A computerized tomography of a liver.")],
     phrasings: phrasing::R1SEG_3D_SAM,
     bare_names: None,
@@ -207,6 +210,7 @@ pub(super) static SEGVOL: ModelEntry = ModelEntry {
         input_shape: INPUT_SHAPE,
         channels: 1,
     },
+    recipes: &[],
     tasks: &[
         text("text", "liver"),
         task(
@@ -248,6 +252,7 @@ pub(super) static M3D_CLIP: ModelEntry = ModelEntry {
         input_shape: INPUT_SHAPE,
         channels: 1,
     },
+    recipes: &[],
     tasks: &[
         text("retrieval", "Aneurysm of the abdominal aorta."),
         text("embedding", "A cyst in the left kidney."),
@@ -286,13 +291,14 @@ pub(super) static SAM_MED3D: ModelEntry = ModelEntry {
     evidence: &[],
     published: &[published("SAM-Med3D", "blueyo0/SAM-Med3D")],
     capabilities: Capabilities {
-        prompts: &[PromptKind::Points],
+        prompts: &[PromptKind::Points, PromptKind::Mask],
         outputs: &[Mask],
-        modes: &[],
+        modes: &[InferenceMode::Crop, InferenceMode::Grow],
         refines_masks: true,
         input_shape: [128; 3],
         channels: 1,
     },
+    recipes: &[Recipe::SamMed3d, Recipe::SamMed3dCentered],
     tasks: &[task("points", CLICK)],
     phrasings: &[],
     bare_names: None,
@@ -302,8 +308,10 @@ pub(super) static SAM_MED3D: ModelEntry = ModelEntry {
         not_stated("blueyo0/SAM-Med3D", NO_CARD),
     ],
     keys: &keys::SAM_MED3D,
-    reader: ConfigReader::Promptable(|file| Err(file.wrong("SAM-Med3D is not read yet"))),
+    reader: ConfigReader::Promptable(|file| promptable::read_config(file, &promptable::SAM_MED3D)),
 };
+
+const NEUROSAM3D_HIERA: &str = "neurosam3d_hiera";
 
 pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
     family: Family::NeuroSam3d,
@@ -318,7 +326,7 @@ pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
             },
         ),
         recoverable(
-            "neurosam3d_hiera",
+            NEUROSAM3D_HIERA,
             Recovery {
                 present: &["image_encoder.trunk.pos_embed_window", FOURTH_UPSCALING],
                 absent: &[],
@@ -329,13 +337,15 @@ pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
     evidence: &[],
     published: &[],
     capabilities: Capabilities {
-        prompts: &[PromptKind::Points, PromptKind::Box],
+        prompts: &[PromptKind::Points, PromptKind::Box, PromptKind::Mask],
         outputs: &[Mask],
-        modes: &[],
+        modes: &[InferenceMode::Crop, InferenceMode::Grow],
         refines_masks: true,
         input_shape: [112; 3],
         channels: 1,
     },
+    // Its inference still has the preparation of SAM-Med3D beside that of its training.
+    recipes: &[Recipe::NeuroSam3d, Recipe::SamMed3d, Recipe::SamMed3dCentered],
     tasks: &[
         task("points", CLICK),
         task("box", Example { text: None, points: &[], region: Some(LIVER) }),
@@ -345,5 +355,11 @@ pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
     sentence: ["", ""],
     licenses: &[not_stated("code", "not known: see github.com/arcadelab/NeuroSAM3D")],
     keys: &keys::NEUROSAM3D,
-    reader: ConfigReader::Promptable(|file| Err(file.wrong("NeuroSAM3D is not read yet"))),
+    reader: ConfigReader::Promptable(|file| {
+        let rules = match file.model_type.name {
+            NEUROSAM3D_HIERA => &promptable::NEUROSAM3D_HIERA,
+            _ => &promptable::NEUROSAM3D_VIT,
+        };
+        promptable::read_config(file, rules)
+    }),
 };

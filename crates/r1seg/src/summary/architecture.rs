@@ -1,7 +1,7 @@
 //! The networks of a model in numbers, from its configuration.
 
 use r1seg_text_encoder::{BertConfig, ClipTextConfig};
-use r1seg_vit3d::Vit3dConfig;
+use r1seg_vit3d::{HieraConfig, ImageEncoderConfig};
 
 use crate::ModelConfig;
 
@@ -9,10 +9,49 @@ use crate::ModelConfig;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VisionSummary {
-    /// Its configuration.
-    pub vit: Vit3dConfig,
+    /// Voxels of its input, `[D, H, W]`.
+    pub image_size: [usize; 3],
+    /// Voxels of a patch, `[D, H, W]`.
+    pub patch_size: [usize; 3],
+    /// Cells of the image embeddings, `[D, H, W]`.
+    pub grid: [usize; 3],
+    /// Width of a token, in the first stage where there are several.
+    pub hidden_size: usize,
+    /// Width inside its MLPs, in the first stage where there are several.
+    pub mlp_dim: usize,
+    /// Blocks.
+    pub num_layers: usize,
+    /// Attention heads, in the first stage where there are several.
+    pub num_heads: usize,
     /// Tokens that the language model reads of a volume, if there is one.
     pub visual_tokens: Option<usize>,
+}
+
+impl VisionSummary {
+    pub(super) fn of(encoder: &ImageEncoderConfig, visual_tokens: Option<usize>) -> Self {
+        let (patch_size, hidden_size, mlp_dim, num_heads) = match encoder {
+            ImageEncoderConfig::Monai(vit) => {
+                (vit.patch_size, vit.hidden_size, vit.mlp_dim, vit.num_heads)
+            }
+            ImageEncoderConfig::Sam(vit) => {
+                ([vit.patch_size; 3], vit.hidden_size, vit.mlp_dim, vit.num_heads)
+            }
+            ImageEncoderConfig::Hiera(hiera) => {
+                let (width, mlp_dim) = (hiera.hidden_size, hiera.mlp_dim());
+                ([HieraConfig::PATCH_SIZE; 3], width, mlp_dim, hiera.num_heads)
+            }
+        };
+        Self {
+            image_size: encoder.image_size(),
+            patch_size,
+            grid: encoder.grid(),
+            hidden_size,
+            mlp_dim,
+            num_layers: encoder.num_layers(),
+            num_heads,
+            visual_tokens,
+        }
+    }
 }
 
 /// The language model, or the text encoder of a model that has none.

@@ -30,45 +30,62 @@ pub(super) struct Facts {
 /// How the parts of a model are described.
 pub(super) trait Described: Loadable {
     fn vision(&self) -> VisionSummary {
-        VisionSummary { vit: self.vit().clone(), visual_tokens: None }
+        VisionSummary::of(&self.image_encoder(), None)
     }
-    fn language(&self) -> LanguageSummary;
+    /// Absent for a model that reads no words.
+    fn language(&self) -> Option<LanguageSummary>;
     /// `raw` is config.json, which names tokens that no configuration needs.
-    fn describe_tokenizer(&self, tokenizer: &Self::Tokenizer, raw: &Value) -> TokenizerSummary;
+    fn describe_tokenizer(
+        &self,
+        tokenizer: &Self::Tokenizer,
+        raw: &Value,
+    ) -> Option<TokenizerSummary>;
 }
 
 impl Described for ModelConfig {
     fn vision(&self) -> VisionSummary {
         let visual_tokens = Some(self.mm_projector.num_tokens());
-        VisionSummary { vit: self.vit.clone(), visual_tokens }
+        VisionSummary::of(&self.image_encoder(), visual_tokens)
     }
 
-    fn language(&self) -> LanguageSummary {
-        LanguageSummary::of(self)
+    fn language(&self) -> Option<LanguageSummary> {
+        Some(LanguageSummary::of(self))
     }
 
-    fn describe_tokenizer(&self, tokenizer: &PromptTokenizer, _raw: &Value) -> TokenizerSummary {
-        TokenizerSummary::new(tokenizer, Some(self.eos_token_ids.clone()))
+    fn describe_tokenizer(
+        &self,
+        tokenizer: &PromptTokenizer,
+        _raw: &Value,
+    ) -> Option<TokenizerSummary> {
+        Some(TokenizerSummary::new(tokenizer, Some(self.eos_token_ids.clone())))
     }
 }
 
 impl Described for PromptableConfig {
-    fn language(&self) -> LanguageSummary {
-        LanguageSummary::of_clip(&self.text)
+    fn language(&self) -> Option<LanguageSummary> {
+        self.text.as_ref().map(LanguageSummary::of_clip)
     }
 
-    fn describe_tokenizer(&self, tokenizer: &TextTokenizer, raw: &Value) -> TokenizerSummary {
-        TokenizerSummary::of_text_encoder(tokenizer, raw)
+    fn describe_tokenizer(
+        &self,
+        tokenizer: &Option<TextTokenizer>,
+        raw: &Value,
+    ) -> Option<TokenizerSummary> {
+        tokenizer.as_ref().map(|tokenizer| TokenizerSummary::of_text_encoder(tokenizer, raw))
     }
 }
 
 impl Described for M3dClipConfig {
-    fn language(&self) -> LanguageSummary {
-        LanguageSummary::of_bert(&self.text)
+    fn language(&self) -> Option<LanguageSummary> {
+        Some(LanguageSummary::of_bert(&self.text))
     }
 
-    fn describe_tokenizer(&self, tokenizer: &TextTokenizer, raw: &Value) -> TokenizerSummary {
-        TokenizerSummary::of_text_encoder(tokenizer, raw)
+    fn describe_tokenizer(
+        &self,
+        tokenizer: &TextTokenizer,
+        raw: &Value,
+    ) -> Option<TokenizerSummary> {
+        Some(TokenizerSummary::of_text_encoder(tokenizer, raw))
     }
 }
 
@@ -96,8 +113,8 @@ impl Examination<'_> {
             facts.memory = memory_needs(found, &config);
         }
         let describe = |tokenizer| config.describe_tokenizer(tokenizer, self.raw);
-        facts.tokenizer = tokenizer.as_ref().map(describe);
-        (facts.vision, facts.language) = (Some(config.vision()), Some(config.language()));
+        facts.tokenizer = tokenizer.as_ref().and_then(describe);
+        (facts.vision, facts.language) = (Some(config.vision()), config.language());
         facts
     }
 
@@ -148,7 +165,8 @@ fn memory_needs(found: &BTreeMap<String, Found>, config: &impl Loadable) -> Vec<
                 // Blocks are widened for a GPU.
                 _ => {
                     let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
-                    memory::needed_on_gpu(config.vit(), needed(0), weights, size)
+                    let scores = config.image_encoder().score_bytes();
+                    memory::needed_on_gpu(scores, needed(0), weights, size)
                 }
             };
             needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });

@@ -1,0 +1,82 @@
+//! Objects that are larger than a crop of SAM-Med3D.
+
+use r1seg::volume::{Geometry, Mask, Volume};
+use r1seg::{
+    EncodeOptions, InferenceMode, Outcome, Prompt, PromptPoint, PromptableModel, RunContext,
+};
+
+use crate::case::{data, dice, on_device};
+
+/// Voxels of 1.5 mm: 150 x 150 x 330 mm.
+const SHAPE: [usize; 3] = [220, 100, 100];
+/// Slices of the organ, which is 250 mm long.
+const LONG: std::ops::Range<usize> = 27..194;
+
+/// A body with a long organ in it, as bright and as grainy as those that the recorded model was trained
+/// on: tissue from 10 to 50 HU, the organ from 110 to 150.
+fn body() -> (Volume, Vec<bool>) {
+    let [d, h, w] = SHAPE;
+    let (mut voxels, mut organ) = (Vec::with_capacity(d * h * w), Vec::new());
+    for z in 0..d {
+        for y in 0..h {
+            for x in 0..w {
+                let (dy, dx) = (y as f64 - 50.0, x as f64 - 50.0);
+                let in_body = (dy / 46.0).powi(2) + (dx / 46.0).powi(2) < 1.0;
+                // It sways from side to side, and is 16 voxels thick.
+                let sway = (z as f64 / 30.0).sin() * 6.0;
+                let in_organ =
+                    LONG.contains(&z) && (dy.powi(2) + (dx - sway).powi(2)).sqrt() < 16.0;
+                // Grains of four voxels.
+                let seed = (z / 4 * 7919 + y / 4 * 104_729 + x / 4 * 1_299_709) as u32;
+                let grain = (seed.wrapping_mul(2_654_435_761) >> 16) % 41;
+                let hu = match (in_body, in_organ) {
+                    (_, true) => 110 + grain as i16,
+                    (true, false) => 10 + grain as i16,
+                    (false, false) => -1000,
+                };
+                voxels.push(hu);
+                organ.push(in_organ);
+            }
+        }
+    }
+    let geometry = Geometry::with_spacing(SHAPE, [1.5; 3]).unwrap();
+    (Volume::new(voxels, geometry).unwrap(), organ)
+}
+
+fn set(mask: &Mask) -> Vec<bool> {
+    mask.data().iter().map(|v| *v != 0).collect()
+}
+
+/// How many of the organ's slices have a voxel of it in a mask.
+fn slices_found(mask: &[bool], organ: &[bool]) -> usize {
+    let slice = SHAPE[1] * SHAPE[2];
+    let hit = |z: &usize| {
+        let range = z * slice..(z + 1) * slice;
+        mask[range.clone()].iter().zip(&organ[range]).any(|(m, o)| *m && *o)
+    };
+    LONG.filter(hit).count()
+}
+
+#[test]
+fn an_organ_of_250_mm_is_found_from_end_to_end_where_one_crop_cannot() {
+    let model = PromptableModel::load_with(data("sam-med3d"), &on_device()).unwrap();
+    let (volume, organ) = body();
+    let click = Prompt::default().with_point(PromptPoint::positive([110, 50, 47]));
+    let run = |mode| -> Outcome {
+        let options = EncodeOptions::default().with_mode(mode);
+        let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
+        encoded.segment(&click).unwrap()
+    };
+    let (one, grown) = (run(InferenceMode::Crop), run(InferenceMode::Grow));
+    let [of_one, of_grown] = [&one, &grown].map(|found| set(found.mask.as_ref().unwrap()));
+    let (crop, all) = (slices_found(&of_one, &organ), slices_found(&of_grown, &organ));
+    let scores = [&of_one, &of_grown].map(|mask| dice(mask, &organ));
+    println!("crop: {crop} slices, Dice {:.3}, {:?}", scores[0], one.warnings);
+    println!("grow: {all} slices, Dice {:.3}, {} crops", scores[1], grown.windows);
+    assert_eq!(one.warnings[0].code, "W-EDGE");
+    assert!(crop <= 128 && one.windows == 1);
+    assert!(grown.warnings.is_empty(), "{:?}", grown.warnings);
+    assert!(grown.windows >= 3);
+    assert_eq!(all, LONG.len());
+    assert!(scores[1] > scores[0] + 0.1, "{scores:?}");
+}
