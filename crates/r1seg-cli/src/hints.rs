@@ -43,6 +43,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
              sees of it"
         }
         Remedy::UseRecipe => "use --preprocess auto",
+        Remedy::GrowBeyondCrop => "use --mode grow, which follows the mask beyond it",
         Remedy::AskQuestion => "ask something, for example --prompt \"Can you segment the liver?\"",
         Remedy::ConvertFirst { path } => {
             return format!("r1seg convert {} -o DIR, and then --model DIR", path.display());

@@ -5,6 +5,7 @@ mod checkpoint;
 mod image;
 mod infer;
 mod inspect;
+mod places;
 mod reproduce;
 mod retrieval;
 mod running;
@@ -27,7 +28,7 @@ pub(crate) use inspect::InspectArgs;
 pub(crate) use reproduce::ReproduceArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use running::{RunningArgs, threads};
-pub(crate) use segment::SegmentArgs;
+pub(crate) use segment::{ClickArgs, SegmentArgs};
 pub(crate) use tools::{CompletionsArgs, DoctorArgs, ManArgs};
 pub(crate) use volume::VolumeArgs;
 

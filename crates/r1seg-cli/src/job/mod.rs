@@ -35,6 +35,8 @@ pub(crate) struct Job<'a> {
     pub(crate) output: &'a OutputArgs,
     /// What the volume is asked for, as given by the flag of this name.
     pub(crate) prompts: (&'static str, &'a [OsString]),
+    /// Files of masks that are read.
+    pub(crate) masks: Vec<&'a PathBuf>,
     /// Whether the model answers in words.
     pub(crate) has_answers: bool,
 }
@@ -199,6 +201,8 @@ impl Job<'_> {
     fn protected(&self, source: &CheckpointSource) -> Protected {
         let inputs = input::protect(Protected::default(), "the image", self.image);
         let inputs = prompts::protect(inputs, self.prompts.1).model(source);
+        let masks = self.masks.iter();
+        let inputs = masks.fold(inputs, |inputs, path| input::protect(inputs, "a mask", path));
         match &self.volume.affine_from {
             Some(path) => input::protect(inputs, "the file of --affine-from", path),
             None => inputs,

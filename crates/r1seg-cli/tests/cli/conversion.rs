@@ -171,7 +171,7 @@ fn what_lightning_saves_is_a_model_of_its_own_without_what_it_trained_with() {
     fs::copy(data("neurosam3d-vit/last.ckpt"), desk.path("last.ckpt")).unwrap();
     let run = desk.run(["inspect", "last.ckpt"]);
     assert!(run.stdout.contains("NeuroSAM3D, by its tensors"), "{run:#?}");
-    let run = desk.run(["convert", "last.ckpt", "-o", "model", "--no-check-model"]);
+    let run = desk.run(["convert", "last.ckpt", "-o", "model"]);
     run.succeeds()
         .says("r1seg: 205 tensors, ")
         .says("r1seg: config.json was recovered from the tensors: NeuroSAM3D\n")

@@ -33,6 +33,7 @@
 mod bounded;
 mod boxes;
 mod checkpoints;
+mod clicks;
 mod conversion;
 mod demo_and_bench;
 mod destinations;

@@ -1,5 +1,6 @@
 //! `r1seg bench`: every stage of a model, timed. A file for each kind of model.
 
+mod clicks;
 mod clip;
 mod language;
 mod promptable;
@@ -33,6 +34,9 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
         Bench { args, cancel, model: name.id, volumes: Volumes::new(args, model.input_shape()) };
     match &model {
         Model::Language(model) => language::run(&mut bench, model),
+        Model::Promptable(model) if !model.capabilities().takes(PromptKind::Text) => {
+            clicks::run(&mut bench, model)
+        }
         Model::Promptable(model) => promptable::run(&mut bench, model),
         Model::Retrieval(model) => clip::run(&mut bench, model),
     }

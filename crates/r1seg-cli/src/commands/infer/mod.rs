@@ -37,6 +37,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         model: &args.model,
         output: &args.output,
         prompts: ("--prompt -", &args.prompt),
+        masks: Vec::new(),
         has_answers: true,
     };
     job.check()?;
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
             layout,
             input: &input,
             findings,
-            asked_box: region,
+            asked_boxes: region.as_slice(),
             asked_points: &[],
             answer: asked.answer_text(&answers),
             trace: answers.first().and_then(|of| of.answer.trace.as_ref()),
@@ -266,7 +267,7 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
     // In windows: normalized intensities, a mean of logits, and of each question that is asked at
     // once their sums and their number, all f32. In one pass, only the model's own grid is made.
     let grids = match args.ask.mode {
-        InferenceMode::Resize | InferenceMode::Zoom => 0,
+        _ => 0,
         InferenceMode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
     };
     // A mask for each question that is asked at once, the label map in two bytes, a mask that is

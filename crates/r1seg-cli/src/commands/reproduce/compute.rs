@@ -9,7 +9,7 @@ use r1seg::volume::resample::{nearest, trilinear};
 use r1seg::volume::{Geometry, Mask, Volume};
 use r1seg::{
     AskOptions, CancelToken, EncodeOptions, InferenceMode, M3dClip, Model, Preprocess, Prompt,
-    PromptableModel, R1SegModel, Recipe, RunContext, phrasing,
+    PromptKind, PromptPoint, PromptableModel, R1SegModel, Recipe, RunContext, phrasing,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -58,7 +58,9 @@ pub(super) fn run(
 /// One answer, mask or embedding of the embedded phantom.
 pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest> {
     let phantom = Phantom::draw(7);
-    let volume = Volume::new(phantom.volume.clone(), Geometry::without_affine(phantom.shape))?;
+    // A model that resamples needs a spacing, which changes nothing for others.
+    let geometry = Geometry::with_spacing(phantom.shape, [1.5; 3])?;
+    let volume = Volume::new(phantom.volume.clone(), geometry)?;
     let as_it_is = Preprocess::Recipe(Recipe::None);
     let start = Instant::now();
     let mut context = RunContext::from(cancel);
@@ -81,11 +83,16 @@ pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest>
             test.text = Some(answer.text);
         }
         Model::Promptable(model) => {
-            test.asked = phrasing::sentence(model.family(), "liver");
-            let options =
-                EncodeOptions::default().with_preprocess(as_it_is).with_mode(InferenceMode::Resize);
+            let (prompt, options) = if model.capabilities().takes(PromptKind::Text) {
+                test.asked = phrasing::sentence(model.family(), "liver");
+                let options = EncodeOptions::default().with_preprocess(as_it_is);
+                (Prompt::of_text(&test.asked), options.with_mode(InferenceMode::Resize))
+            } else {
+                test.asked = "the voxel in the middle".to_string();
+                let middle = PromptPoint::positive(phantom.shape.map(|n| n / 2));
+                (Prompt::default().with_point(middle), EncodeOptions::default())
+            };
             let encoded = model.encode_with(&volume, &options, &mut context)?;
-            let prompt = Prompt::of_text(&test.asked);
             let found = encoded.segment_with(&prompt, &mut context)?;
             test.voxels = found.mask.as_ref().map(|mask| count(mask.data()));
         }

@@ -35,7 +35,7 @@ fn sam_med3d_is_known_by_its_tensors_and_gets_a_config_of_its_own() {
     run.code_is(78).says("error[R-WGT-02]");
     assert!(run.stdout.contains("SAM-Med3D, by its tensors"), "{run:#?}");
 
-    let run = twin.run(["convert", "SAM-Med3D", "-o", "model", "--no-check-model"]);
+    let run = twin.run(["convert", "SAM-Med3D", "-o", "model"]);
     run.succeeds().says("r1seg: config.json was recovered from the tensors: SAM-Med3D\n");
     let config = json_of(&fs::read(twin.desk.path("model/config.json")).unwrap());
     assert_eq!(config, json_of(&fs::read(data(&format!("{CASE}/config.json"))).unwrap()));

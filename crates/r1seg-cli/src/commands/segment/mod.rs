@@ -1,33 +1,41 @@
-//! `r1seg segment`: one volume, and what texts, points or a box say of it.
+//! `r1seg segment`: one volume, and what texts, points, boxes or a mask say of it.
+
+mod asked;
+mod truth;
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::volume::Warning;
+use r1seg::volume::{Geometry, LabelMap, ReadOptions, Region, Warning};
 use r1seg::{
-    CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Event, InferenceMode, MaskStatus,
-    Prompt, PromptableConfig, PromptableModel, RunContext, phrasing,
+    CancelToken, CheckpointSource, Diagnostic, EncodeOptions, EncodedVolume, Event, InferenceMode,
+    MaskStatus, Orient, Prompt, PromptPoint, PromptableConfig, PromptableModel, RunContext,
 };
 use r1seg_results::report::{Origin, Prompted, Report};
 use r1seg_results::{Findings, Input, Results};
 
 use crate::args::SegmentArgs;
-use crate::exit::{CliError, Exit, one_line, say};
+use crate::exit::{CliError, Exit, one_line};
 use crate::hints;
+use crate::input;
 use crate::job::{self, Finished, Job, finish, number};
 use crate::model;
-use crate::organs::{self, Organ};
+use crate::organs;
 use crate::progress::Progress;
 use crate::prompts;
+use asked::{Asked, check_places, with_masks};
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
+    let clicks = &args.clicks;
     let job = Job {
         image: &args.image,
         volume: &args.volume,
         model: &args.model,
         output: &args.output,
         prompts: ("--text -", &args.text),
+        masks: clicks.mask_prompt.iter().chain(&clicks.truth).collect(),
         has_answers: false,
     };
     job.check()?;
@@ -35,17 +43,27 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let texts = prompts::several(&args.text, "--text")?;
     let organs = organs::organs(&args.organ, "--text")?;
     check_places(args, texts.len() + organs.len())?;
-    let count = (texts.len() + organs.len()).max(1);
+    let count = (texts.len() + organs.len()).max(args.places.len()).max(1);
     job.check_count(count)?;
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
     let asked = Asked::new(texts, organs, &config);
-    let mode = asked.check(args, &config)?;
+    let mode = match &clicks.truth {
+        Some(_) => truth::check(args, &config)?,
+        None => asked.check(args, &config)?,
+    };
 
     let start = Instant::now();
     let progress = Progress::new(args.output.quiet);
     let input = job.read(&progress)?;
-    let places = args.places.prompt(input.volume.geometry())?;
+    let geometry = input.volume.geometry();
+    let mut places = args.places.prompts(geometry)?;
+    if let Some(path) = &clicks.mask_prompt {
+        places = with_masks(places, &labels(path, geometry)?);
+    }
+    let truth = clicks.truth.as_deref().map(|path| labels(path, geometry)).transpose()?;
+    let count = truth.as_ref().map_or(count, |truth| truth.len().max(1));
+    job.check_count(count)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
     let reserved = working_memory(mode, args.volume.turns(), &input, count);
@@ -57,12 +75,22 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
 
     let mut run = RunContext::from(&cancel);
     let encoded = model.encode_with(&input.volume, &options(args, mode), &mut run)?;
-    let mut findings = Findings::new(input.volume.geometry());
+    let mut findings = Findings::new(geometry);
     let segmenting = Segmenting { job: &job, encoded: &encoded, cancel: &cancel };
-    let prompts = segmenting.all(asked.prompts(&places), &mut findings)?;
+    let (prompts, scores) = match &truth {
+        Some(truth) => segmenting.simulated(truth, clicks, &mut findings)?,
+        None => {
+            let mut prompts = asked.prompts(places);
+            for (_, prompt) in &mut prompts {
+                prompt.points_at_once = clicks.at_once;
+            }
+            (segmenting.all(prompts, &mut findings)?, Vec::new())
+        }
+    };
     let mut warnings = input.warnings.clone();
     warnings.extend(encoded.warnings().iter().cloned());
     warnings.extend(doubts(&prompts));
+    let (points, boxes) = marks(&prompts);
     let run = job::run(&model, &source, Origin::from(&input), (&encoded).into());
     let finished = Finished {
         start,
@@ -70,8 +98,8 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
             layout,
             input: &input,
             findings,
-            asked_box: places.region,
-            asked_points: &places.points,
+            asked_boxes: &boxes,
+            asked_points: &points,
             answer: String::new(),
             trace: prompts.first().and_then(|prompt| prompt.trace.as_ref()),
             words: hints::words,
@@ -80,74 +108,15 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         warnings,
         why_no_mask: Vec::new(),
     };
-    finish(&job, finished, |sizes| print(&job, &prompts, sizes))
+    finish(&job, finished, |sizes| print(&job, &prompts, &scores, sizes))
 }
 
-/// The texts of a run, each with its name: those that were given, then those of organs.
-struct Asked {
-    texts: Vec<(String, String)>,
-    organs: Vec<Organ>,
-}
-
-impl Asked {
-    fn new(texts: Vec<String>, organs: Vec<Organ>, config: &PromptableConfig) -> Self {
-        let of_organ =
-            |organ: &Organ| (organ.term.to_string(), phrasing::sentence(config.family, organ.term));
-        let texts = texts.into_iter().map(|text| (text.clone(), text));
-        Self { texts: texts.chain(organs.iter().map(of_organ)).collect(), organs }
-    }
-
-    /// Whether the model knows such prompts. Returns the mode in which it takes them.
-    fn check(&self, args: &SegmentArgs, config: &PromptableConfig) -> Result<InferenceMode> {
-        let own = config.family.capabilities().default_mode();
-        let mode = args.mode.or(own).unwrap_or(InferenceMode::Resize);
-        let mut outline = args.places.outline();
-        outline.text = self.texts.first().map(|(_, text)| text.clone());
-        outline.check(config.family, mode)?;
-        if args.output.trace.is_some() && mode == InferenceMode::Sliding {
-            return Err(CliError::usage(
-                "--trace writes the stages of one look at the whole, and sliding windows take none",
-                "use --mode resize",
-            ));
-        }
-        Ok(mode)
-    }
-
-    fn announce(&self, quiet: bool) {
-        let of_organs = self.texts.len() - self.organs.len();
-        for (organ, (_, text)) in self.organs.iter().zip(&self.texts[of_organs..]) {
-            if !quiet {
-                say!("r1seg: --organ {} is the text: {text}", organ.given);
-            }
-        }
-    }
-
-    fn check_texts(&self, model: &PromptableModel) -> Result<()> {
-        let of = self.texts.len();
-        for (index, (_, text)) in self.texts.iter().enumerate() {
-            model.check_text(text).map_err(|e| prompts::which("text", e, (index, of)))?;
-        }
-        Ok(())
-    }
-
-    /// Each prompt with a name.
-    fn prompts(self, places: &Prompt) -> Vec<(String, Prompt)> {
-        if self.texts.is_empty() {
-            let name = match (places.points.len(), places.region) {
-                (0, _) => "box",
-                (1, None) => "point",
-                (_, None) => "points",
-                (_, Some(_)) => "points and box",
-            };
-            return vec![(name.to_string(), places.clone())];
-        }
-        let prompt = |(name, text): (String, String)| {
-            let mut prompt = places.clone();
-            prompt.text = Some(text);
-            (name, prompt)
-        };
-        self.texts.into_iter().map(prompt).collect()
-    }
+/// A mask or a segmentation in a file, on the grid of the volume.
+fn labels(path: &Path, geometry: &Geometry) -> Result<LabelMap> {
+    let read = input::load(path, &ReadOptions::default())?;
+    let on_grid = geometry.check_same_grid(read.volume.geometry());
+    let labels = on_grid.and_then(|()| LabelMap::from_volume(&read.volume));
+    labels.map_err(|error| CliError::from(&error as &dyn Diagnostic).at(path).into())
 }
 
 fn load(
@@ -162,41 +131,56 @@ fn load(
 
 fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
     let options = EncodeOptions::default().with_preprocess(args.prepare.preprocess).with_mode(mode);
-    let options = args.volume.with_orient(options);
+    let options = match args.clicks.as_stored {
+        true => options.with_orient(Orient::Stored),
+        false => args.volume.with_orient(options),
+    };
     if args.output.trace.is_some() { options.with_trace() } else { options }
+}
+
+/// The points and the boxes of all prompts.
+fn marks(prompts: &[Prompted]) -> (Vec<PromptPoint>, Vec<Region>) {
+    let points = prompts.iter().flat_map(|of| of.prompt.points.iter().copied());
+    let boxes = prompts.iter().filter_map(|of| of.prompt.region);
+    (points.collect(), boxes.collect())
 }
 
 /// What a person should know about the masks.
 fn doubts(prompts: &[Prompted]) -> Vec<Warning> {
-    let empty = |(_, prompt): &(usize, &Prompted)| prompt.status == MaskStatus::Empty;
-    let several = prompts.len() > 1;
-    let warning = |(index, _)| {
-        let which = if several { format!("text {}: ", index + 1) } else { String::new() };
-        Warning::new("W-EMPTY", format!("{which}nothing was found"))
-    };
-    prompts.iter().enumerate().filter(empty).map(warning).collect()
+    let mut doubts = Vec::new();
+    for (index, prompt) in prompts.iter().enumerate() {
+        let which = match (prompts.len(), &prompt.prompt.text) {
+            (..2, _) => String::new(),
+            (_, Some(_)) => format!("text {}: ", index + 1),
+            (_, None) => format!("{}: ", one_line(&prompt.name)),
+        };
+        if prompt.status == MaskStatus::Empty {
+            doubts.push(Warning::new("W-EMPTY", format!("{which}nothing was found")));
+        }
+        for warning in &prompt.warnings {
+            let mut warning = warning.clone();
+            warning.text.insert_str(0, &which);
+            doubts.push(warning);
+        }
+    }
+    doubts
 }
 
 /// Prints what each prompt got, unless standard output carries something else.
-fn print(job: &Job<'_>, prompts: &[Prompted], sizes: &[String]) -> std::io::Result<()> {
+fn print(
+    job: &Job<'_>,
+    prompts: &[Prompted],
+    scores: &[String],
+    sizes: &[String],
+) -> std::io::Result<()> {
     if job.mask_to_stdout() || job.output.json {
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
     for (index, (Prompted { name, .. }, size)) in prompts.iter().zip(sizes).enumerate() {
         let which = if prompts.len() > 1 { number(index) } else { String::new() };
-        writeln!(out, "{which}{}: {size}", one_line(name))?;
-    }
-    Ok(())
-}
-
-/// There is one text at most beside points and boxes.
-fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
-    if texts > 1 && args.places.is_given() {
-        return Err(CliError::usage(
-            format!("{texts} texts, and points or a box that can belong to one only"),
-            "segment one at a time",
-        ));
+        let score = scores.get(index).map(|score| format!(", {score}")).unwrap_or_default();
+        writeln!(out, "{which}{}: {size}{score}", one_line(name))?;
     }
     Ok(())
 }
@@ -219,8 +203,11 @@ impl Segmenting<'_> {
         let progress = Progress::new(self.job.output.quiet);
         let mut prompted = Vec::with_capacity(of);
         for (index, (name, prompt)) in prompts.into_iter().enumerate() {
-            let which =
-                if of > 1 { format!("text {} of {of}: ", index + 1) } else { String::new() };
+            let which = match (of, &prompt.text) {
+                (1, _) => String::new(),
+                (_, Some(_)) => format!("text {} of {of}: ", index + 1),
+                (_, None) => format!("target {} of {of}: ", index + 1),
+            };
             progress.stage(format!("{which}encoding the volume"));
             let mut on_event = |event: Event<'_>| match event {
                 Event::Window { index, of } => {
@@ -242,10 +229,12 @@ impl Segmenting<'_> {
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
 fn working_memory(mode: InferenceMode, turns: bool, input: &Input, prompts: usize) -> u64 {
-    // In windows: sums of logits, their number and their mean, all f32.
+    // In windows: sums of logits, their number and their mean, all f32. In crops the volume in another
+    // spacing, as f32: many times its voxels only where these are larger than a millimeter or two.
     let grids = match mode {
         InferenceMode::Resize => 0,
         InferenceMode::Zoom | InferenceMode::Sliding => 3,
+        InferenceMode::Crop | InferenceMode::Grow => 1,
     };
     // The mask of a prompt, the label map in two bytes, and a layer of the segmentation for each
     // prompt at the worst, when all masks overlap.

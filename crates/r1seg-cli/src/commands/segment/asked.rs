@@ -1,0 +1,144 @@
+//! What is asked for: texts and organs, or the places of objects.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use r1seg::volume::{Geometry, LabelMap};
+use r1seg::{InferenceMode, Prompt, PromptableConfig, PromptableModel, phrasing};
+
+use crate::args::SegmentArgs;
+use crate::exit::{CliError, say};
+use crate::organs::Organ;
+use crate::prompts;
+
+/// The texts of a run, each with its name: those that were given, then those of organs.
+pub(super) struct Asked {
+    texts: Vec<(String, String)>,
+    organs: Vec<Organ>,
+}
+
+impl Asked {
+    pub(super) fn new(texts: Vec<String>, organs: Vec<Organ>, config: &PromptableConfig) -> Self {
+        let of_organ =
+            |organ: &Organ| (organ.term.to_string(), phrasing::sentence(config.family, organ.term));
+        let texts = texts.into_iter().map(|text| (text.clone(), text));
+        Self { texts: texts.chain(organs.iter().map(of_organ)).collect(), organs }
+    }
+
+    /// Whether the model knows such prompts. Returns the mode in which it takes them.
+    pub(super) fn check(
+        &self,
+        args: &SegmentArgs,
+        config: &PromptableConfig,
+    ) -> Result<InferenceMode> {
+        let own = config.family.capabilities().default_mode();
+        let mode = args.mode.or(own).unwrap_or(InferenceMode::Resize);
+        let mut outlines = args.places.outlines();
+        if outlines.is_empty() {
+            outlines.push(Prompt::default());
+        }
+        for mut outline in outlines {
+            outline.text = self.texts.first().map(|(_, text)| text.clone());
+            if args.clicks.mask_prompt.is_some() {
+                outline = outline.with_mask(Arc::new(LabelMap::new(nowhere()).label_mask(1)));
+            }
+            outline.check(config.family, mode)?;
+        }
+        if args.output.trace.is_some() && mode == InferenceMode::Sliding {
+            return Err(CliError::usage(
+                "--trace writes the stages of one look at the whole, and sliding windows take none",
+                "use --mode resize",
+            ));
+        }
+        Ok(mode)
+    }
+
+    pub(super) fn announce(&self, quiet: bool) {
+        let of_organs = self.texts.len() - self.organs.len();
+        for (organ, (_, text)) in self.organs.iter().zip(&self.texts[of_organs..]) {
+            if !quiet {
+                say!("r1seg: --organ {} is the text: {text}", organ.given);
+            }
+        }
+    }
+
+    pub(super) fn check_texts(&self, model: &PromptableModel) -> Result<()> {
+        let of = self.texts.len();
+        for (index, (_, text)) in self.texts.iter().enumerate() {
+            model.check_text(text).map_err(|e| prompts::which("text", e, (index, of)))?;
+        }
+        Ok(())
+    }
+
+    /// Each prompt with a name. Places are those of the volume.
+    pub(super) fn prompts(
+        self,
+        mut places: Vec<(Option<String>, Prompt)>,
+    ) -> Vec<(String, Prompt)> {
+        if self.texts.is_empty() {
+            let named = |(name, prompt): (Option<String>, Prompt)| {
+                (name.unwrap_or_else(|| kinds(&prompt).to_string()), prompt)
+            };
+            return places.into_iter().map(named).collect();
+        }
+        // There is one text at most beside places.
+        let places = places.pop().map(|(_, prompt)| prompt).unwrap_or_default();
+        let prompt = |(name, text): (String, String)| {
+            let mut prompt = places.clone();
+            prompt.text = Some(text);
+            (name, prompt)
+        };
+        self.texts.into_iter().map(prompt).collect()
+    }
+}
+
+/// A grid for what is only outlined.
+fn nowhere() -> Geometry {
+    Geometry::without_affine([1; 3])
+}
+
+/// What a prompt without a name is called.
+fn kinds(prompt: &Prompt) -> &'static str {
+    match (prompt.points.len(), prompt.region) {
+        (0, None) => "mask",
+        (0, Some(_)) => "box",
+        (1, None) => "point",
+        (_, None) => "points",
+        (_, Some(_)) => "points and box",
+    }
+}
+
+/// There is one text at most beside the places of one object.
+pub(super) fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
+    let objects = args.places.len();
+    if texts > 1 && objects > 0 {
+        return Err(CliError::usage(
+            format!("{texts} texts, and points or a box that can belong to one only"),
+            "segment one at a time",
+        ));
+    }
+    if texts > 0 && objects > 1 {
+        return Err(CliError::usage(
+            format!("a text, and {objects} targets that it can belong to one of only"),
+            "segment one at a time",
+        ));
+    }
+    Ok(())
+}
+
+/// Gives each object the part of an earlier mask that is its own: the label of its number, or of one
+/// object all labels.
+pub(super) fn with_masks(
+    mut places: Vec<(Option<String>, Prompt)>,
+    earlier: &LabelMap,
+) -> Vec<(Option<String>, Prompt)> {
+    if places.is_empty() {
+        places.push((None, Prompt::default()));
+    }
+    let of = places.len();
+    for (label, (_, prompt)) in (1..).zip(&mut places) {
+        let mask = if of == 1 { earlier.any_label() } else { earlier.label_mask(label) };
+        prompt.mask = Some(Arc::new(mask));
+    }
+    places
+}
