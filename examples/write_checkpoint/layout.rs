@@ -1,6 +1,6 @@
 //! Every tensor of a published checkpoint: key, shape, and what to fill it with.
 //!
-//! Keys as `R1Seg-3D` and `SegVol` save them (without the prefix that `r1seg convert` takes off), the
+//! Keys as `R1Seg-3D`, `SegVol` and `SAM-Med3D` save them (without the prefix that `r1seg convert` takes off), the
 //! ones that inference never reads included.
 
 use crate::variant::{Clip, Family, Variant};
@@ -39,6 +39,7 @@ const LOGIT_SCALE: f32 = 2.659_26;
 pub(crate) fn tensors(variant: &Variant) -> Vec<TensorPlan> {
     match variant.family {
         Family::SegVol | Family::Sam => promptable(variant),
+        Family::SamMed3d => crate::sam_med3d::tensors(variant),
         Family::Phi3 | Family::Llama => language_model(variant),
     }
 }
@@ -57,7 +58,7 @@ fn promptable(variant: &Variant) -> Vec<TensorPlan> {
         }
         layout.push("logit_scale", &[], Init::Constant(LOGIT_SCALE));
     }
-    layout.mask_decoder("mask_decoder", vision, variant.grid());
+    layout.segvol_mask_decoder("mask_decoder", vision, variant.grid());
     layout.text_encoder("text_encoder.clip_text_model.text_model", variant.vocabulary.len());
     layout.linear("text_encoder.dim_align", &[vision, Clip::HIDDEN]);
     layout.0
@@ -74,7 +75,7 @@ fn language_model(variant: &Variant) -> Vec<TensorPlan> {
     layout.ones("model.norm.weight", &[hidden]);
     layout.image_encoder("model.vision_module.image_encoder", variant);
     layout.prompt_encoder("model.vision_module.prompt_encoder", vision);
-    layout.mask_decoder("model.vision_module.mask_decoder", vision, variant.grid());
+    layout.segvol_mask_decoder("model.vision_module.mask_decoder", vision, variant.grid());
     for unused in ["mm_vision_proj", "mm_language_proj"] {
         layout.linear(&format!("model.vision_module.{unused}"), &[vision, vision]);
     }
@@ -88,23 +89,23 @@ fn language_model(variant: &Variant) -> Vec<TensorPlan> {
 }
 
 #[derive(Default)]
-struct Layout(Vec<TensorPlan>);
+pub(crate) struct Layout(pub(crate) Vec<TensorPlan>);
 
 impl Layout {
-    fn push(&mut self, key: &str, shape: &[usize], init: Init) {
+    pub(crate) fn push(&mut self, key: &str, shape: &[usize], init: Init) {
         self.0.push(TensorPlan { key: key.to_owned(), shape: shape.to_vec(), init });
     }
 
-    fn matrix(&mut self, key: &str, shape: &[usize]) {
+    pub(crate) fn matrix(&mut self, key: &str, shape: &[usize]) {
         self.push(key, shape, Init::Uniform);
     }
 
-    fn ones(&mut self, key: &str, shape: &[usize]) {
+    pub(crate) fn ones(&mut self, key: &str, shape: &[usize]) {
         self.push(key, shape, Init::Constant(1.0));
     }
 
     /// A weight whose first axis is the output's, as in `Linear` and `Conv3d`, and a bias.
-    fn linear(&mut self, prefix: &str, shape: &[usize]) {
+    pub(crate) fn linear(&mut self, prefix: &str, shape: &[usize]) {
         self.matrix(&format!("{prefix}.weight"), shape);
         self.push(&format!("{prefix}.bias"), &shape[..1], Init::Constant(0.0));
     }
@@ -115,7 +116,7 @@ impl Layout {
         self.push(&format!("{prefix}.bias"), &[outputs], Init::Constant(0.0));
     }
 
-    fn layer_norm(&mut self, prefix: &str, shape: &[usize]) {
+    pub(crate) fn layer_norm(&mut self, prefix: &str, shape: &[usize]) {
         self.ones(&format!("{prefix}.weight"), shape);
         self.push(&format!("{prefix}.bias"), shape, Init::Constant(0.0));
     }
@@ -144,7 +145,7 @@ impl Layout {
                 ("mlp.gate_proj", inner),
                 ("mlp.up_proj", inner),
             ],
-            Family::SegVol | Family::Sam => &[],
+            Family::SegVol | Family::Sam | Family::SamMed3d => &[],
         };
         for (name, outputs) in inputs {
             self.matrix(&format!("{prefix}.{name}.weight"), &[*outputs, hidden]);
@@ -223,7 +224,16 @@ impl Layout {
         self.linear(&format!("{downscaling}.6"), &[width, 16, 1, 1, 1]);
     }
 
-    fn mask_decoder(&mut self, prefix: &str, width: usize, grid: [usize; 3]) {
+    /// SegVol's, which compares voxels with a text.
+    fn segvol_mask_decoder(&mut self, prefix: &str, width: usize, grid: [usize; 3]) {
+        // The norm spans channels and the doubled grid.
+        let [d, h, w] = grid.map(|cells| 2 * cells);
+        self.mask_decoder(prefix, width, &[width / 4, d, h, w]);
+        self.linear(&format!("{prefix}.txt_align_upscaled_embedding"), &[width / 8, width]);
+    }
+
+    /// `norm` is the shape of that behind the first upscaling.
+    pub(crate) fn mask_decoder(&mut self, prefix: &str, width: usize, norm: &[usize]) {
         self.matrix(&format!("{prefix}.iou_token.weight"), &[1, width]);
         self.matrix(&format!("{prefix}.mask_tokens.weight"), &[MASK_TOKENS, width]);
         let transformer = format!("{prefix}.transformer");
@@ -240,11 +250,10 @@ impl Layout {
         }
         self.attention(&format!("{transformer}.final_attn_token_to_image"), width, width / 2);
         self.layer_norm(&format!("{transformer}.norm_final_attn"), &[width]);
-        // nn.Sequential: 2 and 4 are GELU. The norm spans channels and the doubled grid.
-        let [d, h, w] = grid.map(|cells| 2 * cells);
+        // nn.Sequential: 2 and 4 are GELU.
         let upscaling = format!("{prefix}.output_upscaling");
         self.upscaling(&format!("{upscaling}.0"), width, width / 4);
-        self.layer_norm(&format!("{upscaling}.1"), &[width / 4, d, h, w]);
+        self.layer_norm(&format!("{upscaling}.1"), norm);
         self.upscaling(&format!("{upscaling}.3"), width / 4, width / 8);
         for index in 0..MASK_TOKENS {
             let hypernetwork = format!("{prefix}.output_hypernetworks_mlps.{index}");
@@ -252,7 +261,6 @@ impl Layout {
         }
         let iou_head = format!("{prefix}.iou_prediction_head");
         self.mlp(&iou_head, [width, IOU_HIDDEN, IOU_HIDDEN, MASK_TOKENS]);
-        self.linear(&format!("{prefix}.txt_align_upscaled_embedding"), &[width / 8, width]);
     }
 
     /// SAM's attention, which may work in a narrower width than its tokens have.

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 
 mod layout;
+mod sam_med3d;
 mod tokenizer;
 mod variant;
 mod weights;
@@ -32,7 +33,7 @@ const USAGE: &str = "\
 Usage: write_checkpoint --variant NAME --out DIR [OPTIONS]
 
   --variant NAME     phi3-mini (4.0 B parameters), llama31-8b (8.2 B), segvol (0.2 B),
-                     r1seg-3dsam (0.2 B) or tiny (for tests)
+                     r1seg-3dsam (0.2 B), sam-med3d (0.1 B) or tiny (for tests)
   --out DIR          folder to write, new or empty
   --layers N         of the language model [default: the variant's]
   --dtype DTYPE      bf16, f16 or f32 [default: bf16]
@@ -73,8 +74,10 @@ fn write_checkpoint(args: &Args) -> Result<()> {
         seed: args.seed,
     };
     let bytes = weights::write(&checkpoint, &args.out)?;
-    for (name, json) in tokenizer::files(&args.variant.vocabulary) {
-        write_json(&args.out.join(name), &json)?;
+    if args.variant.reads_words() {
+        for (name, json) in tokenizer::files(&args.variant.vocabulary) {
+            write_json(&args.out.join(name), &json)?;
+        }
     }
     if args.variant.has_language_model() {
         write_json(&args.out.join("generation_config.json"), &args.variant.generation_config())?;

@@ -15,6 +15,8 @@ pub(crate) enum Family {
     SegVol,
     /// No language model: R1Seg-3D-SAM.
     Sam,
+    /// Neither a language model nor a text encoder: SAM-Med3D.
+    SamMed3d,
 }
 
 /// Widths of CLIP ViT-B/32's text encoder.
@@ -87,6 +89,9 @@ const SEGVOL: Variant = Variant {
 
 const R1SEG_3D_SAM: Variant = Variant { family: Family::Sam, ..SEGVOL };
 
+const SAM_MED3D: Variant =
+    Variant { family: Family::SamMed3d, img_size: [128; 3], patch_size: [16; 3], ..SEGVOL };
+
 /// A Phi-3 in which everything is small.
 const TINY: Variant = Variant {
     hidden_size: 64,
@@ -109,6 +114,7 @@ impl Variant {
             "llama31-8b" => Some(LLAMA31_8B),
             "segvol" => Some(SEGVOL),
             "r1seg-3dsam" => Some(R1SEG_3D_SAM),
+            "sam-med3d" => Some(SAM_MED3D),
             "tiny" => Some(TINY),
             _ => None,
         }
@@ -116,6 +122,10 @@ impl Variant {
 
     pub(crate) fn has_language_model(&self) -> bool {
         matches!(self.family, Family::Phi3 | Family::Llama)
+    }
+
+    pub(crate) fn reads_words(&self) -> bool {
+        self.family != Family::SamMed3d
     }
 
     pub(crate) fn head_dim(&self) -> usize {
@@ -146,6 +156,8 @@ impl Variant {
                     "need_text_en": true,
                 });
             }
+            // Its sizes are the defaults.
+            Family::SamMed3d => return json!({ "model_type": "sam_med3d" }),
             Family::Phi3 => json!({
                 "architectures": ["LamedPhi3ForCausalLMCrossA"],
                 "model_type": "lamed_phi3_cross",
@@ -244,7 +256,7 @@ impl Variant {
             "transformers_version": "4.46.3",
         });
         let sampling = match self.family {
-            Family::Phi3 | Family::SegVol | Family::Sam => json!({}),
+            Family::Phi3 | Family::SegVol | Family::Sam | Family::SamMed3d => json!({}),
             // The base model's own.
             Family::Llama => json!({ "do_sample": true, "temperature": 0.6, "top_p": 0.9 }),
         };

@@ -59,7 +59,7 @@ fn slices_found(mask: &[bool], organ: &[bool]) -> usize {
 
 #[test]
 fn an_organ_of_250_mm_is_found_from_end_to_end_where_one_crop_cannot() {
-    let model = PromptableModel::load_with(data("sam-med3d"), &on_device()).unwrap();
+    let model = PromptableModel::load_with(data("sam-med3d-tubes"), &on_device()).unwrap();
     let (volume, organ) = body();
     let click = Prompt::default().with_point(PromptPoint::positive([110, 50, 47]));
     let run = |mode| -> Outcome {
@@ -69,14 +69,14 @@ fn an_organ_of_250_mm_is_found_from_end_to_end_where_one_crop_cannot() {
     };
     let (one, grown) = (run(InferenceMode::Crop), run(InferenceMode::Grow));
     let [of_one, of_grown] = [&one, &grown].map(|found| set(found.mask.as_ref().unwrap()));
-    let (crop, all) = (slices_found(&of_one, &organ), slices_found(&of_grown, &organ));
     let scores = [&of_one, &of_grown].map(|mask| dice(mask, &organ));
-    println!("crop: {crop} slices, Dice {:.3}, {:?}", scores[0], one.warnings);
-    println!("grow: {all} slices, Dice {:.3}, {} crops", scores[1], grown.windows);
+    // Measured: 0.846 and 0.965.
+    assert!(scores[0] < 0.87 && scores[1] > 0.94, "{scores:?}");
     assert_eq!(one.warnings[0].code, "W-EDGE");
-    assert!(crop <= 128 && one.windows == 1);
+    assert_eq!((one.windows, slices_found(&of_one, &organ)), (1, 128));
     assert!(grown.warnings.is_empty(), "{:?}", grown.warnings);
-    assert!(grown.windows >= 3);
-    assert_eq!(all, LONG.len());
-    assert!(scores[1] > scores[0] + 0.1, "{scores:?}");
+    assert_eq!(slices_found(&of_grown, &organ), LONG.len());
+    let first = of_grown.iter().position(|v| *v).unwrap() / (SHAPE[1] * SHAPE[2]);
+    let last = of_grown.iter().rposition(|v| *v).unwrap() / (SHAPE[1] * SHAPE[2]);
+    assert!(first > 15 && last < 205, "{first}..={last}");
 }

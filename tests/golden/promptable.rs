@@ -356,7 +356,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
             liver.clone().with_region(region),
             "R-PRM-05",
             ErrorKind::Usage,
-            "texts alone",
+            "takes no ",
         ),
         (
             "r1seg-3dsam",
@@ -364,7 +364,7 @@ fn prompts_that_a_model_cannot_use_are_refused() {
             liver.clone().with_point(PromptPoint::positive([1; 3])),
             "R-PRM-05",
             ErrorKind::Usage,
-            "texts alone",
+            "takes no ",
         ),
         (
             "segvol",

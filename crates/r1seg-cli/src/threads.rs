@@ -43,7 +43,7 @@ pub(crate) fn start(asked: Option<usize>, quiet: bool) -> Result<()> {
     }
     rayon::ThreadPoolBuilder::new().num_threads(count).build_global().map_err(|e| {
         CliError::new(Code::Threads, format!("{count} threads cannot be started: {e}"))
-            .fix("use fewer with --threads N, or raise the limits of this process")
+            .fix("use fewer with --threads N, or raise the limits of this process: its memory, or its threads")
             .into()
     })
 }

@@ -70,7 +70,7 @@ Examples:
   r1seg segment -m ./SAM-Med3D ct.nii.gz \\
     --point 210,180,40 --point 150,180,40:neg
   r1seg segment -m ./SAM-Med3D ct.nii.gz --mode grow \\
-    --target liver --point 210,180,40 --target spleen --point 90,160,44
+    --target liver --point 210,180,40 --target spleen --point 90,160,30
 
 SegVol and SAM-Med3D are published as pickles: `r1seg convert SegVol -o ./SegVol` makes a folder that \
 loads. What was found is printed on standard output, one line for each text. `r1seg --help` lists the exit codes. \

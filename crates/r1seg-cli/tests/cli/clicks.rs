@@ -69,7 +69,8 @@ fn every_target_gets_a_label_of_its_name() {
     assert_eq!(names, [json!("liver"), json!("lesion")]);
     assert_eq!(report["prompts"][1]["labels"], json!([2]));
     assert_eq!(report["input"]["mode"], "crop");
-    assert_eq!(report["input"]["orientation"], "RAS");
+    // The volume is stored as IRP.
+    assert_eq!(report["input"]["seen_orientation"], "RAS");
     assert_eq!(report["model"]["model_type"], "sam_med3d");
     assert_eq!(report["input"]["preprocess"], "sam-med3d");
     let first: usize =
@@ -104,8 +105,8 @@ fn the_truth_replays_the_clicks_of_the_authors_evaluation() {
     let truth = ["--truth", truth.to_str().unwrap()];
     let done = segment(&desk, &[&truth[..], &["--mask", "one.nii.gz"]].concat());
     // The recorded Dice of the authors' own masks.
-    assert!(done.succeeds().stdout.contains("Dice 0.7857 after 1 clicks"), "{done:#?}");
-    assert!(done.stdout.contains("Dice 0.6920 after 1 clicks"), "{done:#?}");
+    assert!(done.succeeds().stdout.contains("Dice 0.7857 after 1 click"), "{done:#?}");
+    assert!(done.stdout.contains("Dice 0.6920 after 1 click"), "{done:#?}");
     assert_recorded(&desk, "one.nii.gz", "pred_clicks1.nii.gz");
     let three = [&truth[..], &["--clicks", "3", "--mask", "three.nii.gz"]].concat();
     segment(&desk, &three).succeeds();
@@ -119,11 +120,11 @@ fn the_truth_replays_the_clicks_of_the_authors_evaluation() {
 fn what_cannot_be_clicked_says_what_can() {
     let desk = Desk::new();
     for (args, code, says) in [
-        (&[][..], 65, "give a point in it, as a viewer shows it"),
-        (&["--text", "liver"], 65, "SAM-Med3D reads no texts"),
-        (&["--organ", "liver"], 65, "SAM-Med3D reads no texts"),
-        (&["--box", "1,1,1,9,9,9"], 65, "SAM-Med3D takes no boxes"),
-        (&["--point", "31,110,60:neg"], 65, "every point is negative"),
+        (&[][..], 2, "give a point in it, as a viewer shows it"),
+        (&["--text", "liver"], 2, "SAM-Med3D reads no texts"),
+        (&["--organ", "liver"], 2, "SAM-Med3D reads no texts"),
+        (&["--box", "1,1,1,9,9,9"], 2, "SAM-Med3D takes no boxes"),
+        (&["--point", "31,110,60:neg"], 2, "every point is negative"),
         (&["--point", "9999,1,1"], 65, "the volume has"),
         (&["--point", "1,1,1", "--mode", "zoom"], 2, "it has crop and grow"),
         (&["--point", "1,1,1", "--preprocess", "m3d-seg"], 2, "it has sam-med3d and"),
@@ -136,13 +137,19 @@ fn what_cannot_be_clicked_says_what_can() {
 }
 
 #[test]
-fn a_volume_without_a_spacing_is_refused_with_how_to_give_one() {
+fn a_volume_without_a_place_in_the_world_is_refused_with_how_to_give_one() {
     let desk = Desk::new();
-    let mut command = desk.command();
-    command.arg("segment").arg("--model").arg(data("sam-med3d"));
-    let volume = data("phi3/golden/volume.npy");
-    command.arg("--image").arg(volume).args(["--point", "9,9,9", "--device", "cpu"]);
-    finish(&mut command).code_is(65).says("--spacing Z,Y,X");
+    let run = |more: &[&str]| {
+        let mut command = desk.command();
+        command.arg("segment").arg("--model").arg(data("sam-med3d"));
+        command.arg("--image").arg(data("phi3/golden/volume.npy"));
+        finish(
+            command.args(["--point", "9,9,9", "--device", "cpu", "--mask", "m.nii.gz"]).args(more),
+        )
+    };
+    run(&[]).code_is(2).says("error[R-GEO-11]").says("--affine-from FILE");
+    run(&["--as-stored"]).code_is(2).says("error[R-GEO-14]").says("--spacing Z,Y,X");
+    run(&["--as-stored", "--spacing", "5,1.5,1.5"]).succeeds();
 }
 
 #[test]

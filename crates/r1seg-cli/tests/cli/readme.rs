@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use r1seg::volume::{Geometry, Overwrite, Volume, write_volume};
+use r1seg::volume::{Geometry, Mask, Overwrite, Volume, write_mask, write_volume};
 
 use crate::{Desk, data, finish};
 
@@ -42,12 +42,17 @@ fn the_commands_of_the_readme_run_one_after_the_other_in_one_folder() {
         ("M3D-CLIP", "m3d-clip"),
         ("SegVol", "segvol"),
         ("R1Seg-3D-SAM", "r1seg-3dsam"),
+        ("SAM-Med3D", "sam-med3d"),
     ] {
         std::os::unix::fs::symlink(data(model), desk.path(name)).unwrap();
     }
     let questions = "Can you segment the liver in this image?\nPlease segment the spleen.\n";
     fs::write(desk.path("questions.txt"), questions).unwrap();
     fs::write(desk.path("reports.txt"), "No finding.\n").unwrap();
+    let mut liver = vec![0; volume.voxels().len()];
+    liver[(20 * 184 + 100) * 216 + 100..][..20].fill(1);
+    let liver = Mask::new(liver, volume.geometry().clone()).unwrap();
+    write_mask(desk.path("liver.nii.gz"), &liver, Overwrite::Refuse).unwrap();
     fs::create_dir(desk.path("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_r1seg"), desk.path("bin/r1seg")).unwrap();
     // Whoever tests need not have it; what it reads must be JSON.

@@ -191,7 +191,7 @@ fn bad_places_are_refused() {
     }
     for place in [["--point", "1,1,1"], ["--box", "0,0,0,9,9,9"]] {
         let args = [&["-t", "A liver."], &place[..]].concat();
-        segment(&desk, "r1seg-3dsam", &args).fails(2, "R-PRM-05").says("texts alone");
+        segment(&desk, "r1seg-3dsam", &args).fails(2, "R-PRM-05").says("SegVol");
     }
     for (args, says) in [
         (["--box", "9,0,0,0,9,9"], "the box is reversed: i runs from 9 to 0"),
@@ -199,7 +199,7 @@ fn bad_places_are_refused() {
         (["--point", "1,1"], "a point has three numbers; 2 were given"),
         (["--point", "-1,1,1"], "-1 is not a voxel index"),
         (["--point", "1,1,1:no"], "neither pos nor neg"),
-        (["--mode", "wide"], "expected zoom, resize or sliding"),
+        (["--mode", "wide"], "expected zoom, resize, sliding, crop or grow"),
     ] {
         let run = segment(&desk, "segvol", &args);
         assert_eq!(run.code, Some(2), "{run:#?}");

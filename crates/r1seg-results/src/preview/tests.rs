@@ -351,27 +351,29 @@ fn points_and_a_box_that_were_asked_about_are_drawn_apart_from_what_was_found() 
     let draw = |points: &[PromptPoint], asked_boxes: &[Region]| {
         render(&Scene { points, asked_boxes, ..scene(&volume, &[], shape) })
     };
-    let nothing = draw(&[], None);
+    let nothing = draw(&[], &[]);
     let more = |picture: &Picture, color| in_cuts(picture, color) - in_cuts(&nothing, color);
     // The cuts go through the first point, and past the second.
-    let one = draw(&[point([2, 10, 30], true)], None);
+    let one = draw(&[point([2, 10, 30], true)], &[]);
     assert!(more(&one, TEXT) > 90, "{}", more(&one, TEXT));
-    let two = draw(&[point([2, 10, 30], true), point([6, 30, 5], false)], None);
+    let two = draw(&[point([2, 10, 30], true), point([6, 30, 5], false)], &[]);
     assert_eq!(more(&two, TEXT), more(&one, TEXT));
     assert!(more(&two, FAINT_TEXT) > 90, "{}", more(&two, FAINT_TEXT));
     // An upright cross and a slanted one are not the same picture.
-    assert!(draw(&[point([2, 10, 30], false)], None).rgb != one.rgb);
+    assert!(draw(&[point([2, 10, 30], false)], &[]).rgb != one.rgb);
     // A box is dashed: its frame has fewer pixels than that of one that was found.
     let region = Region { start: [2, 10, 5], end: [5, 30, 25] };
-    let asked = draw(&[], Some(region));
+    let asked = draw(&[], &[region]);
     assert!(more(&asked, TEXT) > 300, "{}", more(&asked, TEXT));
     let found = [BoxMark { label: 2, region }];
     let found = render(&Scene { boxes: &found, ..scene(&volume, &[], shape) });
     assert_eq!(in_cuts(&asked, label_color(2)), 0);
     assert!(in_cuts(&found, label_color(2)) > 2 * more(&asked, TEXT));
+    let other = Region { start: [2, 32, 30], end: [5, 38, 38] };
+    assert!(more(&draw(&[], &[region, other]), TEXT) > more(&asked, TEXT));
     // Outside of the volume there is nothing to draw.
     let outside = Region { start: [0, 0, 0], end: [9, 40, 40] };
-    assert!(draw(&[point([8, 0, 0], true)], Some(outside)).rgb == nothing.rgb);
+    assert!(draw(&[point([8, 0, 0], true)], &[outside]).rgb == nothing.rgb);
 }
 
 #[test]

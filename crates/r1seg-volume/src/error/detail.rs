@@ -318,8 +318,6 @@ impl Diagnostic for Detail {
             | E::UnknownOrientation { .. }
             | E::Orientation { .. }
             | E::UnknownSpacing
-            | E::OtherGrid { .. }
-            | E::NotALabel { .. }
             | E::Overlap { .. }
             | E::Segments { .. }
             | E::TooManyLabels { .. } => ErrorKind::Usage,

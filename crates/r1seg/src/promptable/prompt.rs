@@ -74,7 +74,7 @@ pub(super) fn reads_no_texts(family: Family) -> Error {
 fn what_to_give(family: Family) -> &'static str {
     let takes = |kind| family.capabilities().takes(kind);
     match [PromptKind::Text, PromptKind::Points, PromptKind::Box].map(takes) {
-        [true, false, _] => "describe it in words",
+        [true, false, _] => "give a text; SegVol takes points and boxes, too",
         [true, true, _] => "give a text, points or a box",
         [false, _, false] => "give a point in it, as a viewer shows it: voxel I,J,K or mm",
         [false, _, true] => "give a point in it or a box around it, as a viewer shows them",

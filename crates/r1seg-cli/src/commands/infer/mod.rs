@@ -267,8 +267,8 @@ fn working_memory(args: &InferArgs, input: &Input, prompts: usize) -> u64 {
     // In windows: normalized intensities, a mean of logits, and of each question that is asked at
     // once their sums and their number, all f32. In one pass, only the model's own grid is made.
     let grids = match args.ask.mode {
-        _ => 0,
         InferenceMode::Sliding => 2 + 2 * prompts.min(QUESTIONS_AT_ONCE) as u64,
+        _ => 0,
     };
     // A mask for each question that is asked at once, the label map in two bytes, a mask that is
     // measured, and a layer of the segmentation for each prompt at the worst, when all masks overlap.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use r1seg::phantom::dice;
 use r1seg::simulate::RandomState;
-use r1seg::volume::LabelMap;
+use r1seg::volume::{LabelMap, Mask};
 use r1seg::{InferenceMode, Prompt, PromptKind, PromptableConfig, RunContext};
 use r1seg_results::Findings;
 use r1seg_results::report::Prompted;
@@ -44,6 +44,7 @@ impl Segmenting<'_> {
         let progress = Progress::new(self.job.output.quiet);
         let mut random = RandomState::new(args.seed);
         let (mut prompted, mut scores) = (Vec::new(), Vec::new());
+        let mut found = LabelMap::new(truth.geometry().clone());
         let labels: Vec<u16> = (1..=u16::MAX).take(truth.len()).collect();
         if labels.is_empty() {
             let what = "the truth has no label: all of its voxels are 0";
@@ -52,26 +53,42 @@ impl Segmenting<'_> {
         for label in labels {
             let name = format!("label {label}");
             if truth.voxels(label) == 0 {
-                // The mask keeps the numbers of the truth.
-                findings.push(self.job.label(usize::from(label) - 1, &name), None, Vec::new())?;
+                // Labels keep the numbers of the truth.
+                found.push_empty()?;
                 prompted.push(Prompted::without_mask(name, Prompt::default()));
-                scores.push("not in the truth".to_string());
                 continue;
             }
             progress.stage(format!("{name} of {}: simulating clicks", truth.len()));
             let own = truth.label_mask(label);
             let mut run = RunContext::from(self.cancel);
             let clicks = usize::from(args.clicks);
-            let found = self.encoded.simulate_clicks(&own, clicks, &mut random, &mut run)?;
-            let mask = found.outcome.mask.as_ref();
-            let dice = mask.and_then(|mask| dice(mask.data(), own.data())).unwrap_or(0.0);
-            let (got, mask) = Prompted::new(name, found.prompt, found.outcome);
-            let name = self.job.label(usize::from(label) - 1, &got.name);
-            findings.push(name, mask.as_ref(), Vec::new())?;
+            let of = self.encoded.simulate_clicks(&own, clicks, &mut random, &mut run)?;
+            let (got, mask) = Prompted::new(name, of.prompt, of.outcome);
+            match mask {
+                Some(mask) => found.push(&mask)?,
+                None => found.push_empty()?,
+            };
             prompted.push(got);
-            scores.push(format!("Dice {dice:.4} after {clicks} clicks"));
         }
         progress.clear();
+        for (label, got) in (1..=u16::MAX).zip(&prompted) {
+            let name = self.job.label(usize::from(label) - 1, &got.name);
+            if truth.voxels(label) == 0 {
+                findings.push(name, None, Vec::new())?;
+                scores.push("not in the truth".to_string());
+                continue;
+            }
+            // As in the authors' file, a voxel that several labels claim is the last one's.
+            let shown = found.labels().iter().map(|shown| u8::from(*shown == label)).collect();
+            let mask = Mask::new(shown, truth.geometry().clone())?;
+            let score = dice(mask.data(), truth.label_mask(label).data()).unwrap_or(0.0);
+            findings.push(name, Some(&mask), Vec::new())?;
+            let clicks = match args.clicks {
+                1 => "1 click".to_string(),
+                clicks => format!("{clicks} clicks"),
+            };
+            scores.push(format!("Dice {score:.4} after {clicks}"));
+        }
         Ok((prompted, scores))
     }
 }
