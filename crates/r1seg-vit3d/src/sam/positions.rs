@@ -101,9 +101,15 @@ impl Window {
         let (b, heads, cells, width) = products.dims4()?;
         let ([d, h, w], n, distances) = (self.size, self.n, self.distances());
         let products = products.reshape(vec![b, heads, d, h, w, width])?;
-        let filling = filling.reshape(vec![1, heads, 1, 1, 1, width])?;
-        let filling = filling.broadcast_as(vec![b, heads, d, h, n - w, width])?;
-        let line = Tensor::cat(&[&products, &filling.contiguous()?], 4)?;
+        let line = match n - w {
+            // CUDA allocates no empty tensor.
+            0 => products.clone(),
+            missing => {
+                let filling = filling.reshape(vec![1, heads, 1, 1, 1, width])?;
+                let filling = filling.broadcast_as(vec![b, heads, d, h, missing, width])?;
+                Tensor::cat(&[&products, &filling.contiguous()?], 4)?
+            }
+        };
         let table = |x: &Tensor, index: usize, axis: usize| {
             self.near(&x.narrow(5, index * distances, distances)?, axis)
         };
