@@ -143,11 +143,11 @@ fn data(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(folder)
 }
 
-/// The numbers of a JSON array behind its name.
+/// The numbers of a JSON array behind the last place of its name.
 fn numbers_after(json: &str, name: &str, count: usize) -> Vec<f32> {
-    let Some((_, rest)) = json.split_once(name) else { return Vec::new() };
+    let Some((_, rest)) = json.rsplit_once(name) else { return Vec::new() };
     let numbers = rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
-    numbers.take(count).map(|number| number.parse().unwrap()).collect()
+    numbers.take(count).filter_map(|number| number.parse().ok()).collect()
 }
 
 /// Every so many cells along three axes, from one on.
