@@ -65,7 +65,7 @@ fn what_a_family_does_not_know_is_refused_in_its_words() {
     assert!(text.contains("segments what a question asks for"), "{text}");
     let point = Prompt::of_text(QUESTION).with_point(PromptPoint::positive([1; 3]));
     let text = words(language.ask(point).unwrap_err());
-    assert!(text.contains("no points"), "{text}");
+    assert!(text.contains("neither points"), "{text}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Objects that are larger than a crop of SAM-Med3D.
 
+use std::sync::Arc;
+
 use r1seg::volume::{Geometry, Mask, Volume};
 use r1seg::{
-    EncodeOptions, InferenceMode, Outcome, Prompt, PromptPoint, PromptableModel, RunContext,
+    EncodeOptions, EncodedVolume, InferenceMode, Outcome, Prompt, PromptPoint, PromptableModel,
+    RunContext,
 };
 
 use crate::case::{data, dice, on_device};
@@ -57,16 +60,63 @@ fn slices_found(mask: &[bool], organ: &[bool]) -> usize {
     LONG.filter(hit).count()
 }
 
+fn encode(mode: InferenceMode, volume: &Volume) -> EncodedVolume {
+    let model = PromptableModel::load_with(data("sam-med3d-tubes"), &on_device()).unwrap();
+    let options = EncodeOptions::default().with_mode(mode);
+    model.encode_with(volume, &options, &mut RunContext::default()).unwrap()
+}
+
+#[test]
+fn points_and_an_earlier_mask_reach_beyond_the_first_crop() {
+    let (volume, organ) = body();
+    let encoded = encode(InferenceMode::Grow, &volume);
+    // Two ends, of which no crop shows both, and a point beside the organ.
+    let ends = Prompt::default()
+        .with_point(PromptPoint::positive([35, 50, 55]))
+        .with_point(PromptPoint::positive([185, 50, 49]))
+        .with_point(PromptPoint::negative([110, 50, 90]));
+    let found = encoded.segment(&ends).unwrap();
+    let score = dice(&set(found.mask.as_ref().unwrap()), &organ);
+    assert!(score > 0.94, "{score}");
+    let earlier = organ.iter().map(|v| u8::from(*v)).collect();
+    let earlier = Arc::new(Mask::new(earlier, volume.geometry().clone()).unwrap());
+    let click = PromptPoint::positive([110, 50, 47]);
+    let corrected = Prompt::default().with_mask(earlier).with_point(click);
+    let score = dice(&set(encoded.segment(&corrected).unwrap().mask.as_ref().unwrap()), &organ);
+    assert!(score > 0.94, "{score}");
+    // A center from which nothing that was prompted is seen.
+    let elsewhere = Prompt::default().with_point(PromptPoint::positive([35, 50, 55]));
+    let error = encoded.segment(elsewhere.with_center([200, 50, 50])).unwrap_err().to_string();
+    assert!(error.contains("outside of the 128 x 128 x 128 voxels"), "{error}");
+}
+
+#[test]
+fn a_session_goes_on_from_an_earlier_mask_and_takes_grown_masks_back() {
+    let (volume, _) = body();
+    let mut run = RunContext::default();
+    let mut session = encode(InferenceMode::Grow, &volume).session();
+    let first = session.click(PromptPoint::positive([110, 50, 47]), &mut run).unwrap();
+    let second = session.click(PromptPoint::negative([60, 50, 80]), &mut run).unwrap();
+    let back = session.undo(&mut run).unwrap().unwrap();
+    assert_eq!((back.mask, back.windows), (first.mask.clone(), first.windows));
+    assert!(second.windows >= 3);
+    let at_once =
+        Prompt::default().with_point(PromptPoint::negative([60, 50, 80])).with_points_at_once();
+    assert!(session.add(at_once, &mut run).unwrap().mask.is_some());
+    assert_eq!((session.steps(), session.prompt().points.len()), (2, 2));
+
+    let mut session = encode(InferenceMode::Crop, &volume).session();
+    let mask = Prompt::default().with_mask(Arc::new(first.mask.unwrap()));
+    let told = session.add(mask, &mut run).unwrap();
+    let clicked = session.click(PromptPoint::positive([110, 50, 47]), &mut run).unwrap();
+    assert_eq!(told.zoomed, clicked.zoomed, "the crop around the mask stays");
+}
+
 #[test]
 fn an_organ_of_250_mm_is_found_from_end_to_end_where_one_crop_cannot() {
-    let model = PromptableModel::load_with(data("sam-med3d-tubes"), &on_device()).unwrap();
     let (volume, organ) = body();
     let click = Prompt::default().with_point(PromptPoint::positive([110, 50, 47]));
-    let run = |mode| -> Outcome {
-        let options = EncodeOptions::default().with_mode(mode);
-        let encoded = model.encode_with(&volume, &options, &mut RunContext::default()).unwrap();
-        encoded.segment(&click).unwrap()
-    };
+    let run = |mode| -> Outcome { encode(mode, &volume).segment(&click).unwrap() };
     let (one, grown) = (run(InferenceMode::Crop), run(InferenceMode::Grow));
     let [of_one, of_grown] = [&one, &grown].map(|found| set(found.mask.as_ref().unwrap()));
     let scores = [&of_one, &of_grown].map(|mask| dice(mask, &organ));

@@ -249,7 +249,8 @@ impl Diagnostic for Error {
             Self::PromptTooLong { .. } => "shorten the question",
             Self::Prompt { fix, .. } => fix,
             Self::Recipe { .. } => {
-                "use none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
+                "use none, m3d-seg, m3d-cap, m3d-refseg, window:LEVEL,WIDTH (width above 0), sam-med3d, \
+                 sam-med3d-centered or neurosam3d"
             }
             Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => return Some(Remedy::FreeMemory),

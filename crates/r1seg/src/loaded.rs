@@ -20,7 +20,8 @@ use crate::{
 pub enum Model {
     /// R1Seg-3D and M3D-LaMed, which answer questions.
     Language(R1SegModel),
-    /// SegVol and R1Seg-3D-SAM, which segment what a text, points or a box say.
+    /// SegVol, R1Seg-3D-SAM, SAM-Med3D and NeuroSAM3D, which segment what a text, points, a box or an
+    /// earlier mask say.
     Promptable(PromptableModel),
     /// M3D-CLIP, which compares volumes with texts.
     Retrieval(M3dClip),

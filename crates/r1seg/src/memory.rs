@@ -44,7 +44,6 @@ pub(crate) fn needed_on_gpu(scores: u64, activations: u64, weights: u64, size: u
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{DeviceChoice, Error, LoadOptions, R1SegModel};
 
     #[test]

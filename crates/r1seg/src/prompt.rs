@@ -100,7 +100,7 @@ impl Prompt {
         self
     }
 
-    /// Whether its points, its box and its mask lie in a volume.
+    /// Whether its points, its center, its box and its mask lie in a volume.
     ///
     /// # Errors
     /// `R-PNT-01`, `R-BOX-01`, or `R-GEO-02` for a mask of another grid.

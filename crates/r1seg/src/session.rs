@@ -7,7 +7,8 @@ use crate::{EncodedVolume, Error, Outcome, Prompt, PromptPoint, RunContext};
 ///
 /// A model that was trained on points one after the other, such as SAM-Med3D, runs its mask decoder once
 /// for each click, with what the clicks before have come to; the crop around the first one is encoded
-/// with it. Other models run all that was clicked again. A click that fails changes nothing.
+/// with it. A session that begins with a box or a mask stays in the crop around that. Other models run
+/// all that was clicked again. A click that fails changes nothing.
 ///
 /// ```no_run
 /// use r1seg::volume::{ReadOptions, read};

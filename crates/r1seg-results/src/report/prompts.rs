@@ -36,20 +36,6 @@ impl Prompted {
         let Outcome { mask, zoomed, windows, warnings, timings, trace, .. } = found;
         (Self { name, prompt, status, zoomed, windows, warnings, timings, trace }, mask)
     }
-
-    /// A prompt that was not run.
-    pub fn without_mask(name: String, prompt: Prompt) -> Self {
-        Self {
-            name,
-            prompt,
-            status: MaskStatus::NotFound,
-            zoomed: None,
-            windows: 0,
-            warnings: Vec::new(),
-            timings: r1seg::Timings::default(),
-            trace: None,
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]

@@ -110,6 +110,20 @@ pub(crate) fn hiera(config: &Value) -> Result<ImageEncoderConfig, String> {
     };
     hiera.validate()?;
     check_grid(hiera.grid())?;
+    // Blocks that attend to all of their stage's grid, and not to windows of it.
+    let mut first = 0;
+    for (stage, blocks) in hiera.stages.iter().enumerate() {
+        // The first block of a stage still has the grid of the one before.
+        let halvings = stage.saturating_sub(1).min(hiera.q_pool);
+        let side = (hiera.image_size / HieraConfig::PATCH_SIZE) >> halvings;
+        let is_global = |block: &usize| (first..first + blocks).contains(block);
+        if side > 2 * MAX_CELLS && hiera.global_blocks.iter().any(is_global) {
+            return Err(format!(
+                "encoder_global_attn_indexes names a block of stage {stage}, with {side} cells along an axis"
+            ));
+        }
+        first += blocks;
+    }
     Ok(ImageEncoderConfig::Hiera(hiera))
 }
 
@@ -211,5 +225,10 @@ fn decoder(
         prompts,
     };
     decoder.validate()?;
+    // Crops are blended cell by cell, half a crop apart.
+    let (size, cells) = (decoder.image_size, decoder.low_res_size());
+    if (0..3).any(|n| size[n] % cells[n] != 0 || size[n] % 2 != 0 || cells[n] % 2 != 0) {
+        return Err(format!("image_size {size:?} is no even multiple of masks of {cells:?} cells"));
+    }
     Ok(decoder)
 }

@@ -129,9 +129,13 @@ impl LanguageVolume {
 
     /// The token ids of a question.
     fn prompt(&self, prompt: &Prompt, options: &AskOptions) -> Result<PromptIds, Error> {
-        if !prompt.points.is_empty() {
+        let clicks = !prompt.points.is_empty() || prompt.center.is_some() || prompt.points_at_once;
+        if clicks || prompt.mask.is_some() {
             return Err(Error::Prompt {
-                message: format!("{} reads questions and boxes, and no points", self.model_name()),
+                message: format!(
+                    "{} reads questions and boxes, and neither points nor masks",
+                    self.model_name()
+                ),
                 fix: "ask about a box, or use SegVol",
             });
         }

@@ -20,8 +20,10 @@ use crate::{Error, Event, Prompt};
 #[derive(Debug, Clone)]
 pub(crate) struct Clicked {
     pub(super) crop: Arc<Crop>,
-    /// `[1, 1, d, h, w]`, of the last pass.
-    pub(super) low_res: Tensor,
+    /// `[1, 1, d, h, w]`, of the pass of the last point, which a further one goes on from.
+    low_res: Tensor,
+    /// The same after the passes that refine it.
+    refined: Tensor,
     /// Points that it has been prompted with.
     points: usize,
 }
@@ -52,7 +54,7 @@ impl Clicked {
 
     /// The low-resolution logits, C order.
     pub(super) fn numbers(&self) -> Result<Vec<f32>, Error> {
-        numbers(&self.low_res)
+        numbers(&self.refined)
     }
 
     /// The mask of its crop.
@@ -104,6 +106,10 @@ impl PromptRun<'_, '_> {
             }
         }
         let bounding_box = self.box_in(target.region, &crop)?;
+        let is_in = points.iter().any(|(_, label)| *label == PointLabel::Positive);
+        if !is_in && bounding_box.is_none() && prompt.mask.is_none() {
+            return Err(self.outside_of_crop());
+        }
         if let (Some(trace), Some(of_crop)) = (&mut self.trace, &crop.trace) {
             trace.extend(of_crop);
         }
@@ -118,17 +124,19 @@ impl PromptRun<'_, '_> {
             (_, n) => seen + 1..=n,
         };
         // A step that is shown again had its refinement.
-        let refinements = if passes.is_empty() { 0 } else { volume.model.config().num_clicks };
+        let shows_again = from.filter(|_| passes.is_empty());
         for shown in passes {
             let points = &points[..shown];
             let stage = stage_name(prompt, shown, volume.model.config().pass);
             low_res = self.pass(&crop, points, bounding_box, &low_res, &stage)?;
         }
+        let mut refined = shows_again.map_or(low_res.clone(), |clicked| clicked.refined.clone());
+        let refinements = if shows_again.is_some() { 0 } else { volume.model.config().num_clicks };
         for pass in 1..=refinements {
-            low_res =
-                self.pass(&crop, &points, bounding_box, &low_res, &format!("refined.{pass}"))?;
+            let stage = format!("refined.{pass}");
+            refined = self.pass(&crop, &points, bounding_box, &refined, &stage)?;
         }
-        Ok(Clicked { crop, low_res, points: points.len() })
+        Ok(Clicked { crop, low_res, refined, points: points.len() })
     }
 
     /// One pass of the mask decoder.
@@ -154,18 +162,19 @@ impl PromptRun<'_, '_> {
         let size = self.volume.setup.grid;
         match self.volume.crops.of(target, size) {
             Some(crop) => Ok(crop),
-            None => self.crop_at(target.crop(size)),
+            None => self.crop_at(target.crop(size), self.volume.trace),
         }
     }
 
-    /// The crop that begins at a cell of the prepared grid.
-    pub(super) fn crop_at(&mut self, start: [i64; 3]) -> Result<Arc<Crop>, Error> {
+    /// The crop that begins at a cell of the prepared grid, with the stages of its encoder if `trace` asks
+    /// for them.
+    pub(super) fn crop_at(&mut self, start: [i64; 3], trace: bool) -> Result<Arc<Crop>, Error> {
         let volume = self.volume;
         if let Some(crop) = volume.crops.at(start) {
             return Ok(crop);
         }
         let time = Instant::now();
-        let context = (&mut *self.context, volume.trace);
+        let context = (&mut *self.context, trace);
         let (prepared, recipe) = (&volume.prepared, volume.setup.recipe);
         let crop = Crop::encode(&volume.model, prepared, recipe, start, context)?;
         self.timings.vit += time.elapsed();
@@ -194,7 +203,7 @@ impl PromptRun<'_, '_> {
         let size = self.volume.setup.grid;
         Error::Prompt {
             message: format!(
-                "a point lies outside of the {} voxels that the model sees around the first one",
+                "a point lies outside of the {} voxels that the model looks at",
                 size.map(|n| n.to_string()).join(" x ")
             ),
             fix: "use mode grow, or segment what lies there on its own",
@@ -205,7 +214,7 @@ impl PromptRun<'_, '_> {
 impl PromptableVolume {
     /// A mask of the input as a mask prompt of the crop at `start`: for each cell, the logit of the
     /// share of its voxels that the mask covers.
-    fn mask_logits(&self, mask: &Mask, start: [i64; 3]) -> Result<Tensor, Error> {
+    pub(super) fn mask_logits(&self, mask: &Mask, start: [i64; 3]) -> Result<Tensor, Error> {
         let size = self.setup.grid;
         let map = self.setup.map.clone().windowed(start, size);
         let set: Vec<f32> = map

@@ -97,19 +97,28 @@ impl PromptRun<'_, '_> {
         let volume = self.volume;
         let map = &volume.setup.map;
         let seen = |mask: &Mask| map.gather(mask.data(), NearestMode::Nearest);
-        // The box around a mask is asked for only where the mask says where to look.
-        let mask = prompt.mask.as_deref().map(seen).transpose()?;
+        // A mask says where to look only where nothing else does.
+        let is_somewhere = prompt.center.is_some()
+            || prompt.region.is_some()
+            || prompt.points.iter().any(|point| point.positive);
+        let mask = prompt.mask.as_deref().filter(|_| from.is_none() && !is_somewhere);
+        let mask = mask.map(seen).transpose()?;
         let target = Target::new(prompt, map, mask.as_deref())?;
         let clicked = self.click(prompt, &target, from, volume.is_growing())?;
-        Ok((self.found(&clicked, &target)?, clicked))
+        Ok((self.found(prompt, &clicked, &target)?, clicked))
     }
 
     /// The mask of a target after its last point.
-    pub(super) fn found(&mut self, clicked: &Clicked, target: &Target) -> Result<Found, Error> {
+    pub(super) fn found(
+        &mut self,
+        prompt: &Prompt,
+        clicked: &Clicked,
+        target: &Target,
+    ) -> Result<Found, Error> {
         let volume = self.volume;
         let Setup { grid, map, .. } = &volume.setup;
         let area = match volume.is_growing() {
-            true => self.grow(clicked, target)?,
+            true => self.grow(prompt, clicked, target)?,
             false => clicked.area(volume)?,
         };
         let time = Instant::now();

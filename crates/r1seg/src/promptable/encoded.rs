@@ -37,9 +37,8 @@ impl PromptableVolume {
         options: &EncodeOptions,
     ) -> Result<Self, Error> {
         let start = Instant::now();
-        let modes = model.capabilities().modes;
-        let mode = InferenceMode::choose(options.mode, model.family().name(), modes)?;
-        let preprocess = model.family().entry().preprocess(options.preprocess)?;
+        let mode = model.family().mode(options.mode)?;
+        let preprocess = model.family().preprocess(options.preprocess)?;
         let prepared = prepare(volume, preprocess, options.orient, None)?;
         let mut setup = Setup::new(volume, &prepared, mode, model.input_shape());
         setup.preprocess = start.elapsed();

@@ -33,6 +33,12 @@ impl PromptableVolume {
     ) -> Result<Simulated, Error> {
         let (map, size) = (&self.setup.map, self.setup.grid);
         self.setup.geometry.check_same_grid(truth.geometry())?;
+        if clicks == 0 {
+            return Err(Error::Prompt {
+                message: "no click was asked for".to_string(),
+                fix: "ask for one or more",
+            });
+        }
         if !self.looks_at_crops() {
             return Err(Error::Prompt {
                 message: format!("{} is not clicked in crops", self.model_name()),
@@ -42,16 +48,7 @@ impl PromptableVolume {
         let seen = map.gather(truth.data(), NearestMode::Nearest)?;
         let mut run = PromptRun::new(self, context);
         let Some(region) = box_of(&seen, map.shape(), Region::whole(map.shape())) else {
-            let text =
-                "the truth is too small to be seen at the model's spacing: nothing was segmented";
-            let found = Found {
-                mask: vec![0; truth.data().len()],
-                windows: 0,
-                zoomed: None,
-                warnings: vec![Warning::new("W-LOST", text)],
-            };
-            let outcome = run.outcome(found)?;
-            return Ok(Simulated { outcome, clicks: Vec::new(), prompt: Prompt::default() });
+            return run.lost("the truth is too small to be seen at the model's spacing");
         };
         let mut target = Target { center: Some(region), ..Target::default() };
         let start = target.crop(size);
@@ -75,12 +72,23 @@ impl PromptableVolume {
             clicked = Some(next);
         }
         let Some(clicked) = clicked else {
-            return Err(Error::Prompt {
-                message: "no click was asked for".to_string(),
-                fix: "ask for one or more",
-            });
+            return run.lost("the crop around the middle of the truth shows none of it");
         };
-        let found = run.found(&clicked, &target)?;
+        let found = run.found(&Prompt::default(), &clicked, &target)?;
         Ok(Simulated { outcome: run.outcome(found)?, clicks: simulated, prompt })
+    }
+}
+
+impl PromptRun<'_, '_> {
+    /// Nothing was segmented, as in the authors' code, but not in silence.
+    fn lost(self, why: &str) -> Result<Simulated, Error> {
+        let found = Found {
+            mask: vec![0; self.volume.setup.geometry.voxels()],
+            windows: 0,
+            zoomed: None,
+            warnings: vec![Warning::new("W-LOST", format!("{why}: nothing was segmented"))],
+        };
+        let outcome = self.outcome(found)?;
+        Ok(Simulated { outcome, clicks: Vec::new(), prompt: Prompt::default() })
     }
 }

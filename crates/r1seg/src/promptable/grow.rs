@@ -2,9 +2,11 @@
 //!
 //! Crops lie half a crop apart, so that each cell of low-resolution logits in one is a cell of its
 //! neighbors as well, and cells are blended without resampling: each is the mean of the crops that show
-//! it, weighted by the product of its distances from the edges along the three axes. A crop is prompted with those points and that part of
-//! the box that lie in it, and with the blended logits as far as they are known (0 elsewhere, as before
-//! a first pass). Where no positive point lies in it, the cell with the largest logit is one.
+//! it, weighted by the product of its distances from the edges along the three axes.
+//!
+//! A crop is prompted with those points and that part of the box that lie in it, and with the blended
+//! logits as far as they are known; elsewhere with the mask to correct, or with 0, as before a first
+//! pass. Where no positive point lies in it, the cell with the largest logit is one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,14 +17,22 @@ use super::clicks::{Area, Clicked, faces, in_crop, numbers, shown, touches};
 use super::encoded::PromptRun;
 use super::target::Target;
 use super::zoom::corners;
-use crate::{Error, Event};
+use crate::{Error, Event, Prompt};
+
+/// The code of a crop that has no values above 0.
+const NOTHING_POSITIVE: &str = "R-PRE-03";
 
 /// The most crops of one target: 64 half crops of 96 mm span six meters.
 const MAX_CROPS: usize = 128;
 
 impl PromptRun<'_, '_> {
     /// Grows the mask of a first crop.
-    pub(super) fn grow(&mut self, first: &Clicked, target: &Target) -> Result<Area, Error> {
+    pub(super) fn grow(
+        &mut self,
+        prompt: &Prompt,
+        first: &Clicked,
+        target: &Target,
+    ) -> Result<Area, Error> {
         let size = self.volume.setup.grid;
         let whole = self.volume.setup.map.shape();
         let cells = self.volume.model.config().mask_head.low_res_size();
@@ -32,7 +42,8 @@ impl PromptRun<'_, '_> {
             target
                 .points
                 .iter()
-                .filter(|point| point.positive)
+                // What the first crop shows, it has been told.
+                .filter(|point| point.positive && in_crop(point, first.start(), size).is_none())
                 .map(|point| nearest(point.cell, first.start(), size)),
         );
         let mut is_cut = false;
@@ -47,7 +58,7 @@ impl PromptRun<'_, '_> {
             let start = start_of(index, first.start(), size);
             let logits = match index {
                 [0, 0, 0] => first.numbers()?,
-                _ => match self.neighbor(target, &canvas, index, start)? {
+                _ => match self.neighbor(prompt, target, &canvas, (index, start))? {
                     Some(logits) => logits,
                     None => continue,
                 },
@@ -68,13 +79,13 @@ impl PromptRun<'_, '_> {
     /// The low-resolution logits of a further crop; `None` where there is nothing to prompt it with.
     fn neighbor(
         &mut self,
+        prompt: &Prompt,
         target: &Target,
         canvas: &Canvas,
-        index: [i64; 3],
-        start: [i64; 3],
+        (index, start): ([i64; 3], [i64; 3]),
     ) -> Result<Option<Vec<f32>>, Error> {
         let size = self.volume.setup.grid;
-        let (known, best) = canvas.known(index);
+        let (mut known, best) = canvas.known(index);
         let mut points: Vec<_> =
             target.points.iter().filter_map(|point| in_crop(point, start, size)).collect();
         if !points.iter().any(|(_, label)| *label == PointLabel::Positive) {
@@ -92,7 +103,18 @@ impl PromptRun<'_, '_> {
             .region
             .and_then(|region| shown(region, start, size))
             .map(|cells| corners(Some(cells)));
-        let crop = self.crop_at(start)?;
+        let crop = match self.crop_at(start, false) {
+            Ok(crop) => crop,
+            // Nothing but air, for instance, has nothing to be normalized by.
+            Err(error) if error.code() == NOTHING_POSITIVE => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Some(mask) = &prompt.mask {
+            let told = numbers(&self.volume.mask_logits(mask, start)?)?;
+            let unknown = known.iter_mut().zip(told).filter(|(known, _)| known.is_none());
+            unknown.for_each(|(known, told)| *known = Some(told));
+        }
+        let known = known.into_iter().map(Option::unwrap_or_default).collect::<Vec<f32>>();
         let [d, h, w] = canvas.cells;
         let known = Tensor::from_vec(known, (1, 1, d, h, w), &Device::Cpu)?;
         let known = self.volume.model.on_device(&known)?;
@@ -124,19 +146,20 @@ struct Canvas {
 }
 
 impl Canvas {
-    /// What is known of a crop that is to be decoded: its logits, 0 where nothing is known, and the cell
-    /// with the largest positive one.
-    fn known(&self, index: [i64; 3]) -> (Vec<f32>, Option<[usize; 3]>) {
+    /// What is known of a crop that is to be decoded: its logits, and the cell with the largest positive
+    /// one.
+    fn known(&self, index: [i64; 3]) -> (Vec<Option<f32>>, Option<[usize; 3]>) {
         let (sums, weights) = self.sums(index, self.cells);
         let mut best: Option<(f32, usize)> = None;
-        let mut known = vec![0.0; sums.len()];
+        let mut known = vec![None; sums.len()];
         for (at, (sum, weight)) in sums.iter().zip(&weights).enumerate() {
             if *weight == 0.0 {
                 continue;
             }
-            known[at] = sum / weight;
-            if 0.0 < known[at] && best.is_none_or(|(logit, _)| logit < known[at]) {
-                best = Some((known[at], at));
+            let logit = sum / weight;
+            known[at] = Some(logit);
+            if 0.0 < logit && best.is_none_or(|(largest, _)| largest < logit) {
+                best = Some((logit, at));
             }
         }
         let [_, h, w] = self.cells;
@@ -275,8 +298,8 @@ mod tests {
         }
         let (known, best) = canvas.known([1, 0, 0]);
         assert_eq!(best, Some([1, 1, 2]));
-        assert!((known[(4 + 1) * 4 + 2] - 5.0).abs() < 1e-6);
-        assert!(known[32..].iter().all(|logit| *logit == 0.0));
+        assert!(known[(4 + 1) * 4 + 2].is_some_and(|logit| (logit - 5.0).abs() < 1e-6));
+        assert!(known[..32].iter().all(Option::is_some) && known[32..].iter().all(Option::is_none));
         assert_eq!(canvas.known([2, 0, 0]).1, None);
     }
 

@@ -154,7 +154,7 @@ impl Deref for PromptableModel {
 
 impl PromptableModel {
     /// Loads a model with automatic device and dtype: a checkpoint folder, or the name of a
-    /// downloaded model ([`ModelSource`]). SegVol is published as pickles, which
+    /// downloaded model ([`ModelSource`]). SegVol and SAM-Med3D are published as pickles, which
     /// [`convert`](crate::convert) turns into a folder.
     ///
     /// # Errors

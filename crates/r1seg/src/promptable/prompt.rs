@@ -38,6 +38,13 @@ impl Prompt {
                 });
             }
         }
+        let looks_at_crops = matches!(mode, InferenceMode::Crop | InferenceMode::Grow);
+        if !looks_at_crops && (self.center.is_some() || self.points_at_once) {
+            return Err(Error::Prompt {
+                message: format!("{name} looks at no crop, and reads all points at once"),
+                fix: "give neither a center nor an order",
+            });
+        }
         if somewhere && mode == InferenceMode::Sliding {
             return Err(Error::Prompt {
                 message: "in windows, each would need points and a box of its own".to_string(),

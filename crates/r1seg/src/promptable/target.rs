@@ -47,19 +47,20 @@ impl Target {
     /// order.
     ///
     /// # Errors
-    /// `R-PNT-01` or `R-BOX-01` where the grid shows nothing of it; [`Error::Prompt`] for an empty mask.
+    /// `R-BOX-01` where the grid shows nothing of the box; [`Error::Prompt`] for an empty mask.
     pub(super) fn new(prompt: &Prompt, map: &GridMap, mask: Option<&[u8]>) -> Result<Self, Error> {
-        let cell = |voxel: [usize; 3]| {
-            map.cell_of(voxel).ok_or_else(|| {
-                let message = format!("the point {}", outside_of(map));
-                r1seg_volume::Error::invalid_point(message)
+        // A voxel at the edge may lie beyond the outermost cells, of which it is the nearest then.
+        let cell = |voxel: [usize; 3]| -> [usize; 3] {
+            let (at, shape) = (map.point(voxel.map(|n| n as f64)), map.shape());
+            // Casts from float to integer saturate.
+            std::array::from_fn(|n| {
+                ((at[n] + 0.5).floor() as usize).min(shape[n].saturating_sub(1))
             })
         };
-        let at = |voxel| Ok::<_, Error>(Region::at(cell(voxel)?, [1; 3]));
-        let points = prompt.points.iter().map(|point| {
-            let cell = signed(cell(point.voxel)?);
-            Ok::<_, Error>(TargetPoint { cell, positive: point.positive })
-        });
+        let points = prompt
+            .points
+            .iter()
+            .map(|point| TargetPoint { cell: signed(cell(point.voxel)), positive: point.positive });
         let region = |region: Region| {
             map.region(region, RegionRule::Touched).ok_or_else(|| {
                 let message = format!("the box {}", outside_of(map));
@@ -69,15 +70,15 @@ impl Target {
         let set = |mask: &[u8]| {
             let whole = Region::whole(map.shape());
             super::zoom::box_of(mask, map.shape(), whole).ok_or(Error::Prompt {
-                message: "the mask to correct is empty".to_string(),
+                message: "the mask to correct is empty at the model's spacing".to_string(),
                 fix: "give a mask with voxels in it, or a point",
             })
         };
         Ok(Self {
-            points: points.collect::<Result<_, _>>()?,
+            points: points.collect(),
             region: prompt.region.map(region).transpose()?,
             mask: mask.map(set).transpose()?,
-            center: prompt.center.map(at).transpose()?,
+            center: prompt.center.map(|voxel| Region::at(cell(voxel), [1; 3])),
         })
     }
 
@@ -154,10 +155,10 @@ mod tests {
     #[test]
     fn what_is_outside_of_the_grid_or_empty_is_refused() {
         let map = GridMap::identity([40; 3]);
-        let beyond = Prompt::default().with_point(PromptPoint::positive([40; 3]));
-        assert_eq!(Target::new(&beyond, &map, None).unwrap_err().code(), "R-PNT-01");
+        let edge = Prompt::default().with_point(PromptPoint::positive([40; 3]));
+        assert_eq!(Target::new(&edge, &map, None).unwrap().points[0].cell, [39; 3]);
         let empty = vec![0; 40 * 40 * 40];
         let error = Target::new(&Prompt::default(), &map, Some(&empty)).unwrap_err();
-        assert!(error.to_string().contains("is empty"), "{error}");
+        assert!(error.to_string().contains("nothing of the mask"), "{error}");
     }
 }

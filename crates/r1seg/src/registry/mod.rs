@@ -19,8 +19,8 @@ use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
 use crate::registry::recognize::Recovery;
 use crate::{
-    Capabilities, Error, M3dClipConfig, ModelConfig, Preprocess, PromptPoint, PromptableConfig,
-    Recipe, Separator,
+    Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, Preprocess, PromptPoint,
+    PromptableConfig, Recipe, Separator,
 };
 
 #[cfg(feature = "hub")]
@@ -65,6 +65,22 @@ impl Family {
     /// Its name.
     pub fn name(self) -> &'static str {
         self.entry().name
+    }
+
+    /// The mode of a run: the one that was chosen, or its own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a mode that it does not have.
+    pub fn mode(self, chosen: Option<InferenceMode>) -> Result<InferenceMode, Error> {
+        InferenceMode::choose(chosen, self.name(), self.capabilities().modes)
+    }
+
+    /// How it is given a volume: as was chosen, or by its own recipe where it has one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a recipe of other models.
+    pub fn preprocess(self, chosen: Preprocess) -> Result<Preprocess, Error> {
+        self.entry().preprocess(chosen)
     }
 
     /// What the published checkpoints take and give back.
@@ -177,11 +193,7 @@ pub struct ModelEntry {
 }
 
 impl ModelEntry {
-    /// How it is given a volume.
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`] for a recipe of other models.
-    pub(crate) fn preprocess(&self, chosen: Preprocess) -> Result<Preprocess, Error> {
+    fn preprocess(&self, chosen: Preprocess) -> Result<Preprocess, Error> {
         let Preprocess::Recipe(recipe) = chosen else {
             let own = self.recipes.first().copied();
             return Ok(own.map_or(chosen, Preprocess::Recipe));

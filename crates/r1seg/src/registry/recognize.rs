@@ -118,9 +118,17 @@ fn vit(shapes: &Shapes) -> Result<Fields, String> {
         ("encoder_embed_dim", width.into()),
         ("encoder_depth", depth.into()),
         ("encoder_num_heads", (width / head).into()),
-        ("encoder_mlp_ratio", (mlp / width).into()),
+        ("encoder_mlp_ratio", ratio(mlp, width)),
         ("encoder_global_attn_indexes", global.into()),
     ])
+}
+
+/// How many times as wide; a whole number where it is one.
+fn ratio(wide: usize, narrow: usize) -> Value {
+    match wide % narrow {
+        0 => (wide / narrow).into(),
+        _ => (wide as f64 / narrow as f64).into(),
+    }
 }
 
 /// Blocks in each stage of Hiera at the size of the authors' code.
