@@ -244,7 +244,8 @@ fn mode_of_a_question(text: &str) -> Result<InferenceMode, r1seg::Error> {
 pub(super) fn preprocess(text: &str) -> Result<Preprocess, String> {
     text.parse().map_err(|e: r1seg::Error| {
         format!(
-            "{e}; use auto, none, m3d-seg, m3d-cap, m3d-refseg or window:LEVEL,WIDTH (width above 0)"
+            "{e}; use auto, none, m3d-seg, m3d-cap, m3d-refseg, window:LEVEL,WIDTH (width above 0), \
+             sam-med3d, sam-med3d-centered or neurosam3d"
         )
     })
 }

@@ -48,7 +48,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a question about a volume, and segment what it asks for.
     Infer(Box<InferArgs>),
-    /// Segment what a text, points or a box say, with SegVol or R1Seg-3D-SAM.
+    /// Segment what a text, points, a box or an earlier mask say, with SegVol, R1Seg-3D-SAM, SAM-Med3D
+    /// or NeuroSAM3D.
     Segment(Box<SegmentArgs>),
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.

@@ -50,7 +50,7 @@ struct PlaceArgs {
     )]
     box_mm: Vec<Millimeters>,
     /// The voxel in the middle of what SAM-Med3D and NeuroSAM3D look at [default: the first positive
-    /// point, else the middle of the box].
+    /// point, else the middle of the box or of the mask].
     #[arg(long, value_name = "I,J,K", allow_hyphen_values = true, value_parser = center_voxel)]
     center: Vec<Point<i64>>,
 }
@@ -171,17 +171,19 @@ fn grouped(items: impl Iterator<Item = Item>) -> Result<Vec<Group>, String> {
             }
         }
     }
-    let bare = groups.iter().find(|group| group.points.is_empty() && group.region.is_none());
-    match bare.and_then(|group| group.name.as_ref()) {
-        Some(name) => Err(format!("--target {name} has neither points nor a box")),
-        None => Ok(groups),
-    }
+    Ok(groups)
 }
 
 impl Places {
     /// How many objects there are.
     pub(crate) fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// An object that has a name alone.
+    pub(crate) fn bare(&self) -> Option<&str> {
+        let is_bare = |group: &&Group| group.points.is_empty() && group.region.is_none();
+        self.groups.iter().find(is_bare).and_then(|group| group.name.as_deref())
     }
 
     /// What is meant, as far as that can be told without the volume.
@@ -209,6 +211,7 @@ impl Group {
             };
             prompt = prompt.with_point(PromptPoint { voxel: [0; 3], positive });
         }
+        prompt.center = self.center.map(|_| [0; 3]);
         match self.region {
             Some(_) => prompt.with_region(Region { start: [0; 3], end: [1; 3] }),
             None => prompt,
@@ -341,6 +344,7 @@ mod tests {
 
     #[test]
     fn every_target_has_the_places_behind_it() {
+        assert_eq!(parsed(&["--target", "liver"]).unwrap().bare(), Some("liver"));
         let places = parsed(&[
             "--target",
             "liver",
@@ -369,7 +373,6 @@ mod tests {
     fn places_that_belong_to_no_target_or_to_too_many_are_refused() {
         for (arguments, says) in [
             (&["--point", "1,1,1", "--target", "liver", "--point", "2,2,2"][..], "comes before"),
-            (&["--target", "liver"], "neither points nor a box"),
             (&["--target", " ", "--point", "1,1,1"], "is empty"),
             (
                 &["--target", "a", "--point", "1,1,1", "--target", "a", "--point", "1,1,1"],

@@ -117,7 +117,9 @@ the error where no volume is left.";
 #[derive(Debug, Args)]
 pub(crate) struct PrepareArgs {
     /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
-    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
+    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU. SAM-Med3D and NeuroSAM3D have
+    /// recipes of their own, which `auto` takes: sam-med3d (voxels of 1.5 mm), sam-med3d-centered (the
+    /// grid of newer versions of torchio) and neurosam3d (voxels as they are).
     #[arg(
         long,
         default_value = "auto",

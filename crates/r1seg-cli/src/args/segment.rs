@@ -73,7 +73,7 @@ Examples:
     --target liver --point 210,180,40 --target spleen --point 90,160,30
 
 SegVol and SAM-Med3D are published as pickles: `r1seg convert SegVol -o ./SegVol` makes a folder that \
-loads. What was found is printed on standard output, one line for each text. `r1seg --help` lists the exit codes. \
+loads. What was found is printed on standard output, one line for each prompt. `r1seg --help` lists the exit codes. \
 For research use only: not a medical device.";
 
 /// What models take that are prompted with points one after the other.

@@ -48,7 +48,7 @@ pub(crate) struct VolumeArgs {
     /// Read a DICOM series with missing or uneven slices, resampled to even distances.
     #[arg(long)]
     pub(crate) allow_gaps: bool,
-    /// Read DICOM that is not CT, such as MR. The models know CT only.
+    /// Read DICOM that is not CT, such as MR. Most of the models know CT only.
     #[arg(long)]
     pub(crate) allow_modality: bool,
     /// Largest volume that is read, in bytes of its voxels: a number, or one with a unit such as MB or

@@ -61,7 +61,7 @@ fn points_lead_from_a_ct_to_the_mask_that_the_authors_code_finds() {
 fn every_target_gets_a_label_of_its_name() {
     let desk = Desk::new();
     let targets =
-        [&["--target", "liver"], &POINTS[..2], &["--target", "lesion"], &["--point", "30,60,40"]];
+        [&["--target", "liver"], &POINTS[..2], &["--target", "lesion"], &["--point", "33,20,20"]];
     let done = segment(&desk, &[&targets.concat()[..], &["--json", "-o", "out"]].concat());
     let report: Value = serde_json::from_str(&done.succeeds().stdout).unwrap();
     assert_keeps_to("segment", &report);
@@ -92,6 +92,12 @@ fn an_earlier_mask_is_corrected_and_never_replaced() {
 
     let onto = [&earlier[..], &["--force", "--mask", "earlier.nii.gz"]].concat();
     segment(&desk, &onto).code_is(73).says("a mask");
+    let target = [&earlier[..], &["--target", "liver", "--mask", "named.nii.gz"]].concat();
+    segment(&desk, &target).succeeds();
+    let targets = [&target[..], &["--target", "lesion", "--point", "20,174,73"]].concat();
+    let done = segment(&desk, &[&targets[..], &["--force"]].concat());
+    done.code_is(2).says("no label 2, for --target lesion");
+    segment(&desk, &["--target", "liver"]).code_is(2).says("neither points nor a box");
     let other = segment(&desk, &["--mask-prompt", golden("roi.nii.gz").to_str().unwrap()]);
     other.code_is(65).says("error[R-GEO-02]").says("roi.nii.gz");
     let image = segment(&desk, &["--mask-prompt", golden("ct.nii.gz").to_str().unwrap()]);
@@ -111,6 +117,11 @@ fn the_truth_replays_the_clicks_of_the_authors_evaluation() {
     let three = [&truth[..], &["--clicks", "3", "--mask", "three.nii.gz"]].concat();
     segment(&desk, &three).succeeds();
     assert_recorded(&desk, "three.nii.gz", "pred_clicks3.nii.gz");
+
+    let named = ["--label", "liver", "--label", "lesion", "--json", "--mask", "named.nii.gz"];
+    let done = segment(&desk, &[&truth[..], &named].concat());
+    let report: Value = serde_json::from_str(&done.succeeds().stdout).unwrap();
+    assert_eq!(report["masks"][1]["name"], "lesion");
 
     segment(&desk, &[&truth[..], &POINTS[..2]].concat()).code_is(2).says("--truth");
     segment(&desk, &["--clicks", "3"]).code_is(2).says("--truth");

@@ -50,7 +50,7 @@ fn the_commands_of_the_readme_run_one_after_the_other_in_one_folder() {
     fs::write(desk.path("questions.txt"), questions).unwrap();
     fs::write(desk.path("reports.txt"), "No finding.\n").unwrap();
     let mut liver = vec![0; volume.voxels().len()];
-    liver[(20 * 184 + 100) * 216 + 100..][..20].fill(1);
+    liver[(40 * 184 + 180) * 216 + 190..][..20].fill(1);
     let liver = Mask::new(liver, volume.geometry().clone()).unwrap();
     write_mask(desk.path("liver.nii.gz"), &liver, Overwrite::Refuse).unwrap();
     fs::create_dir(desk.path("bin")).unwrap();

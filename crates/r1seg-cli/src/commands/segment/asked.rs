@@ -31,13 +31,14 @@ impl Asked {
         args: &SegmentArgs,
         config: &PromptableConfig,
     ) -> Result<InferenceMode> {
-        let own = config.family.capabilities().default_mode();
-        let mode = args.mode.or(own).unwrap_or(InferenceMode::Resize);
+        let mode = config.family.mode(args.mode)?;
+        config.family.preprocess(args.prepare.preprocess)?;
         let mut outlines = args.places.outlines();
         if outlines.is_empty() {
             outlines.push(Prompt::default());
         }
         for mut outline in outlines {
+            outline.points_at_once = args.clicks.at_once;
             outline.text = self.texts.first().map(|(_, text)| text.clone());
             if args.clicks.mask_prompt.is_some() {
                 outline = outline.with_mask(Arc::new(LabelMap::new(nowhere()).label_mask(1)));
@@ -111,6 +112,13 @@ fn kinds(prompt: &Prompt) -> &'static str {
 /// There is one text at most beside the places of one object.
 pub(super) fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
     let objects = args.places.len();
+    let bare = args.places.bare().filter(|_| args.clicks.mask_prompt.is_none());
+    if let Some(name) = bare {
+        return Err(CliError::usage(
+            format!("--target {name} has neither points nor a box"),
+            "give them behind it, or a mask to correct with --mask-prompt",
+        ));
+    }
     if texts > 1 && objects > 0 {
         return Err(CliError::usage(
             format!("{texts} texts, and points or a box that can belong to one only"),
@@ -131,14 +139,31 @@ pub(super) fn check_places(args: &SegmentArgs, texts: usize) -> Result<()> {
 pub(super) fn with_masks(
     mut places: Vec<(Option<String>, Prompt)>,
     earlier: &LabelMap,
-) -> Vec<(Option<String>, Prompt)> {
+    quiet: bool,
+) -> Result<Vec<(Option<String>, Prompt)>> {
     if places.is_empty() {
         places.push((None, Prompt::default()));
     }
     let of = places.len();
-    for (label, (_, prompt)) in (1..).zip(&mut places) {
+    for (label, (name, prompt)) in (1..).zip(&mut places) {
         let mask = if of == 1 { earlier.any_label() } else { earlier.label_mask(label) };
+        if mask.data().iter().all(|voxel| *voxel == 0) {
+            let target = name.as_deref().map(|name| format!(", for --target {name}"));
+            return Err(CliError::usage(
+                match of {
+                    1 => "the mask of --mask-prompt is empty".to_string(),
+                    _ => format!(
+                        "the mask of --mask-prompt has no label {label}{}",
+                        target.unwrap_or_default()
+                    ),
+                },
+                "of several targets, each corrects the label of its number",
+            ));
+        }
         prompt.mask = Some(Arc::new(mask));
     }
-    places
+    if of > 1 && earlier.len() > of && !quiet {
+        say!("r1seg: of {} labels of --mask-prompt the first {of} are corrected", earlier.len());
+    }
+    Ok(places)
 }

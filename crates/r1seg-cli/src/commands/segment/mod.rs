@@ -44,7 +44,9 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let organs = organs::organs(&args.organ, "--text")?;
     check_places(args, texts.len() + organs.len())?;
     let count = (texts.len() + organs.len()).max(args.places.len()).max(1);
-    job.check_count(count)?;
+    if clicks.truth.is_none() {
+        job.check_count(count)?;
+    }
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
     let asked = Asked::new(texts, organs, &config);
@@ -59,10 +61,13 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let geometry = input.volume.geometry();
     let mut places = args.places.prompts(geometry)?;
     if let Some(path) = &clicks.mask_prompt {
-        places = with_masks(places, &labels(path, geometry)?);
+        places = with_masks(places, &labels(path, geometry)?, args.output.quiet)?;
     }
     let truth = clicks.truth.as_deref().map(|path| labels(path, geometry)).transpose()?;
-    let count = truth.as_ref().map_or(count, |truth| truth.len().max(1));
+    let count = match &truth {
+        Some(truth) => truth::labels(truth)?.len(),
+        None => count,
+    };
     job.check_count(count)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
@@ -229,17 +234,24 @@ impl Segmenting<'_> {
 
 /// Bytes beside the volume itself and the model, for what is made of the volume.
 fn working_memory(mode: InferenceMode, turns: bool, input: &Input, prompts: usize) -> u64 {
-    // In windows: sums of logits, their number and their mean, all f32. In crops the volume in another
-    // spacing, as f32: many times its voxels only where these are larger than a millimeter or two.
+    // In windows: sums of logits, their number and their mean, all f32. Around crops: the volume in
+    // voxels of 1.5 mm, as f32; and where they grow, sums of logits and a mask as well.
     let grids = match mode {
-        InferenceMode::Resize => 0,
+        InferenceMode::Resize | InferenceMode::Crop | InferenceMode::Grow => 0,
         InferenceMode::Zoom | InferenceMode::Sliding => 3,
-        InferenceMode::Crop | InferenceMode::Grow => 1,
+    };
+    let spacing = input.volume.geometry().spacing_mm().unwrap_or([1.5; 3]);
+    let stored = input.volume.voxels().len() as u64;
+    let resampled = (stored as f64 * spacing.iter().map(|mm| mm / 1.5).product::<f64>()) as u64;
+    let around_crops = match mode {
+        InferenceMode::Crop => resampled.saturating_mul(4),
+        InferenceMode::Grow => resampled.max(stored).saturating_mul(4 + 4 + 4 + 1),
+        _ => 0,
     };
     // The mask of a prompt, the label map in two bytes, and a layer of the segmentation for each
     // prompt at the worst, when all masks overlap.
     let layers = if prompts > 1 { 2 * prompts as u64 } else { 0 };
     // While a mask is turned back to the stored grid, there are two of it.
     let bytes_a_voxel = 4 * grids + 3 + layers + u64::from(turns);
-    bytes_a_voxel.saturating_mul(input.volume.voxels().len() as u64)
+    bytes_a_voxel.saturating_mul(stored).saturating_add(around_crops)
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use r1seg::phantom::dice;
 use r1seg::simulate::RandomState;
 use r1seg::volume::{LabelMap, Mask};
-use r1seg::{InferenceMode, Prompt, PromptKind, PromptableConfig, RunContext};
+use r1seg::{InferenceMode, MaskStatus, PromptKind, PromptableConfig, RunContext};
 use r1seg_results::Findings;
 use r1seg_results::report::Prompted;
 
@@ -19,9 +19,10 @@ pub(super) fn check(args: &SegmentArgs, config: &PromptableConfig) -> Result<Inf
     if args.clicks.clicks == 0 {
         return Err(CliError::usage("--clicks 0 asks for nothing", "give 1 or more"));
     }
-    let crops = [InferenceMode::Crop, InferenceMode::Grow];
-    let mode = args.mode.or(known.default_mode()).unwrap_or(InferenceMode::Resize);
-    if !known.takes(PromptKind::Points) || !crops.contains(&mode) || !known.modes.contains(&mode) {
+    let mode = config.family.mode(args.mode)?;
+    config.family.preprocess(args.prepare.preprocess)?;
+    let looks_at_crops = matches!(mode, InferenceMode::Crop | InferenceMode::Grow);
+    if !known.takes(PromptKind::Points) || !looks_at_crops {
         return Err(CliError::usage(
             format!(
                 "--truth simulates clicks in crops, as {} does not take them",
@@ -33,8 +34,20 @@ pub(super) fn check(args: &SegmentArgs, config: &PromptableConfig) -> Result<Inf
     Ok(mode)
 }
 
+/// The labels that a truth has, in ascending order.
+pub(super) fn labels(truth: &LabelMap) -> Result<Vec<u16>> {
+    let labels = (1..=u16::MAX).take(truth.len()).filter(|label| truth.voxels(*label) > 0);
+    let labels: Vec<u16> = labels.collect();
+    if labels.is_empty() {
+        let what = "the truth has no label: all of its voxels are 0";
+        return Err(CliError::usage(what, "give a segmentation with something in it"));
+    }
+    Ok(labels)
+}
+
 impl Segmenting<'_> {
-    /// What each label of the truth got, and its Dice in words.
+    /// What each label of the truth got, and its Dice in words. Label K of the masks is the K-th of the
+    /// truth.
     pub(super) fn simulated(
         &self,
         truth: &LabelMap,
@@ -45,21 +58,11 @@ impl Segmenting<'_> {
         let mut random = RandomState::new(args.seed);
         let (mut prompted, mut scores) = (Vec::new(), Vec::new());
         let mut found = LabelMap::new(truth.geometry().clone());
-        let labels: Vec<u16> = (1..=u16::MAX).take(truth.len()).collect();
-        if labels.is_empty() {
-            let what = "the truth has no label: all of its voxels are 0";
-            return Err(CliError::usage(what, "give a segmentation with something in it"));
-        }
-        for label in labels {
+        let labels = labels(truth)?;
+        for (index, label) in labels.iter().enumerate() {
             let name = format!("label {label}");
-            if truth.voxels(label) == 0 {
-                // Labels keep the numbers of the truth.
-                found.push_empty()?;
-                prompted.push(Prompted::without_mask(name, Prompt::default()));
-                continue;
-            }
-            progress.stage(format!("{name} of {}: simulating clicks", truth.len()));
-            let own = truth.label_mask(label);
+            progress.stage(format!("{name}, {} of {}: simulating clicks", index + 1, labels.len()));
+            let own = truth.label_mask(*label);
             let mut run = RunContext::from(self.cancel);
             let clicks = usize::from(args.clicks);
             let of = self.encoded.simulate_clicks(&own, clicks, &mut random, &mut run)?;
@@ -71,18 +74,17 @@ impl Segmenting<'_> {
             prompted.push(got);
         }
         progress.clear();
-        for (label, got) in (1..=u16::MAX).zip(&prompted) {
-            let name = self.job.label(usize::from(label) - 1, &got.name);
-            if truth.voxels(label) == 0 {
-                findings.push(name, None, Vec::new())?;
-                scores.push("not in the truth".to_string());
-                continue;
-            }
+        for (index, (label, got)) in labels.iter().zip(&mut prompted).enumerate() {
             // As in the authors' file, a voxel that several labels claim is the last one's.
-            let shown = found.labels().iter().map(|shown| u8::from(*shown == label)).collect();
+            let is_own = |shown: &u16| u8::from(usize::from(*shown) == index + 1);
+            let shown: Vec<u8> = found.labels().iter().map(is_own).collect();
+            got.status = match shown.contains(&1) {
+                true => MaskStatus::Found,
+                false => MaskStatus::Empty,
+            };
             let mask = Mask::new(shown, truth.geometry().clone())?;
-            let score = dice(mask.data(), truth.label_mask(label).data()).unwrap_or(0.0);
-            findings.push(name, Some(&mask), Vec::new())?;
+            let score = dice(mask.data(), truth.label_mask(*label).data()).unwrap_or(0.0);
+            findings.push(self.job.label(index, &got.name), Some(&mask), Vec::new())?;
             let clicks = match args.clicks {
                 1 => "1 click".to_string(),
                 clicks => format!("{clicks} clicks"),
