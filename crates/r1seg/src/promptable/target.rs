@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(Target::new(&edge, &map, None).unwrap().points[0].cell, [39; 3]);
         let empty = vec![0; 40 * 40 * 40];
         let error = Target::new(&Prompt::default(), &map, Some(&empty)).unwrap_err();
-        assert!(error.to_string().contains("nothing of the mask"), "{error}");
+        assert!(error.to_string().contains("the mask to correct is empty"), "{error}");
     }
 }
