@@ -287,7 +287,8 @@ fn pipeline(file: &str) -> Value {
 }
 
 /// Recipes, and how recordings with them are called.
-const GRIDS: [(Recipe, &str); 2] = [(Recipe::SamMed3d, ""), (Recipe::SamMed3dCentered, "_centred")];
+const GRIDS: [(Recipe, &str); 2] =
+    [(Recipe::SamMed3d, ""), (Recipe::SamMed3dCentered, "_centered")];
 
 #[test]
 fn given_points_lead_from_the_ct_to_the_authors_mask_on_its_grid() {

@@ -13,7 +13,7 @@ const ROI: [usize; 3] = [128; 3];
 
 /// The recipe of each recording.
 const RECORDED: [(&str, Recipe); 2] =
-    [("pipeline.json", Recipe::SamMed3d), ("pipeline_centred.json", Recipe::SamMed3dCentered)];
+    [("pipeline.json", Recipe::SamMed3d), ("pipeline_centered.json", Recipe::SamMed3dCentered)];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/sam-med3d/golden").join(name)

@@ -19,7 +19,7 @@ const ROI: [usize; 3] = [128; 3];
 /// The pipeline with the grid of torchio up to 0.20.10, and with that of later versions.
 const RECORDED: [(&str, SpacingConvention); 2] = [
     ("pipeline.json", SpacingConvention::ItkCeil),
-    ("pipeline_centred.json", SpacingConvention::ItkCentered),
+    ("pipeline_centered.json", SpacingConvention::ItkCentered),
 ];
 
 fn golden(name: &str) -> PathBuf {

@@ -49,7 +49,7 @@ fn points_lead_from_a_ct_to_the_mask_that_the_authors_code_finds() {
 
     let centered = ["--preprocess", "sam-med3d-centered", "--mask", "centered.nii.gz"];
     segment(&desk, &[&POINTS[..], &centered].concat()).succeeds();
-    assert_recorded(&desk, "centered.nii.gz", "pred_user_points_centred.nii.gz");
+    assert_recorded(&desk, "centered.nii.gz", "pred_user_points_centered.nii.gz");
 
     segment(&desk, &[&POINTS[..], &["--at-once", "--mask", "at-once.nii.gz"]].concat()).succeeds();
     assert_ne!(labels(&desk.path("at-once.nii.gz")), labels(&desk.path("three.nii.gz")));
