@@ -360,10 +360,10 @@ fn a_mask_of_another_model_is_corrected() {
     let alone = Prompt::default().with_mask(mask.clone());
     let found = encoded.segment(&alone).unwrap();
     let trace = found.trace.as_ref().unwrap();
-    assert!(trace.get("mask_only.sparse").is_none(), "there is no point to be told");
+    assert!(trace.get("mask_only.sparse").is_none(), "there is no point to encode");
     let voxels = |mask: &Mask| mask.data().iter().map(|v| *v != 0).collect::<Vec<_>>();
     let kept = dice(&voxels(&mask), &voxels(found.mask.as_ref().unwrap()));
-    assert!(kept > 0.6, "a mask that is told is a hint: Dice {kept}");
+    assert!(kept > 0.6, "a mask prompt is a hint: Dice {kept}");
     let empty = Mask::new(vec![0; mask.data().len()], mask.geometry().clone()).unwrap();
     let error = encoded.segment(Prompt::default().with_mask(Arc::new(empty))).unwrap_err();
     assert!(error.to_string().contains("empty"), "{error}");

@@ -39,8 +39,8 @@ pub struct Prompt {
     pub region: Option<Region>,
     /// An earlier mask of the same volume, from any model, that is to be corrected. Its labels are one.
     pub mask: Option<Arc<Mask>>,
-    /// Whether all points are told in one pass. Otherwise a model that was trained on points one after
-    /// the other is told each with what the ones before have come to.
+    /// Whether all points are encoded in one pass. Otherwise a model that was trained on points one after
+    /// the other takes each in a pass of its own, with the mask of the pass before.
     pub points_at_once: bool,
     /// The voxel in the middle of what is looked at, for a model that looks at a crop. Absent for the
     /// first positive point, else the middle of the box or of the mask.

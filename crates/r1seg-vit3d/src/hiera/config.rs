@@ -144,7 +144,7 @@ impl HieraConfig {
         }
         let cell = STRIDE << self.q_pool;
         if self.image_size == 0 || !self.image_size.is_multiple_of(cell) {
-            return Err(format!("the image size {} is no multiple of {cell}", self.image_size));
+            return Err(format!("the image size {} is not a multiple of {cell}", self.image_size));
         }
         let (side, window) = (self.side(0), self.window_spec[0]);
         if !side.is_multiple_of(window) {
@@ -296,7 +296,7 @@ mod tests {
             (HieraConfig { q_pool: 4, ..published() }, "q_pool is 4"),
             (HieraConfig { q_pool: 2, ..published() }, "one size"),
             (HieraConfig { scalp: 4, ..published() }, "scalp is 4"),
-            (HieraConfig { image_size: 112, ..published() }, "112 is no multiple of 32"),
+            (HieraConfig { image_size: 112, ..published() }, "112 is not a multiple of 32"),
             (HieraConfig { num_heads: 7, ..published() }, "7 heads"),
             (HieraConfig { out_channels: 0, ..published() }, "zero"),
         ];

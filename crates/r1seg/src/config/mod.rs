@@ -39,7 +39,7 @@ pub(crate) struct ConfigFile {
 
 impl ConfigFile {
     /// `architectures` and `auto_map` are never used: they are wrong in checkpoints that were merged
-    /// locally. Where there is no such file, the tensors may tell what it would say.
+    /// locally. Where there is no such file, its fields may follow from the tensors.
     ///
     /// # Errors
     /// [`Error::Checkpoint`], [`Error::Json`], [`Error::UnsupportedModel`], or [`Error::Config`] where

@@ -228,7 +228,9 @@ fn decoder(
     // Crops are blended cell by cell, half a crop apart.
     let (size, cells) = (decoder.image_size, decoder.low_res_size());
     if (0..3).any(|n| size[n] % cells[n] != 0 || size[n] % 2 != 0 || cells[n] % 2 != 0) {
-        return Err(format!("image_size {size:?} is no even multiple of masks of {cells:?} cells"));
+        return Err(format!(
+            "image_size {size:?} is not an even multiple of masks of {cells:?} cells"
+        ));
     }
     Ok(decoder)
 }

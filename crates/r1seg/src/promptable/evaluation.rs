@@ -18,7 +18,7 @@ pub struct Simulated {
     /// The clicks, in cells of the crop along the axes of the model: x, y, z.
     pub clicks: Vec<Click>,
     /// The clicks as voxels of the input, but for those in the padding of the crop. It leads to nearly
-    /// the same mask: a voxel is no cell.
+    /// the same mask: a voxel and a cell are not the same place.
     pub prompt: Prompt,
 }
 

@@ -46,8 +46,8 @@ pub(crate) fn recognize(shapes: &Shapes) -> Option<(&'static ModelEntry, &'stati
 /// they are those of no model that is known by them.
 ///
 /// # Errors
-/// Which fields `config.json` must name, since no tensor tells them, or which tensor lacks an axis that
-/// would.
+/// Which fields `config.json` must name, since they do not follow from the tensors, or which tensor
+/// lacks an axis that they would follow from.
 pub fn recover_config(shapes: &Shapes) -> Recovered {
     let (entry, known) = recognize(shapes)?;
     let fields = (known.recovery?.fields)(shapes);
@@ -65,7 +65,7 @@ fn axis(shapes: &Shapes, name: &str, axis: usize) -> Result<usize, String> {
     let found = shapes.get(name).and_then(|shape| shape.get(axis)).copied();
     found
         .filter(|length| 0 < *length)
-        .ok_or_else(|| format!("tensor `{name}`, which would tell its fields, has no axis {axis}"))
+        .ok_or_else(|| format!("tensor `{name}`, from which its fields follow, has no axis {axis}"))
 }
 
 /// How many blocks or layers there are: `name` names a tensor of each.
