@@ -68,7 +68,7 @@ impl ClickSession {
     }
 
     /// Adds to what was asked for: points, and a text, a box, a mask to correct or a center, each in
-    /// place of an earlier one, after which points that were clicked before are told again.
+    /// place of an earlier one, after which the points that were clicked before run again.
     ///
     /// # Errors
     /// As [`EncodedVolume::segment_with`].

@@ -42,7 +42,7 @@ impl PromptRun<'_, '_> {
             target
                 .points
                 .iter()
-                // What the first crop shows, it has been told.
+                // The first crop was prompted with the points that it shows.
                 .filter(|point| point.positive && in_crop(point, first.start(), size).is_none())
                 .map(|point| nearest(point.cell, first.start(), size)),
         );

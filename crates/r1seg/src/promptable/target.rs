@@ -24,7 +24,7 @@ pub(super) struct TargetPoint {
     pub(super) positive: bool,
 }
 
-/// A cell of a grid, from which one beyond it can be told.
+/// A cell of a grid, in numbers that also count cells before it.
 pub(super) fn signed(cell: [usize; 3]) -> [i64; 3] {
     cell.map(|n| i64::try_from(n).unwrap_or(i64::MAX))
 }
