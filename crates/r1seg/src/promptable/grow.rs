@@ -22,7 +22,7 @@ use crate::{Error, Event, Prompt};
 /// The code of a crop that has no values above 0.
 const NOTHING_POSITIVE: &str = "R-PRE-03";
 
-/// The most crops of one target: 64 half crops of 96 mm span six meters.
+/// The most crops of one target: a block of 5 x 5 x 5, half a crop of 96 mm apart, spans 576 mm each way.
 const MAX_CROPS: usize = 128;
 
 impl PromptRun<'_, '_> {
