@@ -1,4 +1,6 @@
-//! CPU kernels below the tensors: what a model spends its time on, at the speed of the machine.
+//! Kernels below the tensors: what a model spends its time on, at the speed of the machine. Those for
+//! GPUs are CUDA C++ in `.cu` files beside their CPU twins, and come as PTX in `cuda` where the feature
+//! of that name is on.
 //!
 //! - [`Matrix`]: `y = x Wᵀ + b` with f32, f16, bf16 or quantized weights where they lie, such as in a
 //!   memory-mapped safetensors or GGUF file;
@@ -39,6 +41,8 @@
 mod attention;
 mod buffer;
 mod conv;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod elementwise;
 mod isa;
 mod linear;

@@ -2,7 +2,7 @@
 //! `o_proj`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{AttentionMask, Linear, Weights, attention, stacked};
+use r1seg_nn::{CachedAttention, Linear, Weights, stacked};
 
 use crate::config::{AttentionBias, AttentionLayout, DecoderConfig};
 use crate::decoder::{Positions, Sequence, split};
@@ -11,10 +11,8 @@ use crate::decoder::{Positions, Sequence, split};
 pub(crate) struct Attention {
     qkv_proj: Linear,
     o_proj: Linear,
-    heads: usize,
+    attention: CachedAttention,
     kv_heads: usize,
-    head_dim: usize,
-    window: Option<usize>,
 }
 
 impl Attention {
@@ -37,10 +35,12 @@ impl Attention {
         Ok(Self {
             qkv_proj,
             o_proj: stacked(q_dim, &[(weights.pp("o_proj"), hidden)], bias)?,
-            heads,
+            attention: CachedAttention {
+                heads,
+                head_dim: config.head_dim,
+                window: config.sliding_window,
+            },
             kv_heads,
-            head_dim: config.head_dim,
-            window: config.sliding_window,
         })
     }
 
@@ -48,13 +48,15 @@ impl Attention {
     ///
     /// # Shapes
     /// - `x`: `[1, R, hidden]`, the rows of all sequences, one after the other
-    /// - returns: `[1, sum of positions, hidden]`
-    pub(crate) fn forward(
+    /// - `residual`: `[1, sum of positions, hidden]`
+    /// - returns: the residual and what was attended to, of the same shape
+    pub(crate) fn forward_add(
         &self,
         x: &Tensor,
         layer: usize,
         sequences: &mut [Sequence<'_>],
         positions: Positions,
+        residual: &Tensor,
     ) -> Result<Tensor> {
         let qkv = self.qkv_proj.forward(x)?;
         let qkv = split(&qkv, sequences.iter().map(|sequence| sequence.len))?;
@@ -62,7 +64,8 @@ impl Attention {
             .iter()
             .zip(sequences)
             .map(|(qkv, sequence)| positions.select(&self.attend(qkv, layer, sequence)?));
-        self.o_proj.forward(&Tensor::cat(&attended.collect::<Result<Vec<_>>>()?, 1)?)
+        let attended = Tensor::cat(&attended.collect::<Result<Vec<_>>>()?, 1)?;
+        self.o_proj.forward_add(&attended, residual)
     }
 
     /// # Shapes
@@ -70,18 +73,8 @@ impl Attention {
     /// - returns: `[1, L, heads head_dim]`
     fn attend(&self, qkv: &Tensor, layer: usize, sequence: &mut Sequence<'_>) -> Result<Tensor> {
         let Sequence { len, rotary, cache } = sequence;
-        let split = |first: usize, heads: usize| {
-            qkv.narrow(2, first * self.head_dim, heads * self.head_dim)?
-                .reshape((1, *len, heads, self.head_dim))?
-                .transpose(1, 2) // [1, heads, L, head_dim]
-        };
-        let q = rotary.rotate(&split(0, self.heads)?)?;
-        let k = rotary.rotate(&split(self.heads, self.kv_heads)?)?;
-        let v = split(self.heads + self.kv_heads, self.kv_heads)?;
-        let mask = AttentionMask::Causal { past: cache.len(), window: self.window };
-        let (k, v) = cache.append(layer, &k, &v)?;
-        let scale = (self.head_dim as f64).powf(-0.5);
-        let out = attention(&q, &k, &v, scale, mask)?;
-        out.transpose(1, 2)?.reshape((1, *len, self.heads * self.head_dim))
+        let past = cache.len();
+        let rows = cache.room(layer, *len, (self.kv_heads, self.attention.head_dim), qkv)?;
+        self.attention.forward(qkv, rotary, rows, past)
     }
 }

@@ -86,20 +86,20 @@ impl KvCache {
         self.clone()
     }
 
-    /// Writes the keys and values of new positions of one layer behind the filled ones and returns
-    /// all of that layer's. The positions count as filled only after [`advance`](Self::advance),
-    /// so that a pass that fails half-way leaves the cache as it was.
+    /// Room for the keys and values of `new` positions of one layer behind the filled ones. The
+    /// positions count as filled only after [`advance`](Self::advance), so that a pass that fails
+    /// half-way leaves the cache as it was.
     ///
     /// # Shapes
-    /// - `keys`, `values`: `[1, kv_heads, L, head_dim]`
-    /// - returns: two of `[1, kv_heads, len + L, head_dim]`
-    pub(crate) fn append(
+    /// - `like`: a tensor of the dtype and on the device of the keys and values
+    /// - returns: two of `[1, kv_heads, capacity, head_dim]`, with `capacity >= len + new`
+    pub(crate) fn room(
         &mut self,
         layer: usize,
-        keys: &Tensor,
-        values: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
-        let (batch, kv_heads, new, head_dim) = keys.dims4()?;
+        new: usize,
+        (kv_heads, head_dim): (usize, usize),
+        like: &Tensor,
+    ) -> Result<(&Tensor, &Tensor)> {
         let (len, end) = (self.len, self.len + new);
         let num_layers = self.layers.len();
         let Some(slot) = self.layers.get_mut(layer) else {
@@ -113,24 +113,22 @@ impl KvCache {
         if room < end {
             // Doubling bounds the copies of a sequence whose length was not foretold.
             let capacity = end.max(self.capacity).max(2 * room).next_multiple_of(GRANULE);
-            let shape = (batch, kv_heads, capacity, head_dim);
-            let grown = |new: &Tensor, filled: Option<&Tensor>| -> Result<Tensor> {
-                let buffer = Tensor::zeros(shape, new.dtype(), new.device())?;
+            let shape = (1, kv_heads, capacity, head_dim);
+            let grown = |filled: Option<&Tensor>| -> Result<Tensor> {
+                let buffer = Tensor::zeros(shape, like.dtype(), like.device())?;
                 if let Some(filled) = filled.filter(|_| len > 0) {
                     buffer.slice_set(&filled.narrow(2, 0, len)?.contiguous()?, 2, 0)?;
                 }
                 Ok(buffer)
             };
             let buffers = Buffers {
-                keys: grown(keys, slot.as_ref().map(|b| &b.keys))?,
-                values: grown(values, slot.as_ref().map(|b| &b.values))?,
+                keys: grown(slot.as_ref().map(|b| &b.keys))?,
+                values: grown(slot.as_ref().map(|b| &b.values))?,
             };
             *slot = Some(Arc::new(buffers));
         }
         let Some(buffers) = slot else { bail!("layer {layer} of the cache has no buffers") };
-        buffers.keys.slice_set(&keys.contiguous()?, 2, len)?;
-        buffers.values.slice_set(&values.contiguous()?, 2, len)?;
-        Ok((buffers.keys.narrow(2, 0, end)?, buffers.values.narrow(2, 0, end)?))
+        Ok((&buffers.keys, &buffers.values))
     }
 
     /// Counts `new` positions, which every layer has appended, as filled.
@@ -141,7 +139,7 @@ impl KvCache {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
 
@@ -151,8 +149,11 @@ mod tests {
 
     /// Appends `len` positions of `value` and returns the first number of each position.
     fn push(cache: &mut KvCache, value: f32, len: usize) -> Vec<f32> {
-        let (keys, values) =
-            cache.append(0, &filled(value, len), &filled(value + 0.5, len)).unwrap();
+        let past = cache.len();
+        let (keys, values) = cache.room(0, len, (2, 4), &filled(value, len)).unwrap();
+        keys.slice_set(&filled(value, len), 2, past).unwrap();
+        values.slice_set(&filled(value + 0.5, len), 2, past).unwrap();
+        let [keys, values] = [keys, values].map(|rows| rows.narrow(2, 0, past + len).unwrap());
         cache.advance(len);
         let shift = (values - &keys).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(shift.iter().all(|s| *s == 0.5));
@@ -224,10 +225,7 @@ mod tests {
         assert_eq!(cache.len(), 4);
         cache.truncate(2);
         assert_eq!(push(&mut cache, 2.0, 1), [1.0, 1.0, 2.0]);
-        let pair = Tensor::zeros((2, 2, 1, 4), DType::F32, &Device::Cpu).unwrap();
-        assert!(cache.append(0, &pair, &pair).is_err());
-        let one = filled(3.0, 1);
-        assert!(cache.append(1, &one, &one).is_err());
+        assert!(cache.room(1, 1, (2, 4), &filled(3.0, 1)).is_err());
         assert_eq!(push(&mut cache, 3.0, 1), [1.0, 1.0, 2.0, 3.0]);
         cache.truncate(0);
         assert!(cache.is_empty() && cache.layers[0].is_none());

@@ -1,6 +1,7 @@
-//! The next token: forced, or sampled where the logits are.
+//! The next tokens: forced, or chosen where the logits are.
 
-use candle_core::{D, Error, Result, Tensor};
+use candle_core::{Error, Result, Tensor};
+use r1seg_nn::greedy;
 
 use crate::sampling::{Sampled, Sampler, Sampling, logprob};
 
@@ -18,60 +19,37 @@ impl Chooser {
         Ok(Self { sampler, forced: forced.into_iter() })
     }
 
-    /// The next token; `None` where the logits are not those of a distribution.
-    ///
-    /// # Shapes
-    /// - `logits`: `[V]`, f32
-    pub(crate) fn choose(&mut self, logits: &Tensor) -> Result<Option<Sampled>> {
-        let forced = self.forced.next();
-        if logits.device().is_cpu() {
-            let logits = logits.to_vec1::<f32>()?;
-            return match forced {
-                None => self.sampler.sample(&logits),
-                Some(id) => {
-                    Ok(logprob(&logits, index(id)?)?.map(|logprob| Sampled { id, logprob }))
-                }
-            };
+    /// The next token from logits on a CPU; `None` where they are not those of a distribution.
+    fn choose(&mut self, forced: Option<u32>, logits: &[f32]) -> Result<Option<Sampled>> {
+        match forced {
+            None => self.sampler.sample(logits),
+            Some(id) => Ok(logprob(logits, index(id)?)?.map(|logprob| Sampled { id, logprob })),
         }
-        let id = match forced {
-            Some(id) => id,
-            None if self.sampler.is_greedy() => logits.argmax(D::Minus1)?.to_scalar::<u32>()?,
-            None => return self.sampler.sample(&logits.to_vec1::<f32>()?),
-        };
-        Ok(logprob_on_device(logits, id)?.map(|logprob| Sampled { id, logprob }))
     }
+}
+
+/// The next token of each sequence; `None` where its logits are not those of a distribution. Logits
+/// leave a GPU only to be drawn from; for everything else the host waits once for all sequences.
+///
+/// # Shapes
+/// - `logits`: `[choosers, V]`, f32
+pub(crate) fn choose_all(
+    choosers: &mut [&mut Chooser],
+    logits: &Tensor,
+) -> Result<Vec<Option<Sampled>>> {
+    let forced: Vec<_> = choosers.iter_mut().map(|chooser| chooser.forced.next()).collect();
+    let drawn = |(chooser, forced): (&&mut Chooser, &Option<u32>)| {
+        forced.is_none() && !chooser.sampler.is_greedy()
+    };
+    if logits.device().is_cpu() || choosers.iter().zip(&forced).any(drawn) {
+        let rows = logits.to_vec2::<f32>()?;
+        let sequences = choosers.iter_mut().zip(forced).zip(rows);
+        return sequences.map(|((chooser, forced), row)| chooser.choose(forced, &row)).collect();
+    }
+    let chosen = greedy(logits, &forced)?.into_iter();
+    Ok(chosen.map(|chosen| chosen.map(|(id, logprob)| Sampled { id, logprob })).collect())
 }
 
 fn index(id: u32) -> Result<usize> {
     usize::try_from(id).map_err(Error::wrap)
-}
-
-/// [`logprob`] without moving the logits off their device.
-fn logprob_on_device(logits: &Tensor, id: u32) -> Result<Option<f32>> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    let logprob = (shifted.narrow(0, index(id)?, 1)? - log_sum)?.squeeze(0)?.to_scalar::<f32>()?;
-    Ok((!logprob.is_nan()).then_some(logprob))
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-
-    #[test]
-    fn logprobs_on_the_device_equal_those_of_the_sampler() -> Result<()> {
-        let logits = Tensor::randn(0f32, 3.0, 500, &Device::Cpu)?;
-        let values = logits.to_vec1::<f32>()?;
-        for id in [0, 7, 499] {
-            let [there, here] = [logprob_on_device(&logits, id)?, logprob(&values, index(id)?)?];
-            let gap = there.unwrap() - here.unwrap();
-            assert!(gap.abs() < 1e-5, "{gap}");
-        }
-        assert!(logprob_on_device(&logits, 500).is_err());
-        let broken = Tensor::new(&[0f32, f32::NAN], &Device::Cpu)?;
-        assert_eq!(logprob_on_device(&broken, 0)?, None);
-        Ok(())
-    }
 }

@@ -3,19 +3,19 @@
 //! `lm_head`. Port of `modeling_{phi3,llama,qwen2,mistral}.py`, transformers 4.46.3.
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use r1seg_nn::{Embedding, Linear, Probe, RmsNorm, Weights, add, linear_no_bias, rms_norm};
+use r1seg_nn::{Embedding, Linear, Probe, RmsNorm, Rotary, Weights, linear_no_bias, rms_norm};
 
 use crate::attention::Attention;
 use crate::cache::KvCache;
 use crate::config::DecoderConfig;
 use crate::mlp::Mlp;
-use crate::rope::{RotaryEmbedding, RotaryTables};
+use crate::rope::RotaryEmbedding;
 
 /// A sequence's share of a pass over several.
 pub(crate) struct Sequence<'a> {
     /// Number of its rows.
     pub(crate) len: usize,
-    pub(crate) rotary: RotaryTables,
+    pub(crate) rotary: Rotary,
     pub(crate) cache: &'a mut KvCache,
 }
 
@@ -298,7 +298,7 @@ impl Decoder {
     /// # Errors
     /// When the width does not fit or the backend cannot run the operation.
     pub fn logits(&self, hidden_states: &Tensor) -> Result<Tensor> {
-        self.lm_head.forward(hidden_states)?.to_dtype(DType::F32)
+        self.lm_head.forward_f32(hidden_states)
     }
 }
 
@@ -334,8 +334,7 @@ impl Layer {
         positions: Positions,
     ) -> Result<Tensor> {
         let normed = self.input_layernorm.forward(x)?;
-        let attended = self.self_attn.forward(&normed, layer, sequences, positions)?;
-        let x = match positions {
+        let residual = match positions {
             Positions::All => x.clone(),
             Positions::Last => {
                 let rows = split(x, sequences.iter().map(|sequence| sequence.len))?;
@@ -343,7 +342,7 @@ impl Layer {
                 Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 1)?
             }
         };
-        add(&x, &attended)
+        self.self_attn.forward_add(&normed, layer, sequences, positions, &residual)
     }
 
     /// The second half: `x + mlp(norm(x))`.
@@ -351,6 +350,6 @@ impl Layer {
     /// # Shapes
     /// - `x`: `[1, R, hidden]`    - returns: the same
     fn transform(&self, x: &Tensor) -> Result<Tensor> {
-        add(x, &self.mlp.forward(&self.post_attention_layernorm.forward(x)?)?)
+        self.mlp.forward_add(&self.post_attention_layernorm.forward(x)?, x)
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, bail};
 use r1seg_nn::{FEW_ROWS, Probe};
 
 use crate::cache::KvCache;
-use crate::chooser::Chooser;
+use crate::chooser::{Chooser, choose_all};
 use crate::decoder::{Decoder, DecoderInput};
 use crate::sampling::{Sampled, Sampling};
 
@@ -210,11 +210,22 @@ impl Decoder {
         let rows: usize = answers.iter().map(|answering| answering.rows).sum();
         let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
         let states = self.forward_last(&mut batch, probe)?;
-        let states = states.iter().map(only_row).collect::<Result<Vec<_>>>()?;
+        let states = match states.as_slice() {
+            [state] => vec![state.flatten_all()?],
+            // Copies, so that a row does not keep those of other answers alive.
+            states => {
+                let row = |state: &Tensor| state.flatten_all()?.force_contiguous();
+                states.iter().map(row).collect::<Result<_>>()?
+            }
+        };
         let logits = self.logits(&Tensor::stack(&states, 0)?)?;
         let own_rows: Vec<usize> = answers.iter().map(|answering| answering.rows).collect();
-        for (i, (answering, state)) in answers.iter_mut().zip(states).enumerate() {
-            let id = answering.take(state, logits.get(i)?, on_token)?;
+        let mut choosers: Vec<_> = answers.iter_mut().map(|a| &mut a.chooser).collect();
+        let chosen = choose_all(&mut choosers, &logits)?;
+        for (i, ((answering, state), chosen)) in
+            answers.iter_mut().zip(states).zip(chosen).enumerate()
+        {
+            let id = answering.take(state, chosen, &logits.get(i)?, on_token)?;
             if answering.finished.is_none() {
                 (answering.inputs_embeds, answering.rows) = (self.embed(&[id])?, 1);
             }
@@ -240,13 +251,6 @@ fn pass_len(waiting: impl Iterator<Item = usize>) -> usize {
         total <= limit
     };
     waiting.take(FEW_ROWS).take_while(fits).count()
-}
-
-/// # Shapes
-/// - `state`: `[1, 1, hidden]`    - returns: `[hidden]`
-fn only_row(state: &Tensor) -> Result<Tensor> {
-    // A copy, so that the row does not keep those of other answers alive.
-    state.flatten_all()?.force_contiguous()
 }
 
 /// An answer on its way.
@@ -303,19 +307,20 @@ impl<'a> Answering<'a> {
         (DecoderInput { inputs_embeds: &self.inputs_embeds, sequence_length }, self.cache)
     }
 
-    /// Chooses the next token.
+    /// Takes the token that was chosen.
     ///
     /// # Shapes
     /// - `state`: `[hidden]`    - `logits`: `[V]`
     fn take(
         &mut self,
         state: Tensor,
-        logits: Tensor,
+        chosen: Option<Sampled>,
+        logits: &Tensor,
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> std::result::Result<u32, GenerationError> {
         let Self { options, answer, .. } = self;
         let index = answer.token_ids.len();
-        let Some(Sampled { id, logprob }) = self.chooser.choose(&logits)? else {
+        let Some(Sampled { id, logprob }) = chosen else {
             return Err(GenerationError::NotFinite { index });
         };
         answer.token_ids.push(id);
@@ -326,11 +331,11 @@ impl<'a> Answering<'a> {
         } else {
             (index + 1 == options.max_new_tokens).then_some(FinishReason::Length)
         };
-        let shown = options.keep_logits.then_some(&logits);
+        let shown = options.keep_logits.then_some(logits);
         let step = Step { index, id, logprob, logits: shown, finish_reason: self.finished };
         on_token(self.index, step);
         if options.keep_logits {
-            self.kept_logits.push(logits);
+            self.kept_logits.push(logits.clone());
         }
         Ok(id)
     }

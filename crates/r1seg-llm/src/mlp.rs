@@ -2,7 +2,7 @@
 //! `down_proj`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{Linear, Weights, silu_mul, stacked};
+use r1seg_nn::{Activation, Linear, Weights, stacked};
 
 use crate::config::{DecoderConfig, MlpLayout};
 
@@ -31,8 +31,9 @@ impl Mlp {
     }
 
     /// # Shapes
-    /// - `x`: `[1, R, hidden]`    - returns: the same
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down_proj.forward(&silu_mul(&self.gate_up_proj.forward(x)?)?)
+    /// - `x`, `residual`: `[1, R, hidden]`    - returns: the residual and the MLP of `x`
+    pub(crate) fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let inner = self.gate_up_proj.forward_activated(x, Activation::SiluGate)?;
+        self.down_proj.forward_add(&inner, residual)
     }
 }

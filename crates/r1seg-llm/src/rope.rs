@@ -4,8 +4,8 @@
 //! Angles are computed in f64 and rotate in f32: half precision cannot tell positions above 256
 //! apart. A pass computes the rows that it needs, so no position is out of reach.
 
-use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::rotary_emb::rope;
+use candle_core::{Device, Result};
+use r1seg_nn::Rotary;
 
 use crate::config::{DecoderConfig, Llama3Scaling, RopeScaling};
 
@@ -18,15 +18,6 @@ pub(crate) struct RotaryEmbedding {
     long: Option<(usize, Vec<f64>)>,
     /// Factor on cosine and sine (longrope), which scales the attention scores.
     attention_factor: f64,
-}
-
-/// Cosines and sines of the positions of one pass.
-#[derive(Debug)]
-pub(crate) struct RotaryTables {
-    /// `[L, rotary_dim / 2]`, f32.
-    cos: Tensor,
-    /// `[L, rotary_dim / 2]`, f32.
-    sin: Tensor,
 }
 
 impl RotaryEmbedding {
@@ -72,7 +63,7 @@ impl RotaryEmbedding {
         len: usize,
         sequence_length: usize,
         device: &Device,
-    ) -> Result<RotaryTables> {
+    ) -> Result<Rotary> {
         let frequencies = match &self.long {
             Some((limit, long)) if sequence_length > *limit => long,
             _ => &self.frequencies,
@@ -87,27 +78,7 @@ impl RotaryEmbedding {
                 sin.push((s * self.attention_factor) as f32);
             }
         }
-        Ok(RotaryTables {
-            cos: Tensor::from_vec(cos, (len, half), device)?,
-            sin: Tensor::from_vec(sin, (len, half), device)?,
-        })
-    }
-}
-
-impl RotaryTables {
-    /// Rotates the first elements of each head, as many as the model rotates.
-    ///
-    /// # Shapes
-    /// - `x`: `[B, heads, L, head_dim]`    - returns: the same shape and dtype
-    pub(crate) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        let (dtype, head_dim) = (x.dtype(), x.dim(3)?);
-        let rotary_dim = 2 * self.cos.dim(1)?;
-        let turned = x.narrow(3, 0, rotary_dim)?.to_dtype(DType::F32)?.contiguous()?;
-        let turned = rope(&turned, &self.cos, &self.sin)?.to_dtype(dtype)?;
-        if rotary_dim == head_dim {
-            return Ok(turned);
-        }
-        Tensor::cat(&[&turned, &x.narrow(3, rotary_dim, head_dim - rotary_dim)?], 3)
+        Rotary::new(cos, sin, half, device)
     }
 }
 
@@ -127,6 +98,7 @@ fn llama3(frequency: f64, scaling: &Llama3Scaling) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Tensor};
     use serde_json::{Value, json};
 
     use super::*;
@@ -218,7 +190,7 @@ mod tests {
             ),
         ] {
             let tables = embedding.tables(7, 1, sequence_length, &Device::Cpu)?;
-            for (got, expected) in [(&tables.cos, cos), (&tables.sin, sin)] {
+            for (got, expected) in [(tables.cos(), cos), (tables.sin(), sin)] {
                 let got = got.flatten_all()?.to_vec1::<f32>()?;
                 for (got, expected) in got.iter().zip(expected) {
                     assert!((f64::from(*got) - expected).abs() < 3e-7, "{got} {expected}");

@@ -4,7 +4,7 @@
 //! `output_hypernetworks_mlps`, `iou_prediction_head`, `txt_align_upscaled_embedding`.
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::{Linear, Weights, add, linear, relu};
+use r1seg_nn::{Activation, Linear, Weights, add, linear};
 
 use crate::head::MaskPrediction;
 use crate::upscaler::Upscaler;
@@ -26,7 +26,8 @@ impl Mlp {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [first, second, third] = &self.0;
-        third.forward(&relu(&second.forward(&relu(&first.forward(x)?)?)?)?)
+        let x = first.forward_activated(x, Activation::Relu)?;
+        third.forward(&second.forward_activated(&x, Activation::Relu)?)
     }
 }
 
@@ -116,7 +117,7 @@ impl MaskDecoder {
         let mut kernel = self.hypernetwork.forward(&hs.narrow(1, mask_token, 1)?)?;
         if let (Some(text), Some(txt_align)) = (text, &self.txt_align) {
             // Both products read the same map, and the text similarity is added to the mask.
-            kernel = (kernel + txt_align.forward(text)?.unsqueeze(1)?)?;
+            kernel = txt_align.forward_add(&text.unsqueeze(1)?, &kernel)?;
         }
         Ok(MaskPrediction {
             logits: self.upscaler.logits(&src, &kernel)?,

@@ -4,8 +4,8 @@
 
 use candle_core::{DType, Result, Tensor};
 use r1seg_nn::{
-    AttentionMask, LayerNorm, Linear, Rearranged, Weights, add, attention, layer_norm, linear,
-    relu, softmax,
+    Activation, AttentionMask, LayerNorm, Linear, Rearranged, Weights, add, attention, layer_norm,
+    linear, softmax,
 };
 
 use crate::TransformerConfig;
@@ -16,8 +16,13 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 /// # Shapes
 /// - `x`: `[B, T, heads * d]`    - returns: `[B, heads, T, d]`
 fn split(x: &Tensor, heads: usize) -> Result<Tensor> {
+    by_head(x, heads)?.contiguous()
+}
+
+/// As [`split`], a view: for attention, which reads heads where they lie.
+fn by_head(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, t, inner) = x.dims3()?;
-    x.reshape((b, t, heads, inner / heads))?.transpose(1, 2)?.contiguous()
+    x.reshape((b, t, heads, inner / heads))?.transpose(1, 2)
 }
 
 /// The reverse of [`split`].
@@ -50,13 +55,22 @@ impl SelfAttention {
     }
 
     /// # Shapes
-    /// - `q`, `k`, `v`: `[B, T, E]`    - returns: the same
-    fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let q = split(&self.q_proj.forward(q)?, self.heads)?;
-        let k = split(&self.k_proj.forward(k)?, self.heads)?;
-        let v = split(&self.v_proj.forward(v)?, self.heads)?;
-        let x = attention(&q, &k, &v, scale(&q)?, AttentionMask::None)?;
-        self.out_proj.forward(&joined(&x)?)
+    /// - `q`, `k`, `v`, `residual`: `[B, T, E]`    - returns: the same
+    fn forward(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let q = by_head(&self.q_proj.forward(q)?, self.heads)?;
+        let k = by_head(&self.k_proj.forward(k)?, self.heads)?;
+        let v = by_head(&self.v_proj.forward(v)?, self.heads)?;
+        let x = joined(&attention(&q, &k, &v, scale(&q)?, AttentionMask::None)?)?;
+        match residual {
+            Some(residual) => self.out_proj.forward_add(&x, residual),
+            None => self.out_proj.forward(&x),
+        }
     }
 }
 
@@ -114,15 +128,22 @@ impl TokenToImage {
     }
 
     /// # Shapes
-    /// - `tokens`: `[B, T, E]`    - `keys`, `values`: `[B, N, E]`    - returns: `[B, T, E]`
-    fn forward(&self, tokens: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+    /// - `tokens`, `residual`: `[B, T, E]`    - `keys`, `values`: `[B, N, E]`
+    /// - returns: `[B, T, E]`
+    fn forward_add(
+        &self,
+        tokens: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
         let q = split(&self.q_proj.forward(tokens)?, self.heads)?;
         let scale = scale(&q)?;
         let q = q.broadcast_matmul(&by_heads(&self.k_proj, &q)?)?;
         let (keys, values) = (keys.unsqueeze(1)?, values.unsqueeze(1)?);
-        let x = attention(&q, &keys, &values, scale, AttentionMask::None)?;
+        let x = attention(&q, &keys, &values, scale, AttentionMask::None)?.contiguous()?;
         let x = joined(&x.broadcast_matmul(&by_heads(&self.v_proj, &x)?.transpose(2, 3)?)?)?;
-        self.out_proj.forward(&x.broadcast_add(&self.v_bias.to_dtype(x.dtype())?)?)
+        self.out_proj.forward_add(&add(&x, &self.v_bias.to_dtype(x.dtype())?)?, residual)
     }
 }
 
@@ -242,22 +263,22 @@ impl Layer {
         key_pe: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
         let queries = if self.first {
-            self.self_attn.forward(queries, queries, queries)?
+            self.self_attn.forward(queries, queries, queries, None)?
         } else {
-            let q = (queries + query_pe)?;
-            (queries + self.self_attn.forward(&q, &q, queries)?)?
+            let q = add(queries, query_pe)?;
+            self.self_attn.forward(&q, &q, queries, Some(queries))?
         };
         let queries = self.norm1.forward(&queries)?;
 
-        let q = (&queries + query_pe)?;
+        let q = add(&queries, query_pe)?;
         let k = add(keys, key_pe)?;
-        let queries = (&queries + self.cross_attn_token_to_image.forward(&q, &k, keys)?)?;
+        let queries = self.cross_attn_token_to_image.forward_add(&q, &k, keys, &queries)?;
         let queries = self.norm2.forward(&queries)?;
 
-        let mlp = self.lin2.forward(&relu(&self.lin1.forward(&queries)?)?)?;
-        let queries = self.norm3.forward(&(&queries + mlp)?)?;
+        let inner = self.lin1.forward_activated(&queries, Activation::Relu)?;
+        let queries = self.norm3.forward(&self.lin2.forward_add(&inner, &queries)?)?;
 
-        let q = (&queries + query_pe)?;
+        let q = add(&queries, query_pe)?;
         let x = self.cross_attn_image_to_token.forward(&k, &q, &queries)?;
         Ok((queries, self.norm4.forward_sum(keys, &x)?))
     }
@@ -306,9 +327,9 @@ impl TwoWayTransformer {
         for layer in &self.layers {
             (queries, keys) = layer.forward(&queries, &keys, tokens, image_pe)?;
         }
-        let q = (&queries + tokens)?;
+        let q = add(&queries, tokens)?;
         let k = add(&keys, image_pe)?;
-        let queries = (&queries + self.final_attn_token_to_image.forward(&q, &k, &keys)?)?;
+        let queries = self.final_attn_token_to_image.forward_add(&q, &k, &keys, &queries)?;
         Ok((self.norm_final_attn.forward(&queries)?, keys))
     }
 }

@@ -4,11 +4,47 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Sh
 
 use crate::cpu;
 
+/// What is applied to each number of a layer's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// [`gelu_erf`]
+    GeluErf,
+    /// [`relu`]
+    Relu,
+    /// [`quick_gelu`]
+    QuickGelu,
+    /// [`silu_mul`], whose result is half as wide.
+    SiluGate,
+}
+
+impl Activation {
+    /// # Shapes
+    /// - `x`: any    - returns: the same; half as wide with [`SiluGate`](Self::SiluGate)
+    ///
+    /// # Errors
+    /// When a width is odd that is to be halved, or the backend cannot run the operation.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::None => Ok(x.clone()),
+            Self::GeluErf => gelu_erf(x),
+            Self::Relu => relu(x),
+            Self::QuickGelu => quick_gelu(x),
+            Self::SiluGate => silu_mul(x),
+        }
+    }
+}
+
 /// `torch.nn.GELU()`: the exact form, with the error function.
 ///
 /// # Errors
 /// When the backend cannot run the operation.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) {
+        return crate::cuda::activate(&x.contiguous()?, Activation::GeluErf);
+    }
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return x.gelu_erf();
     }
@@ -38,6 +74,13 @@ impl CustomOp1 for GeluErf {
 pub fn gelu_dot(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
     let (_, n) = x.dims2()?;
     let weights = weights.reshape(n)?;
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) {
+        return crate::cuda::gelu_dot(
+            &x.contiguous()?,
+            &weights.to_dtype(x.dtype())?.contiguous()?,
+        );
+    }
     if !x.device().is_cpu() || x.dtype() != DType::F32 {
         return gelu_erf(x)?.matmul(&weights.unsqueeze(1)?)?.squeeze(1);
     }
@@ -80,6 +123,10 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         return add(y, x);
     }
     let repeats = x.rank() >= y.rank() && x.dims().ends_with(trimmed(y.dims()));
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) && x.dtype() == y.dtype() && repeats {
+        return crate::cuda::sum(&x.contiguous()?, &y.contiguous()?);
+    }
     if !x.device().is_cpu() || x.dtype() != DType::F32 || y.dtype() != DType::F32 || !repeats {
         return x.broadcast_add(y);
     }
@@ -117,6 +164,10 @@ impl CustomOp2 for Add {
 /// # Errors
 /// When the backend cannot run the operation.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) {
+        return crate::cuda::activate(&x.contiguous()?, Activation::QuickGelu);
+    }
     x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
 }
 
@@ -126,6 +177,10 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the backend cannot run the operation.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) {
+        return crate::cuda::activate(&x.contiguous()?, Activation::Relu);
+    }
     // Zero times NaN is NaN, and zero times any finite number changes nothing.
     x.relu()? + x.affine(0.0, 0.0)?
 }
@@ -138,6 +193,10 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the last dimension is odd or the backend cannot run the operation.
 pub fn silu_mul(gate_up: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(gate_up) {
+        return crate::cuda::gated(&gate_up.contiguous()?);
+    }
     if gate_up.device().is_cpu() && gate_up.dtype() == DType::F32 {
         return gate_up.contiguous()?.apply_op1_no_bwd(&SiluMul);
     }
@@ -169,12 +228,12 @@ impl CustomOp1 for SiluMul {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::testing::{device, random};
 
     #[test]
     fn gelu_is_the_error_function_form() -> Result<()> {
         // torch.nn.functional.gelu(torch.tensor([-3., -1., -.1, 0., .5, 2.]))
-        let x = Tensor::new(&[-3f32, -1., -0.1, 0., 0.5, 2.], &Device::Cpu)?;
+        let x = Tensor::new(&[-3f32, -1., -0.1, 0., 0.5, 2.], &device()?)?;
         let y = gelu_erf(&x)?.to_vec1::<f32>()?;
         let expected =
             [-0.004_049_694, -0.158_655_26, -0.046_017_22, 0., 0.345_731_23, 1.954_499_8];
@@ -186,8 +245,8 @@ mod tests {
 
     #[test]
     fn gelu_dot_equals_the_unfused_operations() -> Result<()> {
-        let x = Tensor::randn(0f32, 2., (40, 96), &Device::Cpu)?;
-        let weights = Tensor::randn(0f32, 1., 96, &Device::Cpu)?;
+        let x = random(0.0, 2.0, (40, 96))?;
+        let weights = random(0.0, 1.0, 96)?;
         let plain = gelu_erf(&x)?.matmul(&weights.unsqueeze(1)?)?.squeeze(1)?;
         let gap = (gelu_dot(&x, &weights)? - plain)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(gap < 1e-5, "{gap}");
@@ -196,7 +255,7 @@ mod tests {
 
     #[test]
     fn sums_of_all_shapes_are_candles() -> Result<()> {
-        let random = |dims: &[usize]| Tensor::randn(0f32, 1., dims, &Device::Cpu);
+        let random = |dims: &[usize]| random(0.0, 1.0, dims);
         for (x, y) in [
             (&[2, 3, 4][..], &[2, 3, 4][..]),
             (&[2, 3, 4], &[1, 3, 4]),
@@ -220,7 +279,7 @@ mod tests {
     #[test]
     fn quick_gelu_is_clips() -> Result<()> {
         // x = torch.tensor([-3., -1., 0., .5, 2.]); x * torch.sigmoid(1.702 * x)
-        let x = Tensor::new(&[-3f32, -1., 0., 0.5, 2.], &Device::Cpu)?;
+        let x = Tensor::new(&[-3f32, -1., 0., 0.5, 2.], &device()?)?;
         let y = quick_gelu(&x)?.to_vec1::<f32>()?;
         let expected = [-0.018_071_31, -0.154_204_23, 0., 0.350_388_44, 1.935_658_6];
         for (y, e) in y.iter().zip(expected) {
@@ -231,7 +290,7 @@ mod tests {
 
     #[test]
     fn relu_keeps_nan() -> Result<()> {
-        let x = Tensor::new(&[-3f32, -0.0, 0.5, f32::NAN], &Device::Cpu)?;
+        let x = Tensor::new(&[-3f32, -0.0, 0.5, f32::NAN], &device()?)?;
         let y = relu(&x)?.to_vec1::<f32>()?;
         assert_eq!(y[..3], [0.0, 0.0, 0.5]);
         assert!(y[3].is_nan());
@@ -240,7 +299,7 @@ mod tests {
 
     #[test]
     fn silu_mul_equals_the_unfused_operations() -> Result<()> {
-        let x = Tensor::randn(0f32, 8., (3, 5, 62), &Device::Cpu)?;
+        let x = random(0.0, 8.0, (3, 5, 62))?;
         let fused = silu_mul(&x)?;
         let (gate, up) = (x.narrow(2, 0, 31)?, x.narrow(2, 31, 31)?);
         let plain = (gate.silu()? * up)?;

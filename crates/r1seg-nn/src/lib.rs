@@ -12,8 +12,8 @@
 //! - [`all_finite`], which finds NaN and infinity;
 //! - [`Probe`], through which a caller sees the intermediate tensors of a model.
 //!
-//! Everything runs on a CPU and on CUDA from the same code: where a CPU pass is faster than a
-//! chain of tensor operations it hides behind the same function.
+//! Everything runs on a CPU and on CUDA from the same code: a pass of our own kernels, on either, hides
+//! behind the function that composes it of tensor operations elsewhere.
 //!
 //! # Precision
 //!
@@ -38,7 +38,10 @@ mod activation;
 mod attention;
 mod conv;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod finite;
+mod greedy;
 mod linear;
 mod norm;
 mod norm3d;
@@ -49,14 +52,17 @@ mod testing;
 mod weights;
 mod windows;
 
-pub use activation::{add, gelu_dot, gelu_erf, quick_gelu, relu, silu_mul};
-pub use attention::{AttentionBias, AttentionMask, MAX_SCORES, attention, softmax};
+pub use activation::{Activation, add, gelu_dot, gelu_erf, quick_gelu, relu, silu_mul};
+pub use attention::{
+    AttentionBias, AttentionMask, CachedAttention, MAX_SCORES, Rotary, attention, softmax,
+};
 pub use conv::{
     Conv3d, Conv3dConfig, ConvTranspose3d, PatchConv3d, PatchConvTranspose3d, avg_pool3d,
     conv_transpose3d, conv_transpose3d_no_bias, conv3d, conv3d_no_bias, max_pool3d,
     patch_conv_transpose3d, patch_conv3d, patchify,
 };
 pub use finite::all_finite;
+pub use greedy::greedy;
 pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use norm3d::{InstanceNorm3d, LayerNorm3d, instance_norm3d, layer_norm3d};

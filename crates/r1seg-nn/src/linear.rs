@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
+use crate::activation::{Activation, add};
 use crate::weights::{StoredMatrix, WeightMatrix, Weights};
 
 /// A linear layer.
@@ -132,30 +133,120 @@ impl Linear {
     /// # Errors
     /// When the widths do not fit or the backend cannot run the operation.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (out_dim, in_dim) = (self.out_dim, self.in_dim);
-        let mut dims = x.dims().to_vec();
-        if dims.last() != Some(&in_dim) {
+        self.forward_activated(x, Activation::None)
+    }
+
+    /// The activation of the layer's result.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., in]`    - returns: `[.., out]`, half as wide with a gate, in the dtype of `x`
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when a width is odd that is to be halved.
+    pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let rows = self.rows(x)?;
+        #[cfg(feature = "cuda")]
+        if let Some(y) = self.on_gpu(&rows, activation, None, false)? {
+            return reshaped(y, x);
+        }
+        reshaped(activation.apply(&self.product(&rows)?)?, x)
+    }
+
+    /// The layer's result and `residual`.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., in]`    - `residual`: `[.., out]`    - returns: `[.., out]`, in the dtype of `x`
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when the residual has another shape than the result.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let rows = self.rows(x)?;
+        #[cfg(feature = "cuda")]
+        if residual.dtype() == x.dtype() {
+            let residual = residual.contiguous()?;
+            if let Some(y) = self.on_gpu(&rows, Activation::None, Some(&residual), false)? {
+                return y.reshape(residual.dims());
+            }
+        }
+        add(residual, &self.product(&rows)?.reshape(residual.dims())?)
+    }
+
+    /// As [`forward`](Self::forward), in f32 whatever the dtype of `x`.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_f32(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = self.rows(x)?;
+        #[cfg(feature = "cuda")]
+        if let Some(y) = self.on_gpu(&rows, Activation::None, None, true)? {
+            return reshaped(y, x);
+        }
+        reshaped(self.product(&rows)?.to_dtype(DType::F32)?, x)
+    }
+
+    /// # Shapes
+    /// - returns: `[rows, in]`
+    fn rows(&self, x: &Tensor) -> Result<Tensor> {
+        let in_dim = self.in_dim;
+        if x.dims().last() != Some(&in_dim) {
             bail!("a linear layer of width {in_dim} got an input of shape {:?}", x.dims())
         }
-        let flat = x.contiguous()?.reshape((x.elem_count() / in_dim.max(1), in_dim))?;
-        let y = match &self.weight {
+        x.contiguous()?.reshape((x.elem_count() / in_dim.max(1), in_dim))
+    }
+
+    /// # Shapes
+    /// - `rows`: `[rows, in]`    - returns: `[rows, out]`
+    fn product(&self, rows: &Tensor) -> Result<Tensor> {
+        match &self.weight {
             Weight::Stored(stored) => {
-                let wide = flat.to_dtype(DType::F32)?;
-                wide.apply_op1_no_bwd(&Product(stored.clone()))?.to_dtype(x.dtype())?
+                let wide = rows.to_dtype(DType::F32)?;
+                wide.apply_op1_no_bwd(&Product(stored.clone()))?.to_dtype(rows.dtype())
             }
             Weight::Tensor(weight) => {
-                let y = flat.matmul(&weight.to_dtype(x.dtype())?.t()?)?;
+                let y = rows.matmul(&weight.to_dtype(rows.dtype())?.t()?)?;
                 match &self.bias {
-                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?)?,
-                    None => y,
+                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?),
+                    None => Ok(y),
                 }
             }
-        };
-        if let Some(last) = dims.last_mut() {
-            *last = out_dim;
         }
-        y.reshape(dims)
     }
+
+    /// The product of a few rows and what follows it in one launch, that of many rows in two.
+    ///
+    /// # Shapes
+    /// - `rows`: `[rows, in]`    - returns: `[rows, out]`, half as wide with a gate
+    #[cfg(feature = "cuda")]
+    fn on_gpu(
+        &self,
+        rows: &Tensor,
+        activation: Activation,
+        residual: Option<&Tensor>,
+        wide: bool,
+    ) -> Result<Option<Tensor>> {
+        use crate::cuda::{MAX_FEW_ROWS, Then, few_rows, finish};
+        let Weight::Tensor(weight) = &self.weight else { return Ok(None) };
+        if !crate::cuda::takes(rows) {
+            return Ok(None);
+        }
+        let (weight, dtype) = (weight.to_dtype(rows.dtype())?, rows.dtype());
+        let bias = self.bias.as_ref().map(|bias| bias.to_dtype(dtype)).transpose()?;
+        let then = Then { bias: bias.as_ref(), activation, residual };
+        if rows.dim(0)? <= MAX_FEW_ROWS {
+            return few_rows(rows, &weight, then, wide).map(Some);
+        }
+        let y = finish(rows.matmul(&weight.t()?)?, then)?;
+        Ok(Some(if wide { y.to_dtype(DType::F32)? } else { y }))
+    }
+}
+
+/// Rows as they were before they were one after the other.
+fn reshaped(rows: Tensor, like: &Tensor) -> Result<Tensor> {
+    let mut dims = like.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = rows.dim(1)?;
+    }
+    rows.reshape(dims)
 }
 
 struct Product(Arc<Stored>);
@@ -218,7 +309,14 @@ impl Embedding {
                 }
                 Tensor::from_vec(rows, (ids.len(), view.k()), &candle_core::Device::Cpu)
             }
-            Table::Tensor(table) => table.index_select(&Tensor::new(ids, table.device())?, 0),
+            Table::Tensor(table) => {
+                let ids = Tensor::new(ids, table.device())?;
+                #[cfg(feature = "cuda")]
+                if crate::cuda::takes(table) {
+                    return crate::cuda::gather(table, &ids);
+                }
+                table.index_select(&ids, 0)
+            }
         }
     }
 }
@@ -226,6 +324,7 @@ impl Embedding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{device, gap, random};
     use candle_core::Device;
 
     /// Largest deviation from f64, over the largest result.
@@ -261,6 +360,41 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_product_equals_the_unfused_operations() -> Result<()> {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            for (m, k, n) in [(1, 64, 6), (2, 33, 10), (3, 136, 14), (7, 40, 2), (33, 24, 18)] {
+                let [weight, x] = [(n, k), (m, k)].map(|shape| random(0.0, 1.0, shape));
+                let (weight, x) = (weight?.to_dtype(dtype)?, x?.to_dtype(dtype)?);
+                let bias = random(0.0, 1.0, n)?.to_dtype(dtype)?;
+                let residual = random(0.0, 3.0, (m, n))?.to_dtype(dtype)?;
+                let layer = Linear::new(&weight, Some(bias.clone()))?;
+                let wide = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64);
+                let plain = wide(&x)?.matmul(&wide(&weight)?.t()?)?.broadcast_add(&wide(&bias)?)?;
+                // Of the largest number: half precision rounds the activations of many rows on a CPU,
+                // and results.
+                let tolerance = if dtype == DType::F32 { 2e-6 } else { 1e-2 };
+                let check = |got: Tensor, exact: Tensor, what: &str| -> Result<()> {
+                    let largest = exact.abs()?.max_all()?.to_scalar::<f64>()?;
+                    let gap = gap(&got, &exact)? / largest;
+                    assert!(gap < tolerance, "{what} {dtype:?} {m}x{k}x{n}: {gap:e}");
+                    Ok(())
+                };
+                check(layer.forward(&x)?, plain.clone(), "plain")?;
+                check(layer.forward_f32(&x)?, plain.clone(), "f32")?;
+                assert_eq!(layer.forward_f32(&x)?.dtype(), DType::F32);
+                check(layer.forward_add(&x, &residual)?, (&plain + wide(&residual)?)?, "residual")?;
+                let gelu = layer.forward_activated(&x, Activation::GeluErf)?;
+                check(gelu, plain.gelu_erf()?, "GELU")?;
+                check(layer.forward_activated(&x, Activation::Relu)?, plain.relu()?, "ReLU")?;
+                let gated = layer.forward_activated(&x, Activation::SiluGate)?;
+                let (gate, up) = (plain.narrow(1, 0, n / 2)?, plain.narrow(1, n / 2, n / 2)?);
+                check(gated, (gate.silu()? * up)?, "gate")?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn parts_give_what_their_joined_matrix_gives() -> Result<()> {
         let (k, parts) = (96, [20, 7, 33]);
         let matrices = parts
@@ -280,12 +414,16 @@ mod tests {
 
     #[test]
     fn an_embedding_is_a_row_of_its_table() -> Result<()> {
-        let table = Tensor::randn(0f32, 1., (10, 6), &Device::Cpu)?.to_dtype(DType::BF16)?;
+        let table = random(0.0, 1.0, (10, 6))?.to_dtype(DType::BF16)?;
         let embedding = Embedding::new(WeightMatrix::from_tensor(&table)?);
-        let rows = embedding.forward(&[7, 0, 7])?.to_vec2::<f32>()?;
+        let rows = embedding.forward(&[7, 0, 7])?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let table = table.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         assert_eq!(rows, [&table[7][..], &table[0], &table[7]]);
-        assert!(embedding.forward(&[10]).is_err_and(|e| e.to_string().contains("10 rows")));
+        // A kernel cannot say so; the decoder checks ids before it asks.
+        let on_cpu = device()?.is_cpu();
+        assert!(
+            !on_cpu || embedding.forward(&[10]).is_err_and(|e| e.to_string().contains("10 rows"))
+        );
         Ok(())
     }
 

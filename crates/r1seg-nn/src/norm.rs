@@ -45,6 +45,10 @@ impl LayerNorm {
     /// When the trailing dimensions differ from the weight's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let rows = self.rows(x)?;
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(x) {
+            return self.on_gpu(x, None, false);
+        }
         if is_plain(x) {
             let op = RowNorm { eps: self.eps, centered: true, gelu: false };
             return rows.apply_op2_no_bwd(&self.factors, &op)?.reshape(x.dims());
@@ -60,6 +64,10 @@ impl LayerNorm {
     /// # Errors
     /// When the shapes differ, or the trailing dimensions from the weight's.
     pub fn forward_sum(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(x) && x.dtype() == y.dtype() && x.shape() == y.shape() {
+            return self.on_gpu(x, Some(y), false);
+        }
         if !is_plain(x) || !is_plain(y) || x.shape() != y.shape() {
             return self.forward(&(x + y)?);
         }
@@ -76,11 +84,22 @@ impl LayerNorm {
     /// # Errors
     /// When the trailing dimensions differ from the weight's.
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(x) {
+            return self.on_gpu(x, None, true);
+        }
         if !is_plain(x) {
             return crate::gelu_erf(&self.forward(x)?);
         }
         let op = RowNorm { eps: self.eps, centered: true, gelu: true };
         self.rows(x)?.apply_op2_no_bwd(&self.factors, &op)?.reshape(x.dims())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(&self, x: &Tensor, plus: Option<&Tensor>, gelu: bool) -> Result<Tensor> {
+        let plus = plus.map(|plus| self.rows(plus)).transpose()?;
+        let norm = crate::cuda::RowNorm { eps: self.eps, centered: true, gelu };
+        crate::cuda::row_norm(&self.rows(x)?, plus.as_ref(), &self.factors, norm)?.reshape(x.dims())
     }
 
     /// # Shapes
@@ -151,6 +170,11 @@ impl RmsNorm {
             bail!("an RMS norm of width {width} got an input of shape {:?}", x.dims())
         }
         let rows = x.contiguous()?.reshape((x.elem_count() / width, width))?;
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(x) {
+            let norm = crate::cuda::RowNorm { eps: self.eps, centered: false, gelu: false };
+            return crate::cuda::row_norm(&rows, None, &self.weight, norm)?.reshape(x.dims());
+        }
         if is_plain(x) {
             let op = RowNorm { eps: self.eps, centered: false, gelu: false };
             return rows.apply_op2_no_bwd(&self.weight, &op)?.reshape(x.dims());
@@ -230,11 +254,7 @@ impl CustomOp3 for RowNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
-
-    fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
-        (a.to_dtype(DType::F64)? - b)?.abs()?.max_all()?.to_scalar::<f64>()
-    }
+    use crate::testing::{gap, random};
 
     fn exact_layer_norm(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<Tensor> {
         let [x, w, b] = [x, w, b].map(|t| t.to_dtype(DType::F64));
@@ -247,9 +267,8 @@ mod tests {
 
     #[test]
     fn layer_norm_keeps_its_digits_when_the_mean_dwarfs_the_deviation() -> Result<()> {
-        let d = &Device::Cpu;
-        let x = Tensor::randn(1000f32, 1., (7, 770), d)?;
-        let (w, b) = (Tensor::randn(1f32, 0.1, 770, d)?, Tensor::randn(0f32, 1., 770, d)?);
+        let x = random(1000.0, 1.0, (7, 770))?;
+        let (w, b) = (random(1.0, 0.1, 770)?, random(0.0, 1.0, 770)?);
         let y = LayerNorm::new(w.clone(), b.clone(), 1e-5)?.forward(&x)?;
         let gap = gap(&y, &exact_layer_norm(&x, &w, &b, 1e-5)?)?;
         assert!(gap < 1e-4, "{gap}");
@@ -258,10 +277,9 @@ mod tests {
 
     #[test]
     fn whole_block_norm_spans_channels_and_space() -> Result<()> {
-        let d = &Device::Cpu;
         let shape = (12, 8, 8, 8);
-        let x = Tensor::randn(3f32, 2., (2, 12, 8, 8, 8), d)?;
-        let (w, b) = (Tensor::randn(1f32, 0.5, shape, d)?, Tensor::randn(0f32, 1., shape, d)?);
+        let x = random(3.0, 2.0, (2, 12, 8, 8, 8))?;
+        let (w, b) = (random(1.0, 0.5, shape)?, random(0.0, 1.0, shape)?);
         let y = LayerNorm::new(w.clone(), b.clone(), 1e-5)?.forward(&x)?;
         let exact = exact_layer_norm(
             &x.reshape((2, 12 * 512))?,
@@ -275,11 +293,22 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_several_blocks_share_is_normed_as_one() -> Result<()> {
+        let width = 20_011;
+        let x = random(30.0, 2.0, (2, width))?;
+        let (w, b) = (random(1.0, 0.5, width)?, random(0.0, 1.0, width)?);
+        let y = LayerNorm::new(w.clone(), b.clone(), 1e-5)?.forward_gelu(&x)?;
+        let exact = exact_layer_norm(&x, &w, &b, 1e-5)?.gelu_erf()?;
+        let gap = gap(&y, &exact)?;
+        assert!(gap < 1e-5, "{gap}");
+        Ok(())
+    }
+
+    #[test]
     fn fused_norms_equal_the_unfused() -> Result<()> {
-        let d = &Device::Cpu;
-        let [x, y] = [0; 2].map(|_| Tensor::randn(0f32, 2., (2, 50, 96), d));
+        let [x, y] = [0; 2].map(|_| random(0.0, 2.0, (2, 50, 96)));
         let (x, y) = (x?, y?);
-        let (w, b) = (Tensor::randn(1f32, 0.5, 96, d)?, Tensor::randn(0f32, 1., 96, d)?);
+        let (w, b) = (random(1.0, 0.5, 96)?, random(0.0, 1.0, 96)?);
         let norm = LayerNorm::new(w, b, 1e-5)?;
         let plain = norm.forward(&(&x + &y)?)?.to_dtype(DType::F64)?;
         assert!(gap(&norm.forward_sum(&x, &y)?, &plain)? < 1e-5);
@@ -291,9 +320,8 @@ mod tests {
 
     #[test]
     fn rms_norm_in_half_precision_computes_in_f32() -> Result<()> {
-        let d = &Device::Cpu;
-        let x = Tensor::randn(0f32, 3., (4, 200), d)?;
-        let w = Tensor::randn(1f32, 0.5, 200, d)?;
+        let x = random(0.0, 3.0, (4, 200))?;
+        let w = random(1.0, 0.5, 200)?;
         let norm = RmsNorm::new(w.clone(), 1e-6)?;
         let exact = {
             let x = x.to_dtype(DType::F64)?;

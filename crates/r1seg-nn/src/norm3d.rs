@@ -5,19 +5,24 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 use r1seg_kernels::InstanceNorm;
 
 use crate::cpu::f32_slice;
-use crate::norm::{LayerNorm, layer_norm};
+use crate::norm::LayerNorm;
 use crate::weights::Weights;
 
 /// A layer norm over the channels of each voxel, as `LayerNorm3d` of SAM's ports to 3D.
 #[derive(Debug, Clone)]
-pub struct LayerNorm3d(LayerNorm);
+pub struct LayerNorm3d {
+    /// `[C]`, f32
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
 
 /// A [`LayerNorm3d`] from the keys `weight` and `bias`.
 ///
 /// # Errors
 /// When a tensor is missing or misshaped.
 pub fn layer_norm3d(channels: usize, eps: f64, weights: Weights) -> Result<LayerNorm3d> {
-    Ok(LayerNorm3d(layer_norm(channels, eps, weights)?))
+    LayerNorm3d::new(weights.get(channels, "weight")?, weights.get(channels, "bias")?, eps)
 }
 
 impl LayerNorm3d {
@@ -27,7 +32,7 @@ impl LayerNorm3d {
     /// # Errors
     /// When the tensors cannot be converted to f32.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
-        Ok(Self(LayerNorm::new(weight, bias, eps)?))
+        Ok(Self { weight: weight.to_dtype(DType::F32)?, bias: bias.to_dtype(DType::F32)?, eps })
     }
 
     /// # Shapes
@@ -37,7 +42,12 @@ impl LayerNorm3d {
     /// When the channels differ from the weight's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.dims5()?;
-        let last = self.0.forward(&x.permute((0, 2, 3, 4, 1))?)?;
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(x) {
+            return crate::cuda::channel_norm(x, [&self.weight, &self.bias], self.eps);
+        }
+        let norm = LayerNorm::new(self.weight.clone(), self.bias.clone(), self.eps)?;
+        let last = norm.forward(&x.permute((0, 2, 3, 4, 1))?)?;
         last.permute((0, 4, 1, 2, 3))?.contiguous()
     }
 }
@@ -83,6 +93,11 @@ impl InstanceNorm3d {
         let (_, c, d, h, w) = x.dims5()?;
         if self.factors.as_ref().is_some_and(|(weight, _)| weight.elem_count() != c) {
             bail!("an instance norm of other channels got an input of shape {:?}", x.dims())
+        }
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(x) {
+            let factors = self.factors.as_ref().map(|(weight, bias)| [weight, bias]);
+            return crate::cuda::instance_norm(x, factors, self.eps);
         }
         let voxels = d * h * w;
         if x.device().is_cpu() && x.dtype() == DType::F32 && voxels != 0 {
@@ -135,10 +150,8 @@ impl CustomOp1 for ByInstance {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
-    use crate::testing::{assert_close, gap, wave};
+    use crate::testing::{assert_close, gap, random, wave};
 
     // F.instance_norm(wave([1, 2, 2, 2, 2], .7), weight=wave([2], 1.) + .5, bias=wave([2], 2.), eps=1e-5)
     #[test]
@@ -200,7 +213,7 @@ mod tests {
 
     #[test]
     fn norms_of_any_layout_and_dtype_agree_with_f64() -> Result<()> {
-        let x = Tensor::randn(30f32, 2., (2, 5, 6, 7, 20), &Device::Cpu)?;
+        let x = random(30.0, 2.0, (2, 5, 6, 7, 20))?;
         let wide = x.to_dtype(DType::F64)?;
         for norm in [
             InstanceNorm3d::plain(1e-5),

@@ -5,7 +5,8 @@ use candle_core::{DType, Device, Result, Tensor};
 /// Resizes to `size` (`[D, H, W]`) by trilinear interpolation with `align_corners=False` and without
 /// anti-aliasing.
 ///
-/// Separable: one interpolation matrix per axis, in f32.
+/// Separable: one interpolation matrix per axis, in f32; on a CUDA device one kernel with the same
+/// weights.
 ///
 /// # Shapes
 /// - `x`: `[B, C, D, H, W]`    - returns: `[B, C, size[0], size[1], size[2]]`, in f32
@@ -14,6 +15,10 @@ use candle_core::{DType, Device, Result, Tensor};
 /// When the backend cannot run the operation.
 pub fn trilinear(x: &Tensor, size: [usize; 3]) -> Result<Tensor> {
     let (b, c, d, h, w) = x.dims5()?;
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) && size != [d, h, w] {
+        return crate::cuda::trilinear(x, size);
+    }
     let x = x.to_dtype(DType::F32)?.contiguous()?;
     let device = &x.device().clone();
     let [od, oh, ow] = size;
@@ -49,6 +54,10 @@ pub fn trilinear(x: &Tensor, size: [usize; 3]) -> Result<Tensor> {
 /// When the backend cannot run the operation.
 pub fn nearest(x: &Tensor, factor: usize) -> Result<Tensor> {
     let (b, d, h, w, c) = x.dims5()?;
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) {
+        return crate::cuda::nearest(x, factor);
+    }
     let x = x.contiguous()?.reshape(vec![b, d, 1, h, 1, w, 1, c])?;
     let x = x.broadcast_as(vec![b, d, factor, h, factor, w, factor, c])?;
     x.reshape((b, d * factor, h * factor, w * factor, c))
@@ -72,6 +81,7 @@ fn interpolation_matrix(input: usize, output: usize, device: &Device) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{device, random};
 
     /// Direct evaluation at one output voxel, in f64.
     fn direct(x: &[f32], from: [usize; 3], to: [usize; 3], at: [usize; 3]) -> f64 {
@@ -95,7 +105,7 @@ mod tests {
     fn trilinear_equals_direct_evaluation() -> Result<()> {
         for (from, to) in [([4, 5, 6], [8, 20, 9]), ([7, 3, 5], [3, 3, 2]), ([2, 2, 2], [1, 4, 4])]
         {
-            let x = Tensor::randn(0f32, 1., (1, 1, from[0], from[1], from[2]), &Device::Cpu)?;
+            let x = random(0.0, 1.0, (1, 1, from[0], from[1], from[2]))?;
             let flat = x.flatten_all()?.to_vec1::<f32>()?;
             let y = trilinear(&x, to)?.flatten_all()?.to_vec1::<f32>()?;
             for (i, y) in y.iter().enumerate() {
@@ -109,7 +119,7 @@ mod tests {
 
     #[test]
     fn batch_rows_resize_as_they_do_alone() -> Result<()> {
-        let x = Tensor::randn(0f32, 1., (2, 3, 4, 5, 6), &Device::Cpu)?;
+        let x = random(0.0, 1.0, (2, 3, 4, 5, 6))?;
         let all = trilinear(&x, [6, 7, 8])?;
         let one = trilinear(&x.narrow(0, 1, 1)?.narrow(1, 2, 1)?, [6, 7, 8])?;
         let all = all.narrow(0, 1, 1)?.narrow(1, 2, 1)?;
@@ -119,12 +129,12 @@ mod tests {
 
     #[test]
     fn every_token_is_repeated_along_each_axis() -> Result<()> {
-        let x = Tensor::new(&[1f32, 10., 2., 20.], &Device::Cpu)?.reshape((1, 1, 1, 2, 2))?;
+        let x = Tensor::new(&[1f32, 10., 2., 20.], &device()?)?.reshape((1, 1, 1, 2, 2))?;
         let y = nearest(&x, 2)?;
         assert_eq!(y.dims(), [1, 2, 2, 4, 2]);
         let row = [1f32, 10., 1., 10., 2., 20., 2., 20.];
         assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, row.repeat(4));
-        let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?.reshape((2, 2, 1, 1, 1))?;
+        let x = Tensor::new(&[1f32, 2., 3., 4.], &device()?)?.reshape((2, 2, 1, 1, 1))?;
         let y = nearest(&x, 2)?.flatten_all()?.to_vec1::<f32>()?;
         let halves: Vec<f32> = [1., 2., 3., 4.].into_iter().flat_map(|x| [x; 8]).collect();
         assert_eq!(y, halves);

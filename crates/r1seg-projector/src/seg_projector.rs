@@ -1,7 +1,7 @@
 //! Keys: `seg_projector.{0,2}` (nn.Sequential: 0 Linear, 1 ReLU, 2 Linear, 3 Dropout).
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{Linear, Weights, linear, relu};
+use r1seg_nn::{Activation, Linear, Weights, linear};
 
 /// Maps the hidden state that predicts `[SEG]` to a prompt of the mask decoder.
 #[derive(Debug, Clone)]
@@ -28,6 +28,6 @@ impl SegProjector {
     /// # Errors
     /// When the width differs from the checkpoint's.
     pub fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&relu(&self.fc1.forward(hidden)?)?)
+        self.fc2.forward(&self.fc1.forward_activated(hidden, Activation::Relu)?)
     }
 }

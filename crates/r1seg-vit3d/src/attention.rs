@@ -33,13 +33,28 @@ impl Attention {
     /// # Errors
     /// When the backend cannot run the operation.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.out_proj.forward(&self.attend(x)?)
+    }
+
+    /// # Shapes
+    /// - `x`, `residual`: `[B, N, E]`    - returns: the residual and the attention's result for `x`
+    ///
+    /// # Errors
+    /// When the backend cannot run the operation.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.out_proj.forward_add(&self.attend(x)?, residual)
+    }
+
+    fn attend(&self, x: &Tensor) -> Result<Tensor> {
         let (b, n, e) = x.dims3()?;
         let head_dim = e / self.num_heads;
         // Rows of the fused weight: q, then k, then v, each head-major.
         let qkv = self.qkv.forward(x)?.reshape((b, n, 3, self.num_heads, head_dim))?;
-        let qkv = qkv.permute((2, 0, 3, 1, 4))?.contiguous()?;
+        let qkv = qkv.permute((2, 0, 3, 1, 4))?;
+        // Kernels of a GPU read the heads where they lie.
+        let qkv = if x.device().is_cpu() { qkv.contiguous()? } else { qkv };
         let scale = 1.0 / (head_dim as f64).sqrt();
         let x = attention(&qkv.get(0)?, &qkv.get(1)?, &qkv.get(2)?, scale, AttentionMask::None)?;
-        self.out_proj.forward(&x.transpose(1, 2)?.reshape((b, n, e))?)
+        x.transpose(1, 2)?.reshape((b, n, e))
     }
 }

@@ -1,7 +1,7 @@
 //! A pre-norm transformer block. Keys: `norm1`, `attn`, `norm2`, `mlp.linear1`, `mlp.linear2`.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{LayerNorm, Probe, Weights, add, layer_norm};
+use r1seg_nn::{LayerNorm, Probe, Weights, layer_norm};
 
 use crate::mlp::Mlp;
 use crate::{Attention, Vit3dConfig};
@@ -39,8 +39,8 @@ impl Block {
     /// # Errors
     /// When the backend cannot run the operation, or `probe` ends it between attention and MLP.
     pub fn forward(&self, x: &Tensor, probe: &dyn Probe) -> Result<Tensor> {
-        let x = add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
+        let x = self.attn.forward_add(&self.norm1.forward(x)?, x)?;
         probe.check_cancelled()?;
-        add(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?)
+        self.mlp.forward_add(&self.norm2.forward(&x)?, &x)
     }
 }

@@ -1,5 +1,5 @@
 use candle_core::{Result, Tensor};
-use r1seg_nn::{Linear, Weights, gelu_erf, linear};
+use r1seg_nn::{Activation, Linear, Weights, linear};
 
 /// The two layers of a block behind its attention, under names that differ between publishers.
 #[derive(Debug, Clone)]
@@ -25,11 +25,12 @@ impl Mlp {
     }
 
     /// # Shapes
-    /// - `x`: `[.., E]`    - returns: the same
+    /// - `x`, `residual`: `[.., E]`    - returns: the residual and the layers' result for `x`
     ///
     /// # Errors
     /// When the backend cannot run the operation.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.narrow.forward(&gelu_erf(&self.widen.forward(x)?)?)
+    pub(crate) fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let inner = self.widen.forward_activated(x, Activation::GeluErf)?;
+        self.narrow.forward_add(&inner, residual)
     }
 }

@@ -62,6 +62,12 @@ impl AttentionBias {
             bail!("{heads} query heads cannot share {kv_heads} key heads")
         }
         self.check([b, heads, lq, lk])?;
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(q) && dim <= crate::cuda::MAX_HEAD {
+            let (mask, bias) = (AttentionMask::None, self.full()?.to_dtype(q.dtype())?);
+            let scores = crate::cuda::Scores { scale, mask, bias: Some(&bias), rotary: None };
+            return super::on_gpu([q, k, v], scores);
+        }
         if !q.device().is_cpu() || q.dtype() != DType::F32 {
             return composed([q, k, v], scale, AttentionMask::None, Some(&self.full()?));
         }

@@ -7,18 +7,20 @@ pub use r1seg_kernels::Mask as AttentionMask;
 use r1seg_kernels::{AttentionArgs, Bias};
 
 mod bias;
+mod cached;
 
 pub use bias::AttentionBias;
+pub use cached::{CachedAttention, Rotary};
 
 /// Scores that one pass may hold at once where they are materialized: bounds the memory of long
-/// sequences (64 MiB of f32). They are on a GPU, and in half precision on a CPU.
+/// sequences (64 MiB of f32). They are in half precision on a CPU.
 pub const MAX_SCORES: usize = 16 << 20;
 
 /// `softmax(scale * q kᵀ + mask) v`, the softmax in f32 whatever the dtype.
 ///
 /// # Shapes
 /// - `q`: `[B, heads, Lq, dim]`    - `k`, `v`: `[B, kv_heads, Lk, dim]`, `heads % kv_heads == 0`
-/// - returns: `[B, heads, Lq, dim]`
+/// - returns: `[B, heads, Lq, dim]`; on a GPU a view of `[B, Lq, heads, dim]`
 ///
 /// Query head `h` reads key head `h / (heads / kv_heads)` (grouped-query attention).
 ///
@@ -36,6 +38,10 @@ pub fn attention(
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         candle_core::bail!("{heads} query heads cannot share {kv_heads} key heads")
     }
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(q) && q.dim(3)? <= crate::cuda::MAX_HEAD {
+        return on_gpu([q, k, v], crate::cuda::Scores { scale, mask, bias: None, rotary: None });
+    }
     if q.device().is_cpu() && q.dtype() == DType::F32 {
         return q.contiguous()?.apply_op3_no_bwd(
             &rows_in_place(k)?,
@@ -44,6 +50,17 @@ pub fn attention(
         );
     }
     composed([q, k, v], scale, mask, None)
+}
+
+/// In one launch, without scores in memory.
+#[cfg(feature = "cuda")]
+fn on_gpu(operands: [&Tensor; 3], scores: crate::cuda::Scores<'_>) -> Result<Tensor> {
+    let whole = |x: &Tensor| match x.stride() {
+        [.., 1] => Ok(x.clone()),
+        _ => x.contiguous(),
+    };
+    let [q, k, v] = operands.map(whole);
+    crate::cuda::attend(&q?, &k?, &v?, scores)
 }
 
 /// By products of tensors, on any device.
@@ -184,6 +201,10 @@ impl CustomOp3 for BlockedAttention {
 pub fn softmax(scores: Tensor, scale: f64, mask: AttentionMask) -> Result<Tensor> {
     let (_, _, lq, lk) = scores.dims4()?;
     let dtype = scores.dtype();
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(&scores) && mask == AttentionMask::None {
+        return crate::cuda::softmax(&scores.contiguous()?, scale);
+    }
     if scores.device().is_cpu() && dtype == DType::F32 && mask == AttentionMask::None {
         return scores.contiguous()?.apply_op1_no_bwd(&RowSoftmax { scale: scale as f32 });
     }
@@ -237,6 +258,7 @@ fn additive_mask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{device, gap, random};
 
     fn reference(
         q: &Tensor,
@@ -253,30 +275,21 @@ mod tests {
         let (k, v) = (k?.index_select(&index, 1)?, v?.index_select(&index, 1)?);
         let mut scores = (q?.matmul(&k.transpose(2, 3)?)? * scale)?;
         if let AttentionMask::Causal { past, window } = mask {
-            let m = additive_mask(lq, lk, past, window, q_device())?.to_dtype(DType::F64)?;
+            let m = additive_mask(lq, lk, past, window, &device()?)?.to_dtype(DType::F64)?;
             scores = scores.broadcast_add(&m)?;
         }
         let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.matmul(&v)
     }
 
-    fn q_device() -> &'static Device {
-        &Device::Cpu
-    }
-
-    fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
-        (a.to_dtype(DType::F64)? - b)?.abs()?.max_all()?.to_scalar::<f64>()
-    }
-
     #[test]
     fn attention_equals_an_f64_reference() -> Result<()> {
-        let d = q_device();
         for (heads, kv_heads, lq, lk, dim) in
             [(4, 4, 7, 7, 16), (6, 2, 5, 9, 8), (8, 1, 1, 33, 24), (3, 3, 70, 70, 5)]
         {
-            let q = Tensor::randn(0f32, 2., (2, heads, lq, dim), d)?;
-            let k = Tensor::randn(0f32, 2., (2, kv_heads, lk, dim), d)?;
-            let v = Tensor::randn(0f32, 2., (2, kv_heads, lk, dim), d)?;
+            let q = random(0.0, 2.0, (2, heads, lq, dim))?;
+            let k = random(0.0, 2.0, (2, kv_heads, lk, dim))?;
+            let v = random(0.0, 2.0, (2, kv_heads, lk, dim))?;
             for mask in [
                 AttentionMask::None,
                 AttentionMask::Causal { past: lk - lq, window: None },
@@ -292,9 +305,8 @@ mod tests {
 
     #[test]
     fn attention_reads_a_cache_view_without_copying_it_wrongly() -> Result<()> {
-        let d = q_device();
-        let q = Tensor::randn(0f32, 1., (1, 4, 1, 8), d)?;
-        let store = Tensor::randn(0f32, 1., (1, 2, 64, 8), d)?;
+        let q = random(0.0, 1.0, (1, 4, 1, 8))?;
+        let store = random(0.0, 1.0, (1, 2, 64, 8))?;
         let view = store.narrow(2, 0, 20)?;
         let mask = AttentionMask::Causal { past: 19, window: None };
         let a = attention(&q, &view, &view, 1.0, mask)?;
@@ -307,9 +319,9 @@ mod tests {
     fn long_sequences_are_computed_in_parts_with_the_same_result() -> Result<()> {
         let (b, heads, kv_heads, l) = (2, 4, 2, 1500);
         assert!(b * heads * l * l > MAX_SCORES);
-        let q = Tensor::randn(0f32, 1., (b, heads, l, 8), q_device())?;
-        let k = Tensor::randn(0f32, 1., (b, kv_heads, l, 8), q_device())?;
-        let v = Tensor::randn(0f32, 1., (b, kv_heads, l, 8), q_device())?;
+        let q = random(0.0, 1.0, (b, heads, l, 8))?;
+        let k = random(0.0, 1.0, (b, kv_heads, l, 8))?;
+        let v = random(0.0, 1.0, (b, kv_heads, l, 8))?;
         let mask = AttentionMask::Causal { past: 0, window: None };
         let out = attention(&q, &k, &v, 0.35, mask)?;
         assert!(gap(&out, &reference(&q, &k, &v, 0.35, mask)?)? < 5e-6);
@@ -323,7 +335,7 @@ mod tests {
 
     #[test]
     fn softmax_of_short_rows_is_that_of_f64() -> Result<()> {
-        let scores = Tensor::randn(0f32, 9., (2, 300, 8, 6), q_device())?;
+        let scores = random(0.0, 9.0, (2, 300, 8, 6))?;
         let exact = softmax(scores.to_dtype(DType::F64)?, 0.4, AttentionMask::None)?;
         let gap = gap(&softmax(scores, 0.4, AttentionMask::None)?, &exact)?;
         assert!(gap < 1e-6, "{gap}");
@@ -332,9 +344,9 @@ mod tests {
 
     #[test]
     fn softmax_of_half_precision_scores_is_computed_in_f32() -> Result<()> {
-        let q = Tensor::randn(0f32, 1., (1, 1, 1, 16), q_device())?;
-        let k = Tensor::randn(0f32, 1., (1, 1, 600, 16), q_device())?;
-        let ones = Tensor::ones((1, 1, 600, 16), DType::BF16, q_device())?;
+        let q = random(0.0, 1.0, (1, 1, 1, 16))?;
+        let k = random(0.0, 1.0, (1, 1, 600, 16))?;
+        let ones = Tensor::ones((1, 1, 600, 16), DType::BF16, &device()?)?;
         let [q, k] = [q, k].map(|t| t.to_dtype(DType::BF16));
         let out = attention(&q?, &k?, &ones, 0.25, AttentionMask::None)?;
         // Weights that were summed in bf16 would miss one by several percent.

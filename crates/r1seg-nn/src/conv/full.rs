@@ -5,7 +5,10 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use r1seg_kernels::{ConvGeometry, ConvWeights};
 
+use super::taps::sum_of_taps;
 use crate::cpu::f32_slice;
+#[cfg(feature = "cuda")]
+use crate::cuda::ConvTiles;
 use crate::weights::{Rearranged, Weights};
 
 /// Sizes of a [`Conv3d`], per axis `[D, H, W]`.
@@ -71,10 +74,24 @@ pub struct Conv3d {
 pub(super) enum Kernel {
     /// On a CPU.
     Packed(Arc<ConvWeights>),
+    /// On a CUDA device, with the bias.
+    #[cfg(feature = "cuda")]
+    Tiles(ConvTiles),
     /// `[kd * kh * kw, out, in]`
     Taps(Tensor),
     /// There are no numbers, and using it is an error.
     Absent,
+}
+
+impl Kernel {
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "CUDA alone needs them"))]
+    fn on_gpu(taps: &Tensor, kernel: [usize; 3], bias: Option<&Tensor>) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(taps) {
+            return Ok(Self::Tiles(ConvTiles::new(taps, kernel, bias)?));
+        }
+        Ok(Self::Taps(taps.permute((2, 0, 1))?.contiguous()?))
+    }
 }
 
 /// A [`Conv3d`] from the keys `weight` (`[out, in, kd, kh, kw]`) and `bias`.
@@ -140,7 +157,7 @@ impl Conv3d {
                 None => Kernel::Absent,
             }
         } else {
-            Kernel::Taps(taps.permute((2, 0, 1))?.contiguous()?)
+            Kernel::on_gpu(taps, kernel, bias.as_ref())?
         };
         Ok(Self { config, kernel, bias })
     }
@@ -178,6 +195,8 @@ impl Conv3d {
                 let x32 = x.to_dtype(DType::F32)?.contiguous()?;
                 x32.apply_op1_no_bwd(&op)?.to_dtype(x.dtype())
             }
+            #[cfg(feature = "cuda")]
+            Kernel::Tiles(tiles) => tiles.forward(x, geometry, false),
             Kernel::Taps(taps) => {
                 let y = sum_of_taps(x, taps, self.config.kernel, geometry)?;
                 let y = match &self.bias {
@@ -193,52 +212,6 @@ impl Conv3d {
                 y.to_dtype(x.dtype())
             }
         }
-    }
-}
-
-/// One product for each voxel of the kernel: what any device can do.
-///
-/// # Shapes
-/// - `x`: `[B, in, D, H, W]`    - `taps`: `[kd * kh * kw, out, in]`
-/// - returns: `[B, out, D', H', W']`, in f32 or f64
-fn sum_of_taps(
-    x: &Tensor,
-    taps: &Tensor,
-    kernel: [usize; 3],
-    geometry: ConvGeometry,
-) -> Result<Tensor> {
-    let ConvGeometry { input, output: [d, h, w], stride: [sd, sh, sw], padding } = geometry;
-    let (b, c, ..) = x.dims5()?;
-    let (_, out, _) = taps.dims3()?;
-    let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let mut padded = x.clone();
-    for axis in 0..3 {
-        let reach = kernel[axis] - 1 + geometry.stride[axis] * geometry.output[axis];
-        let behind = reach.saturating_sub(input[axis] + padding[axis]);
-        padded = padded.pad_with_zeros(2 + axis, padding[axis], behind)?;
-    }
-    let [_, kh, kw] = kernel;
-    let mut sum: Option<Tensor> = None;
-    for tap in 0..kernel.iter().product() {
-        let part = padded.narrow(2, tap / (kh * kw), sd * d)?;
-        let part = part.narrow(3, tap / kw % kh, sh * h)?.narrow(4, tap % kw, sw * w)?;
-        let part = if [sd, sh, sw] == [1; 3] {
-            part
-        } else {
-            let part = part.contiguous()?.reshape(vec![b, c, d, sd, h, sh, w, sw])?;
-            part.narrow(3, 0, 1)?.narrow(5, 0, 1)?.narrow(7, 0, 1)?
-        };
-        let part = part.contiguous()?.reshape((b, c, d * h * w))?;
-        let weight = taps.get(tap)?.to_dtype(x.dtype())?.broadcast_left(b)?;
-        let product = weight.matmul(&part)?.to_dtype(wide)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + product)?,
-            None => product,
-        });
-    }
-    match sum {
-        Some(sum) => sum.reshape((b, out, d, h, w)),
-        None => bail!("a convolution without a kernel"),
     }
 }
 
@@ -273,13 +246,15 @@ mod tests {
     use candle_nn::{VarBuilder, VarMap};
 
     use super::*;
-    use crate::testing::{assert_close, gap, wave};
+    use crate::testing::{assert_close, device, gap, random, wave};
 
-    /// The same convolution by products of tensors, as on a GPU.
+    /// The same convolution by products of tensors, on a CPU.
     fn by_taps(conv: &Conv3d, weight: &Tensor) -> Result<Conv3d> {
         let (out, input, taps) = (weight.dim(0)?, weight.dim(1)?, conv.config.taps());
+        let weight = weight.to_device(&Device::Cpu)?;
         let taps = weight.reshape((out, input, taps))?.permute((2, 0, 1))?.contiguous()?;
-        Ok(Conv3d { kernel: Kernel::Taps(taps), ..conv.clone() })
+        let bias = conv.bias.as_ref().map(|bias| bias.to_device(&Device::Cpu)).transpose()?;
+        Ok(Conv3d { config: conv.config, kernel: Kernel::Taps(taps), bias })
     }
 
     // def wave(shape, step):
@@ -292,8 +267,8 @@ mod tests {
         let weight = wave(&[2, 3, 3, 3, 3], 0.3)?;
         let conv = Conv3d::new(config, &weight, Some(wave(&[2], 1.0)?))?;
         let x = wave(&[1, 3, 4, 5, 3], 0.7)?;
-        for conv in [by_taps(&conv, &weight)?, conv] {
-            let y = conv.forward(&x)?;
+        let taps = by_taps(&conv, &weight)?;
+        for y in [taps.forward(&x.to_device(&Device::Cpu)?)?, conv.forward(&x)?] {
             assert_eq!(y.dims(), [1, 2, 2, 3, 2]);
             assert_close(
                 &y,
@@ -331,27 +306,33 @@ mod tests {
 
     #[test]
     fn both_ways_of_convolving_agree_with_f64_in_every_geometry() -> Result<()> {
-        for (input, kernel, stride, padding) in [
-            ([4, 5, 6], [3; 3], [1; 3], [1; 3]),
-            ([5, 4, 33], [1, 3, 2], [1, 2, 3], [0, 2, 1]),
-            ([8, 8, 8], [1; 3], [2; 3], [0; 3]),
-            ([16, 8, 16], [7, 4, 7], [4; 3], [3, 0, 3]),
+        for ([inner, out], input, kernel, stride, padding) in [
+            ([5, 7], [4, 5, 6], [3; 3], [1; 3], [1; 3]),
+            ([20, 70], [5, 3, 18], [3; 3], [1; 3], [1; 3]),
+            ([5, 7], [5, 4, 33], [1, 3, 2], [1, 2, 3], [0, 2, 1]),
+            ([5, 7], [8, 8, 8], [1; 3], [2; 3], [0; 3]),
+            ([5, 7], [16, 8, 16], [7, 4, 7], [4; 3], [3, 0, 3]),
         ] {
-            let config = Conv3dConfig::new(5, 7, kernel).with_stride(stride).with_padding(padding);
+            let config = Conv3dConfig::new(inner, out, kernel);
+            let config = config.with_stride(stride).with_padding(padding);
             let [kd, kh, kw] = kernel;
-            let weight = Tensor::randn(0f32, 1., (7, 5, kd, kh, kw), &Device::Cpu)?;
-            let bias = Tensor::randn(0f32, 1., 7, &Device::Cpu)?;
+            let weight = random(0.0, 1.0, (out, inner, kd, kh, kw))?;
+            let bias = random(0.0, 1.0, out)?;
             let [d, h, w] = input;
-            let x = Tensor::randn(0f32, 1., (2, 5, d, h, w), &Device::Cpu)?;
+            let x = random(0.0, 1.0, (2, inner, d, h, w))?;
+            let on_cpu = x.to_device(&Device::Cpu)?;
             let conv = Conv3d::new(config, &weight, Some(bias))?;
             let taps = by_taps(&conv, &weight)?;
-            let exact = taps.forward(&x.to_dtype(DType::F64)?)?;
+            let exact = taps.forward(&on_cpu.to_dtype(DType::F64)?)?;
             assert!(gap(&conv.forward(&x)?, &exact)? < 2e-4, "{config:?}");
-            assert!(gap(&taps.forward(&x)?, &exact)? < 2e-4, "{config:?}");
-            let half = x.to_dtype(DType::BF16)?;
+            assert!(gap(&taps.forward(&on_cpu)?, &exact)? < 2e-4, "{config:?}");
+            let half = on_cpu.to_dtype(DType::BF16)?;
             assert_eq!(taps.forward(&half)?.dtype(), DType::BF16);
-            let close = gap(&conv.forward(&half)?, &exact)?;
-            assert!(close < 0.5, "{config:?}: {close}");
+            for half in [DType::F16, DType::BF16] {
+                let y = conv.forward(&x.to_dtype(half)?)?;
+                let close = gap(&y, &exact)?;
+                assert!(y.dtype() == half && close < 0.5, "{config:?}: {close}");
+            }
         }
         Ok(())
     }
@@ -375,7 +356,7 @@ mod tests {
     #[test]
     fn weights_are_read_by_their_keys_and_absent_ones_are_an_error_when_used() -> Result<()> {
         let weights: Weights =
-            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into();
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &device()?).into();
         let config = Conv3dConfig::new(2, 4, [3; 3]).with_padding([1; 3]);
         let x = wave(&[1, 2, 3, 3, 3], 0.7)?;
         assert_eq!(conv3d(config, weights.pp("a"))?.forward(&x)?.dims(), [1, 4, 3, 3, 3]);

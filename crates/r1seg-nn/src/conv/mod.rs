@@ -4,6 +4,7 @@
 mod full;
 mod patch;
 mod pool;
+mod taps;
 mod transposed;
 
 pub use full::{Conv3d, Conv3dConfig, conv3d, conv3d_no_bias};

@@ -1,8 +1,12 @@
 //! The 3D transposed convolution that doubles a grid with overlapping kernels.
 
 use candle_core::{Result, Tensor, bail};
+#[cfg(feature = "cuda")]
+use r1seg_kernels::ConvGeometry;
 
 use super::full::{Conv3d, Conv3dConfig};
+#[cfg(feature = "cuda")]
+use crate::cuda::ConvTiles;
 use crate::weights::{Rearranged, Weights};
 
 /// `torch.nn.ConvTranspose3d` with kernel 3, stride 2, padding 1 and output padding 1.
@@ -10,9 +14,15 @@ use crate::weights::{Rearranged, Weights};
 /// Along each axis an even output voxel reads one input voxel and an odd one two, so that it is eight
 /// convolutions whose outputs are interleaved.
 #[derive(Debug, Clone)]
-pub struct ConvTranspose3d {
+pub struct ConvTranspose3d(Kernel);
+
+#[derive(Debug, Clone)]
+enum Kernel {
     /// By whether the output is odd along each axis, the last axis fastest.
-    parts: Vec<Conv3d>,
+    Parts(Vec<Conv3d>),
+    /// On a CUDA device, whose kernels interleave the outputs.
+    #[cfg(feature = "cuda")]
+    Tiles(ConvTiles),
 }
 
 /// A [`ConvTranspose3d`] from the keys `weight` (`[in, out, 3, 3, 3]`) and `bias`.
@@ -68,6 +78,10 @@ impl ConvTranspose3d {
     /// # Shapes
     /// - `taps`: `[out, in, 27]`; any other shape stands for weights that are not there
     fn from_taps([input, out]: [usize; 2], taps: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(taps) && taps.dims() == [out, input, 27] {
+            return Ok(Self(Kernel::Tiles(ConvTiles::new(taps, [3; 3], bias)?)));
+        }
         let parts = (0..8usize).map(|part| {
             let odd = [part >> 2 & 1, part >> 1 & 1, part & 1];
             // The kernel's voxels in the order of the input voxels that they meet.
@@ -86,7 +100,7 @@ impl ConvTranspose3d {
             let config = Conv3dConfig::new(input, out, odd.map(|odd| 1 + odd));
             Conv3d::from_taps(config, &taps, bias.cloned())
         });
-        Ok(Self { parts: parts.collect::<Result<_>>()? })
+        Ok(Self(Kernel::Parts(parts.collect::<Result<_>>()?)))
     }
 
     /// # Shapes
@@ -96,7 +110,15 @@ impl ConvTranspose3d {
     /// When the channels differ from the weight's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, _, d, h, w) = x.dims5()?;
-        let parts = self.parts.iter().map(|part| part.convolve(x, [d, h, w]));
+        let parts = match &self.0 {
+            Kernel::Parts(parts) => parts.iter().map(|part| part.convolve(x, [d, h, w])),
+            #[cfg(feature = "cuda")]
+            Kernel::Tiles(tiles) => {
+                let (input, output) = ([d, h, w], [2 * d, 2 * h, 2 * w]);
+                let geometry = ConvGeometry { input, output, stride: [2; 3], padding: [1; 3] };
+                return tiles.forward(x, geometry, true);
+            }
+        };
         let y = Tensor::stack(&parts.collect::<Result<Vec<_>>>()?, 5)?;
         let out = y.dim(1)?;
         let y = y.reshape(vec![b, out, d, h, w, 2, 2, 2])?;
@@ -106,11 +128,11 @@ impl ConvTranspose3d {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
     use candle_nn::{VarBuilder, VarMap};
 
     use super::*;
-    use crate::testing::{assert_close, wave};
+    use crate::testing::{assert_close, device, gap, random, wave};
 
     // F.conv_transpose3d(wave([1, 2, 2, 1, 2], .7), wave([2, 1, 3, 3, 3], .3), wave([1], 1.) + .5,
     //                    stride=2, padding=1, output_padding=1)
@@ -163,9 +185,14 @@ mod tests {
     #[test]
     fn every_input_voxel_spreads_its_kernel_over_the_doubled_grid() -> Result<()> {
         let (b, input, out, [d, h, w]) = (2, 5, 6, [3, 2, 4]);
-        let x = Tensor::randn(0f32, 1., (b, input, d, h, w), &Device::Cpu)?;
-        let weight = Tensor::randn(0f32, 1., (input, out, 3, 3, 3), &Device::Cpu)?;
-        let y = ConvTranspose3d::new(&weight, None)?.forward(&x)?;
+        let x = random(0.0, 1.0, (b, input, d, h, w))?;
+        let weight = random(0.0, 1.0, (input, out, 3, 3, 3))?;
+        let conv = ConvTranspose3d::new(&weight, None)?;
+        let y = conv.forward(&x)?;
+        for half in [DType::F16, DType::BF16] {
+            let close = conv.forward(&x.to_dtype(half)?)?;
+            assert!(close.dtype() == half && gap(&close, &y)? < 0.2, "{half:?}");
+        }
         let y = y.flatten_all()?.to_vec1::<f32>()?;
         let (x, weight) =
             (x.flatten_all()?.to_vec1::<f32>()?, weight.flatten_all()?.to_vec1::<f32>()?);
@@ -202,7 +229,7 @@ mod tests {
         assert!(conv.forward(&wave(&[1, 3, 2, 2, 2], 0.3)?).is_err());
         assert!(conv.forward(&wave(&[2, 2, 2, 2], 0.3)?).is_err());
         let weights: Weights =
-            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu).into();
+            VarBuilder::from_varmap(&VarMap::new(), DType::F32, &device()?).into();
         let read = conv_transpose3d(2, 3, weights.pp("a"))?;
         assert_eq!(read.forward(&wave(&[1, 2, 2, 2, 2], 0.3)?)?.dims(), [1, 3, 4, 4, 4]);
         let read = conv_transpose3d_no_bias(2, 3, weights.pp("b"))?;

@@ -2,7 +2,9 @@
 //! changes.
 
 use candle_core::{Result, Tensor};
-use r1seg_nn::{LayerNorm, Linear, Probe, Weights, add, gelu_erf, layer_norm, linear, max_pool3d};
+use r1seg_nn::{
+    Activation, LayerNorm, Linear, Probe, Weights, add, layer_norm, linear, max_pool3d,
+};
 
 use super::attention::Attention;
 use super::config::{BlockConfig, MLP_RATIO};
@@ -54,7 +56,7 @@ impl Block {
         let x = add(&x, &self.attn.forward(&normed)?)?;
         probe.check_cancelled()?;
         let [first, second] = &self.mlp;
-        let mlp = gelu_erf(&first.forward(&self.norm2.forward(&x)?)?)?;
-        add(&x, &second.forward(&mlp)?)
+        let inner = first.forward_activated(&self.norm2.forward(&x)?, Activation::GeluErf)?;
+        second.forward_add(&inner, &x)
     }
 }

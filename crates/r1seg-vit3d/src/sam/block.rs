@@ -39,6 +39,6 @@ impl Block {
     pub(super) fn forward(&self, x: &Tensor, probe: &dyn Probe) -> Result<Tensor> {
         let x = add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
         probe.check_cancelled()?;
-        add(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?)
+        self.mlp.forward_add(&self.norm2.forward(&x)?, &x)
     }
 }

@@ -1,0 +1,86 @@
+// Activations, sums, softmax and rows of a table, one pass over memory each.
+//
+//   activate    one thread per number
+//   gated       one thread per number of the result: silu(gate) * up of rows [gate | up]
+//   sum         one thread per number: x + y, with y as often as it takes
+//   gelu_dot    one warp per row: the product of gelu(x) with weights
+//   row_softmax one warp per row: softmax(scale * x)
+//   gather      grid (ids): rows of a table
+
+#include "epilogue.cuh"
+
+struct Elementwise {
+  const void *x;
+  const void *y;
+  void *out;
+  int64_t len;   // Numbers of the result; rows of gelu_dot and row_softmax.
+  int64_t width; // Of a row; numbers of y for sum.
+  float scale;
+  int activation;
+};
+
+__device__ __forceinline__ int64_t thread_index() {
+  return int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+template <typename T> __device__ void activate(const Elementwise &p) {
+  const int64_t i = thread_index();
+  if (i >= p.len) return;
+  const float x = wide(static_cast<const T *>(p.x)[i]);
+  static_cast<T *>(p.out)[i] = narrow<T>(activated(x, p.activation));
+}
+
+template <typename T> __device__ void gated(const Elementwise &p) {
+  const int64_t i = thread_index();
+  if (i >= p.len) return;
+  const T *gate = static_cast<const T *>(p.x) + i / p.width * 2 * p.width + i % p.width;
+  static_cast<T *>(p.out)[i] = narrow<T>(silu(wide(gate[0])) * wide(gate[p.width]));
+}
+
+template <typename T> __device__ void sum(const Elementwise &p) {
+  const int64_t i = thread_index();
+  if (i >= p.len) return;
+  const float x = wide(static_cast<const T *>(p.x)[i]);
+  const float y = wide(static_cast<const T *>(p.y)[p.width == p.len ? i : i % p.width]);
+  static_cast<T *>(p.out)[i] = narrow<T>(x + y);
+}
+
+template <typename T> __device__ void gelu_dot(const Elementwise &p) {
+  const int64_t row = thread_index() / 32;
+  if (row >= p.len) return; // Whole warps.
+  const T *x = static_cast<const T *>(p.x) + row * p.width, *y = static_cast<const T *>(p.y);
+  float dot = 0.0f;
+  for (int64_t i = threadIdx.x % 32; i < p.width; i += 32) dot += gelu_erf(wide(x[i])) * wide(y[i]);
+  dot = warp_sum(dot);
+  if (threadIdx.x % 32 == 0) static_cast<T *>(p.out)[row] = narrow<T>(dot);
+}
+
+template <typename T> __device__ void row_softmax(const Elementwise &p) {
+  const int64_t row = thread_index() / 32;
+  if (row >= p.len) return;
+  const int lane = threadIdx.x % 32;
+  const T *x = static_cast<const T *>(p.x) + row * p.width;
+  T *out = static_cast<T *>(p.out) + row * p.width;
+  float max = -INFINITY;
+  for (int64_t i = lane; i < p.width; i += 32) max = fmaxf(max, p.scale * wide(x[i]));
+  max = warp_max(max);
+  float total = 0.0f;
+  for (int64_t i = lane; i < p.width; i += 32) total += expf(p.scale * wide(x[i]) - max);
+  total = warp_sum(total);
+  for (int64_t i = lane; i < p.width; i += 32)
+    out[i] = narrow<T>(expf(p.scale * wide(x[i]) - max) / total);
+}
+
+template <typename T> __device__ void gather(const Elementwise &p) {
+  const int64_t id = static_cast<const uint32_t *>(p.y)[blockIdx.x];
+  const T *row = static_cast<const T *>(p.x) + id * p.width;
+  T *out = static_cast<T *>(p.out) + int64_t(blockIdx.x) * p.width;
+  for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x) out[i] = row[i];
+}
+
+KERNELS(activate, (const Elementwise p), (p))
+KERNELS(gated, (const Elementwise p), (p))
+KERNELS(sum, (const Elementwise p), (p))
+KERNELS(gelu_dot, (const Elementwise p), (p))
+KERNELS(row_softmax, (const Elementwise p), (p))
+KERNELS(gather, (const Elementwise p), (p))
