@@ -9,6 +9,7 @@
 //! Letters of the shapes: see the legend in `r1seg_nn`; `d, h, w` is the grid of low-resolution
 //! masks.
 
+mod attention;
 mod blocks;
 mod config;
 mod head;
