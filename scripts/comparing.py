@@ -34,6 +34,10 @@ class Failed(SystemExit):
     """Ends a comparison; a report of many steps notes it and goes on."""
 
 
+class Absent(Failed):
+    """There is nothing to measure: no PyTorch, or a program that was not packed."""
+
+
 def arguments(description):
     """A parser with the options of every comparison."""
     form = argparse.RawDescriptionHelpFormatter

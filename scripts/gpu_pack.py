@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import comparing
-from comparing import ROOT, Failed
+from comparing import ROOT, Absent, Failed
 
 # Benchmarks that run on a device; they are the largest part of a pack.
 BENCHES = ("encoder", "decode", "mask_decoder", "end_to_end")
@@ -31,7 +31,7 @@ class Programs:
 
     def path(self, name):
         if name not in self.paths:
-            raise Failed(f"{name} is not in this pack")
+            raise Absent(f"{name} is not in this pack")
         return self.paths[name]
 
 

@@ -22,7 +22,7 @@ FULL = SimpleNamespace(
 )  # fmt: skip
 TINY = SimpleNamespace(
     variant="tiny", bytes=1 << 26, prompt_tokens=40, tokens=4, runs=1, rounds=1,
-    golden=["m3d_clip::", "demo_model_in_"], bench="tiny/f32|tiny$", bench_seconds=0.01,
+    golden=["m3d_clip::", "demo_model_in_bf16"], bench="tiny/f32|tiny$", bench_seconds=0.01,
     prepare=60,
 )  # fmt: skip
 
