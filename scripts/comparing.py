@@ -1,15 +1,41 @@
 """What the scripts that time r1seg against other tools share."""
 
 import argparse
+import array
 import json
+import math
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What r1seg and the reference in PyTorch both measure, and what a table calls it.
+STAGES = {
+    "start_s": "start: `--version`, or the imports",
+    "load_s": "load, files in the page cache",
+    "read_s": "read the volume, `.npy`",
+    "vit_s": "vision transformer, {volume}",
+    "projector_s": "projector",
+    "prefill_s": "prefill, {prompt} tokens",
+    "decode_per_token_s": "decode, per token",
+    "mask_s": "mask, {passes} passes, upsampled",
+    "first_answer_s": "first answer, {tokens} tokens and a mask, from `.npy`",
+    "second_prefill_s": "second question, first token",
+}
+
+
+class Failed(SystemExit):
+    """Ends a comparison; a report of many steps notes it and goes on."""
+
+
+class Absent(Failed):
+    """There is nothing to measure: no PyTorch, or a program that was not packed."""
 
 
 def arguments(description):
@@ -46,8 +72,11 @@ def result_of(command, threads):
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode:
-        sys.exit(f"failed: {' '.join(map(str, command))}\n{run.stderr[-2000:]}")
-    text = run.stdout
+        raise Failed(f"failed: {' '.join(map(str, command))}\n{run.stderr[-2000:]}")
+    return last_json(run.stdout)
+
+
+def last_json(text):
     return json.loads(text if text.startswith("{\n") else text.splitlines()[-1])
 
 
@@ -61,17 +90,50 @@ def warm(folder):
                     pass
 
 
+def r1seg_bench(program, folder, args, *more):
+    """The command that times one checkpoint."""
+    bench = [program, "bench", "--model", folder, "--output", "json", "--device", args.device]
+    return [*bench, *shape_flags(args), *more]
+
+
+def reference(python, folder, args, *more):
+    """The command that times PyTorch on one checkpoint."""
+    worker = [python, Path(__file__).with_name("pytorch_reference.py"), folder]
+    worker += ["--threads", str(args.threads), "--device", args.device]
+    return [*worker, *shape_flags(args), *more]
+
+
+def seconds_of(command):
+    """The whole life of a process."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def write_volume(path, shape):
+    """Numbers in 0..1 as `.npy`, the same in every run."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+    header += " " * (-(len(header) + 11) % 64) + "\n"
+    draw = random.Random(0).random
+    voxels = array.array("f", (draw() for _ in range(math.prod(shape))))
+    magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    Path(path).write_bytes(magic + header.encode() + voxels.tobytes())
+
+
 def interleaved(columns, rounds):
     """Runs every tool once a round, every other round backwards: results by the tool's name."""
     results = {name: [] for name in columns}
     for number in range(rounds):
-        names = list(columns)
-        for name in names if number % 2 == 0 else reversed(names):
+        for name in in_turns(columns, number):
             result = columns[name]()
             results[name].append(result)
             token = result["decode_per_token_s"]
             print(f"round {number + 1} of {rounds}: {name}: {token:.3g} s/token", file=sys.stderr)
     return results
+
+
+def in_turns(names, number):
+    return list(names) if number % 2 == 0 else list(reversed(list(names)))
 
 
 def median_of(results):
@@ -83,6 +145,30 @@ def median_of(results):
     return merged
 
 
+def stage_names(config, args):
+    """`STAGES` with the sizes of a model and of a run."""
+    sizes = {
+        "volume": "x".join(map(str, config["img_size"])),
+        "prompt": args.prompt_tokens,
+        "tokens": args.tokens,
+        "passes": 1 + config["num_clicks"],
+    }
+    return {key: name.format(**sizes) for key, name in STAGES.items()}
+
+
+def table(titles, rows):
+    """Markdown; the first column has no title."""
+    lines = [f"| | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
+    return "\n".join(lines)
+
+
+def time_of(seconds):
+    if seconds is None:
+        return ""
+    return f"{seconds:.2f} s" if 1 <= seconds else f"{seconds * 1e3:.3g} ms"
+
+
 def about(args, **tools):
     """Where and with what was measured."""
 
@@ -92,14 +178,18 @@ def about(args, **tools):
 
     memory = int(field("/proc/meminfo", "MemTotal").split()[0]) / 2**20
     processor = field("/proc/cpuinfo", "model name")
-    git = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude=*"]
     return {
         "machine": f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}",
         "threads": args.threads,
-        "r1seg": subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown",
+        "r1seg": commit(),
         **tools,
         "rounds": args.rounds,
     }
+
+
+def commit():
+    git = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def finish(args, where, results, medians):

@@ -41,13 +41,19 @@ pub(crate) fn activation_dtype(weights: DType, device: &Device) -> DType {
     if device.is_cpu() { DType::F32 } else { weights }
 }
 
+/// How long a case is measured: `R1SEG_BENCH_SECONDS`, or 2 seconds.
+fn measurement_time() -> Duration {
+    let seconds = std::env::var("R1SEG_BENCH_SECONDS").map(|text| text.parse().unwrap());
+    Duration::from_secs_f64(seconds.unwrap_or(2.0))
+}
+
 /// A group of few samples, so that the slowest case stays within a minute.
 pub(crate) fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = c.benchmark_group(name);
     group
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(2))
+        .measurement_time(measurement_time())
         // As many runs in every sample: a linear series runs a slow case 55 times.
         .sampling_mode(SamplingMode::Flat);
     group

@@ -43,8 +43,15 @@ const STAGES: [&str; 13] = [
 
 pub(crate) const M3D_CASES: [&str; 2] = ["m3d-phi3", "m3d-llama2"];
 
+/// A path in the repository, also where the tests run on another machine than they were built on.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    // cargo says at run time, too, where the package is.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("../..").join(path)
+}
+
 pub(crate) fn data(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
+    repository("tests/data").join(path)
 }
 
 pub(crate) fn load(case: &str, dtype: DtypeChoice) -> R1SegModel {

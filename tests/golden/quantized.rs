@@ -1,12 +1,12 @@
 //! The same cases with a quantized language model.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use r1seg::R1SegModel;
 use r1seg::convert::{ConvertOptions, Quant, convert};
 
-use crate::case::{R1SEG_CASES, data, on_device};
+use crate::case::{R1SEG_CASES, data, on_device, repository};
 use crate::half_precision::assert_alike;
 use crate::phantom;
 
@@ -42,7 +42,6 @@ fn widths_that_k_quants_cannot_hold_are_q8_0() {
 /// A model that was trained, unlike the others. k-quants do not fit its width.
 #[test]
 fn the_demo_model_in_q8_0_says_the_same_and_masks_agree() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../r1seg-phantom/model");
-    let (_folder, model) = quantized(source, Quant::Q8_0);
+    let (_folder, model) = quantized(repository("crates/r1seg-phantom/model"), Quant::Q8_0);
     phantom::assert_alike(&model);
 }

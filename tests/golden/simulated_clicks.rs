@@ -1,6 +1,6 @@
 //! The simulated clicks of SAM-Med3D's evaluation, against those that the authors' script made in a CT.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use r1seg::Recipe;
 use r1seg::simulate::{Click, RandomState, next_click};
@@ -9,6 +9,8 @@ use r1seg::volume::{
 };
 use serde_json::Value;
 
+use crate::case::data;
+
 const ROI: [usize; 3] = [128; 3];
 
 /// The recipe of each recording.
@@ -16,7 +18,7 @@ const RECORDED: [(&str, Recipe); 2] =
     [("pipeline.json", Recipe::SamMed3d), ("pipeline_centered.json", Recipe::SamMed3dCentered)];
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/sam-med3d/golden").join(name)
+    data("sam-med3d/golden").join(name)
 }
 
 fn pipeline(name: &str) -> Value {
