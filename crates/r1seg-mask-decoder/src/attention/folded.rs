@@ -31,7 +31,7 @@ fn by_heads(weight: &Tensor, like: &Tensor) -> Result<Tensor> {
 
 /// Tokens attend to the image.
 #[derive(Debug, Clone)]
-pub(super) struct TokenToImage {
+pub(crate) struct TokenToImage {
     q_proj: Linear,
     /// `[inner, E]`; the bias adds the same to all patches and does not change a softmax.
     k_proj: Tensor,
@@ -44,7 +44,7 @@ pub(super) struct TokenToImage {
 }
 
 impl TokenToImage {
-    pub(super) fn new(cfg: &TransformerConfig, weights: &Weights) -> Result<Self> {
+    pub(crate) fn new(cfg: &TransformerConfig, weights: &Weights) -> Result<Self> {
         let (e, inner) = (cfg.dim, cfg.dim / cfg.attention_downsample);
         let (k, v) = (weights.pp("k_proj"), weights.pp("v_proj"));
         k.get(inner, "bias")?;
@@ -61,7 +61,7 @@ impl TokenToImage {
     /// # Shapes
     /// - `tokens`, `residual`: `[B, T, E]`    - `keys`, `values`: `[B, N, E]`
     /// - returns: `[B, T, E]`
-    pub(super) fn forward_add(
+    pub(crate) fn forward_add(
         &self,
         tokens: &Tensor,
         keys: &Tensor,
@@ -80,7 +80,7 @@ impl TokenToImage {
 
 /// The image attends to the tokens.
 #[derive(Debug, Clone)]
-pub(super) struct ImageToToken {
+pub(crate) struct ImageToToken {
     /// `[inner, E]`
     q_proj: Tensor,
     /// `[inner, 1]`
@@ -95,7 +95,7 @@ pub(super) struct ImageToToken {
 }
 
 impl ImageToToken {
-    pub(super) fn new(cfg: &TransformerConfig, weights: &Weights) -> Result<Self> {
+    pub(crate) fn new(cfg: &TransformerConfig, weights: &Weights) -> Result<Self> {
         let (e, inner) = (cfg.dim, cfg.dim / cfg.attention_downsample);
         let (q, out) = (weights.pp("q_proj"), weights.pp("out_proj"));
         Ok(Self {
@@ -115,7 +115,7 @@ impl ImageToToken {
 
     /// # Shapes
     /// - `image`: `[B, N, E]`    - `keys`, `values`: `[B, T, E]`    - returns: `[B, N, E]`
-    pub(super) fn forward(&self, image: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, image: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
         let (b, n, e) = image.dims3()?;
         let (t, heads) = (keys.dim(1)?, self.heads);
         let k = split(&self.k_proj.forward(keys)?, self.heads)?;
