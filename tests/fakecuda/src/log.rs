@@ -36,7 +36,7 @@ struct Totals {
 
 struct Log {
     started: Instant,
-    file: Option<Mutex<std::io::BufWriter<std::fs::File>>>,
+    file: Option<Mutex<std::fs::File>>,
     totals: Mutex<Totals>,
 }
 
@@ -50,13 +50,15 @@ fn log() -> &'static Log {
     LOG.get_or_init(|| {
         // SAFETY: the library is never unloaded.
         unsafe { atexit(at_exit) };
-        let file = std::env::var_os("FAKECUDA_LOG").and_then(|p| std::fs::File::create(p).ok());
-        Log {
-            started: Instant::now(),
-            file: file.map(|f| Mutex::new(std::io::BufWriter::new(f))),
-            totals: Mutex::default(),
-        }
+        let file =
+            std::env::var("FAKECUDA_LOG").ok().and_then(|p| std::fs::File::create(named(&p)).ok());
+        Log { started: Instant::now(), file: file.map(Mutex::new), totals: Mutex::default() }
     })
+}
+
+/// The name of a file, in which `%p` stands for the number of the process.
+fn named(path: &str) -> String {
+    path.replace("%p", &std::process::id().to_string())
 }
 
 fn totals(f: impl FnOnce(&mut Totals)) {
@@ -80,7 +82,9 @@ pub fn event(name: &'static str, detail: impl FnOnce() -> String) {
     if let Some(file) = &log.file {
         let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
         let at = log.started.elapsed().as_micros();
-        let _ = writeln!(file, "{at}\t{}\t{name}\t{}", thread(), detail());
+        // In one write, so that a reader never sees half of a call.
+        let line = format!("{at}\t{}\t{name}\t{}\n", thread(), detail());
+        let _ = file.write_all(line.as_bytes());
     }
 }
 
@@ -135,9 +139,6 @@ pub fn fault(text: &str) {
 
 extern "C" fn at_exit() {
     let Some(log) = LOG.get() else { return };
-    if let Some(file) = &log.file {
-        let _ = file.lock().unwrap_or_else(|e| e.into_inner()).flush();
-    }
     let Ok(to) = std::env::var("FAKECUDA_SUMMARY") else {
         return;
     };
@@ -145,17 +146,23 @@ extern "C" fn at_exit() {
     if to == "-" {
         eprint!("{text}");
     } else {
-        let _ = std::fs::write(to, text);
+        let _ = std::fs::write(named(&to), text);
     }
 }
 
 fn summary(log: &Log) -> String {
     let t = log.totals.lock().unwrap_or_else(|e| e.into_inner());
     let mut out = String::new();
-    let (peak, left) = crate::mem::with(|h| (h.peak, h.live.values().filter(|a| a.device).count()));
+    let (peak, left) = crate::mem::with(|h| {
+        (h.peak, h.live.values().filter(|a| a.kind == crate::mem::Kind::Device).count())
+    });
     let launches: u64 = t.kernels.values().map(|k| k.launches).sum();
     let products: u64 = t.products.values().map(|p| p.calls).sum();
     let _ = writeln!(out, "fakecuda summary");
+    let faults = t.warnings.iter().filter(|(text, _)| text.starts_with("FAULT")).map(|(_, n)| n);
+    let faults: u64 = faults.sum();
+    let _ = writeln!(out, "faults\t{faults}");
+    let _ = writeln!(out, "warnings\t{}", t.warnings.values().sum::<u64>() - faults);
     let _ = writeln!(out, "kernel_launches\t{launches}");
     let _ = writeln!(out, "launches_under_4096_threads\t{}", t.small_launches);
     let _ = writeln!(out, "gemm_calls\t{products}");

@@ -12,7 +12,22 @@ pub struct Allocation {
     /// `driver::touch`.
     pub write: (u64, u64),
     pub reads: Vec<(u64, u64)>,
-    pub device: bool,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Device,
+    /// Of the host, where the device may reach it.
+    Pinned,
+    /// A variable of a module.
+    Variable,
+}
+
+impl Allocation {
+    fn new(size: usize, number: u64, kind: Kind) -> Self {
+        Self { size, number, write: (0, 0), reads: Vec::new(), kind }
+    }
 }
 
 #[derive(Default)]
@@ -46,10 +61,7 @@ fn layout(size: usize) -> Layout {
 }
 
 /// Filled with 0xFF, which is NaN in every float type: what is read before it is written shows.
-pub fn allocate(size: usize) -> Option<u64> {
-    if size == 0 || with(|heap| heap.used + size) > capacity() {
-        return None;
-    }
+fn fresh(size: usize) -> Option<u64> {
     // SAFETY: the size is not zero.
     let p = unsafe { alloc_zeroed(layout(size)) };
     if p.is_null() {
@@ -59,35 +71,56 @@ pub fn allocate(size: usize) -> Option<u64> {
         // SAFETY: just allocated.
         unsafe { p.write_bytes(0xFF, size) };
     }
+    Some(p as u64)
+}
+
+/// Memory of the device.
+pub fn allocate(size: usize) -> Option<u64> {
+    if size == 0 || with(|heap| heap.used + size) > capacity() {
+        return None;
+    }
+    let start = fresh(size)?;
     with(|heap| {
         heap.used += size;
         heap.peak = heap.peak.max(heap.used);
         heap.count += 1;
         let number = heap.count;
-        heap.live.insert(
-            p as u64,
-            Allocation { size, number, write: (0, 0), reads: Vec::new(), device: true },
-        );
+        heap.live.insert(start, Allocation::new(size, number, Kind::Device));
     });
-    Some(p as u64)
+    Some(start)
 }
 
-/// Memory that kernels may touch but nobody allocated: variables of modules, pinned host memory.
+/// Memory of the host that the device may reach. It does not count for the device's.
+pub fn allocate_pinned(size: usize) -> Option<u64> {
+    let start = fresh(size)?;
+    with(|heap| heap.live.insert(start, Allocation::new(size, 0, Kind::Pinned)));
+    Some(start)
+}
+
+/// A variable of a module, which kernels may touch and nobody frees.
 pub fn register(start: u64, size: usize) {
-    with(|heap| {
-        heap.live.insert(
-            start,
-            Allocation { size, number: 0, write: (0, 0), reads: Vec::new(), device: false },
-        );
-    });
+    with(|heap| heap.live.insert(start, Allocation::new(size, 0, Kind::Variable)));
 }
 
-pub fn unregister(start: u64) -> Option<usize> {
-    with(|heap| heap.live.remove(&start).map(|a| a.size))
+pub fn is_pinned(address: u64) -> bool {
+    let Some((start, _)) = find(address) else { return false };
+    with(|heap| heap.live.get(&start).is_some_and(|a| a.kind == Kind::Pinned))
+}
+
+pub fn free_pinned(start: u64) -> bool {
+    let found = with(|heap| {
+        heap.live.get(&start).filter(|a| a.kind == Kind::Pinned)?;
+        heap.live.remove(&start).map(|a| a.size)
+    });
+    let Some(size) = found else { return false };
+    // SAFETY: allocated by `fresh` with this layout, and just taken off the list.
+    unsafe { dealloc(start as *mut u8, layout(size)) };
+    true
 }
 
 pub fn free(start: u64) -> bool {
     let found = with(|heap| {
+        heap.live.get(&start).filter(|a| a.kind == Kind::Device)?;
         let found = heap.live.remove(&start)?;
         heap.used -= found.size;
         if heap.freed.len() > 4096 {

@@ -66,11 +66,13 @@ pub unsafe extern "C" fn cuLaunchKernel(
             }
             bytes[*offset..].as_mut_ptr().copy_from(from, *size);
         }
-        if *size == 8 {
-            let value =
-                u64::from_le_bytes(bytes[*offset..*offset + 8].try_into().expect("8 bytes"));
-            if value > 1 << 32 {
-                touch(value, stream, name, false);
+        // Pointers, alone or in a struct that is passed by value.
+        if offset % 8 == 0 {
+            for word in bytes[*offset..*offset + *size].chunks_exact(8) {
+                let value = u64::from_le_bytes(word.try_into().expect("8 bytes"));
+                if value > 1 << 32 {
+                    touch(value, stream, name, false);
+                }
             }
         }
     }

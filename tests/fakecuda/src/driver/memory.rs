@@ -1,6 +1,7 @@
 //! Memory of the device and of the host; copies.
 
 use super::order::{CLOCK, everything_waited, host_waited, stream_key, touch};
+use super::pinned::{is_pinned, under_way};
 use super::{INVALID, OK, OUT_OF_MEMORY, Status, alive, broken, state};
 use crate::log::{self, event};
 use crate::mem;
@@ -70,20 +71,6 @@ pub extern "C" fn cuMemFreeAsync(address: u64, stream: u64) -> Status {
     release(address, "cuMemFreeAsync")
 }
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostAlloc(to: *mut u64, size: usize, _: c_uint) -> Status {
-    event("cuMemHostAlloc", || size.to_string());
-    let place: &'static mut [u64] = Box::leak(vec![0u64; size.div_ceil(8).max(1)].into());
-    unsafe { *to = place.as_ptr() as u64 };
-    mem::register(place.as_ptr() as u64, size);
-    OK
-}
-#[unsafe(no_mangle)]
-pub extern "C" fn cuMemFreeHost(address: u64) -> Status {
-    event("cuMemFreeHost", String::new);
-    // Kept, for it is small: the list alone forgets it.
-    if mem::unregister(address).is_some() { OK } else { INVALID }
-}
-#[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Status {
     let used = mem::with(|h| h.used);
     unsafe { (*free, *total) = (mem::capacity().saturating_sub(used), mem::capacity()) };
@@ -129,9 +116,15 @@ pub extern "C" fn cuMemPoolTrimTo(_: usize, _: usize) -> Status {
     OK
 }
 
-fn copied(name: &'static str, size: usize, device: &[(u64, bool)], stream: u64) -> Status {
+fn copied(
+    name: &'static str,
+    size: usize,
+    device: &[(u64, bool)],
+    pinned: bool,
+    stream: u64,
+) -> Status {
     alive!();
-    event(name, || size.to_string());
+    event(name, || format!("{size}{}", if pinned { "\tpinned" } else { "" }));
     log::bytes(name, size);
     for (address, writes) in device {
         if !mem::covers(*address, size) {
@@ -146,23 +139,31 @@ fn copied(name: &'static str, size: usize, device: &[(u64, bool)], stream: u64) 
 }
 
 unsafe fn to_device(to: u64, from: *const u8, size: usize, name: &'static str, s: u64) -> Status {
-    let status = copied(name, size, &[(to, true)], s);
+    // Without `Async` in its name a call returns when the copy is done.
+    let pinned = name.ends_with("Async") && is_pinned(from as u64, size);
+    let status = copied(name, size, &[(to, true)], pinned, s);
     if status == OK {
         unsafe { (to as *mut u8).copy_from(from, size) };
+        if pinned {
+            unsafe { under_way(from as u64, to, size, s, false) };
+        }
     }
     status
 }
 unsafe fn to_host(to: *mut u8, from: u64, size: usize, name: &'static str, s: u64) -> Status {
-    let status = copied(name, size, &[(from, false)], s);
-    if status == OK {
+    let pinned = name.ends_with("Async") && is_pinned(to as u64, size);
+    let status = copied(name, size, &[(from, false)], pinned, s);
+    if status == OK && pinned {
+        unsafe { under_way(to as u64, from, size, s, true) };
+    } else if status == OK {
         unsafe { to.copy_from(from as *const u8, size) };
-        // From pageable memory and to it, the call returns when the copy is done.
+        // To pageable memory the call returns when the copy is done.
         host_waited(s);
     }
     status
 }
 unsafe fn on_device(to: u64, from: u64, size: usize, name: &'static str, s: u64) -> Status {
-    let status = copied(name, size, &[(to, true), (from, false)], s);
+    let status = copied(name, size, &[(to, true), (from, false)], false, s);
     if status == OK {
         unsafe { (to as *mut u8).copy_from(from as *const u8, size) };
     }
@@ -199,7 +200,7 @@ pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, s
     unsafe { on_device(to, from, size, "cuMemcpyDtoDAsync", s) }
 }
 unsafe fn fill(to: u64, value: u8, size: usize, name: &'static str, s: u64) -> Status {
-    let status = copied(name, size, &[(to, true)], s);
+    let status = copied(name, size, &[(to, true)], false, s);
     if status == OK {
         unsafe { (to as *mut u8).write_bytes(value, size) };
     }

@@ -9,6 +9,7 @@ mod launch;
 mod memory;
 mod modules;
 mod order;
+mod pinned;
 mod streams;
 
 pub use order::touch;

@@ -1,5 +1,6 @@
 //! What waits for what: memory that two streams use without an order is told.
 
+use super::pinned::settle;
 use crate::{log, mem};
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -18,12 +19,16 @@ pub(super) fn host_waited(stream: u64) {
     let now = CLOCK.load(Ordering::Relaxed);
     let mut waited = WAITED.lock().unwrap_or_else(|e| e.into_inner());
     waited.get_or_insert_with(HashMap::new).insert(stream_key(stream), now);
+    drop(waited);
+    settle(Some(stream_key(stream)), now);
 }
 
 pub(super) fn everything_waited() {
     let now = CLOCK.load(Ordering::Relaxed);
     let mut waited = WAITED.lock().unwrap_or_else(|e| e.into_inner());
     waited.get_or_insert_with(HashMap::new).insert(u64::MAX, now);
+    drop(waited);
+    settle(None, now);
 }
 
 /// Tells where memory that one stream writes is used by another that nothing made wait for it, or
@@ -36,7 +41,7 @@ pub fn touch(address: u64, stream: u64, what: &str, writes: bool) {
     };
     let earlier = mem::with(|heap| {
         let found = heap.live.get_mut(&start)?;
-        if !found.device {
+        if found.kind != mem::Kind::Device {
             return None;
         }
         let mut earlier = vec![found.write];

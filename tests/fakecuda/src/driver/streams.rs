@@ -1,6 +1,7 @@
 //! Streams and events.
 
 use super::order::{CLOCK, WAITED, host_waited, stream_key};
+use super::pinned::settle;
 use super::{OK, Status, alive, state};
 use crate::log::{self, event};
 use std::collections::HashMap;
@@ -40,19 +41,15 @@ pub extern "C" fn cuStreamSynchronize(stream: u64) -> Status {
     OK
 }
 #[unsafe(no_mangle)]
-pub extern "C" fn cuStreamQuery(_: u64) -> Status {
+pub extern "C" fn cuStreamQuery(stream: u64) -> Status {
+    host_waited(stream);
     state()
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamWaitEvent(_: u64, what: u64, _: c_uint) -> Status {
     event("cuStreamWaitEvent", String::new);
-    let recorded = EVENTS.lock().unwrap_or_else(|e| e.into_inner());
-    if let Some((stream, at)) = recorded.as_ref().and_then(|r| r.get(&what)).copied() {
-        // Taken as if every stream waited: a little kinder than CUDA.
-        let mut waited = WAITED.lock().unwrap_or_else(|e| e.into_inner());
-        let entry = waited.get_or_insert_with(HashMap::new).entry(stream).or_default();
-        *entry = (*entry).max(at);
-    }
+    // Taken as if every stream waited: a little kinder than CUDA.
+    reached(what);
     OK
 }
 #[unsafe(no_mangle)]
@@ -75,6 +72,23 @@ pub unsafe extern "C" fn cuLaunchHostFunc(
     OK
 }
 
+/// Notes that a stream has waited for an event; the event's stream, and when it was recorded.
+fn reached(handle: u64) -> Option<(u64, u64)> {
+    let recorded = EVENTS.lock().unwrap_or_else(|e| e.into_inner());
+    let (stream, at) = recorded.as_ref().and_then(|r| r.get(&handle)).copied()?;
+    let mut waited = WAITED.lock().unwrap_or_else(|e| e.into_inner());
+    let entry = waited.get_or_insert_with(HashMap::new).entry(stream).or_default();
+    *entry = (*entry).max(at);
+    Some((stream, at))
+}
+
+/// The host has waited for an event.
+fn event_waited(handle: u64) {
+    if let Some((stream, at)) = reached(handle) {
+        settle(Some(stream), at);
+    }
+}
+
 static EVENTS: Mutex<Option<HashMap<u64, (u64, u64)>>> = Mutex::new(None);
 
 #[unsafe(no_mangle)]
@@ -92,11 +106,14 @@ pub extern "C" fn cuEventRecord(handle: u64, stream: u64) -> Status {
 }
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(handle: u64) -> Status {
+    alive!();
     event("cuEventSynchronize", String::new);
-    cuStreamWaitEvent(0, handle, 0)
+    event_waited(handle);
+    OK
 }
 #[unsafe(no_mangle)]
-pub extern "C" fn cuEventQuery(_: u64) -> Status {
+pub extern "C" fn cuEventQuery(handle: u64) -> Status {
+    event_waited(handle);
     state()
 }
 #[unsafe(no_mangle)]

@@ -103,6 +103,7 @@ pub(super) fn worker(
                         cache,
                         cached: 0,
                         written: &mut written,
+                        copies: std::mem::take(&mut state.copies),
                     }
                 };
                 if !started[index] {
@@ -117,6 +118,7 @@ pub(super) fn worker(
                 work.stored += warp.stored;
                 work.atomics += warp.atomics;
                 cache = warp.cache;
+                state.copies = warp.copies;
                 if let Some((code, what)) = warp.fault {
                     stop.store(1, Ordering::Relaxed);
                     let what = format!(

@@ -1,5 +1,6 @@
 //! Runs a lowered kernel: blocks one after another, 32 lanes in lockstep with reconvergence.
 
+use crate::lanes::Copies;
 use crate::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
@@ -116,6 +117,7 @@ pub struct Warp<'a> {
     cached: usize,
     /// Allocations that were written, the last of them first to be asked.
     written: &'a mut Vec<(u64, u64)>,
+    pub copies: Copies,
 }
 
 impl Warp<'_> {

@@ -1,6 +1,7 @@
 //! The instructions of one warp.
 
 use super::{ALL, Group, Kind, NONE, Warp, Work};
+use crate::lanes::Copies;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -12,6 +13,7 @@ pub(super) struct State {
     pub(super) gathering: Vec<Group>,
     pub(super) index: u32,
     pub(super) divergent: bool,
+    pub(super) copies: Copies,
 }
 
 /// Until every group has exited or waits at the block's barrier.

@@ -1,7 +1,7 @@
 //! Tensor cores, and how their operands come into registers.
 
-use super::{GENERIC, SHARED, addresses};
-use crate::exec::{ALL, Instr, NONE, Warp};
+use super::{SHARED, addresses};
+use crate::exec::{ALL, Instr, Warp};
 use half::{bf16, f16};
 
 /// `mma.sync.aligned.m16n8k*.row.col`: `more` = d, a, b, c registers; `e` is taken, so the shape
@@ -102,46 +102,6 @@ pub unsafe fn load_matrix(w: &mut Warp, i: &Instr, _: u32) {
                 } else {
                     one(q, p) | one(q + 1, p) << 16
                 };
-            }
-        }
-    }
-}
-
-/// `cp.async`, at once: `a` shared, `b` global, `imm` and `e` the displacements, `target` the
-/// bytes, `more[0]` the bits of a shared address, `c` how many bytes to read (the rest is zero).
-pub unsafe fn copy_async(w: &mut Warp, i: &Instr, m: u32) {
-    unsafe {
-        let size = i.target as usize;
-        let to = if i.more[0] == 64 {
-            addresses::<u64, SHARED>(w, i.a, i.imm, m, size, size, i.line, "an async write")
-        } else {
-            addresses::<u32, SHARED>(w, i.a, i.imm, m, size, size, i.line, "an async write")
-        };
-        let Some(to) = to else { return };
-        let reading = if i.c == NONE {
-            m
-        } else {
-            let n = *w.at::<u32>(i.c);
-            (0..32).filter(|l| m >> l & 1 != 0 && n[*l] > 0).map(|l| 1 << l).sum()
-        };
-        let shift = i64::from(i.e as i32);
-        let from = if reading == 0 {
-            [0; 32]
-        } else {
-            match addresses::<u64, GENERIC>(w, i.b, shift, reading, size, size, i.line, "a read") {
-                Some(from) => from,
-                None => return,
-            }
-        };
-        for l in 0..32 {
-            if m >> l & 1 == 0 {
-                continue;
-            }
-            let n = if i.c == NONE { size } else { ((*w.at::<u32>(i.c))[l] as usize).min(size) };
-            (to[l] as *mut u8).write_bytes(0, size);
-            if n > 0 {
-                std::ptr::copy_nonoverlapping(from[l] as *const u8, to[l] as *mut u8, n);
-                w.loaded += n as u64;
             }
         }
     }

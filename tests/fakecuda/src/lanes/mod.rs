@@ -3,11 +3,13 @@
 use crate::exec::{ALL, Exec, Instr, NONE, Warp};
 
 mod atomic;
+mod copies;
 mod matrix;
 mod together;
 
 pub use atomic::{Atomic, atomic_name, atomic_op};
-pub use matrix::{copy_async, load_matrix, mma};
+pub use copies::{Copies, commit_copies, copy_async, wait_for_copies};
+pub use matrix::{load_matrix, mma};
 pub use together::{active_mask, matching, reduce, shuffle, vote};
 
 pub const GENERIC: u8 = 0;

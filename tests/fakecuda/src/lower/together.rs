@@ -114,7 +114,18 @@ impl Lowering<'_> {
                 self.code.push(i);
                 Ok(())
             }
-            "cp" if has("commit_group") || has("wait_group") || has("wait_all") => Ok(()),
+            "cp" if has("commit_group") || has("wait_group") || has("wait_all") => {
+                let f =
+                    if has("commit_group") { lanes::commit_copies } else { lanes::wait_for_copies };
+                let mut i = plain(f);
+                i.kind = Kind::Memory;
+                i.imm = match o.first() {
+                    Some(Operand::Int(groups)) => *groups,
+                    _ => -1,
+                };
+                self.code.push(i);
+                Ok(())
+            }
             "cp" if has("async") && !has("bulk") => {
                 let (to, from) = match (&o[0], &o[1]) {
                     (Operand::Address(Some(a), x), Operand::Address(Some(b), y)) => {
