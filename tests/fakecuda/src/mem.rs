@@ -158,10 +158,9 @@ pub fn describe(address: u64) -> String {
     };
     if let Some((start, size, number)) =
         heap.freed.iter().rev().find(|(s, n, _)| *s <= address && address < s + *n as u64)
+        && find_in(heap, address).is_none()
     {
-        if find_in(heap, address).is_none() {
-            return format!("inside freed allocation {number} of {size} bytes at {start:#x}");
-        }
+        return format!("inside freed allocation {number} of {size} bytes at {start:#x}");
     }
     match heap.live.range(..=address).next_back() {
         Some((start, found)) => format!(

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(
 ) -> Status {
     let capability = capability() as c_int;
     let found = match which {
-        1 | 2 | 3 => 1024,
+        1..=3 => 1024,
         4 => 64,
         5 => i32::MAX,
         6 | 7 => 65535,

@@ -161,10 +161,10 @@ impl Warp<'_> {
     /// Keeps in mind that the allocation of `address` is written.
     #[inline]
     pub fn writes(&mut self, address: u64) {
-        if !self.written.iter().rev().any(|(a, b)| *a <= address && address < *b) {
-            if let Some(range) = mem::find(address) {
-                self.written.push(range);
-            }
+        if !self.written.iter().rev().any(|(a, b)| *a <= address && address < *b)
+            && let Some(range) = mem::find(address)
+        {
+            self.written.push(range);
         }
     }
 
@@ -180,12 +180,12 @@ impl Warp<'_> {
                 return true;
             }
         }
-        if let Some(range) = mem::find(low) {
-            if high <= range.1 {
-                self.cache[self.cached % 4] = range;
-                self.cached += 1;
-                return true;
-            }
+        if let Some(range) = mem::find(low)
+            && high <= range.1
+        {
+            self.cache[self.cached % 4] = range;
+            self.cached += 1;
+            return true;
         }
         false
     }

@@ -18,6 +18,7 @@ pub const LOCAL: u8 = 2;
 
 /// The lanes' addresses on the host, checked; false where one is bad.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn addresses<A: Copy + Into<u64>, const SPACE: u8>(
     w: &mut Warp,
     offset: u32,
@@ -90,12 +91,10 @@ unsafe fn addresses<A: Copy + Into<u64>, const SPACE: u8>(
 }
 
 /// `SPACE`, address type, memory type, register type; `more` names the registers of a vector.
-unsafe fn load<const SPACE: u8, A: Copy + Into<u64>, T: Copy, R: Copy + Default>(
-    w: &mut Warp,
-    i: &Instr,
-    m: u32,
-) where
-    T: To<R>,
+unsafe fn load<const SPACE: u8, A: Copy + Into<u64>, T, R>(w: &mut Warp, i: &Instr, m: u32)
+where
+    T: Copy + To<R>,
+    R: Copy + Default,
 {
     unsafe {
         let size = size_of::<T>();
@@ -121,12 +120,10 @@ unsafe fn load<const SPACE: u8, A: Copy + Into<u64>, T: Copy, R: Copy + Default>
     }
 }
 
-unsafe fn load_vector<const SPACE: u8, A: Copy + Into<u64>, T: Copy, R: Copy + Default>(
-    w: &mut Warp,
-    i: &Instr,
-    m: u32,
-) where
-    T: To<R>,
+unsafe fn load_vector<const SPACE: u8, A: Copy + Into<u64>, T, R>(w: &mut Warp, i: &Instr, m: u32)
+where
+    T: Copy + To<R>,
+    R: Copy + Default,
 {
     unsafe {
         let size = size_of::<T>() * i.more.len();
@@ -150,12 +147,10 @@ unsafe fn load_vector<const SPACE: u8, A: Copy + Into<u64>, T: Copy, R: Copy + D
     }
 }
 
-unsafe fn store<const SPACE: u8, A: Copy + Into<u64>, T: Copy, R: Copy>(
-    w: &mut Warp,
-    i: &Instr,
-    m: u32,
-) where
-    R: To<T>,
+unsafe fn store<const SPACE: u8, A: Copy + Into<u64>, T, R>(w: &mut Warp, i: &Instr, m: u32)
+where
+    T: Copy,
+    R: Copy + To<T>,
 {
     unsafe {
         let size = size_of::<T>() * i.more.len();
@@ -166,7 +161,7 @@ unsafe fn store<const SPACE: u8, A: Copy + Into<u64>, T: Copy, R: Copy>(
         if SPACE == GENERIC {
             w.stored += u64::from(m.count_ones()) * size as u64;
             w.writes(at[m.trailing_zeros() as usize & 31]);
-            w.writes(at[31 - m.leading_zeros() as usize & 31]);
+            w.writes(at[(31 - m.leading_zeros() as usize) & 31]);
         }
         for (n, source) in i.more.iter().enumerate() {
             let values = *w.at::<R>(*source);

@@ -93,10 +93,10 @@ impl Lowering<'_> {
                     for i in &mut self.code[start..] {
                         if i.line == 0 {
                             i.line = *line;
-                            if let Some((at, negate)) = bound {
-                                if i.guard == NONE {
-                                    (i.guard, i.negate) = (at, negate);
-                                }
+                            if let Some((at, negate)) = bound
+                                && i.guard == NONE
+                            {
+                                (i.guard, i.negate) = (at, negate);
                             }
                         }
                     }
@@ -132,10 +132,10 @@ impl Lowering<'_> {
             _ => &[],
         };
         let slot = |low: &mut Self, operand: &Operand| -> Result<u64> {
-            if let Operand::Name(n) = operand {
-                if let Some(Binding::Local(at)) = low.look_up(n) {
-                    return Ok(at);
-                }
+            if let Operand::Name(n) = operand
+                && let Some(Binding::Local(at)) = low.look_up(n)
+            {
+                return Ok(at);
             }
             Err(format!("an argument {operand:?} that is no .param"))
         };

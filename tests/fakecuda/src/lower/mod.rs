@@ -161,18 +161,18 @@ impl Lowering<'_> {
     fn look_up(&mut self, name: &str) -> Option<Binding> {
         let digits = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         for n in (0..self.scopes.len()).rev() {
-            if let Some(found) = self.scopes[n].get(name) {
-                if !matches!(found, Binding::Family(_)) {
-                    return Some(found.clone());
-                }
+            if let Some(found) = self.scopes[n].get(name)
+                && !matches!(found, Binding::Family(_))
+            {
+                return Some(found.clone());
             }
-            if digits < name.len() {
-                if let Some(Binding::Family(bits)) = self.scopes[n].get(&name[..digits]) {
-                    let bits = *bits;
-                    let found = Binding::Register(self.new_register(bits), bits);
-                    self.scopes[n].insert(name.into(), found.clone());
-                    return Some(found);
-                }
+            if digits < name.len()
+                && let Some(Binding::Family(bits)) = self.scopes[n].get(&name[..digits])
+            {
+                let bits = *bits;
+                let found = Binding::Register(self.new_register(bits), bits);
+                self.scopes[n].insert(name.into(), found.clone());
+                return Some(found);
             }
         }
         None

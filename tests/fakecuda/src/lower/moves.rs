@@ -121,24 +121,22 @@ impl Lowering<'_> {
     }
 
     pub(super) fn load(&mut self, mods: &[&str], ty: &str, o: &[Operand]) -> Result<()> {
-        if mods.iter().any(|m| m.starts_with("param")) {
-            if let Operand::Address(Some(base), offset) = &o[1] {
-                if let Some(Binding::Parameter(at)) = self.look_up(base) {
-                    let items = match &o[0] {
-                        Operand::Vector(items) => items.clone(),
-                        other => vec![other.clone()],
-                    };
-                    let step = i64::from(type_bits(ty).ok_or("type")? / 8);
-                    for (n, item) in items.iter().enumerate() {
-                        let (d, bits) = self.any(item, 0, None)?;
-                        let mut i =
-                            plain(lanes::parameter_op(ty, bits).ok_or("a width of register")?);
-                        (i.d, i.imm) = (d, at as i64 + offset + n as i64 * step);
-                        self.code.push(i);
-                    }
-                    return Ok(());
-                }
+        if mods.iter().any(|m| m.starts_with("param"))
+            && let Operand::Address(Some(base), offset) = &o[1]
+            && let Some(Binding::Parameter(at)) = self.look_up(base)
+        {
+            let items = match &o[0] {
+                Operand::Vector(items) => items.clone(),
+                other => vec![other.clone()],
+            };
+            let step = i64::from(type_bits(ty).ok_or("type")? / 8);
+            for (n, item) in items.iter().enumerate() {
+                let (d, bits) = self.any(item, 0, None)?;
+                let mut i = plain(lanes::parameter_op(ty, bits).ok_or("a width of register")?);
+                (i.d, i.imm) = (d, at as i64 + offset + n as i64 * step);
+                self.code.push(i);
             }
+            return Ok(());
         }
         let (a, bits, offset, space) = self.address(mods, &o[1])?;
         let vector = matches!(o[0], Operand::Vector(_));

@@ -107,7 +107,7 @@ impl Reader {
         }
         let mut init = Vec::new();
         if self.take('=') {
-            self.initialiser(&mut init)?;
+            self.initializer(&mut init)?;
             if open {
                 count = init.len();
                 open = false;
@@ -118,10 +118,10 @@ impl Reader {
         Ok(Variable { space: space.into(), align, width, name, size, external, init })
     }
 
-    pub(super) fn initialiser(&mut self, out: &mut Vec<Init>) -> Result<()> {
+    pub(super) fn initializer(&mut self, out: &mut Vec<Init>) -> Result<()> {
         if self.take('{') {
             while !self.take('}') {
-                self.initialiser(out)?;
+                self.initializer(out)?;
                 self.take(',');
             }
             return Ok(());
@@ -143,7 +143,7 @@ impl Reader {
                 let offset = if self.take('+') { self.int()? } else { 0 };
                 out.push(Init::Address(name, offset));
             }
-            other => return Err(at(self.line(), format_args!("initialiser {other:?}"))),
+            other => return Err(at(self.line(), format_args!("initializer {other:?}"))),
         }
         Ok(())
     }
@@ -175,9 +175,8 @@ impl Reader {
                 _ => offset = self.int()?,
             }
             while !self.take(']') {
-                if self.take('+') {
-                    offset += self.int()?;
-                } else if self.peek() == Some(&Token::Sign('-')) {
+                // A minus is the number's own.
+                if self.take('+') || self.peek() == Some(&Token::Sign('-')) {
                     offset += self.int()?;
                 } else {
                     return Err(at(self.line(), format_args!("address {:?}", self.peek())));
