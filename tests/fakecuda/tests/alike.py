@@ -50,7 +50,7 @@ def compare(path, other):
 
 def main():
     folder, other = map(pathlib.Path, sys.argv[1:])
-    files = sorted(p for p in folder.rglob("*") if p.name.endswith((".npy", ".nii.gz")))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name.endswith((".npy", ".nii.gz")))
     bad = not files
     for path in files:
         name = path.relative_to(folder)

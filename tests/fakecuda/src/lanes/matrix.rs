@@ -10,10 +10,11 @@ pub unsafe fn mma(w: &mut Warp, i: &Instr, _: u32) {
     unsafe {
         let (k, kind, small) = ((i.imm & 255) as usize, i.imm >> 8 & 3, i.imm >> 10 & 1 != 0);
         let per = if kind == 2 { 1 } else { 2 };
-        let (nd, na, nb) = (if small { 2 } else { 4 }, k * 16 / 32 / per, k * 8 / 32 / per);
-        let (rd, rest) = i.more.split_at(nd);
-        let (ra, rest) = rest.split_at(na);
-        let (rb, rc) = rest.split_at(nb);
+        let (count_d, count_a, count_b) =
+            (if small { 2 } else { 4 }, k * 16 / 32 / per, k * 8 / 32 / per);
+        let (rd, rest) = i.more.split_at(count_d);
+        let (ra, rest) = rest.split_at(count_a);
+        let (rb, rc) = rest.split_at(count_b);
         let value = |bits: u32, half: usize| -> f32 {
             let h = (bits >> (16 * half)) as u16;
             match kind {
