@@ -159,7 +159,7 @@ fn converted(file: &str) -> tempfile::TempDir {
 }
 
 fn sam_med3d() -> Case {
-    Case::open("sam-med3d", load(data("sam-med3d"), DtypeChoice::Auto))
+    Case::open("sam-med3d", load(data("sam-med3d"), DtypeChoice::F32))
 }
 
 #[test]
@@ -211,8 +211,8 @@ fn assert_same_mask(mask: &Mask, recorded: &str, ambiguous: usize) {
 #[test]
 fn neurosam3d_equals_the_authors_code_stage_by_stage() {
     let vit = converted("neurosam3d-vit/last.ckpt");
-    let vit = load(vit.path().join("model"), DtypeChoice::Auto);
-    let hiera = load(data("neurosam3d-hiera"), DtypeChoice::Auto);
+    let vit = load(vit.path().join("model"), DtypeChoice::F32);
+    let hiera = load(data("neurosam3d-hiera"), DtypeChoice::F32);
     for (case, blocks) in
         [(Case::open("neurosam3d-vit", vit), 3), (Case::open("neurosam3d-hiera", hiera), 11)]
     {
@@ -253,7 +253,7 @@ fn neurosam3d_equals_the_authors_code_stage_by_stage() {
 fn a_converted_training_dump_computes_what_its_safetensors_compute() {
     let folder = converted("sam-med3d/sam_med3d_turbo.pth");
     let [dump, published] = [folder.path().join("model"), data("sam-med3d")].map(|folder| {
-        let case = Case::open("sam-med3d", load(folder, DtypeChoice::Auto));
+        let case = Case::open("sam-med3d", load(folder, DtypeChoice::F32));
         case.encode().segment(case.prompt().with_point(case.points()[0])).unwrap().mask.unwrap()
     });
     assert!(dump == published);
@@ -292,7 +292,7 @@ const GRIDS: [(Recipe, &str); 2] =
 
 #[test]
 fn given_points_lead_from_the_ct_to_the_authors_mask_on_its_grid() {
-    let model = load(data("sam-med3d"), DtypeChoice::Auto);
+    let model = load(data("sam-med3d"), DtypeChoice::F32);
     let volume = ct();
     for (recipe, suffix) in GRIDS {
         let json = pipeline(&format!("pipeline{suffix}.json"));
@@ -315,7 +315,7 @@ fn given_points_lead_from_the_ct_to_the_authors_mask_on_its_grid() {
 
 #[test]
 fn simulated_clicks_are_those_of_the_authors_evaluation_and_so_are_their_masks() {
-    let model = load(data("sam-med3d"), DtypeChoice::Auto);
+    let model = load(data("sam-med3d"), DtypeChoice::F32);
     let volume = ct();
     let truth = read(data("sam-med3d/golden/label.nii.gz"), &ReadOptions::default()).unwrap();
     let truth = LabelMap::from_volume(&truth.volume).unwrap();
@@ -352,7 +352,7 @@ fn simulated_clicks_are_those_of_the_authors_evaluation_and_so_are_their_masks()
 #[test]
 fn a_mask_of_another_model_is_corrected() {
     // The recorded SAM-Med3D finds next to nothing by a mask alone, also by its own logits.
-    let hiera = load(data("neurosam3d-hiera"), DtypeChoice::Auto);
+    let hiera = load(data("neurosam3d-hiera"), DtypeChoice::F32);
     let case = Case::open("neurosam3d-hiera", hiera);
     let encoded = case.encode();
     let first = encoded.segment(case.prompt().with_point(case.points()[0])).unwrap();
@@ -375,7 +375,7 @@ fn a_mask_of_another_model_is_corrected() {
 
 #[test]
 fn targets_in_the_middle_of_one_crop_share_it() {
-    let model = load(data("sam-med3d"), DtypeChoice::Auto);
+    let model = load(data("sam-med3d"), DtypeChoice::F32);
     let encoded = encode(&model, &ct(), &EncodeOptions::default());
     let time = |voxel| {
         let found = encoded.segment(Prompt::default().with_point(PromptPoint::positive(voxel)));
