@@ -104,7 +104,7 @@ fn unsafe_code_is_in_its_five_places() -> Result<()> {
     let keyword = concat!("un", "safe");
     let mut violations = Vec::new();
     for (path, text) in tracked_texts("rs")? {
-// The memory map of weight files, CUDA devices and launches on them, the kernels, what the program
+        // The memory map of weight files, CUDA devices and launches on them, the kernels, what the program
         // does about signals, and the emulator of CUDA, which no program contains.
         if path == "crates/r1seg-checkpoint/src/mapped.rs"
             || path == "crates/r1seg/src/device/cuda.rs"

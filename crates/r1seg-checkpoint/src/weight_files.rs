@@ -1,6 +1,7 @@
 //! The weights of a checkpoint: all of its files, and where each tensor lies in them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -149,16 +150,28 @@ impl WeightFiles {
     /// The bytes of a tensor of these weights, rows in published order: a slice of the file unless
     /// they lie there in another order.
     pub fn bytes(&self, tensor: &StoredTensor) -> Bytes {
+        self.part(tensor, 0..tensor.range.len())
+    }
+
+    /// A range of [`bytes`](Self::bytes), of which nothing else is copied.
+    ///
+    /// # Panics
+    /// When the range ends behind the tensor.
+    pub fn part(&self, tensor: &StoredTensor, range: Range<usize>) -> Bytes {
         let bytes = self.stored_bytes(tensor);
         let rows = tensor.shape.first().copied().unwrap_or(0);
         if tensor.rows == RowOrder::Same || rows == 0 {
-            return bytes;
+            return bytes.slice(range);
         }
-        let width = bytes.len() / rows;
-        let mut ordered = Vec::with_capacity(bytes.len());
-        for row in 0..rows as u64 {
-            let at = tensor.rows.stored_row(row) as usize * width;
-            ordered.extend_from_slice(&bytes[at..][..width]);
+        let width = (bytes.len() / rows).max(1);
+        let mut ordered = Vec::with_capacity(range.len());
+        let mut at = range.start;
+        while at < range.end {
+            let (row, within) = (at / width, at % width);
+            let len = (width - within).min(range.end - at);
+            let stored = tensor.rows.stored_row(row as u64) as usize * width + within;
+            ordered.extend_from_slice(&bytes[stored..][..len]);
+            at += len;
         }
         Bytes::from(ordered)
     }
@@ -174,11 +187,29 @@ impl WeightFiles {
         self.files[tensor.file].populate(tensor.range.clone());
     }
 
+    /// [`populate`](Self::populate) for a range of the bytes of a tensor.
+    pub fn populate_part(&self, tensor: &StoredTensor, range: Range<usize>) {
+        self.files[tensor.file].populate(within(&tensor.range, range));
+    }
+
+    /// [`release`](Self::release) for a range of the bytes of a tensor whose rows are in their order.
+    pub fn release_part(&self, tensor: &StoredTensor, range: Range<usize>) {
+        if tensor.rows == RowOrder::Same {
+            self.files[tensor.file].release(within(&tensor.range, range));
+        }
+    }
+
     /// Drops the pages of a tensor that was copied, so that a loading process never holds its
     /// weights twice.
     pub fn release(&self, tensor: &StoredTensor) {
         self.files[tensor.file].release(tensor.range.clone());
     }
+}
+
+/// A range of what lies at `all`, in the file.
+fn within(all: &Range<usize>, part: Range<usize>) -> Range<usize> {
+    let at = |i: usize| all.start.saturating_add(i).min(all.end);
+    at(part.start)..at(part.end)
 }
 
 impl std::fmt::Debug for WeightFiles {

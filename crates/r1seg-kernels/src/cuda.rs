@@ -25,6 +25,8 @@ pub const NORM: Module = module!("norm");
 pub const ELEMENTWISE: Module = module!("elementwise");
 /// Linear layers of a few rows, and what follows the products of many.
 pub const LINEAR: Module = module!("linear/few");
+/// Linear layers whose weights are blocks of GGUF.
+pub const QUANTIZED: Module = module!("linear/quantized");
 /// The most likely token.
 pub const CHOOSE: Module = module!("choose");
 /// 3D convolutions of any sizes.

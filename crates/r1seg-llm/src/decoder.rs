@@ -3,7 +3,9 @@
 //! `lm_head`. Port of `modeling_{phi3,llama,qwen2,mistral}.py`, transformers 4.46.3.
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use r1seg_nn::{Embedding, Linear, Probe, RmsNorm, Rotary, Weights, linear_no_bias, rms_norm};
+use r1seg_nn::{
+    Embedding, Linear, Probe, RmsNorm, Rotary, Weights, embedding, linear_no_bias, rms_norm,
+};
 
 use crate::attention::Attention;
 use crate::cache::KvCache;
@@ -97,20 +99,23 @@ impl Decoder {
         config.validate().map_err(Error::wrap)?;
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let model = weights.pp("model");
-        let embed_tokens = model.pp("embed_tokens").matrix((vocabulary, hidden), "weight")?;
+        let table = model.pp("embed_tokens");
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::new(config, &model.pp("layers").pp(i)))
             .collect::<Result<Vec<_>>>()?;
-        let lm_head = if config.tie_word_embeddings {
-            Linear::from_matrices(vec![embed_tokens.clone()], None)?
+        let (embed_tokens, lm_head) = if config.tie_word_embeddings {
+            // One matrix for both: what is multiplied with has to be on the device.
+            let both = table.matrix((vocabulary, hidden), "weight")?;
+            (Embedding::new(both.clone(), &table), Linear::from_matrices(vec![both], None)?)
         } else {
-            linear_no_bias(hidden, vocabulary, weights.pp("lm_head"))?
+            let lm_head = linear_no_bias(hidden, vocabulary, weights.pp("lm_head"))?;
+            (embedding(vocabulary, hidden, table)?, lm_head)
         };
         Ok(Self {
             config: config.clone(),
             activation_dtype: activation,
             device: weights.device().clone(),
-            embed_tokens: Embedding::new(embed_tokens),
+            embed_tokens,
             layers,
             norm: rms_norm(hidden, config.rms_norm_eps, model.pp("norm"))?,
             lm_head,

@@ -40,12 +40,15 @@ mod conv;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod embedding;
 mod finite;
 mod greedy;
 mod linear;
+mod matrix;
 mod norm;
 mod norm3d;
 mod probe;
+mod quantized;
 mod resize;
 #[cfg(test)]
 mod testing;
@@ -61,13 +64,16 @@ pub use conv::{
     conv_transpose3d, conv_transpose3d_no_bias, conv3d, conv3d_no_bias, max_pool3d,
     patch_conv_transpose3d, patch_conv3d, patchify,
 };
+pub use embedding::{Embedding, embedding};
 pub use finite::all_finite;
 pub use greedy::greedy;
-pub use linear::{Embedding, Linear, linear, linear_no_bias, stacked};
+pub use linear::{Linear, linear, linear_no_bias, stacked};
+pub use matrix::{StoredMatrix, WeightMatrix};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use norm3d::{InstanceNorm3d, LayerNorm3d, instance_norm3d, layer_norm3d};
 pub use probe::{Cancelled, NoProbe, Probe, Recording};
+pub use quantized::QuantizedMatrix;
 pub use r1seg_kernels::{FEW_ROWS, Isa, WeightType};
 pub use resize::{nearest, trilinear};
-pub use weights::{Rearranged, StoredMatrix, TensorSource, WeightMatrix, Weights};
+pub use weights::{Rearranged, TensorSource, Weights};
 pub use windows::Windows;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::activation::{Activation, add};
-use crate::weights::{StoredMatrix, WeightMatrix, Weights};
+use crate::matrix::{StoredMatrix, WeightMatrix};
+use crate::quantized::QuantizedMatrix;
+use crate::weights::Weights;
 
 /// A linear layer.
 ///
@@ -24,6 +26,8 @@ pub struct Linear {
 enum Weight {
     /// On a CPU: matrices whose rows follow one another, and the bias.
     Stored(Arc<Stored>),
+    /// On a GPU, in blocks.
+    Quantized(QuantizedMatrix),
     /// On a GPU. `[out, in]`
     Tensor(Tensor),
 }
@@ -39,6 +43,7 @@ impl std::fmt::Debug for Linear {
         write!(f, "Linear({} -> {}, ", self.in_dim, self.out_dim)?;
         match &self.weight {
             Weight::Stored(stored) => write!(f, "{:?})", stored.parts),
+            Weight::Quantized(quantized) => write!(f, "{quantized:?})"),
             Weight::Tensor(weight) => write!(f, "{:?})", weight.dtype()),
         }
     }
@@ -67,10 +72,7 @@ pub fn linear_no_bias(in_dim: usize, out_dim: usize, weights: Weights) -> Result
 /// # Errors
 /// When a tensor is missing or misshaped.
 pub fn stacked(in_dim: usize, parts: &[(Weights, usize)], bias: bool) -> Result<Linear> {
-    let matrices = parts
-        .iter()
-        .map(|(weights, out_dim)| weights.matrix((*out_dim, in_dim), "weight"))
-        .collect::<Result<Vec<_>>>()?;
+    let matrices = Weights::matrices(parts, in_dim, "weight")?;
     let biases = parts
         .iter()
         .filter(|_| bias)
@@ -96,10 +98,10 @@ impl Linear {
     /// - `matrices`: `[out_i, in]`    - `bias`: `[sum of out_i]`
     ///
     /// # Errors
-    /// When the widths differ or the matrices lie on different devices.
+    /// When the widths differ, or the matrices lie on different devices or are quantized in part.
     pub fn from_matrices(matrices: Vec<WeightMatrix>, bias: Option<Tensor>) -> Result<Self> {
         let (mut out_dim, mut in_dim) = (0, None);
-        let (mut parts, mut tensors) = (Vec::new(), Vec::new());
+        let (mut parts, mut quantized, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
         for matrix in matrices {
             let (n, k) = matrix.shape()?;
             if in_dim.is_some_and(|width| width != k) {
@@ -108,21 +110,23 @@ impl Linear {
             (out_dim, in_dim) = (out_dim + n, Some(k));
             match matrix {
                 WeightMatrix::Stored(part) => parts.push(part),
+                WeightMatrix::Quantized(part) => quantized.push(part),
                 WeightMatrix::Tensor(tensor) => tensors.push(tensor),
             }
         }
         let Some(in_dim) = in_dim else { bail!("a linear layer needs a weight") };
-        let weight = match (parts.is_empty(), tensors.as_slice()) {
-            (false, []) => {
+        let weight = match (parts.is_empty(), quantized.is_empty(), tensors.as_slice()) {
+            (false, true, []) => {
                 let bias = match &bias {
                     Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
                     None => None,
                 };
                 Weight::Stored(Arc::new(Stored { parts, bias, out_dim }))
             }
-            (true, [one]) => Weight::Tensor(one.clone()),
-            (true, _) => Weight::Tensor(Tensor::cat(&tensors, 0)?),
-            (false, _) => bail!("the parts of a linear layer lie on different devices"),
+            (true, false, []) => Weight::Quantized(QuantizedMatrix::joined(&quantized)?),
+            (true, true, [one]) => Weight::Tensor(one.clone()),
+            (true, true, _) => Weight::Tensor(Tensor::cat(&tensors, 0)?),
+            _ => bail!("the parts of a linear layer are not kept in one way"),
         };
         Ok(Self { weight, bias, in_dim, out_dim })
     }
@@ -202,13 +206,17 @@ impl Linear {
                 let wide = rows.to_dtype(DType::F32)?;
                 wide.apply_op1_no_bwd(&Product(stored.clone()))?.to_dtype(rows.dtype())
             }
-            Weight::Tensor(weight) => {
-                let y = rows.matmul(&weight.to_dtype(rows.dtype())?.t()?)?;
-                match &self.bias {
-                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?),
-                    None => Ok(y),
-                }
-            }
+            Weight::Quantized(weight) => self.dense(rows, &weight.to_tensor(rows.dtype())?),
+            Weight::Tensor(weight) => self.dense(rows, weight),
+        }
+    }
+
+    /// With `weight` in place of this layer's.
+    fn dense(&self, rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let y = rows.matmul(&weight.to_dtype(rows.dtype())?.t()?)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?),
+            None => Ok(y),
         }
     }
 
@@ -224,16 +232,22 @@ impl Linear {
         residual: Option<&Tensor>,
         wide: bool,
     ) -> Result<Option<Tensor>> {
-        use crate::cuda::{MAX_FEW_ROWS, Then, few_rows, finish};
-        let Weight::Tensor(weight) = &self.weight else { return Ok(None) };
-        if !crate::cuda::takes(rows) {
-            return Ok(None);
-        }
-        let (weight, dtype) = (weight.to_dtype(rows.dtype())?, rows.dtype());
+        use crate::cuda::{MAX_FEW_ROWS, Matrix, Then, few_rows, finish};
+        let dtype = rows.dtype();
+        let few = rows.dim(0)? <= MAX_FEW_ROWS;
         let bias = self.bias.as_ref().map(|bias| bias.to_dtype(dtype)).transpose()?;
         let then = Then { bias: bias.as_ref(), activation, residual };
-        if rows.dim(0)? <= MAX_FEW_ROWS {
-            return few_rows(rows, &weight, then, wide).map(Some);
+        let weight = match &self.weight {
+            _ if !crate::cuda::takes(rows) => return Ok(None),
+            Weight::Stored(_) => return Ok(None),
+            Weight::Quantized(weight) if few => {
+                return few_rows(rows, Matrix::Quantized(weight), then, wide).map(Some);
+            }
+            Weight::Quantized(weight) => weight.to_tensor(dtype)?,
+            Weight::Tensor(weight) => weight.to_dtype(dtype)?,
+        };
+        if few {
+            return few_rows(rows, Matrix::Dense(&weight), then, wide).map(Some);
         }
         let y = finish(rows.matmul(&weight.t()?)?, then)?;
         Ok(Some(if wide { y.to_dtype(DType::F32)? } else { y }))
@@ -263,61 +277,6 @@ impl CustomOp1 for Product {
         let parts = parts.iter().map(StoredMatrix::view).collect::<Result<Vec<_>>>()?;
         let y = r1seg_kernels::forward_stacked(&parts, x, m, bias.as_deref());
         Ok((CpuStorage::F32(y), Shape::from((m, *out_dim))))
-    }
-}
-
-/// Rows of a table by their numbers, such as the embeddings of tokens.
-#[derive(Debug, Clone)]
-pub struct Embedding {
-    table: Table,
-}
-
-#[derive(Debug, Clone)]
-enum Table {
-    Stored(StoredMatrix),
-    Tensor(Tensor),
-}
-
-impl Embedding {
-    /// # Shapes
-    /// - `table`: `[V, width]`
-    pub fn new(table: WeightMatrix) -> Self {
-        let table = match table {
-            WeightMatrix::Stored(stored) => Table::Stored(stored),
-            WeightMatrix::Tensor(tensor) => Table::Tensor(tensor),
-        };
-        Self { table }
-    }
-
-    /// The rows of `ids`, widened exactly to f32 on a CPU.
-    ///
-    /// # Shapes
-    /// - `ids`: `L` of them, each below `V`    - returns: `[L, width]`
-    ///
-    /// # Errors
-    /// When an id is out of range.
-    pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        match &self.table {
-            Table::Stored(stored) => {
-                let view = stored.view()?;
-                let mut rows = vec![0f32; ids.len() * view.k()];
-                for (id, row) in ids.iter().zip(rows.chunks_exact_mut(view.k().max(1))) {
-                    match usize::try_from(*id) {
-                        Ok(id) if id < view.n() => view.widen_rows(id, 1, row),
-                        _ => bail!("row {id} of a table of {} rows", view.n()),
-                    }
-                }
-                Tensor::from_vec(rows, (ids.len(), view.k()), &candle_core::Device::Cpu)
-            }
-            Table::Tensor(table) => {
-                let ids = Tensor::new(ids, table.device())?;
-                #[cfg(feature = "cuda")]
-                if crate::cuda::takes(table) {
-                    return crate::cuda::gather(table, &ids);
-                }
-                table.index_select(&ids, 0)
-            }
-        }
     }
 }
 
@@ -409,21 +368,6 @@ mod tests {
             let gap = (joined.forward(&x)? - stacked.forward(&x)?)?.abs()?.max_all()?;
             assert!(gap.to_scalar::<f32>()? < 1e-4, "{m} rows");
         }
-        Ok(())
-    }
-
-    #[test]
-    fn an_embedding_is_a_row_of_its_table() -> Result<()> {
-        let table = random(0.0, 1.0, (10, 6))?.to_dtype(DType::BF16)?;
-        let embedding = Embedding::new(WeightMatrix::from_tensor(&table)?);
-        let rows = embedding.forward(&[7, 0, 7])?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        let table = table.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        assert_eq!(rows, [&table[7][..], &table[0], &table[7]]);
-        // A kernel cannot say so; the decoder checks ids before it asks.
-        let on_cpu = device()?.is_cpu();
-        assert!(
-            !on_cpu || embedding.forward(&[10]).is_err_and(|e| e.to_string().contains("10 rows"))
-        );
         Ok(())
     }
 

@@ -1,12 +1,11 @@
-//! Where the weights of a model come from, and how a linear layer reads them where they lie.
+//! Where the weights of a model come from.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, Tensor, bail};
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
-use half::{bf16, f16};
-use r1seg_kernels::{Matrix, WeightType};
+
+use crate::matrix::WeightMatrix;
 
 /// The tensors of a checkpoint, by name.
 ///
@@ -30,7 +29,7 @@ pub trait TensorSource: Send + Sync {
     }
 
     /// A matrix `[n, k]` that is only ever multiplied with or looked up in: on a CPU it may stay in
-    /// the file, and it may be quantized, in which case `dtype` says what a GPU gets.
+    /// the file, and it may stay quantized anywhere; `dtype` says what a GPU gets of any other.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -42,6 +41,37 @@ pub trait TensorSource: Send + Sync {
         device: &Device,
     ) -> Result<WeightMatrix> {
         WeightMatrix::from_tensor(&self.tensor(name, &Shape::from((n, k)), dtype, device)?)
+    }
+
+    /// Matrices of one width, by name and number of rows, that a layer multiplies with as one whose
+    /// rows follow one another. A source may give that one, so that a GPU never holds parts beside
+    /// their whole.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn matrices(
+        &self,
+        parts: &[(String, usize)],
+        k: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Vec<WeightMatrix>> {
+        parts.iter().map(|(name, n)| self.matrix(name, (*n, k), dtype, device)).collect()
+    }
+
+    /// A matrix `[n, k]` that is only looked up in. It may stay in the file for a GPU too, which then
+    /// gets the rows that are looked up.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn table(
+        &self,
+        name: &str,
+        shape: (usize, usize),
+        dtype: DType,
+        device: &Device,
+    ) -> Result<WeightMatrix> {
+        self.matrix(name, shape, dtype, device)
     }
 
     /// Whether the checkpoint has a tensor of this name.
@@ -177,6 +207,33 @@ impl Weights {
         self.source.matrix(&self.path(name), shape, self.dtype, &self.device)
     }
 
+    /// The matrices called `name` of several places, `[n_i, k]` with the `n_i` beside the places, of which a
+    /// layer makes one whose rows follow one another: one matrix or several, in order.
+    ///
+    /// # Errors
+    /// As [`TensorSource::matrices`].
+    pub fn matrices(parts: &[(Self, usize)], k: usize, name: &str) -> Result<Vec<WeightMatrix>> {
+        let Some((first, _)) = parts.first() else { return Ok(Vec::new()) };
+        let alike = |(place, _): &(Self, usize)| {
+            Arc::ptr_eq(&place.source, &first.source)
+                && place.dtype == first.dtype
+                && place.device.same_device(&first.device)
+        };
+        if !parts.iter().all(alike) {
+            return parts.iter().map(|(place, n)| place.matrix((*n, k), name)).collect();
+        }
+        let named: Vec<_> = parts.iter().map(|(place, n)| (place.path(name), *n)).collect();
+        first.source.matrices(&named, k, first.dtype, &first.device)
+    }
+
+    /// A matrix `[n, k]` that is only looked up in.
+    ///
+    /// # Errors
+    /// As [`TensorSource::table`].
+    pub fn table(&self, shape: (usize, usize), name: &str) -> Result<WeightMatrix> {
+        self.source.table(&self.path(name), shape, self.dtype, &self.device)
+    }
+
     /// Whether the checkpoint has this tensor.
     pub fn contains(&self, name: &str) -> bool {
         self.source.contains(&self.path(name))
@@ -208,114 +265,6 @@ impl From<VarBuilder<'static>> for Weights {
     fn from(builder: VarBuilder<'static>) -> Self {
         let (dtype, device) = (builder.dtype(), builder.device().clone());
         Self::new(Arc::new(builder), dtype, device)
-    }
-}
-
-/// A weight matrix `[n, k]`.
-#[derive(Clone)]
-pub enum WeightMatrix {
-    /// On a CPU, as a file stores it.
-    Stored(StoredMatrix),
-    /// On a GPU.
-    Tensor(Tensor),
-}
-
-impl WeightMatrix {
-    /// # Shapes
-    /// - `weight`: `[n, k]`, in f32, bf16 or f16
-    ///
-    /// # Errors
-    /// When the weight is no matrix of these.
-    pub fn from_tensor(weight: &Tensor) -> Result<Self> {
-        let (n, k) = weight.dims2()?;
-        if !weight.device().is_cpu() {
-            return Ok(Self::Tensor(weight.contiguous()?));
-        }
-        let weight = weight.contiguous()?;
-        let (storage, layout) = weight.storage_and_layout();
-        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-        else {
-            bail!("a weight matrix needs contiguous numbers")
-        };
-        let (bytes, weight_type) = match storage {
-            CpuStorage::F32(x) => {
-                (little_endian(&x[start..end], f32::to_le_bytes), WeightType::F32)
-            }
-            CpuStorage::BF16(x) => {
-                (little_endian(&x[start..end], bf16::to_le_bytes), WeightType::Bf16)
-            }
-            CpuStorage::F16(x) => {
-                (little_endian(&x[start..end], f16::to_le_bytes), WeightType::F16)
-            }
-            _ => bail!("weights of {:?} cannot be multiplied with", weight.dtype()),
-        };
-        Ok(Self::Stored(StoredMatrix::new(bytes, weight_type, (n, k))))
-    }
-
-    /// `[n, k]`
-    pub(crate) fn shape(&self) -> Result<(usize, usize)> {
-        match self {
-            Self::Stored(stored) => Ok(stored.shape),
-            Self::Tensor(tensor) => tensor.dims2(),
-        }
-    }
-}
-
-fn little_endian<T: Copy, const N: usize>(numbers: &[T], bytes: impl Fn(T) -> [u8; N]) -> Bytes {
-    let mut all = Vec::with_capacity(N * numbers.len());
-    numbers.iter().for_each(|x| all.extend_from_slice(&bytes(*x)));
-    Bytes::from(all)
-}
-
-/// A weight matrix in the bytes of a file: row-major and little-endian, often memory-mapped.
-#[derive(Clone)]
-pub struct StoredMatrix {
-    bytes: Bytes,
-    weight_type: WeightType,
-    shape: (usize, usize),
-}
-
-impl std::fmt::Debug for StoredMatrix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (n, k) = self.shape;
-        write!(f, "StoredMatrix({:?}, [{n}, {k}])", self.weight_type)
-    }
-}
-
-impl StoredMatrix {
-    /// A matrix of shape `[n, k]`. Bytes of another length stand for a matrix that is not there: it
-    /// has a shape, and using it is an error.
-    pub fn new(bytes: Bytes, weight_type: WeightType, shape: (usize, usize)) -> Self {
-        Self { bytes, weight_type, shape }
-    }
-
-    /// The numbers, for the kernels.
-    pub(crate) fn view(&self) -> Result<Matrix<'_>> {
-        let (n, k) = self.shape;
-        match Matrix::new(&self.bytes, self.weight_type, n, k) {
-            Some(matrix) => Ok(matrix),
-            None => bail!("the weights of a [{n}, {k}] matrix were not loaded"),
-        }
-    }
-
-    /// # Shapes
-    /// - returns: `[n, k]`, exactly, in `dtype` on `device`
-    ///
-    /// # Errors
-    /// When the weights were not loaded or the device is out of memory.
-    pub fn to_tensor(&self, dtype: DType, device: &Device) -> Result<Tensor> {
-        /// Numbers that are widened at a time: what is in flight stays small.
-        const BLOCK: usize = 16 << 20;
-        let (n, k) = self.shape;
-        let view = self.view()?;
-        let rows = (BLOCK / k.max(1)).clamp(1, n.max(1));
-        let blocks = (0..n).step_by(rows).map(|first| {
-            let count = rows.min(n - first);
-            let mut wide = vec![0f32; count * k];
-            view.widen_rows(first, count, &mut wide);
-            Tensor::from_vec(wide, (count, k), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
-        });
-        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)
     }
 }
 

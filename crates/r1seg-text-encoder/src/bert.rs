@@ -3,7 +3,9 @@
 //! `encoder.layer.N.{attention.self,attention.output,intermediate,output}`.
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::{AttentionMask, Embedding, LayerNorm, Probe, Weights, gelu_erf, layer_norm};
+use r1seg_nn::{
+    AttentionMask, Embedding, LayerNorm, Probe, Weights, embedding, gelu_erf, layer_norm,
+};
 
 use crate::BertConfig;
 use crate::attention::{Layers, SelfAttention};
@@ -30,7 +32,7 @@ impl BertModel {
         let (e, max_tokens) = (cfg.hidden_size, cfg.max_position_embeddings);
         let embeddings = weights.pp("embeddings");
         let table = |name: &str, rows: usize| -> Result<Embedding> {
-            Ok(Embedding::new(embeddings.pp(name).matrix((rows, e), "weight")?))
+            embedding(rows, e, embeddings.pp(name))
         };
         let layers = weights.pp("encoder").pp("layer");
         Ok(Self {

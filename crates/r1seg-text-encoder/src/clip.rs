@@ -3,7 +3,9 @@
 //! layer_norm1,layer_norm2,mlp}`, `final_layer_norm`.
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::{AttentionMask, Embedding, LayerNorm, Probe, Weights, layer_norm, quick_gelu};
+use r1seg_nn::{
+    AttentionMask, Embedding, LayerNorm, Probe, Weights, embedding, layer_norm, quick_gelu,
+};
 
 use crate::ClipTextConfig;
 use crate::attention::{Layers, SelfAttention};
@@ -40,7 +42,7 @@ impl ClipTextModel {
         let (e, max_tokens) = (cfg.hidden_size, cfg.max_position_embeddings);
         let embeddings = weights.pp("embeddings");
         let table = |name: &str, rows: usize| -> Result<Embedding> {
-            Ok(Embedding::new(embeddings.pp(name).matrix((rows, e), "weight")?))
+            embedding(rows, e, embeddings.pp(name))
         };
         let layers = weights.pp("encoder").pp("layers");
         Ok(Self {

@@ -54,7 +54,8 @@ impl Attention {
         // Kernels of a GPU read the heads where they lie.
         let qkv = if x.device().is_cpu() { qkv.contiguous()? } else { qkv };
         let scale = 1.0 / (head_dim as f64).sqrt();
-        let x = attention(&qkv.get(0)?, &qkv.get(1)?, &qkv.get(2)?, scale, AttentionMask::None)?;
+        let part = |i: usize| qkv.narrow(0, i, 1)?.squeeze(0);
+        let x = attention(&part(0)?, &part(1)?, &part(2)?, scale, AttentionMask::None)?;
         x.transpose(1, 2)?.reshape((b, n, e))
     }
 }

@@ -1,5 +1,3 @@
-use r1seg_nn::MAX_SCORES;
-
 /// Widths of a [`Vit3d`](crate::Vit3d).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vit3dConfig {
@@ -32,16 +30,9 @@ impl Vit3dConfig {
         self.grid().iter().product()
     }
 
-    /// Bytes of the largest activations of a pass, in f32, where attention scores are not in memory.
+    /// Bytes of the largest activations of a pass, in f32, without attention scores, which are in no memory.
     pub fn working_bytes(&self) -> u64 {
         activation_bytes(self.num_patches(), self.hidden_size, self.mlp_dim)
-    }
-
-    /// Bytes of the attention scores where they are in memory, as on a GPU: as many heads at once as
-    /// [`MAX_SCORES`] allows, and one in any case.
-    pub fn score_bytes(&self) -> u64 {
-        let patches = self.num_patches();
-        score_bytes(patches, patches, self.num_heads)
     }
 
     /// Says what does not fit, in the terms of the configuration.
@@ -89,16 +80,6 @@ pub(crate) fn activation_bytes(patches: usize, hidden_size: usize, mlp_dim: usiz
     floats(&[patches, widths])
 }
 
-/// Bytes of attention scores in memory: of as many heads at once as [`MAX_SCORES`] allows, and of one
-/// in any case.
-pub(crate) fn score_bytes(queries: usize, keys: usize, num_heads: usize) -> u64 {
-    /// As computed, scaled, as powers and as weights; a copy in half precision counts as a half.
-    const COPIES: usize = 4;
-    let head = queries.saturating_mul(keys);
-    let heads = (MAX_SCORES / head.max(1)).clamp(1, num_heads.max(1));
-    floats(&[COPIES, heads, head])
-}
-
 /// Bytes of so many floats along each axis.
 pub(crate) fn floats(sizes: &[usize]) -> u64 {
     sizes.iter().fold(4u64, |n, size| n.saturating_mul(*size as u64))
@@ -119,14 +100,6 @@ mod tests {
             num_heads: 12,
             cls_token: false,
         }
-    }
-
-    #[test]
-    fn attention_scores_count_as_many_heads_as_one_pass_takes() {
-        let copies = 4 * 4;
-        assert_eq!(config(64).score_bytes(), copies * 12 * 64 * 64);
-        assert_eq!(config(2048).score_bytes(), copies * 4 * 2048 * 2048);
-        assert_eq!(config(16384).score_bytes(), copies * 16384 * 16384);
     }
 
     #[test]

@@ -67,21 +67,12 @@ impl ImageEncoderConfig {
         }
     }
 
-    /// Bytes of the largest activations of a pass, in f32, where attention scores are not in memory.
+    /// Bytes of the largest activations of a pass, in f32, without attention scores, which are in no memory.
     pub fn working_bytes(&self) -> u64 {
         match self {
             Self::Monai(config) => config.working_bytes(),
             Self::Sam(config) => config.working_bytes(),
             Self::Hiera(config) => config.working_bytes(),
-        }
-    }
-
-    /// Bytes of the attention scores where they are in memory, as on a GPU.
-    pub fn score_bytes(&self) -> u64 {
-        match self {
-            Self::Monai(config) => config.score_bytes(),
-            Self::Sam(config) => config.score_bytes(),
-            Self::Hiera(config) => config.score_bytes(),
         }
     }
 }

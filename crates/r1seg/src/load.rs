@@ -10,6 +10,8 @@ use candle_core::{DType, Device};
 use r1seg_nn::Weights;
 use r1seg_vit3d::ImageEncoderConfig;
 
+#[cfg(feature = "cuda")]
+use crate::checkpoint::Uploads;
 use crate::checkpoint::keys::KeyMap;
 use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dominant_format, dry_load};
 use crate::config::{ConfigFile, check_num_clicks};
@@ -248,6 +250,8 @@ impl Files {
             files: self.files.clone(),
             keep: self.keep,
             cancel: self.cancel.clone(),
+            #[cfg(feature = "cuda")]
+            uploads: Uploads::default(),
         };
         Weights::new(Arc::new(weights), self.dtype, self.device.clone())
     }

@@ -1,7 +1,9 @@
 //! What a model needs of the machine's memory.
 
+use r1seg_nn::QuantizedMatrix;
 use r1seg_text_encoder::ClipTextConfig;
 
+use crate::checkpoint::{Found, weight_type};
 use crate::m3d_clip::M3dClipConfig;
 use crate::promptable::PromptableConfig;
 use crate::{ModelConfig, QUESTIONS_AT_ONCE};
@@ -32,19 +34,59 @@ pub(crate) fn needed_to_embed(config: &M3dClipConfig, weights: u64) -> u64 {
     weights.saturating_add(config.vit.working_bytes().max(config.text.working_bytes()))
 }
 
-/// The same on a GPU, where activations, `activations` bytes in f32, have the weights' dtype of `size`
-/// bytes, and attention scores are in memory, of which `scores`, the vision transformer's, are the most. The demo model allocates 93% of it in f32 and 97% in
-/// bf16, the context left out, which was not measured.
-pub(crate) fn needed_on_gpu(scores: u64, activations: u64, weights: u64, size: u64) -> u64 {
+/// The same on a GPU, where activations, keys and values, `activations` bytes in f32, have the weights'
+/// dtype of `size` bytes. Attention scores are in no memory of the device.
+pub(crate) fn needed_on_gpu(activations: u64, weights: u64, size: u64) -> u64 {
     /// What a context, its kernels and cuBLAS keep.
     const CONTEXT: u64 = 512 << 20;
-    let needed = weights.saturating_add(activations / 4 * size);
-    needed.saturating_add(scores).saturating_add(CONTEXT)
+    weights.saturating_add(activations / 4 * size).saturating_add(CONTEXT)
+}
+
+/// Whether a GPU keeps a tensor in its blocks.
+fn stays_quantized(tensor: &Found) -> bool {
+    let width = tensor.shape.last().copied().unwrap_or(0);
+    let row = weight_type(tensor.format).and_then(|t| QuantizedMatrix::row_bytes(t, width));
+    tensor.shape.len() == 2 && row.is_some()
+}
+
+/// Memory of a GPU that a tensor of a checkpoint takes where numbers have `size` bytes. Matrices of which
+/// a layer makes one are reckoned to be quantized alike.
+pub(crate) fn bytes_on_gpu(tensor: &Found, size: u64) -> u64 {
+    match stays_quantized(tensor) {
+        true => tensor.bytes,
+        false => tensor.numbers().saturating_mul(size),
+    }
+}
+
+/// What a quantized tensor takes beside itself while many rows are multiplied with it. Twice its
+/// numbers, because a gate and the matrix of the same size beside it may be one matrix.
+pub(crate) fn widened_on_gpu(tensor: &Found, size: u64) -> u64 {
+    match stays_quantized(tensor) {
+        true => tensor.numbers().saturating_mul(2 * size),
+        false => 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use r1seg_checkpoint::NumberFormat;
+
+    use super::{bytes_on_gpu, widened_on_gpu};
+    use crate::checkpoint::Found;
     use crate::{DeviceChoice, Error, LoadOptions, R1SegModel};
+
+    #[test]
+    fn a_gpu_keeps_the_blocks_that_it_multiplies_with() {
+        let found = |format, shape: &[usize], bytes| Found { format, shape: shape.to_vec(), bytes };
+        let q4k = found(NumberFormat::Q4K, &[10, 512], 10 * 288);
+        assert_eq!((bytes_on_gpu(&q4k, 2), widened_on_gpu(&q4k, 2)), (2880, 4 * 5120));
+        for wide in [
+            found(NumberFormat::Q6K, &[10, 512], 10 * 420),
+            found(NumberFormat::F32, &[10, 512], 4 * 5120),
+        ] {
+            assert_eq!((bytes_on_gpu(&wide, 2), widened_on_gpu(&wide, 2)), (2 * 5120, 0));
+        }
+    }
 
     #[test]
     fn r1_a_model_is_loaded_exactly_if_the_limit_allows_what_it_needs() {

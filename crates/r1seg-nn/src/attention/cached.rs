@@ -12,8 +12,9 @@ pub struct Rotary {
     cos: Tensor,
     /// `[L, half]`
     sin: Tensor,
-    /// `[L, 2 half]`: both, as the kernels of a GPU read them. `cos` and `sin` are its halves there.
-    table: Tensor,
+    /// `[L, 2 half]`: both, where they are on a GPU; `cos` and `sin` are its halves then.
+    #[cfg(feature = "cuda")]
+    table: Option<Tensor>,
 }
 
 impl Rotary {
@@ -24,16 +25,22 @@ impl Rotary {
     /// When the numbers are not so many rows, or the device is out of memory.
     pub fn new(cos: Vec<f32>, sin: Vec<f32>, half: usize, device: &Device) -> Result<Self> {
         let len = cos.len() / half.max(1);
-        if device.is_cpu() {
-            let cos = Tensor::from_vec(cos, (len, half), device)?;
-            let sin = Tensor::from_vec(sin, (len, half), device)?;
-            return Ok(Self { table: cos.clone(), cos, sin });
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            // One copy to the device.
+            let rows = cos.chunks_exact(half.max(1)).zip(sin.chunks_exact(half.max(1)));
+            let both: Vec<f32> =
+                rows.flat_map(|(cos, sin)| cos.iter().chain(sin)).copied().collect();
+            let table = Tensor::from_vec(both, (len, 2 * half), device)?;
+            let (cos, sin) = (table.narrow(1, 0, half)?, table.narrow(1, half, half)?);
+            return Ok(Self { cos, sin, table: Some(table) });
         }
-        // One copy to the device.
-        let rows = cos.chunks_exact(half.max(1)).zip(sin.chunks_exact(half.max(1)));
-        let both: Vec<f32> = rows.flat_map(|(cos, sin)| cos.iter().chain(sin)).copied().collect();
-        let table = Tensor::from_vec(both, (len, 2 * half), device)?;
-        Ok(Self { cos: table.narrow(1, 0, half)?, sin: table.narrow(1, half, half)?, table })
+        Ok(Self {
+            cos: Tensor::from_vec(cos, (len, half), device)?,
+            sin: Tensor::from_vec(sin, (len, half), device)?,
+            #[cfg(feature = "cuda")]
+            table: None,
+        })
     }
 
     /// # Shapes
@@ -101,8 +108,8 @@ impl CachedAttention {
         let &Self { heads, head_dim, window } = self;
         let scale = (head_dim as f64).powf(-0.5);
         #[cfg(feature = "cuda")]
-        if crate::cuda::takes(qkv) {
-            let (qkv, rotary) = (&qkv.contiguous()?, &rotary.table);
+        if let (true, Some(rotary)) = (crate::cuda::takes(qkv), &rotary.table) {
+            let qkv = &qkv.contiguous()?;
             let cached =
                 crate::cuda::Cached { qkv, rotary, keys, values, past, heads, window, scale };
             return cached.attend();

@@ -283,8 +283,8 @@ impl Cached<'_> {
             return self.step([kv_heads, dim]);
         }
         self.append([tokens, kv_heads, dim])?;
-        let q = self.qkv.narrow(2, 0, self.heads * dim)?;
-        let q = q.reshape((1, tokens, self.heads, dim))?.transpose(1, 2)?;
+        let heads = self.qkv.reshape((1, tokens, self.heads + 2 * kv_heads, dim))?;
+        let q = heads.narrow(2, 0, self.heads)?.transpose(1, 2)?;
         let [keys, values] =
             [self.keys, self.values].map(|rows| rows.narrow(2, 0, self.past + tokens));
         let scores = Scores {

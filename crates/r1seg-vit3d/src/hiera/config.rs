@@ -1,4 +1,4 @@
-use crate::config::{floats, score_bytes};
+use crate::config::floats;
 
 /// Voxels from one token of the first stage to the next.
 pub(super) const STRIDE: usize = 4;
@@ -110,17 +110,6 @@ impl HieraConfig {
         };
         let largest = self.blocks().map(block).max().unwrap_or(0);
         floats(&[positions.saturating_add(largest)])
-    }
-
-    /// Bytes of the attention scores where they are in memory, as on a GPU: as many heads at once as
-    /// [`MAX_SCORES`](r1seg_nn::MAX_SCORES) allows, and one in any case.
-    pub fn score_bytes(&self) -> u64 {
-        let block = |block: BlockConfig| {
-            let (side, count) = block.windows();
-            let queries = if block.pools { cube(side / 2) } else { cube(side) };
-            score_bytes(queries, cube(side).saturating_mul(count), block.num_heads)
-        };
-        self.blocks().map(block).max().unwrap_or(0)
     }
 
     /// Says what does not fit, in the terms of the configuration.
@@ -270,15 +259,13 @@ mod tests {
         let second = tokens * (512 * 8 + 2 * 256);
         assert!(second > first);
         assert_eq!(published().working_bytes(), 4 * (positions + second) as u64);
-        // All heads of a block with 512 tokens; of 64 windows, one.
-        assert_eq!(published().score_bytes(), 16 * 64 * 512 * 512);
         let absurd = HieraConfig {
             image_size: usize::MAX,
             hidden_size: usize::MAX,
             num_heads: usize::MAX,
             ..published()
         };
-        assert_eq!((absurd.working_bytes(), absurd.score_bytes()), (u64::MAX, u64::MAX));
+        assert_eq!(absurd.working_bytes(), u64::MAX);
     }
 
     #[test]

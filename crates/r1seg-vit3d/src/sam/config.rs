@@ -1,4 +1,4 @@
-use crate::config::{activation_bytes, check_patches, check_widths, floats, score_bytes};
+use crate::config::{activation_bytes, check_patches, check_widths};
 
 /// Sizes of a [`SamVit`](crate::SamVit), equal along all axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,27 +34,9 @@ impl SamVitConfig {
         cube(self.side())
     }
 
-    /// Bytes of the largest activations of a pass, in f32, where attention scores are not in memory.
+    /// Bytes of the largest activations of a pass, in f32, without attention scores, which are in no memory.
     pub fn working_bytes(&self) -> u64 {
         activation_bytes(self.num_patches(), self.hidden_size, self.mlp_dim)
-    }
-
-    /// Bytes of the attention scores where they are in memory, as on a GPU, and of the positions that
-    /// are added to those of all heads.
-    pub fn score_bytes(&self) -> u64 {
-        /// In two parts and as one.
-        const COPIES: usize = 2;
-        let of = |queries: usize, keys: usize| {
-            let positions = floats(&[COPIES, self.num_heads, queries, keys]);
-            score_bytes(queries, keys, self.num_heads).saturating_add(positions)
-        };
-        (0..self.num_layers)
-            .map(|block| {
-                let cells = cube(self.window(block).min(self.side()));
-                of(cells, cells.saturating_add(1))
-            })
-            .max()
-            .unwrap_or_default()
     }
 
     /// Says what does not fit, in the terms of the configuration.
@@ -114,12 +96,8 @@ mod tests {
         let config = full();
         assert_eq!(config.grid(), [8; 3]);
         assert_eq!(config.working_bytes(), 4 * 512 * (2 * 3072 + 8 * 768));
-        // The cells of one window and its key for the filling.
-        assert_eq!(config.score_bytes(), (4 + 2) * 4 * 12 * 512 * 513);
-        let windows = SamVitConfig { window_size: 4, global_blocks: Vec::new(), ..full() };
-        assert_eq!(windows.score_bytes(), (4 + 2) * 4 * 12 * 64 * 65);
         let absurd = SamVitConfig { image_size: usize::MAX, patch_size: 1, ..full() };
-        assert_eq!((absurd.working_bytes(), absurd.score_bytes()), (u64::MAX, u64::MAX));
+        assert_eq!(absurd.working_bytes(), u64::MAX);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! compares what a model asks for with what there is.
 
 mod dry;
+#[cfg(feature = "cuda")]
+mod upload;
 mod weights;
 
 use std::borrow::Cow;
@@ -17,6 +19,8 @@ use r1seg_checkpoint::layout::WEIGHTS;
 pub use r1seg_checkpoint::*;
 
 pub(crate) use dry::dry_load;
+#[cfg(feature = "cuda")]
+pub(crate) use upload::Uploads;
 pub(crate) use weights::{ModelWeights, dominant_format, weight_type};
 
 /// The largest config file that is read.

@@ -35,6 +35,9 @@ pub(crate) struct ModelWeights {
     pub(crate) keep: bool,
     /// Looked at before each tensor.
     pub(crate) cancel: CancelToken,
+    /// Through which weights get to a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) uploads: super::upload::Uploads,
 }
 
 impl ModelWeights {
@@ -57,14 +60,35 @@ impl ModelWeights {
     /// The numbers of a tensor, converted; the pages of the file that were read are dropped.
     fn copied(
         &self,
-        (tensor, stored): (&StoredTensor, WeightType),
+        found: (&StoredTensor, WeightType),
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(cuda) = device {
+            return self.uploads.with(cuda, |upload| upload.tensor(&self.files, found, dtype));
+        }
+        let (tensor, stored) = found;
         let bytes = self.files.bytes(tensor);
         let copy = convert(&bytes, stored, dtype, &tensor.shape)?.to_device(device)?;
         self.files.release(tensor);
         Ok(copy)
+    }
+
+    /// A matrix on a CPU.
+    fn matrix_on_cpu(
+        &self,
+        name: &str,
+        (n, k): (usize, usize),
+        dtype: DType,
+    ) -> candle_core::Result<WeightMatrix> {
+        let (tensor, stored) = self.find(name, &[n, k])?;
+        if self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype) {
+            self.files.populate(tensor);
+            let bytes = self.files.bytes(tensor);
+            return Ok(WeightMatrix::Stored(StoredMatrix::new(bytes, stored, (n, k))));
+        }
+        WeightMatrix::from_tensor(&self.copied((tensor, stored), dtype, &Device::Cpu)?)
     }
 }
 
@@ -101,19 +125,54 @@ impl TensorSource for ModelWeights {
         device: &Device,
     ) -> candle_core::Result<WeightMatrix> {
         UntilCancelled(&self.cancel).check_cancelled()?;
-        let (files, (n, k)) = (&self.files, shape);
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(cuda) = device {
+            let found = self.find(name, &[shape.0, shape.1])?;
+            return self.uploads.with(cuda, |upload| upload.matrix(&self.files, &[found], dtype));
+        }
+        let matrix = self.matrix_on_cpu(name, shape, dtype)?;
+        match (device.is_cpu(), matrix) {
+            (false, WeightMatrix::Stored(stored)) => {
+                Ok(WeightMatrix::Tensor(stored.to_tensor(dtype, device)?))
+            }
+            (_, matrix) => Ok(matrix),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn matrices(
+        &self,
+        parts: &[(String, usize)],
+        k: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Vec<WeightMatrix>> {
+        let Device::Cuda(cuda) = device else {
+            return parts
+                .iter()
+                .map(|(name, n)| self.matrix(name, (*n, k), dtype, device))
+                .collect();
+        };
+        UntilCancelled(&self.cancel).check_cancelled()?;
+        let found = parts.iter().map(|(name, n)| self.find(name, &[*n, k]));
+        let found = found.collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(vec![self.uploads.with(cuda, |upload| upload.matrix(&self.files, &found, dtype))?])
+    }
+
+    fn table(
+        &self,
+        name: &str,
+        (n, k): (usize, usize),
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<WeightMatrix> {
         let (tensor, stored) = self.find(name, &[n, k])?;
-        let as_asked = self.keep || stored.block_len() > 1 || dtype_of(stored) == Some(dtype);
-        if device.is_cpu() && as_asked {
-            files.populate(tensor);
-            let bytes = files.bytes(tensor);
-            return Ok(WeightMatrix::Stored(StoredMatrix::new(bytes, stored, shape)));
+        if device.is_cpu() || stored.block_len() == 1 {
+            return self.matrix(name, (n, k), dtype, device);
         }
-        if stored.block_len() > 1 {
-            let matrix = StoredMatrix::new(files.bytes(tensor), stored, shape);
-            return Ok(WeightMatrix::Tensor(matrix.to_tensor(dtype, device)?));
-        }
-        WeightMatrix::from_tensor(&self.copied((tensor, stored), dtype, device)?)
+        // Its few rows that are looked up are widened here: the pages that they lie in come by themselves.
+        let matrix = StoredMatrix::new(self.files.bytes(tensor), stored, (n, k));
+        Ok(WeightMatrix::Stored(matrix))
     }
 
     fn contains(&self, name: &str) -> bool {

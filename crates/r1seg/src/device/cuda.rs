@@ -1,6 +1,8 @@
 //! A CUDA device: one stream for all threads, and a first computation to prove it.
 
-use candle_core::cuda::cudarc::driver::{DriverError, sys};
+use candle_core::cuda::cudarc::driver::{
+    CudaSlice, CudaViewMut, DeviceRepr, DriverError, PinnedHostSlice, sys,
+};
 use candle_core::cuda::{CudaError, kernels::AFFINE};
 use candle_core::{CudaDevice, Device, Tensor};
 
@@ -39,6 +41,41 @@ pub(super) fn open(ordinal: usize) -> Result<Device, Error> {
         }
     }
 }
+
+/// Page-locked memory of zeros, from which a device copies by itself. `None` where the system gives
+/// none.
+///
+/// cudarc lets go of it while a device may still copy, because this device keeps no events: whoever
+/// has it waits for what was submitted before it is written or dropped.
+pub(crate) fn page_locked(device: &CudaDevice, len: usize) -> Option<PinnedHostSlice<u8>> {
+    let stream = device.cuda_stream();
+    #[expect(unsafe_code, reason = "page-locked memory comes without values")]
+    // SAFETY: all of it is written before a reference to it is made. It is cached as other memory is
+    // (no flag), so that it may be read, too.
+    unsafe {
+        let mut memory = stream.context().alloc_pinned_with_flags::<u8>(len, 0).ok()?;
+        memory.as_mut_ptr().ok()?.write_bytes(0, len);
+        Some(memory)
+    }
+}
+
+/// The memory of numbers on a device as bytes.
+pub(crate) fn bytes_of<T: Number>(numbers: &mut CudaSlice<T>) -> Option<CudaViewMut<'_, u8>> {
+    let len = numbers.num_bytes();
+    #[expect(unsafe_code, reason = "numbers are written as the bytes that a file has of them")]
+    // SAFETY: any bytes are numbers of these types.
+    unsafe {
+        numbers.transmute_mut::<u8>(len)
+    }
+}
+
+/// What weights are on a device: numbers of which any bytes are one.
+pub(crate) trait Number: DeviceRepr {}
+
+impl Number for u8 {}
+impl Number for f32 {}
+impl Number for half::f16 {}
+impl Number for half::bf16 {}
 
 /// One kernel and one matrix product.
 fn try_out(device: &Device) -> candle_core::Result<()> {

@@ -1,7 +1,7 @@
 //! Where to compute: a device by name, opened, and proven to run what this build brings.
 
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(any(feature = "cuda", test))]
 mod kernels;
 

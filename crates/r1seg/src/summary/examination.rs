@@ -162,11 +162,11 @@ fn memory_needs(found: &BTreeMap<String, Found>, config: &impl Loadable) -> Vec<
             let size = dtype.size_in_bytes() as u64;
             let bytes = match device {
                 "cpu" => needed(sum(&|tensor| tensor.bytes_as(size))),
-                // Blocks are widened for a GPU.
                 _ => {
-                    let weights = sum(&|tensor| tensor.numbers().saturating_mul(size));
-                    let scores = config.image_encoder().score_bytes();
-                    memory::needed_on_gpu(scores, needed(0), weights, size)
+                    let weights = sum(&|tensor| memory::bytes_on_gpu(tensor, size));
+                    let widened = used().map(|tensor| memory::widened_on_gpu(tensor, size));
+                    let widened = widened.max().unwrap_or(0);
+                    memory::needed_on_gpu(needed(0), weights.saturating_add(widened), size)
                 }
             };
             needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });
