@@ -1,4 +1,5 @@
-// Activations, sums, softmax and rows of a table, one pass over memory each.
+// Activations, sums, softmax, rows of a table and a search for broken numbers, one pass over memory
+// each.
 //
 //   activate    one thread per number
 //   gated       one thread per number of the result: silu(gate) * up of rows [gate | up]
@@ -6,6 +7,7 @@
 //   gelu_dot    one warp per row: the product of gelu(x) with weights
 //   row_softmax one warp per row: softmax(scale * x)
 //   gather      grid (ids): rows of a table
+//   find_broken any grid: sets out, which is 0, to 1 where a number is NaN or infinite
 
 #include "epilogue.cuh"
 
@@ -78,9 +80,18 @@ template <typename T> __device__ void gather(const Elementwise &p) {
   for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x) out[i] = row[i];
 }
 
+template <typename T> __device__ void find_broken(const Elementwise &p) {
+  const T *x = static_cast<const T *>(p.x);
+  bool broken = false;
+  for (int64_t i = thread_index(); i < p.len; i += int64_t(gridDim.x) * blockDim.x)
+    broken |= !isfinite(wide(x[i]));
+  if (broken) *static_cast<uint32_t *>(p.out) = 1; // All that write, write the same.
+}
+
 KERNELS(activate, (const Elementwise p), (p))
 KERNELS(gated, (const Elementwise p), (p))
 KERNELS(sum, (const Elementwise p), (p))
 KERNELS(gelu_dot, (const Elementwise p), (p))
 KERNELS(row_softmax, (const Elementwise p), (p))
 KERNELS(gather, (const Elementwise p), (p))
+KERNELS(find_broken, (const Elementwise p), (p))

@@ -11,6 +11,10 @@ use crate::cpu;
 /// # Errors
 /// When the tensor holds integers, or the backend cannot run an operation.
 pub fn all_finite(x: &Tensor) -> Result<bool> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::takes(x) {
+        return crate::cuda::all_finite(&x.contiguous()?);
+    }
     if !x.device().is_cpu() {
         // Zero times NaN or infinity is NaN, and a sum keeps it.
         let sum = x.affine(0.0, 0.0)?.sum_all()?.to_dtype(candle_core::DType::F32)?;
@@ -40,23 +44,24 @@ pub fn all_finite(x: &Tensor) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::*;
+    use crate::testing::{device, random};
 
     #[test]
     fn one_nan_or_infinity_is_found_in_every_float_dtype_and_layout() -> Result<()> {
         for dtype in [DType::F32, DType::BF16, DType::F16, DType::F64] {
-            let fine = Tensor::randn(0f32, 1.0, (3, 37), &Device::Cpu)?.to_dtype(dtype)?;
+            let fine = random(0.0, 1.0, (3, 37))?.to_dtype(dtype)?;
             assert!(all_finite(&fine)? && all_finite(&fine.t()?)?, "{dtype:?}");
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let bad = Tensor::full(bad, (3, 1), &Device::Cpu)?.to_dtype(dtype)?;
+                let bad = Tensor::full(bad, (3, 1), &device()?)?.to_dtype(dtype)?;
                 let bad = Tensor::cat(&[&fine, &bad, &fine], 1)?;
                 assert!(!all_finite(&bad)? && !all_finite(&bad.t()?)?, "{dtype:?}");
                 assert!(all_finite(&bad.narrow(1, 38, 37)?)?, "{dtype:?}");
             }
         }
-        assert!(all_finite(&Tensor::new(&[1u32], &Device::Cpu)?).is_err());
+        assert!(all_finite(&Tensor::new(&[1u32], &device()?)?).is_err());
         Ok(())
     }
 }

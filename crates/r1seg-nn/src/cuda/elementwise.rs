@@ -1,4 +1,4 @@
-//! Activations, sums, softmax and rows of a table.
+//! Activations, sums, softmax, rows of a table, and a search for broken numbers.
 
 use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::cuda::ELEMENTWISE;
@@ -121,4 +121,16 @@ pub(crate) fn gather(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let grid = Grid::new([len, 1, 1], 256);
     run(("gather", grid), (table, Some(ids), &out), (len, width), 1.0, Activation::None)?;
     Ok(out)
+}
+
+/// Whether no number is NaN or infinite. The host waits.
+pub(crate) fn all_finite(x: &Tensor) -> Result<bool> {
+    /// Blocks that keep a device busy.
+    const ENOUGH: usize = 512;
+    let len = x.elem_count();
+    let broken = Tensor::zeros((), DType::U32, x.device())?;
+    let mut grid = Grid::for_each(len);
+    grid.blocks[0] = grid.blocks[0].min(ENOUGH);
+    run(("find_broken", grid), (x, None, &broken), (len, 0), 1.0, Activation::None)?;
+    Ok(broken.to_scalar::<u32>()? == 0)
 }

@@ -31,7 +31,7 @@ use r1seg_kernels::cuda::Module;
 pub(crate) use attention::{Cached, MAX_HEAD, Scores, attend};
 pub(crate) use choose::choose;
 pub(crate) use conv::ConvTiles;
-pub(crate) use elementwise::{activate, gated, gather, gelu_dot, softmax, sum};
+pub(crate) use elementwise::{activate, all_finite, gated, gather, gelu_dot, softmax, sum};
 pub(crate) use linear::{MAX_FEW_ROWS, Matrix, Then, few_rows, finish, widen};
 pub(crate) use norm::{RowNorm, row_norm};
 pub(crate) use norm3d::{channel_norm, instance_norm};
