@@ -1,7 +1,7 @@
 // The most likely token of each row of logits, or one that is given, and the logarithm of its
 // probability.
 //
-//   choose   grid (rows), block of whole warps
+//   choose_f32   grid (rows), block of whole warps
 //
 // What crosses to the host is a token and a number, not a vocabulary of logits.
 
@@ -19,7 +19,7 @@ struct Choose {
 // The token of a row that is no distribution: a NaN, an infinite largest logit.
 constexpr uint32_t NO_TOKEN = 0xffffffffu;
 
-extern "C" __global__ void choose(const Choose p) {
+__device__ void most_likely(const Choose &p) {
   __shared__ float maxima[32];
   __shared__ uint32_t tokens[32];
   const float *logits = p.logits + int64_t(blockIdx.x) * p.vocabulary;
@@ -55,3 +55,7 @@ extern "C" __global__ void choose(const Choose p) {
     p.out[2 * blockIdx.x + 1] = __float_as_uint(logarithm);
   }
 }
+
+#ifdef R1SEG_F32
+extern "C" __global__ void choose_f32(const Choose p) { most_likely(p); }
+#endif

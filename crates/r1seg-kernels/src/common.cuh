@@ -43,9 +43,22 @@ __device__ __forceinline__ float block_sum(float x) {
   return warp_sum(lane < warps ? sums[lane] : 0.0f);
 }
 
-// Defines a kernel for each type: KERNELS(NAME, PARAMETERS of T, ARGUMENTS) gives NAME_f32, NAME_f16
-// and NAME_bf16, which call NAME<T>.
-#define KERNELS(NAME, PARAMETERS, ARGUMENTS)                                                       \
-  namespace float_ { using T = float; extern "C" __global__ void NAME##_f32 PARAMETERS { NAME<T> ARGUMENTS; } } \
-  namespace half_ { using T = __half; extern "C" __global__ void NAME##_f16 PARAMETERS { NAME<T> ARGUMENTS; } } \
-  namespace bfloat_ { using T = __nv_bfloat16; extern "C" __global__ void NAME##_bf16 PARAMETERS { NAME<T> ARGUMENTS; } }
+// Each file is compiled for each type by itself, so that a program loads, and a driver compiles, the
+// kernels of the type that it computes in.
+#if defined(R1SEG_F16)
+using Number = __half;
+#define OF_NUMBER(NAME) NAME##_f16
+#elif defined(R1SEG_BF16)
+using Number = __nv_bfloat16;
+#define OF_NUMBER(NAME) NAME##_bf16
+#elif defined(R1SEG_F32)
+using Number = float;
+#define OF_NUMBER(NAME) NAME##_f32
+#else
+#error "build.rs says which type of number"
+#endif
+
+// KERNEL(NAME, (PARAMETERS), (ARGUMENTS)) defines NAME_f32, NAME_f16 or NAME_bf16, which calls
+// NAME<Number>.
+#define KERNEL(NAME, PARAMETERS, ARGUMENTS)                                                        \
+  extern "C" __global__ void OF_NUMBER(NAME) PARAMETERS { NAME<Number> ARGUMENTS; }

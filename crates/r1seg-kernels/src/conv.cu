@@ -150,12 +150,7 @@ template <typename T> __device__ void conv3d_plain(const Conv &p) {
   }
 }
 
-// Not by KERNELS: all registers of a smaller block are there to be used.
-#define PLAIN(SUFFIX, T)                                                                           \
-  extern "C" __global__ void __launch_bounds__(THREADS) conv3d_plain_##SUFFIX(const Conv p) {      \
-    conv3d_plain<T>(p);                                                                            \
-  }
-
-PLAIN(f32, float)
-PLAIN(f16, __half)
-PLAIN(bf16, __nv_bfloat16)
+// Not by KERNEL: all registers of a smaller block are there to be used.
+extern "C" __global__ void __launch_bounds__(THREADS) OF_NUMBER(conv3d_plain)(const Conv p) {
+  conv3d_plain<Number>(p);
+}

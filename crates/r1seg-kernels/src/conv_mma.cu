@@ -186,14 +186,13 @@ template <typename T, int TILES> __device__ void conv3d_mma(const Conv &p) {
   }
 }
 
-#define MMA(ROWS, SUFFIX, T)                                                                       \
-  extern "C" __global__ void __launch_bounds__(256, 2) conv3d_mma##ROWS##_##SUFFIX(const Conv p) { \
-    conv3d_mma<T, ROWS / TILE>(p);                                                                 \
+#ifndef R1SEG_F32 // Tensor cores multiply numbers of half the width.
+#define MMA(ROWS)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(256, 2) OF_NUMBER(conv3d_mma##ROWS)(const Conv p) { \
+    conv3d_mma<Number, ROWS / TILE>(p);                                                            \
   }
 
-MMA(16, f16, __half)
-MMA(48, f16, __half)
-MMA(64, f16, __half)
-MMA(16, bf16, __nv_bfloat16)
-MMA(48, bf16, __nv_bfloat16)
-MMA(64, bf16, __nv_bfloat16)
+MMA(16)
+MMA(48)
+MMA(64)
+#endif

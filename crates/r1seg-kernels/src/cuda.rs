@@ -1,20 +1,37 @@
 //! The kernels for GPUs, as PTX. Each stands in a `.cu` file beside its CPU twin, which says what its
 //! entry points compute, and how they are launched; whoever has a device launches them.
 
-/// A file of kernels.
+/// A file of kernels, compiled for each type of number by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Module {
-    /// Unique among the modules.
+    /// Entry points whose names end with `_f32`.
+    pub f32: Ptx,
+    /// Entry points whose names end with `_f16`.
+    pub f16: Ptx,
+    /// Entry points whose names end with `_bf16`.
+    pub bf16: Ptx,
+}
+
+/// Kernels as a driver loads them.
+#[derive(Debug, Clone, Copy)]
+pub struct Ptx {
+    /// Unique among all.
     pub name: &'static str,
     /// For compute capability 8.0, which later ones read too.
-    pub ptx: &'static str,
+    pub text: &'static str,
 }
 
 macro_rules! module {
     ($path:literal) => {
-        Module {
-            name: concat!("r1seg/", $path),
-            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $path, ".ptx")),
+        Module { f32: ptx!("f32", $path), f16: ptx!("f16", $path), bf16: ptx!("bf16", $path) }
+    };
+}
+
+macro_rules! ptx {
+    ($number:literal, $path:literal) => {
+        Ptx {
+            name: concat!("r1seg/", $path, "_", $number),
+            text: include_str!(concat!(env!("OUT_DIR"), "/", $path, "_", $number, ".ptx")),
         }
     };
 }

@@ -88,10 +88,10 @@ template <typename T> __device__ void find_broken(const Elementwise &p) {
   if (broken) *static_cast<uint32_t *>(p.out) = 1; // All that write, write the same.
 }
 
-KERNELS(activate, (const Elementwise p), (p))
-KERNELS(gated, (const Elementwise p), (p))
-KERNELS(sum, (const Elementwise p), (p))
-KERNELS(gelu_dot, (const Elementwise p), (p))
-KERNELS(row_softmax, (const Elementwise p), (p))
-KERNELS(gather, (const Elementwise p), (p))
-KERNELS(find_broken, (const Elementwise p), (p))
+KERNEL(activate, (const Elementwise p), (p))
+KERNEL(gated, (const Elementwise p), (p))
+KERNEL(sum, (const Elementwise p), (p))
+KERNEL(gelu_dot, (const Elementwise p), (p))
+KERNEL(row_softmax, (const Elementwise p), (p))
+KERNEL(gather, (const Elementwise p), (p))
+KERNEL(find_broken, (const Elementwise p), (p))

@@ -105,6 +105,6 @@ template <typename T> __device__ void long_norm(const RowNorm &p) {
   }
 }
 
-KERNELS(row_norm, (const RowNorm p), (p))
-KERNELS(row_parts, (const RowNorm p), (p))
-KERNELS(long_norm, (const RowNorm p), (p))
+KERNEL(row_norm, (const RowNorm p), (p))
+KERNEL(row_parts, (const RowNorm p), (p))
+KERNEL(long_norm, (const RowNorm p), (p))

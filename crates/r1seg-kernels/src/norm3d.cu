@@ -176,6 +176,6 @@ template <typename T> __device__ void channel_norm(const ChannelNorm &p) {
   }
 }
 
-KERNELS(instance_parts, (const InstanceNorm p), (p))
-KERNELS(instance_norm, (const InstanceNorm p), (p))
-KERNELS(channel_norm, (const ChannelNorm p), (p))
+KERNEL(instance_parts, (const InstanceNorm p), (p))
+KERNEL(instance_norm, (const InstanceNorm p), (p))
+KERNEL(channel_norm, (const ChannelNorm p), (p))

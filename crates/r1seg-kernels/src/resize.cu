@@ -83,5 +83,5 @@ template <typename T> __device__ void nearest(const Nearest &p) {
   for (int c = threadIdx.x; c < p.channels; c += blockDim.x) y[c] = x[c];
 }
 
-KERNELS(trilinear, (const Trilinear p), (p))
-KERNELS(nearest, (const Nearest p), (p))
+KERNEL(trilinear, (const Trilinear p), (p))
+KERNEL(nearest, (const Nearest p), (p))

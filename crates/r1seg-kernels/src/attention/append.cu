@@ -27,4 +27,4 @@ template <typename T> __device__ void append(const Append &a) {
   }
 }
 
-KERNELS(append, (const Append a), (a))
+KERNEL(append, (const Append a), (a))

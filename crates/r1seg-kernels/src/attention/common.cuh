@@ -100,12 +100,8 @@ template <int PENDING> __device__ __forceinline__ void copies_done() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// NAME_f32, NAME_f16 and NAME_bf16, which run FUNCTION<T, SIZE>; a multiprocessor is to hold BLOCKS.
-#define ATTENTION_ENTRY(NAME, T, FUNCTION, SIZE, THREADS, BLOCKS)                                  \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(const Attention a) {          \
-    FUNCTION<T, SIZE>(a);                                                                          \
+// The entry point NAME, which runs FUNCTION<Number, SIZE>, BLOCKS of them on a multiprocessor.
+#define ATTENTION_ENTRY(NAME, FUNCTION, SIZE, THREADS, BLOCKS)                                     \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) OF_NUMBER(NAME)(const Attention a) { \
+    FUNCTION<Number, SIZE>(a);                                                                     \
   }
-#define ATTENTION_ENTRIES(NAME, FUNCTION, SIZE, THREADS, BLOCKS)                                   \
-  ATTENTION_ENTRY(NAME##_f32, float, FUNCTION, SIZE, THREADS, BLOCKS)                              \
-  ATTENTION_ENTRY(NAME##_f16, __half, FUNCTION, SIZE, THREADS, BLOCKS)                             \
-  ATTENTION_ENTRY(NAME##_bf16, __nv_bfloat16, FUNCTION, SIZE, THREADS, BLOCKS)

@@ -296,18 +296,14 @@ template <typename T> __device__ __forceinline__ void combine(const Step &a) {
 
 } // namespace
 
-#define STEP(GROUP, TYPE, T)                                                                       \
-  extern "C" __global__ void __launch_bounds__(128) attend_step_##GROUP##_##TYPE(const Step a) {   \
-    attend_step<T, GROUP>(a);                                                                      \
+#define STEP(GROUP)                                                                                \
+  extern "C" __global__ void __launch_bounds__(128) OF_NUMBER(attend_step_##GROUP)(const Step a) { \
+    attend_step<Number, GROUP>(a);                                                                 \
   }
-#define STEPS(TYPE, T)                                                                             \
-  STEP(1, TYPE, T)                                                                                 \
-  STEP(2, TYPE, T)                                                                                 \
-  STEP(4, TYPE, T)                                                                                 \
-  STEP(8, TYPE, T)                                                                                 \
-  STEP(16, TYPE, T)                                                                                \
-  extern "C" __global__ void attend_step_combine_##TYPE(const Step a) { combine<T>(a); }
 
-STEPS(f32, float)
-STEPS(f16, __half)
-STEPS(bf16, __nv_bfloat16)
+STEP(1)
+STEP(2)
+STEP(4)
+STEP(8)
+STEP(16)
+extern "C" __global__ void OF_NUMBER(attend_step_combine)(const Step a) { combine<Number>(a); }

@@ -309,19 +309,18 @@ __device__ __forceinline__ void attend_mma(const Attention &a) {
 
 } // namespace
 
-#define ENTRIES(NAME, DIM, FRAGMENTS, KEYS, BLOCKS)                                                \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME##_f16(const Attention a) {    \
-    attend_mma<__half, DIM, FRAGMENTS, KEYS>(a);                                                   \
-  }                                                                                                \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME##_bf16(const Attention a) {   \
-    attend_mma<__nv_bfloat16, DIM, FRAGMENTS, KEYS>(a);                                            \
+#ifndef R1SEG_F32 // Tensor cores multiply numbers of half the width.
+#define ENTRY(NAME, DIM, FRAGMENTS, KEYS, BLOCKS)                                                  \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) OF_NUMBER(NAME)(const Attention a) { \
+    attend_mma<Number, DIM, FRAGMENTS, KEYS>(a);                                                   \
   }
 
-ENTRIES(attend_mma_32, 32, 1, 64, 4)
-ENTRIES(attend_mma_64, 64, 1, 64, 4)
-ENTRIES(attend_mma_96, 96, 1, 64, 3)
-ENTRIES(attend_mma_128, 128, 1, 64, 3)
-ENTRIES(attend_mma_64_tall, 64, 2, 64, 2)
-ENTRIES(attend_mma_96_tall, 96, 2, 64, 2)
+ENTRY(attend_mma_32, 32, 1, 64, 4)
+ENTRY(attend_mma_64, 64, 1, 64, 4)
+ENTRY(attend_mma_96, 96, 1, 64, 3)
+ENTRY(attend_mma_128, 128, 1, 64, 3)
+ENTRY(attend_mma_64_tall, 64, 2, 64, 2)
+ENTRY(attend_mma_96_tall, 96, 2, 64, 2)
 // Half the keys, for the queries leave room for no more.
-ENTRIES(attend_mma_128_tall, 128, 2, 32, 2)
+ENTRY(attend_mma_128_tall, 128, 2, 32, 2)
+#endif

@@ -189,8 +189,8 @@ template <typename T, int DIM> __device__ __forceinline__ void attend_plain(cons
 
 } // namespace
 
-ATTENTION_ENTRIES(attend_plain_32, attend_plain, 32, THREADS, 4)
-ATTENTION_ENTRIES(attend_plain_64, attend_plain, 64, THREADS, 4)
-ATTENTION_ENTRIES(attend_plain_96, attend_plain, 96, THREADS, 3)
-ATTENTION_ENTRIES(attend_plain_128, attend_plain, 128, THREADS, 3)
-ATTENTION_ENTRIES(attend_plain_256, attend_plain, 256, THREADS, 2)
+ATTENTION_ENTRY(attend_plain_32, attend_plain, 32, THREADS, 4)
+ATTENTION_ENTRY(attend_plain_64, attend_plain, 64, THREADS, 4)
+ATTENTION_ENTRY(attend_plain_96, attend_plain, 96, THREADS, 3)
+ATTENTION_ENTRY(attend_plain_128, attend_plain, 128, THREADS, 3)
+ATTENTION_ENTRY(attend_plain_256, attend_plain, 256, THREADS, 2)

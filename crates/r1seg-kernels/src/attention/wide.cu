@@ -106,6 +106,6 @@ template <typename T, int PARTS> __device__ __forceinline__ void attend_wide(con
 
 } // namespace
 
-ATTENTION_ENTRIES(attend_wide_128, attend_wide, 1, 32 * WARPS, 1)
-ATTENTION_ENTRIES(attend_wide_256, attend_wide, 2, 32 * WARPS, 1)
-ATTENTION_ENTRIES(attend_wide_1024, attend_wide, 8, 32 * WARPS, 1)
+ATTENTION_ENTRY(attend_wide_128, attend_wide, 1, 32 * WARPS, 1)
+ATTENTION_ENTRY(attend_wide_256, attend_wide, 2, 32 * WARPS, 1)
+ATTENTION_ENTRY(attend_wide_1024, attend_wide, 8, 32 * WARPS, 1)

@@ -71,8 +71,8 @@ template <typename T> __device__ void few_rows_2(const FewRows &p) { few_rows<T,
 template <typename T> __device__ void few_rows_4(const FewRows &p) { few_rows<T, 4>(p); }
 template <typename T> __device__ void few_rows_8(const FewRows &p) { few_rows<T, 8>(p); }
 
-KERNELS(few_rows_1, (const FewRows p), (p))
-KERNELS(few_rows_2, (const FewRows p), (p))
-KERNELS(few_rows_4, (const FewRows p), (p))
-KERNELS(few_rows_8, (const FewRows p), (p))
-KERNELS(finish, (const FewRows p), (p))
+KERNEL(few_rows_1, (const FewRows p), (p))
+KERNEL(few_rows_2, (const FewRows p), (p))
+KERNEL(few_rows_4, (const FewRows p), (p))
+KERNEL(few_rows_8, (const FewRows p), (p))
+KERNEL(finish, (const FewRows p), (p))

@@ -181,13 +181,13 @@ template <typename T> __device__ void few_q4k_8(const FewRows &p) { few<Q4K, T, 
 template <typename T> __device__ void widen_q8_0(const Widen &p) { widen<Q8_0, T>(p); }
 template <typename T> __device__ void widen_q4k(const Widen &p) { widen<Q4K, T>(p); }
 
-KERNELS(few_q8_0_1, (const FewRows p), (p))
-KERNELS(few_q8_0_2, (const FewRows p), (p))
-KERNELS(few_q8_0_4, (const FewRows p), (p))
-KERNELS(few_q8_0_8, (const FewRows p), (p))
-KERNELS(few_q4k_1, (const FewRows p), (p))
-KERNELS(few_q4k_2, (const FewRows p), (p))
-KERNELS(few_q4k_4, (const FewRows p), (p))
-KERNELS(few_q4k_8, (const FewRows p), (p))
-KERNELS(widen_q8_0, (const Widen p), (p))
-KERNELS(widen_q4k, (const Widen p), (p))
+KERNEL(few_q8_0_1, (const FewRows p), (p))
+KERNEL(few_q8_0_2, (const FewRows p), (p))
+KERNEL(few_q8_0_4, (const FewRows p), (p))
+KERNEL(few_q8_0_8, (const FewRows p), (p))
+KERNEL(few_q4k_1, (const FewRows p), (p))
+KERNEL(few_q4k_2, (const FewRows p), (p))
+KERNEL(few_q4k_4, (const FewRows p), (p))
+KERNEL(few_q4k_8, (const FewRows p), (p))
+KERNEL(widen_q8_0, (const Widen p), (p))
+KERNEL(widen_q4k, (const Widen p), (p))

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::cuda::CHOOSE;
 
-use super::{Grid, Parameters, Pointer, device_of, launch_named, unfilled};
+use super::{Grid, Parameters, Pointer, device_of, launch, unfilled};
 
 #[repr(C)]
 struct Args<'a> {
@@ -46,7 +46,7 @@ pub(crate) fn choose(logits: &Tensor, forced: &[Option<u32>]) -> Result<Vec<Opti
             vocabulary: vocabulary as i64,
             forced: given,
         };
-        launch_named(&device, (CHOOSE, "choose"), Grid::new([some.len(), 1, 1], 1024), args)?;
+        launch(&device, (CHOOSE, "choose", DType::F32), Grid::new([some.len(), 1, 1], 1024), args)?;
         chosen.extend(out.to_vec2::<u32>()?.into_iter().map(|row| match row[..] {
             [token, bits] if token != NO_TOKEN => Some((token, f32::from_bits(bits))),
             _ => None,

@@ -125,15 +125,12 @@ fn launch<P: Parameters>(
     grid: Grid,
     parameters: P,
 ) -> Result<()> {
-    launch_named(device, (module, &format!("{kernel}_{}", dtype.as_str())), grid, parameters)
-}
-
-fn launch_named<P: Parameters>(
-    device: &CudaDevice,
-    (module, kernel): (Module, &str),
-    grid: Grid,
-    parameters: P,
-) -> Result<()> {
+    let (ptx, number) = match dtype {
+        DType::F32 => (module.f32, "f32"),
+        DType::F16 => (module.f16, "f16"),
+        DType::BF16 => (module.bf16, "bf16"),
+        other => bail!("kernels compute in no {other:?}"),
+    };
     let narrow = |n: usize| match u32::try_from(n) {
         Ok(n) => Ok(n),
         Err(_) => bail!("{kernel} would need a grid of {:?} blocks", grid.blocks),
@@ -144,7 +141,8 @@ fn launch_named<P: Parameters>(
         block_dim: (narrow(grid.threads)?, 1, 1),
         shared_mem_bytes: narrow(grid.shared)?,
     };
-    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+    let entry = format!("{kernel}_{number}");
+    let function = device.get_or_load_custom_func(&entry, ptx.name, ptx.text)?;
     let parameters = ByValue(parameters);
     let mut builder = function.builder();
     builder.arg(&parameters);

@@ -36,7 +36,22 @@ impl Handle {
     }
 }
 
+/// A module, which stays for good. One that was loaded before and has no variables to write to is that
+/// one: a program that opens a device for each of its tests loads the same modules again and again.
 fn load(text: &str) -> Result<&'static Loaded, String> {
+    static LOADED: OnceLock<Mutex<HashMap<String, &'static Loaded>>> = OnceLock::new();
+    let mut before = LOADED.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(loaded) = before.get(text) {
+        return Ok(loaded);
+    }
+    let loaded = parsed(text)?;
+    if loaded.module.variables.iter().all(|v| v.space != ".global") {
+        before.insert(text.to_string(), loaded);
+    }
+    Ok(loaded)
+}
+
+fn parsed(text: &str) -> Result<&'static Loaded, String> {
     let module = ptx::parse(text)?;
     let mut globals = HashMap::new();
     for v in &module.variables {
