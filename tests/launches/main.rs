@@ -44,7 +44,7 @@ const BOUNDS: [Bound; 8] = [
     bound("next token: a layer", 7, 0, 0),
     bound("next token: the rest", 4, 3, 1),
     bound("after the last token", 0, 0, 0),
-    bound("mask", 88, 12, 4),
+    bound("mask", 86, 9, 4),
 ];
 
 const QUESTION: &str = "Can you segment the liver in this image?";

@@ -362,7 +362,10 @@ impl R1SegModel {
     ) -> Result<Vec<f32>, Error> {
         let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
-        let hidden = Tensor::stack(hidden_states, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?;
+        let hidden = match hidden_states {
+            [one] => one.unsqueeze(0)?,
+            all => Tensor::stack(all, 0)?.to_dtype(DType::F32)?.mean_keepdim(0)?,
+        };
         self.inner.model.finite.tensor(Stage::Generate, &hidden)?;
         let hidden = hidden.to_dtype(self.inner.parts.decoder.activation_dtype())?;
         let text = self.inner.parts.seg_projector.forward(&hidden)?;
