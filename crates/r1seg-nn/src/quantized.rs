@@ -50,7 +50,7 @@ impl QuantizedMatrix {
     /// When the lengths do not fit, or the type is not kept on a GPU.
     pub fn arrange(weight_type: WeightType, k: usize, stored: &[u8], out: &mut [u8]) -> Result<()> {
         let (from, to) = lengths(weight_type, k)?;
-        if stored.len() % from != 0 || stored.len() / from * to != out.len() {
+        if !stored.len().is_multiple_of(from) || stored.len() / from * to != out.len() {
             bail!("{} bytes of rows do not become {} on a device", stored.len(), out.len())
         }
         for (stored, out) in stored.chunks_exact(from).zip(out.chunks_exact_mut(to)) {

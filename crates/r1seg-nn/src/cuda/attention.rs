@@ -136,7 +136,7 @@ pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scores: Scores<'_>) -> 
     };
     let (q_at, k_at, v_at) = (operand(q)?, operand(k)?, operand(v)?);
     let vector = |(pointer, strides): &(Pointer<'_>, Strides)| {
-        pointer.0 % 16 == 0 && strides.0.iter().all(|stride| stride % 8 == 0)
+        pointer.0.is_multiple_of(16) && strides.0.iter().all(|stride| stride % 8 == 0)
     };
     let aligned = dim.is_multiple_of(8) && [&q_at, &k_at, &v_at].into_iter().all(vector);
     let (module, name, grid) = kernel([batch, heads, lq, dim], dtype, aligned)?;
@@ -179,7 +179,7 @@ fn operand(x: &Tensor) -> Result<(Pointer<'_>, Strides)> {
 fn half(rotary: Option<&Tensor>, len: usize, dim: usize) -> Result<i32> {
     let Some(rotary) = rotary else { return Ok(0) };
     let (rows, width) = rotary.dims2()?;
-    if rows != len || width > dim || width % 2 != 0 || rotary.dtype() != DType::F32 {
+    if rows != len || width > dim || !width.is_multiple_of(2) || rotary.dtype() != DType::F32 {
         bail!("a rotary table of {:?} for {len} heads of {dim} numbers", rotary.dims())
     }
     Ok((width / 2) as i32)
