@@ -83,7 +83,7 @@ pub enum ImageEncoder {
     /// That of R1Seg-3D, M3D and SegVol.
     Monai(Vit3d),
     /// SAM-Med3D's.
-    Sam(SamVit),
+    Sam(Box<SamVit>),
     /// The Hiera of NeuroSAM3D.
     Hiera(Hiera),
 }
@@ -96,7 +96,7 @@ impl ImageEncoder {
     pub fn new(config: &ImageEncoderConfig, weights: Weights) -> Result<Self> {
         Ok(match config {
             ImageEncoderConfig::Monai(config) => Self::Monai(Vit3d::new(config, weights)?),
-            ImageEncoderConfig::Sam(config) => Self::Sam(SamVit::new(config, weights)?),
+            ImageEncoderConfig::Sam(config) => Self::Sam(Box::new(SamVit::new(config, weights)?)),
             ImageEncoderConfig::Hiera(config) => Self::Hiera(Hiera::new(config, weights)?),
         })
     }
