@@ -283,7 +283,7 @@ impl CustomOp1 for Product {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{device, gap, random};
+    use crate::testing::{gap, random};
     use candle_core::Device;
 
     /// Largest deviation from f64, over the largest result.
