@@ -255,6 +255,7 @@ impl CustomOp3 for RowNorm {
 mod tests {
     use super::*;
     use crate::testing::{gap, random};
+    use candle_core::Device;
 
     fn exact_layer_norm(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<Tensor> {
         let [x, w, b] = [x, w, b].map(|t| t.to_dtype(DType::F64));
@@ -301,6 +302,23 @@ mod tests {
         let exact = exact_layer_norm(&x, &w, &b, 1e-5)?.gelu_erf()?;
         let gap = gap(&y, &exact)?;
         assert!(gap < 1e-5, "{gap}");
+        Ok(())
+    }
+
+    #[test]
+    fn rows_around_what_a_block_of_a_gpu_holds_are_normed_alike() -> Result<()> {
+        for width in [12_200, 12_256, 12_288, 16_384] {
+            let x = random(5.0, 2.0, (1, width))?;
+            let w = random(1.0, 0.5, width)?;
+            let exact = {
+                let x = x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+                let ms = (x.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
+                let w = w.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+                x.broadcast_div(&ms)?.broadcast_mul(&w)?
+            };
+            let gap = gap(&RmsNorm::new(w, 1e-6)?.forward(&x)?, &exact)?;
+            assert!(gap < 1e-5, "{width}: {gap}");
+        }
         Ok(())
     }
 

@@ -38,8 +38,8 @@ const LONG: usize = 16 << 10;
 /// Numbers of a long row that one block takes.
 const PART: usize = 8 << 10;
 
-/// Bytes of shared memory that every device gives a block.
-const SHARED: usize = 48 << 10;
+/// Bytes of shared memory that every device gives a block, less those of its sums.
+const SHARED: usize = (48 << 10) - 4 * 32;
 
 /// The norm of the rows of `x + plus`.
 ///

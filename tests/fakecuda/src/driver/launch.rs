@@ -56,6 +56,12 @@ pub unsafe extern "C" fn cuLaunchKernel(
     if kernel.max_threads.is_some_and(|most| threads > u64::from(most)) {
         return 701;
     }
+    let (limit, own) = (handle.dynamic_limit.load(Ordering::Relaxed), kernel.static_shared as u64);
+    // Where the limit was not raised, it is that of both.
+    if limit <= 48 << 10 && u64::from(shared) + own > 48 << 10 {
+        log::fault(&format!("launch of {name} with {shared} and {own} bytes of shared memory"));
+        return INVALID;
+    }
     let mut bytes = vec![0u8; kernel.parameter_bytes + 8];
     for (n, (offset, size)) in kernel.parameters.iter().enumerate() {
         // SAFETY: the caller hands over a pointer for each parameter.
