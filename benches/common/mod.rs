@@ -23,8 +23,9 @@ pub(crate) fn device_choice() -> DeviceChoice {
 pub(crate) fn device() -> Device {
     match device_choice() {
         DeviceChoice::Cpu => Device::Cpu,
-        DeviceChoice::Cuda(n) => Device::new_cuda(n).unwrap(),
-        DeviceChoice::Auto => Device::new_cuda(0).unwrap_or(Device::Cpu),
+        // With one stream for all threads, as the facade opens it.
+        DeviceChoice::Cuda(n) => Device::new_cuda_with_stream(n).unwrap(),
+        DeviceChoice::Auto => Device::new_cuda_with_stream(0).unwrap_or(Device::Cpu),
     }
 }
 

@@ -13,6 +13,7 @@ const OLDEST: &str = "compute_80";
 const AT_ONCE: usize = 4;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Not the folder, in which CPU kernels change as well: touch this file after adding a `.cu`.
     println!("cargo::rerun-if-changed=build.rs");
     let mut sources = Vec::new();
     find_sources(Path::new("src"), &mut sources)?;

@@ -63,4 +63,4 @@ pub const ATTENTION_MMA: Module = module!("attention/mma");
 /// Attention of few queries, or of wide heads.
 pub const ATTENTION_WIDE: Module = module!("attention/wide");
 /// Attention of one new token to a cache.
-pub const ATTENTION_STEP: Module = module!("attention/few");
+pub const ATTENTION_STEP: Module = module!("attention/step");

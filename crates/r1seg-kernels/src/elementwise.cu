@@ -1,11 +1,10 @@
-// Activations, sums, softmax, rows of a table and a search for broken numbers, one pass over memory
+// Activations, sums, rows of a table and a search for broken numbers, one pass over memory
 // each.
 //
 //   activate    one thread per number
 //   gated       one thread per number of the result: silu(gate) * up of rows [gate | up]
 //   sum         one thread per number: x + y, with y as often as it takes
 //   gelu_dot    one warp per row: the product of gelu(x) with weights
-//   row_softmax one warp per row: softmax(scale * x)
 //   gather      grid (ids): rows of a table
 //   find_broken any grid: sets out, which is 0, to 1 where a number is NaN or infinite
 
@@ -15,9 +14,8 @@ struct Elementwise {
   const void *x;
   const void *y;
   void *out;
-  int64_t len;   // Numbers of the result; rows of gelu_dot and row_softmax.
+  int64_t len;   // Numbers of the result; rows of gelu_dot.
   int64_t width; // Of a row; numbers of y for sum.
-  float scale;
   int activation;
 };
 
@@ -57,22 +55,6 @@ template <typename T> __device__ void gelu_dot(const Elementwise &p) {
   if (threadIdx.x % 32 == 0) static_cast<T *>(p.out)[row] = narrow<T>(dot);
 }
 
-template <typename T> __device__ void row_softmax(const Elementwise &p) {
-  const int64_t row = thread_index() / 32;
-  if (row >= p.len) return;
-  const int lane = threadIdx.x % 32;
-  const T *x = static_cast<const T *>(p.x) + row * p.width;
-  T *out = static_cast<T *>(p.out) + row * p.width;
-  float max = -INFINITY;
-  for (int64_t i = lane; i < p.width; i += 32) max = fmaxf(max, p.scale * wide(x[i]));
-  max = warp_max(max);
-  float total = 0.0f;
-  for (int64_t i = lane; i < p.width; i += 32) total += expf(p.scale * wide(x[i]) - max);
-  total = warp_sum(total);
-  for (int64_t i = lane; i < p.width; i += 32)
-    out[i] = narrow<T>(expf(p.scale * wide(x[i]) - max) / total);
-}
-
 template <typename T> __device__ void gather(const Elementwise &p) {
   const int64_t id = static_cast<const uint32_t *>(p.y)[blockIdx.x];
   const T *row = static_cast<const T *>(p.x) + id * p.width;
@@ -92,6 +74,5 @@ KERNEL(activate, (const Elementwise p), (p))
 KERNEL(gated, (const Elementwise p), (p))
 KERNEL(sum, (const Elementwise p), (p))
 KERNEL(gelu_dot, (const Elementwise p), (p))
-KERNEL(row_softmax, (const Elementwise p), (p))
 KERNEL(gather, (const Elementwise p), (p))
 KERNEL(find_broken, (const Elementwise p), (p))

@@ -54,7 +54,7 @@ template <typename T> __device__ void row_norm(const RowNorm &p) {
     rest += x;
   }
   const float off = p.centered ? block_sum(rest) / p.width : 0.0f;
-  const float variance = block_sum(squares) / p.width - off * off;
+  const float variance = fmaxf(block_sum(squares) / p.width - off * off, 0.0f);
   const float inverse = 1.0f / sqrtf(variance + p.eps);
   for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x) {
     const float x = (p.staged ? staged[i] : at<T>(p, start + i)) - mean - off;

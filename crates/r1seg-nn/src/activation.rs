@@ -4,19 +4,20 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Sh
 
 use crate::cpu;
 
-/// What is applied to each number of a layer's result.
+/// What is applied to each number of a layer's result. The kernels of a GPU know it by its number
+/// (epilogue.cuh).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// Nothing.
-    None,
+    None = 0,
     /// [`gelu_erf`]
-    GeluErf,
+    GeluErf = 1,
     /// [`relu`]
-    Relu,
+    Relu = 2,
     /// [`quick_gelu`]
-    QuickGelu,
+    QuickGelu = 3,
     /// [`silu_mul`], whose result is half as wide.
-    SiluGate,
+    SiluGate = 4,
 }
 
 impl Activation {

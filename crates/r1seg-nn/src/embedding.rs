@@ -41,6 +41,11 @@ impl Embedding {
     /// # Errors
     /// When an id is out of range.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
+        let (rows, _) = self.table.shape()?;
+        let outside = |id: &&u32| usize::try_from(**id).map_or(true, |id| rows <= id);
+        if let Some(id) = ids.iter().find(outside) {
+            bail!("row {id} of a table of {rows} rows")
+        }
         match &self.table {
             WeightMatrix::Stored(stored) => {
                 widened(stored, ids)?.to_dtype(self.dtype)?.to_device(&self.device)
@@ -63,10 +68,7 @@ fn widened(table: &StoredMatrix, ids: &[u32]) -> Result<Tensor> {
     let view = table.view()?;
     let mut rows = vec![0f32; ids.len() * view.k()];
     for (id, row) in ids.iter().zip(rows.chunks_exact_mut(view.k().max(1))) {
-        match usize::try_from(*id) {
-            Ok(id) if id < view.n() => view.widen_rows(id, 1, row),
-            _ => bail!("row {id} of a table of {} rows", view.n()),
-        }
+        view.widen_rows(usize::try_from(*id).map_err(candle_core::Error::wrap)?, 1, row);
     }
     Tensor::from_vec(rows, (ids.len(), view.k()), &Device::Cpu)
 }
@@ -76,13 +78,14 @@ mod tests {
     use candle_nn::{VarBuilder, VarMap};
 
     use super::*;
+    use crate::testing::{device, random};
 
     #[test]
     fn an_embedding_is_a_row_of_its_table() -> Result<()> {
-        let table = Tensor::randn(0f32, 1., (10, 6), &Device::Cpu)?.to_dtype(DType::BF16)?;
-        let empty = VarBuilder::from_varmap(&VarMap::new(), DType::BF16, &Device::Cpu);
+        let table = random(0.0, 1.0, (10, 6))?.to_dtype(DType::BF16)?;
+        let empty = VarBuilder::from_varmap(&VarMap::new(), DType::BF16, &device()?);
         let embedding = Embedding::new(WeightMatrix::from_tensor(&table)?, &empty.into());
-        let rows = embedding.forward(&[7, 0, 7])?.to_vec2::<f32>()?;
+        let rows = embedding.forward(&[7, 0, 7])?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let table = table.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         assert_eq!(rows, [&table[7][..], &table[0], &table[7]]);
         assert!(embedding.forward(&[10]).is_err_and(|e| e.to_string().contains("10 rows")));

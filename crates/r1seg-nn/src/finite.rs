@@ -11,6 +11,9 @@ use crate::cpu;
 /// # Errors
 /// When the tensor holds integers, or the backend cannot run an operation.
 pub fn all_finite(x: &Tensor) -> Result<bool> {
+    if !x.dtype().is_float() {
+        candle_core::bail!("only floats can be NaN or infinite, got {:?}", x.dtype())
+    }
     #[cfg(feature = "cuda")]
     if crate::cuda::takes(x) {
         return crate::cuda::all_finite(&x.contiguous()?);
@@ -38,7 +41,7 @@ pub fn all_finite(x: &Tensor) -> Result<bool> {
         CpuStorage::BF16(_) => none!(half::bf16),
         CpuStorage::F16(_) => none!(half::f16),
         CpuStorage::F64(_) => none!(f64),
-        _ => candle_core::bail!("only floats can be NaN or infinite, got {:?}", x.dtype()),
+        _ => candle_core::bail!("no number of {:?} is looked at", x.dtype()),
     })
 }
 

@@ -33,9 +33,11 @@ fn choose(logits: &[f32], forced: Option<u32>) -> Option<(u32, f32)> {
     if logits.iter().any(|x| x.is_nan()) {
         return None;
     }
-    // `max_by` gives the last of several; walked backward that is the first.
-    let (first, max) =
-        logits.iter().copied().enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (first, max) = logits
+        .iter()
+        .copied()
+        .enumerate()
+        .reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     let token = forced.or_else(|| u32::try_from(first).ok())?;
     let total: f64 = logits.iter().map(|x| f64::from(x - max).exp()).sum();
     let logit = logits.get(usize::try_from(token).ok()?)?;
@@ -45,7 +47,8 @@ fn choose(logits: &[f32], forced: Option<u32>) -> Option<(u32, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{device, wave};
+    use crate::testing::{device, on_cpu, wave};
+    use candle_core::D;
 
     #[test]
     fn the_first_of_the_largest_and_its_logarithm() -> Result<()> {
@@ -54,10 +57,13 @@ mod tests {
         let forced: Vec<_> = (0..11).map(|i| (i % 3 == 1).then_some(i * 7)).collect();
         let chosen = greedy(&logits, &forced)?;
         assert_eq!(chosen.len(), 11);
-        for ((row, chosen), forced) in rows.iter().zip(chosen).zip(forced) {
-            let ((token, logarithm), (expected, exact)) =
-                (chosen.unwrap(), choose(row, forced).unwrap());
-            assert_eq!(token, expected);
+        let exact = candle_nn::ops::log_softmax(&on_cpu(&logits)?, D::Minus1)?.to_vec2::<f64>()?;
+        for (((row, chosen), forced), exact) in rows.iter().zip(chosen).zip(forced).zip(exact) {
+            let (token, logarithm) = chosen.unwrap();
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let first = row.iter().position(|x| *x == largest).unwrap();
+            assert_eq!(token, forced.unwrap_or(first as u32));
+            let exact = exact[token as usize] as f32;
             assert!((logarithm - exact).abs() < 1e-5, "{logarithm} {exact}");
         }
         Ok(())

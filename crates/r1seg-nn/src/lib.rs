@@ -5,10 +5,13 @@
 //!   [`nearest`];
 //! - norms that compute in f32 with a two-pass variance whatever the dtype: [`LayerNorm`] (also
 //!   over a whole `(C, D, H, W)` block), [`LayerNorm3d`], [`InstanceNorm3d`], [`RmsNorm`];
-//! - [`Linear`], whose weights may stay in half precision while the activations are f32;
+//! - [`Linear`], whose weights may stay in half precision while the activations are f32, or quantized
+//!   on a GPU ([`QuantizedMatrix`]);
 //! - [`attention`] with an f32 softmax, [`AttentionBias`] for relative positions and masks, and
 //!   [`Windows`] to attend within; the activations [`gelu_erf`], [`quick_gelu`], [`relu`]
 //!   and [`silu_mul`], and [`add`];
+//! - [`CachedAttention`] with [`Rotary`] positions, for the tokens of a sequence, and [`greedy`], which
+//!   chooses the next; [`Embedding`] of tokens;
 //! - [`all_finite`], which finds NaN and infinity;
 //! - [`Probe`], through which a caller sees the intermediate tensors of a model.
 //!

@@ -175,7 +175,8 @@ impl Linear {
         add(residual, &self.product(&rows)?.reshape(residual.dims())?)
     }
 
-    /// As [`forward`](Self::forward), in f32 whatever the dtype of `x`.
+    /// As [`forward`](Self::forward), in f32 whatever the dtype of `x`. A GPU rounds the results of more
+    /// than eight rows to that dtype before.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -254,7 +255,7 @@ impl Linear {
     }
 }
 
-/// Rows as they were before they were one after the other.
+/// Restores the leading dimensions of `like`.
 fn reshaped(rows: Tensor, like: &Tensor) -> Result<Tensor> {
     let mut dims = like.dims().to_vec();
     if let Some(last) = dims.last_mut() {

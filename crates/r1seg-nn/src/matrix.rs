@@ -10,7 +10,7 @@ use crate::quantized::QuantizedMatrix;
 /// A weight matrix `[n, k]`.
 #[derive(Debug, Clone)]
 pub enum WeightMatrix {
-    /// On a CPU, as a file stores it.
+    /// On a CPU, as a file stores it; a GPU looks rows up in it.
     Stored(StoredMatrix),
     /// On a GPU, in blocks.
     Quantized(QuantizedMatrix),

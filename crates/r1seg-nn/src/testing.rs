@@ -41,6 +41,7 @@ pub(crate) fn assert_close(got: &Tensor, expected: &[f32], tolerance: f32) -> Re
     Ok(())
 }
 
-fn on_cpu(x: &Tensor) -> Result<Tensor> {
+/// In f64, where every operation is.
+pub(crate) fn on_cpu(x: &Tensor) -> Result<Tensor> {
     x.to_device(&Device::Cpu)?.to_dtype(DType::F64)
 }

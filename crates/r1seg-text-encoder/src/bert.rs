@@ -4,7 +4,7 @@
 
 use candle_core::{Result, Tensor, bail};
 use r1seg_nn::{
-    AttentionMask, Embedding, LayerNorm, Probe, Weights, embedding, gelu_erf, layer_norm,
+    Activation, AttentionMask, Embedding, LayerNorm, Probe, Weights, embedding, layer_norm,
 };
 
 use crate::BertConfig;
@@ -100,14 +100,14 @@ impl Layer {
         Ok(Self {
             attention: SelfAttention::new(e, cfg.num_attention_heads, AttentionMask::None, layers)?,
             attention_norm: layer_norm(e, eps, attention_output.pp("LayerNorm"))?,
-            mlp: Mlp::new(widths, gelu_erf, inner, output.pp("dense"))?,
+            mlp: Mlp::new(widths, Activation::GeluErf, inner, output.pp("dense"))?,
             output_norm: layer_norm(e, eps, output.pp("LayerNorm"))?,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.attention_norm.forward(&(x + self.attention.forward(x)?)?)?;
-        self.output_norm.forward(&(&x + self.mlp.forward(&x)?)?)
+        self.output_norm.forward(&self.mlp.forward_add(&x, &x)?)
     }
 }
 

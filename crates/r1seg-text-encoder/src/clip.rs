@@ -4,7 +4,7 @@
 
 use candle_core::{Result, Tensor, bail};
 use r1seg_nn::{
-    AttentionMask, Embedding, LayerNorm, Probe, Weights, embedding, layer_norm, quick_gelu,
+    Activation, AttentionMask, Embedding, LayerNorm, Probe, Weights, embedding, layer_norm,
 };
 
 use crate::ClipTextConfig;
@@ -113,13 +113,13 @@ impl Layer {
             layer_norm1: layer_norm(e, eps, weights.pp("layer_norm1"))?,
             self_attn: SelfAttention::new(e, cfg.num_attention_heads, causal, layers)?,
             layer_norm2: layer_norm(e, eps, weights.pp("layer_norm2"))?,
-            mlp: Mlp::new(widths, quick_gelu, mlp.pp("fc1"), mlp.pp("fc2"))?,
+            mlp: Mlp::new(widths, Activation::QuickGelu, mlp.pp("fc1"), mlp.pp("fc2"))?,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = (x + self.self_attn.forward(&self.layer_norm1.forward(x)?)?)?;
-        &x + self.mlp.forward(&self.layer_norm2.forward(&x)?)?
+        self.mlp.forward_add(&self.layer_norm2.forward(&x)?, &x)
     }
 }
 

@@ -67,7 +67,7 @@ impl ImageEncoderConfig {
         }
     }
 
-    /// Bytes of the largest activations of a pass, in f32, without attention scores, which are in no memory.
+    /// Bytes of the largest activations of a pass, in f32. Attention scores are never materialized.
     pub fn working_bytes(&self) -> u64 {
         match self {
             Self::Monai(config) => config.working_bytes(),

@@ -35,7 +35,7 @@ pub(crate) fn needed_to_embed(config: &M3dClipConfig, weights: u64) -> u64 {
 }
 
 /// The same on a GPU, where activations, keys and values, `activations` bytes in f32, have the weights'
-/// dtype of `size` bytes. Attention scores are in no memory of the device.
+/// dtype of `size` bytes. Attention scores are never materialized.
 pub(crate) fn needed_on_gpu(activations: u64, weights: u64, size: u64) -> u64 {
     /// What a context, its kernels and cuBLAS keep.
     const CONTEXT: u64 = 512 << 20;

@@ -11,7 +11,7 @@ constexpr float NEGATIVE_INFINITY = -__builtin_huge_valf();
 struct Attention {
   const void *q, *k, *v;
   void *out;
-  const void *bias;    // or null: [batch, heads, lq, lk], added to the scaled scores
+  const float *bias;   // or null: [batch, heads, lq, lk], added to the scaled scores
   const float *rotary; // or null: for each query its cosines, then its sines
   int64_t q_batch, q_head, q_row;
   int64_t k_batch, k_head, k_row;

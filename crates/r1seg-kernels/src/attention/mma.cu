@@ -119,12 +119,9 @@ __device__ __forceinline__ void load_queries(T *tile, const T *q, const Attentio
 }
 
 // Two elements of a row, read at once where it can be.
-template <typename T>
-__device__ __forceinline__ float2 pair_of(const T *row, int j, int last, bool at_once) {
-  if (!at_once) return make_float2(wide(row[min(j, last)]), wide(row[min(j + 1, last)]));
-  const uint32_t bits = *reinterpret_cast<const uint32_t *>(row + j);
-  const T *parts = reinterpret_cast<const T *>(&bits);
-  return make_float2(wide(parts[0]), wide(parts[1]));
+__device__ __forceinline__ float2 pair_of(const float *row, int j, int last, bool at_once) {
+  if (!at_once) return make_float2(row[min(j, last)], row[min(j + 1, last)]);
+  return *reinterpret_cast<const float2 *>(row + j);
 }
 
 // Each warp has FRAGMENTS times 16 queries. In a product's 16x8 outcome a lane has columns
@@ -141,9 +138,9 @@ __device__ __forceinline__ void attend_mma(const Attention &a) {
   const T *q = static_cast<const T *>(a.q) + batch * a.q_batch + head * a.q_head;
   const T *k = static_cast<const T *>(a.k) + batch * a.k_batch + kv_head * a.k_head;
   const T *v = static_cast<const T *>(a.v) + batch * a.v_batch + kv_head * a.v_head;
-  const T *bias = static_cast<const T *>(a.bias);
+  const float *bias = a.bias;
   if (bias != nullptr) bias += batch * a.bias_batch + head * a.bias_head;
-  const bool bias_pairs = reinterpret_cast<uintptr_t>(bias) % 4 == 0 && a.bias_row % 2 == 0;
+  const bool bias_pairs = reinterpret_cast<uintptr_t>(bias) % 8 == 0 && a.bias_row % 2 == 0;
   const int chunks = a.dim / 8;
   const int warp_first = first + warp * OWN, warp_last = min(warp_first + OWN, a.lq) - 1;
 
@@ -215,7 +212,7 @@ __device__ __forceinline__ void attend_mma(const Attention &a) {
         const int i = warp_first + m * 16 + h * 8 + lane / 4;
         if (bias != nullptr) {
           // Behind the last key anything will do: the mask follows.
-          const T *row = bias + min(i, a.lq - 1) * a.bias_row;
+          const float *row = bias + min(i, a.lq - 1) * a.bias_row;
           const auto add = [&](bool at_once) {
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++) {

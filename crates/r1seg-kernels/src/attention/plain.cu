@@ -60,7 +60,7 @@ template <typename T, int DIM> __device__ __forceinline__ void attend_plain(cons
   const T *q = static_cast<const T *>(a.q) + batch * a.q_batch + head * a.q_head + first * a.q_row;
   const T *keys = static_cast<const T *>(a.k) + batch * a.k_batch + kv_head * a.k_head;
   const T *values = static_cast<const T *>(a.v) + batch * a.v_batch + kv_head * a.v_head;
-  const T *bias = static_cast<const T *>(a.bias);
+  const float *bias = a.bias;
   if (bias != nullptr) bias += batch * a.bias_batch + head * a.bias_head;
   const float *angles = a.rotary;
   if (angles != nullptr) angles += int64_t(first) * 2 * a.rotary_half;
@@ -111,7 +111,7 @@ template <typename T, int DIM> __device__ __forceinline__ void attend_plain(cons
       for (int n = 0; n < 4; n++) {
         const int j = j0 + 4 * x + n;
         s[r][n] *= a.scale;
-        if (bias != nullptr && i < a.lq && j < a.lk) s[r][n] += wide(bias[i * a.bias_row + j]);
+        if (bias != nullptr && i < a.lq && j < a.lk) s[r][n] += bias[i * a.bias_row + j];
         if (!whole && (j < begin || j >= end)) s[r][n] = NEGATIVE_INFINITY;
         top = fmaxf(top, s[r][n]);
       }

@@ -22,7 +22,7 @@ template <typename T, int PARTS> __device__ __forceinline__ void attend_wide(con
   const T *q = static_cast<const T *>(a.q) + batch * a.q_batch + head * a.q_head + i * a.q_row;
   const T *keys = static_cast<const T *>(a.k) + batch * a.k_batch + kv_head * a.k_head;
   const T *values = static_cast<const T *>(a.v) + batch * a.v_batch + kv_head * a.v_head;
-  const T *bias = static_cast<const T *>(a.bias);
+  const float *bias = a.bias;
   if (bias != nullptr) bias += batch * a.bias_batch + head * a.bias_head + i * a.bias_row;
   const float *angles = a.rotary;
   if (angles != nullptr) angles += int64_t(i) * 2 * a.rotary_half;
@@ -52,7 +52,7 @@ template <typename T, int PARTS> __device__ __forceinline__ void attend_wide(con
     for (int n = 0; n < AHEAD; n++) {
       s[n] = warp_sum(s[n]) * a.scale;
       if (j0 + n >= end) s[n] = NEGATIVE_INFINITY;
-      else if (bias != nullptr) s[n] += wide(bias[j0 + n]);
+      else if (bias != nullptr) s[n] += bias[j0 + n];
       top = fmaxf(top, s[n]);
     }
     const float base = top == NEGATIVE_INFINITY ? 0.0f : top;

@@ -50,7 +50,7 @@ template <typename T, int M> __device__ void few_rows(const FewRows &p) {
   });
 }
 
-// `x` is the product, [rows, n] or [rows, 2 n]; without a gate `out` may be `x` itself.
+// `x` is the product, [rows, n], or [rows, 2 n] when gated.
 template <typename T> __device__ void finish(const FewRows &p) {
   const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at >= p.rows * p.n) return;

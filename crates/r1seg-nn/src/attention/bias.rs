@@ -64,7 +64,7 @@ impl AttentionBias {
         self.check([b, heads, lq, lk])?;
         #[cfg(feature = "cuda")]
         if crate::cuda::takes(q) && dim <= crate::cuda::MAX_HEAD {
-            let (mask, bias) = (AttentionMask::None, self.full()?.to_dtype(q.dtype())?);
+            let (mask, bias) = (AttentionMask::None, self.full()?.to_dtype(DType::F32)?);
             let scores = crate::cuda::Scores { scale, mask, bias: Some(&bias), rotary: None };
             return super::on_gpu([q, k, v], scores);
         }
@@ -191,10 +191,8 @@ impl CustomOp3 for Biased {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
-    use crate::testing::{assert_close, gap, wave};
+    use crate::testing::{assert_close, device, gap, on_cpu, random, wave};
 
     // q, k, v = wave([1, 1, 6, 2], .7), wave([1, 1, 6, 2], .3), wave([1, 1, 6, 2], .9)
     // rd, rh, rw = wave([1, 1, 6, 2], 1.1), wave([1, 1, 6, 1], 1.3), wave([1, 1, 6, 3], 1.7)
@@ -234,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_form_of_bias_gives_what_f64_gives_in_batches_and_shared_heads() -> Result<()> {
-        let random = |dims: &[usize]| Tensor::randn(0f32, 1., dims, &Device::Cpu);
+        let random = |dims: &[usize]| random(0.0, 1.0, dims);
         let (b, heads, kv_heads, lq, [i, j, l], dim) = (2, 4, 2, 30, [3, 4, 5], 24);
         let lk = i * j * l;
         let q = random(&[b, heads, lq, dim])?;
@@ -242,9 +240,9 @@ mod tests {
         let hidden = (random(&[1, 1, lq, lk])? * f64::INFINITY)?.minimum(&Tensor::zeros(
             (1, 1, lq, lk),
             DType::F32,
-            &Device::Cpu,
+            &device()?,
         )?)?;
-        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+        let wide = on_cpu;
         let grid = |[i, j, l]: [usize; 3], behind: usize| -> Result<AttentionBias> {
             Ok(AttentionBias::Grid {
                 first: random(&[b, heads, lq, i, l])?,
@@ -262,7 +260,7 @@ mod tests {
             AttentionBias::Full(hidden),
         ] {
             let got = bias.attend(&q, &k, &v, 0.2)?;
-            // The path that materializes the scores, as a GPU does.
+            // The path that materializes the scores.
             let exact = composed(
                 [&wide(&q)?, &wide(&k)?, &wide(&v)?],
                 0.2,

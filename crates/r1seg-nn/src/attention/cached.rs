@@ -176,7 +176,8 @@ mod tests {
                     past += new;
                 }
                 let gap = gap(&Tensor::cat(&outputs, 1)?, &expected)?;
-                assert!(gap < 2e-6, "{heads}/{kv_heads} {head_dim} {window:?} {parts:?}: {gap}");
+                // Scores of up to 20, summed in another order.
+                assert!(gap < 8e-6, "{heads}/{kv_heads} {head_dim} {window:?} {parts:?}: {gap}");
                 let filled = keys.narrow(2, 0, len)?;
                 assert!(crate::testing::gap(&filled, &k)? < 1e-6);
             }
@@ -188,7 +189,9 @@ mod tests {
     fn tokens_one_by_one_give_what_they_give_at_once() -> Result<()> {
         check(4, 4, 16, 8)?;
         check(6, 2, 24, 8)?;
-        check(8, 1, 32, 16)
+        check(8, 1, 32, 16)?;
+        check(16, 1, 96, 48)?;
+        check(2, 2, 128, 32)
     }
 
     #[test]

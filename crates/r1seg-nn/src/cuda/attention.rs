@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::Mask;
 use r1seg_kernels::cuda::{APPEND, ATTENTION_MMA, ATTENTION_PLAIN, ATTENTION_STEP, ATTENTION_WIDE};
 
-use super::{Grid, Parameters, Pointer, device_of, launch, unfilled};
+use super::{Grid, Parameters, Pointer, SHARED, device_of, launch, unfilled};
 
 /// Strides of batch, head and row.
 #[repr(C)]
@@ -45,6 +45,8 @@ struct Args<'a> {
     rotary_half: i32,
 }
 
+const _: () = assert!(size_of::<Args<'_>>() == 216, "as in common.cuh");
+
 // SAFETY: as `Attention` of attention/common.cuh; `attend` checks the shapes.
 unsafe impl Parameters for Args<'_> {}
 
@@ -62,7 +64,7 @@ const MANY_QUERIES: usize = 1024;
 pub(crate) struct Scores<'a> {
     pub(crate) scale: f64,
     pub(crate) mask: Mask,
-    /// `[1 or B, 1 or heads, Lq, Lk]`, in the dtype of the queries.
+    /// `[1 or B, 1 or heads, Lq, Lk]` in f32.
     pub(crate) bias: Option<&'a Tensor>,
     /// `[Lq, 2 half]` in f32: for each query its cosines, then its sines.
     pub(crate) rotary: Option<&'a Tensor>,
@@ -119,7 +121,7 @@ pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scores: Scores<'_>) -> 
         Some(bias) => {
             let (bb, bh, bq, bk) = bias.dims4()?;
             let fits = (bb == 1 || bb == batch) && (bh == 1 || bh == heads) && (bq, bk) == (lq, lk);
-            if !fits || bias.dtype() != dtype {
+            if !fits || bias.dtype() != DType::F32 {
                 bail!("a bias of {:?} for scores of [{batch}, {heads}, {lq}, {lk}]", bias.dims())
             }
             // What all share has no stride.
@@ -235,11 +237,10 @@ struct StepArgs<'a> {
     stages: i32,
 }
 
-// SAFETY: as `Step` of attention/few.cu; `Cached::sizes` checks the shapes.
-unsafe impl Parameters for StepArgs<'_> {}
+const _: () = assert!(size_of::<StepArgs<'_>>() == 104, "as in step.cu");
 
-/// Bytes of shared memory that every device gives a block.
-const SHARED: usize = 48 << 10;
+// SAFETY: as `Step` of attention/step.cu; `Cached::sizes` checks the shapes.
+unsafe impl Parameters for StepArgs<'_> {}
 
 /// Keys up to which one block reads all of a head: a second launch would cost more than it saves.
 const UNSPLIT: usize = 512;

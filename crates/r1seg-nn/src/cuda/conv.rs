@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::ConvGeometry;
 use r1seg_kernels::cuda::{CONV, CONV_MMA};
 
-use super::{Grid, Parameters, Pointer, device_of, launch, unfilled};
+use super::{Grid, Parameters, Pointer, SHARED, device_of, launch, unfilled};
 
 /// As `Axis` of conv.cuh.
 #[repr(C)]
@@ -34,9 +34,6 @@ unsafe impl Parameters for Args<'_> {}
 
 /// Channels of a tile of weights, of the output and of the input.
 const TILE: usize = 16;
-
-/// Bytes of shared memory that every device gives a block.
-const SHARED: usize = 48 << 10;
 
 /// Blocks of threads that keep a large device busy.
 const ENOUGH: usize = 256;

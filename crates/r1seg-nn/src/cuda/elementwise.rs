@@ -1,4 +1,4 @@
-//! Activations, sums, softmax, rows of a table, and a search for broken numbers.
+//! Activations, sums, rows of a table, and a search for broken numbers.
 
 use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::cuda::ELEMENTWISE;
@@ -13,7 +13,6 @@ struct Args<'a> {
     out: Pointer<'a>,
     len: i64,
     width: i64,
-    scale: f32,
     activation: i32,
 }
 
@@ -25,7 +24,6 @@ fn run(
     (kernel, grid): (&str, Grid),
     (x, y, out): (&Tensor, Option<&Tensor>, &Tensor),
     (len, width): (usize, usize),
-    scale: f64,
     activation: Activation,
 ) -> Result<()> {
     let args = Args {
@@ -34,7 +32,6 @@ fn run(
         out: Pointer::of(out)?,
         len: len as i64,
         width: width as i64,
-        scale: scale as f32,
         activation: activation as i32,
     };
     launch(&device_of(x)?, (ELEMENTWISE, kernel, x.dtype()), grid, args)
@@ -46,7 +43,7 @@ pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     let len = x.elem_count();
     let out = unfilled(x.shape(), x.dtype(), &device_of(x)?)?;
     let grid = Grid::for_each(len);
-    run(("activate", grid), (x, None, &out), (len, 0), 1.0, activation)?;
+    run(("activate", grid), (x, None, &out), (len, 0), activation)?;
     Ok(out)
 }
 
@@ -62,7 +59,7 @@ pub(crate) fn gated(x: &Tensor) -> Result<Tensor> {
     *last /= 2;
     let (width, len) = (*last, x.elem_count() / 2);
     let out = unfilled(dims, x.dtype(), &device_of(x)?)?;
-    run(("gated", Grid::for_each(len)), (x, None, &out), (len, width), 1.0, Activation::None)?;
+    run(("gated", Grid::for_each(len)), (x, None, &out), (len, width), Activation::None)?;
     Ok(out)
 }
 
@@ -76,7 +73,7 @@ pub(crate) fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         bail!("{:?} {:?} cannot be added to {:?}", y.dtype(), y.dims(), x.dims())
     }
     let out = unfilled(x.shape(), x.dtype(), &device_of(x)?)?;
-    run(("sum", Grid::for_each(len)), (x, Some(y), &out), (len, width), 1.0, Activation::None)?;
+    run(("sum", Grid::for_each(len)), (x, Some(y), &out), (len, width), Activation::None)?;
     Ok(out)
 }
 
@@ -91,20 +88,7 @@ pub(crate) fn gelu_dot(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
     }
     let out = unfilled(rows, x.dtype(), &device_of(x)?)?;
     let grid = Grid::for_each(32 * rows);
-    run(("gelu_dot", grid), (x, Some(weights), &out), (rows, width), 1.0, Activation::None)?;
-    Ok(out)
-}
-
-/// `softmax(scale * x)` of each row.
-///
-/// # Shapes
-/// - `x`: `[.., width]`    - returns: the same
-pub(crate) fn softmax(x: &Tensor, scale: f64) -> Result<Tensor> {
-    let width = x.dims().last().copied().unwrap_or(1).max(1);
-    let rows = x.elem_count() / width;
-    let out = unfilled(x.shape(), x.dtype(), &device_of(x)?)?;
-    let grid = Grid::for_each(32 * rows);
-    run(("row_softmax", grid), (x, None, &out), (rows, width), scale, Activation::None)?;
+    run(("gelu_dot", grid), (x, Some(weights), &out), (rows, width), Activation::None)?;
     Ok(out)
 }
 
@@ -119,7 +103,7 @@ pub(crate) fn gather(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     }
     let out = unfilled((len, width), table.dtype(), &device_of(table)?)?;
     let grid = Grid::new([len, 1, 1], 256);
-    run(("gather", grid), (table, Some(ids), &out), (len, width), 1.0, Activation::None)?;
+    run(("gather", grid), (table, Some(ids), &out), (len, width), Activation::None)?;
     Ok(out)
 }
 
@@ -131,6 +115,6 @@ pub(crate) fn all_finite(x: &Tensor) -> Result<bool> {
     let broken = Tensor::zeros((), DType::U32, x.device())?;
     let mut grid = Grid::for_each(len);
     grid.blocks[0] = grid.blocks[0].min(ENOUGH);
-    run(("find_broken", grid), (x, None, &broken), (len, 0), 1.0, Activation::None)?;
+    run(("find_broken", grid), (x, None, &broken), (len, 0), Activation::None)?;
     Ok(broken.to_scalar::<u32>()? == 0)
 }

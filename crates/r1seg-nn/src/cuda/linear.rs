@@ -40,7 +40,8 @@ impl Then<'_> {
         let is = |t: Option<&Tensor>, len: usize| {
             t.is_none_or(|t| t.elem_count() == len && t.dtype() == dtype)
         };
-        is(self.bias, weight_rows) && is(self.residual, rows * self.outputs(weight_rows))
+        let halves = self.activation != Activation::SiluGate || weight_rows.is_multiple_of(2);
+        halves && is(self.bias, weight_rows) && is(self.residual, rows * self.outputs(weight_rows))
     }
 }
 
@@ -126,6 +127,11 @@ pub(crate) fn few_rows(
     let n = then.outputs(weight_rows);
     let device = device_of(x)?;
     let out = unfilled((rows, n), if wide { DType::F32 } else { dtype }, &device)?;
+    // Blocks of weights meet 16 bytes of activations at a time.
+    let x = match weight {
+        Matrix::Quantized(_) if !Pointer::of(x)?.0.is_multiple_of(16) => &x.force_contiguous()?,
+        _ => x,
+    };
     let args = Args {
         x: Pointer::of(x)?,
         weight: Pointer::of(weight.numbers())?,
@@ -141,7 +147,7 @@ pub(crate) fn few_rows(
     let together = match rows {
         3 => 4,
         5.. => MAX_FEW_ROWS,
-        rows => rows,
+        rows => rows.max(1),
     };
     let (module, kernel) = weight.kernels()?;
     // A warp takes two rows of the weight.

@@ -31,7 +31,7 @@ use r1seg_kernels::cuda::Module;
 pub(crate) use attention::{Cached, MAX_HEAD, Scores, attend};
 pub(crate) use choose::choose;
 pub(crate) use conv::ConvTiles;
-pub(crate) use elementwise::{activate, all_finite, gated, gather, gelu_dot, softmax, sum};
+pub(crate) use elementwise::{activate, all_finite, gated, gather, gelu_dot, sum};
 pub(crate) use linear::{MAX_FEW_ROWS, Matrix, Then, few_rows, finish, widen};
 pub(crate) use norm::{RowNorm, row_norm};
 pub(crate) use norm3d::{channel_norm, instance_norm};
@@ -84,6 +84,12 @@ impl<'a> Pointer<'a> {
     }
 }
 
+/// Bytes of shared memory that every device gives a block, those that a kernel has itself included.
+const SHARED: usize = 48 << 10;
+
+/// The most blocks along the second and third axis of a grid.
+const MAX_BLOCKS: usize = 65_535;
+
 /// The blocks of a launch and the threads of each.
 struct Grid {
     blocks: [usize; 3],
@@ -97,7 +103,7 @@ impl Grid {
         Self { blocks, threads, shared: 0 }
     }
 
-    /// A thread for each of so many.
+    /// One thread per element.
     fn for_each(count: usize) -> Self {
         const THREADS: usize = 256;
         Self::new([count.div_ceil(THREADS), 1, 1], THREADS)
@@ -131,11 +137,17 @@ fn launch<P: Parameters>(
         DType::BF16 => (module.bf16, "bf16"),
         other => bail!("kernels compute in no {other:?}"),
     };
+    let [x, y, z] = grid.blocks;
+    if grid.blocks.contains(&0) {
+        return Ok(());
+    }
+    if y > MAX_BLOCKS || z > MAX_BLOCKS {
+        bail!("{kernel} would need a grid of {:?} blocks", grid.blocks)
+    }
     let narrow = |n: usize| match u32::try_from(n) {
         Ok(n) => Ok(n),
         Err(_) => bail!("{kernel} would need a grid of {:?} blocks", grid.blocks),
     };
-    let [x, y, z] = grid.blocks;
     let config = LaunchConfig {
         grid_dim: (narrow(x)?, narrow(y)?, narrow(z)?),
         block_dim: (narrow(grid.threads)?, 1, 1),
@@ -167,7 +179,8 @@ fn unfilled(shape: impl Into<Shape>, dtype: DType, device: &CudaDevice) -> Resul
         device: &CudaDevice,
     ) -> Result<CudaStorage> {
         // SAFETY: every number is written by the kernel that the caller launches next.
-        let slice = unsafe { device.alloc::<T>(len) }?;
+        // A driver allocates no empty memory.
+        let slice = unsafe { device.alloc::<T>(len.max(1)) }?;
         Ok(CudaStorage::wrap_cuda_slice(slice, device.clone()))
     }
     let shape = shape.into();

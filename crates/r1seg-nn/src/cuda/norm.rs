@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::cuda::NORM;
 
-use super::{Grid, Parameters, Pointer, device_of, launch, unfilled};
+use super::{Grid, Parameters, Pointer, SHARED, device_of, launch, unfilled};
 
 /// What is done to each row.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +38,8 @@ const LONG: usize = 16 << 10;
 /// Numbers of a long row that one block takes.
 const PART: usize = 8 << 10;
 
-/// Bytes of shared memory that every device gives a block, less those of its sums.
-const SHARED: usize = (48 << 10) - 4 * 32;
+/// Bytes of shared memory that the sums of a block take.
+const SUMS: usize = 4 * 32;
 
 /// The norm of the rows of `x + plus`.
 ///
@@ -64,7 +64,7 @@ pub(crate) fn row_norm(
     let parts = width.div_ceil(PART);
     let joined =
         if width > LONG { Some(unfilled((rows, parts, 2), DType::F32, &device)?) } else { None };
-    let staged = 4 * width <= SHARED;
+    let staged = 4 * width + SUMS <= SHARED;
     let args = || {
         Ok::<_, candle_core::Error>(Args {
             x: Pointer::of(x)?,

@@ -34,7 +34,7 @@ impl SamVitConfig {
         cube(self.side())
     }
 
-    /// Bytes of the largest activations of a pass, in f32, without attention scores, which are in no memory.
+    /// Bytes of the largest activations of a pass, in f32. Attention scores are never materialized.
     pub fn working_bytes(&self) -> u64 {
         activation_bytes(self.num_patches(), self.hidden_size, self.mlp_dim)
     }

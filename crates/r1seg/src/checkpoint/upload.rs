@@ -33,6 +33,9 @@ pub(crate) struct Uploads(Mutex<Option<Upload>>);
 impl Uploads {
     /// Uploads to `device`, one tensor at a time.
     ///
+    /// The buffers are locked meanwhile: it must not be called from tasks of rayon, of which one may wait
+    /// for another that waits for the lock.
+    ///
     /// # Errors
     /// Those of `upload`.
     pub(crate) fn with<R>(
@@ -182,13 +185,13 @@ impl Upload {
         self.next = 1 - self.next;
         let small = slot.as_ref().is_none_or(|buffer| buffer.len < len);
         if small {
-            // What was there goes first.
+            // Freed before another is allocated.
             *slot = None;
         }
         let buffer = match slot {
             Some(buffer) => buffer,
             None => {
-                // A small model needs no large buffers; twice as much each time is soon enough.
+                // Buffers double up to `PIECE`: a small model needs no large ones.
                 let roomy = len.next_power_of_two().min(PIECE).max(len);
                 slot.insert(Buffer::new(&self.device, roomy)?)
             }

@@ -77,13 +77,16 @@ impl Number for f32 {}
 impl Number for half::f16 {}
 impl Number for half::bf16 {}
 
-/// One kernel and one matrix product.
+/// A kernel of candle's and one of ours, and a matrix product.
 fn try_out(device: &Device) -> candle_core::Result<()> {
     let x = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], device)?;
     let y = x.affine(2.0, 1.0)?.matmul(&x)?.to_vec2::<f32>()?;
     // Small whole numbers are exact, however they are rounded.
     if y != [[18.0, 26.0], [34.0, 50.0]] {
         candle_core::bail!("its first matrix product is wrong: {y:?}")
+    }
+    if !r1seg_nn::all_finite(&x)? {
+        candle_core::bail!("it finds numbers that are not there")
     }
     Ok(())
 }
