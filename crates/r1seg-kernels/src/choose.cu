@@ -16,7 +16,7 @@ struct Choose {
   int64_t forced[MAX_ROWS]; // The token of a row where it is given, else -1.
 };
 
-// The token of a row that is no distribution: a NaN, an infinite largest logit.
+// Stands for a row without a distribution: a NaN, an infinite largest logit.
 constexpr uint32_t NO_TOKEN = 0xffffffffu;
 
 __device__ void most_likely(const Choose &p) {

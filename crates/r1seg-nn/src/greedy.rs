@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 /// The first of the largest logits of each row, or the token that is forced on it, and the natural
-/// logarithm of its probability; `None` for a row that is no distribution: with a NaN, or with an
+/// logarithm of its probability; `None` for a row without a distribution: with a NaN, or with an
 /// infinite largest logit. From a GPU a token and a number cross for each row, not its logits.
 ///
 /// # Shapes

@@ -23,7 +23,7 @@ impl WeightMatrix {
     /// - `weight`: `[n, k]`, in f32, bf16 or f16
     ///
     /// # Errors
-    /// When the weight is no matrix of these.
+    /// When the weight is not a matrix of these dtypes.
     pub fn from_tensor(weight: &Tensor) -> Result<Self> {
         let (n, k) = weight.dims2()?;
         if !weight.device().is_cpu() {

@@ -31,7 +31,7 @@ impl std::fmt::Debug for QuantizedMatrix {
 
 impl QuantizedMatrix {
     /// Bytes from one row of `k` weights to the next. `None` for a type that a GPU does not keep, and
-    /// for a `k` that is no whole number of blocks.
+    /// for a `k` that is not a whole number of blocks.
     pub fn row_bytes(weight_type: WeightType, k: usize) -> Option<usize> {
         match weight_type {
             WeightType::Q8_0 | WeightType::Q4K => {

@@ -19,7 +19,7 @@ unsafe impl Parameters for Args<'_> {}
 /// Rows of one launch.
 const MAX_ROWS: usize = 8;
 
-/// The token of a row that is no distribution.
+/// Stands for a row without a distribution.
 const NO_TOKEN: u32 = u32::MAX;
 
 /// As [`greedy`](crate::greedy). The host waits once for up to eight rows.

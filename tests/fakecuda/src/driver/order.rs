@@ -1,4 +1,4 @@
-//! What waits for what: memory that two streams use without an order is told.
+//! What waits for what: memory that two streams use without an order is reported.
 
 use super::pinned::settle;
 use crate::{log, mem};
