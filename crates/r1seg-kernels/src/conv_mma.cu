@@ -8,32 +8,7 @@
 //       reads, in rows of 4 n + 2, and 8 for each tap.
 
 #include "conv.cuh"
-
-__device__ __forceinline__ void mma(float (&d)[4], const uint4 &a, uint32_t b0, uint32_t b1,
-                                    __half) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-               "{%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ void mma(float (&d)[4], const uint4 &a, uint32_t b0, uint32_t b1,
-                                    __nv_bfloat16) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-               "{%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
-}
-
-// The factors of 16 cells: for each 8 of them the halves of 16 channels.
-__device__ __forceinline__ uint4 matrices(const uint4 *row) {
-  uint4 r;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
-               : "r"(uint32_t(__cvta_generic_to_shared(row)))
-               : "memory");
-  return r;
-}
+#include "mma.cuh"
 
 // Where the 8 channels `half` of a voxel are in shared memory. Halves are swapped such that neither
 // 8 voxels in a row nor the two pairs of a matrix that are 8 voxels apart share banks.
@@ -144,11 +119,14 @@ template <typename T, int TILES> __device__ void conv3d_mma(const Conv &p) {
       const int shift = steps[tap].y;
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        const uint4 b = matrices(&inputs[slot(voxel[i] + shift, side)]);
+        // The factors of 16 cells: for each 8 of them the halves of 16 channels.
+        uint32_t b[4];
+        load_matrices(b, &inputs[slot(voxel[i] + shift, side)]);
 #pragma unroll
         for (int k = 0; k < TILES; k++) {
-          mma(sum[k][2 * i], a[k], b.x, b.y, T());
-          mma(sum[k][2 * i + 1], a[k], b.z, b.w, T());
+          const uint32_t rows[4] = {a[k].x, a[k].y, a[k].z, a[k].w};
+          multiply(sum[k][2 * i], rows, b[0], b[1], T());
+          multiply(sum[k][2 * i + 1], rows, b[2], b[3], T());
         }
       }
 #pragma unroll
