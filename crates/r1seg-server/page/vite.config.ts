@@ -13,15 +13,16 @@ export default defineConfig({
     outDir: process.env["PAGE_OUT_DIR"] ?? "dist",
     emptyOutDir: true,
     target: "es2022",
-    // The content security policy allows no inline code, and the server embeds files by their names.
+    // The content security policy allows no inline code.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 2500,
     rolldownOptions: {
+      // The server lets browsers keep assets for good, for a name stands for its bytes.
       output: {
-        entryFileNames: "assets/page.js",
-        chunkFileNames: "assets/[name].js",
-        assetFileNames: "assets/[name][extname]",
+        entryFileNames: "assets/page-[hash].js",
+        chunkFileNames: "assets/[name]-[hash].js",
+        assetFileNames: "assets/[name]-[hash][extname]",
       },
     },
   },

@@ -37,8 +37,13 @@ export interface Notice {
 export interface SeriesChoice {
   number: number;
   id: string;
-  description?: string | null;
-  slices?: number | null;
+  modality: string;
+  slices: number;
+  shape: Voxel | null;
+  spacing_mm: [number, number, number] | null;
+  is_localizer: boolean;
+  /** Why it cannot be read. */
+  problem: string | null;
 }
 
 export interface Volume {

@@ -95,14 +95,14 @@ function volumeOf(name, fields) {
   if (name.includes("broken")) throw new Refusal(415, "R-NII-01", "the file is neither NIfTI nor NRRD nor DICOM");
   if (name.includes("series") && !fields.includes('name="series"')) {
     const series = [
-      { number: 1, id: "1.2.826.0.1.3680043.8.498.1021", description: "Thorax/Abdomen venous 1.0", slices: 301 },
-      { number: 2, id: "1.2.826.0.1.3680043.8.498.1022", description: "Lung 1.0 Bl57", slices: 301 },
-      { number: 3, id: "1.2.826.0.1.3680043.8.498.1023", description: "Scout", slices: 2 },
+      { number: 1, id: "1.2.826.0.1.3680043.8.498.1021", modality: "CT", slices: 301, shape: [512, 512, 301], spacing_mm: [0.78, 0.78, 1], is_localizer: false, problem: null },
+      { number: 2, id: "1.2.826.0.1.3680043.8.498.1022", modality: "CT", slices: 61, shape: [512, 512, 61], spacing_mm: [0.78, 0.78, 5], is_localizer: false, problem: null },
+      { number: 3, id: "1.2.826.0.1.3680043.8.498.1023", modality: "CT", slices: 2, shape: null, spacing_mm: null, is_localizer: true, problem: "two slices are not a volume" },
     ];
-    throw new Refusal(422, "R-DCM-02", "3 series; one must be chosen", "choose one with --series N", { series });
+    throw new Refusal(409, "R-DCM-02", "3 series; one must be chosen", "send the field `series` with the number or the id of one of them", { series });
   }
   if (name.includes("frames") && !fields.includes('name="frame"')) {
-    throw new Refusal(422, "R-NII-11", "volume has 12 frames (144x116x104x12); one 3D volume is needed", "choose one of them: --frame 0..11");
+    throw new Refusal(422, "R-NII-11", "volume has 12 frames (144x116x104x12); one 3D volume is needed", "send the field `frame` with a number from 0 to 11");
   }
   const unknown = name.includes("nospacing") && !fields.includes('name="spacing"');
   const now = Math.floor(Date.now() / 1000);
@@ -117,7 +117,7 @@ function volumeOf(name, fields) {
     intensity_verdict: "hu",
     is_hu: true,
     series: name.includes("series") ? { number: 1, of: 3, id: "1.2.826.0.1.3680043.8.498.1021" } : null,
-    warnings: unknown ? [{ code: "R-GEO-14", text: "the size of the voxels is not known, so that volumes in mL and distances cannot be given", fix: "--spacing Z,Y,X in mm, or --affine-from a NIfTI file" }] : [],
+    warnings: unknown ? [{ code: "R-GEO-14", text: "the size of the voxels is not known, so that volumes in mL and distances cannot be given", fix: "send the field `spacing` with the millimeters of a voxel, i,j,k" }] : [],
     bytes: 2_400_000,
     sha256: createHash("sha256").update(name).digest("hex"),
     created: now,

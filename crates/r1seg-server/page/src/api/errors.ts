@@ -25,7 +25,6 @@ const KINDS: Record<number, ProblemKind> = {
   404: "expired",
   413: "too_large",
   429: "busy",
-  500: "failed",
   503: "busy",
 };
 
@@ -35,7 +34,7 @@ export function problemOf(status: number, body: string, retryAfter: string | nul
   const series = error?.series ?? [];
   const seconds = Number.parseInt(retryAfter ?? "", 10);
   return {
-    kind: series.length > 0 ? "choice" : (KINDS[status] ?? "refused"),
+    kind: series.length > 0 ? "choice" : (KINDS[status] ?? (status >= 500 ? "failed" : "refused")),
     code: error?.code ?? null,
     message: error?.message ?? `the server answered with status ${status}`,
     fix: error?.fix ?? null,

@@ -39,10 +39,10 @@ function trimmed(value: number): string {
   return value.toFixed(2).replace(/\.?0+$/, "");
 }
 
-/** A signed number with a true minus sign. */
+/** A whole number with a true minus sign; intensities are not grouped, as on other viewers. */
 export function signed(value: number): string {
   const rounded = Math.round(value);
-  return rounded < 0 ? `−${grouped.format(-rounded)}` : grouped.format(rounded);
+  return rounded < 0 ? `−${-rounded}` : String(rounded);
 }
 
 export function percent(part: number, whole: number): number {

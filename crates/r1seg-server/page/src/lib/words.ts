@@ -10,7 +10,10 @@ export interface Explained {
   fix: string | null;
 }
 
-export function explain(problem: Problem): Explained {
+/** What was tried: to open a scan, or to answer a question. */
+export type Tried = "scan" | "question";
+
+export function explain(problem: Problem, tried: Tried = "question"): Explained {
   switch (problem.kind) {
     case "gone":
       return { title: "The server does not answer", text: "Your questions and masks are still on this page.", fix: "See that r1seg serve still runs, then try again." };
@@ -27,8 +30,16 @@ export function explain(problem: Problem): Explained {
     case "failed":
       return { title: "The server could not finish this", text: sentence(problem.message), fix: problem.fix };
     case "refused":
-      return { title: "This cannot be done", text: sentence(problem.message), fix: remedy(problem.fix) };
+      return { title: refusal(problem, tried), text: sentence(problem.message), fix: remedy(problem.fix) };
   }
+}
+
+function refusal(problem: Problem, tried: Tried): string {
+  if (tried === "question") return "This could not be answered";
+  const choice = remedyOf(problem);
+  if (choice === "frame") return "This file holds several frames";
+  if (choice === "spacing") return "This file does not say how large its voxels are";
+  return "This scan cannot be opened";
 }
 
 function tooLarge(problem: Problem): Explained {
@@ -38,20 +49,27 @@ function tooLarge(problem: Problem): Explained {
 }
 
 /** What a warning or an error offers to do here and now. */
-export type Remedy = "spacing" | "series" | "frame";
+export type Remedy = "spacing" | "series" | "frame" | "no-spacing" | "no-frame";
 
-export function remedyOf({ code, fix }: Pick<Notice, "code" | "fix">): Remedy | null {
-  const words = `${code} ${fix ?? ""}`.toLowerCase();
-  if (words.includes("spacing")) return "spacing";
-  if (words.includes("frame")) return "frame";
-  if (words.includes("series")) return "series";
-  return null;
+/** Found in the server's remedy, which names the field of a request that helps. */
+export function remedyOf({ fix }: Pick<Notice, "fix">): Remedy | null {
+  const [, no, field] = /(no )?field `(spacing|frame|series)`/.exec(fix ?? "") ?? [];
+  if (!field) return null;
+  if (no) return field === "spacing" ? "no-spacing" : field === "frame" ? "no-frame" : null;
+  return field as Remedy;
 }
 
-/** A remedy without the flags of the command line, which mean nothing here. */
+/** The last frame that may be chosen, where the remedy says it. */
+export function framesIn(fix: string | null): number | null {
+  const last = /0 to (\d+)/.exec(fix ?? "")?.[1];
+  return last === undefined ? null : Number(last);
+}
+
+/** A remedy for somebody who looks at a page; `null` where it speaks of requests and their fields. */
 export function remedy(fix: string | null): string | null {
   if (!fix) return null;
-  return /(^|\s)--[a-z]/.test(fix) ? null : sentence(fix);
+  if (fix.includes("/v1/models")) return "Choose another model.";
+  return fix.includes("`") ? null : sentence(fix);
 }
 
 export function sentence(text: string): string {

@@ -51,6 +51,14 @@ export function openAgain(choices: UploadChoices): void {
   if (last) void open(last.files, { ...last.choices, ...choices });
 }
 
+/** Opens the same files again, without a choice that the server could not use. */
+export function openWithout(field: keyof UploadChoices): void {
+  const last = app.get().lastUpload;
+  if (!last) return;
+  const { [field]: _, ...choices } = last.choices;
+  void open(last.files, choices);
+}
+
 export function cancelUpload(): void {
   running?.abort();
   app.set({ upload: null });

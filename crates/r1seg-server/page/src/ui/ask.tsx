@@ -134,9 +134,8 @@ function Options({ model }: { model: ModelInfo }): JSX.Element | null {
         <label class="field">
           <span class="muted">Mode</span>
           <select value={mode ?? ""} onChange={(event) => app.set({ mode: event.currentTarget.value || null })}>
-            <option value="">as asked</option>
-            {modes.map((name) => (
-              <option key={name} value={name}>
+            {modes.map((name, index) => (
+              <option key={name} value={index === 0 ? "" : name}>
                 {name}
               </option>
             ))}

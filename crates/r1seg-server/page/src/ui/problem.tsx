@@ -3,22 +3,24 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Problem } from "../api/errors";
-import { explain } from "../lib/words";
+import { explain, type Tried } from "../lib/words";
 import { Icon } from "./icon";
 
 interface Props {
   problem: Problem;
   onRetry?: (() => void) | undefined;
-  retryLabel?: string;
+  tried?: Tried;
+  /** Nothing is wrong: something is to be chosen. */
+  choice?: boolean;
   children?: ComponentChildren;
 }
 
-export function ProblemBlock({ problem, onRetry, retryLabel = "Try again", children }: Props): JSX.Element {
-  const { title, text, fix } = explain(problem);
+export function ProblemBlock({ problem, onRetry, tried, choice = false, children }: Props): JSX.Element {
+  const { title, text, fix } = explain(problem, tried);
   const wait = useCountdown(problem.retryAfterS);
   return (
-    <div class="problem" role="alert">
-      <Icon name="alert" />
+    <div class={choice ? "problem choice-block" : "problem"} role="alert">
+      <Icon name={choice ? "info" : "alert"} />
       <div>
         <strong>{title}</strong>
         <p>{text}</p>
@@ -26,7 +28,7 @@ export function ProblemBlock({ problem, onRetry, retryLabel = "Try again", child
         {children}
         {onRetry && (
           <button class="button" onClick={onRetry} disabled={wait > 0}>
-            <Icon name="retry" /> {wait > 0 ? `${retryLabel} in ${wait} s` : retryLabel}
+            <Icon name="retry" /> {wait > 0 ? `Try again in ${wait} s` : "Try again"}
           </button>
         )}
         {problem.code && (

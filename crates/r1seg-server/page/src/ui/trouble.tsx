@@ -4,11 +4,11 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Problem } from "../api/errors";
 import type { UploadChoices } from "../api/upload";
-import { count } from "../lib/format";
-import { remedy, remedyOf, sentence } from "../lib/words";
+import { count, shape, spacing } from "../lib/format";
+import { framesIn, remedy, remedyOf, sentence } from "../lib/words";
 import { app } from "../state/app";
 import { useStore } from "../state/store";
-import { openAgain } from "../state/volumes";
+import { openAgain, openWithout } from "../state/volumes";
 import type { Notice, SeriesChoice } from "../types";
 import { Icon } from "./icon";
 import { ProblemBlock } from "./problem";
@@ -16,16 +16,18 @@ import { ProblemBlock } from "./problem";
 type Choose = (choices: UploadChoices) => void;
 
 export function UploadTrouble({ problem, onChoose }: { problem: Problem; onChoose: Choose }): JSX.Element {
-  const kind = remedyOf({ code: problem.code ?? "", fix: problem.fix });
+  const kind = remedyOf(problem);
   const retry = problem.kind === "gone" || problem.kind === "busy" || problem.kind === "failed";
   return (
-    <ProblemBlock problem={problem} onRetry={retry ? () => onChoose({}) : undefined}>
+    <ProblemBlock problem={problem} tried="scan" choice={problem.kind === "choice" || kind !== null} onRetry={retry ? () => onChoose({}) : undefined}>
       {problem.series.length > 0 ? (
         <SeriesList series={problem.series} onChoose={onChoose} />
       ) : kind === "spacing" ? (
         <SpacingForm onChoose={onChoose} />
       ) : kind === "frame" ? (
-        <FrameForm onChoose={onChoose} />
+        <FrameForm fix={problem.fix} onChoose={onChoose} />
+      ) : kind === "no-spacing" || kind === "no-frame" ? (
+        <WithoutChoice kind={kind} />
       ) : null}
     </ProblemBlock>
   );
@@ -36,10 +38,11 @@ function SeriesList({ series, onChoose }: { series: SeriesChoice[]; onChoose: Ch
     <ul class="choices">
       {series.map((one) => (
         <li key={one.id}>
-          <button class="choice" onClick={() => onChoose({ series: String(one.number) })}>
+          <button class="choice" disabled={one.problem !== null} title={one.id} onClick={() => onChoose({ series: String(one.number) })}>
             <span class="number">{one.number}</span>
-            <span class="grow">{one.description || `…${one.id.slice(-12)}`}</span>
-            {one.slices != null && <span class="muted">{count(one.slices)} slices</span>}
+            <span>{one.is_localizer ? `${one.modality}, localizer` : one.modality}</span>
+            <span class="grow muted">{one.problem ?? [one.shape ? shape(one.shape) : "", one.spacing_mm ? spacing(one.spacing_mm) : ""].filter(Boolean).join(" · ")}</span>
+            <span class="muted">{one.slices === 1 ? "1 slice" : `${count(one.slices)} slices`}</span>
           </button>
         </li>
       ))}
@@ -80,24 +83,36 @@ function SpacingForm({ onChoose }: { onChoose: Choose }): JSX.Element {
   );
 }
 
-function FrameForm({ onChoose }: { onChoose: Choose }): JSX.Element {
+function FrameForm({ fix, onChoose }: { fix: string | null; onChoose: Choose }): JSX.Element {
   const [frame, setFrame] = useState("0");
+  const last = framesIn(fix);
+  const valid = /^\d+$/.test(frame) && (last === null || Number(frame) <= last);
   return (
     <form
       class="inline-form"
       onSubmit={(event) => {
         event.preventDefault();
-        onChoose({ frame });
+        if (valid) onChoose({ frame });
       }}
     >
       <label>
         <span class="muted">frame</span>
         <input inputMode="numeric" aria-label="Frame, counted from 0" value={frame} onInput={(event) => setFrame(event.currentTarget.value)} />
       </label>
-      <button class="button" type="submit" disabled={!/^\d+$/.test(frame)}>
+      {last !== null && <span class="muted">of 0 to {last}</span>}
+      <button class="button" type="submit" disabled={!valid}>
         Open this frame
       </button>
     </form>
+  );
+}
+
+function WithoutChoice({ kind }: { kind: "no-spacing" | "no-frame" }): JSX.Element {
+  const [field, words] = kind === "no-spacing" ? (["spacing", "Use the file's own spacing"] as const) : (["frame", "Open it as one volume"] as const);
+  return (
+    <button class="button" onClick={() => openWithout(field)}>
+      {words}
+    </button>
   );
 }
 
@@ -130,7 +145,7 @@ export function VolumeWarnings(): JSX.Element | null {
                     Choose the frame
                   </button>
                 )}
-                {open === key && (kind === "spacing" ? <SpacingForm onChoose={openAgain} /> : <FrameForm onChoose={openAgain} />)}
+                {open === key && (kind === "spacing" ? <SpacingForm onChoose={openAgain} /> : <FrameForm fix={warning.fix} onChoose={openAgain} />)}
               </div>
             </li>
           );

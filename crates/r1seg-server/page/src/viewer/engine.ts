@@ -34,7 +34,7 @@ export class Engine {
   ) {}
 
   async start(): Promise<void> {
-    await this.room.attachToCanvas(this.canvas, true);
+    await this.room.attachToCanvas(this.canvas, false);
     this.room.onDrawn = () => this.redraw();
     this.room.onLocationChange = () => this.located();
     this.room.onIntensityChange = () => this.windowed();
@@ -292,17 +292,22 @@ export class Engine {
     this.room.screenSlices.forEach((screen, index) => {
       const plane = PLANES.find((p) => SLICE_TYPES[p] === screen.axCorSag);
       if (!plane) return;
-      const [left, top, width, height] = screen.leftTopWidthHeight as [number, number, number, number];
-      const first = this.room.screenXY2TextureFrac(left, top, index, false);
-      const last = this.room.screenXY2TextureFrac(left + width, top + height, index, false);
+      const [edge, top, span, height] = screen.leftTopWidthHeight as [number, number, number, number];
+      // NiiVue gives mirrored tiles a negative width.
+      const [left, width] = span < 0 ? [edge + span, -span] : [edge, span];
+      // Well inside of the tile: at its very edge, rounding can put a place outside.
+      const first = this.room.screenXY2TextureFrac(left + width / 4, top + height / 4, index, false);
+      const last = this.room.screenXY2TextureFrac(left + (3 * width) / 4, top + (3 * height) / 4, index, false);
       const { across, up, through } = AXES[plane];
       const grid = this.grid as Grid;
       // Fractions count from the edge of the first voxel, voxels from its middle.
       const [ax, bx] = [first[across] * grid.size(across) - 0.5, last[across] * grid.size(across) - 0.5];
       const [ay, by] = [first[up] * grid.size(up) - 0.5, last[up] * grid.size(up) - 0.5];
-      const dx = width / (bx - ax);
-      const dy = height / (by - ay);
-      tiles.push({ plane, slice: at[through], clip: [left, top, width, height], dx, dy, x0: left - ax * dx, y0: top - ay * dy });
+      const dx = width / 2 / (bx - ax);
+      const dy = height / 2 / (by - ay);
+      const x0 = left + width / 4 - ax * dx;
+      const y0 = top + height / 4 - ay * dy;
+      tiles.push({ plane, slice: at[through], clip: [left, top, width, height], x0, dx, y0, dy });
     });
     return tiles;
   }
