@@ -4,7 +4,7 @@
 //   node tests/e2e.mjs --base URL             against a running server with the demo model
 //     --question TEXT                         what to ask it (a question whose answer has a mask)
 //     --mask FILE                             what the saved mask must equal, byte for byte
-//   --dist DIR    the built page for the mock; --shots DIR    where pictures go; --only TEXT    visits by name
+//   --dist DIR    the built page for the mock; --shots DIR    where pictures go; --only TEXT    visits whose name matches
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -44,12 +44,13 @@ const visits = options.base
       ["a wrong key is refused, and the right one opens", (t) => keyServer(t, mockOptions)],
     ];
 
-for (const [name, visit] of visits.filter(([name]) => !options.only || name.includes(options.only))) {
+for (const [name, visit] of visits.filter(([name]) => !options.only || new RegExp(options.only).test(name))) {
   console.log(`  ${name}`);
   try {
     await visit(tour, options);
   } catch (error) {
     tour.problem(`"${name}" broke off: ${error.message}`);
+    await tour.broke(name);
   }
 }
 await browser.close();

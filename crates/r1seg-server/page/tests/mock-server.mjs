@@ -199,7 +199,7 @@ function answer(model, volume, prompt, words) {
       },
     ],
     masks: infos,
-    warnings: words.includes("all") ? [{ code: "R-OUT-03", text: "the masks were cleaned of 12 loose voxels", fix: null }] : [],
+    warnings: /\ball\b/.test(words) ? [{ code: "R-OUT-03", text: "the masks were cleaned of 12 loose voxels", fix: null }] : [],
     timings_ms: { encode: 812, answer: 1430, draw: 655, total: 2897 },
     files,
     expires: volume.expires,
@@ -215,7 +215,7 @@ function near(index, organ) {
 
 function organsIn(words, prompt) {
   if (prompt.points ?? prompt.box) return [organAt(prompt)];
-  if (words.includes("all")) return ORGANS.map((_, n) => n + 1);
+  if (/\ball\b/.test(words)) return ORGANS.map((_, n) => n + 1);
   const found = ORGANS.map((organ, n) => [organ.name, n + 1]).filter(([name]) => words.includes(name) || words.includes(name.split(" ").reverse().join(" ")));
   if (found.length > 0) return found.map(([, n]) => n);
   const reasons = { bile: 1, liver: 1, platelets: 2, artery: 5, overlap: 1, slow: 1 };

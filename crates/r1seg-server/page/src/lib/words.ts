@@ -82,6 +82,7 @@ export function sentence(text: string): string {
 /** Why an answer has no mask. */
 export function whyNoMask(answer: Answer): string {
   if (answer.status === "empty_mask") return "The model drew a mask, but no voxel of this scan is in it.";
+  if (!answer.text) return "The model found nothing that fits.";
   return "The model answered in words only. It draws a mask when the question asks for one.";
 }
 

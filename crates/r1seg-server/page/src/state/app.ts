@@ -2,6 +2,7 @@
 
 import type { Problem } from "../api/errors";
 import type { UploadChoices, UploadFile } from "../api/upload";
+import type { Rgb } from "../lib/colors";
 import type { Plane } from "../lib/orientation";
 import { PRESETS, type Window } from "../lib/windows";
 import type { MaskInfo, ModelInfo, PromptPoint, Result, ServerInfo, Stage, Volume, Voxel } from "../types";
@@ -38,6 +39,8 @@ export interface MaskView {
   turn: number;
   result: string;
   info: MaskInfo;
+  /** The server's, unless another mask has it or the user chose one. */
+  color: Rgb;
   visible: boolean;
 }
 
@@ -59,7 +62,7 @@ export interface Cursor {
 }
 
 export interface Dialog {
-  kind: "help" | "forget" | "spacing";
+  kind: "help" | "forget" | "open";
 }
 
 export interface AppState {

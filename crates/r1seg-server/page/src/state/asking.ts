@@ -7,6 +7,7 @@ import { announce, app, currentModel, type MaskView, type Turn } from "./app";
 import { promptOf } from "./capabilities";
 import { lost } from "./session";
 import { forgetResult } from "./voxels";
+import { free } from "../lib/colors";
 import { answerText, milliliters } from "../lib/format";
 
 const controllers = new Map<number, AbortController>();
@@ -139,13 +140,25 @@ function finished(id: number, result: Result): void {
   const before = app.get().turns.find((turn) => turn.id === id)?.result;
   if (before && before.id !== result.id) forgetResult(before.id);
   update(id, { status: "done", stage: null, window: null, result, problem: null });
-  const masks = result.masks.map((info): MaskView => ({ id: `${result.id}:${info.label}`, turn: id, result: result.id, info, visible: info.voxels > 0 }));
+  const masks = views(id, result);
   app.set((state) => ({
     masks: [...state.masks.filter((mask) => mask.turn !== id), ...masks],
     selected: masks[0]?.id ?? state.selected,
     showMasks: true,
   }));
   announce(spoken(result));
+}
+
+/** The masks of a result; where it replaces another of the same turn, they keep their colors. */
+function views(id: number, result: Result): MaskView[] {
+  const { masks } = app.get();
+  const before = masks.filter((mask) => mask.turn === id);
+  const taken = masks.filter((mask) => mask.turn !== id).map((mask) => mask.color);
+  return result.masks.map((info, index) => {
+    const color = before[index]?.color ?? free(info.color, taken);
+    taken.push(color);
+    return { id: `${result.id}:${info.label}`, turn: id, result: result.id, info, color, visible: info.voxels > 0 };
+  });
 }
 
 function spoken(result: Result): string {

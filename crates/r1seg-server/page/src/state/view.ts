@@ -1,5 +1,6 @@
 // How the scan is shown.
 
+import type { Rgb } from "../lib/colors";
 import type { Plane } from "../lib/orientation";
 import { nextPreset, type Window } from "../lib/windows";
 import { announce, app, type AppState, type Tool } from "./app";
@@ -22,6 +23,10 @@ export function toggleMasks(): void {
 
 export function toggleMask(id: string): void {
   app.set(({ masks }) => ({ masks: masks.map((mask) => (mask.id === id ? { ...mask, visible: !mask.visible } : mask)), showMasks: true }));
+}
+
+export function colorMask(id: string, color: Rgb): void {
+  app.set(({ masks }) => ({ masks: masks.map((mask) => (mask.id === id ? { ...mask, color } : mask)) }));
 }
 
 export function selectMask(id: string): void {

@@ -15,6 +15,7 @@ let running: AbortController | null = null;
 
 export async function open(files: UploadFile[], choices: UploadChoices = {}): Promise<void> {
   if (files.length === 0) return;
+  app.set({ dialog: null });
   const total = files.reduce((sum, { file }) => sum + file.size, 0);
   const limit = app.get().info?.limits.max_body_bytes ?? Infinity;
   running?.abort();
@@ -35,7 +36,7 @@ export async function open(files: UploadFile[], choices: UploadChoices = {}): Pr
 }
 
 export async function openPhantom(): Promise<void> {
-  app.set({ upload: { name: "demo phantom", files: [], choices: {}, sent: 0, total: 0 }, uploadProblem: null, lastUpload: null });
+  app.set({ dialog: null, upload: { name: "demo phantom", files: [], choices: {}, sent: 0, total: 0 }, uploadProblem: null, lastUpload: null });
   try {
     await opened(await client.phantom(7));
     const demo = app.get().models.find((model) => model.is_demo);

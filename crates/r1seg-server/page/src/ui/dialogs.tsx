@@ -8,6 +8,7 @@ import { app } from "../state/app";
 import { connect, enterKey } from "../state/session";
 import { useStore } from "../state/store";
 import { forget } from "../state/volumes";
+import { Invitation } from "./empty";
 import { Icon } from "./icon";
 
 export function Dialogs(): JSX.Element | null {
@@ -16,6 +17,7 @@ export function Dialogs(): JSX.Element | null {
   if (connection === "key") return <KeyDialog />;
   if (dialog?.kind === "help") return <HelpDialog />;
   if (dialog?.kind === "forget") return <ForgetDialog />;
+  if (dialog?.kind === "open") return <OpenDialog />;
   return null;
 }
 
@@ -102,6 +104,15 @@ function ForgetDialog(): JSX.Element | null {
           <Icon name="trash" /> Forget
         </button>
       </div>
+    </Modal>
+  );
+}
+
+function OpenDialog(): JSX.Element {
+  return (
+    <Modal title="Open another scan" onClose={close}>
+      <p class="muted">The questions about this one leave the page. You can also drop files anywhere on it.</p>
+      <Invitation small title="Drop a CT here, or choose one" />
     </Modal>
   );
 }

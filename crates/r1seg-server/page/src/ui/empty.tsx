@@ -18,13 +18,13 @@ export function Empty(): JSX.Element {
     <div class={`empty${dragging ? " dragging" : ""}`}>
       <div class="empty-inner">
         {upload ? <Uploading /> : problem ? <UploadTrouble problem={problem} onChoose={openAgain} /> : null}
-        {!upload && <Invitation small={problem !== null} />}
+        {!upload && <Invitation small={problem !== null} title={problem ? "Or open another scan" : "Drop a CT here"} />}
       </div>
     </div>
   );
 }
 
-function Invitation({ small }: { small: boolean }): JSX.Element {
+export function Invitation({ small, title }: { small: boolean; title: string }): JSX.Element {
   const info = useStore(app, (s) => s.info);
   const ready = useStore(app, (s) => s.connection === "open");
   const files = useRef<HTMLInputElement>(null);
@@ -35,7 +35,7 @@ function Invitation({ small }: { small: boolean }): JSX.Element {
   };
   return (
     <section class="invitation" aria-labelledby="invitation">
-      <h2 id="invitation">{small ? "Or open another scan" : "Drop a CT here"}</h2>
+      <h2 id="invitation">{title}</h2>
       {!small && <p class="muted">A NIfTI file, an NRRD file, or a folder with one DICOM series.</p>}
       <div class="row">
         <button class="button primary" disabled={!ready} onClick={() => files.current?.click()}>

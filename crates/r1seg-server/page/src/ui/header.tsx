@@ -19,6 +19,11 @@ export function Header(): JSX.Element {
     <header class="header">
       <h1 class="wordmark">r1seg</h1>
       {volume ? <Facts volume={volume} /> : <span class="grow" />}
+      {volume && (
+        <button class="icon-button" aria-label="Open another scan" title="Open another scan" onClick={() => app.set({ dialog: { kind: "open" } })}>
+          <Icon name="folder" />
+        </button>
+      )}
       {models.length > 0 && (
         <label class="field">
           <span class="muted">Model</span>

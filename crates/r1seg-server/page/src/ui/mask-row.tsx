@@ -1,10 +1,11 @@
 // One mask in the list: its color, name, size, and whether it is seen.
 
 import type { JSX } from "preact";
-import { color, count, milliliters, signed } from "../lib/format";
+import { fromHex, toHex } from "../lib/colors";
+import { count, milliliters, signed } from "../lib/format";
 import { app, type MaskView } from "../state/app";
 import { useStore } from "../state/store";
-import { selectMask, toggleMask } from "../state/view";
+import { colorMask, selectMask, toggleMask } from "../state/view";
 import { Icon } from "./icon";
 
 export function MaskRow({ mask, number }: { mask: MaskView; number: number }): JSX.Element {
@@ -13,8 +14,15 @@ export function MaskRow({ mask, number }: { mask: MaskView; number: number }): J
   const { info } = mask;
   return (
     <li class={`mask${selected ? " selected" : ""}${shown ? "" : " unseen"}`}>
+      <input
+        type="color"
+        class="swatch"
+        value={toHex(mask.color)}
+        aria-label={`Color of ${info.name}`}
+        title="Choose another color"
+        onInput={(event) => colorMask(mask.id, fromHex(event.currentTarget.value))}
+      />
       <button class="mask-main" onClick={() => selectMask(mask.id)} aria-pressed={selected} title={number <= 9 ? `Go to it (${number})` : "Go to it"}>
-        <span class="swatch" style={{ background: color(info.color) }} />
         <span class="mask-name">{info.name}</span>
         <span class="mask-volume">{info.volume_ml === null ? `${count(info.voxels)} voxels` : milliliters(info.volume_ml)}</span>
         <span class="mask-facts">{facts(mask)}</span>

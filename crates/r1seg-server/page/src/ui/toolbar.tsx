@@ -128,18 +128,17 @@ function Masks(): JSX.Element | null {
 
 function Convention(): JSX.Element | null {
   const radiological = useStore(app, (s) => s.radiological);
-  const webgl = useStore(app, (s) => s.webgl);
-  if (!webgl) return null;
+  const useful = useStore(app, (s) => s.webgl && s.volume?.orientation != null);
+  if (!useful) return null;
   return (
     <div class="group end" role="group" aria-label="Convention">
       <button
         class="tool text"
-        aria-pressed={radiological}
+        aria-label={radiological ? "Convention: radiological" : "Convention: neurological"}
         title={radiological ? "The patient's right is on the left (radiological)" : "The patient's right is on the right (neurological)"}
         onClick={() => app.set({ radiological: !radiological })}
       >
         {radiological ? "R | L" : "L | R"}
-        <span class="sr">{radiological ? "radiological" : "neurological"}</span>
       </button>
     </div>
   );

@@ -3,10 +3,11 @@
 import type { JSX } from "preact";
 import { answerText, percent, seconds } from "../lib/format";
 import { downloadsOf, save } from "../lib/downloads";
-import { sentence, whyNoMask } from "../lib/words";
+import { whyNoMask } from "../lib/words";
 import { app, type Turn } from "../state/app";
 import { ask, askAgain, cancel, remove, STAGES } from "../state/asking";
 import { useStore } from "../state/store";
+import { openAgain } from "../state/volumes";
 import type { Answer, Result } from "../types";
 import { Icon } from "./icon";
 import { MaskRow } from "./mask-row";
@@ -16,6 +17,7 @@ import { resultWarnings } from "./trouble";
 export function TurnCard({ turn }: { turn: Turn }): JSX.Element {
   const several = useStore(app, (s) => s.models.length > 1);
   const drafting = useStore(app, (s) => s.draft.turn === turn.id);
+  const again = useStore(app, (s) => s.lastUpload !== null);
   const busy = turn.status === "waiting" || turn.status === "running";
   return (
     <article class={`turn ${turn.status}${drafting ? " drafting" : ""}`}>
@@ -39,7 +41,13 @@ export function TurnCard({ turn }: { turn: Turn }): JSX.Element {
         </p>
       )}
       {turn.status === "failed" && turn.problem && (
-        <ProblemBlock problem={turn.problem} onRetry={turn.kind === "question" ? () => askAgain(turn.id) : undefined} />
+        <ProblemBlock problem={turn.problem} onRetry={turn.kind === "question" && turn.problem.kind !== "expired" ? () => askAgain(turn.id) : undefined}>
+          {turn.problem.kind === "expired" && again && (
+            <button class="button" onClick={() => openAgain({})}>
+              <Icon name="retry" /> Open the scan again
+            </button>
+          )}
+        </ProblemBlock>
       )}
       {turn.result && turn.status !== "failed" && <Answered turn={turn} result={turn.result} stale={busy} />}
     </article>
@@ -87,11 +95,12 @@ function Answered({ turn, result, stale }: { turn: Turn; result: Result; stale: 
   const masks = useStore(app, (s) => s.masks);
   const all = masks.map((mask, index) => ({ mask, number: index + 1 }));
   const mine = all.filter(({ mask }) => mask.turn === turn.id);
+  const draws = useStore(app, (s) => s.models.find(({ id }) => id === turn.model)?.capabilities.outputs.includes("mask") ?? true);
   const total = Object.values(result.timings_ms).reduce((sum, ms) => sum + ms, 0);
   return (
     <div class={stale ? "answered stale" : "answered"}>
       {result.answers.map((answer, index) => (
-        <AnswerText key={index} answer={answer} />
+        <AnswerText key={index} answer={answer} draws={draws} />
       ))}
       {mine.length > 0 && (
         <ul class="masks" aria-label="Masks">
@@ -115,16 +124,16 @@ function Answered({ turn, result, stale }: { turn: Turn; result: Result; stale: 
   );
 }
 
-function AnswerText({ answer }: { answer: Answer }): JSX.Element {
+function AnswerText({ answer, draws }: { answer: Answer; draws: boolean }): JSX.Element {
   const text = answerText(answer.text);
   return (
     <>
       {text && <p class="answer">{text}</p>}
       {answer.finish_reason === "length" && <p class="muted turn-note">The answer was cut off at its longest.</p>}
-      {answer.status !== "found" && (
+      {answer.status !== "found" && draws && (
         <div class="no-mask">
           <p>
-            <strong>No mask.</strong> {sentence(whyNoMask(answer))}
+            <strong>No mask.</strong> {whyNoMask(answer)}
           </p>
           {answer.suggestions.length > 0 && (
             <>

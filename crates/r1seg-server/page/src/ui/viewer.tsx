@@ -7,6 +7,7 @@ import { AXES, letters, type Plane } from "../lib/orientation";
 import { app } from "../state/app";
 import { useStore } from "../state/store";
 import { setMain, setOnly } from "../state/view";
+import { showVolume } from "../state/voxels";
 import { layoutOf, type PaneId, type Rect } from "../viewer/layout";
 import { listen } from "../viewer/pointer";
 import { engine as currentEngine, setEngine } from "../viewer/current";
@@ -53,6 +54,17 @@ function mount(area: HTMLElement, canvas: HTMLCanvasElement, overlay: HTMLCanvas
 function Loading(): JSX.Element | null {
   const voxels = useStore(app, (s) => s.voxels);
   const received = useStore(app, (s) => s.received);
+  const volume = useStore(app, (s) => s.volume);
+  if (voxels === "failed" && volume) {
+    return (
+      <div class="loading failed">
+        <p>The scan could not be loaded from the server.</p>
+        <button class="button" onClick={() => void showVolume(volume)}>
+          <Icon name="retry" /> Try again
+        </button>
+      </div>
+    );
+  }
   if (voxels !== "loading") return null;
   const share = received.total ? percent(received.bytes, received.total) : null;
   return (

@@ -276,9 +276,9 @@ export class Engine {
     const { showMasks } = app.get();
     const views = this.masks.slice(0, 255).map((mask) => mask.view);
     image.setColormapLabel({
-      R: [0, ...views.map((view) => view.info.color[0])],
-      G: [0, ...views.map((view) => view.info.color[1])],
-      B: [0, ...views.map((view) => view.info.color[2])],
+      R: [0, ...views.map((view) => view.color[0])],
+      G: [0, ...views.map((view) => view.color[1])],
+      B: [0, ...views.map((view) => view.color[2])],
       A: [0, ...views.map((view) => (showMasks && view.visible ? 255 : 0))],
       I: [0, ...views.map((_, index) => index + 1)],
       labels: ["", ...views.map((view) => view.info.name)],
@@ -307,7 +307,7 @@ export class Engine {
       const dy = height / 2 / (by - ay);
       const x0 = left + width / 4 - ax * dx;
       const y0 = top + height / 4 - ay * dy;
-      tiles.push({ plane, slice: at[through], clip: [left, top, width, height], x0, dx, y0, dy });
+      tiles.push({ plane, slice: at[through], clip: [left, top, width, height], x0, dx, y0, dy, mmUp: this.spacing(up) });
     });
     return tiles;
   }

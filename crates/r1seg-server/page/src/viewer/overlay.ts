@@ -15,6 +15,8 @@ export interface Tile {
   dx: number;
   y0: number;
   dy: number;
+  /** Millimeters per voxel upwards; `null` where the file does not say. */
+  mmUp: number | null;
 }
 
 export interface Measure {
@@ -40,6 +42,7 @@ export interface Scene {
 const POSITIVE = "#2fbf71";
 const NEGATIVE = "#ff5d5d";
 const CROSSHAIR = "rgb(122 184 255 / 0.6)";
+const SCALE = "rgb(195 203 210 / 0.8)";
 const BOX = "#ffd166";
 
 export function drawOverlay(context: CanvasRenderingContext2D, tiles: readonly Tile[], scene: Scene, dpr: number): void {
@@ -52,6 +55,7 @@ export function drawOverlay(context: CanvasRenderingContext2D, tiles: readonly T
     context.clip();
     if (scene.state.showMasks) drawMasks(context, tile, scene, dpr);
     drawCrosshair(context, tile, scene, dpr);
+    if (tile.plane === scene.state.main || tile.plane === scene.state.only) drawScale(context, tile, dpr);
     drawBox(context, tile, scene, dpr);
     for (const point of scene.state.draft.points) drawPoint(context, tile, scene.grid, point, dpr);
     for (const measure of scene.measures) drawMeasure(context, tile, measure, dpr);
@@ -66,7 +70,7 @@ function drawMasks(context: CanvasRenderingContext2D, tile: Tile, { state, masks
     if (!path) continue;
     const placed = new Path2D();
     placed.addPath(path, new DOMMatrix([tile.dx, 0, 0, tile.dy, tile.x0, tile.y0]));
-    const rgb = mask.view.info.color;
+    const rgb = mask.view.color;
     context.fillStyle = color(rgb, state.fill);
     context.fill(placed, "evenodd");
     if (!state.outline) continue;
@@ -99,6 +103,34 @@ function drawCrosshair(context: CanvasRenderingContext2D, tile: Tile, { at }: Sc
   context.lineWidth = dpr;
   context.strokeStyle = CROSSHAIR;
   context.stroke();
+}
+
+/** Ten centimeters at the right edge, with a tick at each. */
+function drawScale(context: CanvasRenderingContext2D, tile: Tile, dpr: number): void {
+  if (tile.mmUp === null) return;
+  const [left, top, width, height] = tile.clip;
+  const centimeter = (10 / tile.mmUp) * Math.abs(tile.dy);
+  const count = [10, 5, 2, 1].find((n) => n * centimeter < 0.42 * height);
+  if (!count) return;
+  const x = Math.round(left + width - 3 * dpr) - 0.5;
+  const first = Math.round(top + height / 2 + 14 * dpr) + 0.5;
+  const from = Math.min(first, top + height - count * centimeter - 4 * dpr);
+  context.beginPath();
+  context.moveTo(x, from);
+  context.lineTo(x, from + count * centimeter);
+  for (let n = 0; n <= count; n += 1) {
+    const long = n === 0 || n === count || (count === 10 && n === 5);
+    context.moveTo(x, from + n * centimeter);
+    context.lineTo(x - (long ? 8 : 4) * dpr, from + n * centimeter);
+  }
+  context.lineWidth = dpr;
+  context.strokeStyle = SCALE;
+  context.stroke();
+  context.font = `${11 * dpr}px system-ui, sans-serif`;
+  context.textAlign = "right";
+  context.fillStyle = SCALE;
+  context.fillText(`${count} cm`, x - 2 * dpr, from + count * centimeter - 4 * dpr);
+  context.textAlign = "left";
 }
 
 function place(tile: Tile, ras: readonly number[]): [number, number] {

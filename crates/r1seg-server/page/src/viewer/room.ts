@@ -14,6 +14,7 @@ const BODY_BEHIND_MASKS = 0.25;
 
 export class Room extends Niivue {
   onDrawn: () => void = () => {};
+  private pending: number | null = null;
 
   constructor() {
     super({
@@ -39,10 +40,13 @@ export class Room extends Niivue {
     });
   }
 
-  override drawScene(): string | void {
-    const position = super.drawScene();
-    this.onDrawn();
-    return position;
+  /** NiiVue asks for a drawing several times for one change; one for each frame is enough. */
+  override drawScene(): void {
+    this.pending ??= requestAnimationFrame(() => {
+      this.pending = null;
+      super.drawScene();
+      this.onDrawn();
+    });
   }
 
   // Masks in slices are the page's own lines and fills, sharp at any zoom; NiiVue shows them in 3D.

@@ -15,7 +15,8 @@ export class Tour {
     const context = await this.browser.newContext({ viewport: { width, height }, colorScheme: "dark", acceptDownloads: true, ...options });
     if (init) await context.addInitScript(init);
     const page = await context.newPage();
-    page.setDefaultTimeout(60_000);
+    this.page = page;
+    page.setDefaultTimeout(180_000);
     page.on("pageerror", (error) => this.problem(`error on the page: ${error.message}`));
     page.on("console", (message) => {
       // Chromium reports every answer with an error status; those are states of the page here.
@@ -32,6 +33,12 @@ export class Tour {
   problem(text) {
     console.error(`    FAILED ${text}`);
     this.problems.push(text);
+  }
+
+  /** A picture of where a visit broke off. */
+  async broke(name) {
+    await this.page?.screenshot({ path: join(this.shots, `broken-${name.replace(/\W+/g, "-")}.png`) }).catch(() => {});
+    await this.page?.context().close().catch(() => {});
   }
 
   check(condition, text) {
@@ -81,8 +88,8 @@ export async function chooseModel(page, id) {
 
 /** The color of the swatch of a mask, as three numbers. */
 export async function swatch(row) {
-  const color = await row.locator(".swatch").evaluate((element) => getComputedStyle(element).backgroundColor);
-  return color.match(/\d+/g).slice(0, 3).map(Number);
+  const hex = await row.locator(".swatch").inputValue();
+  return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
 }
 
 /** Where the image of a pane lies on screen. */
