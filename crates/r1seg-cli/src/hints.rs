@@ -1,6 +1,6 @@
 //! Words of the command line for what to do about an error or a warning.
 
-use r1seg::{Purpose, Remedy};
+use r1seg::{Purpose, Remedy, Rephrasing};
 
 /// What to do, with the flags and subcommands that do it.
 pub(crate) fn words(remedy: &Remedy) -> String {
@@ -86,6 +86,13 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "copy, download or convert the checkpoint again; `r1seg inspect MODEL \
              --check-tensors` says whether it is sound"
         }
+        Remedy::UseTrainedModel => "use --model DIR with a trained checkpoint",
+        Remedy::Rephrase { questions, how } => return rephrase(questions, *how),
+        Remedy::AllowLongerAnswer { rephrase: None } => "raise --max-new-tokens",
+        Remedy::AllowLongerAnswer { rephrase: Some(rephrase) } => {
+            return format!("raise --max-new-tokens, or {}", self::words(rephrase));
+        }
+        Remedy::UseLeadingSeg => "--first-seg makes a mask of it",
         Remedy::UseCpu => "use --device cpu, or --device auto",
         Remedy::BuildForGpu { capability } => {
             return format!(
@@ -137,6 +144,29 @@ pub(crate) fn command(purpose: Purpose) -> &'static str {
     }
 }
 
+/// Questions to paste into the shell.
+fn rephrase(questions: &[String], how: Rephrasing) -> String {
+    let options: Vec<String> =
+        questions.iter().map(|question| format!("-p {}", quoted(question))).collect();
+    let options = options.join(" or ");
+    match how {
+        Rephrasing::Example => {
+            format!("ask as the model was trained, for example {options}")
+        }
+        Rephrasing::Trained => format!("try {options}; the model may also see none"),
+        Rephrasing::Same => format!("try {options}"),
+    }
+}
+
+/// As a shell reads it as one argument.
+fn quoted(text: &str) -> String {
+    let is_special = |c: char| matches!(c, '"' | '$' | '`' | '\\' | '!');
+    match text.contains(is_special) {
+        true => format!("'{}'", text.replace('\'', r"'\''")),
+        false => format!("\"{text}\""),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -145,6 +175,10 @@ mod tests {
     use crate::args::Cli;
 
     /// A remedy of each kind.
+    fn in_words(how: Rephrasing) -> Remedy {
+        Remedy::Rephrase { questions: vec!["Where is the liver?".to_string()], how }
+    }
+
     fn remedies() -> Vec<Remedy> {
         let (path, model) = (std::path::PathBuf::from("x"), "x".to_string());
         vec![
@@ -188,6 +222,13 @@ mod tests {
             Remedy::Download { model: model.clone() },
             Remedy::DownloadOnline { model },
             Remedy::CheckTensors,
+            Remedy::UseTrainedModel,
+            in_words(Rephrasing::Example),
+            in_words(Rephrasing::Trained),
+            in_words(Rephrasing::Same),
+            Remedy::AllowLongerAnswer { rephrase: None },
+            Remedy::AllowLongerAnswer { rephrase: Some(Box::new(in_words(Rephrasing::Same))) },
+            Remedy::UseLeadingSeg,
             Remedy::UseCpu,
             Remedy::BuildForGpu { capability: "80".to_string() },
             Remedy::UpdateDriver { driver: None },
@@ -199,6 +240,25 @@ mod tests {
             Remedy::ChangeFormat { format: "bf16", check_intensities: false },
             Remedy::ChangeFormat { format: "f32", check_intensities: false },
         ]
+    }
+
+    #[test]
+    fn a_suggestion_survives_the_shell() {
+        assert_eq!(quoted("What's in it?"), "\"What's in it?\"");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+
+    #[test]
+    fn a_trained_question_without_a_mask_may_be_about_something_absent() {
+        let questions = ["Please segment the pancreas in this image.".to_string()];
+        assert_eq!(
+            rephrase(&questions, Rephrasing::Trained),
+            "try -p \"Please segment the pancreas in this image.\"; the model may also see none"
+        );
+        assert!(
+            rephrase(&questions, Rephrasing::Example)
+                .starts_with("ask as the model was trained, for example -p \"Please")
+        );
     }
 
     #[test]

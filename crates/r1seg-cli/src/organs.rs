@@ -2,20 +2,14 @@
 
 use anyhow::Result;
 use r1seg::terms;
+use r1seg_results::OrganName;
 
 use crate::codes::Code;
 use crate::exit::CliError;
 
-/// An organ as typed, and as the models call it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Organ {
-    pub(crate) given: String,
-    pub(crate) term: &'static str,
-}
-
 /// The terms of all that was given. `in_words` says how to ask for any other term.
-pub(crate) fn organs(given: &[String], in_words: &str) -> Result<Vec<Organ>> {
-    let mut organs: Vec<Organ> = Vec::with_capacity(given.len());
+pub(crate) fn organs(given: &[String], in_words: &str) -> Result<Vec<OrganName>> {
+    let mut organs: Vec<OrganName> = Vec::with_capacity(given.len());
     for given in given {
         let term = terms::lookup(given).ok_or_else(|| unknown(given, in_words))?.english;
         if let Some(first) = organs.iter().find(|organ| organ.term == term) {
@@ -24,7 +18,7 @@ pub(crate) fn organs(given: &[String], in_words: &str) -> Result<Vec<Organ>> {
                 "ask for each organ once",
             ));
         }
-        organs.push(Organ { given: given.clone(), term });
+        organs.push(OrganName { given: given.clone(), term });
     }
     Ok(organs)
 }
@@ -44,7 +38,7 @@ fn unknown(given: &str, in_words: &str) -> anyhow::Error {
 mod tests {
     use super::*;
 
-    fn read(given: &[&str]) -> Result<Vec<Organ>> {
+    fn read(given: &[&str]) -> Result<Vec<OrganName>> {
         organs(&given.iter().map(ToString::to_string).collect::<Vec<_>>(), "--text")
     }
 

@@ -21,7 +21,7 @@ mod remedy;
 use std::fmt;
 use std::path::Path;
 
-pub use remedy::{Purpose, Remedy};
+pub use remedy::{Purpose, Remedy, Rephrasing};
 
 /// Who must act on an error, so that a program can choose an exit code or a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

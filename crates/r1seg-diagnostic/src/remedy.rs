@@ -108,6 +108,23 @@ pub enum Remedy {
     },
     /// Copy, download or convert the checkpoint again, and check its tensors.
     CheckTensors,
+    /// The model knows only synthetic phantoms: use one that was trained on volumes of people.
+    UseTrainedModel,
+
+    /// Ask in other words.
+    Rephrase {
+        /// Questions that are like those of the model's training.
+        questions: Vec<String>,
+        /// How they are meant.
+        how: Rephrasing,
+    },
+    /// Allow a longer answer.
+    AllowLongerAnswer {
+        /// Or ask in other words.
+        rephrase: Option<Box<Remedy>>,
+    },
+    /// Make a mask of a `[SEG]` that begins an answer, too.
+    UseLeadingSeg,
 
     /// Compute on the CPU, or let the device be chosen.
     UseCpu,
@@ -134,6 +151,17 @@ pub enum Remedy {
         /// Whether intensities far outside of 0 to 1 are another possible cause.
         check_intensities: bool,
     },
+}
+
+/// What questions to ask instead are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rephrasing {
+    /// Examples of how the model was trained, about something else.
+    Example,
+    /// About the same, which was asked as the model was trained already: it may see none.
+    Trained,
+    /// About the same.
+    Same,
 }
 
 /// What a model serves for.

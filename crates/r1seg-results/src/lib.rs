@@ -6,12 +6,13 @@
 //! 2. [`Request`] says what is to be written and where, as plain data, and which inputs no output may
 //!    replace ([`Protected`]). [`Layout::open`] chooses the files and checks, before anything is
 //!    computed, that all of them can be written.
-//! 3. The model runs. [`Findings`] joins the masks as they come, prompt K as label K, and a
-//!    [`report::Report`] is begun.
-//! 4. [`Results::measure`] measures each of them.
-//! 5. [`Measured::write`] writes masks, names of labels, the picture, answers and the report: all of
+//! 3. [`obtain`] runs what is [`Asked`] on the encoded volume, whichever family the model is of. Masks
+//!    are joined as they come, prompt K as label K ([`Findings`]).
+//! 4. What was [`Obtained`] knows its doubts and its [`report::Report`], and becomes [`Results`].
+//! 5. [`Results::measure`] measures each mask.
+//! 6. [`Measured::write`] writes masks, names of labels, the picture, answers and the report: all of
 //!    them or none, through an [`OutputFolder`].
-//! 6. [`Written`] is what there is to say about it.
+//! 7. [`Written`] is what there is to say about it.
 //!
 //! [`preview`] and [`OutputFolder`] also serve alone.
 //!
@@ -20,9 +21,9 @@
 //!
 //! use r1seg::phantom::Phantom;
 //! use r1seg::volume::{Geometry, Overwrite, ReadOptions, Volume, write_volume};
-//! use r1seg::{AskOptions, R1SegModel, RunContext};
-//! use r1seg_results::report::{Answered, Model, Origin, Questions, Report, Run};
-//! use r1seg_results::{Findings, Input, Layout, Request, Results};
+//! use r1seg::{AskOptions, CancelToken, CheckpointSource, LoadOptions, load};
+//! use r1seg_results::report::{Model, Origin, Run};
+//! use r1seg_results::{Asked, Input, Layout, Request, obtain};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let desk = tempfile::tempdir()?;
@@ -36,40 +37,21 @@
 //! let folder = desk.path().join("results");
 //! let layout = Layout::open(Request::in_folder(&folder), &input, 1)?;
 //!
-//! let model = R1SegModel::demo()?;
-//! let (question, options) = ("Can you segment the liver in this image?", AskOptions::default());
+//! let source = CheckpointSource::demo();
+//! let model = load(&source, &LoadOptions::default())?;
+//! let options = AskOptions::default();
+//! let asked = Asked::of_text("Can you segment the liver in this image?").with_name("liver");
+//! asked.check(&model, &options, None)?;
 //! let encoded = model.encode(&input.volume)?;
-//! let answer = encoded.ask_with(question, &options, &mut RunContext::default())?;
-//! let mut findings = Findings::new(input.volume.geometry());
-//! findings.push("liver", answer.mask.as_ref(), Vec::new())?;
+//! let obtained =
+//!     obtain(&encoded, vec![asked], &options, &CancelToken::default(), &mut |_event| {})?;
 //!
-//! let run = Run {
-//!     git: None,
-//!     model: Model { id: "demo".into(), dtype: model.dtype_name(), ..Model::default() },
-//!     device: model.device_name(),
-//!     load: model.load_time(),
-//!     origin: Origin::from(&input),
-//!     preparation: (&encoded).into(),
-//! };
-//! let answers = [Answered::new(question, answer)];
-//! let report = Report::of_answers(run, &Questions {
-//!     options: &options,
-//!     region: None,
-//!     separator: model.separator(&options, None),
-//!     grid: model.input_shape(),
-//!     answers: &answers,
-//! });
-//! let results = Results {
-//!     layout,
-//!     input: &input,
-//!     findings,
-//!     asked_boxes: &[],
-//!     asked_points: &[],
-//!     answer: answers[0].answer.text.clone(),
-//!     trace: None,
-//!     words: |remedy| format!("{remedy:?}"),
-//! };
-//! let written = results.measure(report, Vec::new())?.write(start)?;
+//! let named = Model::of(&model, &source);
+//! let run = Run::new(&model, &named, None, Origin::from(&input), &encoded);
+//! let report = obtained.report(run, &model, &options);
+//! let warnings = obtained.warnings(&source, model.family(), &input, &encoded);
+//! let results = obtained.into_results(layout, &input, |remedy| format!("{remedy:?}"));
+//! let written = results.measure(report, warnings)?.write(start)?;
 //!
 //! assert_eq!(written.mask_file, Some(folder.join("mask.npy")));
 //! assert!(written.report.masks()[0].voxels > 0);
@@ -83,12 +65,16 @@
 //! Nothing here prints, ends the process, or knows what a program calls its options: remedies are data
 //! ([`Remedy`](r1seg::Remedy)).
 
+mod asked;
 mod atomic_folder;
+mod doubts;
 mod error;
 mod findings;
 mod input;
 mod layout;
+mod memory;
 mod naming;
+mod obtained;
 pub mod preview;
 mod process;
 mod protected;
@@ -96,12 +82,16 @@ pub mod report;
 mod results;
 mod staged_files;
 
+pub use asked::{Asked, Given, OrganName};
 pub use atomic_folder::{OutputFolder, parent};
+pub use doubts::begins_with_seg;
 pub use error::Error;
 pub use findings::{Finding, Findings};
 pub use input::{Input, is_whole};
 pub use layout::{Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name};
+pub use memory::working_memory;
 pub use naming::folder_for;
+pub use obtained::{Obtained, obtain};
 pub use process::peak_rss_bytes;
 pub use protected::Protected;
 pub use results::{Measured, Results, Written};

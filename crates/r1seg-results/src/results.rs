@@ -26,13 +26,13 @@ pub struct Results<'a> {
     /// What each prompt got.
     pub findings: Findings,
     /// The boxes that the prompts are about.
-    pub asked_boxes: &'a [Region],
+    pub asked_boxes: Vec<Region>,
     /// The points that they are about.
-    pub asked_points: &'a [PromptPoint],
+    pub asked_points: Vec<PromptPoint>,
     /// The text of `answer.txt`.
     pub answer: String,
     /// The tensors of every stage.
-    pub trace: Option<&'a Trace>,
+    pub trace: Option<Trace>,
     /// How the program words what to do about a warning, for the report.
     pub words: fn(&Remedy) -> String,
 }
@@ -170,8 +170,8 @@ impl<'a> Results<'a> {
         let scene = Scene {
             labels,
             boxes: &boxes,
-            asked_boxes: self.asked_boxes,
-            points: self.asked_points,
+            asked_boxes: &self.asked_boxes,
+            points: &self.asked_points,
             names: &self.findings.captions(),
             title: &title,
             window: self.layout.request.window,
@@ -197,7 +197,8 @@ impl Measured<'_> {
         let output = layout.output.clone();
         let mut stage = output.stage()?;
         layout.settle(stage.folder());
-        self.report.set_folder(layout.paths().folder());
+        let shown = !layout.request.private;
+        self.report.set_folder(layout.paths().folder().filter(|_| shown));
         self.stage(&mut stage)?;
         let warnings = self.warnings.iter();
         let warnings = warnings.map(|w| WarningReport::new(w, self.results.words)).collect();
@@ -240,7 +241,7 @@ impl Measured<'_> {
         if let Some(path) = &paths.answer {
             stage.write(path, results.answer.as_bytes())?;
         }
-        if let (Some(path), Some(trace)) = (&paths.trace, results.trace) {
+        if let (Some(path), Some(trace)) = (&paths.trace, &results.trace) {
             stage.write_with(path, |part| trace.write(part, Overwrite::Refuse))?;
         }
         Ok(())

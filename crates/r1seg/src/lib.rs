@@ -59,6 +59,7 @@ mod memory;
 mod model;
 mod options;
 mod outcome;
+pub mod phantom;
 pub mod phrasing;
 mod preprocess;
 mod prompt;
@@ -104,11 +105,6 @@ pub mod volume {
     pub use r1seg_volume::*;
 }
 
-/// Synthetic phantoms, which the demonstration model knows: the crate `r1seg-phantom`.
-pub mod phantom {
-    pub use r1seg_phantom::{CAPTION_QUESTION, Organ, Phantom, checkpoint_files, dice};
-}
-
 /// The configurations of the networks that models are made of.
 pub mod networks {
     pub use r1seg_llm::{
@@ -145,7 +141,7 @@ pub use outcome::{
 };
 pub use prompt::{Prompt, PromptPoint};
 pub use promptable::{PromptableConfig, PromptableModel, Simulated, simulate};
-pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy};
+pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy, Rephrasing};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
 pub use session::ClickSession;

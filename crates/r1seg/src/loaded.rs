@@ -62,12 +62,7 @@ impl Model {
         match self {
             Self::Language(model) => model.encode_with(volume, options, run),
             Self::Promptable(model) => model.encode_with(volume, options, run),
-            Self::Retrieval(model) => Err(Error::OtherFamily {
-                path: model.finite.path(),
-                model_type: model.model_type,
-                family: model.family,
-                purpose: Purpose::Segment,
-            }),
+            Self::Retrieval(_) => Err(self.takes_no_prompts()),
         }
     }
 }
@@ -93,6 +88,16 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
+    /// That a model compares volumes with texts, and takes no prompts.
+    pub fn takes_no_prompts(&self) -> Error {
+        Error::OtherFamily {
+            path: self.finite.path(),
+            model_type: self.model_type,
+            family: self.family,
+            purpose: Purpose::Segment,
+        }
+    }
+
     /// What the model is called.
     pub fn name(&self) -> &ModelName {
         &self.name

@@ -62,6 +62,11 @@ impl From<CancelToken> for r1seg_hub::Cancel {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// A prompt is about to run. Those that run at once begin together.
+    Prompt {
+        /// Its index.
+        prompt: usize,
+    },
     /// A window is about to be encoded, in modes that use windows.
     Window {
         /// Its index.
@@ -93,6 +98,21 @@ pub enum Event<'a> {
         /// Whose mask.
         prompt: usize,
     },
+}
+
+impl Event<'_> {
+    /// The same about prompts that are counted from `first` on, of a run in several parts.
+    #[must_use]
+    pub fn with_prompts_from(self, first: usize) -> Self {
+        match self {
+            Self::Prompt { prompt } => Self::Prompt { prompt: first + prompt },
+            Self::Text { prompt, text } => Self::Text { prompt: first + prompt, text },
+            Self::Token { prompt, index } => Self::Token { prompt: first + prompt, index },
+            Self::TextDone { prompt } => Self::TextDone { prompt: first + prompt },
+            Self::Mask { prompt } => Self::Mask { prompt: first + prompt },
+            Self::Window { .. } => self,
+        }
+    }
 }
 
 /// What goes along with a run. The default never stops, and nobody watches.

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use r1seg::phantom::{CAPTION_QUESTION, Organ, Phantom};
-use r1seg::volume::{Geometry, Mask, Overwrite, Volume, intensity, mask_stats};
+use r1seg::phantom::{self, CAPTION_QUESTION, Organ, Phantom};
+use r1seg::volume::{Mask, Overwrite, Volume, intensity, mask_stats};
 use r1seg::{
     AskOptions, CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, LoadOptions,
     R1SegModel, RunContext,
 };
 use r1seg_results::preview::{Scene, render};
-use r1seg_results::report::{Answered, MaskReport, Origin, Questions, Report};
-use r1seg_results::{Findings, OutputFolder, Protected, StagedFiles};
+use r1seg_results::report::{MaskReport, Model, Origin, Questions, Report};
+use r1seg_results::{Asked, Findings, Given, OutputFolder, Protected, StagedFiles};
 
 use crate::args::DemoArgs;
 use crate::exit::{Exit, say};
@@ -21,9 +21,6 @@ use crate::interrupt::Writing;
 use crate::job;
 use crate::model;
 use crate::progress::Progress;
-
-/// mm along D, H, W: a trunk as of a person, with a liver of about 1.7 L.
-const SPACING_MM: [f64; 3] = [8.0, 1.3, 1.3];
 
 const MASK: &str = "mask.nii.gz";
 const TRUTH: &str = "truth.nii.gz";
@@ -55,16 +52,16 @@ pub(crate) fn run(args: &DemoArgs, cancel: CancelToken) -> Result<Exit> {
         writeln!(stdout, "phantom {}: 32x256x256 voxels, six organs\n", args.seed)?;
     }
     progress.stage("asking for its organs");
-    let answers = answers(&encoded, &options, &mut context)?;
+    let (answers, found) = answers(&encoded, &options, &mut context)?;
     progress.clear();
-    let (findings, masks) = demo.measure(&answers)?;
+    let (findings, masks) = demo.measure(&found)?;
     let mean = masks.iter().filter_map(|m| m.dice).sum::<f64>() / Organ::ALL.len() as f64;
     if !args.json {
         print(&answers, &masks)?;
     }
 
     let origin = demo.origin(&args.out.join(PHANTOM));
-    let run = job::run(&model, &source, origin, (&encoded).into());
+    let run = job::run(&model, &Model::of(&model, &source), origin, &encoded);
     let questions = Questions {
         options: &options,
         region: None,
@@ -104,23 +101,23 @@ fn answers(
     encoded: &EncodedVolume,
     options: &AskOptions,
     context: &mut RunContext<'_>,
-) -> Result<Vec<Answered>> {
+) -> Result<(Vec<Given>, Vec<Option<Mask>>)> {
     let ways = Organ::ALL.iter().map(|organ| organ.questions()).enumerate();
     let asked = ways.filter_map(|(n, ways)| ways.get(n % ways.len().max(1)).cloned());
     let questions: Vec<String> = [CAPTION_QUESTION.to_string()].into_iter().chain(asked).collect();
     let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
     let answers = encoded.ask_many_with(&texts, options, context)?;
-    let answered = |(question, answer)| Answered::new(question, answer);
-    Ok(questions.into_iter().zip(answers).map(answered).collect())
+    let given = |(question, answer)| Given::new(Asked::of_text(question), answer);
+    Ok(questions.into_iter().zip(answers).map(given).collect())
 }
 
 /// Prints each question with its answer and, behind those about organs, what was measured.
-fn print(answers: &[Answered], masks: &[MaskReport]) -> Result<()> {
+fn print(answers: &[Given], masks: &[MaskReport]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     // The caption has no mask to measure.
     let masks = std::iter::once(None).chain(masks.iter().map(Some));
-    for (Answered { question, answer, .. }, mask) in answers.iter().zip(masks) {
-        writeln!(stdout, "Q: {question}\nA: {}", answer.text)?;
+    for (Given { asked, outcome, .. }, mask) in answers.iter().zip(masks) {
+        writeln!(stdout, "Q: {}\nA: {}", asked.text(), outcome.text)?;
         if let Some(MaskReport { name, volume_ml, dice, .. }) = mask {
             let (ml, dice) = (volume_ml.unwrap_or(0.0), dice.unwrap_or(0.0));
             writeln!(stdout, "   {name}: {ml:.0} mL, Dice {dice:.3} against the truth")?;
@@ -140,7 +137,7 @@ struct Demo {
 impl Demo {
     fn draw(seed: u64) -> Result<Self> {
         let phantom = Phantom::draw(seed);
-        let volume = Volume::new(phantom.volume.clone(), geometry(phantom.shape)?)?;
+        let volume = phantom::volume(&phantom)?;
         Ok(Self { range: intensity::min_max(volume.voxels()), phantom, volume })
     }
 
@@ -157,11 +154,11 @@ impl Demo {
     }
 
     /// The masks of the organs, joined and measured.
-    fn measure(&self, answers: &[Answered]) -> Result<(Findings, Vec<MaskReport>)> {
+    fn measure(&self, found: &[Option<Mask>]) -> Result<(Findings, Vec<MaskReport>)> {
         let mut findings = Findings::new(self.volume.geometry());
         let mut masks = Vec::new();
-        for (organ, answered) in Organ::ALL.into_iter().zip(answers.iter().skip(1)) {
-            findings.push(organ.name(), answered.answer.mask.as_ref(), Vec::new())?;
+        for (organ, found) in Organ::ALL.into_iter().zip(found.iter().skip(1)) {
+            findings.push(organ.name(), found.as_ref(), Vec::new())?;
             let label = u16::from(organ.label());
             let mask = findings.labels().label_mask(label);
             let stats = mask_stats(&mask, 1, &self.volume)?;
@@ -190,16 +187,4 @@ impl Demo {
         stage.write(&folder.join(PICTURE), &render(&scene).png()?)?;
         Ok(())
     }
-}
-
-/// The phantom lies as a CT does: W runs to the left, H to the back, D to the head.
-fn geometry(shape: [usize; 3]) -> Result<Geometry> {
-    let [d, h, w] = SPACING_MM;
-    let affine = [
-        [-w, 0.0, 0.0, w * (shape[2] as f64 - 1.0) / 2.0],
-        [0.0, -h, 0.0, h * (shape[1] as f64 - 1.0) / 2.0],
-        [0.0, 0.0, d, 0.0],
-        [0.0, 0.0, 0.0, 1.0],
-    ];
-    Ok(Geometry::with_affine(shape, affine)?)
 }

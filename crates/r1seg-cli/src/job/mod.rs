@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::volume::Overwrite;
-use r1seg::{CancelToken, CheckpointSource, LoadedModel};
-use r1seg_results::report::{Model, Origin, Preparation, Run};
+use r1seg::{CancelToken, CheckpointSource, EncodedVolume, LoadedModel};
+use r1seg_results::report::{Model, Origin, Run};
 use r1seg_results::{
     Input, Layout, MaskTarget, Place, Protected, Request, ResultFolder, folder_for,
 };
@@ -175,6 +175,7 @@ impl Job<'_> {
             has_answers: self.has_answers,
             zeros_for_missing: out.empty_mask,
             window: out.window,
+            private: false,
             overwrite: if out.force { Overwrite::Replace } else { Overwrite::Refuse },
             protected: Protected::default(),
         }
@@ -222,25 +223,9 @@ impl Job<'_> {
 /// The part of a report that is about the run.
 pub(crate) fn run<'a>(
     model: &LoadedModel,
-    source: &CheckpointSource,
+    named: &Model,
     origin: Origin<'a>,
-    preparation: Preparation,
+    encoded: &EncodedVolume,
 ) -> Run<'a> {
-    let name = model.name();
-    let named = Model {
-        id: name.id.clone(),
-        revision: name.revision.clone(),
-        model_type: model.model_type().to_string(),
-        dtype: model.dtype_name(),
-        num_clicks: model.num_clicks(),
-        ..Model::default()
-    };
-    Run {
-        git: option_env!("R1SEG_GIT"),
-        model: named.with_manifest_of(source),
-        device: model.device_name(),
-        load: model.load_time(),
-        origin,
-        preparation,
-    }
+    Run::new(model, named, option_env!("R1SEG_GIT"), origin, encoded)
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use r1seg::volume::{Geometry, Mask, Region};
-use r1seg::{AnswerBox, AskOptions, FinishReason, MaskStatus, Outcome, SegToken, Separator};
+use r1seg::volume::{Geometry, Region};
+use r1seg::{AnswerBox, AskOptions, FinishReason, SegToken, Separator};
 use serde::Serialize;
 
 use super::{Timings, corners, ijk, ms};
+use crate::{Given, OrganName};
 
 /// Questions about one volume, and their answers.
 #[derive(Debug)]
@@ -20,40 +21,7 @@ pub struct Questions<'a> {
     /// The grid of the model, `[D, H, W]`, in which it counts the boxes of its answers.
     pub grid: [usize; 3],
     /// Each question with its answer.
-    pub answers: &'a [Answered],
-}
-
-/// A question with its answer.
-#[derive(Debug)]
-pub struct Answered {
-    /// As asked.
-    pub question: String,
-    /// The answer, whose mask may have been [taken](Self::take_mask).
-    pub answer: Outcome,
-    /// What became of the mask.
-    pub status: MaskStatus,
-}
-
-impl Answered {
-    /// An answer with its mask.
-    pub fn new(question: impl Into<String>, answer: Outcome) -> Self {
-        let status = answer.status();
-        Self { question: question.into(), answer, status }
-    }
-
-    /// Takes the mask out, of which the report needs nothing more.
-    pub fn take_mask(&mut self) -> Option<Mask> {
-        self.answer.mask.take()
-    }
-}
-
-/// An organ that was asked for by its name.
-#[derive(Debug, Clone, Serialize)]
-pub struct OrganName {
-    /// As typed.
-    pub given: String,
-    /// As the models call it.
-    pub term: &'static str,
+    pub answers: &'a [Given],
 }
 
 #[derive(Debug, Serialize)]
@@ -147,23 +115,15 @@ impl AnswerReport {
             },
         }
     }
-
-    pub(super) fn set_organ(&mut self, organ: &OrganName) {
-        self.fields.set_organ(organ);
-    }
 }
 
 impl AnswerFields {
-    pub(super) fn set_organ(&mut self, organ: &OrganName) {
-        self.organ = Some(organ.clone());
-    }
-
     /// `grid` is the model's, `[D, H, W]`.
-    pub(super) fn new(answered: &Answered, grid: [usize; 3], geometry: &Geometry) -> Self {
-        let Answered { question, answer, status } = answered;
+    pub(super) fn new(given: &Given, grid: [usize; 3], geometry: &Geometry) -> Self {
+        let Given { asked, outcome: answer, status } = given;
         Self {
-            prompt: question.clone(),
-            organ: None,
+            prompt: asked.text().to_string(),
+            organ: asked.organ.clone(),
             answer: answer.text.clone(),
             finish_reason: answer.finish_reason.map(finish),
             tokens: Tokens {
@@ -189,14 +149,14 @@ impl AnswerFields {
 }
 
 /// Of all answers about one volume.
-pub(super) fn timings(answers: &[Answered]) -> Timings {
+pub(super) fn timings(answers: &[Given]) -> Timings {
     let sum = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
-        ms(answers.iter().map(|of| f(&of.answer.timings)).sum())
+        ms(answers.iter().map(|of| f(&of.outcome.timings)).sum())
     };
     // What is done once for the volume is in the times of its first answer, and may be repeated in
     // those of others.
     let once = |f: fn(&r1seg::Timings) -> Duration| -> f64 {
-        ms(answers.first().map(|of| f(&of.answer.timings)).unwrap_or_default())
+        ms(answers.first().map(|of| f(&of.outcome.timings)).unwrap_or_default())
     };
     Timings {
         preprocess: once(|t| t.preprocess),

@@ -17,12 +17,11 @@ use r1seg::volume::{Region, Warning};
 use r1seg::{Remedy, Sampling, Separator};
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, Given};
+pub use answers::Questions;
 use answers::{AnswerFields, AnswerReport};
-pub use answers::{Answered, OrganName, Questions};
 pub use mask::MaskReport;
 use prompts::PromptReport;
-pub use prompts::Prompted;
 pub use run::{Model, Origin, Preparation, Run, SeriesReport, is_hu};
 
 /// Raised when a field changes its meaning or goes away.
@@ -128,15 +127,15 @@ impl Report {
     pub fn of_answers(run: Run<'_>, questions: &Questions<'_>) -> Self {
         let answers = questions.answers;
         let geometry = run.origin.geometry;
-        let fields = |answered| AnswerFields::new(answered, questions.grid, geometry);
+        let fields = |given| AnswerFields::new(given, questions.grid, geometry);
         let found = Found::Answers {
             only: match answers {
-                [answered] => Some(Box::new(fields(answered))),
+                [given] => Some(Box::new(fields(given))),
                 _ => None,
             },
             answers: answers
                 .iter()
-                .map(|of| AnswerReport::new(fields(of), &of.answer.timings))
+                .map(|of| AnswerReport::new(fields(of), &of.outcome.timings))
                 .collect(),
         };
         let settings = Some(Settings::new(questions));
@@ -144,7 +143,7 @@ impl Report {
     }
 
     /// What prompts got: everything but masks, warnings, and the times of saving and in total.
-    pub fn of_prompts(run: Run<'_>, prompts: &[Prompted]) -> Self {
+    pub fn of_prompts(run: Run<'_>, prompts: &[Given]) -> Self {
         let found = Found::Prompts { prompts: prompts.iter().map(PromptReport::new).collect() };
         Self::new(run, None, found, prompts::timings(prompts))
     }
@@ -165,17 +164,6 @@ impl Report {
             peak_rss_mb: crate::peak_rss_bytes().map(|bytes| bytes as f64 / 1e6),
             warnings: Vec::new(),
             research_use_only: true,
-        }
-    }
-
-    /// Says that the question of this index, from 0, was written for an organ.
-    pub fn set_organ(&mut self, index: usize, organ: &OrganName) {
-        let Found::Answers { only, answers } = &mut self.found else { return };
-        if let Some(only) = only {
-            only.set_organ(organ);
-        }
-        if let Some(answer) = answers.get_mut(index) {
-            answer.set_organ(organ);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use r1seg::checkpoint::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use r1seg::files::sha256_of;
 use r1seg::volume::{ChosenSeries, Geometry, IntensityRange, Orientation, Region};
-use r1seg::{CheckpointSource, EncodedVolume};
+use r1seg::{CheckpointSource, EncodedVolume, LoadedModel};
 use serde::Serialize;
 
 use super::{corners, ijk};
@@ -28,6 +28,27 @@ pub struct Run<'a> {
     pub preparation: Preparation,
 }
 
+impl<'a> Run<'a> {
+    /// A volume that a model has encoded. `named` is the model as reports have it, and `git` the commit
+    /// that the program was built from.
+    pub fn new(
+        model: &LoadedModel,
+        named: &Model,
+        git: Option<&'static str>,
+        origin: Origin<'a>,
+        encoded: &EncodedVolume,
+    ) -> Self {
+        Self {
+            git,
+            model: named.clone(),
+            device: model.device_name(),
+            load: model.load_time(),
+            origin,
+            preparation: encoded.into(),
+        }
+    }
+}
+
 /// The model of a run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Model {
@@ -48,6 +69,20 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model and the checkpoint that it was loaded from.
+    pub fn of(model: &LoadedModel, source: &CheckpointSource) -> Self {
+        let name = model.name();
+        let named = Self {
+            id: name.id.clone(),
+            revision: name.revision.clone(),
+            model_type: model.model_type().to_string(),
+            dtype: model.dtype_name(),
+            num_clicks: model.num_clicks(),
+            ..Self::default()
+        };
+        named.with_manifest_of(source)
+    }
+
     /// The same, with what the manifest of a converted folder says: the hash of it, and to what the
     /// language model was quantized. Without that, blocks of quantized numbers are named by
     /// [`Model::dtype`].

@@ -119,6 +119,9 @@ impl LanguageVolume {
         let mut outcomes = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(QUESTIONS_AT_ONCE) {
             let asked = Asked { prompts, first: outcomes.len(), options };
+            for index in 0..prompts.len() {
+                run.emit(Event::Prompt { prompt: asked.first + index });
+            }
             outcomes.extend(match &self.images {
                 Images::Whole(image) => self.ask_whole(image, &asked, run)?,
                 Images::Sliding(windows) => self.ask_windows(windows, &asked, run)?,

@@ -11,7 +11,9 @@ use r1seg_volume::{Geometry, GridMap, Mask, Orientation, Region, Volume, Warning
 use crate::preprocess::Preparation;
 use crate::promptable::PromptableVolume;
 use crate::simulate::RandomState;
-use crate::{AskOptions, Error, InferenceMode, Outcome, Prompt, Recipe, RunContext, Simulated};
+use crate::{
+    AskOptions, Error, Event, InferenceMode, Outcome, Prompt, Recipe, RunContext, Simulated,
+};
 
 pub(crate) use language::LanguageVolume;
 pub use language::QUESTIONS_AT_ONCE;
@@ -98,6 +100,16 @@ impl EncodedVolume {
             Encoded::Language(volume) => &volume.setup,
             Encoded::Promptable(volume) => &volume.setup,
         }
+    }
+
+    /// The grid of the volume.
+    pub fn geometry(&self) -> &Geometry {
+        &self.setup().geometry
+    }
+
+    /// Whether the model answers questions in words; others segment what a prompt says.
+    pub fn answers_questions(&self) -> bool {
+        matches!(self.encoded, Encoded::Language(_))
     }
 
     /// The recipe that prepared the intensities.
@@ -272,7 +284,10 @@ impl EncodedVolume {
         run: &mut RunContext<'_>,
     ) -> Result<(Outcome, Option<Progress>), Error> {
         match &self.encoded {
-            Encoded::Promptable(volume) => volume.segment(prompt, from, run),
+            Encoded::Promptable(volume) => {
+                run.emit(Event::Prompt { prompt: 0 });
+                volume.segment(prompt, from, run)
+            }
             Encoded::Language(volume) => Err(Error::Prompt {
                 message: format!("{} segments what a question asks for", volume.model_name()),
                 fix: "ask a question, such as `Can you segment the liver in this image?`",

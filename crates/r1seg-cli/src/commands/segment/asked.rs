@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use r1seg::volume::{Geometry, LabelMap};
-use r1seg::{InferenceMode, Prompt, PromptableConfig, PromptableModel, phrasing};
+use r1seg::{AskOptions, InferenceMode, Model, Prompt, PromptableConfig};
+use r1seg_results::{Asked, OrganName};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, say};
-use crate::organs::Organ;
 use crate::prompts;
 
-/// The texts of a run, each with its name: those that were given, then those of organs.
-pub(super) struct Asked {
-    texts: Vec<(String, String)>,
-    organs: Vec<Organ>,
+/// The texts of a run: those that were given, then those of organs.
+pub(super) struct Texts {
+    texts: Vec<Asked>,
 }
 
-impl Asked {
-    pub(super) fn new(texts: Vec<String>, organs: Vec<Organ>, config: &PromptableConfig) -> Self {
-        let of_organ =
-            |organ: &Organ| (organ.term.to_string(), phrasing::sentence(config.family, organ.term));
-        let texts = texts.into_iter().map(|text| (text.clone(), text));
-        Self { texts: texts.chain(organs.iter().map(of_organ)).collect(), organs }
+impl Texts {
+    pub(super) fn new(
+        texts: Vec<String>,
+        organs: Vec<OrganName>,
+        config: &PromptableConfig,
+    ) -> Self {
+        let organs = organs.into_iter().map(|organ| Asked::of_organ(organ, config.family));
+        Self { texts: texts.into_iter().map(Asked::of_text).chain(organs).collect() }
     }
 
     /// Whether the model knows such prompts. Returns the mode in which it takes them.
@@ -39,7 +40,7 @@ impl Asked {
         }
         for mut outline in outlines {
             outline.points_at_once = args.clicks.at_once;
-            outline.text = self.texts.first().map(|(_, text)| text.clone());
+            outline.text = self.texts.first().map(|asked| asked.text().to_string());
             if args.clicks.mask_prompt.is_some() {
                 outline = outline.with_mask(Arc::new(LabelMap::new(nowhere()).label_mask(1)));
             }
@@ -55,41 +56,41 @@ impl Asked {
     }
 
     pub(super) fn announce(&self, quiet: bool) {
-        let of_organs = self.texts.len() - self.organs.len();
-        for (organ, (_, text)) in self.organs.iter().zip(&self.texts[of_organs..]) {
-            if !quiet {
-                say!("r1seg: --organ {} is the text: {text}", organ.given);
+        for asked in self.texts.iter().filter(|_| !quiet) {
+            if let Some(organ) = &asked.organ {
+                say!("r1seg: --organ {} is the text: {}", organ.given, asked.text());
             }
         }
     }
 
-    pub(super) fn check_texts(&self, model: &PromptableModel) -> Result<()> {
+    pub(super) fn check_texts(&self, model: &Model, mode: InferenceMode) -> Result<()> {
         let of = self.texts.len();
-        for (index, (_, text)) in self.texts.iter().enumerate() {
-            model.check_text(text).map_err(|e| prompts::which("text", e, (index, of)))?;
+        for (index, asked) in self.texts.iter().enumerate() {
+            // Places are left out: they were checked before the volume was read.
+            asked
+                .check(model, &AskOptions::default(), Some(mode))
+                .map_err(|e| prompts::which("text", e, (index, of)))?;
         }
         Ok(())
     }
 
-    /// Each prompt with a name. Places are those of the volume.
-    pub(super) fn prompts(
-        self,
-        mut places: Vec<(Option<String>, Prompt)>,
-    ) -> Vec<(String, Prompt)> {
+    /// All prompts. Places are those of the volume.
+    pub(super) fn asked(self, mut places: Vec<(Option<String>, Prompt)>) -> Vec<Asked> {
         if self.texts.is_empty() {
             let named = |(name, prompt): (Option<String>, Prompt)| {
-                (name.unwrap_or_else(|| kinds(&prompt).to_string()), prompt)
+                Asked::new(name.unwrap_or_else(|| kinds(&prompt).to_string()), prompt)
             };
             return places.into_iter().map(named).collect();
         }
         // There is one text at most beside places.
         let places = places.pop().map(|(_, prompt)| prompt).unwrap_or_default();
-        let prompt = |(name, text): (String, String)| {
-            let mut prompt = places.clone();
-            prompt.text = Some(text);
-            (name, prompt)
+        let with_places = |mut asked: Asked| {
+            let text = asked.prompt.text.take();
+            asked.prompt = places.clone();
+            asked.prompt.text = text;
+            asked
         };
-        self.texts.into_iter().map(prompt).collect()
+        self.texts.into_iter().map(with_places).collect()
     }
 }
 

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::volume::{Geometry, LabelMap, ReadOptions, Region, Warning};
+use r1seg::volume::{Geometry, LabelMap, ReadOptions};
 use r1seg::{
-    CancelToken, CheckpointSource, Diagnostic, EncodeOptions, EncodedVolume, Event, InferenceMode,
-    MaskStatus, Orient, Prompt, PromptPoint, PromptableConfig, PromptableModel, RunContext,
+    AskOptions, CancelToken, CheckpointSource, Diagnostic, EncodeOptions, EncodedVolume, Event,
+    InferenceMode, Model, Orient, PromptableConfig, PromptableModel, Purpose, RunContext,
 };
-use r1seg_results::report::{Origin, Prompted, Report};
-use r1seg_results::{Findings, Input, Results};
+use r1seg_results::report::{self, Origin};
+use r1seg_results::{Asked, Obtained, obtain, working_memory};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line};
@@ -25,7 +25,7 @@ use crate::model;
 use crate::organs;
 use crate::progress::Progress;
 use crate::prompts;
-use asked::{Asked, check_places, with_masks};
+use asked::{Texts, check_places, with_masks};
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let clicks = &args.clicks;
@@ -49,10 +49,10 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     }
     // Before anything large is read, what is asked for is compared with what the model knows.
     let config = PromptableConfig::read(&source)?;
-    let asked = Asked::new(texts, organs, &config);
+    let texts = Texts::new(texts, organs, &config);
     let mode = match &clicks.truth {
         Some(_) => truth::check(args, &config)?,
-        None => asked.check(args, &config)?,
+        None => texts.check(args, &config)?,
     };
 
     let start = Instant::now();
@@ -71,49 +71,39 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     job.check_count(count)?;
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
-    let reserved = working_memory(mode, args.volume.turns(), &input, count);
-    let model = load(args, &source, reserved, &cancel)?;
+    let turns = args.volume.turns();
+    let reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, count);
+    let model = Model::Promptable(load(args, &source, reserved, &cancel)?);
     progress.clear();
     job.announce(&model, &name.id, &input);
-    asked.announce(args.output.quiet);
-    asked.check_texts(&model)?;
+    texts.announce(args.output.quiet);
+    texts.check_texts(&model, mode)?;
 
     let mut run = RunContext::from(&cancel);
     let encoded = model.encode_with(&input.volume, &options(args, mode), &mut run)?;
-    let mut findings = Findings::new(geometry);
     let segmenting = Segmenting { job: &job, encoded: &encoded, cancel: &cancel };
-    let (prompts, scores) = match &truth {
-        Some(truth) => segmenting.simulated(truth, clicks, &mut findings)?,
+    let (obtained, scores) = match &truth {
+        Some(truth) => segmenting.simulated(truth, clicks)?,
         None => {
-            let mut prompts = asked.prompts(places);
-            for (_, prompt) in &mut prompts {
-                prompt.points_at_once = clicks.at_once;
+            let mut asked = texts.asked(places);
+            for (index, asked) in asked.iter_mut().enumerate() {
+                asked.prompt.points_at_once = clicks.at_once;
+                asked.name = job.label(index, &asked.name).to_string();
             }
-            (segmenting.all(prompts, &mut findings)?, Vec::new())
+            (segmenting.all(asked)?, Vec::new())
         }
     };
-    let mut warnings = input.warnings.clone();
-    warnings.extend(encoded.warnings().iter().cloned());
-    warnings.extend(doubts(&prompts));
-    let (points, boxes) = marks(&prompts);
-    let run = job::run(&model, &source, Origin::from(&input), (&encoded).into());
+    let named = report::Model::of(&model, &source);
+    let run = job::run(&model, &named, Origin::from(&input), &encoded);
+    let names: Vec<String> = obtained.given().iter().map(|of| of.asked.name.clone()).collect();
     let finished = Finished {
         start,
-        results: Results {
-            layout,
-            input: &input,
-            findings,
-            asked_boxes: &boxes,
-            asked_points: &points,
-            answer: String::new(),
-            trace: prompts.first().and_then(|prompt| prompt.trace.as_ref()),
-            words: hints::words,
-        },
-        report: Report::of_prompts(run, &prompts),
-        warnings,
+        report: obtained.report(run, &model, &AskOptions::default()),
+        warnings: obtained.warnings(&source, model.family(), &input, &encoded),
         why_no_mask: Vec::new(),
+        results: obtained.into_results(layout, &input, hints::words),
     };
-    finish(&job, finished, |sizes| print(&job, &prompts, &scores, sizes))
+    finish(&job, finished, |sizes| print(&job, &names, &scores, sizes))
 }
 
 /// A mask or a segmentation in a file, on the grid of the volume.
@@ -143,38 +133,10 @@ fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
     if args.output.trace.is_some() { options.with_trace() } else { options }
 }
 
-/// The points and the boxes of all prompts.
-fn marks(prompts: &[Prompted]) -> (Vec<PromptPoint>, Vec<Region>) {
-    let points = prompts.iter().flat_map(|of| of.prompt.points.iter().copied());
-    let boxes = prompts.iter().filter_map(|of| of.prompt.region);
-    (points.collect(), boxes.collect())
-}
-
-/// What a person should know about the masks.
-fn doubts(prompts: &[Prompted]) -> Vec<Warning> {
-    let mut doubts = Vec::new();
-    for (index, prompt) in prompts.iter().enumerate() {
-        let which = match (prompts.len(), &prompt.prompt.text) {
-            (..2, _) => String::new(),
-            (_, Some(_)) => format!("text {}: ", index + 1),
-            (_, None) => format!("{}: ", one_line(&prompt.name)),
-        };
-        if prompt.status == MaskStatus::Empty {
-            doubts.push(Warning::new("W-EMPTY", format!("{which}nothing was found")));
-        }
-        for warning in &prompt.warnings {
-            let mut warning = warning.clone();
-            warning.text.insert_str(0, &which);
-            doubts.push(warning);
-        }
-    }
-    doubts
-}
-
 /// Prints what each prompt got, unless standard output carries something else.
 fn print(
     job: &Job<'_>,
-    prompts: &[Prompted],
+    names: &[String],
     scores: &[String],
     sizes: &[String],
 ) -> std::io::Result<()> {
@@ -182,8 +144,8 @@ fn print(
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    for (index, (Prompted { name, .. }, size)) in prompts.iter().zip(sizes).enumerate() {
-        let which = if prompts.len() > 1 { number(index) } else { String::new() };
+    for (index, (name, size)) in names.iter().zip(sizes).enumerate() {
+        let which = if names.len() > 1 { number(index) } else { String::new() };
         let score = scores.get(index).map(|score| format!(", {score}")).unwrap_or_default();
         writeln!(out, "{which}{}: {size}{score}", one_line(name))?;
     }
@@ -198,60 +160,30 @@ struct Segmenting<'a> {
 }
 
 impl Segmenting<'_> {
-    /// What each prompt got. Masks are joined by the names of their labels.
-    fn all(
-        &self,
-        prompts: Vec<(String, Prompt)>,
-        findings: &mut Findings,
-    ) -> Result<Vec<Prompted>> {
-        let of = prompts.len();
+    /// What each prompt got, with progress shown meanwhile.
+    fn all(&self, asked: Vec<Asked>) -> Result<Obtained> {
+        let of = asked.len();
+        let has_texts = asked.iter().any(|asked| asked.prompt.text.is_some());
         let progress = Progress::new(self.job.output.quiet);
-        let mut prompted = Vec::with_capacity(of);
-        for (index, (name, prompt)) in prompts.into_iter().enumerate() {
-            let which = match (of, &prompt.text) {
-                (1, _) => String::new(),
-                (_, Some(_)) => format!("text {} of {of}: ", index + 1),
-                (_, None) => format!("target {} of {of}: ", index + 1),
-            };
-            progress.stage(format!("{which}encoding the volume"));
-            let mut on_event = |event: Event<'_>| match event {
-                Event::Window { index, of } => {
-                    progress.stage(format!("{which}window {} of {of}", index + 1));
-                }
-                Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
-                _ => {}
-            };
-            let mut run = RunContext::from(self.cancel).with_events(&mut on_event);
-            let found = self.encoded.segment_with(&prompt, &mut run)?;
-            let (got, mask) = Prompted::new(name, prompt, found);
-            findings.push(self.job.label(index, &got.name), mask.as_ref(), Vec::new())?;
-            prompted.push(got);
-        }
+        let mut which = String::new();
+        let mut on_event = |event: Event<'_>| match event {
+            Event::Prompt { prompt } => {
+                which = match (of, has_texts) {
+                    (1, _) => String::new(),
+                    (_, true) => format!("text {} of {of}: ", prompt + 1),
+                    (_, false) => format!("target {} of {of}: ", prompt + 1),
+                };
+                progress.stage(format!("{which}encoding the volume"));
+            }
+            Event::Window { index, of } => {
+                progress.stage(format!("{which}window {} of {of}", index + 1));
+            }
+            Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
+            _ => {}
+        };
+        let options = AskOptions::default();
+        let obtained = obtain(self.encoded, asked, &options, self.cancel, &mut on_event)?;
         progress.clear();
-        Ok(prompted)
+        Ok(obtained)
     }
-}
-
-/// Bytes beside the volume itself and the model, for what is made of the volume.
-fn working_memory(mode: InferenceMode, turns: bool, input: &Input, prompts: usize) -> u64 {
-    // In windows: sums of logits, their number and their mean, all f32. Around crops: the volume in
-    // voxels of 1.5 mm, as f32; and where they grow, sums of logits and a mask as well.
-    let grids = match mode {
-        InferenceMode::Resize | InferenceMode::Crop | InferenceMode::Grow => 0,
-        InferenceMode::Zoom | InferenceMode::Sliding => 3,
-    };
-    let spacing = input.volume.geometry().spacing_mm().unwrap_or([1.5; 3]);
-    let stored = input.volume.voxels().len() as u64;
-    let resampled = (stored as f64 * spacing.iter().map(|mm| mm / 1.5).product::<f64>()) as u64;
-    let around_crops = match mode {
-        InferenceMode::Crop => resampled.saturating_mul(4),
-        InferenceMode::Grow => resampled.max(stored).saturating_mul(4 + 4 + 4 + 1),
-        _ => 0,
-    };
-    // The mask of a prompt, the label map in two bytes, and a layer of the segmentation for each
-    // prompt at the worst, when all masks overlap.
-    let layers = if prompts > 1 { 2 * prompts as u64 } else { 0 };
-    // While a mask is turned back to the stored grid, there are two of it.
-    let bytes_a_voxel = 4 * grids + 3 + layers + u64::from(turns);
-    bytes_a_voxel.saturating_mul(stored).saturating_add(around_crops)
 }

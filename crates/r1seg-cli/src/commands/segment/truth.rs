@@ -4,9 +4,8 @@ use anyhow::Result;
 use r1seg::phantom::dice;
 use r1seg::simulate::RandomState;
 use r1seg::volume::{LabelMap, Mask};
-use r1seg::{InferenceMode, MaskStatus, PromptKind, PromptableConfig, RunContext};
-use r1seg_results::Findings;
-use r1seg_results::report::Prompted;
+use r1seg::{InferenceMode, PromptKind, PromptableConfig, RunContext};
+use r1seg_results::{Asked, Obtained};
 
 use super::Segmenting;
 use crate::args::{ClickArgs, SegmentArgs};
@@ -52,11 +51,10 @@ impl Segmenting<'_> {
         &self,
         truth: &LabelMap,
         args: &ClickArgs,
-        findings: &mut Findings,
-    ) -> Result<(Vec<Prompted>, Vec<String>)> {
+    ) -> Result<(Obtained, Vec<String>)> {
         let progress = Progress::new(self.job.output.quiet);
         let mut random = RandomState::new(args.seed);
-        let (mut prompted, mut scores) = (Vec::new(), Vec::new());
+        let (mut simulated, mut scores) = (Vec::new(), Vec::new());
         let mut found = LabelMap::new(truth.geometry().clone());
         let labels = labels(truth)?;
         for (index, label) in labels.iter().enumerate() {
@@ -66,31 +64,29 @@ impl Segmenting<'_> {
             let mut run = RunContext::from(self.cancel);
             let clicks = usize::from(args.clicks);
             let of = self.encoded.simulate_clicks(&own, clicks, &mut random, &mut run)?;
-            let (got, mask) = Prompted::new(name, of.prompt, of.outcome);
-            match mask {
+            let mut outcome = of.outcome;
+            match outcome.mask.take() {
                 Some(mask) => found.push(&mask)?,
                 None => found.push_empty()?,
             };
-            prompted.push(got);
+            simulated.push((Asked::new(self.job.label(index, &name), of.prompt), outcome));
         }
         progress.clear();
-        for (index, (label, got)) in labels.iter().zip(&mut prompted).enumerate() {
+        let mut obtained = Obtained::new(truth.geometry());
+        for (index, (label, (asked, mut outcome))) in labels.iter().zip(simulated).enumerate() {
             // As in the authors' file, a voxel that several labels claim is the last one's.
             let is_own = |shown: &u16| u8::from(usize::from(*shown) == index + 1);
             let shown: Vec<u8> = found.labels().iter().map(is_own).collect();
-            got.status = match shown.contains(&1) {
-                true => MaskStatus::Found,
-                false => MaskStatus::Empty,
-            };
             let mask = Mask::new(shown, truth.geometry().clone())?;
             let score = dice(mask.data(), truth.label_mask(*label).data()).unwrap_or(0.0);
-            findings.push(self.job.label(index, &got.name), Some(&mask), Vec::new())?;
+            outcome.mask = Some(mask);
+            obtained.push(asked, outcome)?;
             let clicks = match args.clicks {
                 1 => "1 click".to_string(),
                 clicks => format!("{clicks} clicks"),
             };
             scores.push(format!("Dice {score:.4} after {clicks}"));
         }
-        Ok((prompted, scores))
+        Ok((obtained, scores))
     }
 }

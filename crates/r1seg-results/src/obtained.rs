@@ -1,0 +1,168 @@
+//! Prompts run on an encoded volume, by a model of any family, and all that they got.
+
+use r1seg::registry::Family;
+use r1seg::volume::{Geometry, Region, Warning};
+use r1seg::{
+    AskOptions, CancelToken, CheckpointSource, EncodedVolume, Event, Model, Outcome, Prompt,
+    PromptPoint, QUESTIONS_AT_ONCE, Remedy, RunContext,
+};
+
+use crate::doubts::doubts;
+use crate::report::{Questions, Report, Run};
+use crate::{Asked, Error, Findings, Given, Input, Layout, Results};
+
+/// What the prompts about one volume got, with all masks in one label map.
+#[derive(Debug)]
+pub struct Obtained {
+    findings: Findings,
+    given: Vec<Given>,
+}
+
+/// Runs prompts on an encoded volume: questions as many at once as share each reading of the weights,
+/// other prompts one after the other. Masks are joined as they come, so that few are in memory.
+///
+/// `on_event` hears of progress, with the index of the prompt among all of them.
+///
+/// # Errors
+/// As [`EncodedVolume::ask_many_with`] and [`EncodedVolume::segment_with`].
+pub fn obtain(
+    encoded: &EncodedVolume,
+    asked: Vec<Asked>,
+    options: &AskOptions,
+    cancel: &CancelToken,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Obtained, Error> {
+    let mut obtained = Obtained::new(encoded.geometry());
+    let at_once = if encoded.answers_questions() { QUESTIONS_AT_ONCE } else { 1 };
+    let mut asked = asked.into_iter().peekable();
+    while asked.peek().is_some() {
+        let first = obtained.given.len();
+        let chunk: Vec<Asked> = asked.by_ref().take(at_once).collect();
+        let mut shifted = |event: Event<'_>| on_event(event.with_prompts_from(first));
+        let mut run = RunContext::from(cancel).with_events(&mut shifted);
+        let outcomes = match chunk.as_slice() {
+            [one] if at_once == 1 => vec![encoded.segment_with(&one.prompt, &mut run)?],
+            several => {
+                let prompts: Vec<Prompt> = several.iter().map(|of| of.prompt.clone()).collect();
+                encoded.ask_many_with(&prompts, options, &mut run)?
+            }
+        };
+        for (asked, outcome) in chunk.into_iter().zip(outcomes) {
+            obtained.push(asked, outcome)?;
+        }
+    }
+    Ok(obtained)
+}
+
+impl Obtained {
+    /// Of no prompt yet, on the grid of the volume.
+    pub fn new(geometry: &Geometry) -> Self {
+        Self { findings: Findings::new(geometry), given: Vec::new() }
+    }
+
+    /// Adds what the next prompt got: prompt K, counted from 1, becomes label K.
+    ///
+    /// # Errors
+    /// As [`Findings::push`].
+    pub fn push(&mut self, asked: Asked, outcome: Outcome) -> Result<(), Error> {
+        let (given, mask) = Given::new(asked, outcome);
+        let boxes = given.outcome.boxes.iter().filter_map(|found| found.region).collect();
+        self.findings.push(&given.asked.name, mask.as_ref(), boxes)?;
+        self.given.push(given);
+        Ok(())
+    }
+
+    /// All masks, with their names.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// Each prompt with what it got, in their order.
+    pub fn given(&self) -> &[Given] {
+        &self.given
+    }
+
+    /// What a person should know about the volume, how it was prepared, and what was found.
+    pub fn warnings(
+        &self,
+        source: &CheckpointSource,
+        family: Family,
+        input: &Input,
+        encoded: &EncodedVolume,
+    ) -> Vec<Warning> {
+        let mut warnings = input.warnings.clone();
+        if matches!(source, CheckpointSource::Embedded(_)) {
+            let text = "the demo model knows only synthetic phantoms: what it says about this \
+                        volume means nothing";
+            warnings.push(Warning::new("W-DEMO", text).with_remedy(Remedy::UseTrainedModel));
+        }
+        warnings.extend(encoded.warnings().iter().cloned());
+        warnings.extend(doubts(family, &self.given));
+        warnings
+    }
+
+    /// The text of `answer.txt`. Where a sentence was written for an organ, it stands before its answer.
+    pub fn answer_text(&self) -> String {
+        let numbered = self.given.len() > 1;
+        let text = |(index, Given { asked, outcome, .. }): (usize, &Given)| {
+            let which = if numbered { format!("[{}] ", index + 1) } else { String::new() };
+            match asked.organ {
+                Some(_) => format!("{which}Q: {}\n{which}A: {}\n", asked.text(), outcome.text),
+                None => format!("{which}{}\n", outcome.text),
+            }
+        };
+        self.given.iter().enumerate().map(text).collect()
+    }
+
+    /// The report: everything but masks, warnings, and the times of saving and in total.
+    pub fn report(&self, run: Run<'_>, model: &Model, options: &AskOptions) -> Report {
+        let Model::Language(language) = model else { return Report::of_prompts(run, &self.given) };
+        // A box is the same for all questions of a run.
+        let region = self.given.first().and_then(|given| given.asked.prompt.region);
+        let questions = Questions {
+            options,
+            region,
+            separator: language.separator(options, region),
+            grid: model.input_shape(),
+            answers: &self.given,
+        };
+        Report::of_answers(run, &questions)
+    }
+
+    /// All that is to be measured and written. `words` says what to do about a warning in the terms of
+    /// the program.
+    pub fn into_results<'a>(
+        mut self,
+        layout: Layout,
+        input: &'a Input,
+        words: fn(&Remedy) -> String,
+    ) -> Results<'a> {
+        let (answer, points, boxes) = (self.answer_text(), self.points(), self.boxes());
+        let trace = self.given.first_mut().and_then(|given| given.outcome.trace.take());
+        Results {
+            layout,
+            input,
+            findings: self.findings,
+            asked_boxes: boxes,
+            asked_points: points,
+            answer,
+            trace,
+            words,
+        }
+    }
+
+    fn points(&self) -> Vec<PromptPoint> {
+        self.given.iter().flat_map(|of| of.asked.prompt.points.iter().copied()).collect()
+    }
+
+    /// Each box once, in which all questions of a run may be.
+    fn boxes(&self) -> Vec<Region> {
+        let mut boxes = Vec::new();
+        for region in self.given.iter().filter_map(|of| of.asked.prompt.region) {
+            if !boxes.contains(&region) {
+                boxes.push(region);
+            }
+        }
+        boxes
+    }
+}
