@@ -115,9 +115,7 @@ impl Stream for Bounded {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(std::io::Error::other(error)))),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending if self.silence.as_mut().poll(cx).is_ready() => {
-                self.break_off(TOO_SLOW)
-            }
+            Poll::Pending if self.silence.as_mut().poll(cx).is_ready() => self.break_off(TOO_SLOW),
             Poll::Pending => Poll::Pending,
         }
     }

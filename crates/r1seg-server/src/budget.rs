@@ -41,8 +41,7 @@ impl Reserved {
     #[must_use]
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.of.limit);
-        let grown =
-            self.of.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
+        let grown = self.of.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
         if grown {
             self.bytes += bytes;
             self.of.set_gauge();

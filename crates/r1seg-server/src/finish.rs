@@ -76,8 +76,7 @@ impl Finisher {
             ..Request::in_folder(folder.path())
         };
         let layout = Layout::open(request, input, given.len())?;
-        let run =
-            Run::new(&entry.model, &entry.named, self.git, Origin::from(input), &encoded);
+        let run = Run::new(&entry.model, &entry.named, self.git, Origin::from(input), &encoded);
         let report = obtained.report(run, &entry.model, &job.options);
         let warnings = obtained.warnings(&entry.source, entry.model.family(), input, &encoded);
         let results = obtained.into_results(layout, input, words);

@@ -162,16 +162,8 @@ impl Desk {
             }
         });
         let queued = Instant::now();
-        let job = Job {
-            number,
-            client,
-            work,
-            sharing,
-            cancel,
-            queued,
-            active: None,
-            progress: sender,
-        };
+        let job =
+            Job { number, client, work, sharing, cancel, queued, active: None, progress: sender };
         if self.queue.push(job, &self.metrics).is_err() {
             self.metrics.reject("queue");
             let retry = self.retry();

@@ -17,7 +17,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Error;
@@ -63,8 +63,7 @@ pub(crate) async fn outer(State(app): State<App>, mut request: Request, next: Ne
     let response = rendered(&app, response, &id);
     let mut record = record;
     record.status = response.status().as_u16();
-    let mut response =
-        response.map(|body| Body::new(Tracked { body, record, _permit: permit }));
+    let mut response = response.map(|body| Body::new(Tracked { body, record, _permit: permit }));
     add_headers(response.headers_mut(), &id);
     if app.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -87,6 +86,10 @@ fn admit(
     if app.is_draining() {
         app.metrics.reject("draining");
         return Err(Error::Draining);
+    }
+    // A model that is being warmed up works for nobody else.
+    if !app.is_ready() && route.starts_with("/v1/") && route != "/v1/info" {
+        return Err(Error::NotReady);
     }
     let free = app.requests.clone().try_acquire_owned();
     *permit = Some(free.map_err(|_| {

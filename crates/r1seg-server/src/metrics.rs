@@ -12,8 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// Of what [`Metrics::encode`] writes.
-pub(crate) const CONTENT_TYPE: &str =
-    "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -154,12 +153,11 @@ impl Metrics {
         self.rejected.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// How long requests take on average, in seconds.
+    /// How long a pass of a model takes on average, in seconds.
     pub(crate) fn mean_seconds(&self) -> f64 {
-        let total = self.stages.get_or_create(&StageLabels { stage: "total" }).clone();
-        match total.count() {
+        match self.passes.get() {
             0 => 1.0,
-            count => total.sum() / count as f64,
+            passes => self.seconds.get() / passes as f64,
         }
     }
 

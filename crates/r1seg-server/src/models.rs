@@ -1,9 +1,7 @@
 //! The models that are served.
 
 use r1seg::phrasing::{self, Aim};
-use r1seg::{
-    Capabilities, CheckpointSource, InferenceMode, Model, OutputKind, PromptKind, Purpose,
-};
+use r1seg::{Capabilities, CheckpointSource, Model, OutputKind, PromptKind, Purpose};
 use r1seg_results::report;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -111,7 +109,8 @@ impl Entry {
             let caption = r1seg::phantom::CAPTION_QUESTION.to_string();
             return questions.map(|q| q.to_string()).chain([caption]).collect();
         }
-        let is_whole = |aim: Aim| matches!(aim, Aim::Segment | Aim::Describe | Aim::Ask | Aim::Text);
+        let is_whole =
+            |aim: Aim| matches!(aim, Aim::Segment | Aim::Describe | Aim::Ask | Aim::Text);
         let own = phrasing::of(self.model.family()).iter();
         let own = own.filter(|p| is_whole(p.aim) && !p.template.contains("{description}"));
         own.take(4).map(|phrasing| phrasing.about("liver")).collect()
@@ -181,7 +180,7 @@ impl From<&Capabilities> for CapabilitiesReply {
         Self {
             prompts: own.prompts.iter().filter_map(prompt).collect(),
             outputs: own.outputs.iter().filter_map(output).collect(),
-            modes: own.modes.iter().map(InferenceMode::as_str).collect(),
+            modes: own.modes.iter().map(|mode| mode.as_str()).collect(),
         }
     }
 }

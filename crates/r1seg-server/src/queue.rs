@@ -84,11 +84,6 @@ impl Queue {
         job
     }
 
-    /// How many jobs wait.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.lanes).len()
-    }
-
     /// Takes no more jobs. Those that wait are still given out.
     pub(crate) fn close(&self) {
         lock(&self.lanes).is_closed = true;

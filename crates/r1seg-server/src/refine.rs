@@ -82,9 +82,8 @@ fn middle(mask: &Mask) -> Option<[usize; 3]> {
         count += 1.0;
     }
     let center = sum.map(|total| total / count);
-    let distance = |voxel: &[usize; 3]| -> f64 {
-        (0..3).map(|n| (voxel[n] as f64 - center[n]).powi(2)).sum()
-    };
+    let distance =
+        |voxel: &[usize; 3]| -> f64 { (0..3).map(|n| (voxel[n] as f64 - center[n]).powi(2)).sum() };
     voxels(mask).min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 

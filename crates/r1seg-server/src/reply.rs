@@ -8,7 +8,6 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use r1seg::volume::SeriesSummary;
-use r1seg_diagnostic::Diagnostic;
 use r1seg_results::report::ijk;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -203,7 +203,11 @@ impl State {
     ///
     /// # Errors
     /// Those of reading; [`Error::NoRoom`]. Nothing is left of the upload then.
-    pub(crate) async fn keep(self: &Arc<Self>, upload: Upload, owner: Owner) -> Result<Arc<Stored>, Error> {
+    pub(crate) async fn keep(
+        self: &Arc<Self>,
+        upload: Upload,
+        owner: Owner,
+    ) -> Result<Arc<Stored>, Error> {
         let _turn = self.readers.acquire().await.map_err(|_| Error::Draining)?;
         let begin = std::time::Instant::now();
         let state = self.clone();

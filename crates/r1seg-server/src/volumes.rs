@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use r1seg::volume::{IntensityRange, ReadOptions, Voxels};
 use r1seg::CancelToken;
+use r1seg::volume::{IntensityRange, ReadOptions, Voxels};
 use r1seg_results::Input;
-use r1seg_results::report::{is_hu, ijk};
+use r1seg_results::report::{ijk, is_hu};
 use serde::Serialize;
 use tempfile::TempDir;
 use utoipa::ToSchema;
@@ -226,14 +226,16 @@ impl Reading {
 pub(crate) fn display_name(given: Option<&str>) -> String {
     const LONGEST: usize = 128;
     let name = given.unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
-    let is_shown = |c: &char| !c.is_control() && !matches!(c, '\u{200e}'..='\u{202f}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let is_shown = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200e}'..='\u{202f}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     let name: String = name.chars().filter(is_shown).take(LONGEST).collect();
     match name.trim() {
         "" | "." | ".." => "volume".to_string(),
         name => name.to_string(),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

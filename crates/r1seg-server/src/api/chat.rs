@@ -14,9 +14,7 @@ use futures_util::{Stream, stream};
 use r1seg::AskOptions;
 use r1seg_results::Asked;
 
-use super::chat_form::{
-    ChatRequest, Choice, Completion, Delta, Extra, Head, Reply, VolumePart,
-};
+use super::chat_form::{ChatRequest, Choice, Completion, Delta, Extra, Head, Reply, VolumePart};
 use super::{Errors, prompts, sse, volumes};
 use crate::Error;
 use crate::body::{self, Bounds};
@@ -99,8 +97,7 @@ async fn work(app: &App, client: Client, request: &mut ChatRequest) -> Result<Wo
     let most = most.unwrap_or(AskOptions::default().max_new_tokens);
     let options = AskOptions::default().with_max_new_tokens(most).with_sampling(sampling);
     let volume = volume_of(app, client, volume).await?;
-    let work =
-        Work { model, refine: None, volume, mode: None, asked, options, can_share: true };
+    let work = Work { model, refine: None, volume, mode: None, asked, options, can_share: true };
     prompts::checked(work, entry)
 }
 

@@ -96,10 +96,11 @@ impl ChatRequest {
 
     /// The latest volume of any message.
     pub(super) fn take_volume(&mut self) -> Option<VolumePart> {
-        let parts = self.messages.iter_mut().rev().filter_map(|message| match &mut message.content {
-            Some(Content::Parts(parts)) => Some(parts),
-            _ => None,
-        });
+        let parts =
+            self.messages.iter_mut().rev().filter_map(|message| match &mut message.content {
+                Some(Content::Parts(parts)) => Some(parts),
+                _ => None,
+            });
         for parts in parts {
             let last = parts.iter().rposition(|part| matches!(part, Part::Volume { .. }));
             if let Some(last) = last

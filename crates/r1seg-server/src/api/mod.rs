@@ -68,9 +68,8 @@ pub(crate) struct Errors;
 impl IntoResponses for Errors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         let response = |about: &str| {
-            let content = ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("ErrorReply")))
-                .build();
+            let content =
+                ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorReply"))).build();
             let response = ResponseBuilder::new().description(about);
             RefOr::T(response.content("application/json", content).build())
         };

@@ -27,10 +27,7 @@ pub(super) async fn index(headers: HeaderMap) -> Result<Response, Error> {
 }
 
 /// A file of the page.
-pub(super) async fn asset(
-    Path(path): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
+pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     serve(&path, &headers)
 }
 
@@ -40,7 +37,8 @@ fn serve(path: &str, headers: &HeaderMap) -> Result<Response, Error> {
     let tag: String =
         Sha256::digest(file.contents()).iter().take(16).map(|b| format!("{b:02x}")).collect();
     let tag = format!("\"{tag}\"");
-    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let is_known =
+        headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = match is_known {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => file.contents().into_response(),

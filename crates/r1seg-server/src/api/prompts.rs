@@ -107,8 +107,9 @@ impl SegmentRequest {
         client: Client,
         volume: Arc<Stored>,
     ) -> Result<Work, Error> {
-        let options = AskOptions::default()
-            .with_max_new_tokens(self.max_new_tokens.unwrap_or(AskOptions::default().max_new_tokens));
+        let options = AskOptions::default().with_max_new_tokens(
+            self.max_new_tokens.unwrap_or(AskOptions::default().max_new_tokens),
+        );
         let mode = self.mode.as_deref().map(str::parse::<InferenceMode>).transpose();
         let mode = mode.map_err(|e| Error::invalid("mode", e.to_string()))?;
         let most = app.config.limits.max_prompts;
@@ -146,7 +147,7 @@ pub(super) fn checked(mut work: Work, entry: &Entry) -> Result<Work, Error> {
         && !modes.contains(&mode)
         && !(modes.is_empty() && mode == InferenceMode::Resize)
     {
-        let known: Vec<&str> = modes.iter().map(InferenceMode::as_str).collect();
+        let known: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
         let message = format!("{} has no such mode; it has {}", entry.id, known.join(" and "));
         return Err(Error::invalid("mode", message));
     }
@@ -163,7 +164,10 @@ pub(super) fn checked(mut work: Work, entry: &Entry) -> Result<Work, Error> {
             return Err(Error::invalid("box", message));
         }
         if answers && asked.prompt.region.is_some() && work.mode == Some(InferenceMode::Sliding) {
-            return Err(Error::invalid("box", "a box is for the whole volume, and not for windows"));
+            return Err(Error::invalid(
+                "box",
+                "a box is for the whole volume, and not for windows",
+            ));
         }
     }
     Ok(work)
