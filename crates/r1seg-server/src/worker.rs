@@ -290,3 +290,60 @@ impl Asking<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use r1seg::phantom::{Phantom, volume};
+    use r1seg::volume::{Overwrite, write_volume};
+    use r1seg::{AskOptions, CheckpointSource, LoadOptions, load};
+
+    use super::*;
+    use crate::job::Work;
+    use crate::keys::Owner;
+    use crate::queue::Client;
+    use crate::state::{App, State};
+    use crate::upload::Upload;
+    use crate::{Config, Served};
+
+    async fn work(app: &App, name: &str) -> Work {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ct.npy");
+        let drawn = volume(&Phantom::draw_sized(7, [16, 64, 64])).unwrap();
+        write_volume(&file, &drawn, Overwrite::Refuse).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        let upload = Upload::of_bytes(app, Some("ct.npy"), &bytes).await.unwrap();
+        Work {
+            model: 0,
+            refine: None,
+            volume: app.keep(upload, Owner::default()).await.unwrap(),
+            mode: None,
+            asked: vec![Asked::of_text("Can you segment the liver in this image?").with_name(name)],
+            options: AskOptions::default(),
+            can_share: true,
+        }
+    }
+
+    #[test]
+    fn s11_a_fault_of_one_request_is_told_to_it_and_the_next_one_is_served() {
+        let source = CheckpointSource::demo();
+        let model = load(&source, &LoadOptions::default()).unwrap();
+        let mut config = Config::default();
+        config.limits.timeout = Duration::from_secs(60);
+        let app = State::start(config, vec![Served { model, source }]).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let client = Client { owner: Owner::default(), address: None };
+        runtime.block_on(async {
+            for _ in 0..2 {
+                let failing = app.desk.take(work(&app, "panic").await, client).unwrap();
+                assert_eq!(failing.done().await.unwrap_err().code(), "R-SRV-16");
+            }
+            let fine = app.desk.take(work(&app, "liver").await, client).unwrap();
+            let found = fine.done().await.unwrap();
+            assert_eq!(found.reply().masks.len(), 1);
+        });
+        assert_eq!((app.metrics.panics.get(), app.metrics.active.get()), (2, 0));
+        app.stop();
+    }
+}

@@ -6,7 +6,7 @@ mod download;
 mod health;
 mod models;
 mod page;
-mod prompts;
+pub(crate) mod prompts;
 mod results;
 mod segment;
 mod slice;
@@ -120,9 +120,8 @@ pub(crate) fn router(app: &App) -> (Router, Document) {
     let (router, document) = all.with_state(app.clone()).split_for_parts();
     let text = Described(document.to_json().unwrap_or_default().into());
     let router = router
-        .route("/{*path}", axum::routing::get(page::asset))
         .method_not_allowed_fallback(|| async { Error::Method })
-        .fallback(|| async { Error::NotFound { what: "path" } })
+        .fallback(page::asset)
         .layer(Extension(text))
         .layer(from_fn_with_state(app.clone(), outer));
     (router, document)

@@ -1,8 +1,7 @@
 //! The page, whose files are inside of the program.
 
-use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use include_dir::{Dir, File, include_dir};
 use sha2::{Digest, Sha256};
@@ -11,9 +10,6 @@ use super::Errors;
 use crate::Error;
 
 static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/page/dist");
-
-/// The build puts a hash into the name of each file here, so that a name stands for its bytes for good.
-const HASHED: &str = "assets/";
 
 /// The page.
 #[utoipa::path(
@@ -26,14 +22,16 @@ pub(super) async fn index(headers: HeaderMap) -> Result<Response, Error> {
     serve("index.html", &headers)
 }
 
-/// A file of the page.
-pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
-    serve(&path, &headers)
+/// A file of the page, by a path that is none of the API's.
+pub(super) async fn asset(method: Method, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
+    match method {
+        Method::GET | Method::HEAD => serve(uri.path().trim_start_matches('/'), &headers),
+        _ => Err(Error::NotFound { what: "path" }),
+    }
 }
 
 fn serve(path: &str, headers: &HeaderMap) -> Result<Response, Error> {
-    let what = if path.contains('.') { "file" } else { "path" };
-    let file: &File<'_> = PAGE.get_file(path).ok_or(Error::NotFound { what })?;
+    let file: &File<'_> = PAGE.get_file(path).ok_or(Error::NotFound { what: "path" })?;
     let tag: String =
         Sha256::digest(file.contents()).iter().take(16).map(|b| format!("{b:02x}")).collect();
     let tag = format!("\"{tag}\"");
@@ -43,13 +41,10 @@ fn serve(path: &str, headers: &HeaderMap) -> Result<Response, Error> {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => file.contents().into_response(),
     };
-    let caching = match path.starts_with(HASHED) {
-        true => "public, max-age=31536000, immutable",
-        false => "no-cache",
-    };
     let own = response.headers_mut();
     own.insert(CONTENT_TYPE, HeaderValue::from_static(media_type(path)));
-    own.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    // Names stay the same from version to version: browsers ask each time, by the tag.
+    own.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         own.insert(ETAG, tag);
     }

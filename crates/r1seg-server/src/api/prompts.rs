@@ -21,72 +21,72 @@ use crate::state::App;
 use crate::volumes::{Stored, display_name};
 
 /// Prompts about a volume.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SegmentRequest {
+pub(crate) struct SegmentRequest {
     /// The id of a model.
     #[schema(example = "demo")]
-    pub(super) model: String,
+    pub(crate) model: String,
     /// The id of a volume; left out where files are sent along.
-    pub(super) volume: Option<String>,
+    pub(crate) volume: Option<String>,
     /// One mask, or none, for each.
     #[schema(min_items = 1)]
-    prompts: Vec<PromptRequest>,
+    pub(crate) prompts: Vec<PromptRequest>,
     /// Whether events are sent as the work goes on.
     #[serde(default)]
-    pub(super) stream: bool,
+    pub(crate) stream: bool,
     /// How the volume meets the model's grid; one of the model's `modes`.
-    mode: Option<String>,
+    pub(crate) mode: Option<String>,
     /// The longest answer, in tokens.
     #[schema(minimum = 1, maximum = 4096)]
-    max_new_tokens: Option<usize>,
+    pub(crate) max_new_tokens: Option<usize>,
     /// The id of a model that draws each mask again, from what the first one found.
-    refine_with: Option<String>,
+    pub(crate) refine_with: Option<String>,
 }
 
 /// What is sought: words, places, an earlier mask, or several of these.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Prompt)]
-struct PromptRequest {
+pub(crate) struct PromptRequest {
     /// For a model that takes questions.
-    question: Option<String>,
+    pub(crate) question: Option<String>,
     /// What to segment, for a model that takes texts.
-    text: Option<String>,
+    pub(crate) text: Option<String>,
     /// The name of an organ in English, German, French, Spanish, Chinese, Japanese or Korean. It is
     /// asked for in the words that the model was trained with.
     #[schema(example = "liver")]
-    organ: Option<String>,
+    pub(crate) organ: Option<String>,
     #[serde(default)]
-    points: Vec<PointRequest>,
+    pub(crate) points: Vec<PointRequest>,
     /// The first and the last voxel, (i, j, k).
-    r#box: Option<[[usize; 3]; 2]>,
+    pub(crate) r#box: Option<[[usize; 3]; 2]>,
     /// A mask to correct.
-    mask: Option<MaskRequest>,
+    pub(crate) mask: Option<MaskRequest>,
     /// What the mask is called.
-    name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// A voxel in what is sought, or outside of it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Point)]
-struct PointRequest {
+pub(crate) struct PointRequest {
     /// (i, j, k).
-    voxel: [usize; 3],
+    pub(crate) voxel: [usize; 3],
     #[serde(default = "yes")]
-    positive: bool,
+    pub(crate) positive: bool,
 }
 
 /// A mask of an earlier result about the same volume.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EarlierMask)]
-struct MaskRequest {
+pub(crate) struct MaskRequest {
     /// `res_..`
-    result: String,
+    pub(crate) result: String,
     #[schema(minimum = 1)]
-    label: u16,
+    pub(crate) label: u16,
 }
 
 fn yes() -> bool {
@@ -101,7 +101,7 @@ impl SegmentRequest {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Invalid`], and those of prompts that the model cannot take.
-    pub(super) async fn work(
+    pub(crate) async fn work(
         self,
         app: &App,
         client: Client,
