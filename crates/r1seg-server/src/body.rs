@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
+use crate::budget::Reserved;
 use crate::{Error, Limits};
 
 /// How large a body may be, and how long it may take.
@@ -121,14 +122,16 @@ impl Stream for Bounded {
     }
 }
 
-/// A whole body in memory.
+/// A whole body in memory, for which `memory` is reserved: as much again is needed to read it.
 ///
 /// # Errors
-/// [`Error::TooLarge`], [`Error::TooSlow`], and [`Error::Malformed`] where it breaks off.
-pub(crate) async fn whole(
+/// [`Error::TooLarge`], [`Error::TooSlow`], [`Error::Malformed`] where it breaks off, and [`Error::Busy`]
+/// where others need the memory.
+async fn whole(
     headers: &HeaderMap,
     body: Body,
     bounds: Bounds,
+    memory: &mut Reserved,
 ) -> Result<Vec<u8>, Error> {
     let mut stream = Bounded::new(headers, body, bounds)?;
     let broken = stream.broken();
@@ -137,6 +140,10 @@ pub(crate) async fn whole(
         let chunk = chunk.map_err(|_| {
             broken.why(bounds).unwrap_or_else(|| Error::malformed("the body breaks off"))
         })?;
+        if !memory.grow(2 * chunk.len() as u64) {
+            let retry = Duration::from_secs(1);
+            return Err(Error::Busy { what: "other requests need the memory", retry });
+        }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
@@ -150,11 +157,12 @@ pub(crate) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
     bounds: Bounds,
+    memory: &mut Reserved,
 ) -> Result<T, Error> {
     if !is_json(headers) {
         return Err(Error::MediaType { expected: "application/json" });
     }
-    parse(&whole(headers, body, bounds).await?)
+    parse(&whole(headers, body, bounds, memory).await?)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -36,6 +36,7 @@ pub enum Error {
     TooSlow,
     #[error("the request is not what this path reads: {message}")]
     Malformed { message: String },
+    /// A request that was read, with a field that cannot be used.
     #[error("{field}: {message}")]
     Invalid { field: &'static str, message: String },
     #[error("the body must be {expected}")]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Reserved};
 use crate::cache::Cache;
 use crate::finish::Finisher;
 use crate::job::Desk;
@@ -195,8 +195,13 @@ impl State {
     }
 
     /// Space for an upload, of which nothing is taken yet.
-    pub(crate) fn disk(&self) -> crate::budget::Reserved {
+    pub(crate) fn disk(&self) -> Reserved {
         self.disk.nothing()
+    }
+
+    /// Memory, of which nothing is taken yet.
+    pub(crate) fn memory(&self) -> Reserved {
+        self.memory.nothing()
     }
 
     /// Reads an upload and keeps it.

@@ -1,7 +1,7 @@
 //! Volumes that were uploaded, and what is said about them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use r1seg::CancelToken;
 use r1seg::volume::{IntensityRange, ReadOptions, Voxels};
@@ -16,7 +16,7 @@ use crate::budget::Reserved;
 use crate::fix::fix;
 use crate::ids::{Id, Kind};
 use crate::keys::Owner;
-use crate::shelf::{Kept, Lease};
+use crate::shelf::{Kept, Lease, lock};
 
 /// A volume as the API shows it. Voxel indexes and lengths are in the order (i, j, k).
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -93,7 +93,9 @@ pub(crate) struct Stored {
     lease: Lease,
     /// The folder of its own, for what is made of it.
     folder: TempDir,
-    disk: Reserved,
+    /// Of the upload, in bytes.
+    bytes: u64,
+    disk: Mutex<Reserved>,
     _memory: Reserved,
 }
 
@@ -138,7 +140,8 @@ impl Stored {
             gone: CancelToken::default(),
             lease: origin.lease,
             folder: origin.folder,
-            disk: origin.disk,
+            bytes: origin.disk.bytes(),
+            disk: Mutex::new(origin.disk),
             _memory: origin.memory,
         })
     }
@@ -156,7 +159,13 @@ impl Stored {
 
     /// Of the upload.
     pub(crate) fn bytes(&self) -> u64 {
-        self.disk.bytes()
+        self.bytes
+    }
+
+    /// Counts bytes of a file that was added to its folder. Whether there was room for it.
+    #[must_use]
+    pub(crate) fn add_bytes(&self, bytes: u64) -> bool {
+        lock(&self.disk).grow(bytes)
     }
 
     pub(crate) fn reply(&self) -> VolumeReply {

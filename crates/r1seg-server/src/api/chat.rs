@@ -56,7 +56,9 @@ pub(super) async fn completions(
     body: Body,
 ) -> Result<Response, Error> {
     let bounds = Bounds::of_upload(&app.config.limits);
-    let mut request: ChatRequest = body::json(&headers, body, bounds).await?;
+    // Held until the volume inside of it is on the disk.
+    let mut memory = app.memory();
+    let mut request: ChatRequest = body::json(&headers, body, bounds, &mut memory).await?;
     let is_streamed = request.stream.unwrap_or(false);
     let options = request.stream_options.as_ref();
     let counts = options.and_then(|options| options.include_usage).unwrap_or(false);
@@ -66,6 +68,7 @@ pub(super) async fn completions(
         model: request.model.clone(),
     };
     let work = work(&app, client, &mut request).await?;
+    drop((request, memory));
     let ticket = app.desk.take(work, client)?;
     if is_streamed {
         let chunks = Chunks { app, head, counts, request_id: id.to_string(), streamed: false };

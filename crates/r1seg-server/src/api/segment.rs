@@ -90,7 +90,7 @@ async fn received(
 ) -> Result<(SegmentRequest, Arc<Stored>), Error> {
     let bounds = Bounds::of_json(&app.config.limits);
     if body::media_type(headers).as_deref() != Some("multipart/form-data") {
-        let request: SegmentRequest = body::json(headers, body, bounds).await?;
+        let request: SegmentRequest = body::json(headers, body, bounds, &mut app.memory()).await?;
         let Some(volume) = &request.volume else {
             return Err(Error::invalid("volume", "the id of a volume is needed"));
         };

@@ -93,7 +93,7 @@ pub(super) async fn phantom(
         return Err(Error::NotFound { what: "path" });
     }
     let bounds = Bounds::of_json(&app.config.limits);
-    let PhantomRequest { seed } = body::json(&headers, body, bounds).await?;
+    let PhantomRequest { seed } = body::json(&headers, body, bounds, &mut app.memory()).await?;
     let folder = app.root.folder()?;
     let file = folder.path().join("phantom.nii.gz");
     let drawn = download::blocking(move || {
@@ -159,11 +159,16 @@ pub(super) async fn file(
 ) -> Result<Response, Error> {
     let volume = stored(&app, &id, client)?;
     let path = volume.folder().join("volume.nii.gz");
-    let made = path.clone();
+    let (made, state) = (path.clone(), app.clone());
     download::blocking(move || {
-        if !made.is_file() {
-            // Two requests at once write the same.
-            write_volume(&made, &volume.input.volume, Overwrite::Replace)?;
+        if made.is_file() {
+            return Ok(());
+        }
+        // Two requests at once write the same.
+        write_volume(&made, &volume.input.volume, Overwrite::Replace)?;
+        if !volume.add_bytes(made.metadata()?.len()) {
+            std::fs::remove_file(&made)?;
+            return Err(state.full());
         }
         Ok(())
     })
