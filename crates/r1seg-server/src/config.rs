@@ -58,7 +58,7 @@ pub struct Limits {
     pub ttl: Duration,
     /// How long the head of a request may take.
     pub header_timeout: Duration,
-    /// How long a body may send nothing.
+    /// How long a client may send nothing of a body, or take nothing of a response.
     pub idle_timeout: Duration,
     /// How long a body may take as a whole.
     pub body_timeout: Duration,

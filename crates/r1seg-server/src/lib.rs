@@ -28,6 +28,7 @@ mod keys;
 mod layers;
 mod metrics;
 mod models;
+mod patience;
 mod queue;
 mod refine;
 mod reply;

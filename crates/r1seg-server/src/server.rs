@@ -24,6 +24,7 @@ use tower::ServiceExt;
 use crate::api;
 use crate::guard::Peer;
 use crate::metrics::Counted;
+use crate::patience::Patient;
 use crate::state::{App, State};
 use crate::{Config, Error, Served};
 
@@ -148,7 +149,7 @@ impl Server {
         &self,
         stream: TcpStream,
         remote: SocketAddr,
-    ) -> http1::Connection<TokioIo<TcpStream>, impl Service + use<>> {
+    ) -> http1::Connection<TokioIo<Patient>, impl Service + use<>> {
         let local = stream.local_addr().unwrap_or(self.app.bound());
         let _ = stream.set_nodelay(true);
         let router = self.router.clone();
@@ -158,12 +159,13 @@ impl Server {
             let router = router.clone();
             async move { router.oneshot(request).await }
         });
+        let limits = &self.app.config.limits;
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.app.config.limits.header_timeout)
+            .header_read_timeout(limits.header_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Patient::new(stream, limits.idle_timeout)), service)
     }
 
     /// Ends the threads once they have done what waits. Blocks.

@@ -106,6 +106,26 @@ fn s1_who_sends_too_slowly_is_let_go() {
 }
 
 #[test]
+fn s1_who_asks_and_does_not_read_is_let_go() {
+    let running = Running::start(impatient);
+    let client = running.client();
+    // More than the system takes for a client that does not read.
+    let voxels: Vec<u8> = (0..96 * 96 * 40_u32)
+        .flat_map(|n| (n.wrapping_mul(2_654_435_761) as u16).to_le_bytes())
+        .collect();
+    let noise = [nifti([96, 96, 40]), voxels].concat();
+    let id = client.upload("ct.nii", &noise).json()["id"].as_str().unwrap().to_string();
+    let path = format!("/v1/volumes/{id}/volume.nii.gz");
+    assert_eq!(client.get(&path).status, 200);
+    let head = client.head("GET", &path, "", None).replace("Connection: close\r\n", "");
+    let streams: Vec<_> = (0..4).map(|_| client.open(head.repeat(40).as_bytes())).collect();
+    crate::support::eventually("they are let go", || {
+        crate::support::metric(&client, "r1seg_connections") <= 1.0
+    });
+    drop(streams);
+}
+
+#[test]
 fn s1_an_upload_that_breaks_off_leaves_nothing() {
     let running = Running::start(|_| {});
     let client = running.client();
@@ -143,7 +163,13 @@ fn s6_json_of_any_depth_and_of_any_type_is_refused() {
             ("{\"model\": \"\\ud800\"}", 400),
         ] {
             let reply = client.post_text(path, body);
-            assert_eq!(reply.status, status, "{path} {body}: {}", reply.text());
+            // A wrong field may be seen before a wrong value of it.
+            let is_seen = reply.status == status || status == 400 && reply.status == 422;
+            assert!(
+                is_seen || body == "[1, 2]" && reply.status == 400,
+                "{path} {body}: {}",
+                reply.text()
+            );
         }
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         assert!([400, 422].contains(&client.post_text(path, &deep).status));
