@@ -27,7 +27,7 @@ export function Header(): JSX.Element {
       {models.length > 0 && (
         <label class="field">
           <span class="muted">Model</span>
-          <select value={model ?? ""} onChange={(event) => chooseModel(event.currentTarget.value)}>
+          <select aria-label="Model" value={model ?? ""} onChange={(event) => chooseModel(event.currentTarget.value)}>
             {models.map(({ id, is_demo }) => (
               <option key={id} value={id}>
                 {id}
