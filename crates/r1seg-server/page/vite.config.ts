@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
-import { licenses } from "./build/licenses";
-import { sourceHashes } from "./build/source-hashes";
+import { licenses } from "./build/licenses.ts";
+import { sourceHashes } from "./build/source-hashes.ts";
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 

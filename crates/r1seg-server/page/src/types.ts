@@ -54,13 +54,14 @@ export interface Volume {
   spacing_mm: [number, number, number] | null;
   orientation: string | null;
   intensity_range: [number, number] | null;
-  intensity_verdict: string;
+  intensity_verdict: string | null;
   is_hu: boolean;
   series: { number: number; of: number; id: string } | null;
   warnings: Notice[];
   bytes: number;
   sha256: string | null;
   created: number;
+  /** Any use of the volume moves it. */
   expires: number;
 }
 
@@ -105,12 +106,13 @@ export interface MaskInfo {
   volume_ml: number | null;
   mean_hu: number | null;
   centroid_mm: [number, number, number] | null;
-  centroid_voxel: Voxel | null;
+  centroid_voxel: [number, number, number] | null;
   bbox: [Voxel, Voxel] | null;
   components: number;
   touches_border: boolean;
   refines: number | null;
-  file: string;
+  /** The file that it is in; `null` where it has no voxel. */
+  file: string | null;
 }
 
 export interface Result {
@@ -120,7 +122,8 @@ export interface Result {
   answers: Answer[];
   masks: MaskInfo[];
   warnings: Notice[];
-  timings_ms: Record<string, number>;
+  /** Milliseconds by stage; some stages hold a list, one for each prompt. */
+  timings_ms: Record<string, unknown>;
   files: string[];
   expires: number;
 }

@@ -45,13 +45,14 @@ const visits = options.base
     ];
 
 for (const [name, visit] of visits.filter(([name]) => !options.only || new RegExp(options.only).test(name))) {
-  console.log(`  ${name}`);
+  const started = Date.now();
   try {
     await visit(tour, options);
   } catch (error) {
     tour.problem(`"${name}" broke off: ${error.message}`);
     await tour.broke(name);
   }
+  console.log(`  ${name} (${Math.round((Date.now() - started) / 1000)} s)`);
 }
 await browser.close();
 mock?.stop();

@@ -295,8 +295,8 @@ async function body(request) {
 }
 
 function nameIn(bytes) {
-  const name = /filename="([^"]*)"/.exec(bytes.subarray(0, 4096).toString("latin1"))?.[1];
-  return name?.split("/")[0] ?? "scan";
+  const names = [...bytes.subarray(0, 4096).toString("latin1").matchAll(/filename="([^"]*)"/g)];
+  return names.length > 1 ? `${names.length} files` : (names[0]?.[1] ?? "scan");
 }
 
 function fieldsIn(bytes) {

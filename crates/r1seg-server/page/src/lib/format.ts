@@ -54,6 +54,16 @@ export function seconds(milliseconds: number): string {
   return value < 10 ? `${value.toFixed(1)} s` : `${value.toFixed(0)} s`;
 }
 
+/** How long everything took, in milliseconds: the total where it is said, else all stages. */
+export function duration(timings: Record<string, unknown>): number {
+  const sum = (value: unknown): number => {
+    if (typeof value === "number") return value;
+    return typeof value === "object" && value !== null ? Object.values(value).reduce<number>((all, one) => all + sum(one), 0) : 0;
+  };
+  const { total } = timings;
+  return typeof total === "number" ? total : sum(timings);
+}
+
 /** The time of day at which something ends. */
 export function clock(unix: number): string {
   return new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });

@@ -86,12 +86,12 @@ export function whyNoMask(answer: Answer): string {
   return "The model answered in words only. It draws a mask when the question asks for one.";
 }
 
-export const VERDICTS: Record<string, string> = {
+const VERDICTS: Record<string, string> = {
   hu: "HU",
   unit: "intensities 0 to 1, not HU",
   unknown: "intensities of unknown unit",
 };
 
 export function verdict(volume: Volume): string {
-  return volume.is_hu ? "HU" : (VERDICTS[volume.intensity_verdict] ?? "not HU");
+  return volume.is_hu ? "HU" : (VERDICTS[volume.intensity_verdict ?? ""] ?? "not HU");
 }

@@ -145,6 +145,8 @@ function finished(id: number, result: Result): void {
     masks: [...state.masks.filter((mask) => mask.turn !== id), ...masks],
     selected: masks[0]?.id ?? state.selected,
     showMasks: true,
+    // The server keeps a scan for longer each time it is used.
+    volume: state.volume && { ...state.volume, expires: Math.max(state.volume.expires, result.expires) },
   }));
   announce(spoken(result));
 }

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { clock } from "../lib/format";
 import { HELP } from "../lib/keys";
 import { app } from "../state/app";
-import { connect, enterKey } from "../state/session";
+import { enterKey } from "../state/session";
 import { useStore } from "../state/store";
 import { forget } from "../state/volumes";
 import { Invitation } from "./empty";
@@ -151,9 +151,6 @@ function KeyDialog(): JSX.Element {
           </p>
         )}
         <div class="row end">
-          <button class="button" type="button" onClick={() => void connect()}>
-            Try again
-          </button>
           <button class="button primary" type="submit" disabled={!key.trim()}>
             Enter
           </button>

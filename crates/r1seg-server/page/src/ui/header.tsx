@@ -27,7 +27,7 @@ export function Header(): JSX.Element {
       {models.length > 0 && (
         <label class="field">
           <span class="muted">Model</span>
-          <select value={model ?? ""} onChange={(event) => chooseModel(event.currentTarget.value)}>
+          <select aria-label="Model" value={model ?? ""} onChange={(event) => chooseModel(event.currentTarget.value)}>
             {models.map(({ id, is_demo }) => (
               <option key={id} value={id}>
                 {id}
@@ -49,9 +49,10 @@ export function Header(): JSX.Element {
 
 function Facts({ volume }: { volume: Volume }): JSX.Element {
   const range = volume.intensity_range;
+  const all = [volume.name, shape(volume.shape), spacing(volume.spacing_mm), volume.orientation ?? "orientation unknown"].join(" · ");
   return (
     <div class="facts">
-      <span class="file" title={volume.name}>
+      <span class="file" title={all}>
         {volume.name}
       </span>
       {volume.series && volume.series.of > 1 && (
@@ -62,17 +63,17 @@ function Facts({ volume }: { volume: Volume }): JSX.Element {
       <span class="fact" title="voxels along i, j and k">
         {shape(volume.shape)}
       </span>
-      <span class="fact" title="size of a voxel along i, j and k">
+      <span class="fact spacing" title="size of a voxel along i, j and k">
         {spacing(volume.spacing_mm)}
       </span>
       {range && (
-        <span class="fact" title="least and greatest intensity">
+        <span class="fact range" title="least and greatest intensity">
           {verdict(volume)} {signed(range[0])} … {signed(range[1])}
         </span>
       )}
       <span class="grow" />
       <button class="kept" title="Delete the scan and its masks from the server" onClick={() => app.set({ dialog: { kind: "forget" } })}>
-        kept until {clock(volume.expires)} <span class="link">Forget</span>
+        <span class="kept-word">kept </span>until {clock(volume.expires)} <span class="link">Forget</span>
       </button>
     </div>
   );

@@ -134,7 +134,7 @@ function Convention(): JSX.Element | null {
     <div class="group end" role="group" aria-label="Convention">
       <button
         class="tool text"
-        aria-label={radiological ? "Convention: radiological" : "Convention: neurological"}
+        aria-label={radiological ? "R | L: radiological convention" : "L | R: neurological convention"}
         title={radiological ? "The patient's right is on the left (radiological)" : "The patient's right is on the right (neurological)"}
         onClick={() => app.set({ radiological: !radiological })}
       >

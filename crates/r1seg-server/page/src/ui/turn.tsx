@@ -1,7 +1,7 @@
 // One question and its answer.
 
 import type { JSX } from "preact";
-import { answerText, percent, seconds } from "../lib/format";
+import { answerText, duration, percent, seconds } from "../lib/format";
 import { downloadsOf, save } from "../lib/downloads";
 import { whyNoMask } from "../lib/words";
 import { app, type Turn } from "../state/app";
@@ -96,7 +96,7 @@ function Answered({ turn, result, stale }: { turn: Turn; result: Result; stale: 
   const all = masks.map((mask, index) => ({ mask, number: index + 1 }));
   const mine = all.filter(({ mask }) => mask.turn === turn.id);
   const draws = useStore(app, (s) => s.models.find(({ id }) => id === turn.model)?.capabilities.outputs.includes("mask") ?? true);
-  const total = Object.values(result.timings_ms).reduce((sum, ms) => sum + ms, 0);
+  const took = duration(result.timings_ms);
   return (
     <div class={stale ? "answered stale" : "answered"}>
       {result.answers.map((answer, index) => (
@@ -118,7 +118,7 @@ function Answered({ turn, result, stale }: { turn: Turn; result: Result; stale: 
           </button>
         ))}
         <span class="grow" />
-        {total > 0 && <span class="muted">{seconds(result.timings_ms["total"] ?? total)}</span>}
+        {took > 0 && <span class="muted">{seconds(took)}</span>}
       </div>
     </div>
   );

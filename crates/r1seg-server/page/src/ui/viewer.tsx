@@ -138,7 +138,8 @@ function SlicePane({ plane, rect, main, only }: { plane: Plane; rect: Rect; main
             {NAMES[plane]}
             {axis !== null && (
               <span>
-                {"ijk"[axis]} {index} / {size - 1}
+                {"ijk"[axis]} {index}
+                <span class="of"> / {size - 1}</span>
               </span>
             )}
           </p>

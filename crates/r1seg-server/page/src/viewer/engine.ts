@@ -241,6 +241,7 @@ export class Engine {
   private async load(grid: Grid, view: MaskView): Promise<LoadedMask | null> {
     const known = this.masks.find((mask) => mask.view.id === view.id);
     if (known) return { ...known, view };
+    if (view.info.file === null) return null;
     try {
       const labels = await labelsOf(view.result, view.info.file);
       const bounds = boundsOf(grid, labels).get(view.info.label);

@@ -123,13 +123,24 @@ function drawScale(context: CanvasRenderingContext2D, tile: Tile, dpr: number): 
     context.moveTo(x, from + n * centimeter);
     context.lineTo(x - (long ? 8 : 4) * dpr, from + n * centimeter);
   }
-  context.lineWidth = dpr;
-  context.strokeStyle = SCALE;
-  context.stroke();
+  const text = `${count} cm`;
+  const [textX, textY] = [x - 4 * dpr, from + count * centimeter - 5 * dpr];
   context.font = `${11 * dpr}px system-ui, sans-serif`;
   context.textAlign = "right";
+  // Dark below and light above, to be seen on air and on bone.
+  for (const [line, style] of [
+    [3, "rgb(0 0 0 / 0.7)"],
+    [1, SCALE],
+  ] as const) {
+    context.lineWidth = line * dpr;
+    context.strokeStyle = style;
+    context.stroke();
+  }
+  context.lineWidth = 3 * dpr;
+  context.strokeStyle = "rgb(0 0 0 / 0.7)";
+  context.strokeText(text, textX, textY);
   context.fillStyle = SCALE;
-  context.fillText(`${count} cm`, x - 2 * dpr, from + count * centimeter - 4 * dpr);
+  context.fillText(text, textX, textY);
   context.textAlign = "left";
 }
 

@@ -15,7 +15,7 @@ export function listen(area: HTMLElement, engine: Engine): () => void {
 
   const down = (event: PointerEvent): void => {
     const { tool } = app.get();
-    if (tool === "look" || event.button !== 0) return;
+    if (tool === "look" || event.button !== 0 || isOnButton(event)) return;
     const hit = engine.hit(event.clientX, event.clientY);
     if (!hit) return;
     event.preventDefault();
@@ -53,7 +53,7 @@ export function listen(area: HTMLElement, engine: Engine): () => void {
   // NiiVue listens to the mouse events that follow a pointer event.
   const swallow = (event: Event): void => {
     const { tool } = app.get();
-    if (tool === "look") return;
+    if (tool === "look" || isOnButton(event)) return;
     const { clientX, clientY } = event instanceof MouseEvent ? event : firstTouch(event as TouchEvent);
     if (engine.hit(clientX, clientY)) event.stopPropagation();
   };
@@ -78,6 +78,11 @@ export function listen(area: HTMLElement, engine: Engine): () => void {
     area.removeEventListener("touchstart", swallow, true);
     area.removeEventListener("dblclick", twice, true);
   };
+}
+
+/** The panes' own buttons lie over the images. */
+function isOnButton(event: Event): boolean {
+  return event.target instanceof Element && event.target.closest("button") !== null;
 }
 
 function firstTouch(event: TouchEvent): { clientX: number; clientY: number } {

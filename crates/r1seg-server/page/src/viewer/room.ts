@@ -12,6 +12,8 @@ export const SLICE_TYPES: Record<Plane, SLICE_TYPE> = {
 /** How much of the body is left in the 3D pane where masks lie inside it. */
 const BODY_BEHIND_MASKS = 0.25;
 
+const AIR = -1000;
+
 export class Room extends Niivue {
   onDrawn: () => void = () => {};
   private pending: number | null = null;
@@ -73,7 +75,10 @@ export class Room extends Niivue {
     }
     if (this.renderShader) {
       this.renderShader.use(this.gl);
-      const opacity = this.volumes.length > 1 ? BODY_BEHIND_MASKS : 1;
+      const hasMasks = this.volumes.length > 1;
+      // In a window where air is not black, the body would be a block.
+      const isBlock = (this.volumes[0]?.cal_min ?? 0) < AIR;
+      const opacity = !hasMasks ? 1 : isBlock ? 0 : BODY_BEHIND_MASKS;
       this.gl.uniform1f(this.renderShader.uniforms["backOpacity"] ?? null, opacity);
     }
   }

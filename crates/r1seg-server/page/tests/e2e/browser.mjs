@@ -15,6 +15,7 @@ const FLAGS = [
   "--disable-sync",
   "--no-first-run",
   "--disable-quic",
+  "--disable-gpu-compositing",
 ];
 
 export function chromiumPath() {

@@ -1,10 +1,14 @@
 // States that only a server which plays along can show.
 
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { pixels } from "./browser.mjs";
 import { ask, chooseModel, openFile, openPhantom, paneBox, settled, shown } from "./tour.mjs";
 
 export const STATES = [
   ["an upload shows its bytes and can be canceled", uploading],
+  ["a folder is chosen, and a file is dropped", dropped],
   ["one of several series is chosen", series],
   ["files that do not open say why and what helps", refused],
   ["a scan without spacing says so, and takes one", spacing],
@@ -32,6 +36,29 @@ async function uploading(tour) {
   await tour.look(page, "uploading");
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("heading", { name: "Drop a CT here" }).waitFor();
+  await page.context().close();
+}
+
+async function dropped(tour) {
+  const page = await tour.visit();
+  await page.getByLabel("Model").waitFor();
+  const folder = await mkdtemp(join(tmpdir(), "ct-"));
+  for (const name of ["1.dcm", "2.dcm", ".DS_Store"]) await writeFile(join(folder, name), bytes);
+  await page.getByLabel("DICOM folder").setInputFiles(folder);
+  await shown(page);
+  const name = await page.locator(".facts .file").textContent();
+  tour.check(name === "2 files", `both slices are sent, and nothing that the system left: ${name}`);
+  await rm(folder, { recursive: true });
+  const transfer = await page.evaluateHandle(() => {
+    const data = new DataTransfer();
+    data.items.add(new File([new Uint8Array(64)], "dropped.nii.gz"));
+    return data;
+  });
+  await page.dispatchEvent("main", "drop", { dataTransfer: transfer });
+  await page.locator(".facts .file", { hasText: "dropped.nii.gz" }).waitFor();
+  await page.getByRole("button", { name: "Open another scan" }).click();
+  await page.getByRole("heading", { name: "Open another scan" }).waitFor();
+  await tour.look(page, "open-another");
   await page.context().close();
 }
 
