@@ -83,6 +83,8 @@ pub(crate) enum Exit {
     OutsideBand,
     /// Every item failed and was reported, as this code says.
     AllFailed(u8),
+    /// Served until a signal came, as this code says.
+    Stopped(u8),
     /// The child that reads pickles could not tell its finding.
     ChildFailed,
 }
@@ -94,7 +96,7 @@ impl Exit {
             Self::NoMask => 3,
             Self::SomeFailed => 4,
             Self::OutsideBand => 5,
-            Self::AllFailed(code) => code,
+            Self::AllFailed(code) | Self::Stopped(code) => code,
             Self::ChildFailed => INTERNAL,
         }
     }
@@ -331,6 +333,7 @@ fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
         of::<CliError>,
         of::<r1seg::Error>,
         of::<r1seg_results::Error>,
+        of::<r1seg_server::Error>,
         of::<r1seg::volume::Error>,
         of::<r1seg::checkpoint::Error>,
         of::<r1seg::convert::Error>,

@@ -45,14 +45,7 @@ pub(crate) fn exit_code() -> u8 {
 
 /// Lets the first signal stop what is being done, and a second one end the process at once.
 pub(crate) fn install() -> CancelToken {
-    let cancel = CancelToken::default();
-    let token = cancel.clone();
-    listen(move |code| {
-        EXIT_CODE.store(code, Ordering::SeqCst);
-        if token.is_cancelled() {
-            std::process::exit(code.into());
-        }
-        token.cancel();
+    on_first_signal(|| {
         std::thread::spawn(|| {
             // The last resort: what is still going on may be left as it is.
             std::thread::sleep(GRACE);
@@ -62,6 +55,24 @@ pub(crate) fn install() -> CancelToken {
             let code = explain(&Error::Cancelled.into());
             std::process::exit(code.into());
         });
+    })
+}
+
+/// As [`install`], for a server, which takes its time to finish what it does for others.
+pub(crate) fn install_for_server() -> CancelToken {
+    on_first_signal(|| {})
+}
+
+fn on_first_signal(then: impl Fn() + Send + 'static) -> CancelToken {
+    let cancel = CancelToken::default();
+    let token = cancel.clone();
+    listen(move |code| {
+        EXIT_CODE.store(code, Ordering::SeqCst);
+        if token.is_cancelled() {
+            std::process::exit(code.into());
+        }
+        token.cancel();
+        then();
     });
     cancel
 }

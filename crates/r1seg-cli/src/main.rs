@@ -49,7 +49,8 @@ fn main() -> ExitCode {
     if cli.command.json() {
         exit::report_in_json();
     }
-    verbose::install(cli.running.verbose);
+    let serves = matches!(&cli.command, Command::Serve(args) if !args.quiet);
+    verbose::install(cli.running.verbose, serves);
     exit::guard(|| run(cli))
 }
 
@@ -64,6 +65,7 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
         Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),
+        Command::Serve(args) => commands::serve::run(&args, &interrupt::install_for_server()),
         Command::Demo(args) => commands::demo::run(&args, interrupt::install()),
         #[cfg(feature = "hub")]
         Command::Download(args) => commands::download::run(&args, interrupt::install()),

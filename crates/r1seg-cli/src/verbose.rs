@@ -16,14 +16,19 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::exit::say;
 
-/// Reports stages on stderr: when they end with `-v`, also when they begin with `-vv`.
-pub(crate) fn install(verbosity: u8) {
+/// What a server says of each request that it has answered. Its texts are the server's own.
+const ACCESS: &str = "r1seg::access";
+
+/// Reports stages on stderr: when they end with `-v`, also when they begin with `-vv`. `serves` reports
+/// each request of a server as well.
+pub(crate) fn install(verbosity: u8, serves: bool) {
     let level = match verbosity {
+        0 if serves => LevelFilter::OFF,
         0 => return,
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    let stages = Stages { start: Instant::now(), level };
+    let stages = Stages { start: Instant::now(), level, serves };
     // Nobody else in this process has set one.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(stages));
 }
@@ -31,6 +36,7 @@ pub(crate) fn install(verbosity: u8) {
 struct Stages {
     start: Instant,
     level: LevelFilter,
+    serves: bool,
 }
 
 /// What is known of a span while it is open.
@@ -48,11 +54,14 @@ impl Stages {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Stages {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target().starts_with("r1seg") && *metadata.level() <= self.level
+        match metadata.target() {
+            ACCESS => self.serves,
+            target => target.starts_with("r1seg") && *metadata.level() <= self.level,
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(if self.serves { self.level.max(LevelFilter::INFO) } else { self.level })
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -68,6 +77,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Stages {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if event.metadata().target() == ACCESS {
+            let mut request = Request::default();
+            event.record(&mut request);
+            say!("r1seg:{}", request.0);
+            return;
+        }
         let mut numbers = Numbers::default();
         event.record(&mut numbers);
         let depth = context.event_scope(event).into_iter().flatten().count();
@@ -109,6 +124,22 @@ impl Visit for Numbers {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.add(field, value);
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// Fields of a request, as ` route=/v1/models status=200`: its texts are known to be no client's.
+#[derive(Default)]
+struct Request(String);
+
+impl Visit for Request {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let _ = write!(self.0, " {}={value}", field.name());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let _ = write!(self.0, " {}={value}", field.name());
     }
 
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}

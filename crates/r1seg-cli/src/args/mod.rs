@@ -12,6 +12,7 @@ mod reproduce;
 mod retrieval;
 mod running;
 mod segment;
+mod serve;
 mod tools;
 mod volume;
 
@@ -33,6 +34,7 @@ pub(crate) use reproduce::ReproduceArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use running::{RunningArgs, threads};
 pub(crate) use segment::{ClickArgs, SegmentArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use tools::{CompletionsArgs, DoctorArgs, ManArgs};
 pub(crate) use volume::VolumeArgs;
 
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Embed(Box<EmbedArgs>),
     /// Find the volumes that fit a text best, or the texts that fit a volume, with M3D-CLIP.
     Retrieve(Box<RetrieveArgs>),
+    /// Serve models over HTTP: an API, OpenAI's chat form, and a page to drop a CT on.
+    Serve(Box<ServeArgs>),
     /// Draw a synthetic phantom, ask the embedded model about it, and compare with the truth.
     Demo(DemoArgs),
     /// List the models that r1seg runs: their tasks, prompts, published names and licenses.
@@ -220,6 +224,7 @@ impl Command {
             Self::Convert(args) => args.quiet,
             Self::Verify(args) => args.quiet,
             Self::Reproduce(args) => args.quiet,
+            Self::Serve(args) => args.quiet,
             _ => false,
         }
     }
@@ -246,7 +251,11 @@ impl Command {
             Self::Bench(args) => matches!(args.output, BenchFormat::Json),
             Self::Doctor(args) => args.json,
             Self::Reproduce(args) => args.json,
-            Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
+            Self::Verify(_)
+            | Self::Serve(_)
+            | Self::ReadPickle
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }

@@ -18,4 +18,5 @@ pub(crate) mod prompts;
 pub(crate) mod reproduce;
 pub(crate) mod retrieval;
 pub(crate) mod segment;
+pub(crate) mod serve;
 pub(crate) mod verify;

@@ -199,7 +199,7 @@ fn stages_are_told_with_their_times_and_without_what_they_are_about() {
     let run = desk.infer("-v");
     let stages = ["read", "load", "vit", "projector", "answer", "mask", "save"];
     for stage in stages {
-        run.says(&format!("{stage}: 0."));
+        run.says(&format!(" s  {stage}: "));
     }
     run.succeeds().says("prefill_s=").says("decode_s=");
     assert!(!run.stderr.contains(" vit .."), "{run:#?}");

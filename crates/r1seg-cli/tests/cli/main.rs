@@ -18,6 +18,7 @@
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `twins`: the published repositories, file by file, from `download` to the answer.
 //! - `demo_and_bench`, `doctor`: the commands that need no file.
+//! - `serve`: how the server begins and ends.
 //! - `reproduce`: recorded results, measured again.
 //! - `habits`: what people expect of any command line.
 //! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
@@ -59,6 +60,7 @@ mod reproduce;
 mod retrieval;
 mod schema;
 mod segment;
+mod serve;
 mod twins;
 mod usage;
 mod volume_options;

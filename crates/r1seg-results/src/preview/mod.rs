@@ -6,7 +6,8 @@
 //! true aspect ratio: `view` says which way the axes run, `label_stats` where the mask is,
 //! `window` which intensities show it, `raster` resamples a cut, `overlay` colors it,
 //! `panel` adds letters and `marks`, `legend` draws what `captions` says of labels, and
-//! `sheet` puts all of it in its place. Only what is drawn is converted and resampled.
+//! `sheet` puts all of it in its place. [`render_slice`] draws one slice alone. Only what is drawn is
+//! converted and resampled.
 
 mod canvas;
 mod captions;
@@ -19,6 +20,7 @@ mod palette;
 mod panel;
 mod raster;
 mod sheet;
+mod slice;
 mod view;
 mod window;
 
@@ -29,6 +31,7 @@ use r1seg::volume::{LabelMap, Region, Volume, Voxels};
 
 use crate::Error;
 pub use palette::color_of as label_color;
+pub use slice::{SliceAxis, render_slice};
 pub use window::{UnknownWindow, Window};
 
 /// What there is to draw.

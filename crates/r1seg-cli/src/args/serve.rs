@@ -1,0 +1,125 @@
+//! `r1seg serve`.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use r1seg::{DeviceChoice, DtypeChoice};
+
+use super::running;
+use super::volume::bytes;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  r1seg serve --model demo
+  r1seg serve --model ./my-r1seg --model ./my-sam --port 9000
+  r1seg serve --model ./my-r1seg --host 0.0.0.0 --api-key-file keys.txt --allow-host ct.example.org
+
+Standard output gets one line, the address, once the server is ready. docs/server.md describes the API.")]
+pub(crate) struct ServeArgs {
+    /// A checkpoint folder, a model that `r1seg download` brought, or `demo`; once for each model.
+    #[arg(
+        short,
+        long = "model",
+        env = "R1SEG_MODEL",
+        value_name = "DIR|MODEL|demo",
+        help_heading = "Model"
+    )]
+    pub(crate) models: Vec<OsString>,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "R1SEG_DEVICE",
+        value_name = "DEVICE",
+        value_parser = running::device,
+        help_heading = "Model"
+    )]
+    pub(crate) device: DeviceChoice,
+    /// How weights are kept: auto, f32, bf16 or f16.
+    #[arg(
+        long,
+        default_value = "auto",
+        env = "R1SEG_DTYPE",
+        value_name = "DTYPE",
+        value_parser = running::dtype,
+        help_heading = "Model"
+    )]
+    pub(crate) dtype: DtypeChoice,
+    /// Read weight files into memory instead of using them where they lie.
+    #[arg(long, help_heading = "Model")]
+    pub(crate) no_mmap: bool,
+    /// Hash the files of each checkpoint before they are used.
+    #[arg(long, help_heading = "Model")]
+    pub(crate) verify: bool,
+
+    /// The address to listen at. Any but those of this machine alone needs --api-key-file.
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) host: IpAddr,
+    /// The port to listen at; 0 takes a free one.
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// A file of keys, one a line. Requests must name one of them: `Authorization: Bearer KEY`.
+    #[arg(long, env = "R1SEG_API_KEY_FILE", value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// A name that clients may call the server by, such as that of a proxy in front of it; once for
+    /// each. This machine's own names are known.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// The longest request.
+    #[arg(long, default_value = "512MiB", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) max_body: u64,
+    /// How many requests may wait for a model; others are told to come back.
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) queue: u16,
+    /// How long a request may wait and run.
+    #[arg(long, default_value = "120s", value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How long volumes and results are kept after they were last used.
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = duration)]
+    pub(crate) ttl: Duration,
+    /// Where volumes and results are kept meanwhile [default: the system's folder for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) upload_dir: Option<PathBuf>,
+    /// Say nothing but errors on stderr: no line for each request.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// A time such as `90s`, `10m` or `2h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err("a time such as 90s, 10m or 2h is needed".to_string()),
+    };
+    let number: Option<u64> = digits.trim().parse().ok().filter(|number| *number > 0);
+    // Longer ones overflow clocks.
+    let seconds = number.and_then(|n| n.checked_mul(unit)).filter(|s| *s <= 366 * 24 * 60 * 60);
+    let seconds = seconds.ok_or("a time from 1s to 366d is needed")?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), (" 1d ", 86400)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5m", "0", "10 weeks", "99999999999999999999s", "400d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `r1seg serve`: models over HTTP.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Result;
+use r1seg::{CancelToken, LoadOptions, load};
+use r1seg_server::{Config, Keys, Limits, Served, Server};
+
+use crate::args::{ModelArgs, ServeArgs};
+use crate::exit::{CliError, Exit, say};
+use crate::interrupt;
+use crate::model;
+use crate::progress::Progress;
+
+pub(crate) fn run(args: &ServeArgs, stop: &CancelToken) -> Result<Exit> {
+    let config = config(args)?;
+    config.check()?;
+    let mut served = Vec::new();
+    for model in names(args)? {
+        served.push(one(args, model, stop)?);
+    }
+    let server = Server::new(config, served)?;
+    server.run(stop, |address| announce(args, address))?;
+    // Only a signal ends it.
+    Ok(Exit::Stopped(interrupt::exit_code()))
+}
+
+/// An empty variable is as good as none.
+fn names(args: &ServeArgs) -> Result<Vec<&OsString>> {
+    let names: Vec<_> = args.models.iter().filter(|model| !model.is_empty()).collect();
+    if names.is_empty() {
+        return Err(CliError::usage(
+            "no model was named, and there is no default one",
+            "--model DIR with a checkpoint folder, once for each model, or --model demo for the embedded \
+             model that knows only synthetic phantoms",
+        ));
+    }
+    Ok(names)
+}
+
+fn config(args: &ServeArgs) -> Result<Config> {
+    let mut limits = Limits::default();
+    limits.max_body_bytes = args.max_body;
+    limits.queue = args.queue.into();
+    limits.timeout = args.timeout;
+    limits.ttl = args.ttl;
+    let mut config = Config::default();
+    config.address = SocketAddr::new(args.host, args.port);
+    config.allowed_hosts = args.allowed_hosts.clone();
+    config.keys = match &args.api_key_file {
+        Some(path) => Keys::from_file(path)?,
+        None => Keys::default(),
+    };
+    config.upload_dir = args.upload_dir.clone();
+    config.limits = limits;
+    Ok(config)
+}
+
+fn one(args: &ServeArgs, model: &OsString, stop: &CancelToken) -> Result<Served> {
+    let named = ModelArgs {
+        model: Some(model.clone()),
+        device: args.device,
+        dtype: args.dtype,
+        no_mmap: args.no_mmap,
+        verify: args.verify,
+    };
+    let (source, name) = model::source_of(Path::new(model))?;
+    model::verify(&named, stop)?;
+    let progress = Progress::new(args.quiet);
+    progress.stage(format!("loading {}", name.id));
+    let options: LoadOptions = model::load_options(&named, 0);
+    let options = options.with_questions(r1seg::QUESTIONS_AT_ONCE).with_cancel(stop.clone());
+    let loaded = load(&source, &options)?;
+    progress.clear();
+    if !args.quiet {
+        model::announce(&loaded, &name.id);
+    }
+    Ok(Served { model: loaded, source })
+}
+
+/// One line on standard output, for people and scripts.
+fn announce(args: &ServeArgs, address: SocketAddr) {
+    let mut out = std::io::stdout().lock();
+    // Who closed standard output does not want to know.
+    let _ = writeln!(out, "http://{address}/").and_then(|()| out.flush());
+    if !args.quiet && args.api_key_file.is_none() {
+        say!("r1seg: everybody on this machine can use the server; --api-key-file asks for a key");
+    }
+}

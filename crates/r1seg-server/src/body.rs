@@ -1,0 +1,195 @@
+//! Bodies of requests, within bounds of size and time.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, Sleep};
+
+use crate::{Error, Limits};
+
+/// How large a body may be, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) bytes: u64,
+    idle: Duration,
+    total: Duration,
+}
+
+impl Bounds {
+    pub(crate) fn of_json(limits: &Limits) -> Self {
+        Self::new(limits.max_json_bytes, limits)
+    }
+
+    pub(crate) fn of_upload(limits: &Limits) -> Self {
+        Self::new(limits.max_body_bytes, limits)
+    }
+
+    fn new(bytes: u64, limits: &Limits) -> Self {
+        Self { bytes, idle: limits.idle_timeout, total: limits.body_timeout }
+    }
+}
+
+/// Why a body ended early, for whoever sees only that it did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Broken(Arc<AtomicU8>);
+
+const TOO_LARGE: u8 = 1;
+const TOO_SLOW: u8 = 2;
+
+impl Broken {
+    /// The bound that was passed, if one was.
+    pub(crate) fn why(&self, bounds: Bounds) -> Option<Error> {
+        match self.0.load(Ordering::SeqCst) {
+            TOO_LARGE => Some(Error::TooLarge { limit: bounds.bytes }),
+            TOO_SLOW => Some(Error::TooSlow),
+            _ => None,
+        }
+    }
+}
+
+/// A body that ends with an error once it passes its bounds.
+pub(crate) struct Bounded {
+    body: axum::body::BodyDataStream,
+    left: u64,
+    idle: Duration,
+    silence: Pin<Box<Sleep>>,
+    end: Pin<Box<Sleep>>,
+    broken: Broken,
+}
+
+impl Bounded {
+    /// # Errors
+    /// [`Error::TooLarge`] for a body that says so beforehand.
+    pub(crate) fn new(headers: &HeaderMap, body: Body, bounds: Bounds) -> Result<Self, Error> {
+        let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > bounds.bytes) {
+            return Err(Error::TooLarge { limit: bounds.bytes });
+        }
+        let now = Instant::now();
+        Ok(Self {
+            body: body.into_data_stream(),
+            left: bounds.bytes,
+            idle: bounds.idle,
+            silence: Box::pin(tokio::time::sleep_until(now + bounds.idle)),
+            end: Box::pin(tokio::time::sleep_until(now + bounds.total)),
+            broken: Broken::default(),
+        })
+    }
+
+    /// Says afterwards why the stream ended.
+    pub(crate) fn broken(&self) -> Broken {
+        self.broken.clone()
+    }
+
+    fn break_off(&self, why: u8) -> Poll<Option<std::io::Result<Bytes>>> {
+        self.broken.0.store(why, Ordering::SeqCst);
+        Poll::Ready(Some(Err(std::io::ErrorKind::InvalidData.into())))
+    }
+}
+
+impl Stream for Bounded {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            return self.break_off(TOO_SLOW);
+        }
+        match self.body.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(chunk))) => {
+                let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
+                    return self.break_off(TOO_LARGE);
+                };
+                self.left = left;
+                let until = Instant::now() + self.idle;
+                self.silence.as_mut().reset(until);
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(std::io::Error::other(error)))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if self.silence.as_mut().poll(cx).is_ready() => self.break_off(TOO_SLOW),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// A whole body in memory.
+///
+/// # Errors
+/// [`Error::TooLarge`], [`Error::TooSlow`], and [`Error::Malformed`] where it breaks off.
+pub(crate) async fn whole(
+    headers: &HeaderMap,
+    body: Body,
+    bounds: Bounds,
+) -> Result<Vec<u8>, Error> {
+    let mut stream = Bounded::new(headers, body, bounds)?;
+    let broken = stream.broken();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| {
+            broken.why(bounds).unwrap_or_else(|| Error::malformed("the body breaks off"))
+        })?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// What a body says as JSON.
+///
+/// # Errors
+/// As [`whole`]; [`Error::MediaType`] for a body that says it is something else; and those of [`parse`].
+pub(crate) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    bounds: Bounds,
+) -> Result<T, Error> {
+    if !is_json(headers) {
+        return Err(Error::MediaType { expected: "application/json" });
+    }
+    parse(&whole(headers, body, bounds).await?)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = media_type(headers) else { return false };
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// The media type of a body without its parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+/// Reads JSON.
+///
+/// # Errors
+/// [`Error::Malformed`] for what is no JSON or nested too deeply; [`Error::Invalid`] for JSON that does not
+/// say what it should.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Error::invalid("body", error.to_string()),
+        _ => Error::malformed(format!("no valid JSON: {error}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s6_depth_is_no_json_and_a_wrong_type_is_not_what_it_should_be() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(parse::<serde_json::Value>(deep.as_bytes()).unwrap_err().status(), 400);
+        assert_eq!(parse::<usize>(b"-3").unwrap_err().status(), 422);
+        assert_eq!(parse::<usize>(b"\"3\"").unwrap_err().status(), 422);
+        assert_eq!(parse::<usize>(b"3").unwrap(), 3);
+    }
+}

@@ -1,0 +1,278 @@
+//! Multipart bodies: files to a private folder, and the fields beside them.
+
+use std::path::{Path, PathBuf};
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use multer::{Field, Multipart};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use crate::Error;
+use crate::body::{Bounded, Bounds, Broken};
+use crate::budget::Reserved;
+use crate::state::State;
+use crate::volumes::{Reading, display_name};
+
+/// What headers and voxels of a volume in two files end in: only there does a name say more than the
+/// first bytes.
+const HALVES: [&str; 4] = [".hdr", ".img", ".hdr.gz", ".img.gz"];
+/// Field names and other small things.
+const MAX_FIELD_BYTES: usize = 4096;
+
+/// All of an upload. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) folder: TempDir,
+    files: Vec<ReceivedFile>,
+    pub(crate) reading: Reading,
+    /// The field `request`, where one is expected.
+    pub(crate) request: Option<Vec<u8>>,
+    pub(crate) disk: Reserved,
+}
+
+#[derive(Debug)]
+struct ReceivedFile {
+    /// What the client called it.
+    name: String,
+    path: PathBuf,
+    sha256: [u8; 32],
+}
+
+/// Where an upload goes, and what it may take.
+pub(crate) struct Receiver<'a> {
+    pub(crate) app: &'a State,
+    /// Bytes of the field `request`; 0 where there is none.
+    pub(crate) max_request: usize,
+}
+
+impl Receiver<'_> {
+    /// Receives a whole upload.
+    ///
+    /// # Errors
+    /// [`Error::MediaType`], [`Error::TooLarge`], [`Error::TooSlow`], [`Error::Malformed`],
+    /// [`Error::Invalid`], [`Error::NoRoom`] and [`Error::Storage`]; nothing is left of it then.
+    pub(crate) async fn receive(self, headers: &HeaderMap, body: Body) -> Result<Upload, Error> {
+        let expected = Error::MediaType { expected: "multipart/form-data" };
+        let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let boundary = multer::parse_boundary(kind.unwrap_or_default()).map_err(|_| expected)?;
+        let (app, bounds) = (self.app, Bounds::of_upload(&self.app.config.limits));
+        let stream = Bounded::new(headers, body, bounds)?;
+        let broken = stream.broken();
+        let mut parts = Multipart::new(stream, boundary);
+        let reason = Reason { broken, bounds };
+        let mut upload = Upload::new(app)?;
+        while let Some(mut field) = parts.next_field().await.map_err(|e| reason.of(e))? {
+            let name = field.name().unwrap_or_default().to_string();
+            match name.as_str() {
+                "file" | "files" => {
+                    let limit = app.config.limits.max_files;
+                    if upload.files.len() == limit {
+                        let message = format!("there are more than {limit} files");
+                        return Err(Error::invalid("file", message));
+                    }
+                    upload.save(&mut field, &reason, app).await?;
+                }
+                "request" if self.max_request > 0 => {
+                    upload.request = Some(small(&mut field, self.max_request, &reason).await?);
+                }
+                _ => {
+                    let value = small(&mut field, MAX_FIELD_BYTES, &reason).await?;
+                    upload.set(&name, &value)?;
+                }
+            }
+        }
+        if upload.files.is_empty() {
+            return Err(Error::invalid("file", "there is no part of this name"));
+        }
+        Ok(upload)
+    }
+}
+
+impl Upload {
+    fn new(app: &State) -> Result<Self, Error> {
+        Ok(Self {
+            folder: app.root.folder()?,
+            files: Vec::new(),
+            reading: Reading::default(),
+            request: None,
+            disk: app.disk(),
+        })
+    }
+
+    async fn save(
+        &mut self,
+        field: &mut Field<'_>,
+        reason: &Reason,
+        app: &State,
+    ) -> Result<(), Error> {
+        let name = display_name(field.file_name());
+        let path = self.folder.path().join(format!("{:06}", self.files.len()));
+        let mut file = create(&path).await?;
+        let mut hash = Sha256::new();
+        while let Some(chunk) = field.chunk().await.map_err(|e| reason.of(e))? {
+            if !self.disk.grow(chunk.len() as u64) {
+                return Err(app.full());
+            }
+            hash.update(&chunk);
+            file.write_all(&chunk).await?;
+        }
+        file.flush().await?;
+        self.files.push(ReceivedFile { name, path, sha256: hash.finalize().into() });
+        Ok(())
+    }
+
+    /// An upload of one file that was inside of another request, or made here.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] and [`Error::Storage`].
+    pub(crate) async fn of_bytes(
+        app: &State,
+        name: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Self, Error> {
+        let mut upload = Self::new(app)?;
+        if !upload.disk.grow(bytes.len() as u64) {
+            return Err(app.full());
+        }
+        let path = upload.folder.path().join("000000");
+        let mut file = create(&path).await?;
+        file.write_all(bytes).await?;
+        file.flush().await?;
+        let sha256 = Sha256::digest(bytes).into();
+        upload.files.push(ReceivedFile { name: display_name(name), path, sha256 });
+        Ok(upload)
+    }
+
+    fn set(&mut self, field: &str, value: &[u8]) -> Result<(), Error> {
+        let text = std::str::from_utf8(value).map_err(|_| Error::malformed("no UTF-8"))?.trim();
+        match field {
+            _ if text.is_empty() => {}
+            "series" => self.reading.series = Some(text.to_string()),
+            "frame" => {
+                let frame = text.parse();
+                let frame = frame.map_err(|_| Error::invalid("frame", "a number from 0 is needed"));
+                self.reading.frame = Some(frame?);
+            }
+            "spacing" => self.reading.spacing_mm = Some(spacing(text)?),
+            _ => return Err(Error::malformed("there is a field of an unknown name")),
+        }
+        Ok(())
+    }
+
+    /// What the client called it.
+    pub(crate) fn name(&self) -> String {
+        match self.files.as_slice() {
+            [file] => file.name.clone(),
+            files => match files.iter().find(|file| HALVES[..1].iter().any(|e| ends(file, e))) {
+                Some(header) => header.name.clone(),
+                None => format!("{} files", files.len()),
+            },
+        }
+    }
+
+    /// In lower-case hexadecimal, of one file.
+    pub(crate) fn sha256(&self) -> Option<String> {
+        match self.files.as_slice() {
+            [file] => Some(file.sha256.iter().map(|byte| format!("{byte:02x}")).collect()),
+            _ => None,
+        }
+    }
+
+    /// Of all files in any order, and of how they are read.
+    pub(crate) fn content(&self) -> [u8; 32] {
+        let mut hashes: Vec<_> = self.files.iter().map(|file| file.sha256).collect();
+        hashes.sort_unstable();
+        let mut all = Sha256::new();
+        hashes.iter().for_each(|hash| all.update(hash));
+        all.update(format!("{:?}", self.reading));
+        all.finalize().into()
+    }
+
+    /// What is to be read: the one file, the header of a pair, or the folder of slices.
+    pub(crate) fn source(&self) -> Result<PathBuf, Error> {
+        match self.files.as_slice() {
+            [file] => Ok(file.path.clone()),
+            files @ [_, _] if files.iter().all(|file| HALVES.iter().any(|e| ends(file, e))) => {
+                let renamed = |file: &ReceivedFile| -> Result<PathBuf, Error> {
+                    let ending = HALVES.iter().find(|e| ends(file, e)).copied().unwrap_or_default();
+                    let path = self.folder.path().join(format!("volume{ending}"));
+                    std::fs::rename(&file.path, &path)?;
+                    Ok(path)
+                };
+                let paths = files.iter().map(renamed).collect::<Result<Vec<_>, _>>()?;
+                let is_header = |path: &&PathBuf| path.to_string_lossy().contains(".hdr");
+                paths.iter().find(is_header).or(paths.first()).cloned().ok_or(Error::Panicked)
+            }
+            _ => Ok(self.folder.path().to_path_buf()),
+        }
+    }
+}
+
+fn ends(file: &ReceivedFile, ending: &str) -> bool {
+    file.name.to_ascii_lowercase().ends_with(ending)
+}
+
+/// A new file that only this user reads.
+async fn create(path: &Path) -> Result<File, Error> {
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    options.mode(0o600);
+    Ok(options.open(path).await?)
+}
+
+async fn small(field: &mut Field<'_>, limit: usize, reason: &Reason) -> Result<Vec<u8>, Error> {
+    let mut value = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|e| reason.of(e))? {
+        value.extend_from_slice(&chunk);
+        if value.len() > limit {
+            return Err(Error::TooLarge { limit: limit as u64 });
+        }
+    }
+    Ok(value)
+}
+
+/// `0.8,0.8,2.5`, in millimeters along i, j and k.
+fn spacing(text: &str) -> Result<[f64; 3], Error> {
+    let numbers: Option<Vec<f64>> = text
+        .split(',')
+        .map(|number| number.trim().parse().ok().filter(|mm: &f64| mm.is_finite() && *mm > 0.0))
+        .collect();
+    let three = numbers.and_then(|numbers| <[f64; 3]>::try_from(numbers).ok());
+    three.ok_or_else(|| Error::invalid("spacing", "three numbers above 0 are needed: 0.8,0.8,2.5"))
+}
+
+/// Tells why a part could not be read.
+struct Reason {
+    broken: Broken,
+    bounds: Bounds,
+}
+
+impl Reason {
+    fn of(&self, error: multer::Error) -> Error {
+        self.broken.why(self.bounds).unwrap_or_else(|| match error {
+            multer::Error::StreamReadFailed(_)
+            | multer::Error::IncompleteStream
+            | multer::Error::IncompleteHeaders
+            | multer::Error::IncompleteFieldData { .. } => Error::malformed("the body breaks off"),
+            _ => Error::malformed("no multipart body"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spacings_are_three_lengths() {
+        assert_eq!(spacing("0.8, 0.8,2.5").unwrap(), [0.8, 0.8, 2.5]);
+        for bad in ["", "1", "1,2", "1,2,3,4", "1,2,0", "1,2,-3", "1,2,nan", "1,2,inf", "a,b,c"] {
+            assert_eq!(spacing(bad).unwrap_err().status(), 422, "{bad}");
+        }
+    }
+}

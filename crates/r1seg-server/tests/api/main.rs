@@ -1,0 +1,11 @@
+//! The API over real connections, with the embedded demo model and small recorded ones.
+
+mod chat;
+mod guard;
+mod hostile;
+mod lifecycle;
+mod openapi;
+mod segment;
+mod support;
+mod turns;
+mod volumes;
