@@ -74,6 +74,9 @@ fn every_volume_has_a_line_a_folder_and_rows_and_those_that_fail_stop_nothing() 
         assert_eq!(line["answers"].as_array().unwrap().len(), 2);
         assert!(line["answers"][0]["answer"].as_str().unwrap().contains("[SEG]"));
     }
+    for line in lines(&desk.path("out/results.jsonl")) {
+        crate::schema::assert_keeps_to("batch", &line);
+    }
     // In the order of the list, as the table is.
     let order: Vec<String> = lines(&desk.path("out/results.jsonl"))
         .iter()
