@@ -22,6 +22,28 @@ pub(crate) enum Code {
     Ledger,
     /// a recorded label map with another shape than its volume
     LedgerShape,
+    /// a list of volumes that is not one, or a row of it
+    List,
+    /// a list of volumes that cannot be read
+    ListUnreadable,
+    /// two volumes of the same id
+    SameId,
+    /// a folder that another batch is writing to
+    BatchRunning,
+    /// a folder with the results of an earlier batch
+    BatchExists,
+    /// a results.jsonl that no batch wrote
+    BatchResults,
+    /// results of a batch that cannot be written
+    BatchUnwritable,
+    /// a volume during which the program ended twice
+    Poisoned,
+    /// a volume that took longer than it may
+    ItemTimeout,
+    /// a prompt of a kind that the model does not take
+    BatchPrompt,
+    /// a pattern that finds no volume, or is none
+    Pattern,
     /// no memory for what the program asked for
     Allocation,
     /// a thread could not be started in the middle of the work
@@ -54,6 +76,17 @@ impl Code {
         match self {
             Self::Arguments => "R-ARG-03",
             Self::Refused => "R-ARG-04",
+            Self::List => "R-BAT-01",
+            Self::ListUnreadable => "R-BAT-02",
+            Self::SameId => "R-BAT-03",
+            Self::BatchRunning => "R-BAT-04",
+            Self::BatchExists => "R-BAT-05",
+            Self::BatchResults => "R-BAT-06",
+            Self::BatchUnwritable => "R-BAT-07",
+            Self::Poisoned => "R-BAT-08",
+            Self::ItemTimeout => "R-BAT-09",
+            Self::BatchPrompt => "R-BAT-10",
+            Self::Pattern => "R-BAT-11",
             Self::Panic => "R-BUG-01",
             Self::Internal => "R-BUG-02",
             Self::Stream => "R-IO-01",
@@ -81,17 +114,29 @@ impl Code {
             Self::Arguments | Self::Refused | Self::PromptsEmpty | Self::UnknownOrgan => {
                 ErrorKind::Usage
             }
-            Self::Panic | Self::Internal => ErrorKind::Internal,
-            Self::Stream | Self::MappedFile => ErrorKind::Io,
+            Self::Panic | Self::Internal | Self::Poisoned => ErrorKind::Internal,
+            Self::Stream | Self::MappedFile | Self::BatchUnwritable => ErrorKind::Io,
+            Self::BatchExists => ErrorKind::CannotCreate,
             Self::Strict
             | Self::Ledger
             | Self::LedgerShape
             | Self::NoMask
             | Self::PromptNotText
             | Self::PromptTooLong
+            | Self::List
+            | Self::SameId
+            | Self::BatchResults
+            | Self::BatchPrompt
             | Self::Pairs => ErrorKind::BadData,
-            Self::PromptUnreadable | Self::CandidatesUnreadable => ErrorKind::Missing,
-            Self::Allocation | Self::NoThread | Self::Threads => ErrorKind::Resources,
+            Self::PromptUnreadable
+            | Self::CandidatesUnreadable
+            | Self::ListUnreadable
+            | Self::Pattern => ErrorKind::Missing,
+            Self::Allocation
+            | Self::NoThread
+            | Self::Threads
+            | Self::BatchRunning
+            | Self::ItemTimeout => ErrorKind::Resources,
         }
     }
 }

@@ -51,6 +51,15 @@ pub(crate) fn report_in_json() {
     JSON.store(true, Ordering::SeqCst);
 }
 
+/// Whether such an object stands on one line, as the results before it do.
+static JSON_LINES: AtomicBool = AtomicBool::new(false);
+
+/// Lets errors be JSON objects of one line each.
+pub(crate) fn report_in_json_lines() {
+    JSON_LINES.store(true, Ordering::SeqCst);
+    report_in_json();
+}
+
 /// Context of an error whose JSON object has been printed already, as part of what was found.
 #[derive(Debug)]
 pub(crate) struct Reported;
@@ -125,7 +134,7 @@ pub(crate) fn error_code(kind: ErrorKind) -> u8 {
 }
 
 /// An error of the command line that no library knows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct CliError {
     pub(crate) code: &'static str,
     pub(crate) kind: ErrorKind,
@@ -291,7 +300,11 @@ impl Failure {
     }
 
     fn print_json(&self) {
-        let object = serde_json::to_string_pretty(&ErrorObject { error: self });
+        let object = ErrorObject { error: self };
+        let object = match JSON_LINES.load(Ordering::SeqCst) {
+            true => serde_json::to_string(&object),
+            false => serde_json::to_string_pretty(&object),
+        };
         // A reader that is gone does not miss it.
         let _ = writeln!(std::io::stdout().lock(), "{}", object.unwrap_or_default());
     }

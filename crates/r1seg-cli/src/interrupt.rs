@@ -1,6 +1,6 @@
 //! Ctrl-C and termination: stop soon, and leave nothing half-written.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use r1seg::{CancelToken, Error};
@@ -11,22 +11,22 @@ use crate::exit::explain;
 /// a volume or draws a picture does not.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Whether finished results are being moved to their places, which nothing interrupts.
-static WRITING: AtomicBool = AtomicBool::new(false);
+/// How many threads move finished results to their places, which nothing interrupts.
+static WRITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Held while finished results are written.
 pub(crate) struct Writing(());
 
 impl Writing {
     pub(crate) fn begin() -> Self {
-        WRITING.store(true, Ordering::SeqCst);
+        WRITING.fetch_add(1, Ordering::SeqCst);
         Self(())
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        WRITING.store(false, Ordering::SeqCst);
+        WRITING.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn install() -> CancelToken {
         std::thread::spawn(|| {
             // The last resort: what is still going on may be left as it is.
             std::thread::sleep(GRACE);
-            while WRITING.load(Ordering::SeqCst) {
+            while WRITING.load(Ordering::SeqCst) > 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }
             let code = explain(&Error::Cancelled.into());

@@ -5,6 +5,7 @@
 
 mod args;
 mod bandwidth;
+mod candidates;
 mod capabilities;
 mod codes;
 mod commands;
@@ -60,6 +61,7 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
     match command {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Segment(args) => commands::segment::run(&args, interrupt::install()),
+        Command::Batch(args) => commands::batch::run(&args, interrupt::install()),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
         Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),

@@ -91,6 +91,11 @@ pub fn folder_for(image: &Path) -> Result<PathBuf, Error> {
     Ok(PathBuf::from(name))
 }
 
+/// The name of a study: that of its file without the ending.
+pub fn study_name(file: &OsStr) -> OsString {
+    split(file).0
+}
+
 /// For a file.
 fn stem(image: &Path) -> PathBuf {
     let (mut stem, ending) = split(image.file_name().unwrap_or(image.as_os_str()));

@@ -154,8 +154,9 @@ fn refused(output: &Path, conflict: &str, input: &Path) -> Error {
     }
 }
 
-/// The other files of a volume that is a header with its voxels beside it.
-fn companions(path: &Path) -> Vec<PathBuf> {
+/// The files of a volume that is a header with its voxels beside it, where both are needed: for one in a
+/// single file none. The header itself may be among them.
+pub fn companions(path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
     let lower = name.to_ascii_lowercase();
     if lower.ends_with(".nhdr") {

@@ -1,11 +1,13 @@
 //! The command line as typed.
 
+mod batch;
 mod boxes;
 mod checkpoint;
 mod image;
 mod infer;
 mod inspect;
 mod places;
+mod points;
 mod reproduce;
 mod retrieval;
 mod running;
@@ -20,12 +22,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
+pub(crate) use batch::{BatchArgs, Shard};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
+pub(crate) use places::{PlaceTexts, Places};
 pub(crate) use reproduce::ReproduceArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use running::{RunningArgs, threads};
@@ -53,6 +57,8 @@ pub(crate) enum Command {
     /// Segment what a text, points, a box or an earlier mask say, with SegVol, R1Seg-3D-SAM, SAM-Med3D
     /// or NeuroSAM3D.
     Segment(Box<SegmentArgs>),
+    /// Ask or segment many volumes with a model that is loaded once, and go on after whatever stops it.
+    Batch(Box<BatchArgs>),
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
@@ -161,7 +167,7 @@ Exit codes:
   0    answered, with or without a mask; or inspected
   2    the arguments cannot be used, or no model was named
   3    --require-mask, and a prompt got no mask; or --mask -, and none did
-  4    embed, retrieve: finished, but some of the volumes failed
+  4    batch, embed, retrieve: finished, but some of the volumes failed
   5    reproduce: a result is outside of its band
   65   the volume or the question cannot be used; with `inspect --strict`, also
        a volume with warnings
@@ -212,6 +218,7 @@ impl Command {
         match self {
             Self::Infer(args) => args.output.quiet,
             Self::Segment(args) => args.output.quiet,
+            Self::Batch(args) => args.order.quiet,
             Self::Embed(args) => args.quiet,
             Self::Retrieve(args) => args.quiet,
             Self::Convert(args) => args.quiet,
@@ -227,6 +234,7 @@ impl Command {
         match self {
             Self::Infer(args) => args.output.json,
             Self::Segment(args) => args.output.json,
+            Self::Batch(args) => args.order.json,
             Self::Inspect(args) => args.json,
             Self::Embed(args) => args.json,
             Self::Retrieve(args) => args.json,

@@ -1,5 +1,6 @@
 //! A file per subcommand.
 
+pub(crate) mod batch;
 pub(crate) mod bench;
 #[cfg(feature = "hub")]
 pub(crate) mod cache;

@@ -2,6 +2,7 @@
 //!
 //! - `infer`: what a question gives, on stdout, on stderr and in the folder; `prompts`: what
 //!   several give; `destinations`: elsewhere than in the folder.
+//! - `batch`: many volumes, and what a run that ended leaves to the next one.
 //! - `bounded`: what is read of a model has limits.
 //! - `boxes`: boxes in answers, and questions about boxes.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
@@ -31,6 +32,7 @@
     reason = "a test helper may fail"
 )]
 
+mod batch;
 mod bounded;
 mod boxes;
 mod checkpoints;

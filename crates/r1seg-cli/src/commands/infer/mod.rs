@@ -38,7 +38,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
-    let options = args.ask.options()?;
+    let options = args.ask.answers.options()?;
     let prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
     let count = prompts.len() + organs.len();

@@ -7,8 +7,8 @@ use r1seg::volume::{SeriesSummary, Warning};
 use r1seg::{Diagnostic, Error, ErrorKind};
 use serde::Serialize;
 
-use super::candidates::Candidates;
 use super::encoder::{Embedded, Encoder};
+use crate::candidates::Candidates;
 use crate::exit::{CliError, Exit, Reported, error_code, explain};
 use crate::input::is_stdin;
 use crate::progress::Progress;

@@ -10,10 +10,11 @@ use r1seg_results::{OutputFolder, Protected};
 use serde::Serialize;
 
 use super::batch::{Batch, Failed, Several};
+use super::check_series;
 use super::encoder::{Embedded, Encoder};
 use super::vectors::VectorFormat;
-use super::{candidates, check_series};
 use crate::args::EmbedArgs;
+use crate::candidates;
 use crate::exit::{CliError, Exit, say};
 use crate::hints;
 use crate::input::{self, is_stdin};

@@ -1,11 +1,10 @@
 //! `r1seg embed` and `r1seg retrieve`: volumes and texts as M3D-CLIP sees them.
 //!
 //! [`encoder`] turns them into vectors, [`batch`] many of them of which some may fail, [`vectors`]
-//! writes these, [`candidates`] finds the volumes of a folder, [`ranking`] compares, and [`pairs`]
+//! writes these, [`crate::candidates`] finds the volumes of a folder, [`ranking`] compares, and [`pairs`]
 //! reads what belongs together.
 
 mod batch;
-mod candidates;
 mod embed;
 mod encoder;
 mod pairs;
@@ -15,8 +14,8 @@ mod vectors;
 
 use anyhow::Result;
 
+use crate::candidates::Candidates;
 use crate::exit::CliError;
-use candidates::Candidates;
 
 pub(crate) use embed::run as embed;
 pub(crate) use retrieve::run as retrieve;

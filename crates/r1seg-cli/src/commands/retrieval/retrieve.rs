@@ -8,12 +8,12 @@ use r1seg_results::report::WarningReport;
 use serde::Serialize;
 
 use super::batch::{Batch, Failed, Several};
-use super::candidates::{self, Candidates};
 use super::check_series;
 use super::encoder::{Embedded, Encoder};
 use super::pairs::{self, Pairs};
 use super::ranking::{Recall, rank, recall};
 use crate::args::RetrieveArgs;
+use crate::candidates::{self, Candidates};
 use crate::exit::{CliError, Exit, one_line};
 use crate::hints;
 use crate::input::is_stdin;

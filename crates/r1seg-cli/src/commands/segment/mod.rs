@@ -25,6 +25,7 @@ use crate::model;
 use crate::organs;
 use crate::progress::Progress;
 use crate::prompts;
+pub(crate) use asked::kinds;
 use asked::{Texts, check_places, with_masks};
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {

@@ -14,18 +14,18 @@ const ENDINGS: [&str; 7] = [".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".npy",
 
 /// What folders stand for.
 #[derive(Debug, Default)]
-pub(super) struct Candidates {
+pub(crate) struct Candidates {
     /// Files, and folders of DICOM files.
-    pub(super) paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
     /// Folders that cannot be read.
-    pub(super) faults: Vec<CliError>,
+    pub(crate) faults: Vec<CliError>,
 }
 
 /// What `given` stands for: files as they are, folders as the volumes in them and in their folders,
 /// by name. A folder with a DICOM file in it, or with neither volumes nor folders, is a study of DICOM
 /// series, to which all DICOM files in its folders belong; volumes of other formats in it are
 /// candidates of their own.
-pub(super) fn expand(given: &[PathBuf]) -> Candidates {
+pub(crate) fn expand(given: &[PathBuf]) -> Candidates {
     let mut all = Candidates::default();
     for path in given {
         if path.is_dir() {
