@@ -155,9 +155,6 @@ pub(crate) struct AskArgs {
         value_parser = mode_of_a_question
     )]
     pub(crate) mode: InferenceMode,
-    /// In sliding mode, windows without [SEG] abstain instead of vetoing.
-    #[arg(long)]
-    pub(crate) abstain: bool,
     /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
     /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
     #[arg(
@@ -168,6 +165,17 @@ pub(crate) struct AskArgs {
         value_parser = preprocess
     )]
     pub(crate) preprocess: Preprocess,
+    #[command(flatten)]
+    pub(crate) answers: AnswerArgs,
+}
+
+/// How a question is answered, whatever it is about.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Answering")]
+pub(crate) struct AnswerArgs {
+    /// In sliding mode, windows without [SEG] abstain instead of vetoing.
+    #[arg(long)]
+    pub(crate) abstain: bool,
     /// What stands between the image and the question.
     #[arg(long, default_value = "auto", value_enum)]
     pub(crate) separator: SeparatorArg,
@@ -191,7 +199,7 @@ pub(crate) struct AskArgs {
     pub(crate) seed: u64,
 }
 
-impl AskArgs {
+impl AnswerArgs {
     pub(crate) fn options(&self) -> anyhow::Result<AskOptions> {
         let (temperature, top_p) = (self.temperature, self.top_p);
         if !(temperature.is_finite() && 0.0 <= temperature) {

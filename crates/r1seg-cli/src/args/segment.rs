@@ -109,9 +109,9 @@ pub(crate) struct ClickArgs {
     pub(crate) seed: u32,
 }
 
-fn mode(text: &str) -> Result<InferenceMode, String> {
+/// With the name that SAM-Med3D's authors have for one crop.
+pub(super) fn mode(text: &str) -> Result<InferenceMode, String> {
     match text {
-        // As the single crop of SAM-Med3D's authors is also called.
         "one" => Ok(InferenceMode::Crop),
         _ => text.parse().map_err(|e: r1seg::Error| e.to_string()),
     }
