@@ -74,6 +74,8 @@ pub(crate) enum Exit {
     OutsideBand,
     /// Every item failed and was reported, as this code says.
     AllFailed(u8),
+    /// The worst line of a conversation that did not come from a terminal, each of which was reported.
+    WorstLine(u8),
     /// The child that reads pickles could not tell its finding.
     ChildFailed,
 }
@@ -85,7 +87,7 @@ impl Exit {
             Self::NoMask => 3,
             Self::SomeFailed => 4,
             Self::OutsideBand => 5,
-            Self::AllFailed(code) => code,
+            Self::AllFailed(code) | Self::WorstLine(code) => code,
             Self::ChildFailed => INTERNAL,
         }
     }
@@ -169,7 +171,7 @@ impl From<&dyn Diagnostic> for CliError {
             kind: error.kind(),
             what: chain(error),
             path: error.path().map(Path::to_path_buf),
-            fix: error.remedy().as_ref().map(hints::words),
+            fix: error.remedy().as_ref().map(hints::spoken),
         }
     }
 }
@@ -302,10 +304,15 @@ impl From<&dyn Diagnostic> for Failure {
             code: error.code(),
             message: one_line(&chain(error)),
             path: path.map(|path| path.display().to_string()),
-            fix: error.remedy().map(|remedy| one_line(&hints::words(&remedy))),
+            fix: error.remedy().map(|remedy| one_line(&hints::spoken(&remedy))),
             exit_code: error_code(error.kind()),
         }
     }
+}
+
+/// Who must act, where it is an error of one of the crates whose errors reach the command line.
+pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    diagnostic(error).map(Diagnostic::kind)
 }
 
 /// The error as that of one of the crates whose errors reach the command line.

@@ -1,11 +1,13 @@
 //! The command line as typed.
 
 mod boxes;
+mod chat;
 mod checkpoint;
 mod image;
 mod infer;
 mod inspect;
 mod places;
+mod points;
 mod reproduce;
 mod retrieval;
 mod running;
@@ -19,6 +21,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
+pub(crate) use chat::{ChatArgs, TypedPlace};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
@@ -51,6 +54,8 @@ pub(crate) enum Command {
     /// Segment what a text, points, a box or an earlier mask say, with SegVol, R1Seg-3D-SAM, SAM-Med3D
     /// or NeuroSAM3D.
     Segment(Box<SegmentArgs>),
+    /// Talk about one volume, line by line: ask, click, correct, and save.
+    Chat(Box<ChatArgs>),
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
@@ -238,7 +243,7 @@ impl Command {
             Self::Bench(args) => matches!(args.output, BenchFormat::Json),
             Self::Doctor(args) => args.json,
             Self::Reproduce(args) => args.json,
-            Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
+            Self::Chat(_) | Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

@@ -100,7 +100,7 @@ fn nowhere() -> Geometry {
 }
 
 /// What a prompt without a name is called.
-fn kinds(prompt: &Prompt) -> &'static str {
+pub(crate) fn kinds(prompt: &Prompt) -> &'static str {
     match (prompt.points.len(), prompt.region) {
         (0, None) => "mask",
         (0, Some(_)) => "box",

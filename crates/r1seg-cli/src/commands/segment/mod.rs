@@ -25,6 +25,7 @@ use crate::model;
 use crate::organs;
 use crate::progress::Progress;
 use crate::prompts;
+pub(crate) use asked::kinds;
 use asked::{Texts, check_places, with_masks};
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         image: &args.image,
         volume: &args.volume,
         model: &args.model,
+        second: None,
         output: &args.output,
         prompts: ("--text -", &args.text),
         masks: clicks.mask_prompt.iter().chain(&clicks.truth).collect(),
