@@ -312,7 +312,7 @@ impl From<&dyn Diagnostic> for Failure {
 
 /// Who must act, where it is an error of one of the crates whose errors reach the command line.
 pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
-    diagnostic(error).map(Diagnostic::kind)
+    diagnostic(error).map(|error| error.kind())
 }
 
 /// The error as that of one of the crates whose errors reach the command line.

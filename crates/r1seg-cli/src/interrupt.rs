@@ -60,7 +60,7 @@ pub(crate) fn install() -> CancelToken {
 }
 
 /// The last resort: what is still going on then may be left as it is.
-fn end_after(grace: Duration) -> ! {
+fn end_after(grace: Duration) {
     std::thread::sleep(grace);
     while WRITING.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(20));

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::volume::Volume;
 use r1seg::{
-    CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, Event, InferenceMode, Model,
-    PromptableConfig, PromptableModel, Purpose, RunContext,
+    CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, Event, InferenceMode,
+    Model, PromptableConfig, PromptableModel, Purpose, RunContext,
 };
 use r1seg_results::{Obtained, Refiner, refining_mode, working_memory};
 
@@ -39,7 +39,12 @@ impl SecondModel {
 
     /// Refuses a model for which there is not memory enough, before the first one has worked in vain. The
     /// two are never in memory together.
-    pub(crate) fn check_memory(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> Result<()> {
+    pub(crate) fn check_memory(
+        &self,
+        volume: &Volume,
+        args: &VolumeArgs,
+        labels: usize,
+    ) -> Result<()> {
         let (Some(limit), Ok(summary)) = (memory::available(), self.source.summary(None)) else {
             return Ok(());
         };

@@ -243,7 +243,11 @@ impl Command {
             Self::Bench(args) => matches!(args.output, BenchFormat::Json),
             Self::Doctor(args) => args.json,
             Self::Reproduce(args) => args.json,
-            Self::Chat(_) | Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
+            Self::Chat(_)
+            | Self::Verify(_)
+            | Self::ReadPickle
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }

@@ -144,7 +144,10 @@ fn clicks_lead_to_the_mask_that_the_authors_code_finds_and_can_be_taken_back() {
     assert_recorded(&desk, "three.nii.gz", "pred_user_points.nii.gz");
     assert_eq!(labels(&desk.path("one.nii.gz")), labels(&desk.path("again.nii.gz")));
     let lines: Vec<&str> = run.stdout.lines().collect();
-    assert!(lines[0].starts_with("[1] point: ") && lines[2].starts_with("[1] points: "), "{run:#?}");
+    assert!(
+        lines[0].starts_with("[1] point: ") && lines[2].starts_with("[1] points: "),
+        "{run:#?}"
+    );
     assert_eq!(lines.last(), Some(&"no mask yet"));
 }
 
@@ -205,7 +208,8 @@ fn what_a_model_does_not_take_is_refused_and_changes_nothing() {
 fn another_volume_and_another_model_wait_until_masks_are_saved_or_forgotten() {
     let desk = Desk::new();
     phantom_of(&desk, "other.nii.gz", 8);
-    let lines = [LIVER, "/image other.nii.gz", "/forget", "/image other.nii.gz", LIVER, "/save two"];
+    let lines =
+        [LIVER, "/image other.nii.gz", "/forget", "/image other.nii.gz", LIVER, "/save two"];
     let run = demo(&desk, &lines);
     run.code_is(2).says("1 mask is not saved, and /image would forget them");
     run.says("1 mask forgotten without being saved").says("other.nii.gz: 256 x 256 x 32 voxels");
@@ -252,11 +256,13 @@ fn nothing_is_replaced_that_the_conversation_did_not_write() {
 fn control_characters_of_a_line_do_not_reach_the_terminal() {
     let desk = Desk::new();
     let image = data("segvol/golden/volume.npy");
-    let run = chat(&desk, &data("segvol"), &image, "--preprocess none --mode resize", &[
-        "liver\u{1b}[31m",
-        "/\u{1b}[2Jx",
-        "/mask",
-    ]);
+    let run = chat(
+        &desk,
+        &data("segvol"),
+        &image,
+        "--preprocess none --mode resize",
+        &["liver\u{1b}[31m", "/\u{1b}[2Jx", "/mask"],
+    );
     assert!(!run.stdout.contains('\u{1b}') && !run.stderr.contains('\u{1b}'), "{run:#?}");
 }
 
@@ -267,7 +273,12 @@ fn a_found_mask_is_refined_by_a_second_model_in_the_conversation() {
     let lines = ["/organ liver", &refine, "/organ spleen", "/mask", "/save out", "/refine 2 x"];
     let run = demo(&desk, &lines);
     let listed: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with('[')).collect();
-    let names = ["[2] liver (refined by SAM-Med3D): ", "[1] liver: ", "[2] liver (refined by SAM-Med3D): ", "[3] spleen: "];
+    let names = [
+        "[2] liver (refined by SAM-Med3D): ",
+        "[1] liver: ",
+        "[2] liver (refined by SAM-Med3D): ",
+        "[3] spleen: ",
+    ];
     for (line, name) in listed.iter().zip(names) {
         assert!(line.starts_with(name), "{run:#?}");
     }

@@ -56,7 +56,10 @@ fn both_masks_are_kept_and_the_report_says_which_is_which() {
 
     let with = &report["refined_with"][0];
     let refined = &with["refinements"][0];
-    assert_eq!((&with["mode"], &with["model"]["model_type"]), (&json!("crop"), &json!("sam_med3d")));
+    assert_eq!(
+        (&with["mode"], &with["model"]["model_type"]),
+        (&json!("crop"), &json!("sam_med3d"))
+    );
     assert_eq!((&refined["refines"], &refined["labels"]), (&json!(1), &json!([2])));
     assert_eq!((&refined["mask_prompt"], &refined["box"]), (&json!(true), &Value::Null));
 
@@ -64,7 +67,10 @@ fn both_masks_are_kept_and_the_report_says_which_is_which() {
     let mut command = desk.command();
     command.args(["infer", "-m", "demo", "--device", "cpu", "ct.nii.gz", "-p", LIVER]);
     finish(command.args(["--mask", "alone.nii.gz"])).succeeds();
-    let first = labels(&desk, masks[0]["path"].as_str().map(|file| format!("out/{file}")).as_deref().unwrap());
+    let first = labels(
+        &desk,
+        masks[0]["path"].as_str().map(|file| format!("out/{file}")).as_deref().unwrap(),
+    );
     let alone = labels(&desk, "alone.nii.gz");
     assert_eq!(first.label_mask(1), alone.label_mask(1));
     let point = refined["points"][0]["voxel"].as_array().unwrap();
@@ -77,7 +83,8 @@ fn both_masks_are_kept_and_the_report_says_which_is_which() {
     second.geometry().check_same_grid(alone.geometry()).unwrap();
     let voxels = masks[1]["voxels"].as_u64().unwrap() as usize;
     assert_eq!(second.voxels(2), voxels);
-    let named: Value = serde_json::from_slice(&fs::read(desk.path("out/labels.json")).unwrap()).unwrap();
+    let named: Value =
+        serde_json::from_slice(&fs::read(desk.path("out/labels.json")).unwrap()).unwrap();
     assert_eq!(named["2"]["refines"], 1);
     assert!(named["1"].get("refines").is_none(), "{named:#}");
 }

@@ -179,7 +179,8 @@ fn warnings(refined: &Refined) -> Vec<Warning> {
     for Refinement { refines, given, .. } in &refined.refinements {
         let name = one_line(&given.asked.name);
         if given.status != MaskStatus::Found {
-            let text = format!("{name}: nothing was drawn; the mask of label {refines} stays as it is");
+            let text =
+                format!("{name}: nothing was drawn; the mask of label {refines} stays as it is");
             warnings.push(Warning::new("W-REFINE", text));
         }
         warnings.extend(given.outcome.warnings.iter().cloned().map(|mut warning| {

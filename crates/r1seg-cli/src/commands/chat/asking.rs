@@ -120,6 +120,7 @@ impl Conversation<'_> {
         open: Option<OpenObject>,
         cancel: &CancelToken,
     ) -> Result<()> {
+        let before = open.as_ref().map(|open| open.asked.clone());
         let mut session = match &open {
             Some(open) => open.session.clone(),
             None => self.encoded.session(),
@@ -132,17 +133,18 @@ impl Conversation<'_> {
             screen.end(None);
             Ok(outcome?)
         });
-        let outcome = match (got, open) {
-            (Ok(outcome), _) => outcome,
-            (Err(error), open) => {
+        let outcome = match got {
+            Ok(outcome) => outcome,
+            Err(error) => {
                 self.open = self.open.take().or(open);
                 return Err(error);
             }
         };
         let prompt = session.prompt();
-        let asked = match open_name(&prompt, &more) {
-            name if prompt.text.is_none() => Asked::new(name, prompt),
-            name => Asked { name, prompt, ..more },
+        // An object is called after its text, or after what it was shown with.
+        let asked = match prompt.text {
+            Some(_) => Asked { prompt, ..before.unwrap_or(more) },
+            None => Asked::new(kinds(&prompt), prompt),
         };
         if self.open.is_some() {
             self.close()?;
@@ -175,8 +177,7 @@ impl Conversation<'_> {
             ));
         };
         let (mut session, mut asked) = (open.session.clone(), open.asked.clone());
-        let before =
-            self.timed(|_| Ok(session.undo(&mut RunContext::from(cancel))?))?;
+        let before = self.timed(|_| Ok(session.undo(&mut RunContext::from(cancel))?))?;
         match before {
             Some(outcome) => {
                 asked.prompt = session.prompt();
@@ -256,13 +257,15 @@ impl Conversation<'_> {
         cancel: &CancelToken,
     ) -> Result<()> {
         let found = SecondModel::find(Path::new(name), None)?;
-        let is_loaded = self.second.as_ref().is_some_and(|second| second.of.source.path() == found.source.path());
+        let is_loaded = self
+            .second
+            .as_ref()
+            .is_some_and(|second| second.of.source.path() == found.source.path());
         if !is_loaded {
             self.second = None;
             let args = (&self.args.model, &self.args.volume);
             let labels = self.next_label();
-            self.second =
-                Some(found.load(&self.input.volume, args, labels, (progress, cancel))?);
+            self.second = Some(found.load(&self.input.volume, args, labels, (progress, cancel))?);
         }
         let Self { second, obtained, .. } = self;
         match second {
@@ -274,15 +277,6 @@ impl Conversation<'_> {
 
 fn number_of(label: usize) -> String {
     number(label - 1)
-}
-
-/// What an object is called: after its text, else after what it was shown with.
-fn open_name(prompt: &Prompt, more: &Asked) -> String {
-    match &prompt.text {
-        Some(text) if more.prompt.text.is_none() => text.clone(),
-        Some(_) => more.name.clone(),
-        None => kinds(prompt).to_string(),
-    }
 }
 
 /// What there is to say of an outcome, and the outcome with its mask.

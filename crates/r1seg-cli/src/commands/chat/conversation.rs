@@ -96,9 +96,8 @@ impl First {
         let family = self.model.family();
         let chosen = args.prepare.preprocess;
         let preprocess = family.preprocess(chosen).map_or(Preprocess::Auto, |_| chosen);
-        let options = EncodeOptions::default()
-            .with_mode(mode_of(family, args))
-            .with_preprocess(preprocess);
+        let options =
+            EncodeOptions::default().with_mode(mode_of(family, args)).with_preprocess(preprocess);
         let options = args.volume.with_orient(options);
         let encoded =
             self.model.encode_with(&input.volume, &options, &mut RunContext::from(cancel));

@@ -17,11 +17,17 @@ pub(super) enum Line {
 pub(super) enum Command {
     Help,
     /// Masks in a list; with a number one of them, and with a file it is written there.
-    Mask { number: Option<usize>, file: Option<PathBuf> },
+    Mask {
+        number: Option<usize>,
+        file: Option<PathBuf>,
+    },
     /// Points or a box in what is sought, in the order in which they were typed.
     Places(Vec<TypedPlace>),
     Organ(String),
-    Refine { number: Option<usize>, model: String },
+    Refine {
+        number: Option<usize>,
+        model: String,
+    },
     Undo,
     Reset,
     Save(Option<PathBuf>),
@@ -47,8 +53,16 @@ const fn entry(name: &'static str, takes: &'static str, does: &'static str) -> E
 /// Every command.
 pub(super) const COMMANDS: &[Entry] = &[
     entry("help", "", "this list"),
-    entry("organ", "NAME[,NAME ..]", "segment organs, in the words that the model was trained with"),
-    entry("points", "I,J,K[:neg] ..", "segment by voxels in what is sought, and beside it with :neg"),
+    entry(
+        "organ",
+        "NAME[,NAME ..]",
+        "segment organs, in the words that the model was trained with",
+    ),
+    entry(
+        "points",
+        "I,J,K[:neg] ..",
+        "segment by voxels in what is sought, and beside it with :neg",
+    ),
     entry("points-mm", "X,Y,Z[:neg] ..", "the same in mm (RAS+)"),
     entry("box", "I0,J0,K0,I1,J1,K1", "a box around what is sought, or that questions are about"),
     entry("box-mm", "X0,Y0,Z0,X1,Y1,Z1", "the same in mm (RAS+)"),
@@ -218,7 +232,8 @@ mod tests {
 
     #[test]
     fn masks_are_named_by_number_and_file() {
-        let mask = |number, file: Option<&str>| Command::Mask { number, file: file.map(PathBuf::from) };
+        let mask =
+            |number, file: Option<&str>| Command::Mask { number, file: file.map(PathBuf::from) };
         assert_eq!(command("/mask"), mask(None, None));
         assert_eq!(command("/mask 2"), mask(Some(2), None));
         assert_eq!(command("/mask 2 my liver.nii.gz"), mask(Some(2), Some("my liver.nii.gz")));

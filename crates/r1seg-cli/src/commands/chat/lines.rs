@@ -88,6 +88,9 @@ impl Terminal {
     fn next(&mut self) -> Result<Option<String>> {
         let mut wants_to_leave = false;
         loop {
+            if let Some(words) = self.editor.helper() {
+                words.is_empty.set(true);
+            }
             match self.editor.readline(PROMPT) {
                 Ok(line) => {
                     self.keep();
@@ -238,9 +241,8 @@ fn commands(begun: &str) -> Vec<Pair> {
 }
 
 fn models(begun: &str) -> Vec<Pair> {
-    let begins = |name: &&str| {
-        name.get(..begun.len()).is_some_and(|head| head.eq_ignore_ascii_case(begun))
-    };
+    let begins =
+        |name: &&str| name.get(..begun.len()).is_some_and(|head| head.eq_ignore_ascii_case(begun));
     let published = MODELS.iter().flat_map(|entry| entry.published).map(|of| of.alias);
     std::iter::once("demo").chain(published).filter(begins).map(pair).collect()
 }

@@ -81,8 +81,7 @@ impl Conversation<'_> {
         let (model, input) = (&self.first.model, &self.input);
         let run = job::run(model, &self.first.named, Origin::from(input), &self.encoded);
         let report = obtained.report(run, model, &self.options);
-        let warnings =
-            obtained.warnings(&self.first.source, model.family(), input, &self.encoded);
+        let warnings = obtained.warnings(&self.first.source, model.family(), input, &self.encoded);
         let results = obtained.into_results(layout, input, hints::words);
         let measured = results.measure(report, warnings)?;
         let _writing = Writing::begin();
@@ -149,4 +148,3 @@ impl Conversation<'_> {
         }
     }
 }
-

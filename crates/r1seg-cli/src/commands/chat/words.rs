@@ -98,7 +98,8 @@ pub(super) fn volume(conversation: &Conversation<'_>) -> String {
 pub(super) fn info(conversation: &Conversation<'_>) -> String {
     let first = &conversation.first;
     let model = &first.model;
-    let takes: Vec<&str> = model.capabilities().prompts.iter().map(|kind| kind_name(*kind)).collect();
+    let takes: Vec<&str> =
+        model.capabilities().prompts.iter().map(|kind| kind_name(*kind)).collect();
     let labels = conversation.next_label() - 1 + usize::from(conversation.open.is_some());
     let mut text = format!(
         "volume   {}\nmodel    {} ({}), {} on {}; takes {}\nmode     {}\n",

@@ -26,8 +26,8 @@ use crate::organs;
 use crate::progress::Progress;
 use crate::prompts;
 use printer::InOrder;
-use refining::Refining;
 pub(crate) use printer::{Printer, To};
+use refining::Refining;
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let second = refining::find(args)?;

@@ -9,8 +9,8 @@ use r1seg_results::{Input, Obtained};
 
 use crate::args::InferArgs;
 use crate::exit::{self, CliError, Reported, say};
-use crate::prompts;
 use crate::progress::Progress;
+use crate::prompts;
 use crate::refiner::SecondModel;
 
 /// The second model, if one is named, before anything large is read.
@@ -76,7 +76,8 @@ fn refine(
     (progress, cancel): (&Progress, &CancelToken),
 ) -> Result<()> {
     let all = obtained.given().len() + labels.len();
-    let loaded = second.load(&input.volume, (&args.model, &args.volume), all, (progress, cancel))?;
+    let loaded =
+        second.load(&input.volume, (&args.model, &args.volume), all, (progress, cancel))?;
     if !args.output.quiet {
         progress.clear();
         let (name, device) = (&loaded.of.name.id, loaded.model.device_name());
