@@ -126,8 +126,10 @@ impl Obtained {
 
     fn report_of_prompts(&self, run: Run<'_>, model: &Model, options: &AskOptions) -> Report {
         let Model::Language(language) = model else { return Report::of_prompts(run, &self.given) };
-        // A box is the same for all questions of a run.
-        let region = self.given.first().and_then(|given| given.asked.prompt.region);
+        // In a conversation questions may be about boxes of their own, which are then with their answers.
+        let mut regions = self.given.iter().map(|given| given.asked.prompt.region);
+        let first = regions.next().flatten();
+        let region = first.filter(|first| regions.all(|other| other == Some(*first)));
         let questions = Questions {
             options,
             region,

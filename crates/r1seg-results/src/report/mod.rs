@@ -140,7 +140,7 @@ impl Report {
             },
             answers: answers
                 .iter()
-                .map(|of| AnswerReport::new(fields(of), &of.outcome.timings))
+                .map(|of| AnswerReport::new(fields(of), of, questions.region))
                 .collect(),
         };
         let settings = Some(Settings::new(questions));
