@@ -95,6 +95,6 @@ pub use naming::folder_for;
 pub use obtained::{Obtained, obtain};
 pub use process::peak_rss_bytes;
 pub use protected::Protected;
-pub use refine::{Place, Refined, Refinement, Refiner, refining_mode, refining_prompt};
+pub use refine::{FoundAt, Refined, Refinement, Refiner, refining_mode, refining_prompt};
 pub use results::{Measured, Results, Written};
 pub use staged_files::StagedFiles;

@@ -194,6 +194,21 @@ fn a_line_is_a_text_for_a_model_that_reads_texts_and_points_correct_it() {
 }
 
 #[test]
+fn questions_are_about_a_box_until_reset() {
+    let desk = Desk::new();
+    let image = data("m3d-phi3/golden/volume.npy");
+    let lines = ["/box 1,2,3,9,8,7", "What is in {box}?", "/info", "/reset", "Any?", "/save out"];
+    let run = chat(&desk, &data("m3d-phi3"), &image, "", &lines);
+    run.succeeds().says("questions are about box 1,2,3,9,8,7 (voxels i,j,k); /reset makes");
+    assert!(run.stdout.contains("box 1,2,3,9,8,7"), "{run:#?}");
+    let report = desk.report();
+    assert_keeps_to("report", &report);
+    assert_eq!(report["asked_box"], Value::Null);
+    let boxes = [0, 1].map(|n| report["answers"][n].get("asked_box").cloned());
+    assert_eq!(boxes, [Some(json!([[1, 2, 3], [9, 8, 7]])), None]);
+}
+
+#[test]
 fn what_a_model_does_not_take_is_refused_and_changes_nothing() {
     let desk = Desk::new();
     let run = clicks(&desk, &["liver", "/points 20,174,73", "/box 1,1,1,9,9,9", "/points 999,1,1"]);

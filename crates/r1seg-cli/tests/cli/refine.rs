@@ -8,7 +8,7 @@ use r1seg::volume::{LabelMap, Overwrite, ReadOptions, read, write_volume};
 use serde_json::{Value, json};
 
 use crate::schema::assert_keeps_to;
-use crate::{Desk, Run, data, finish, read_tensors, write_tensors};
+use crate::{Desk, Run, data, finish, prompt, read_tensors, write_tensors};
 
 const LIVER: &str = "Can you segment the liver in this image?";
 
@@ -104,6 +104,24 @@ fn segvol_gets_the_box_and_the_organ_that_the_question_names() {
         assert!(high[n].as_u64().unwrap() <= bbox[1][n].as_u64().unwrap() + 1, "{refined:#}");
     }
     assert_eq!(report["masks"][1]["name"], "spleen (refined by SegVol)");
+}
+
+#[test]
+fn a_box_in_an_answer_without_a_mask_is_refined_from_its_middle() {
+    let desk = Desk::new();
+    let volume = data("phi3/golden/volume.npy");
+    let question = prompt("phi3/golden/case3");
+    let mut command = desk.ask_command(&data("phi3"), &volume, &question, "--spacing 5,0.5,2");
+    let run = finish(command.arg("--refine-with").arg(data("sam-med3d")));
+    run.succeeds().says("(refined by SAM-Med3D): ");
+    let report = report(&desk);
+    // The box is d 2..=14, h 21..=39, w 32..=49.
+    let refined = &report["refined_with"][0]["refinements"][0];
+    assert_eq!(refined["points"], json!([{"voxel": [40, 30, 8], "positive": true}]));
+    assert_eq!((&refined["mask_prompt"], &refined["refines"]), (&json!(false), &json!(1)));
+    let masks = report["masks"].as_array().unwrap();
+    assert_eq!((masks.len(), &masks[0]["label"], &masks[0]["refines"]), (1, &json!(2), &json!(1)));
+    assert_eq!(report["status"], "not_found");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::findings::{one_line, short};
 use crate::report::{self, Preparation};
 use crate::{Asked, Error, Findings, Given, Obtained};
 
-pub use rule::{Place, refining_mode, refining_prompt};
+pub use rule::{FoundAt, refining_mode, refining_prompt};
 
 /// A model that refines what another one found, with the volume that it has encoded.
 #[derive(Debug)]
@@ -153,10 +153,10 @@ impl Obtained {
 
 impl Findings {
     /// Where something was found: the mask of a label if it has voxels, else a box of its answer.
-    fn place(&self, label: u16) -> Option<Place> {
+    fn place(&self, label: u16) -> Option<FoundAt> {
         let finding = self.of(label)?;
         let mask = (self.labels().voxels(label) > 0).then(|| self.labels().label_mask(label));
-        Place::of(mask, &finding.boxes)
+        FoundAt::of(mask, &finding.boxes)
     }
 
     fn of(&self, label: u16) -> Option<&crate::Finding> {

@@ -8,14 +8,14 @@ use r1seg::{Error, InferenceMode, Prompt, PromptKind, PromptPoint, Purpose, phra
 
 /// Where a model found something.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum FoundAt {
     /// A mask with voxels.
     Mask(Arc<Mask>),
     /// The box of an answer without a mask.
     Box(Region),
 }
 
-impl Place {
+impl FoundAt {
     /// What a prompt got: its mask if that has voxels, else the first box of its answer, else nothing.
     pub fn of(mask: Option<Mask>, boxes: &[Region]) -> Option<Self> {
         match mask.filter(|mask| mask.data().iter().any(|voxel| *voxel != 0)) {
@@ -45,7 +45,7 @@ pub fn refining_mode(
             fix: "refine with a model that takes points, boxes or masks, such as SAM-Med3D",
         });
     }
-    let anywhere = Place::Box(Region::at([0; 3], [1; 3]));
+    let anywhere = FoundAt::Box(Region::at([0; 3], [1; 3]));
     refining_prompt(&anywhere, &Geometry::without_affine([1; 3]), (family, mode), None)
         .check(family, mode)?;
     Ok(mode)
@@ -63,20 +63,20 @@ pub fn refining_mode(
 /// Parts hang together by faces, edges and corners. A point so chosen is inside of the mask, where a
 /// centroid need not be.
 pub fn refining_prompt(
-    place: &Place,
+    place: &FoundAt,
     geometry: &Geometry,
     (family, mode): (Family, InferenceMode),
     term: Option<&str>,
 ) -> Prompt {
     let takes = |kind| family.capabilities().takes(kind);
     let part = match place {
-        Place::Mask(mask) => Part::largest(mask),
-        Place::Box(_) => None,
+        FoundAt::Mask(mask) => Part::largest(mask),
+        FoundAt::Box(_) => None,
     };
     let region = match (place, &part) {
-        (Place::Box(region), _) => *region,
-        (Place::Mask(_), Some(part)) => part.region(),
-        (Place::Mask(_), None) => Region::whole(geometry.shape()),
+        (FoundAt::Box(region), _) => *region,
+        (FoundAt::Mask(_), Some(part)) => part.region(),
+        (FoundAt::Mask(_), None) => Region::whole(geometry.shape()),
     };
     let mut prompt = Prompt::default();
     if takes(PromptKind::Box) {
@@ -90,7 +90,7 @@ pub fn refining_prompt(
         };
         prompt = prompt.with_point(PromptPoint::positive(voxel));
     }
-    if let (true, Place::Mask(mask)) = (takes(PromptKind::Mask), place) {
+    if let (true, FoundAt::Mask(mask)) = (takes(PromptKind::Mask), place) {
         prompt = prompt.with_mask(Arc::clone(mask));
     }
     if let (true, Some(term)) = (takes(PromptKind::Text), term) {
@@ -123,17 +123,17 @@ mod tests {
     }
 
     /// Two arms that meet in a corner, a speck apart from them, and whether a voxel is in the arms.
-    fn l() -> (Place, impl Fn([usize; 3]) -> bool) {
+    fn l() -> (FoundAt, impl Fn([usize; 3]) -> bool) {
         let is_in = |[z, y, x]: [usize; 3]| {
             (1..3).contains(&z) && (2..22).contains(&y) && (2..22).contains(&x) && (y < 5 || x < 5)
         };
         let at = |n: usize| [n / (24 * 24), n / 24 % 24, n % 24];
         let voxels = (0..4 * 24 * 24).map(|n| u8::from(is_in(at(n)) || at(n) == [3, 23, 23]));
         let mask = Mask::new(voxels.collect(), geometry()).unwrap();
-        (Place::of(Some(mask), &[]).unwrap(), is_in)
+        (FoundAt::of(Some(mask), &[]).unwrap(), is_in)
     }
 
-    fn prompt(place: &Place, family: Family, mode: InferenceMode, term: Option<&str>) -> Prompt {
+    fn prompt(place: &FoundAt, family: Family, mode: InferenceMode, term: Option<&str>) -> Prompt {
         let prompt = refining_prompt(place, &geometry(), (family, mode), term);
         prompt.check(family, mode).unwrap();
         prompt.check_in(&geometry()).unwrap();
@@ -147,7 +147,7 @@ mod tests {
         let [point] = prompt.points.as_slice() else { panic!("{prompt:?}") };
         assert!(point.positive && is_in(point.voxel), "{point:?}");
         assert!(!is_in([1, 7, 7]), "that is about where the centroid is");
-        let Place::Mask(mask) = &place else { panic!() };
+        let FoundAt::Mask(mask) = &place else { panic!() };
         assert_eq!(prompt.mask.as_ref(), Some(mask));
         assert_eq!((prompt.region, prompt.text), (None, None));
     }
@@ -175,8 +175,10 @@ mod tests {
     fn a_box_of_an_answer_is_widened_within_the_volume_and_clicked_in_its_middle() {
         let region = Region { start: [0, 4, 20], end: [3, 8, 24] };
         let empty = Mask::new(vec![0; 4 * 24 * 24], geometry()).unwrap();
-        assert!(Place::of(Some(empty.clone()), &[]).is_none() && Place::of(None, &[]).is_none());
-        let place = Place::of(Some(empty), &[region]).unwrap();
+        assert!(
+            FoundAt::of(Some(empty.clone()), &[]).is_none() && FoundAt::of(None, &[]).is_none()
+        );
+        let place = FoundAt::of(Some(empty), &[region]).unwrap();
         let sam = prompt(&place, Family::SamMed3d, InferenceMode::Crop, None);
         assert_eq!((sam.points[0].voxel, sam.mask, sam.region), ([1, 5, 21], None, None));
         let segvol = prompt(&place, Family::SegVol, InferenceMode::Zoom, None);

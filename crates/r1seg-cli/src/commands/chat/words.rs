@@ -114,7 +114,7 @@ pub(super) fn info(conversation: &Conversation<'_>) -> String {
     if let Some(region) = conversation.region {
         let _ = writeln!(
             text,
-            "box      {}",
+            "about    {}",
             crate::job::box_line(region, conversation.input.volume.geometry())
         );
     }

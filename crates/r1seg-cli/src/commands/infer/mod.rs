@@ -31,11 +31,12 @@ use refining::Refining;
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let second = refining::find(args)?;
+    let second_source = second.as_ref().map(|second| second.source.clone());
     let job = Job {
         image: &args.image,
         volume: &args.volume,
         model: &args.model,
-        second: second.as_ref().map(|second| &second.source),
+        second: second_source.as_ref(),
         output: &args.output,
         prompts: ("--prompt -", &args.prompt),
         masks: Vec::new(),
