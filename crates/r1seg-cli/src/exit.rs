@@ -85,6 +85,8 @@ pub(crate) enum Exit {
     AllFailed(u8),
     /// Served until a signal came, as this code says.
     Stopped(u8),
+    /// The worst line of a conversation that did not come from a terminal, each of which was reported.
+    WorstLine(u8),
     /// The child that reads pickles could not tell its finding.
     ChildFailed,
 }
@@ -96,7 +98,7 @@ impl Exit {
             Self::NoMask => 3,
             Self::SomeFailed => 4,
             Self::OutsideBand => 5,
-            Self::AllFailed(code) | Self::Stopped(code) => code,
+            Self::AllFailed(code) | Self::Stopped(code) | Self::WorstLine(code) => code,
             Self::ChildFailed => INTERNAL,
         }
     }
@@ -180,7 +182,7 @@ impl From<&dyn Diagnostic> for CliError {
             kind: error.kind(),
             what: chain(error),
             path: error.path().map(Path::to_path_buf),
-            fix: error.remedy().as_ref().map(hints::words),
+            fix: error.remedy().as_ref().map(hints::spoken),
         }
     }
 }
@@ -317,10 +319,15 @@ impl From<&dyn Diagnostic> for Failure {
             code: error.code(),
             message: one_line(&chain(error)),
             path: path.map(|path| path.display().to_string()),
-            fix: error.remedy().map(|remedy| one_line(&hints::words(&remedy))),
+            fix: error.remedy().map(|remedy| one_line(&hints::spoken(&remedy))),
             exit_code: error_code(error.kind()),
         }
     }
+}
+
+/// Who must act, where it is an error of one of the crates whose errors reach the command line.
+pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    diagnostic(error).map(|error| error.kind())
 }
 
 /// The error as that of one of the crates whose errors reach the command line.

@@ -1,6 +1,60 @@
 //! Words of the command line for what to do about an error or a warning.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use r1seg::{Purpose, Remedy, Rephrasing};
+
+/// Whether what is read is lines of a conversation, which flags do not reach.
+static LINES: AtomicBool = AtomicBool::new(false);
+
+/// Lets [`spoken`] name commands of a conversation.
+pub(crate) fn speak_of_lines() {
+    LINES.store(true, Ordering::SeqCst);
+}
+
+/// What to do, to somebody who can do it now: in a conversation with its commands.
+pub(crate) fn spoken(remedy: &Remedy) -> String {
+    let in_a_line = LINES.load(Ordering::SeqCst).then(|| in_a_line(remedy)).flatten();
+    in_a_line.unwrap_or_else(|| words(remedy))
+}
+
+/// What to type, where that is another thing than on the command line.
+fn in_a_line(remedy: &Remedy) -> Option<String> {
+    Some(match remedy {
+        Remedy::Rephrase { questions, how } => {
+            let questions = questions.join(" -- or: ");
+            match how {
+                Rephrasing::Example => {
+                    format!("ask as the model was trained, for example: {questions}")
+                }
+                Rephrasing::Trained => format!("try: {questions} -- the model may also see none"),
+                Rephrasing::Same => format!("try: {questions}"),
+            }
+        }
+        Remedy::AllowLongerAnswer { rephrase } => {
+            let longer = "begin the conversation with a larger --max-new-tokens";
+            match rephrase.as_deref().and_then(in_a_line) {
+                Some(rephrase) => format!("{rephrase}; or {longer}"),
+                None => longer.to_string(),
+            }
+        }
+        Remedy::UseLeadingSeg => {
+            "begin the conversation with --first-seg, which makes a mask of it".to_string()
+        }
+        Remedy::GrowBeyondCrop => {
+            "begin the conversation with --mode grow, which follows the mask beyond it".to_string()
+        }
+        Remedy::UseTrainedModel => "/model DIR with a trained checkpoint".to_string(),
+        Remedy::AskQuestion => {
+            "ask something, for example: Can you segment the liver in this image?".to_string()
+        }
+        Remedy::ReplaceFile => "choose another name".to_string(),
+        Remedy::ReplaceResults | Remedy::ChooseResultFolder => {
+            "choose another folder: /save DIR".to_string()
+        }
+        _ => return None,
+    })
+}
 
 /// What to do, with the flags and subcommands that do it.
 pub(crate) fn words(remedy: &Remedy) -> String {
@@ -259,6 +313,15 @@ mod tests {
             rephrase(&questions, Rephrasing::Example)
                 .starts_with("ask as the model was trained, for example -p \"Please")
         );
+    }
+
+    #[test]
+    fn what_is_said_in_a_conversation_can_be_typed_there() {
+        let same = in_a_line(&in_words(Rephrasing::Same));
+        assert_eq!(same.as_deref(), Some("try: Where is the liver?"));
+        for words in remedies().iter().filter_map(in_a_line) {
+            assert!(!words.contains("--force") && !words.contains(" -p "), "{words}");
+        }
     }
 
     #[test]

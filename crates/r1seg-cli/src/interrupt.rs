@@ -1,7 +1,8 @@
 //! Ctrl-C and termination: stop soon, and leave nothing half-written.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use r1seg::{CancelToken, Error};
 
@@ -46,16 +47,18 @@ pub(crate) fn exit_code() -> u8 {
 /// Lets the first signal stop what is being done, and a second one end the process at once.
 pub(crate) fn install() -> CancelToken {
     on_first_signal(|| {
-        std::thread::spawn(|| {
-            // The last resort: what is still going on may be left as it is.
-            std::thread::sleep(GRACE);
-            while WRITING.load(Ordering::SeqCst) > 0 {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let code = explain(&Error::Cancelled.into());
-            std::process::exit(code.into());
-        });
+        std::thread::spawn(|| end_after(GRACE));
     })
+}
+
+/// The last resort: what is still going on then may be left as it is.
+fn end_after(grace: Duration) {
+    std::thread::sleep(grace);
+    while WRITING.load(Ordering::SeqCst) > 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let code = explain(&Error::Cancelled.into());
+    std::process::exit(code.into());
 }
 
 /// As [`install`], for a server, which takes its time to finish what it does for others.
@@ -76,6 +79,65 @@ fn on_first_signal(then: impl Fn() + Send + 'static) -> CancelToken {
     });
     cancel
 }
+
+/// Signals of a conversation on a terminal: Ctrl-C stops the line that is being worked on, and not the
+/// program.
+#[derive(Clone)]
+pub(crate) struct Stops(Arc<Mutex<Option<Working>>>);
+
+/// A line that is being worked on.
+struct Working {
+    cancel: CancelToken,
+    /// When it was asked to stop.
+    asked: Option<Instant>,
+}
+
+impl Stops {
+    /// Listens. `restore` is called before a signal ends the program.
+    pub(crate) fn install(restore: impl Fn() + Send + 'static) -> Self {
+        let stops = Self(Arc::default());
+        let heard = stops.clone();
+        listen(move |code| {
+            let is_working = heard.stop();
+            if code == INTERRUPTED && is_working != Some(Stuck(true)) {
+                return;
+            }
+            EXIT_CODE.store(code, Ordering::SeqCst);
+            restore();
+            let grace = if is_working == Some(Stuck(false)) { GRACE } else { Duration::ZERO };
+            std::thread::spawn(move || end_after(grace));
+        });
+        stops
+    }
+
+    /// Begins a line; the token stops it.
+    pub(crate) fn begin(&self) -> CancelToken {
+        let cancel = CancelToken::default();
+        *self.working() = Some(Working { cancel: cancel.clone(), asked: None });
+        cancel
+    }
+
+    /// Ends a line.
+    pub(crate) fn end(&self) {
+        *self.working() = None;
+    }
+
+    /// Asks the line that is being worked on to stop, and says whether it has not heeded that for long.
+    fn stop(&self) -> Option<Stuck> {
+        let mut working = self.working();
+        let Working { cancel, asked } = working.as_mut()?;
+        cancel.cancel();
+        Some(Stuck(asked.get_or_insert_with(Instant::now).elapsed() > GRACE))
+    }
+
+    fn working(&self) -> std::sync::MutexGuard<'_, Option<Working>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether work goes on though it was asked to stop.
+#[derive(PartialEq, Eq)]
+struct Stuck(bool);
 
 /// Calls `on` with the exit code that belongs to each signal that comes. Without a handler the first
 /// signal ends the process, which is nearly as good.

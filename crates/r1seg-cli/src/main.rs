@@ -22,6 +22,7 @@ mod names;
 mod organs;
 mod progress;
 mod prompts;
+mod refiner;
 mod threads;
 mod verbose;
 
@@ -62,6 +63,7 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
         Command::Infer(args) => commands::infer::run(&args, interrupt::install()),
         Command::Segment(args) => commands::segment::run(&args, interrupt::install()),
         Command::Batch(args) => commands::batch::run(&args, interrupt::install()),
+        Command::Chat(args) => commands::chat::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
         Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
         Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),

@@ -105,6 +105,6 @@ pub(crate) fn announce_series(series: Option<&ChosenSeries>) {
 }
 
 pub(crate) fn warn(warning: &Warning) {
-    let fix = warning.remedy.as_ref().map(hints::words);
+    let fix = warning.remedy.as_ref().map(hints::spoken);
     exit::warning(warning.code, &warning.text, fix.as_deref());
 }

@@ -12,6 +12,13 @@ pub fn begins_with_seg(answer: &Outcome) -> bool {
     answer.text.trim_start().starts_with("[SEG]")
 }
 
+impl Given {
+    /// What a person should know about what this prompt got, and what to ask instead.
+    pub fn doubts(&self, family: Family) -> Vec<Warning> {
+        doubts(family, std::slice::from_ref(self))
+    }
+}
+
 /// Doubts about what the prompts got, each with its number or name where there are several.
 pub(crate) fn doubts(family: Family, given: &[Given]) -> Vec<Warning> {
     let answers = family.capabilities().purpose() == Purpose::Answer;

@@ -6,11 +6,12 @@ use r1seg::volume::{Geometry, LabelMap, Mask, Region};
 use crate::Error;
 use crate::preview::{Coverage, Named};
 
-/// What each prompt of a run got, in their order: prompt K, counted from 1, is label K.
+/// What each prompt of a run got, in their order: prompt K, counted from 1, is label K. Masks that further
+/// models [refine](Self::push_refined) are labels of their own, behind the one that they refine.
 ///
 /// A mask is joined with the others when it is added and need not be kept, so that memory holds one
 /// label map however many prompts there are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Findings {
     labels: LabelMap,
     prompts: Vec<Finding>,
@@ -25,6 +26,8 @@ pub struct Finding {
     pub status: MaskStatus,
     /// Boxes in its answer that have voxels.
     pub boxes: Vec<Region>,
+    /// The label that it draws again, of a mask that another model was prompted to refine.
+    pub refines: Option<u16>,
 }
 
 impl Findings {
@@ -43,7 +46,29 @@ impl Findings {
         mask: Option<&Mask>,
         boxes: Vec<Region>,
     ) -> Result<(), Error> {
-        let status = match mask {
+        let status = self.join(mask)?;
+        self.prompts.push(Finding { name: name.into(), status, boxes, refines: None });
+        Ok(())
+    }
+
+    /// Adds what a further model drew of what a label holds, and returns the label of that.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_refined(
+        &mut self,
+        name: impl Into<String>,
+        mask: Option<&Mask>,
+        refines: u16,
+    ) -> Result<u16, Error> {
+        let status = self.join(mask)?;
+        let (name, refines) = (name.into(), Some(refines));
+        self.prompts.push(Finding { name, status, boxes: Vec::new(), refines });
+        Ok(u16::try_from(self.labels.len()).unwrap_or(u16::MAX))
+    }
+
+    fn join(&mut self, mask: Option<&Mask>) -> Result<MaskStatus, Error> {
+        Ok(match mask {
             Some(mask) => match self.labels.push(mask)? {
                 label if self.labels.voxels(label) > 0 => MaskStatus::Found,
                 _ => MaskStatus::Empty,
@@ -52,9 +77,7 @@ impl Findings {
                 self.labels.push_empty()?;
                 MaskStatus::NotFound
             }
-        };
-        self.prompts.push(Finding { name: name.into(), status, boxes });
-        Ok(())
+        })
     }
 
     /// All masks.
@@ -62,7 +85,7 @@ impl Findings {
         &self.labels
     }
 
-    /// Each prompt, in their order.
+    /// Each label, in their order: those of prompts, and of masks that were refined.
     pub fn prompts(&self) -> &[Finding] {
         &self.prompts
     }
@@ -79,7 +102,25 @@ impl Findings {
         self.numbered().map(caption).collect()
     }
 
-    /// Each prompt with its label.
+    /// How many of the labels are of prompts, and not of masks that were refined.
+    pub(crate) fn asked(&self) -> usize {
+        self.prompts.iter().filter(|finding| finding.refines.is_none()).count()
+    }
+
+    /// Whether labels that have nothing to do with each other have voxels in common. A mask covers, of
+    /// course, the one that it refines.
+    pub(crate) fn has_unrelated_overlap(&self) -> bool {
+        let origin = |label: u16| {
+            let finding = self.prompts.get(usize::from(label).wrapping_sub(1));
+            finding.and_then(|finding| finding.refines).unwrap_or(label)
+        };
+        let is_unrelated = |label: u16, other: u16| origin(label) != origin(other);
+        self.numbered().any(|(label, _)| {
+            self.labels.covered(label).into_keys().any(|other| is_unrelated(label, other))
+        })
+    }
+
+    /// Each label with its finding.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (u16, &Finding)> {
         (1..=u16::MAX).zip(&self.prompts)
     }

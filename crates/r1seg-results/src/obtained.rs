@@ -9,13 +9,14 @@ use r1seg::{
 
 use crate::doubts::doubts;
 use crate::report::{Questions, Report, Run};
-use crate::{Asked, Error, Findings, Given, Input, Layout, Results};
+use crate::{Asked, Error, Findings, Given, Input, Layout, Refined, Results};
 
 /// What the prompts about one volume got, with all masks in one label map.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Obtained {
-    findings: Findings,
+    pub(crate) findings: Findings,
     given: Vec<Given>,
+    pub(crate) refined: Vec<Refined>,
 }
 
 /// Runs prompts on an encoded volume: questions as many at once as share each reading of the weights,
@@ -57,10 +58,11 @@ pub fn obtain(
 impl Obtained {
     /// Of no prompt yet, on the grid of the volume.
     pub fn new(geometry: &Geometry) -> Self {
-        Self { findings: Findings::new(geometry), given: Vec::new() }
+        Self { findings: Findings::new(geometry), given: Vec::new(), refined: Vec::new() }
     }
 
-    /// Adds what the next prompt got: prompt K, counted from 1, becomes label K.
+    /// Adds what the next prompt got, under the next label: where nothing was refined, prompt K, counted
+    /// from 1, becomes label K.
     ///
     /// # Errors
     /// As [`Findings::push`].
@@ -98,6 +100,7 @@ impl Obtained {
         }
         warnings.extend(encoded.warnings().iter().cloned());
         warnings.extend(doubts(family, &self.given));
+        warnings.extend(self.refining_warnings());
         warnings
     }
 
@@ -116,9 +119,17 @@ impl Obtained {
 
     /// The report: everything but masks, warnings, and the times of saving and in total.
     pub fn report(&self, run: Run<'_>, model: &Model, options: &AskOptions) -> Report {
+        let mut report = self.report_of_prompts(run, model, options);
+        report.set_refined(&self.refined);
+        report
+    }
+
+    fn report_of_prompts(&self, run: Run<'_>, model: &Model, options: &AskOptions) -> Report {
         let Model::Language(language) = model else { return Report::of_prompts(run, &self.given) };
-        // A box is the same for all questions of a run.
-        let region = self.given.first().and_then(|given| given.asked.prompt.region);
+        // In a conversation questions may be about boxes of their own, which are then with their answers.
+        let mut regions = self.given.iter().map(|given| given.asked.prompt.region);
+        let first = regions.next().flatten();
+        let region = first.filter(|first| regions.all(|other| other == Some(*first)));
         let questions = Questions {
             options,
             region,

@@ -87,6 +87,11 @@ struct Label<'a> {
     /// Red, green and blue, as in the preview.
     color: [u8; 3],
     file: Option<&'a str>,
+    /// The label that it refines, and the model that drew it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refines: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
 }
 
 impl<'a> Results<'a> {
@@ -104,28 +109,42 @@ impl<'a> Results<'a> {
         let entered = span.clone().entered();
         let overlap = self.findings.labels().overlap();
         if overlap > 0 {
-            warnings.push(self.overlap(overlap));
+            if self.findings.has_unrelated_overlap() {
+                warnings.push(self.overlap(overlap));
+            }
             if self.layout.mask_to_caller() {
                 return Err(Error::Overlap { voxels: overlap });
             }
         }
-        for (label, finding) in self.masks() {
+        let mut prompts = 0..;
+        for (label, finding) in self.findings.numbered() {
+            // Labels of refined masks stand between those of prompts.
+            let prompt = finding.refines.is_none().then(|| prompts.next()).flatten();
+            if !self.has_mask(finding) {
+                continue;
+            }
             let mask = self.findings.labels().label_mask(label);
             let stats = mask_stats(&mask, 1, &self.input.volume)?;
             let mut mask = MaskReport::new(label, &finding.name, &stats, self.input.range);
             mask.path = self.mask_path(label, overlap > 0);
-            report.add_mask(usize::from(label) - 1, mask);
+            mask.refines = finding.refines;
+            match prompt {
+                Some(index) => report.add_mask(index, mask),
+                None => report.add_refined_mask(mask),
+            }
         }
         drop(entered);
         let overlaps = overlap > 0;
         Ok(Measured { results: self, report, warnings, overlaps, saving, span })
     }
 
-    /// The prompts that have a mask, or get one of zeros.
+    /// The labels that have a mask, or get one of zeros.
     fn masks(&self) -> impl Iterator<Item = (u16, &Finding)> {
-        let zeros = self.layout.request.zeros_for_missing;
-        let has_mask = move |finding: &Finding| zeros || finding.status != MaskStatus::NotFound;
-        self.findings.numbered().filter(move |(_, finding)| has_mask(finding))
+        self.findings.numbered().filter(|(_, finding)| self.has_mask(finding))
+    }
+
+    fn has_mask(&self, finding: &Finding) -> bool {
+        self.layout.request.zeros_for_missing || finding.status != MaskStatus::NotFound
     }
 
     fn overlap(&self, voxels: usize) -> Warning {
@@ -155,9 +174,9 @@ impl<'a> Results<'a> {
 
     fn picture(&self, labels: &[u16]) -> Result<Vec<u8>, Error> {
         let prompts = self.findings.prompts();
-        let title = match prompts {
-            [finding] => short(&finding.name),
-            _ => format!("{} prompts", prompts.len()),
+        let title = match (self.findings.asked(), prompts) {
+            (1, [first, ..]) => short(&first.name),
+            (asked, _) => format!("{asked} prompts"),
         };
         let boxes: Vec<BoxMark> = self
             .findings
@@ -281,7 +300,8 @@ fn entries(masks: &[MaskReport]) -> BTreeMap<u16, Label<'_>> {
         .iter()
         .map(|mask| {
             let (name, file) = (mask.name.as_str(), mask.path.as_deref());
-            (mask.label, Label { name, color: label_color(mask.label), file })
+            let (refines, model) = (mask.refines, mask.model.as_deref());
+            (mask.label, Label { name, color: label_color(mask.label), file, refines, model })
         })
         .collect()
 }

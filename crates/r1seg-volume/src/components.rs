@@ -21,8 +21,9 @@ impl Components {
         Self { before: rows(), slice: rows(), parents: Vec::new(), count: 0 }
     }
 
-    /// Adds a run of row `y`; runs come from left to right, rows from top to bottom.
-    pub(crate) fn add_run(&mut self, y: usize, columns: Range<usize>) {
+    /// Adds a run of row `y`, and returns its number, counted from 0; runs come from left to right, rows
+    /// from top to bottom.
+    pub(crate) fn add_run(&mut self, y: usize, columns: Range<usize>) -> usize {
         let id = self.parents.len();
         self.parents.push(id);
         self.count += 1;
@@ -43,6 +44,7 @@ impl Components {
             }
         }
         self.slice[y].push(Run { columns, id });
+        id
     }
 
     /// Moves on to the next slice.
@@ -56,6 +58,21 @@ impl Components {
     pub(crate) fn count(&self) -> usize {
         self.count
     }
+
+    /// The number of the first run of the component that a run belongs to, once all of them are added.
+    pub(crate) fn first_run(&mut self, id: usize) -> usize {
+        root(&mut self.parents, id)
+    }
+}
+
+/// The runs of a row whose voxels are `inside`, from left to right.
+pub(crate) fn runs(row: &[u8], inside: impl Fn(u8) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut x = 0;
+    std::iter::from_fn(move || {
+        let start = x + row[x..].iter().position(|v| inside(*v))?;
+        x = start + row[start..].iter().take_while(|v| inside(**v)).count();
+        Some(start..x)
+    })
 }
 
 fn root(parents: &mut [usize], mut id: usize) -> usize {

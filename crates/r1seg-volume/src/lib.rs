@@ -108,6 +108,7 @@ mod io;
 mod label_map;
 mod lattice;
 mod orientation;
+mod part;
 mod places;
 mod prepared;
 pub mod resample;
@@ -135,6 +136,7 @@ pub use io::{
 pub use label_map::LabelMap;
 pub use lattice::{Lattice, SpacingConvention};
 pub use orientation::{AxisMap, Orient, Orientation};
+pub use part::Part;
 pub use prepared::Prepared;
 pub use r1seg_diagnostic::Remedy;
 pub use stats::{MaskStats, mask_stats};

@@ -1,6 +1,6 @@
 //! What a report says about a mask.
 
-use crate::components::Components;
+use crate::components::{Components, runs};
 use crate::error::Detail;
 use crate::{Error, Mask, Volume};
 
@@ -47,12 +47,9 @@ pub fn mask_stats(mask: &Mask, label: u8, volume: &Volume) -> Result<MaskStats, 
         for y in 0..h {
             let first = (z * h + y) * w;
             let row = &mask.data()[first..first + w];
-            let mut x = 0;
-            while let Some(skip) = row[x..].iter().position(|v| *v == label) {
-                let start = x + skip;
-                let run = row[start..].iter().take_while(|v| **v == label).count();
-                x = start + run;
-                components.add_run(y, start..x);
+            for columns in runs(row, |v| v == label) {
+                let (start, x, run) = (columns.start, columns.end, columns.len());
+                components.add_run(y, columns);
                 voxels += run;
                 index_sums[0] += run as f64 * (start + x - 1) as f64 / 2.0;
                 index_sums[1] += (run * y) as f64;

@@ -46,11 +46,36 @@ pub(crate) struct InferArgs {
     #[command(flatten)]
     pub(crate) refine: RefineArgs,
     #[command(flatten)]
+    pub(crate) refine_with: RefineWithArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) volume: VolumeArgs,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
+}
+
+/// A second model, which draws again what was found.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Refining")]
+pub(crate) struct RefineWithArgs {
+    /// Draw what was found again with this model, at its own resolution: SAM-Med3D, NeuroSAM3D or SegVol.
+    /// It is prompted with the mask of each answer, or the box in it, and its mask becomes a further label
+    /// beside the first one. It is loaded only if something was found, in place of the first model.
+    ///
+    /// A model that takes boxes gets the one around the mask's largest part, one voxel wider; one that
+    /// takes points gets the voxel that is deepest inside of that part; one that corrects masks gets the
+    /// mask as well; and one that reads texts the organ that the question names.
+    #[arg(long, value_name = "DIR|MODEL")]
+    pub(crate) refine_with: Option<OsString>,
+    /// How that model looks at the volume, as `--mode` of `r1seg segment` [default: as its authors].
+    #[arg(
+        long,
+        value_name = "zoom|resize|crop|grow",
+        requires = "refine_with",
+        value_parser = super::segment::mode
+    )]
+    pub(crate) refine_mode: Option<InferenceMode>,
 }
 
 const EXAMPLES: &str = "\
@@ -65,6 +90,8 @@ Examples:
   r1seg infer dicom_folder/ --series 2 -p \"Please segment the liver.\"
   r1seg infer -m M3D-LaMed-Phi-3-4B ct.nii.gz \\
     --box 41,60,9,88,121,17 -p \"What is in {box}?\"
+  r1seg infer -m R1Seg-3D-Phi-3-4B ct.nii.gz --organ liver \\
+    --refine-with ./SAM-Med3D --refine-mode grow
   zcat ct.nii.gz | r1seg infer - -p \"Please segment the spleen.\" \\
     --mask - > mask.nii.gz
 

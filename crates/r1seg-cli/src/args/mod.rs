@@ -2,6 +2,7 @@
 
 mod batch;
 mod boxes;
+mod chat;
 mod checkpoint;
 mod image;
 mod infer;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
 pub(crate) use batch::{BatchArgs, Shard};
+pub(crate) use chat::{ChatArgs, TypedPlace};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Segment(Box<SegmentArgs>),
     /// Ask or segment many volumes with a model that is loaded once, and go on after whatever stops it.
     Batch(Box<BatchArgs>),
+    /// Talk about one volume, line by line: ask, click, correct, and save.
+    Chat(Box<ChatArgs>),
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
@@ -251,7 +255,8 @@ impl Command {
             Self::Bench(args) => matches!(args.output, BenchFormat::Json),
             Self::Doctor(args) => args.json,
             Self::Reproduce(args) => args.json,
-            Self::Verify(_)
+            Self::Chat(_)
+            | Self::Verify(_)
             | Self::Serve(_)
             | Self::ReadPickle
             | Self::Completions(_)

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod bench;
 #[cfg(feature = "hub")]
 pub(crate) mod cache;
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod demo;

@@ -57,8 +57,9 @@ pub(crate) fn finish(
     if job.mask_to_stdout() && !print_mask(written.mask())? {
         return Ok(Exit::NoMask);
     }
-    let prompts = written.findings.prompts();
-    let all_found = prompts.iter().all(|prompt| prompt.status == MaskStatus::Found);
+    // Where a mask could not be refined, it stays as it is.
+    let mut asked = written.findings.prompts().iter().filter(|of| of.refines.is_none());
+    let all_found = asked.all(|prompt| prompt.status == MaskStatus::Found);
     Ok(if job.output.require_mask && !all_found { Exit::NoMask } else { Exit::Answered })
 }
 

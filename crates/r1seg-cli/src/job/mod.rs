@@ -25,13 +25,15 @@ use crate::model::{self, ModelName};
 use crate::progress::Progress;
 use crate::prompts;
 pub(crate) use finish::{Finished, finish};
-pub(crate) use summary::number;
+pub(crate) use summary::{box_line, number, size};
 
 /// One volume and what it is asked for, as given.
 pub(crate) struct Job<'a> {
     pub(crate) image: &'a Path,
     pub(crate) volume: &'a VolumeArgs,
     pub(crate) model: &'a ModelArgs,
+    /// A model that works after that one.
+    pub(crate) second: Option<&'a CheckpointSource>,
     pub(crate) output: &'a OutputArgs,
     /// What the volume is asked for, as given by the flag of this name.
     pub(crate) prompts: (&'static str, &'a [OsString]),
@@ -202,6 +204,7 @@ impl Job<'_> {
     fn protected(&self, source: &CheckpointSource) -> Protected {
         let inputs = input::protect(Protected::default(), "the image", self.image);
         let inputs = prompts::protect(inputs, self.prompts.1).model(source);
+        let inputs = self.second.into_iter().fold(inputs, Protected::model);
         let masks = self.masks.iter();
         let inputs = masks.fold(inputs, |inputs, path| input::protect(inputs, "a mask", path));
         match &self.volume.affine_from {

@@ -6,6 +6,7 @@ use r1seg_results::report::{MaskReport, corners};
 use r1seg_results::{Finding, Written};
 
 use crate::args::OutputArgs;
+use crate::exit::one_line;
 use crate::input::is_stdin;
 
 /// The number of a prompt, counted from 0, in front of what it got.
@@ -28,7 +29,7 @@ pub(super) fn sizes(written: &Written, why_no_mask: &[&str]) -> Vec<String> {
     written.findings.prompts().iter().enumerate().map(of).collect()
 }
 
-fn size(mask: &MaskReport) -> String {
+pub(crate) fn size(mask: &MaskReport) -> String {
     let parts = match mask.components {
         1 => "1 component".to_string(),
         n => format!("{n} components"),
@@ -62,8 +63,11 @@ impl Summary<'_> {
                 (_, None) => format!("mask {size}"),
             });
         } else {
-            let sizes = self.sizes.iter().enumerate();
-            lines.extend(sizes.map(|(index, what)| format!("{}{what}", number(index))));
+            let sizes = self.sizes.iter().zip(self.prompts()).enumerate();
+            lines.extend(sizes.map(|(index, (what, finding))| match finding.refines {
+                Some(_) => format!("{}{}: {what}", number(index), one_line(&finding.name)),
+                None => format!("{}{what}", number(index)),
+            }));
             files.extend(mask_file);
         }
         lines.extend(self.boxes());
@@ -136,7 +140,7 @@ impl Summary<'_> {
 }
 
 /// As `--box` and `--box-mm` take it.
-fn box_line(region: Region, geometry: &Geometry) -> String {
+pub(crate) fn box_line(region: Region, geometry: &Geometry) -> String {
     let [first, last] = corners(region);
     let voxels = [first, last].concat().iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut line = format!("box {voxels} (voxels i,j,k)");

@@ -5,6 +5,7 @@
 //! - `batch`: many volumes, and what a run that ended leaves to the next one.
 //! - `bounded`: what is read of a model has limits.
 //! - `boxes`: boxes in answers, and questions about boxes.
+//! - `chat`: conversations whose lines come from a pipe; `refine`: what a second model draws again.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
 //! - `inspect_model`: what a model is said to be.
 //! - `volume_options`: which volume of a file is meant; `orientation`: which way a model sees it.
@@ -35,6 +36,7 @@
 mod batch;
 mod bounded;
 mod boxes;
+mod chat;
 mod checkpoints;
 mod clicks;
 mod conversion;
@@ -56,6 +58,7 @@ mod orientation;
 mod output;
 mod prompts;
 mod readme;
+mod refine;
 mod reproduce;
 mod retrieval;
 mod schema;

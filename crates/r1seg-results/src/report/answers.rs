@@ -28,6 +28,9 @@ pub struct Questions<'a> {
 pub(super) struct AnswerReport {
     #[serde(flatten)]
     fields: AnswerFields,
+    /// That the question is about, where those of the run are not all about the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_box: Option<[[usize; 3]; 2]>,
     /// Of the masks that it got: one, or none.
     pub(super) labels: Vec<u16>,
     timings_ms: AnswerTimingsMs,
@@ -102,10 +105,12 @@ struct AnswerTimingsMs {
 }
 
 impl AnswerReport {
-    pub(super) fn new(fields: AnswerFields, timings: &r1seg::Timings) -> Self {
-        let t = timings;
+    /// `region` is what the question is about, if all questions of the run are about it.
+    pub(super) fn new(fields: AnswerFields, given: &Given, region: Option<Region>) -> Self {
+        let (t, own) = (&given.outcome.timings, given.asked.prompt.region);
         Self {
             fields,
+            asked_box: own.filter(|_| own != region).map(corners),
             labels: Vec::new(),
             timings_ms: AnswerTimingsMs {
                 prefill: ms(t.prefill),

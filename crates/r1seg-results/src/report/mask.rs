@@ -30,6 +30,12 @@ pub struct MaskReport {
     pub touches_border: bool,
     /// Connected parts.
     pub components: usize,
+    /// The label that it refines: another model drew again, at its own resolution, what that one holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refines: Option<u16>,
+    /// The model that drew it, by its id, where that is not the model of the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Against a known truth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dice: Option<f64>,
@@ -55,6 +61,8 @@ impl MaskReport {
             mean_intensity: stats.mean_intensity,
             touches_border: stats.touches_border,
             components: stats.components,
+            refines: None,
+            model: None,
             dice: None,
         }
     }

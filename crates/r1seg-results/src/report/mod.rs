@@ -8,6 +8,7 @@
 mod answers;
 mod mask;
 mod prompts;
+mod refined;
 mod run;
 
 use std::path::Path;
@@ -17,11 +18,12 @@ use r1seg::volume::{Region, Warning};
 use r1seg::{Remedy, Sampling, Separator};
 use serde::Serialize;
 
-use crate::{Error, Given};
+use crate::{Error, Given, Refined};
 pub use answers::Questions;
 use answers::{AnswerFields, AnswerReport};
 pub use mask::MaskReport;
 use prompts::PromptReport;
+use refined::RefinedReport;
 pub use run::{Model, Origin, Preparation, Run, SeriesReport, is_hu};
 
 /// Raised when a field changes its meaning or goes away.
@@ -42,6 +44,9 @@ pub struct Report {
     output_folder: Option<String>,
     #[serde(flatten)]
     found: Found,
+    /// Models that drew masks again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refined_with: Vec<RefinedReport>,
     masks: Vec<MaskReport>,
     timings_ms: Timings,
     peak_rss_mb: Option<f64>,
@@ -135,7 +140,7 @@ impl Report {
             },
             answers: answers
                 .iter()
-                .map(|of| AnswerReport::new(fields(of), &of.outcome.timings))
+                .map(|of| AnswerReport::new(fields(of), of, questions.region))
                 .collect(),
         };
         let settings = Some(Settings::new(questions));
@@ -159,6 +164,7 @@ impl Report {
             input: run::InputReport::new(&run.origin, run.preparation),
             output_folder: None,
             found,
+            refined_with: Vec::new(),
             masks: Vec::new(),
             timings_ms: Timings { load: ms(run.load), io: ms(run.origin.io), ..timings },
             peak_rss_mb: crate::peak_rss_bytes().map(|bytes| bytes as f64 / 1e6),
@@ -176,6 +182,19 @@ impl Report {
         if let Some(labels) = labels {
             labels.push(mask.label);
         }
+        self.masks.push(mask);
+    }
+
+    /// Says which further models drew masks again, and of what.
+    pub fn set_refined(&mut self, refined: &[Refined]) {
+        self.refined_with = refined.iter().map(RefinedReport::new).collect();
+    }
+
+    /// Adds a mask that refines another one, whose label it names.
+    pub fn add_refined_mask(&mut self, mask: MaskReport) {
+        let mut mask = mask;
+        let mut models = self.refined_with.iter_mut();
+        mask.model = models.find_map(|model| model.add(&mask)).or(mask.model);
         self.masks.push(mask);
     }
 

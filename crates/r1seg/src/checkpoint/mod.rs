@@ -53,7 +53,7 @@ impl CheckpointSource {
     }
 
     /// A path for messages.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         match self {
             Self::Folder(path) => path.clone(),
             Self::Embedded(_) => PathBuf::from("demo"),

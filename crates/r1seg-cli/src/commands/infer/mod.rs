@@ -4,6 +4,7 @@
 //! answers, and [`crate::job`] chooses the files and writes everything.
 
 mod printer;
+mod refining;
 
 use std::time::Instant;
 
@@ -24,13 +25,18 @@ use crate::model;
 use crate::organs;
 use crate::progress::Progress;
 use crate::prompts;
-use printer::{InOrder, Printer, To};
+use printer::InOrder;
+pub(crate) use printer::{Printer, To};
+use refining::Refining;
 
 pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
+    let second = refining::find(args)?;
+    let second_source = second.as_ref().map(|second| second.source.clone());
     let job = Job {
         image: &args.image,
         volume: &args.volume,
         model: &args.model,
+        second: second_source.as_ref(),
         output: &args.output,
         prompts: ("--prompt -", &args.prompt),
         masks: Vec::new(),
@@ -43,16 +49,20 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let organs = organs::organs(&args.organ, IN_WORDS)?;
     let count = prompts.len() + organs.len();
     job.check_count(count)?;
+    let labels = refining::labels(second.as_ref(), count)?;
 
     let start = Instant::now();
     let progress = Progress::new(args.output.quiet);
     let input = job.read(&progress)?;
     let region = args.about.region(input.volume.geometry())?;
     check_box(&prompts, region, args.ask.mode)?;
-    let layout = job.layout(&source, &input, count)?;
+    let layout = job.layout(&source, &input, labels)?;
+    if let Some(second) = &second {
+        second.check_memory(&input.volume, &args.volume, labels)?;
+    }
     progress.stage("loading the model");
     let (mode, turns) = (args.ask.mode, args.volume.turns());
-    let reserved = working_memory(Purpose::Answer, mode, turns, &input.volume, count);
+    let reserved = working_memory(Purpose::Answer, mode, turns, &input.volume, labels);
     let load = model::refined(model::load_options(&args.model, reserved), &args.refine);
     let load = load.with_questions(count).with_cancel(cancel.clone());
     let model = Model::Language(R1SegModel::load_with(&source, &load)?);
@@ -76,18 +86,29 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let mut run = RunContext::from(&cancel);
     let encoded = model.encode_with(&input.volume, &encode_options(args), &mut run)?;
     let mut screen = Screen::new(&job, progress, count, encoded.mode());
-    let obtained = obtain(&encoded, asked, &options, &cancel, &mut |event| screen.on_event(event))?;
+    let mut obtained =
+        obtain(&encoded, asked, &options, &cancel, &mut |event| screen.on_event(event))?;
     let printer = screen.end(&obtained);
     let named = r1seg_results::report::Model::of(&model, &source);
     let run = job::run(&model, &named, Origin::from(&input), &encoded);
+    let mut report = obtained.report(run, &model, &options);
+    let mut warnings = obtained.warnings(&source, model.family(), &input, &encoded);
+    drop((encoded, model));
+    let failed = match second {
+        Some(second) => refining::run(args, second, &input, &mut obtained, &cancel)?,
+        None => Refining::default(),
+    };
+    report.set_refined(obtained.refined());
+    warnings.extend(obtained.refining_warnings().into_iter().chain(failed.warning));
     let finished = Finished {
         start,
-        report: obtained.report(run, &model, &options),
-        warnings: obtained.warnings(&source, model.family(), &input, &encoded),
+        report,
+        warnings,
         why_no_mask: obtained.given().iter().map(|of| why_no_mask(&of.outcome)).collect(),
         results: obtained.into_results(layout, &input, hints::words),
     };
-    finish(&job, finished, |_| printer.end())
+    let exit = finish(&job, finished, |_| printer.end())?;
+    failed.error.map_or(Ok(exit), Err)
 }
 
 /// Prints the sentences that were written for organs.

@@ -8,7 +8,7 @@ use crate::job::{Job, number};
 
 /// Where answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum To {
+pub(crate) enum To {
     Stdout,
     /// Standard output carries a mask.
     Stderr,
@@ -30,7 +30,7 @@ impl To {
 
 /// Streams answers. A reader who leaves, as `head` does, misses the rest, but files are still
 /// written.
-pub(super) struct Printer {
+pub(crate) struct Printer {
     to: To,
     /// Of several prompts each answer begins with its number.
     numbered: bool,
@@ -38,11 +38,11 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(to: To, prompts: usize) -> Self {
+    pub(crate) fn new(to: To, prompts: usize) -> Self {
         Self { to, numbered: prompts > 1, state: Ok(()) }
     }
 
-    pub(super) fn print(&mut self, text: &str) {
+    pub(crate) fn print(&mut self, text: &str) {
         if self.to == To::Nowhere || self.state.is_err() {
             return;
         }
@@ -56,7 +56,7 @@ impl Printer {
     }
 
     /// Each distinct answer with the number of windows that gave it.
-    pub(super) fn distinct(&mut self, index: usize, answer: &Outcome) {
+    pub(crate) fn distinct(&mut self, index: usize, answer: &Outcome) {
         for (text, count) in answer.distinct_answers() {
             let windows = if count == 1 { "window" } else { "windows" };
             let number = if self.numbered { number(index) } else { String::new() };

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         image: &args.image,
         volume: &args.volume,
         model: &args.model,
+        second: None,
         output: &args.output,
         prompts: ("--text -", &args.text),
         masks: clicks.mask_prompt.iter().chain(&clicks.truth).collect(),

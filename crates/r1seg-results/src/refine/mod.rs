@@ -1,0 +1,192 @@
+//! Reason, then refine: what one model found becomes the prompt of another one, which draws it again at
+//! its own resolution. Both masks are kept.
+//!
+//! [`refining_mode`] says, before anything is read, whether a model can do that, and
+//! [`refining_prompt`] is the rule. [`Obtained::refinable`] are the labels where the first model found
+//! something; where there are none, no second model need be loaded. [`Obtained::refine`] runs it.
+
+mod rule;
+
+use std::time::Duration;
+
+use r1seg::registry::Family;
+use r1seg::volume::Warning;
+use r1seg::{
+    CancelToken, CheckpointSource, EncodedVolume, Event, MaskStatus, Model, RunContext, terms,
+};
+
+use crate::findings::{one_line, short};
+use crate::report::{self, Preparation};
+use crate::{Asked, Error, Findings, Given, Obtained};
+
+pub use rule::{FoundAt, refining_mode, refining_prompt};
+
+/// A model that refines what another one found, with the volume that it has encoded.
+#[derive(Debug)]
+pub struct Refiner<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// Where it was loaded from.
+    pub source: &'a CheckpointSource,
+    /// The same volume.
+    pub encoded: &'a EncodedVolume,
+}
+
+/// What a model drew again.
+#[derive(Debug, Clone)]
+pub struct Refined {
+    /// The model.
+    pub model: report::Model,
+    /// Where it computed.
+    pub device: String,
+    /// How long loading it took.
+    pub load: Duration,
+    /// How the volume was prepared for it.
+    pub preparation: Preparation,
+    /// Each mask that it drew.
+    pub refinements: Vec<Refinement>,
+}
+
+/// A label that was drawn again.
+#[derive(Debug, Clone)]
+pub struct Refinement {
+    /// The label.
+    pub refines: u16,
+    /// That of the new mask.
+    pub label: u16,
+    /// What the model was prompted with, and what it gave.
+    pub given: Given,
+}
+
+impl Obtained {
+    /// The labels of prompts that got a mask with voxels, or a box in the answer.
+    pub fn refinable(&self) -> Vec<u16> {
+        let has_place = |finding: &crate::Finding| {
+            finding.refines.is_none()
+                && (finding.status == MaskStatus::Found || !finding.boxes.is_empty())
+        };
+        let labels = self.findings.numbered().filter(|(_, finding)| has_place(finding));
+        labels.map(|(label, _)| label).collect()
+    }
+
+    /// Prompts another model with what some labels hold, by the rule of [`refining_prompt`], and adds what
+    /// it draws as further labels, such as `liver (refined by SAM-Med3D)`. Labels without a place to
+    /// refine are left out. `on_event` hears of progress, with the index of the label among `labels`.
+    ///
+    /// An empty mask is a warning (`W-REFINE`) of [`Obtained::warnings`], as everything that the model
+    /// has to say.
+    ///
+    /// # Errors
+    /// As [`EncodedVolume::segment_with`]; what was refined before the error stays.
+    pub fn refine(
+        &mut self,
+        labels: &[u16],
+        with: &Refiner<'_>,
+        cancel: &CancelToken,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Error> {
+        let at = self.begin_refining(with);
+        for (index, label) in labels.iter().enumerate() {
+            let Some(asked) = self.refining(*label, with) else { continue };
+            let mut shifted = |event: Event<'_>| on_event(event.with_prompts_from(index));
+            let mut run = RunContext::from(cancel).with_events(&mut shifted);
+            let outcome = with.encoded.segment_with(&asked.prompt, &mut run)?;
+            let (given, mask) = Given::new(asked, outcome);
+            let name = given.asked.name.clone();
+            let new = self.findings.push_refined(name, mask.as_ref(), *label)?;
+            self.refined[at].refinements.push(Refinement { refines: *label, label: new, given });
+        }
+        Ok(())
+    }
+
+    /// What further models drew.
+    pub fn refined(&self) -> &[Refined] {
+        &self.refined
+    }
+
+    /// What a person should know about masks that were refined.
+    pub fn refining_warnings(&self) -> Vec<Warning> {
+        self.refined.iter().flat_map(warnings).collect()
+    }
+
+    /// The place among all that refined, of a model in one preparation.
+    fn begin_refining(&mut self, with: &Refiner<'_>) -> usize {
+        let (model, preparation) =
+            (report::Model::of(with.model, with.source), Preparation::from(with.encoded));
+        let is_same = |of: &Refined| {
+            of.model.id == model.id
+                && of.model.sha256 == model.sha256
+                && of.preparation.mode == preparation.mode
+        };
+        self.refined.iter().position(is_same).unwrap_or_else(|| {
+            self.refined.push(Refined {
+                model,
+                device: with.model.device_name(),
+                load: with.model.load_time(),
+                preparation,
+                refinements: Vec::new(),
+            });
+            self.refined.len() - 1
+        })
+    }
+
+    /// What a model is asked to draw again of a label.
+    fn refining(&self, label: u16, with: &Refiner<'_>) -> Option<Asked> {
+        let place = self.findings.place(label)?;
+        // Labels of refined masks lead to the prompt that the first one was of.
+        let finding = self.findings.of(label)?;
+        let asked = self.asked_of(finding.refines.unwrap_or(label));
+        let term = asked.and_then(named_organ);
+        let (family, mode) = (with.model.family(), with.encoded.mode());
+        let geometry = self.findings.labels().geometry();
+        let prompt = refining_prompt(&place, geometry, (family, mode), term);
+        Some(Asked::new(refined_name(&finding.name, family), prompt))
+    }
+
+    /// The prompt that a label is of.
+    fn asked_of(&self, label: u16) -> Option<&Asked> {
+        let before = self.findings.prompts().iter().take(usize::from(label).checked_sub(1)?);
+        let index = before.filter(|finding| finding.refines.is_none()).count();
+        self.given().get(index).map(|given| &given.asked)
+    }
+}
+
+impl Findings {
+    /// Where something was found: the mask of a label if it has voxels, else a box of its answer.
+    fn place(&self, label: u16) -> Option<FoundAt> {
+        let finding = self.of(label)?;
+        let mask = (self.labels().voxels(label) > 0).then(|| self.labels().label_mask(label));
+        FoundAt::of(mask, &finding.boxes)
+    }
+
+    fn of(&self, label: u16) -> Option<&crate::Finding> {
+        self.prompts().get(usize::from(label).checked_sub(1)?)
+    }
+}
+
+/// The organ that a prompt was written for, or that its words name.
+fn named_organ(asked: &Asked) -> Option<&'static str> {
+    let organ = asked.organ.as_ref().map(|organ| organ.term);
+    organ.or_else(|| terms::find_in(asked.text()).map(|term| term.english))
+}
+
+fn refined_name(name: &str, family: Family) -> String {
+    format!("{} (refined by {})", short(name), family.name())
+}
+
+fn warnings(refined: &Refined) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for Refinement { refines, given, .. } in &refined.refinements {
+        let name = one_line(&given.asked.name);
+        if given.status != MaskStatus::Found {
+            let text =
+                format!("{name}: nothing was drawn; the mask of label {refines} stays as it is");
+            warnings.push(Warning::new("W-REFINE", text));
+        }
+        warnings.extend(given.outcome.warnings.iter().cloned().map(|mut warning| {
+            warning.text.insert_str(0, &format!("{name}: "));
+            warning
+        }));
+    }
+    warnings
+}
