@@ -318,6 +318,7 @@ fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
         of::<CliError>,
         of::<r1seg::Error>,
         of::<r1seg_results::Error>,
+        of::<r1seg_mcp::Error>,
         of::<r1seg::volume::Error>,
         of::<r1seg::checkpoint::Error>,
         of::<r1seg::convert::Error>,

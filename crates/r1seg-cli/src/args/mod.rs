@@ -5,6 +5,7 @@ mod checkpoint;
 mod image;
 mod infer;
 mod inspect;
+mod mcp;
 mod places;
 mod reproduce;
 mod retrieval;
@@ -25,6 +26,7 @@ pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
+pub(crate) use mcp::McpArgs;
 pub(crate) use reproduce::ReproduceArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use running::{RunningArgs, threads};
@@ -83,6 +85,8 @@ pub(crate) enum Command {
     #[cfg(not(feature = "hub"))]
     #[command(hide = true)]
     Cache(WithoutHub),
+    /// Serve models to an agent over the Model Context Protocol, on standard input and output.
+    Mcp(Box<McpArgs>),
     /// Time every stage of a model.
     Bench(BenchArgs),
     /// Measure again what others recorded with published weights, and compare.
@@ -213,6 +217,7 @@ impl Command {
             Self::Convert(args) => args.quiet,
             Self::Verify(args) => args.quiet,
             Self::Reproduce(args) => args.quiet,
+            Self::Mcp(args) => args.quiet,
             _ => false,
         }
     }
@@ -238,7 +243,11 @@ impl Command {
             Self::Bench(args) => matches!(args.output, BenchFormat::Json),
             Self::Doctor(args) => args.json,
             Self::Reproduce(args) => args.json,
-            Self::Verify(_) | Self::ReadPickle | Self::Completions(_) | Self::Man(_) => false,
+            Self::Verify(_)
+            | Self::Mcp(_)
+            | Self::ReadPickle
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }

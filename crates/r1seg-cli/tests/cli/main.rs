@@ -19,6 +19,7 @@
 //! - `demo_and_bench`, `doctor`: the commands that need no file.
 //! - `reproduce`: recorded results, measured again.
 //! - `habits`: what people expect of any command line.
+//! - `mcp`: what a client of the Model Context Protocol reads; `agents`: what SKILL.md and AGENTS.md say.
 //! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
 //!
 //! Tests of a row of `docs/faults.md` are named for it: `q1_..` are questions, `r1_..` the machine.
@@ -30,6 +31,7 @@
     reason = "a test helper may fail"
 )]
 
+mod agents;
 mod bounded;
 mod boxes;
 mod checkpoints;
@@ -47,6 +49,7 @@ mod inspect_model;
 mod kept;
 mod left;
 mod machine_faults;
+mod mcp;
 mod model_faults;
 mod not_finite;
 mod orientation;
