@@ -7,8 +7,9 @@ use crate::{Result, assert_none, read, root};
 /// The column `knows` of the code map in ARCHITECTURE.md says the same: a new crate must be put into
 /// both.
 const CRATES: &[(&str, &[&str])] = &[
-    ("r1seg-cli", &["r1seg-server", "r1seg-results", "r1seg"]),
-    ("r1seg-server", &["r1seg-results", "r1seg", "r1seg-diagnostic"]),
+    ("r1seg-cli", &["r1seg-server", "r1seg-mcp", "r1seg-results", "r1seg"]),
+    ("r1seg-server", &["r1seg-mcp", "r1seg-results", "r1seg", "r1seg-diagnostic"]),
+    ("r1seg-mcp", &["r1seg-results", "r1seg", "r1seg-diagnostic"]),
     ("r1seg-results", &["r1seg", "r1seg-diagnostic"]),
     (
         "r1seg",

@@ -341,6 +341,7 @@ fn diagnostic(error: &anyhow::Error) -> Option<&dyn Diagnostic> {
         of::<r1seg::Error>,
         of::<r1seg_results::Error>,
         of::<r1seg_server::Error>,
+        of::<r1seg_mcp::Error>,
         of::<r1seg::volume::Error>,
         of::<r1seg::checkpoint::Error>,
         of::<r1seg::convert::Error>,

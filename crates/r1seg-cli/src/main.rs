@@ -80,6 +80,7 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
         Command::Models(args) => commands::models::run(&args),
         Command::Prompts(args) => commands::prompts::run(&args),
         Command::ReadPickle => Ok(exit::Exit::of_child(r1seg::convert::sandbox_main())),
+        Command::Mcp(args) => commands::mcp::run(&args, interrupt::install()),
         Command::Bench(args) => commands::bench::run(&args, interrupt::install()),
         Command::Reproduce(args) => commands::reproduce::run(&args, interrupt::install()),
         Command::Doctor(args) => commands::doctor::run(&args),

@@ -14,7 +14,8 @@
 //!    them or none, through an [`OutputFolder`].
 //! 7. [`Written`] is what there is to say about it.
 //!
-//! [`preview`] and [`OutputFolder`] also serve alone.
+//! [`preview`], [`OutputFolder`] and [`inspection`], which looks at a volume before any of this, also serve
+//! alone.
 //!
 //! ```
 //! use std::time::Instant;
@@ -71,6 +72,7 @@ mod doubts;
 mod error;
 mod findings;
 mod input;
+pub mod inspection;
 mod layout;
 mod memory;
 mod naming;

@@ -7,6 +7,7 @@ mod checkpoint;
 mod image;
 mod infer;
 mod inspect;
+mod mcp;
 mod places;
 mod points;
 mod reproduce;
@@ -32,6 +33,7 @@ pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
 pub(crate) use places::{PlaceTexts, Places};
+pub(crate) use mcp::McpArgs;
 pub(crate) use reproduce::ReproduceArgs;
 pub(crate) use retrieval::{EmbedArgs, PrepareArgs, RetrieveArgs};
 pub(crate) use running::{RunningArgs, threads};
@@ -97,6 +99,8 @@ pub(crate) enum Command {
     #[cfg(not(feature = "hub"))]
     #[command(hide = true)]
     Cache(WithoutHub),
+    /// Serve models to an agent over the Model Context Protocol, on standard input and output.
+    Mcp(Box<McpArgs>),
     /// Time every stage of a model.
     Bench(BenchArgs),
     /// Measure again what others recorded with published weights, and compare.
@@ -229,6 +233,7 @@ impl Command {
             Self::Verify(args) => args.quiet,
             Self::Reproduce(args) => args.quiet,
             Self::Serve(args) => args.quiet,
+            Self::Mcp(args) => args.quiet,
             _ => false,
         }
     }
@@ -258,6 +263,7 @@ impl Command {
             Self::Chat(_)
             | Self::Verify(_)
             | Self::Serve(_)
+            | Self::Mcp(_)
             | Self::ReadPickle
             | Self::Completions(_)
             | Self::Man(_) => false,

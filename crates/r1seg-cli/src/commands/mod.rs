@@ -14,6 +14,7 @@ pub(crate) mod download;
 pub(crate) mod infer;
 pub(crate) mod inspect;
 pub(crate) mod man;
+pub(crate) mod mcp;
 pub(crate) mod models;
 pub(crate) mod prompts;
 pub(crate) mod reproduce;

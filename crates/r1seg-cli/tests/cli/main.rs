@@ -22,6 +22,7 @@
 //! - `serve`: how the server begins and ends.
 //! - `reproduce`: recorded results, measured again.
 //! - `habits`: what people expect of any command line.
+//! - `mcp`: what a client of the Model Context Protocol reads; `agents`: what SKILL.md and AGENTS.md say.
 //! - `words`: what an answer without a mask suggests, `prompts`, and `--organ`.
 //!
 //! Tests of a row of `docs/faults.md` are named for it: `q1_..` are questions, `r1_..` the machine.
@@ -34,6 +35,7 @@
 )]
 
 mod batch;
+mod agents;
 mod bounded;
 mod boxes;
 mod chat;
@@ -52,6 +54,7 @@ mod inspect_model;
 mod kept;
 mod left;
 mod machine_faults;
+mod mcp;
 mod model_faults;
 mod not_finite;
 mod orientation;

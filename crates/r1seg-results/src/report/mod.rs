@@ -114,9 +114,12 @@ struct Timings {
 /// A warning, as reports list it.
 #[derive(Debug, Clone, Serialize)]
 pub struct WarningReport {
-    code: String,
-    text: String,
-    fix: Option<String>,
+    /// A stable code such as `W-GEOM`.
+    pub code: String,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    pub fix: Option<String>,
 }
 
 impl WarningReport {

@@ -189,9 +189,12 @@ pub(super) struct InputReport {
 /// Which series of a DICOM folder or archive.
 #[derive(Debug, Serialize)]
 pub struct SeriesReport {
-    number: usize,
-    of: usize,
-    id: String,
+    /// Its number in the list of all, from 1.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+    /// What it is called in that list.
+    pub id: String,
 }
 
 /// `2 of 3, id 43f9c1d2a0b7`.

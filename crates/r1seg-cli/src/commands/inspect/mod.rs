@@ -1,9 +1,7 @@
 //! `r1seg inspect`: what a file holds, and what a model will see of it; or what a [`model`] is. No
 //! weights are loaded.
 
-mod findings;
 mod model;
-mod sample;
 mod series;
 mod text;
 
@@ -13,15 +11,16 @@ use std::path::Path;
 use anyhow::Result;
 use r1seg::CancelToken;
 use r1seg::volume::{Loaded, Overwrite, Warning};
+use r1seg_results::inspection::{Inspection, SourceFile};
 use r1seg_results::preview::{Scene, render};
 use r1seg_results::{OutputFolder, Protected, check_picture_name};
 
 use crate::args::InspectArgs;
 use crate::codes::Code;
 use crate::exit::{CliError, Exit, Reported, say};
-use crate::input::{self, is_stdin};
+use crate::hints;
+use crate::input::{self, is_own_pipe, is_stdin};
 use crate::interrupt::Writing;
-use findings::{Findings, Origin};
 
 pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
     if let Some(subject) = model::named(&args.image)? {
@@ -48,16 +47,19 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
             };
         }
     };
-    let origin = Origin::new(&args.image);
+    let source = match is_stdin(&args.image) || is_own_pipe(&args.image) {
+        true => SourceFile::stream(&args.image),
+        false => SourceFile::at(&args.image),
+    };
     let volume = &loaded.volume;
-    let (findings, warnings) = Findings::new(&origin, &loaded, args.volume.orient)?;
+    let (findings, warnings) = Inspection::new(source, &loaded, args.volume.orient, hints::words)?;
     let text = if args.json {
         serde_json::to_string_pretty(&findings)? + "\n"
     } else {
         r1seg::sanitize_terminal(&text::render(&findings, &warnings)).into_owned()
     };
     if let (Some(output), Some(path)) = (&output, &args.preview) {
-        let (title, window) = (&text::looks_like(&findings), args.window);
+        let (title, window) = (&findings.looks_like(), args.window);
         let picture = render(&Scene { title, window, ..Scene::of(volume) });
         cancel.check()?;
         let _writing = Writing::begin();

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::{Error, SeriesSummary};
+use r1seg_results::inspection::join;
 use r1seg_results::report::{SCHEMA_VERSION, ijk};
 use serde::Serialize;
 
-use super::text::join;
 use crate::exit::one_line;
 
 #[derive(Serialize)]

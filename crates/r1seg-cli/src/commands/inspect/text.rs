@@ -6,9 +6,9 @@
 use std::fmt::Write;
 
 use r1seg::volume::Warning;
+use r1seg_results::inspection::{Inspected, Inspection, Verdict, is_doubt, join, number};
 use r1seg_results::report::ijk;
 
-use super::findings::{Findings, Input, Verdict, is_doubt};
 use crate::exit::one_line;
 use crate::hints;
 
@@ -26,7 +26,7 @@ impl Lines {
 }
 
 /// Ends with a line that says OK, or what is doubtful.
-pub(super) fn render(findings: &Findings, warnings: &[Warning]) -> String {
+pub(super) fn render(findings: &Inspection, warnings: &[Warning]) -> String {
     let mut lines = Lines(format!("{}\n", one_line(&findings.input.path)));
     geometry(&mut lines, &findings.input);
     intensities(&mut lines, findings);
@@ -42,7 +42,7 @@ pub(super) fn render(findings: &Findings, warnings: &[Warning]) -> String {
     text + &verdict(findings, warnings) + "\n"
 }
 
-fn geometry(lines: &mut Lines, input: &Input) {
+fn geometry(lines: &mut Lines, input: &Inspected) {
     let size = input.bytes.map(|bytes| format!(", {}", megabytes(bytes))).unwrap_or_default();
     let gzip = if input.compressed == Some(true) { ", gzip" } else { "" };
     lines.add("format", &format!("{}{gzip}{size}", format_name(input.kind)));
@@ -85,7 +85,7 @@ fn geometry(lines: &mut Lines, input: &Input) {
     }
 }
 
-fn intensities(lines: &mut Lines, findings: &Findings) {
+fn intensities(lines: &mut Lines, findings: &Inspection) {
     let (input, found) = (&findings.input, &findings.intensities);
     if let (Some([low, high]), Some(mean)) = (input.intensity_range, found.mean) {
         let text = format!("{} .. {}, mean {}", number(low), number(high), number(mean));
@@ -97,7 +97,7 @@ fn intensities(lines: &mut Lines, findings: &Findings) {
         let [low, median, high] = [low, median, high].map(number);
         lines.add("percentiles", &format!("{low} (0.5 %), {median} (50 %), {high} (99.5 %)"));
     }
-    lines.add("looks like", &looks_like(findings));
+    lines.add("looks like", &findings.looks_like());
     if let Some(tissue) = found.tissue {
         let [air, soft, dense] =
             [tissue.air_and_lung, tissue.soft_tissue, tissue.dense].map(percent);
@@ -108,19 +108,7 @@ fn intensities(lines: &mut Lines, findings: &Findings) {
     }
 }
 
-/// In a few words, without the name of the file, which may be a patient's.
-pub(super) fn looks_like(findings: &Findings) -> String {
-    match (findings.intensities.labels, findings.input.intensity_verdict) {
-        (Some(labels), _) => format!("a mask or label map of {labels} values, not a CT"),
-        (_, Some("hu")) => "CT in Hounsfield units".to_string(),
-        (_, Some("unit")) => "already normalized to 0..1".to_string(),
-        (_, Some("byte")) => "0..255: a picture, or CT that was windowed".to_string(),
-        (_, Some("constant")) => "one value everywhere: there is nothing to see".to_string(),
-        _ => "unlike Hounsfield units: not CT, or CT without its rescaling".to_string(),
-    }
-}
-
-fn model(lines: &mut Lines, findings: &Findings) {
+fn model(lines: &mut Lines, findings: &Inspection) {
     let (input, view) = (&findings.input, &findings.model_view);
     let why = match input.intensity_verdict {
         Some("unit") => "the values are 0..1 already",
@@ -168,8 +156,8 @@ fn model(lines: &mut Lines, findings: &Findings) {
     lines.add("or slides", &format!("{windows} of as many voxels, not resized (--mode sliding)"));
 }
 
-fn verdict(findings: &Findings, warnings: &[Warning]) -> String {
-    let looks = looks_like(findings);
+fn verdict(findings: &Inspection, warnings: &[Warning]) -> String {
+    let looks = findings.looks_like();
     match findings.verdict {
         Verdict::Ok => format!("OK: {looks}"),
         Verdict::Warnings => {
@@ -223,11 +211,6 @@ fn directions(codes: &str) -> String {
     parts.join(", ")
 }
 
-/// `48 x 40 x 24`.
-pub(super) fn join(numbers: [f64; 3]) -> String {
-    numbers.map(number).join(" x ")
-}
-
 fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),
@@ -251,49 +234,9 @@ fn matrix_cell(value: f64) -> String {
     }
 }
 
-/// A number with the digits that a reader needs.
-fn number(value: impl Into<f64>) -> String {
-    let value = value.into();
-    let size = value.abs();
-    if value.fract() == 0.0 && size < 1e15 {
-        return format!("{:.0}", value + 0.0);
-    }
-    if !(1e-3..1e7).contains(&size) {
-        return format!("{value:.3e}");
-    }
-    let decimals = match size {
-        100.0.. => 1,
-        1.0.. => 2,
-        _ => 3,
-    };
-    let text = format!("{value:.decimals$}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.0, "0"),
-            (-1024.0, "-1024"),
-            (-412.34, "-412.3"),
-            (0.9765625, "0.977"),
-            (1.25, "1.25"),
-            (5.0, "5"),
-            (11.5625, "11.56"),
-            (4.9999, "5"),
-            (2.5e-7, "2.500e-7"),
-            (2.2066, "2.21"),
-            (1.5e300, "1.500e300"),
-            (16777216.5, "1.678e7"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
 
     #[test]
     fn cells_of_a_matrix_line_up_at_the_point() {

@@ -1,22 +1,23 @@
-//! What there is to say about a volume; with `--json`, as it is.
+//! What there is to say about a volume before a model reads it: `inspect.json`
+//! (`docs/inspect.schema.json` describes every field).
+
+mod numbers;
+mod sample;
 
 use std::path::Path;
 
-use anyhow::Result;
 use r1seg::files::begins_with;
 use r1seg::registry::Family;
 use r1seg::volume::{
     IntensityRange, Loaded, Padding, Prepared, Voxels, Warning, intensity, sliding,
 };
-use r1seg::{Orient, Recipe, SLIDING_OVERLAP};
-use r1seg_results::is_whole;
-use r1seg_results::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
+use r1seg::{Orient, Recipe, Remedy, SLIDING_OVERLAP};
 use serde::Serialize;
 
-use super::sample::{self, Tissue};
-use super::text::join;
-use crate::hints;
-use crate::input::{is_own_pipe, is_stdin};
+use crate::is_whole;
+use crate::report::{SCHEMA_VERSION, SeriesReport, WarningReport, corners, ijk};
+pub use numbers::{join, number};
+pub use sample::Tissue;
 
 /// What gzip files begin with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -25,76 +26,106 @@ const PLAUSIBLE_MM: std::ops::RangeInclusive<f64> = 0.05..=25.0;
 /// Warnings after which masks may be wrong, and not only what is said about them in mm.
 const DOUBTS: [&str; 6] = ["W-AXES", "W-CONST", "W-HU-01", "W-HU-02", "W-LABELS", "W-ORIENT"];
 
-/// All lengths and shapes are in the order of the file, (i, j, k), as in `report.json`.
+/// What was found out about a volume. All lengths and shapes are in the order of the file, (i, j, k), as
+/// in `report.json`.
 #[derive(Debug, Serialize)]
-pub(super) struct Findings {
+pub struct Inspection {
     schema_version: u32,
     r1seg_version: &'static str,
-    pub(super) input: Input,
-    pub(super) intensities: Intensities,
-    pub(super) model_view: ModelView,
-    warnings: Vec<WarningReport>,
-    pub(super) verdict: Verdict,
+    /// The volume.
+    pub input: Inspected,
+    /// Its voxels.
+    pub intensities: Intensities,
+    /// What a model gets of it.
+    pub model_view: ModelView,
+    /// What is odd, with what to do about it in the words of the program.
+    pub warnings: Vec<WarningReport>,
+    /// All in all.
+    pub verdict: Verdict,
     research_use_only: bool,
 }
 
-/// As in `report.json`, and more.
+/// A volume: as in `report.json`, and more.
 #[derive(Debug, Serialize)]
-pub(super) struct Input {
-    pub(super) path: String,
-    pub(super) kind: &'static str,
-    pub(super) series: Option<SeriesReport>,
-    pub(super) bytes: Option<u64>,
-    pub(super) compressed: Option<bool>,
+pub struct Inspected {
+    /// As given.
+    pub path: String,
+    /// The format of the file.
+    pub kind: &'static str,
+    /// Which DICOM series it is.
+    pub series: Option<SeriesReport>,
+    /// The size of the file, where it is one.
+    pub bytes: Option<u64>,
+    /// Whether the file is compressed by gzip, where it is one.
+    pub compressed: Option<bool>,
     /// `i16` or `f32`: how voxels are kept in memory, which is as stored or wider.
-    pub(super) kept_as: &'static str,
-    pub(super) shape: [usize; 3],
-    pub(super) spacing_mm: Option<[f64; 3]>,
-    pub(super) field_of_view_mm: Option<[f64; 3]>,
-    pub(super) voxel_volume_mm3: Option<f64>,
-    pub(super) orientation: Option<String>,
+    pub kept_as: &'static str,
+    /// Voxels along i, j and k.
+    pub shape: [usize; 3],
+    /// Distances of voxels.
+    pub spacing_mm: Option<[f64; 3]>,
+    /// The size of the whole.
+    pub field_of_view_mm: Option<[f64; 3]>,
+    /// The size of a voxel.
+    pub voxel_volume_mm3: Option<f64>,
+    /// Axis codes: the directions that i, j and k grow to.
+    pub orientation: Option<String>,
     /// The largest angle between a voxel axis and the axis of the world that it follows.
-    pub(super) oblique_degrees: Option<f64>,
+    pub oblique_degrees: Option<f64>,
     /// Whether i, j and k are a left-handed system in the world.
-    pub(super) left_handed: Option<bool>,
-    pub(super) affine: Option<[[f64; 4]; 4]>,
-    pub(super) affine_source: &'static str,
-    pub(super) intensity_range: Option<[f32; 2]>,
-    pub(super) intensity_verdict: Option<&'static str>,
-    pub(super) hu_range: Option<[f32; 2]>,
-    /// The recipe of `--preprocess auto`.
-    pub(super) preprocess: String,
-    pub(super) crop: [[usize; 3]; 2],
-    /// Of one model voxel in `--mode resize`.
-    pub(super) effective_resolution_mm: Option<[f64; 3]>,
+    pub left_handed: Option<bool>,
+    /// From voxels (k, j, i) to mm (RAS+).
+    pub affine: Option<[[f64; 4]; 4]>,
+    /// What the affine is taken from.
+    pub affine_source: &'static str,
+    /// Smallest and largest value.
+    pub intensity_range: Option<[f32; 2]>,
+    /// What the values look like.
+    pub intensity_verdict: Option<&'static str>,
+    /// The same where they are Hounsfield units.
+    pub hu_range: Option<[f32; 2]>,
+    /// The recipe that prepares the intensities, where none is chosen.
+    pub preprocess: String,
+    /// The part that a model sees: its first and last voxel.
+    pub crop: [[usize; 3]; 2],
+    /// Of one model voxel in mode resize.
+    pub effective_resolution_mm: Option<[f64; 3]>,
 }
 
+/// How the values of a volume are distributed.
 #[derive(Debug, Serialize)]
-pub(super) struct Intensities {
-    pub(super) mean: Option<f64>,
-    pub(super) percentile_0_5: Option<f32>,
-    pub(super) median: Option<f32>,
-    pub(super) percentile_99_5: Option<f32>,
+pub struct Intensities {
+    /// The mean.
+    pub mean: Option<f64>,
+    /// One value in 200 is below.
+    pub percentile_0_5: Option<f32>,
+    /// The median.
+    pub median: Option<f32>,
+    /// One value in 200 is above.
+    pub percentile_99_5: Option<f32>,
     /// Of Hounsfield units only.
-    pub(super) tissue: Option<Tissue>,
+    pub tissue: Option<Tissue>,
     /// Number of labels, if this is a label map rather than an image.
-    pub(super) labels: Option<usize>,
+    pub labels: Option<usize>,
 }
 
+/// What a model gets of a volume.
 #[derive(Debug, Serialize)]
-pub(super) struct ModelView {
-    pub(super) grid: [usize; 3],
-    /// After `--orient`.
-    pub(super) orientation: Option<String>,
+pub struct ModelView {
+    /// Voxels of the model along i, j and k.
+    pub grid: [usize; 3],
+    /// In which the model sees the volume.
+    pub orientation: Option<String>,
     /// The intensities that become 0 and 1; null where they are left alone.
-    pub(super) clip: Option<[f32; 2]>,
-    /// Number of windows of `--mode sliding`.
-    pub(super) sliding_windows: usize,
+    pub clip: Option<[f32; 2]>,
+    /// Number of windows in mode sliding.
+    pub sliding_windows: usize,
 }
 
+/// Whether a volume can be used as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing is odd.
     Ok,
     /// Something is not known or was repaired.
@@ -103,34 +134,45 @@ pub(super) enum Verdict {
     Doubtful,
 }
 
-/// Where the bytes came from.
-pub(super) struct Origin {
+/// The file that a volume was read from.
+#[derive(Debug, Default)]
+pub struct SourceFile {
     path: String,
     bytes: Option<u64>,
     compressed: Option<bool>,
 }
 
-impl Origin {
-    pub(super) fn new(path: &Path) -> Self {
-        let file = path
-            .metadata()
-            .ok()
-            .filter(|_| !is_stdin(path) && !is_own_pipe(path) && is_whole(path));
+impl SourceFile {
+    /// A file or a folder. Of a folder, and of a header with its voxels beside it, there is nothing to
+    /// say but the path.
+    pub fn at(path: &Path) -> Self {
+        let file = path.metadata().ok().filter(|_| is_whole(path));
         Self {
-            path: path.display().to_string(),
             compressed: file.as_ref().map(|_| begins_with(path, 0, &GZIP)),
             bytes: file.map(|meta| meta.len()),
+            ..Self::stream(path)
         }
+    }
+
+    /// A stream that is called `path`.
+    pub fn stream(path: &Path) -> Self {
+        Self { path: path.display().to_string(), ..Self::default() }
     }
 }
 
-impl Findings {
-    /// Also all warnings, those about reading first.
-    pub(super) fn new(
-        origin: &Origin,
+impl Inspection {
+    /// Looks at a volume, which a model is to see in an orientation, or as its recipe says. `words` says
+    /// what to do about a warning in the terms of the program. Also all warnings, those about reading
+    /// first.
+    ///
+    /// # Errors
+    /// When the volume cannot be turned to the orientation or prepared.
+    pub fn new(
+        source: SourceFile,
         loaded: &Loaded,
         orient: Option<Orient>,
-    ) -> Result<(Self, Vec<Warning>)> {
+        words: fn(&Remedy) -> String,
+    ) -> Result<(Self, Vec<Warning>), r1seg::Error> {
         // No model was named: that of the published ones.
         let grid = Family::R1Seg3d.capabilities().input_shape;
         let volume = &loaded.volume;
@@ -161,15 +203,15 @@ impl Findings {
         let crop = prepared.crop();
         let shape = volume.shape();
 
-        let findings = Self {
+        let inspection = Self {
             schema_version: SCHEMA_VERSION,
             r1seg_version: env!("CARGO_PKG_VERSION"),
-            input: Input {
-                path: origin.path.clone(),
+            input: Inspected {
+                path: source.path,
                 kind: loaded.kind.as_str(),
                 series: loaded.series.as_ref().map(SeriesReport::from),
-                bytes: origin.bytes,
-                compressed: origin.compressed,
+                bytes: source.bytes,
+                compressed: source.compressed,
                 kept_as: match voxels {
                     Voxels::I16 { .. } => "i16",
                     Voxels::F32(_) => "f32",
@@ -210,11 +252,34 @@ impl Findings {
                 clip: prepared.rescale().map(|rescale| rescale.ends().into()),
                 sliding_windows: windows(&prepared, grid)?,
             },
-            warnings: warnings.iter().map(|w| WarningReport::new(w, hints::words)).collect(),
+            warnings: warnings.iter().map(|w| WarningReport::new(w, words)).collect(),
             verdict: verdict(&warnings),
             research_use_only: true,
         };
-        Ok((findings, warnings))
+        Ok((inspection, warnings))
+    }
+
+    /// What the voxels are, in a few words, without the name of the file, which may be a patient's.
+    pub fn looks_like(&self) -> String {
+        match (self.intensities.labels, self.input.intensity_verdict) {
+            (Some(labels), _) => format!("a mask or label map of {labels} values, not a CT"),
+            (_, Some("hu")) => "CT in Hounsfield units".to_string(),
+            (_, Some("unit")) => "already normalized to 0..1".to_string(),
+            (_, Some("byte")) => "0..255: a picture, or CT that was windowed".to_string(),
+            (_, Some("constant")) => "one value everywhere: there is nothing to see".to_string(),
+            _ => "unlike Hounsfield units: not CT, or CT without its rescaling".to_string(),
+        }
+    }
+}
+
+impl Verdict {
+    /// `ok`, `warnings` or `doubtful`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warnings => "warnings",
+            Self::Doubtful => "doubtful",
+        }
     }
 }
 
@@ -237,11 +302,11 @@ fn verdict(warnings: &[Warning]) -> Verdict {
 }
 
 /// Whether masks may be wrong because of this.
-pub(super) fn is_doubt(warning: &Warning) -> bool {
+pub fn is_doubt(warning: &Warning) -> bool {
     DOUBTS.contains(&warning.code)
 }
 
-fn windows(prepared: &Prepared, grid: [usize; 3]) -> Result<usize> {
+fn windows(prepared: &Prepared, grid: [usize; 3]) -> Result<usize, r1seg::Error> {
     let padded = Padding::to_at_least(prepared.shape(), grid).shape;
     Ok(sliding::windows(padded, grid, SLIDING_OVERLAP)?.len())
 }

@@ -15,13 +15,13 @@ const SAME_LABEL: f64 = 0.7;
 
 /// Fractions of the voxels of a CT by their Hounsfield units, which add up to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Tissue {
+pub struct Tissue {
     /// Below -300.
-    pub(super) air_and_lung: f64,
+    pub air_and_lung: f64,
     /// From -300 up to 200.
-    pub(super) soft_tissue: f64,
+    pub soft_tissue: f64,
     /// From 200: bone, contrast medium, metal.
-    pub(super) dense: f64,
+    pub dense: f64,
 }
 
 /// Whole rows, evenly spread over a volume.

@@ -1,0 +1,59 @@
+//! `r1seg mcp`: models for agents, on standard input and output.
+
+use std::any::Any;
+use std::path::Path;
+
+use anyhow::Result;
+use r1seg::volume::ReadOptions;
+use r1seg::{CancelToken, FoundModel};
+use r1seg_mcp::{LocalDesk, LocalOptions, Server, serve_stdio};
+
+use crate::args::McpArgs;
+use crate::exit::{Exit, say};
+use crate::hints;
+use crate::interrupt::Writing;
+use crate::model;
+
+pub(crate) fn run(args: &McpArgs, cancel: CancelToken) -> Result<Exit> {
+    let models = models(args, &cancel)?;
+    let names: Vec<String> = models.iter().map(|model| model.name.id.clone()).collect();
+    let desk = LocalDesk::new(options(args, models))?;
+    if !args.quiet {
+        say!("r1seg: research use only, not a medical device. Serving {}", names.join(", "));
+    }
+    serve_stdio(Server::new(desk), &cancel)?;
+    Ok(Exit::Answered)
+}
+
+/// The models that are named, hashed if that is wanted.
+fn models(args: &McpArgs, cancel: &CancelToken) -> Result<Vec<FoundModel>> {
+    // An empty variable is as good as none.
+    let named: Vec<_> = args.models.iter().filter(|model| !model.is_empty()).collect();
+    if named.is_empty() {
+        model::source(&args.of_model(None))?;
+    }
+    let mut models = Vec::with_capacity(named.len());
+    for name in named {
+        let args = args.of_model(Some(name.clone()));
+        let (source, _) = model::source_of(Path::new(name))?;
+        model::verify(&args, cancel)?;
+        models.push(source.into());
+    }
+    Ok(models)
+}
+
+fn options(args: &McpArgs, models: Vec<FoundModel>) -> LocalOptions {
+    let read = ReadOptions::default()
+        .with_max_bytes(args.max_input_bytes)
+        .with_max_voxels(args.max_voxels);
+    let model = args.of_model(None);
+    let options = LocalOptions::new(models, &args.out)
+        .with_read(read)
+        .with_load(move |reserved| model::load_options(&model, reserved))
+        .with_words(hints::words)
+        .with_writing(|| Box::new(Writing::begin()) as Box<dyn Any>)
+        .with_git(option_env!("R1SEG_GIT"));
+    let here = [".".into()];
+    let roots = if args.roots.is_empty() { &here[..] } else { &args.roots };
+    roots.iter().fold(options, |options, root| options.with_root(root))
+}
