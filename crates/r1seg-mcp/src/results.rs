@@ -7,6 +7,7 @@ use std::fmt;
 use r1seg::registry::Family;
 use r1seg::volume::SeriesSummary;
 use r1seg::{Capabilities, OutputKind, PromptKind};
+use r1seg_results::inspection::Inspection;
 use r1seg_results::report::{MaskReport, SeriesReport, WarningReport, ijk};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -130,6 +131,28 @@ pub struct Inspected {
     pub warnings: Vec<Warning>,
     /// Not a medical device.
     pub research_use_only: bool,
+}
+
+impl Inspected {
+    /// What was found out about a volume, as it was named.
+    pub fn of(volume: impl Into<String>, found: &Inspection, warnings: Vec<Warning>) -> Self {
+        let input = &found.input;
+        Self {
+            volume: volume.into(),
+            kind: input.kind.to_string(),
+            verdict: found.verdict.as_str().to_string(),
+            looks_like: found.looks_like(),
+            shape: Some(input.shape),
+            spacing_mm: input.spacing_mm,
+            field_of_view_mm: input.field_of_view_mm,
+            orientation: input.orientation.clone(),
+            intensity_range: input.intensity_range,
+            is_hu: input.hu_range.is_some(),
+            series: input.series.iter().map(Series::from).collect(),
+            warnings,
+            research_use_only: true,
+        }
+    }
 }
 
 /// A DICOM series.

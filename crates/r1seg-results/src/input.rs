@@ -97,6 +97,14 @@ impl Input {
         hash.clone()
     }
 
+    /// As it was read.
+    pub fn loaded(&self) -> Loaded {
+        let mut loaded = Loaded::new(self.volume.clone(), self.kind);
+        loaded.warnings.clone_from(&self.warnings);
+        loaded.series.clone_from(&self.series);
+        loaded
+    }
+
     /// Whether it is an array in a file of numpy.
     pub fn is_array(&self) -> bool {
         matches!(self.kind, SourceKind::Npy | SourceKind::Npz)

@@ -29,8 +29,6 @@ pub(crate) struct Finishing {
     pub(crate) job: Job,
     pub(crate) obtained: Obtained,
     pub(crate) encoded: EncodedVolume,
-    /// For each prompt, the label that it refines.
-    pub(crate) refines: Vec<Option<u16>>,
 }
 
 /// What the thread works with.
@@ -60,7 +58,7 @@ impl Finisher {
     }
 
     fn finish(&self, finishing: Finishing) -> Result<Arc<Found>, Error> {
-        let Finishing { job, obtained, encoded, refines } = finishing;
+        let Finishing { job, obtained, encoded } = finishing;
         if job.cancel.is_cancelled() {
             return Err(r1seg::Error::Cancelled.into());
         }
@@ -75,7 +73,8 @@ impl Finisher {
             private: true,
             ..Request::in_folder(folder.path())
         };
-        let layout = Layout::open(request, input, given.len())?;
+        let labels = obtained.findings().prompts().len();
+        let layout = Layout::open(request, input, labels)?;
         let run = Run::new(&entry.model, &entry.named, self.git, Origin::from(input), &encoded);
         let report = obtained.report(run, &entry.model, &job.options);
         let warnings = obtained.warnings(&entry.source, entry.model.family(), input, &encoded);
@@ -87,14 +86,13 @@ impl Finisher {
             return Err(Error::NoRoom { retry: self.ttl });
         }
         let id = Kind::Result.draw();
-        let asked_for = given.len() - refines.iter().flatten().count();
         let reply = ResultReply {
             id: id.to_string(),
             object: "result",
             model: entry.id.clone(),
             volume: job.volume.id().to_string(),
-            answers: answers(entry, &written, given.get(..asked_for).unwrap_or_default()),
-            masks: masks(&written, &refines, encoded.geometry()),
+            answers: answers(entry, &written, &given),
+            masks: masks(&written, encoded.geometry()),
             warnings: written.warnings.iter().map(WarningReply::from).collect(),
             timings_ms: timings(&written),
             files,
@@ -167,7 +165,7 @@ fn suggestions(entry: &Entry, question: &str, of: &Given) -> Vec<String> {
     suggestion.map(|suggestion| suggestion.questions).unwrap_or_default()
 }
 
-fn masks(written: &Written, refines: &[Option<u16>], geometry: &Geometry) -> Vec<MaskReply> {
+fn masks(written: &Written, geometry: &Geometry) -> Vec<MaskReply> {
     let mask = |mask: &MaskReport| MaskReply {
         label: mask.label,
         name: mask.name.clone(),
@@ -183,7 +181,7 @@ fn masks(written: &Written, refines: &[Option<u16>], geometry: &Geometry) -> Vec
         bbox: mask.bbox_vox,
         components: mask.components,
         touches_border: mask.touches_border,
-        refines: refines.get(usize::from(mask.label) - 1).copied().flatten(),
+        refines: mask.refines,
         file: mask.path.clone(),
     };
     written.report.masks().iter().map(mask).collect()

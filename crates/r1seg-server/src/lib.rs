@@ -30,7 +30,6 @@ mod metrics;
 mod models;
 mod patience;
 mod queue;
-mod refine;
 mod reply;
 mod results;
 mod root;

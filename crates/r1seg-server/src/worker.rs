@@ -9,7 +9,7 @@ use r1seg::{
     CancelToken, EncodeOptions, EncodedVolume, Event, InferenceMode, Prompt, QUESTIONS_AT_ONCE,
     RunContext,
 };
-use r1seg_results::{Asked, Obtained};
+use r1seg_results::{Asked, Obtained, Refiner, refining_mode};
 
 use crate::Error;
 use crate::cache::{Cache, CacheKey};
@@ -18,7 +18,6 @@ use crate::job::{Job, Progress, Stage};
 use crate::metrics::{Counted, Metrics};
 use crate::models::{Entry, Models};
 use crate::queue::Queue;
-use crate::refine::refined;
 use crate::shelf::Kept;
 
 /// What the thread works with.
@@ -29,14 +28,6 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<Metrics>,
     /// Writes results while the next pass runs.
     pub(crate) finisher: SyncSender<Finishing>,
-}
-
-/// What a pass has come to for one of its jobs.
-struct Part {
-    job: Job,
-    obtained: Obtained,
-    /// For each prompt, the label that it refines.
-    refines: Vec<Option<u16>>,
 }
 
 impl Worker {
@@ -80,9 +71,8 @@ impl Worker {
         self.metrics.passes.inc();
         match self.run_all(&jobs) {
             Ok((encoded, parts)) => {
-                for ((obtained, refines), job) in parts.into_iter().zip(jobs) {
-                    let part = Part { job, obtained, refines };
-                    self.hand_over(part, encoded.clone());
+                for (obtained, job) in parts.into_iter().zip(jobs) {
+                    self.hand_over(Finishing { job, obtained, encoded: encoded.clone() });
                 }
             }
             // What one of them met may be its own fault alone.
@@ -103,41 +93,30 @@ impl Worker {
         }
     }
 
-    fn hand_over(&self, part: Part, encoded: EncodedVolume) {
-        let Part { job, obtained, refines } = part;
-        let sender = job.sender();
-        let finishing = Finishing { job, obtained, encoded, refines };
+    fn hand_over(&self, finishing: Finishing) {
+        let sender = finishing.job.sender();
         if self.finisher.send(finishing).is_err() {
             let _ = sender.send(Progress::Done(Err(Error::Panicked)));
         }
     }
 
-    #[allow(clippy::type_complexity, reason = "handed over at once")]
-    fn run_all(
-        &self,
-        jobs: &[Job],
-    ) -> Result<(EncodedVolume, Vec<(Obtained, Vec<Option<u16>>)>), Error> {
+    fn run_all(&self, jobs: &[Job]) -> Result<(EncodedVolume, Vec<Obtained>), Error> {
         let Some(first) = jobs.first() else { return Err(Error::Panicked) };
         #[cfg(test)]
         assert!(first.asked.iter().all(|asked| asked.name != "panic"), "asked for by a test");
-        let entry = self.entry(first.model)?;
         let tokens: Vec<CancelToken> = jobs.iter().map(|job| job.cancel.clone()).collect();
         let cancel = CancelToken::when(move || tokens.iter().all(CancelToken::is_cancelled));
         let encoded = self.encoded(first, first.model, first.mode, &cancel, jobs)?;
         let begin = Instant::now();
         let mut parts = Asking { jobs, encoded: &encoded, cancel: &cancel }.run(first)?;
         self.metrics.stage("answer", begin.elapsed());
-        let mut refines: Vec<Vec<Option<u16>>> =
-            parts.iter().map(|part| vec![None; part.given().len()]).collect();
-        if let (Some(refine), [job], [part], [own]) =
-            (first.refine, jobs, parts.as_mut_slice(), refines.as_mut_slice())
-        {
-            self.refine(refine, job, part, own, entry)?;
+        if let (Some(refine), [job], [part]) = (first.refine, jobs, parts.as_mut_slice()) {
+            self.refine(refine, job, part)?;
         }
         let generated = parts.iter().flat_map(Obtained::given);
         let generated: usize = generated.map(|given| given.outcome.token_ids.len()).sum();
         self.metrics.tokens.inc_by(generated as u64);
-        Ok((encoded, parts.into_iter().zip(refines).collect()))
+        Ok((encoded, parts))
     }
 
     fn entry(&self, index: usize) -> Result<&Entry, Error> {
@@ -180,29 +159,25 @@ impl Worker {
     }
 
     /// Lets another model draw what the first one found, at its own resolution.
-    fn refine(
-        &self,
-        model: usize,
-        job: &Job,
-        part: &mut Obtained,
-        refines: &mut Vec<Option<u16>>,
-        by: &Entry,
-    ) -> Result<(), Error> {
-        let begin = Instant::now();
-        let entry = self.entry(model)?;
-        let prompts = refined(part, entry, by)?;
-        if prompts.is_empty() {
+    fn refine(&self, model: usize, job: &Job, part: &mut Obtained) -> Result<(), Error> {
+        let labels = part.refinable();
+        if labels.is_empty() {
             return Ok(());
         }
-        let encoded = self.encoded(job, model, None, &job.cancel, std::slice::from_ref(job))?;
-        for (label, asked) in prompts {
-            let prompt = usize::from(label) - 1;
-            job.tell(Progress::Stage { stage: Stage::Drawing, prompt, window: None });
-            let mut run = RunContext::from(&job.cancel);
-            let outcome = encoded.segment_with(&asked.prompt, &mut run)?;
-            part.push(asked, outcome)?;
-            refines.push(Some(label));
-        }
+        let begin = Instant::now();
+        let entry = self.entry(model)?;
+        let mode = Some(refining_mode(entry.model.family(), None)?);
+        let encoded = self.encoded(job, model, mode, &job.cancel, std::slice::from_ref(job))?;
+        let with = Refiner { model: &entry.model, source: &entry.source, encoded: &encoded };
+        let mut on_event = |event: Event<'_>| {
+            if let Event::Prompt { prompt } = event
+                && let Some(label) = labels.get(prompt)
+            {
+                let prompt = usize::from(*label).saturating_sub(1);
+                job.tell(Progress::Stage { stage: Stage::Drawing, prompt, window: None });
+            }
+        };
+        part.refine(&labels, &with, &job.cancel, &mut on_event)?;
         self.metrics.stage("refine", begin.elapsed());
         Ok(())
     }

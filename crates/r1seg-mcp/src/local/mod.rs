@@ -153,22 +153,7 @@ impl Shared {
         call.cancel.check()?;
         let (found, warnings) =
             Inspection::new(SourceFile::at(&path), &loaded, None, self.options.words)?;
-        let input = &found.input;
-        Ok(Inspected {
-            volume: args.volume.clone(),
-            kind: input.kind.to_string(),
-            verdict: found.verdict.as_str().to_string(),
-            looks_like: found.looks_like(),
-            shape: Some(input.shape),
-            spacing_mm: input.spacing_mm,
-            field_of_view_mm: input.field_of_view_mm,
-            orientation: input.orientation.clone(),
-            intensity_range: input.intensity_range,
-            is_hu: input.hu_range.is_some(),
-            series: input.series.iter().map(Series::from).collect(),
-            warnings: self.warnings(&warnings),
-            research_use_only: true,
-        })
+        Ok(Inspected::of(&args.volume, &found, self.warnings(&warnings)))
     }
 }
 

@@ -4,6 +4,7 @@ mod chat;
 mod chat_form;
 mod download;
 mod health;
+mod mcp;
 mod models;
 mod page;
 pub(crate) mod prompts;
@@ -115,6 +116,7 @@ pub(crate) fn router(app: &App) -> (Router, Document) {
         .routes(routes!(results::file))
         .routes(routes!(results::mask))
         .routes(routes!(chat::completions))
+        .route_service("/mcp", mcp::service(app))
         .route_layer(from_fn_with_state(app.clone(), authorize));
     let all = OpenApiRouter::with_openapi(Api::openapi()).merge(open).merge(limited);
     let (router, document) = all.with_state(app.clone()).split_for_parts();

@@ -7,7 +7,7 @@ use r1seg::{
     AskOptions, InferenceMode, MAX_TEXT_BYTES, Prompt, PromptKind, PromptPoint, Sampling, terms,
 };
 use r1seg_results::report::ijk;
-use r1seg_results::{Asked, OrganName};
+use r1seg_results::{Asked, OrganName, refining_mode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -16,7 +16,6 @@ use crate::Error;
 use crate::job::Work;
 use crate::models::Entry;
 use crate::queue::Client;
-use crate::refine::can_refine;
 use crate::state::App;
 use crate::volumes::{Stored, display_name};
 
@@ -119,11 +118,8 @@ impl SegmentRequest {
         let model = app.models.find(&self.model)?;
         let entry = app.models.get(model).ok_or(Error::NotFound { what: "model" })?;
         let refine = self.refine_with.as_deref().map(|id| app.models.find(id)).transpose()?;
-        if let Some(with) = refine.and_then(|index| app.models.get(index))
-            && !can_refine(with)
-        {
-            let message = format!("{} takes neither masks nor boxes nor points", with.id);
-            return Err(Error::invalid("refine_with", message));
+        if let Some(with) = refine.and_then(|index| app.models.get(index)) {
+            refining_mode(with.model.family(), None).map_err(unprocessable)?;
         }
         let mut asked = Vec::with_capacity(self.prompts.len());
         for prompt in self.prompts {

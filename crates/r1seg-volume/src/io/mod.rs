@@ -213,6 +213,13 @@ pub struct Loaded {
     pub series: Option<ChosenSeries>,
 }
 
+impl Loaded {
+    /// A volume of which there is nothing to say but the format of its file.
+    pub fn new(volume: Volume, kind: SourceKind) -> Self {
+        Self { volume, warnings: Vec::new(), kind, series: None }
+    }
+}
+
 /// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),
 /// `.npy`, `.npz`, or DICOM: a folder, a zip archive or one multi-frame file.
 ///
