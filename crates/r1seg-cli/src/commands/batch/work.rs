@@ -363,6 +363,8 @@ impl Batch<'_> {
             false => counts.ok += 1,
         }
         drop(counts);
+        // Again, for one whose computation ended in a panic.
+        self.progress.end(&self.items[item].id);
         self.progress.finished(has_failed);
         self.progress.beside(|| self.printer.print(line));
         Ok(())
