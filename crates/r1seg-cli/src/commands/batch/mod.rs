@@ -1,10 +1,10 @@
 //! `r1seg batch`: many volumes, with a model that is loaded once.
 //!
 //! [`items`] are the volumes, from a list ([`manifest`], [`row`]) or from the command line, with their ids
-//! ([`ids`]). [`standing`] says which of them are done, by hashes ([`hashes`]). [`pipeline`] reads, computes
-//! and writes at the same time, [`stages`] by stages, within a [`budget`] of memory; [`work`] is what that is here, [`ask`]
-//! turns a row into prompts. What is finished gets a line in the [`ledger`], and all together a
-//! [`summary`]. [`markers`] tell what a process died of.
+//! ([`ids`]). [`standing`] says which of them are done, by hashes ([`hashes`]). [`pipeline`] takes them
+//! through [`stages`] that read, compute and write at the same time, within a [`budget`] of memory; [`work`]
+//! is what these do here, and [`ask`] turns a row into prompts. What is finished gets a line in the
+//! [`ledger`], and all together a [`summary`]. [`markers`] tell what a process died of.
 
 mod ask;
 mod budget;
