@@ -230,9 +230,9 @@ mod tests {
             ("{\"image\": \"a\"}\n{\"image\": \"b\"\n", None, "line 2: it is no JSON object"),
             ("[1]\n", json, "line 1: it is no JSON object"),
             (
-                "{\"image\": \"a\", \"promt\": \"x\"}",
+                "{\"image\": \"a\", \"prompz\": \"x\"}",
                 json,
-                "line 1: `promt` is no field: did you mean",
+                "line 1: `prompz` is no field: did you mean",
             ),
             ("id,prompt\na,b\n", csv, "line 1: it has no column `image`"),
             ("id,imgae\na,b\n", csv, "did you mean `image` by `imgae`?"),

@@ -1,10 +1,10 @@
 //! `r1seg batch`: many volumes, with a model that is loaded once.
 //!
 //! [`items`] are the volumes, from a list ([`manifest`], [`row`]) or from the command line, with their ids
-//! ([`ids`]). [`standing`] says which of them are done, by hashes ([`hashes`]). [`pipeline`] reads, computes
-//! and writes at the same time, within a [`budget`] of memory, and [`work`] is what that is here; [`ask`]
-//! turns a row into prompts. What is finished gets a line in the [`ledger`], and all together a
-//! [`summary`]. [`markers`] tell what a process died of.
+//! ([`ids`]). [`standing`] says which of them are done, by hashes ([`hashes`]). [`pipeline`] takes them
+//! through [`stages`] that read, compute and write at the same time, within a [`budget`] of memory; [`work`]
+//! is what these do here, and [`ask`] turns a row into prompts. What is finished gets a line in the
+//! [`ledger`], and all together a [`summary`]. [`markers`] tell what a process died of.
 
 mod ask;
 mod budget;
@@ -18,14 +18,16 @@ mod pipeline;
 mod printer;
 mod progress;
 mod row;
+mod stages;
 mod standing;
+mod state;
 mod summary;
 mod work;
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -46,12 +48,13 @@ use crate::prompts;
 use items::Item;
 use ledger::{Ledger, Lines};
 use markers::Markers;
-use pipeline::Limits;
 use printer::Printer;
 use progress::Progress;
 use row::Asks;
+use stages::Limits;
 use standing::{Standing, Wanted};
-use work::{Batch, Counts};
+use state::{Counts, locked};
+use work::Batch;
 
 /// What the names of files in the making begin with.
 const PARTS: &str = ".r1seg-";
@@ -119,7 +122,7 @@ pub(crate) fn run(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
     let limits = Limits { threads: args.order.jobs_io.into(), bytes };
     let ran = run_all(&batch, limits);
     batch.progress.clear();
-    let counts = *batch.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    let counts = *locked(&batch.counts);
     // Whatever it was that ended the run, what is finished is summed up.
     let order: Vec<&str> = all.iter().map(|item| item.id.as_str()).collect();
     let settled = settle(&batch, &order);
@@ -288,7 +291,7 @@ fn run_all(batch: &Batch<'_>, limits: Limits) -> Result<(), CliError> {
 /// Brings what was written into the order of the list.
 fn settle(batch: &Batch<'_>, order: &[&str]) -> Result<(), CliError> {
     batch.markers.sweep();
-    batch.ledger.lock().unwrap_or_else(PoisonError::into_inner).settle(order)?;
+    locked(&batch.ledger).settle(order)?;
     summary::write(&batch.wanted.args.out, order)
 }
 

@@ -4,16 +4,16 @@
 //! Nothing here knows models or files: [`Work`] does.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use r1seg::{CancelToken, ErrorKind};
+use r1seg::CancelToken;
 
 use super::budget::{Budget, Reserved};
+use super::stages::{Done, Limits, Stop, Work, caught, is_fault, is_transient};
 use crate::codes::Code;
 use crate::exit::CliError;
 
@@ -24,57 +24,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Volumes in a row that fail through no fault of their own, before the run stops: the next one would be no
 /// better.
 const FAULTS_IN_A_ROW: usize = 3;
-
-/// Why a stage has no result.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// This volume fails, and the others go on.
-    Item(CliError),
-    /// Every other volume would fail, too.
-    Run(CliError),
-    /// Somebody asked to stop.
-    Cancelled,
-}
-
-/// What is done with each volume, which goes by its index.
-pub(super) trait Work: Sync {
-    /// A volume that was read.
-    type Ready: Send;
-    /// What the model made of it.
-    type Found: Send;
-
-    /// Bytes that it may have in memory, before it is read.
-    fn estimate(&self, item: usize) -> u64;
-    /// Bytes that it has in memory.
-    fn size(&self, ready: &Self::Ready) -> u64;
-    /// Reads it; `None` if there is nothing to do.
-    fn read(&self, item: usize) -> Result<Option<Self::Ready>, Stop>;
-    /// Runs the model. Called by one thread, the one that called [`run`].
-    fn compute(&self, item: usize, ready: &Self::Ready) -> Result<Self::Found, Stop>;
-    /// Writes what was found. A volume of which this fails is given to [`Self::fail`].
-    fn write(&self, item: usize, done: Done<Self::Ready, Self::Found>) -> Result<(), Stop>;
-    /// Records a failure after so many attempts. Says whether the run may go on.
-    fn fail(&self, item: usize, error: CliError, attempts: u32) -> Result<bool, CliError>;
-    /// Called many times a second by a thread that does nothing else.
-    fn tick(&self, is_cancelled: bool);
-}
-
-/// A volume with what the model made of it.
-#[derive(Debug)]
-pub(super) struct Done<R, F> {
-    pub(super) ready: R,
-    pub(super) found: F,
-    pub(super) attempts: u32,
-}
-
-/// How much is done at the same time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Threads that read, and as many that write.
-    pub(super) threads: usize,
-    /// Bytes of volumes in memory.
-    pub(super) bytes: u64,
-}
 
 /// What goes from the readers to the model, and from there to the writers.
 struct Message<'a, T> {
@@ -294,32 +243,6 @@ impl<'a, W: Work> Shared<'a, W> {
         }
         (caught(&stage), 2)
     }
-}
-
-/// Whether it is no volume's fault, so that the next one may end in the same way.
-fn is_fault(error: &CliError) -> bool {
-    let is_own = [Code::ItemTimeout.code(), Code::Poisoned.code()].contains(&error.code);
-    let kinds = [ErrorKind::Internal, ErrorKind::NotFinite, ErrorKind::Resources];
-    kinds.contains(&error.kind) && !is_own
-}
-
-/// Whether the same might go well a moment later.
-pub(super) fn is_transient(error: &CliError) -> bool {
-    // Another time would be as long.
-    let is_timeout = error.code == Code::ItemTimeout.code();
-    matches!(error.kind, ErrorKind::Resources | ErrorKind::Network | ErrorKind::Io) && !is_timeout
-}
-
-/// Turns a panic into a failure of the volume.
-fn caught<T>(stage: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
-    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or_default();
-        let what = format!("r1seg failed unexpectedly: {text}");
-        Err(Stop::Item(
-            CliError::new(Code::Panic, what).fix("please report this with the volume's format"),
-        ))
-    })
 }
 
 #[cfg(test)]

@@ -297,7 +297,7 @@ mod tests {
         for (given, says) in [
             (json!({"id": "a"}), "it has no `image`"),
             (json!({"image": ""}), "it has no `image`"),
-            (json!({"image": "a", "promt": "x"}), "`promt` is no field: did you mean `prompt`?"),
+            (json!({"image": "a", "prompz": "x"}), "`prompz` is no field: did you mean `prompt`?"),
             (json!({"image": "a", "point": [1, 2, 3]}), "did you mean `points`?"),
             (json!({"image": "a", "zzzzzzzzzzz": 1}), "there are id, image, prompt"),
             (json!({"image": "a", "text": "x", "texts": ["y"]}), "both `text` and `texts`"),

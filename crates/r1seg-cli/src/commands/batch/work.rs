@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use r1seg::files::sweep;
@@ -21,12 +21,14 @@ use super::PARTS;
 use super::ask;
 use super::hashes::{InputFiles, now_ms};
 use super::items::Item;
-use super::ledger::{AnswerLine, Fingerprint, Ledger, Line, MaskLine, Status};
+use super::ledger::{AnswerLine, Ledger, Line, MaskLine, Status};
 use super::markers::{DEATHS, Markers};
-use super::pipeline::{Done, Stop, Work};
+
 use super::printer::Printer;
 use super::progress::Progress;
+use super::stages::{Done, Stop, Work};
 use super::standing::{Standing, Wanted};
+use super::state::{Begun, Counts, locked};
 use crate::codes::Code;
 use crate::exit::{CliError, error_code};
 use crate::hints;
@@ -53,27 +55,6 @@ pub(super) struct Batch<'a> {
     pub(super) counts: Mutex<Counts>,
 }
 
-/// What is known of a volume that has begun and not ended.
-#[derive(Debug)]
-pub(super) struct Begun {
-    start: Instant,
-    input: Option<Fingerprint>,
-    model: Duration,
-}
-
-/// What became of the volumes of a run.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counts {
-    pub(super) ok: usize,
-    pub(super) failed: usize,
-    /// By an earlier run.
-    pub(super) done_before: usize,
-    /// By an earlier run, for good.
-    pub(super) failed_before: usize,
-    /// In the model, all together.
-    pub(super) model: Duration,
-}
-
 /// A volume as it was read.
 pub(super) struct Ready {
     input: Input,
@@ -84,10 +65,6 @@ pub(super) struct Found {
     obtained: Obtained,
     report: Report,
     warnings: Vec<Warning>,
-}
-
-fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Work for Batch<'_> {
@@ -363,6 +340,8 @@ impl Batch<'_> {
             false => counts.ok += 1,
         }
         drop(counts);
+        // Again, for one whose computation ended in a panic.
+        self.progress.end(&self.items[item].id);
         self.progress.finished(has_failed);
         self.progress.beside(|| self.printer.print(line));
         Ok(())

@@ -22,9 +22,9 @@ fn b3_a_list_that_is_wrong_is_refused_with_its_line_before_anything_is_run() {
     phantoms(&desk, 1);
     for (text, code, says) in [
         (
-            "{\"image\": \"in/p0.nii.gz\", \"promt\": \"x\"}",
+            "{\"image\": \"in/p0.nii.gz\", \"prompz\": \"x\"}",
             "R-BAT-01",
-            "line 1: `promt` is no field: did you mean `prompt`?",
+            "line 1: `prompz` is no field: did you mean `prompt`?",
         ),
         ("{\"image\": \"in/p0.nii.gz\"", "R-BAT-01", "line 1: it is no JSON object"),
         (
