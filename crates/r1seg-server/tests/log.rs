@@ -1,5 +1,7 @@
 //! What the server says to whoever listens to its spans and events.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper may fail")]
+
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 

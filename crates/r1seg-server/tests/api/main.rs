@@ -1,5 +1,7 @@
 //! The API over real connections, with the embedded demo model and small recorded ones.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper may fail")]
+
 mod chat;
 mod guard;
 mod hostile;

@@ -1,6 +1,6 @@
 //! HTTP over a plain socket, so that tests can send what no proper client sends.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -175,11 +175,14 @@ pub(crate) fn reply(reader: &mut impl BufRead) -> Reply {
     let read = reader.read_line(&mut status).unwrap_or(0);
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut headers = Vec::new();
-    while read > 0 {
+    let mut lines = std::iter::from_fn(|| {
         let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
-            break;
-        }
+        let read = reader.read_line(&mut line).unwrap_or(0);
+        (read > 0 && !line.trim().is_empty()).then_some(line)
+    });
+    while read > 0
+        && let Some(line) = lines.next()
+    {
         let (name, value) = line.split_once(':').unwrap();
         headers.push((name.to_ascii_lowercase(), value.trim().to_string()));
     }
