@@ -49,6 +49,7 @@ fn in_a_line(remedy: &Remedy) -> Option<String> {
             "ask something, for example: Can you segment the liver in this image?".to_string()
         }
         Remedy::ReplaceFile => "choose another name".to_string(),
+        Remedy::KeepInputs => "choose another place for the results".to_string(),
         Remedy::ReplaceResults | Remedy::ChooseResultFolder => {
             "choose another folder: /save DIR".to_string()
         }

@@ -37,19 +37,16 @@ impl SecondModel {
         Ok(Self { mode: refining_mode(config.family, mode)?, source, name })
     }
 
-    /// Refuses a model for which there is not memory enough, before the first one has worked in vain. The
-    /// two are never in memory together.
-    pub(crate) fn check_memory(
-        &self,
-        volume: &Volume,
-        args: &VolumeArgs,
-        labels: usize,
-    ) -> Result<()> {
-        let (Some(limit), Ok(summary)) = (memory::available(), self.source.summary(None)) else {
-            return Ok(());
-        };
+    /// Refuses a model that could not be loaded, or for which there is not memory enough, before the first
+    /// one has worked in vain. The two are never in memory together.
+    pub(crate) fn check(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> Result<()> {
+        let summary = self.source.summary(None)?;
+        if let Some(problem) = summary.problem {
+            return Err(problem.into());
+        }
         let on_cpu = summary.memory.iter().find(|need| need.device == "cpu");
         let needed = on_cpu.map_or(0, |need| need.bytes);
+        let Some(limit) = memory::available() else { return Ok(()) };
         let limit = limit.saturating_sub(self.reserved(volume, args, labels));
         if limit < needed {
             let path = self.source.path();

@@ -104,7 +104,7 @@ fn questions_are_answered_in_turn_and_saved_as_infer_saves_them() {
 #[test]
 fn a_line_that_fails_ends_nothing_and_the_worst_one_is_the_exit_code() {
     let desk = Desk::new();
-    let lines = ["/undo", "/maks", "/save nowhere", "/mask 3", "/image gone.nii.gz", LIVER];
+    let lines = ["/undo", "/prev", "/save nowhere", "/mask 3", "/image gone.nii.gz", LIVER];
     let run = demo(&desk, &lines);
     run.code_is(66).says("error[R-ARG-03]: ").says("did you mean").says("-->").says("gone.nii.gz");
     assert!(run.stdout.contains("[SEG]"), "{run:#?}");

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use r1seg::phantom::{self, Phantom};
+use r1seg::phantom::{self, CAPTION_QUESTION, Phantom};
 use r1seg::volume::{LabelMap, Overwrite, ReadOptions, read, write_volume};
 use serde_json::{Value, json};
 
 use crate::schema::assert_keeps_to;
-use crate::{Desk, Run, data, finish, prompt, read_tensors, write_tensors};
+use crate::{Desk, RawTensors, Run, data, finish, prompt, read_tensors, write_tensors};
 
 const LIVER: &str = "Can you segment the liver in this image?";
 
@@ -111,7 +111,8 @@ fn a_box_in_an_answer_without_a_mask_is_refined_from_its_middle() {
     let desk = Desk::new();
     let volume = data("phi3/golden/volume.npy");
     let question = prompt("phi3/golden/case3");
-    let mut command = desk.ask_command(&data("phi3"), &volume, &question, "--spacing 5,0.5,2");
+    let mut command =
+        desk.ask_command(&data("phi3"), &volume, &question, "--spacing 5,0.5,2 --orient stored");
     let run = finish(command.arg("--refine-with").arg(data("sam-med3d")));
     run.succeeds().says("(refined by SAM-Med3D): ");
     let report = report(&desk);
@@ -124,42 +125,55 @@ fn a_box_in_an_answer_without_a_mask_is_refined_from_its_middle() {
     assert_eq!(report["status"], "not_found");
 }
 
+/// The recorded SAM-Med3D in a folder of this desk, with some of its tensors changed.
+fn changed(desk: &Desk, change: impl Fn(&mut RawTensors)) -> PathBuf {
+    let folder = desk.path("changed");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(data("sam-med3d/config.json"), folder.join("config.json")).unwrap();
+    let mut tensors = read_tensors(&data("sam-med3d/model.safetensors"));
+    change(&mut tensors);
+    write_tensors(&folder.join("model.safetensors"), &tensors);
+    folder
+}
+
 #[test]
 fn where_nothing_was_found_the_second_model_is_not_loaded() {
     let desk = Desk::new();
-    let tensors = data("sam-med3d/model.safetensors");
-    // A model whose weights cannot be loaded does no harm then.
-    let broken = desk.path("broken");
-    fs::create_dir(&broken).unwrap();
-    fs::copy(data("sam-med3d/config.json"), broken.join("config.json")).unwrap();
-    let mut some = read_tensors(&tensors);
-    some.pop_last();
-    write_tensors(&broken.join("model.safetensors"), &some);
-    let question = "What do you see in this image?";
-    let run = refine_with(&desk, broken.clone(), &["-p", question, "-o", "out"]);
+    let run = refine(&desk, "sam-med3d", &["-p", CAPTION_QUESTION, "-o", "out"]);
     run.succeeds().says("warning[W-REFINE]: nothing was found").says("was not loaded");
     assert!(report(&desk).get("refined_with").is_none());
+}
 
-    // Where something was found, it is written though refining fails.
-    let run = refine_with(&desk, broken, &["-p", LIVER, "-o", "found"]);
-    run.code_is(78).says("W-REFINE").says("masks stay as they are");
-    assert!(desk.path("found/mask.nii.gz").is_file() && desk.path("found/report.json").is_file());
+#[test]
+fn what_was_found_is_written_though_refining_fails() {
+    let desk = Desk::new();
+    let broken = changed(&desk, |tensors| {
+        let tensor = tensors.get_mut("image_encoder.patch_embed.proj.bias").unwrap();
+        tensor.bytes.chunks_mut(4).for_each(|f32| f32.copy_from_slice(&f32::NAN.to_le_bytes()));
+    });
+    let run = refine_with(&desk, broken, &["-p", LIVER, "-o", "out"]);
+    run.code_is(78).says("warning[W-REFINE]: ").says("masks stay as they are");
+    assert!(desk.path("out/mask.nii.gz").is_file());
+    assert_eq!(report(&desk)["masks"].as_array().unwrap().len(), 1);
+
+    // What cannot be loaded is refused before the first model answers.
+    let torn = changed(&desk, |tensors| drop(tensors.pop_last()));
+    let run = refine_with(&desk, torn, &["-p", LIVER, "-o", "torn"]);
+    run.code_is(78);
+    assert!(run.stdout.is_empty() && !desk.path("torn").exists(), "{run:#?}");
 }
 
 #[test]
 fn a_refined_mask_without_voxels_is_a_warning_and_the_first_one_stays() {
     let desk = Desk::new();
-    let empty = desk.path("empty");
-    fs::create_dir(&empty).unwrap();
-    fs::copy(data("sam-med3d/config.json"), empty.join("config.json")).unwrap();
-    let mut tensors = read_tensors(&data("sam-med3d/model.safetensors"));
-    // Every logit of the mask is the product with the last layer of a hypernetwork.
-    for (name, tensor) in &mut tensors {
-        if name.contains("output_hypernetworks_mlps") || name.contains("output_upscaling") {
-            tensor.bytes.fill(0);
+    // Every logit of the mask is a product with what the last layers of the decoder give.
+    let empty = changed(&desk, |tensors| {
+        for (name, tensor) in tensors {
+            if name.contains("output_hypernetworks_mlps") || name.contains("output_upscaling") {
+                tensor.bytes.fill(0);
+            }
         }
-    }
-    write_tensors(&empty.join("model.safetensors"), &tensors);
+    });
     let run = refine_with(&desk, empty, &["-p", LIVER, "-o", "out", "--require-mask"]);
     run.succeeds().says("warning[W-REFINE]: ").says("the mask of label 1 stays as it is");
     let report = report(&desk);

@@ -121,12 +121,16 @@ impl Signals {
 /// What gives the terminal back as it is now: a line that is being edited is shown by the program.
 #[cfg(unix)]
 fn terminal_as_it_is() -> impl Fn() + Send + 'static {
+    use std::io::Write;
+
     use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
     let before = tcgetattr(std::io::stdin()).ok();
     move || {
         if let Some(before) = &before {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+            // Editing asks for marks around what is pasted.
+            let _ = std::io::stdout().write_all(b"\x1b[?2004l");
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     check_box(&prompts, region, args.ask.mode)?;
     let layout = job.layout(&source, &input, labels)?;
     if let Some(second) = &second {
-        second.check_memory(&input.volume, &args.volume, labels)?;
+        second.check(&input.volume, &args.volume, labels)?;
     }
     progress.stage("loading the model");
     let (mode, turns) = (args.ask.mode, args.volume.turns());
