@@ -34,8 +34,8 @@
     reason = "a test helper may fail"
 )]
 
-mod batch;
 mod agents;
+mod batch;
 mod bounded;
 mod boxes;
 mod chat;

@@ -39,10 +39,12 @@ pub(crate) fn service(app: &App) -> HttpService<AgentDesk> {
 impl Desk for AgentDesk {
     fn hints(&self) -> Hints {
         Hints {
-            volume: "The id of a volume that was uploaded to this server with POST /v1/volumes: vol_.."
-                .to_string(),
+            volume:
+                "The id of a volume that was uploaded to this server with POST /v1/volumes: vol_.."
+                    .to_string(),
             mask: "The id of an earlier result about the same volume: res_..".to_string(),
-            results: "Results are kept for a while; their files have paths on this server.".to_string(),
+            results: "Results are kept for a while; their files have paths on this server."
+                .to_string(),
         }
     }
 
@@ -149,7 +151,9 @@ impl AgentDesk {
         let found = loop {
             match ticket.next().await {
                 Some(Progress::Done(result)) => break result?,
-                Some(progress) => step(&progress).into_iter().for_each(|step| call.progress.report(step)),
+                Some(progress) => {
+                    step(&progress).into_iter().for_each(|step| call.progress.report(step))
+                }
                 None => return Err(Error::Panicked),
             }
         };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper may fail")]
 
+mod agents;
 mod chat;
 mod guard;
 mod hostile;
