@@ -180,7 +180,7 @@ impl From<&dyn Diagnostic> for CliError {
         Self {
             code: error.code(),
             kind: error.kind(),
-            what: chain(error),
+            what: error.explanation(),
             path: error.path().map(Path::to_path_buf),
             fix: error.remedy().as_ref().map(hints::spoken),
         }
@@ -317,7 +317,7 @@ impl From<&dyn Diagnostic> for Failure {
         let path = error.path().filter(|path| !path.as_os_str().is_empty());
         Self {
             code: error.code(),
-            message: one_line(&chain(error)),
+            message: one_line(&error.explanation()),
             path: path.map(|path| path.display().to_string()),
             fix: error.remedy().map(|remedy| one_line(&hints::spoken(&remedy))),
             exit_code: error_code(error.kind()),
@@ -361,21 +361,6 @@ fn lines(first: &str, path: Option<&str>, fix: Option<&str>) {
         text.push_str(&format!("\n  fix: {}", one_line(fix)));
     }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// What is wrong and, after colons, why.
-fn chain(error: &dyn Diagnostic) -> String {
-    let mut text = error.message();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

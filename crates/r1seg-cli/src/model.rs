@@ -9,7 +9,7 @@ use r1seg::{
     CancelToken, CheckpointSource, Error, FoundModel, LoadOptions, LoadedModel, ModelSource,
 };
 
-use crate::args::{ModelArgs, RefineArgs};
+use crate::args::{LoadArgs, ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
 use crate::{hints, last_words, memory};
 
@@ -46,14 +46,14 @@ pub(crate) fn is_demo(args: &ModelArgs) -> bool {
 
 /// Hashes the model's files, if that was asked for.
 pub(crate) fn verify(args: &ModelArgs, cancel: &CancelToken) -> Result<()> {
-    if let Some(model) = args.model.as_deref().filter(|_| args.verify && !is_demo(args)) {
+    if let Some(model) = args.model.as_deref().filter(|_| args.load.verify && !is_demo(args)) {
         crate::commands::verify::check(model, false, cancel.clone())?;
     }
     Ok(())
 }
 
 /// How a model is loaded, if there is memory for it beside `reserved` bytes that the work needs.
-pub(crate) fn load_options(args: &ModelArgs, reserved: u64) -> LoadOptions {
+pub(crate) fn load_options(args: &LoadArgs, reserved: u64) -> LoadOptions {
     let mut options = LoadOptions::default().with_device(args.device).with_dtype(args.dtype);
     if args.no_mmap {
         options = options.with_mmap(false);

@@ -72,7 +72,7 @@ impl SecondModel {
     ) -> Result<LoadedSecond> {
         progress.stage(format!("loading {}", self.name.id));
         let reserved = self.reserved(volume, volume_args, labels);
-        let options = model::load_options(model_args, reserved).with_cancel(cancel.clone());
+        let options = model::load_options(&model_args.load, reserved).with_cancel(cancel.clone());
         let model = Model::Promptable(PromptableModel::load_with(&self.source, &options)?);
         let options = volume_args.with_orient(EncodeOptions::default().with_mode(self.mode));
         let encoded = model.encode_with(volume, &options, &mut RunContext::from(cancel))?;

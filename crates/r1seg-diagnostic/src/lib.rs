@@ -76,6 +76,21 @@ pub trait Diagnostic: std::error::Error {
         let prefix = self.path().map(|path| At(path).to_string()).unwrap_or_default();
         text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
     }
+
+    /// The [message](Self::message) and, after colons, why: the causes that it does not name itself.
+    fn explanation(&self) -> String {
+        let mut text = self.message();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        text
+    }
 }
 
 /// The path at the beginning of an error's `Display`, with a colon; nothing for an empty path.

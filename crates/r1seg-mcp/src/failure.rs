@@ -30,7 +30,7 @@ impl Failure {
     pub fn of(error: &dyn Diagnostic, words: impl FnOnce(&Remedy) -> String) -> Self {
         Self {
             code: error.code().to_string(),
-            message: chain(error),
+            message: error.explanation(),
             path: error.path().map(|path| path.display().to_string()).filter(|p| !p.is_empty()),
             fix: error.remedy().as_ref().map(words),
             series: Vec::new(),
@@ -66,19 +66,4 @@ impl From<Failure> for CallToolResult {
         let object = json!({ "error": failure }).to_string();
         Self::error(vec![ContentBlock::text(failure.text()), ContentBlock::text(object)])
     }
-}
-
-/// What is wrong and, after colons, why.
-fn chain(error: &dyn Diagnostic) -> String {
-    let mut text = error.message();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

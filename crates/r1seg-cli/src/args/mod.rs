@@ -124,7 +124,7 @@ pub(crate) struct WithoutHub {
     _arguments: Vec<OsString>,
 }
 
-/// Which model, and where it computes.
+/// Which model, and how it is loaded.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
@@ -132,6 +132,26 @@ pub(crate) struct ModelArgs {
     /// that knows only phantoms.
     #[arg(short, long, env = "R1SEG_MODEL", value_name = "DIR|MODEL|demo")]
     pub(crate) model: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+}
+
+/// Which models, and how they are loaded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelsArgs {
+    /// A checkpoint folder, a model that `r1seg download` brought, or `demo` for the embedded model
+    /// that knows only phantoms; once for each model.
+    #[arg(short, long = "model", env = "R1SEG_MODEL", value_name = "DIR|MODEL|demo")]
+    models: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+}
+
+/// How a model is loaded, and where it computes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct LoadArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(
         long,
@@ -159,6 +179,17 @@ pub(crate) struct ModelArgs {
     /// of a converted folder the lengths are compared, and the hashes of all but the weights.
     #[arg(long)]
     pub(crate) verify: bool,
+}
+
+impl ModelsArgs {
+    /// Each of them as if it were the only one. One that is not named, where none is.
+    pub(crate) fn each(&self) -> Vec<ModelArgs> {
+        let one = |model| ModelArgs { model, load: self.load.clone() };
+        match self.models.as_slice() {
+            [] => vec![one(None)],
+            models => models.iter().cloned().map(Some).map(one).collect(),
+        }
+    }
 }
 
 /// How often a mask is refined.

@@ -1,14 +1,12 @@
 //! `r1seg serve`.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use r1seg::{DeviceChoice, DtypeChoice};
 
-use super::running;
+use super::ModelsArgs;
 use super::volume::bytes;
 
 #[derive(Debug, Args)]
@@ -20,42 +18,8 @@ Examples:
 
 Standard output gets one line, the address, once the server is ready. docs/server.md describes the API.")]
 pub(crate) struct ServeArgs {
-    /// A checkpoint folder, a model that `r1seg download` brought, or `demo`; once for each model.
-    #[arg(
-        short,
-        long = "model",
-        env = "R1SEG_MODEL",
-        value_name = "DIR|MODEL|demo",
-        help_heading = "Model"
-    )]
-    pub(crate) models: Vec<OsString>,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(
-        long,
-        default_value = "auto",
-        env = "R1SEG_DEVICE",
-        value_name = "DEVICE",
-        value_parser = running::device,
-        help_heading = "Model"
-    )]
-    pub(crate) device: DeviceChoice,
-    /// How weights are kept: auto, f32, bf16 or f16.
-    #[arg(
-        long,
-        default_value = "auto",
-        env = "R1SEG_DTYPE",
-        value_name = "DTYPE",
-        value_parser = running::dtype,
-        help_heading = "Model"
-    )]
-    pub(crate) dtype: DtypeChoice,
-    /// Read weight files into memory instead of using them where they lie.
-    #[arg(long, help_heading = "Model")]
-    pub(crate) no_mmap: bool,
-    /// Hash the files of each checkpoint before they are used.
-    #[arg(long, help_heading = "Model")]
-    pub(crate) verify: bool,
-
+    #[command(flatten)]
+    pub(crate) model: ModelsArgs,
     /// The address to listen at. Any but those of this machine alone needs --api-key-file.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) host: IpAddr,

@@ -1,7 +1,6 @@
 //! `r1seg mcp`: models for agents, on standard input and output.
 
 use std::any::Any;
-use std::path::Path;
 
 use anyhow::Result;
 use r1seg::volume::ReadOptions;
@@ -27,16 +26,10 @@ pub(crate) fn run(args: &McpArgs, cancel: CancelToken) -> Result<Exit> {
 
 /// The models that are named, hashed if that is wanted.
 fn models(args: &McpArgs, cancel: &CancelToken) -> Result<Vec<FoundModel>> {
-    // An empty variable is as good as none.
-    let named: Vec<_> = args.models.iter().filter(|model| !model.is_empty()).collect();
-    if named.is_empty() {
-        model::source(&args.of_model(None))?;
-    }
-    let mut models = Vec::with_capacity(named.len());
-    for name in named {
-        let args = args.of_model(Some(name.clone()));
-        let (source, _) = model::source_of(Path::new(name))?;
-        model::verify(&args, cancel)?;
+    let mut models = Vec::new();
+    for named in args.model.each() {
+        let (source, _) = model::source(&named)?;
+        model::verify(&named, cancel)?;
         models.push(source.into());
     }
     Ok(models)
@@ -46,10 +39,10 @@ fn options(args: &McpArgs, models: Vec<FoundModel>) -> LocalOptions {
     let read = ReadOptions::default()
         .with_max_bytes(args.max_input_bytes)
         .with_max_voxels(args.max_voxels);
-    let model = args.of_model(None);
+    let load = args.model.load.clone();
     let options = LocalOptions::new(models, &args.out)
         .with_read(read)
-        .with_load(move |reserved| model::load_options(&model, reserved))
+        .with_load(move |reserved| model::load_options(&load, reserved))
         .with_words(hints::words)
         .with_writing(|| Box::new(Writing::begin()) as Box<dyn Any>)
         .with_git(option_env!("R1SEG_GIT"));

@@ -1,16 +1,14 @@
 //! `r1seg serve`: models over HTTP.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use anyhow::Result;
 use r1seg::{CancelToken, LoadOptions, load};
 use r1seg_server::{Config, Keys, Limits, Served, Server};
 
 use crate::args::{ModelArgs, ServeArgs};
-use crate::exit::{CliError, Exit, say};
+use crate::exit::{Exit, say};
 use crate::interrupt;
 use crate::model;
 use crate::progress::Progress;
@@ -19,26 +17,13 @@ pub(crate) fn run(args: &ServeArgs, stop: &CancelToken) -> Result<Exit> {
     let config = config(args)?;
     config.check()?;
     let mut served = Vec::new();
-    for model in names(args)? {
-        served.push(one(args, model, stop)?);
+    for model in args.model.each() {
+        served.push(one(args, &model, stop)?);
     }
     let server = Server::new(config, served)?;
     server.run(stop, |address| announce(args, address))?;
     // Only a signal ends it.
     Ok(Exit::Stopped(interrupt::exit_code()))
-}
-
-/// An empty variable is as good as none.
-fn names(args: &ServeArgs) -> Result<Vec<&OsString>> {
-    let names: Vec<_> = args.models.iter().filter(|model| !model.is_empty()).collect();
-    if names.is_empty() {
-        return Err(CliError::usage(
-            "no model was named, and there is no default one",
-            "--model DIR with a checkpoint folder, once for each model, or --model demo for the embedded \
-             model that knows only synthetic phantoms",
-        ));
-    }
-    Ok(names)
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {
@@ -59,19 +44,12 @@ fn config(args: &ServeArgs) -> Result<Config> {
     Ok(config)
 }
 
-fn one(args: &ServeArgs, model: &OsString, stop: &CancelToken) -> Result<Served> {
-    let named = ModelArgs {
-        model: Some(model.clone()),
-        device: args.device,
-        dtype: args.dtype,
-        no_mmap: args.no_mmap,
-        verify: args.verify,
-    };
-    let (source, name) = model::source_of(Path::new(model))?;
-    model::verify(&named, stop)?;
+fn one(args: &ServeArgs, named: &ModelArgs, stop: &CancelToken) -> Result<Served> {
+    let (source, name) = model::source(named)?;
+    model::verify(named, stop)?;
     let progress = Progress::new(args.quiet);
     progress.stage(format!("loading {}", name.id));
-    let options: LoadOptions = model::load_options(&named, 0);
+    let options: LoadOptions = model::load_options(&named.load, 0);
     let options = options.with_questions(r1seg::QUESTIONS_AT_ONCE).with_cancel(stop.clone());
     let loaded = load(&source, &options)?;
     progress.clear();

@@ -242,7 +242,7 @@ fn load(
     (reserved, questions): (u64, usize),
     cancel: &CancelToken,
 ) -> Result<Model> {
-    let options = model::refined(model::load_options(&args.model, reserved), &args.refine);
+    let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
     let options = options.with_questions(questions).with_cancel(cancel.clone());
     Ok(r1seg::load(source, &options)?)
 }

@@ -40,7 +40,7 @@ impl Wanted<'_> {
         ask: &r1seg::AskOptions,
     ) -> String {
         let read = args.volume.read_options();
-        let (dtype, clicks, files) = (args.model.dtype, args.refine.num_clicks, &args.files);
+        let (dtype, clicks, files) = (args.model.load.dtype, args.refine.num_clicks, &args.files);
         format!(
             "{encode:?} {ask:?} {read:?} {dtype:?} {clicks:?} {} {} {:?}",
             files.no_preview, files.empty_mask, files.window

@@ -123,7 +123,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
     let common = bench.common(model);
     let decode_per_token_s = stage(&first, |t| t.decode) / (generated_tokens - 1).max(1) as f64;
     let report = model.load_report();
-    let kept = args.model.dtype == DtypeChoice::Auto && model.device_name() == "cpu";
+    let kept = args.model.load.dtype == DtypeChoice::Auto && model.device_name() == "cpu";
     let per_token = Some(report.bytes_per_token as f64 / 1e9).filter(|_| kept);
     let rate = per_token.and(bandwidth::of_reading(report.bytes_per_token));
     let share = per_token.zip(rate).map(|(gb, rate)| gb / decode_per_token_s / rate);

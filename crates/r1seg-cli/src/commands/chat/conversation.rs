@@ -78,7 +78,7 @@ impl First {
             let (purpose, turns) = (family.capabilities().purpose(), args.volume.turns());
             working_memory(purpose, mode_of(family, args), turns, &input.volume, 1)
         });
-        let options = model::refined(model::load_options(&args.model, reserved), &args.refine);
+        let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
         let model = load(&source, &options.with_cancel(cancel.clone()))?;
         progress.clear();
         let named = report::Model::of(&model, &source);

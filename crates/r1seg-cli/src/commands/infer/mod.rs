@@ -63,7 +63,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     progress.stage("loading the model");
     let (mode, turns) = (args.ask.mode, args.volume.turns());
     let reserved = working_memory(Purpose::Answer, mode, turns, &input.volume, labels);
-    let load = model::refined(model::load_options(&args.model, reserved), &args.refine);
+    let load = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
     let load = load.with_questions(count).with_cancel(cancel.clone());
     let model = Model::Language(R1SegModel::load_with(&source, &load)?);
     progress.clear();

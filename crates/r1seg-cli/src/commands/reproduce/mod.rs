@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ReproduceArgs, cancel: CancelToken) -> Result<Exit> {
     let mut data = Data::in_folders(&args.data, folder)?;
     progress.stage("loading the model");
     let questions = ledger.runs.iter().map(|run| run.prompts.len()).max().unwrap_or(1);
-    let options = model::load_options(&args.model, 0).with_questions(questions.max(1));
+    let options = model::load_options(&args.model.load, 0).with_questions(questions.max(1));
     let model = r1seg::load(&source, &options.with_cancel(cancel.clone()))?;
     progress.clear();
     if !args.quiet {

@@ -44,7 +44,7 @@ impl Encoder {
         let progress = Progress::new(quiet);
         progress.stage("loading the model");
         model::verify(model, &cancel)?;
-        let options = model::load_options(model, 0).with_cancel(cancel.clone());
+        let options = model::load_options(&model.load, 0).with_cancel(cancel.clone());
         let clip = M3dClip::load_with(source, &options)?;
         progress.clear();
         if !quiet {

@@ -122,7 +122,7 @@ fn load(
     reserved: u64,
     cancel: &CancelToken,
 ) -> Result<PromptableModel> {
-    let options = model::refined(model::load_options(&args.model, reserved), &args.refine);
+    let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
     Ok(PromptableModel::load_with(source, &options.with_cancel(cancel.clone()))?)
 }
 
