@@ -226,9 +226,8 @@ const UNKNOWN_FORMAT: &str = "R-IN-06";
 fn status_of(code: &str, kind: ErrorKind) -> u16 {
     match kind {
         _ if code == UNKNOWN_FORMAT => 415,
-        ErrorKind::Usage => 400,
-        // A part of an upload, such as the voxels of a header, is missing.
-        ErrorKind::BadData | ErrorKind::Missing => 422,
+        // What is missing is a part of an upload, such as the voxels of a header.
+        ErrorKind::Usage | ErrorKind::BadData | ErrorKind::Missing => 422,
         ErrorKind::Device
         | ErrorKind::Resources
         | ErrorKind::Network

@@ -118,6 +118,7 @@ impl Finisher {
         if job.volume.gone.is_cancelled() {
             return Err(r1seg::Error::Cancelled.into());
         }
+        job.volume.lease().renew();
         self.results.put(found.clone());
         Ok(found)
     }

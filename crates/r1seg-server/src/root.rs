@@ -27,12 +27,15 @@ impl Root {
         Ok(Self { folder: PartFolder::private(&parent, OsStr::new(PREFIX))? })
     }
 
-    /// A folder in it, removed when it is dropped.
+    /// A folder in it, for this user alone as well, removed when it is dropped.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub(crate) fn folder(&self) -> Result<TempDir, Error> {
-        Ok(tempfile::tempdir_in(self.folder.path())?)
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        Ok(builder.tempdir_in(self.folder.path())?)
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -29,7 +29,7 @@ impl Lease {
         Self { ttl, created: unix_now(), until: Mutex::new(Instant::now() + ttl) }
     }
 
-    fn renew(&self) {
+    pub(crate) fn renew(&self) {
         *lock(&self.until) = Instant::now() + self.ttl;
     }
 
@@ -74,12 +74,25 @@ impl<T: Kept> Shelf<T> {
 
     /// What its owner asks for, which is kept for longer then. Nobody else learns that it exists.
     pub(crate) fn get(&self, id: &str, owner: Owner) -> Option<Arc<T>> {
-        let item = lock(&self.items).get(id).filter(|item| item.owner() == owner).cloned()?;
-        if item.lease().left().is_zero() {
-            return None;
-        }
+        let items = lock(&self.items);
+        let item = items.get(id).filter(|item| item.owner() == owner && !is_over(item))?;
         item.lease().renew();
-        Some(item)
+        Some(item.clone())
+    }
+
+    /// Takes out all that has expired. What somebody works with stays until they are done.
+    pub(crate) fn take_expired(&self) -> Vec<Arc<T>> {
+        let mut items = lock(&self.items);
+        let mut taken = Vec::new();
+        items.retain(|_, item| {
+            let over = is_over(item);
+            if over {
+                taken.push(item.clone());
+            }
+            !over
+        });
+        self.count(&items);
+        taken
     }
 
     pub(crate) fn take(&self, id: &str, owner: Owner) -> Option<Arc<T>> {
@@ -120,6 +133,11 @@ impl<T: Kept> Shelf<T> {
     }
 }
 
+/// Whether something has expired, and nobody holds it but the shelf.
+fn is_over<T: Kept>(item: &Arc<T>) -> bool {
+    item.lease().left().is_zero() && Arc::strong_count(item) == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +170,11 @@ mod tests {
         assert!(shelf.get("a", one).is_some());
         assert!(shelf.get("a", other).is_none() && shelf.take("a", other).is_none());
         assert!(shelf.get("b", one).is_none());
-        assert_eq!(shelf.take_all(|thing| thing.lease().left().is_zero()).len(), 1);
+        let busy = Arc::new(Thing("c", one, Lease::new(Duration::ZERO)));
+        shelf.put(busy.clone());
+        assert_eq!(shelf.take_expired().len(), 1);
+        drop(busy);
+        assert_eq!(shelf.take_expired().len(), 1);
         assert!(shelf.take("a", one).is_some() && shelf.get("a", one).is_none());
     }
 }

@@ -157,11 +157,10 @@ impl State {
 
     /// Whatever has expired goes.
     pub(crate) fn sweep(&self) {
-        let volumes = self.volumes.take_all(|volume| volume.lease().left().is_zero());
-        for volume in volumes {
+        for volume in self.volumes.take_expired() {
             self.let_go(&volume);
         }
-        for found in self.results.take_all(|found| found.lease().left().is_zero()) {
+        for found in self.results.take_expired() {
             found.wipe();
         }
     }

@@ -22,6 +22,7 @@ const LARGEST: usize = 2048;
 #[into_params(parameter_in = Query)]
 struct SliceQuery {
     /// `axial` if left out.
+    #[param(inline)]
     axis: Option<Axis>,
     /// The voxel index along the array axis that the slice is normal to; the middle if left out.
     index: Option<usize>,

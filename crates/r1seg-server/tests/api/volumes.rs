@@ -15,7 +15,7 @@ fn an_upload_is_described_as_inspect_would() {
     assert_eq!(reply.status, 201, "{}", reply.text());
     let volume = reply.json();
     assert_eq!(volume["name"], "ct.nii.gz");
-    assert_eq!(volume["kind"], "nifti");
+    assert_eq!(volume["kind"], "nifti-1");
     assert_eq!(volume["shape"], json!([64, 64, 16]));
     assert_eq!(volume["orientation"], "LPS");
     assert_eq!(volume["bytes"], bytes.len());
