@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ModelsArgs;
+use super::SeveralModelsArgs;
 use super::volume::bytes;
 
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ tools. Answers and masks are read by the client and by whoever runs its language
 leaves this machine. For research use only: not a medical device.")]
 pub(crate) struct McpArgs {
     #[command(flatten)]
-    pub(crate) model: ModelsArgs,
+    pub(crate) model: SeveralModelsArgs,
     /// A folder whose volumes may be read, with all that is in it; once for each. A path that leads out
     /// of them, also by a symbolic link, is refused [default: the current folder].
     #[arg(long = "root", value_name = "DIR")]

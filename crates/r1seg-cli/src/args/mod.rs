@@ -139,7 +139,7 @@ pub(crate) struct ModelArgs {
 /// Which models, and how they are loaded.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
-pub(crate) struct ModelsArgs {
+pub(crate) struct SeveralModelsArgs {
     /// A checkpoint folder, a model that `r1seg download` brought, or `demo` for the embedded model
     /// that knows only phantoms; once for each model.
     #[arg(short, long = "model", env = "R1SEG_MODEL", value_name = "DIR|MODEL|demo")]
@@ -181,7 +181,7 @@ pub(crate) struct LoadArgs {
     pub(crate) verify: bool,
 }
 
-impl ModelsArgs {
+impl SeveralModelsArgs {
     /// Each of them as if it were the only one. One that is not named, where none is.
     pub(crate) fn each(&self) -> Vec<ModelArgs> {
         let one = |model| ModelArgs { model, load: self.load.clone() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::ModelsArgs;
+use super::SeveralModelsArgs;
 use super::volume::bytes;
 
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ Examples:
 Standard output gets one line, the address, once the server is ready. docs/server.md describes the API.")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
-    pub(crate) model: ModelsArgs,
+    pub(crate) model: SeveralModelsArgs,
     /// The address to listen at. Any but those of this machine alone needs --api-key-file.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) host: IpAddr,
