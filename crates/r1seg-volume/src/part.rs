@@ -301,7 +301,7 @@ mod tests {
             (part.voxels(), part.region()),
             (8, Region { start: [0, 3, 5], end: [1, 5, 9] })
         );
-        let equal = mask([1, 1, 9], |[_, _, x]| x < 2 || x > 6);
+        let equal = mask([1, 1, 9], |[_, _, x]| !(2..=6).contains(&x));
         assert_eq!(
             Part::largest(&equal).unwrap().region(),
             Region { start: [0; 3], end: [1, 1, 2] }

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Client;
-use crate::support::{KEYS, Running, uploaded};
+use crate::support::{Client, KEYS, Running, uploaded};
 
 /// A client that has introduced itself.
 struct Agent {
