@@ -182,10 +182,10 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
 /// [`Error::Malformed`] for what is no JSON or nested too deeply; [`Error::Invalid`] for JSON that does not
 /// say what it should.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Error::invalid("body", error.to_string()),
-        _ => Error::malformed(format!("no valid JSON: {error}")),
-    })
+    // In two steps, since a list that is too long reads like text behind the end of JSON otherwise.
+    let value: serde_json::Value = serde_json::from_slice(bytes)
+        .map_err(|error| Error::malformed(format!("no valid JSON: {error}")))?;
+    serde_json::from_value(value).map_err(|error| Error::invalid("body", error.to_string()))
 }
 
 #[cfg(test)]

@@ -79,7 +79,8 @@ fn every_command_and_flag_that_an_agent_is_told_exists() {
             };
             let command = rest.split_whitespace().next().unwrap_or_default();
             let Some(help) = helps.get(command) else {
-                let is_command = command.chars().all(|c| c.is_ascii_lowercase());
+                let is_command =
+                    !command.is_empty() && command.chars().all(|c| c.is_ascii_lowercase());
                 if is_command && !rest.starts_with("args") {
                     wrong.push(format!("{name}: `{line}`"));
                 }

@@ -73,6 +73,10 @@ fn r11_a_limit_of_the_address_space_ends_in_75_or_in_an_answer_and_never_in_a_si
             fs::remove_file(desk.path("r.json")).unwrap();
             continue;
         }
+        if run.code == Some(127) && run.stderr.contains("error while loading shared libraries") {
+            // Not even the program itself finds room.
+            continue;
+        }
         let said = ["memory", "fix: "].iter().all(|words| run.stderr.contains(words));
         assert!(run.code == Some(75) && said, "{megabytes} MB: {run:#?}");
         assert!(!run.stderr.contains("panicked"), "{megabytes} MB: {run:#?}");

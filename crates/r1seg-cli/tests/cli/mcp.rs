@@ -195,6 +195,7 @@ fn lines_that_are_no_calls_do_not_end_the_connection() {
     assert_eq!(session.response(14)["error"]["code"], -32601);
     session.send(16, "ping", json!({}));
     let mut left = vec![11, 12, 13, 15, 16];
+    left.retain(|id| !session.lines.iter().any(|message| message["id"] == *id));
     while !left.is_empty() {
         let message = session.read();
         left.retain(|id| message["id"] != *id);

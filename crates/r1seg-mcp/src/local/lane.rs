@@ -94,7 +94,7 @@ mod tests {
             let (lane, running) = (Arc::clone(&lane), Arc::clone(&running));
             let work = move |_: &Call| {
                 assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(25));
                 running.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             };

@@ -91,7 +91,7 @@ async fn a_second_call_gets_a_folder_of_its_own_and_the_same_answer() {
 #[tokio::test]
 async fn a_question_that_gets_no_mask_is_answered_with_what_to_ask_instead() {
     let desk = Desk::demo().await;
-    let args = json!({ "volume": "ct.nii.gz", "questions": ["Segment."], "max_new_tokens": 1 });
+    let args = json!({ "volume": "ct.nii.gz", "questions": ["Can you segment the liver in this image?"], "max_new_tokens": 1 });
     let outcome = desk.get("ask_volume", args).await;
     assert_eq!(outcome["masks"], json!([]));
     assert_eq!(outcome["answers"][0]["status"], "not_found");

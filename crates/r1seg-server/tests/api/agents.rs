@@ -58,7 +58,7 @@ fn an_agent_inspects_asks_and_segments_a_volume_by_its_id() {
     assert_eq!(models["structuredContent"]["models"][0]["id"], "demo", "{models}");
 
     let seen = agent.call("inspect_volume", &json!({"volume": volume}));
-    assert_eq!(seen["structuredContent"]["shape"], json!([256, 256, 32]), "{seen}");
+    assert_eq!(seen["structuredContent"]["shape"], json!([64, 64, 16]), "{seen}");
 
     let question = "Can you segment the liver in this image?";
     let asked = agent.call("ask_volume", &json!({"volume": volume, "questions": [question]}));

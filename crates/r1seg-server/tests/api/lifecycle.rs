@@ -44,9 +44,10 @@ fn a_server_that_others_reach_needs_a_key_and_its_models_names_of_their_own() {
 fn what_nobody_uses_expires_and_what_is_used_stays() {
     let running = Running::start(|config| config.limits.ttl = Duration::from_secs(2));
     let client = running.client();
-    let (used, unused) = (uploaded(&client, 1), uploaded(&client, 2));
+    let unused = uploaded(&client, 2);
     let found = client.post("/v1/segment", &liver(&unused)).json();
     let result = found["id"].as_str().unwrap();
+    let used = uploaded(&client, 1);
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(400));
         assert_eq!(client.get(&format!("/v1/volumes/{used}")).status, 200);
