@@ -61,8 +61,9 @@ fn limited(desk: &Desk, limit: &str, command: &std::process::Command) -> crate::
 fn r11_a_limit_of_the_address_space_ends_in_75_or_in_an_answer_and_never_in_a_signal() {
     let desk = Desk::new();
     let mut answered = 0;
+    // Below 56 the program itself, which carries a model and a page, finds no room to begin in.
     // Those between 150 and 200 leave the allocator enough, and threads hardly anything.
-    for megabytes in [46, 52, 60, 100, 150, 166, 172, 180, 200, 400, 800, 4000] {
+    for megabytes in [60, 66, 74, 100, 150, 166, 172, 180, 200, 400, 800, 4000] {
         let mut infer = desk.command();
         infer.args(["infer", "-m", "demo", "-p", "Liver?", "--report", "r.json", "--force"]);
         infer.args(["--device", "cpu", "--max-new-tokens", "4", "-i"]);
@@ -71,10 +72,6 @@ fn r11_a_limit_of_the_address_space_ends_in_75_or_in_an_answer_and_never_in_a_si
         if run.code == Some(0) {
             answered += 1;
             fs::remove_file(desk.path("r.json")).unwrap();
-            continue;
-        }
-        if run.code == Some(127) && run.stderr.contains("error while loading shared libraries") {
-            // Not even the program itself finds room.
             continue;
         }
         let said = ["memory", "fix: "].iter().all(|words| run.stderr.contains(words));
