@@ -51,7 +51,7 @@ pub struct AskVolume {
     #[serde(default)]
     #[schemars(range(min = 1, max = 4096))]
     pub max_new_tokens: Option<usize>,
-    /// Whether an answer that begins with [SEG] yields a mask, too; the authors' code ignores it there.
+    /// Whether an answer that begins with `[SEG]` yields a mask, too; the authors' code ignores it there.
     #[serde(default)]
     pub first_seg: bool,
     /// Axis codes, such as "LPS", of the orientation in which the model sees the volume; by default as it

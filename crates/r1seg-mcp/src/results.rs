@@ -259,7 +259,7 @@ pub struct Outcome {
 pub struct Answer {
     /// What was asked, in the words that the model read; of a target without words its name.
     pub prompt: String,
-    /// The answer; null where the model gives none in words. [SEG] stands where it means a mask.
+    /// The answer; null where the model gives none in words. `[SEG]` stands where it means a mask.
     pub text: Option<String>,
     /// found: there is a mask. empty_mask: one was drawn without a voxel. not_found: the model gave none.
     pub status: String,
