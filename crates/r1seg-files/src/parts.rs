@@ -28,7 +28,11 @@ impl PartFolder {
     /// # Errors
     /// What the operating system said.
     pub fn private(parent: &Path, prefix: &OsStr) -> io::Result<Self> {
-        Self::create(parent, &named(prefix))
+        let mut builder = named(prefix);
+        // Without this, the umask alone would say who may look into it.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        Self::create(parent, &builder)
     }
 
     /// Makes the same as any folder that a user makes, to be kept under another name.
@@ -174,6 +178,16 @@ mod tests {
         assert!(folder.path().join("weights").is_file());
         drop((folder, file));
         assert_eq!(names(desk.path()), [""; 0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_folder_is_for_this_user_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let desk = tempfile::tempdir().unwrap();
+        let folder = PartFolder::private(desk.path(), PREFIX.as_ref()).unwrap();
+        let mode = folder.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]

@@ -24,10 +24,7 @@ impl Root {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
         std::fs::create_dir_all(&parent)?;
         sweep(&parent, OsStr::new(PREFIX));
-        let folder = PartFolder::private(&parent, OsStr::new(PREFIX))?;
-        #[cfg(unix)]
-        std::fs::set_permissions(folder.path(), private())?;
-        Ok(Self { folder })
+        Ok(Self { folder: PartFolder::private(&parent, OsStr::new(PREFIX))? })
     }
 
     /// A folder in it, for this user alone as well, removed when it is dropped.
@@ -37,17 +34,11 @@ impl Root {
     pub(crate) fn folder(&self) -> Result<TempDir, Error> {
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
-        builder.permissions(private());
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
         Ok(builder.tempdir_in(self.folder.path())?)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().to_path_buf()
     }
-}
-
-/// For this user alone.
-#[cfg(unix)]
-fn private() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o700)
 }

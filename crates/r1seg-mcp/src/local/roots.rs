@@ -161,14 +161,14 @@ mod tests {
 
     use super::*;
 
-    /// `root/ct.nii` within `root`, and `secret/ct.nii` beside it.
+    /// `served/ct.nii` within `served`, and `secret/ct.nii` beside it.
     fn desk() -> (tempfile::TempDir, Roots) {
         let desk = tempfile::tempdir().unwrap();
-        for folder in ["root", "secret"] {
+        for folder in ["served", "secret"] {
             fs::create_dir(desk.path().join(folder)).unwrap();
             fs::write(desk.path().join(folder).join("ct.nii"), "x").unwrap();
         }
-        let roots = Roots::new(&[desk.path().join("root")]).unwrap();
+        let roots = Roots::new(&[desk.path().join("served")]).unwrap();
         (desk, roots)
     }
 
@@ -183,7 +183,7 @@ mod tests {
         for (path, expected) in [
             ("ct.nii", "found"),
             ("./ct.nii", "found"),
-            ("../root/ct.nii", "found"),
+            ("../served/ct.nii", "found"),
             ("absent.nii", "R-MCP-03"),
             ("absent/../../secret/ct.nii", "R-MCP-03"),
             ("ct.nii/x", "R-MCP-03"),
@@ -199,21 +199,21 @@ mod tests {
         ] {
             assert_eq!(code(&roots, path), expected, "{path}");
         }
-        assert_eq!(code(&roots, at("root/ct.nii")), "found");
-        assert_eq!(code(&roots, at("root/../secret/ct.nii")), "R-MCP-02");
+        assert_eq!(code(&roots, at("served/ct.nii")), "found");
+        assert_eq!(code(&roots, at("served/../secret/ct.nii")), "R-MCP-02");
         // A name that only begins like a root's.
-        fs::create_dir(at("root2")).unwrap();
-        assert_eq!(code(&roots, at("root2")), "R-MCP-02");
+        fs::create_dir(at("served2")).unwrap();
+        assert_eq!(code(&roots, at("served2")), "R-MCP-02");
     }
 
     #[test]
     fn what_a_link_leads_to_counts() {
         let (desk, roots) = desk();
         let at = |path: &str| desk.path().join(path);
-        symlink(at("secret/ct.nii"), at("root/file.nii")).unwrap();
-        symlink(at("secret"), at("root/folder")).unwrap();
-        symlink(at("root/ct.nii"), at("root/own.nii")).unwrap();
-        symlink(at("root/round.nii"), at("root/round.nii")).unwrap();
+        symlink(at("secret/ct.nii"), at("served/file.nii")).unwrap();
+        symlink(at("secret"), at("served/folder")).unwrap();
+        symlink(at("served/ct.nii"), at("served/own.nii")).unwrap();
+        symlink(at("served/round.nii"), at("served/round.nii")).unwrap();
         for (path, expected) in [
             ("file.nii", "R-MCP-02"),
             ("folder/ct.nii", "R-MCP-02"),
@@ -229,26 +229,26 @@ mod tests {
     fn a_volume_of_several_files_has_all_of_them_within_a_root() {
         let (desk, roots) = desk();
         let at = |path: &str| desk.path().join(path);
-        fs::create_dir_all(at("root/study/deep")).unwrap();
-        fs::write(at("root/study/1.dcm"), "x").unwrap();
+        fs::create_dir_all(at("served/study/deep")).unwrap();
+        fs::write(at("served/study/1.dcm"), "x").unwrap();
         assert_eq!(code(&roots, "study"), "found");
-        symlink(at("secret/ct.nii"), at("root/study/deep/2.dcm")).unwrap();
+        symlink(at("secret/ct.nii"), at("served/study/deep/2.dcm")).unwrap();
         assert_eq!(code(&roots, "study"), "R-MCP-02");
         // Also where a link within the root leads to it.
-        fs::create_dir(at("root/other")).unwrap();
-        symlink(at("root/study"), at("root/other/study")).unwrap();
+        fs::create_dir(at("served/other")).unwrap();
+        symlink(at("served/study"), at("served/other/study")).unwrap();
         assert_eq!(code(&roots, "other"), "R-MCP-02");
 
-        fs::create_dir(at("root/pair")).unwrap();
-        fs::write(at("root/pair/ct.hdr"), "x").unwrap();
-        symlink(at("secret/ct.nii"), at("root/pair/ct.img")).unwrap();
+        fs::create_dir(at("served/pair")).unwrap();
+        fs::write(at("served/pair/ct.hdr"), "x").unwrap();
+        symlink(at("secret/ct.nii"), at("served/pair/ct.img")).unwrap();
         assert_eq!(code(&roots, "pair/ct.hdr"), "R-MCP-02");
     }
 
     #[test]
     fn a_root_is_a_folder_that_exists() {
         let (desk, _) = desk();
-        for path in ["absent", "root/ct.nii"] {
+        for path in ["absent", "served/ct.nii"] {
             assert_eq!(Roots::new(&[desk.path().join(path)]).unwrap_err().code(), "R-MCP-08");
         }
     }
