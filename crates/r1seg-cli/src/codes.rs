@@ -42,7 +42,7 @@ pub(crate) enum Code {
     ItemTimeout,
     /// a prompt of a kind that the model does not take
     BatchPrompt,
-    /// a pattern that finds no volume, or is none
+    /// a pattern that is invalid or finds no volume
     Pattern,
     /// no memory for what the program asked for
     Allocation,

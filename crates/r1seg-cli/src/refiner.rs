@@ -56,7 +56,7 @@ impl SecondModel {
     }
 
     fn reserved(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> u64 {
-        // The deepest voxel is looked for with four bytes a voxel.
+        // The deepest voxel is looked for with four bytes per voxel.
         let depths = 4 * volume.voxels().len() as u64;
         working_memory(Purpose::Segment, self.mode, args.turns(), volume, labels)
             .saturating_add(depths)

@@ -61,7 +61,7 @@ impl Failure {
 }
 
 impl From<Failure> for CallToolResult {
-    /// A text, and the same as JSON. It is no structured content: that keeps to the schema of a success.
+    /// A text, and the same as JSON. It is not structured content: that keeps to the schema of a success.
     fn from(failure: Failure) -> Self {
         let object = json!({ "error": failure }).to_string();
         Self::error(vec![ContentBlock::text(failure.text()), ContentBlock::text(object)])

@@ -34,7 +34,7 @@ const SEGMENT: &str = "Segment structures in a CT volume by an organ's name, a t
                        to minutes. Voxels are (i, j, k), i fastest, from 0. Research use only: masks can be \
                        wrong; check them and the warnings.";
 
-/// What a client is told about the server as a whole.
+/// What a client hears about the server as a whole.
 pub(crate) fn instructions(hints: &Hints) -> String {
     format!(
         "r1seg answers questions about 3D CT volumes and segments them, on the machine of this server. \

@@ -52,7 +52,7 @@ pub fn words(remedy: &Remedy) -> Option<String> {
             });
         }
         Remedy::UseTrainedModel => {
-            "use another model of list_models; where there is none, one has to be served"
+            "use another model of list_models; where there is no other, one has to be served"
         }
         Remedy::Rephrase { questions, how } => return Some(rephrase(questions, *how)),
         Remedy::AllowLongerAnswer { rephrase: None } => "raise `max_new_tokens`",

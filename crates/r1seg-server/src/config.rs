@@ -62,7 +62,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a body may take as a whole.
     pub body_timeout: Duration,
-    /// How long requests may go on once the server was told to stop.
+    /// How long requests may go on once the server was asked to stop.
     pub drain_timeout: Duration,
 }
 

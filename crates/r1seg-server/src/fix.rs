@@ -2,7 +2,7 @@
 
 use r1seg_diagnostic::{Purpose, Remedy, Rephrasing};
 
-/// What to do about an error or a warning; `None` where only who runs the server can do something.
+/// What to do about an error or a warning; `None` where only the operator of the server can do something.
 pub(crate) fn fix(remedy: &Remedy) -> Option<String> {
     let words = match remedy {
         Remedy::Advice(advice) => return Some(advice.to_string()),
@@ -44,7 +44,7 @@ pub(crate) fn fix(remedy: &Remedy) -> Option<String> {
         Remedy::ListModels => "choose one of /v1/models",
         Remedy::ReduceMemory => "send a smaller volume, or fewer prompts",
         Remedy::WriteMasksApart => "ask in several requests",
-        // For who runs the server, or about files that no client has.
+        // For the operator of the server, or about files that no client has.
         Remedy::CopyToFile
         | Remedy::GiveOrientation
         | Remedy::OrientToLps
@@ -86,5 +86,5 @@ fn rephrase(questions: &[String], how: Rephrasing) -> String {
 
 /// As [`fix`], for reports, which say something in any case.
 pub(crate) fn words(remedy: &Remedy) -> String {
-    fix(remedy).unwrap_or_else(|| "ask who runs this server".to_string())
+    fix(remedy).unwrap_or_else(|| "ask the operator of this server".to_string())
 }

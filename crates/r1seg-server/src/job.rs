@@ -101,7 +101,7 @@ impl std::ops::Deref for Job {
 }
 
 impl Job {
-    /// Tells the request; who has left hears nothing.
+    /// Tells the request; a client that has left hears nothing.
     pub(crate) fn tell(&self, progress: Progress) {
         let _ = self.progress.send(progress);
     }

@@ -27,7 +27,7 @@ pub struct Keys {
 pub struct Owner([u8; 32]);
 
 impl Keys {
-    /// Reads keys from a file: one a line; blank lines and those that begin with `#` are none.
+    /// Reads keys from a file, one per line; blank lines and those that begin with `#` are ignored.
     ///
     /// # Errors
     /// [`Error::Keys`] for a file that cannot be read, that holds no key, or a key that is too short or

@@ -32,7 +32,7 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
-/// All counters, each with a handle for who counts.
+/// All counters, each with a handle for whatever counts.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,

@@ -193,8 +193,8 @@ fn tell_all(jobs: &[Job], stage: Stage, window: Option<[usize; 2]>) {
 /// what windows and crops keep of the volume itself.
 fn estimate(entry: &Entry, encoded: &EncodedVolume) -> u64 {
     let grid: usize = entry.model.input_shape().iter().product();
-    let a_voxel = if encoded.mode() == InferenceMode::Sliding { 48 } else { 8 };
-    128 * grid as u64 + a_voxel * encoded.geometry().voxels() as u64
+    let per_voxel = if encoded.mode() == InferenceMode::Sliding { 48 } else { 8 };
+    128 * grid as u64 + per_voxel * encoded.geometry().voxels() as u64
 }
 
 /// Prompts of several jobs about one encoded volume.

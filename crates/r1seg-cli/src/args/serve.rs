@@ -26,7 +26,7 @@ pub(crate) struct ServeArgs {
     /// The port to listen at; 0 takes a free one.
     #[arg(long, default_value_t = 8080, value_name = "PORT")]
     pub(crate) port: u16,
-    /// A file of keys, one a line. Requests must name one of them: `Authorization: Bearer KEY`.
+    /// A file of keys, one per line. Requests must name one of them: `Authorization: Bearer KEY`.
     #[arg(long, env = "R1SEG_API_KEY_FILE", value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// A name that clients may call the server by, such as that of a proxy in front of it; once for
@@ -36,7 +36,7 @@ pub(crate) struct ServeArgs {
     /// The longest request.
     #[arg(long, default_value = "512MiB", value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_body: u64,
-    /// How many requests may wait for a model; others are told to come back.
+    /// How many requests may wait for a model; others are asked to come back later.
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) queue: u16,
     /// How long a request may wait and run.

@@ -62,7 +62,7 @@ fn one(args: &ServeArgs, named: &ModelArgs, stop: &CancelToken) -> Result<Served
 /// One line on standard output, for people and scripts.
 fn announce(args: &ServeArgs, address: SocketAddr) {
     let mut out = std::io::stdout().lock();
-    // Who closed standard output does not want to know.
+    // A reader that closed standard output does not want to know.
     let _ = writeln!(out, "http://{address}/").and_then(|()| out.flush());
     if !args.quiet && args.api_key_file.is_none() {
         say!("r1seg: everybody on this machine can use the server; --api-key-file asks for a key");

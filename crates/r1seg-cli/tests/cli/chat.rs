@@ -298,7 +298,7 @@ fn a_found_mask_is_refined_by_a_second_model_in_the_conversation() {
         assert!(line.starts_with(name), "{run:#?}");
     }
     // A mask that was refined is not refined once more.
-    run.code_is(2).says("2 is no mask or box of a prompt");
+    run.code_is(2).says("2 is not a mask or box of a prompt");
     let report = desk.report();
     assert_keeps_to("report", &report);
     let labels: Vec<_> = report["masks"].as_array().unwrap().iter().map(|m| &m["label"]).collect();

@@ -51,7 +51,7 @@ fn both_masks_are_kept_and_the_report_says_which_is_which() {
     assert_eq!((&masks[0]["refines"], &masks[1]["refines"]), (&Value::Null, &json!(1)));
     assert_eq!((&masks[0]["model"], &masks[1]["model"]), (&Value::Null, &json!("sam-med3d")));
     assert_eq!(report["answers"][0]["labels"], json!([1]));
-    // That a mask covers the one that it refines is no news.
+    // That a mask covers the one that it refines is not news.
     assert!(!run.stderr.contains("W-OVERLAP"), "{run:#?}");
 
     let with = &report["refined_with"][0];

@@ -157,7 +157,7 @@ impl Shared {
     }
 }
 
-/// A folder of several series is no failure: that is what there is to see.
+/// A folder of several series is not a failure: that is what there is to see.
 fn several_series(volume: &str, error: r1seg::volume::Error) -> Result<Inspected, Error> {
     let Some(series) = error.series() else { return Err(error.into()) };
     Ok(Inspected {

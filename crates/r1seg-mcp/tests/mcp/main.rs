@@ -2,7 +2,7 @@
 //!
 //! - `listing`: names, schemas and annotations of the tools.
 //! - `asking`, `segmenting`, `inspecting`: what each tool gives, and which files it leaves.
-//! - `faults`: what cannot be done is told as a result of the tool, with a code and what to do.
+//! - `faults`: what cannot be done is reported as a result of the tool, with a code and what to do.
 //! - `progress`: what a client hears of a call, and how it stops one.
 //! - `http`: the same over HTTP.
 

@@ -18,7 +18,7 @@ async fn a_client_hears_of_every_stage_and_its_count_only_grows() {
     {
         assert!(messages.iter().any(|message| message.contains(stage)), "{stage}: {messages:#?}");
     }
-    // Nothing of what was asked or answered is told on the way.
+    // Nothing of what was asked or answered is reported on the way.
     assert!(!messages.join("").contains("liver"), "{messages:#?}");
 }
 

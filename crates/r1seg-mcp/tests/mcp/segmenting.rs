@@ -96,7 +96,7 @@ async fn an_earlier_mask_is_corrected() {
     });
     let second = desk.get("segment_volume", corrected).await;
     assert_eq!(second["answers"].as_array().unwrap().len(), 1);
-    // A mask of another grid is no mask of this volume.
+    // A mask of another grid is not a mask of this volume.
     let other = Volume::new(vec![1.0; 4096], Geometry::with_spacing([16; 3], [1.0; 3]).unwrap());
     write_volume(desk.scan("other.nii.gz"), &other.unwrap(), Overwrite::Refuse).unwrap();
     let args = json!({

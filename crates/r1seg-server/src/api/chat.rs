@@ -110,7 +110,7 @@ async fn volume_of(app: &App, client: Client, part: VolumePart) -> Result<Arc<St
         VolumePart { id: Some(id), data: None, .. } => volumes::stored(app, &id, client),
         VolumePart { id: None, data: Some(data), name } => {
             let decoded = STANDARD.decode(data.as_bytes());
-            let bytes = decoded.map_err(|_| Error::invalid("data", "this is no base64"))?;
+            let bytes = decoded.map_err(|_| Error::invalid("data", "this is not base64"))?;
             let upload = Upload::of_bytes(app, name.as_deref(), &bytes).await?;
             app.keep(upload, client.owner).await
         }

@@ -12,7 +12,7 @@ use crate::metrics;
 use crate::models::{Entry, ModelList};
 use crate::state::App;
 
-/// The server, for who is about to use it.
+/// The server, for those who are about to use it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Info {
     version: &'static str,

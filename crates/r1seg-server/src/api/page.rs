@@ -22,7 +22,7 @@ pub(super) async fn index(headers: HeaderMap) -> Result<Response, Error> {
     serve("index.html", &headers)
 }
 
-/// A file of the page, by a path that is none of the API's.
+/// A file of the page, by a path that is not part of the API.
 pub(super) async fn asset(method: Method, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
     match method {
         Method::GET | Method::HEAD => serve(uri.path().trim_start_matches('/'), &headers),

@@ -46,7 +46,7 @@ struct SegmentForm {
 /// Answers questions about a volume, and segments what is asked for.
 ///
 /// With `stream`, the response is events: `queued`, `stage`, `text`, and at the end `result` or `error`.
-/// Who closes the connection stops the work.
+/// Closing the connection stops the work.
 #[utoipa::path(
     post,
     path = "/v1/segment",

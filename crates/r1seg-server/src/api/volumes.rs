@@ -46,7 +46,7 @@ pub(super) fn stored(app: &App, id: &str, client: Client) -> Result<Arc<Stored>,
 
 /// Uploads a volume.
 ///
-/// Names of files say nothing but the two halves of a volume: formats are told by the first bytes.
+/// Names of files say nothing but the two halves of a volume: formats are recognized by the first bytes.
 #[utoipa::path(
     post,
     path = "/v1/volumes",

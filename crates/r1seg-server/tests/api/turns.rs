@@ -32,10 +32,10 @@ fn s3_a_client_that_leaves_frees_its_place() {
     let full = client.post("/v1/segment", &liver(&id));
     assert_eq!((full.status, full.code().as_str()), (429, "R-SRV-11"), "{}", full.text());
     assert!(full.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
-    // Who waits and leaves has no place any more.
+    // A client that waits and leaves has no place any more.
     drop(second);
     eventually("its place is free", || queued() == 0.0);
-    // Who is being served and leaves stops the model.
+    // A client that is being served and leaves stops the model.
     let left = Instant::now();
     drop(first);
     eventually("the model is free", || active() == 0.0);

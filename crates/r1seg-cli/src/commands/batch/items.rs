@@ -115,7 +115,8 @@ fn found(pattern: &str) -> Result<Vec<PathBuf>, CliError> {
             .at(pattern)
             .fix("`*` stands for any name, `**` for any folders")
     };
-    let paths = glob::glob(pattern).map_err(|e| wrong(format!("it is no pattern: {}", e.msg)))?;
+    let paths =
+        glob::glob(pattern).map_err(|e| wrong(format!("it is not a pattern: {}", e.msg)))?;
     let paths: Result<Vec<PathBuf>, _> = paths.collect();
     let paths = paths
         .map_err(|e| wrong(format!("`{}` cannot be read: {}", e.path().display(), e.error())))?;

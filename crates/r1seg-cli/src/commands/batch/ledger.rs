@@ -237,7 +237,7 @@ fn lines(path: &Path) -> Result<Vec<Line>, CliError> {
             break;
         }
         lines.push(serde_json::from_slice(&bytes).map_err(|e| {
-            let what = format!("line {number} is no result of a batch: {e}");
+            let what = format!("line {number} is not a result of a batch: {e}");
             let fix = "move the file away, or choose another folder with --out DIR";
             CliError::new(Code::BatchResults, what).at(path).fix(fix)
         })?);
@@ -375,6 +375,6 @@ mod tests {
         fs::write(&path, "{\"id\": 1}\n").unwrap();
         let error = all(desk.path()).unwrap_err();
         assert_eq!(error.code, "R-BAT-06");
-        assert!(error.what.contains("line 1 is no result"), "{}", error.what);
+        assert!(error.what.contains("line 1 is not a result"), "{}", error.what);
     }
 }

@@ -175,7 +175,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// What serde_json says, without the place in the line, which is no line of the file.
+/// What serde_json says, without the place in the line, which is not a line of the file.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()
@@ -232,13 +232,13 @@ mod tests {
             (
                 "{\"image\": \"a\", \"prompz\": \"x\"}",
                 json,
-                "line 1: `prompz` is no field: did you mean",
+                "line 1: `prompz` is not a field: did you mean",
             ),
             ("id,prompt\na,b\n", csv, "line 1: it has no column `image`"),
             ("id,imgae\na,b\n", csv, "did you mean `image` by `imgae`?"),
             ("image,organ,organ\na,b,c\n", csv, "two columns `organ`"),
             ("image,organ\na,b\nc\n", csv, "line 3: it has 1 fields, and the first line has 2"),
-            ("image,orgam\na,b\n", csv, "line 2: `orgam` is no field: did you mean `organ`?"),
+            ("image,orgam\na,b\n", csv, "line 2: `orgam` is not a field: did you mean `organ`?"),
         ] {
             let error = parsed(text, format).unwrap_err();
             assert_eq!(error.code, "R-BAT-01");

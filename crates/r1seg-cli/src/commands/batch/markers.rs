@@ -18,7 +18,7 @@ use crate::exit::CliError;
 
 /// So often a process may die of a volume before the volume is left alone.
 pub(super) const DEATHS: u32 = 2;
-/// Longer files are none of ours.
+/// Longer files are not ours.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The markers of a folder of results.

@@ -135,8 +135,8 @@ pub(super) fn row(fields: Map<String, Value>, lists: Lists) -> Result<Row, Strin
 pub(super) fn unknown(name: &str) -> String {
     let near = FIELDS.into_iter().map(|field| (strsim::damerau_levenshtein(name, field), field));
     match near.min().filter(|(distance, field)| *distance <= field.len().min(name.len()) / 2) {
-        Some((_, field)) => format!("`{name}` is no field: did you mean `{field}`?"),
-        None => format!("`{name}` is no field; there are {}", FIELDS.join(", ")),
+        Some((_, field)) => format!("`{name}` is not a field: did you mean `{field}`?"),
+        None => format!("`{name}` is not a field; the fields are {}", FIELDS.join(", ")),
     }
 }
 
@@ -196,7 +196,7 @@ impl Fields {
             Some(Value::String(text)) => {
                 return Ok(text.split('|').map(|part| part.trim().to_owned()).collect());
             }
-            Some(_) => return Err(format!("`{name}` is no list of points")),
+            Some(_) => return Err(format!("`{name}` is not a list of points")),
             None => return Ok(Vec::new()),
         };
         // One point need not be in a list of its own.
@@ -221,7 +221,7 @@ fn point(name: &str, value: &Value) -> Result<String, String> {
                 false => Ok(format!("{at}:neg")),
             }
         }
-        _ => Err(format!("a point of `{name}` is no list of three numbers")),
+        _ => Err(format!("a point of `{name}` is not a list of three numbers")),
     }
 }
 
@@ -297,13 +297,16 @@ mod tests {
         for (given, says) in [
             (json!({"id": "a"}), "it has no `image`"),
             (json!({"image": ""}), "it has no `image`"),
-            (json!({"image": "a", "prompz": "x"}), "`prompz` is no field: did you mean `prompt`?"),
+            (
+                json!({"image": "a", "prompz": "x"}),
+                "`prompz` is not a field: did you mean `prompt`?",
+            ),
             (json!({"image": "a", "point": [1, 2, 3]}), "did you mean `points`?"),
             (json!({"image": "a", "zzzzzzzzzzz": 1}), "there are id, image, prompt"),
             (json!({"image": "a", "text": "x", "texts": ["y"]}), "both `text` and `texts`"),
             (json!({"image": ["a"]}), "`image` is neither a text nor a number"),
             (json!({"image": "a", "prompts": [["x"]]}), "`prompts` is neither"),
-            (json!({"image": "a", "points": 3}), "`points` is no list of points"),
+            (json!({"image": "a", "points": 3}), "`points` is not a list of points"),
             (json!({"image": "a", "points": [[1, 2]]}), "2 were given"),
             (json!({"image": "a", "points": [[1, 2, "x"]]}), "other than numbers"),
             (json!({"image": "a", "points": [{"at": 1}]}), "has no `voxel`"),

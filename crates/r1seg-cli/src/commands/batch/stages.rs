@@ -58,7 +58,7 @@ pub(super) struct Limits {
     pub(super) bytes: u64,
 }
 
-/// Whether it is no volume's fault, so that the next one may end in the same way.
+/// Whether no volume is at fault, so that the next one may end in the same way.
 pub(super) fn is_fault(error: &CliError) -> bool {
     let is_own = [Code::ItemTimeout.code(), Code::Poisoned.code()].contains(&error.code);
     let kinds = [ErrorKind::Internal, ErrorKind::NotFinite, ErrorKind::Resources];

@@ -221,7 +221,7 @@ impl Conversation<'_> {
         let Some(label) = label else {
             let what = match number {
                 None => "there is no mask and no box to refine".to_string(),
-                Some(number) => format!("{number} is no mask or box of a prompt, to refine"),
+                Some(number) => format!("{number} is not a mask or box of a prompt, to refine"),
             };
             return Err(CliError::usage(what, "/mask lists the masks"));
         };

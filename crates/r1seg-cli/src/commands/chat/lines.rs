@@ -79,7 +79,7 @@ pub(super) fn check_history(path: &Path) -> Result<()> {
     if read.is_err() || head.is_empty() || head == HISTORY_MARK {
         return Ok(());
     }
-    let what = "the file for the history exists, and is none";
+    let what = "the file for the history exists, and is not a history";
     let fix = "name a new file, or one that an earlier conversation wrote";
     Err(CliError::new(Code::Arguments, what).at(path).fix(fix).into())
 }

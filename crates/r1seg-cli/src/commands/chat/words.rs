@@ -11,7 +11,7 @@ use super::line::COMMANDS;
 use crate::exit::one_line;
 use crate::job::number;
 
-/// Prints on standard output. A reader who is gone misses it.
+/// Prints on standard output. A reader that has gone misses it.
 pub(super) fn print(text: &str) {
     use std::io::Write;
 

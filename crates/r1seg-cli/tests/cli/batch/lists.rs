@@ -24,7 +24,7 @@ fn b3_a_list_that_is_wrong_is_refused_with_its_line_before_anything_is_run() {
         (
             "{\"image\": \"in/p0.nii.gz\", \"prompz\": \"x\"}",
             "R-BAT-01",
-            "line 1: `prompz` is no field: did you mean `prompt`?",
+            "line 1: `prompz` is not a field: did you mean `prompt`?",
         ),
         ("{\"image\": \"in/p0.nii.gz\"", "R-BAT-01", "line 1: it is no JSON object"),
         (
