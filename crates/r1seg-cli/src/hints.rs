@@ -203,14 +203,7 @@ pub(crate) fn command(purpose: Purpose) -> &'static str {
 fn rephrase(questions: &[String], how: Rephrasing) -> String {
     let options: Vec<String> =
         questions.iter().map(|question| format!("-p {}", quoted(question))).collect();
-    let options = options.join(" or ");
-    match how {
-        Rephrasing::Example => {
-            format!("ask as the model was trained, for example {options}")
-        }
-        Rephrasing::Trained => format!("try {options}; the model may also see none"),
-        Rephrasing::Same => format!("try {options}"),
-    }
+    how.words(&options)
 }
 
 /// As a shell reads it as one argument.

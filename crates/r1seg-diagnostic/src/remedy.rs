@@ -164,6 +164,19 @@ pub enum Rephrasing {
     Same,
 }
 
+impl Rephrasing {
+    /// What to do, with the questions as the program writes them.
+    #[must_use]
+    pub fn words(self, questions: &[String]) -> String {
+        let questions = questions.join(" or ");
+        match self {
+            Self::Example => format!("ask as the model was trained, for example {questions}"),
+            Self::Trained => format!("try {questions}; the model may also see none"),
+            Self::Same => format!("try {questions}"),
+        }
+    }
+}
+
 /// What a model serves for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {

@@ -72,6 +72,17 @@ pub enum FinishReason {
     Length,
 }
 
+impl FinishReason {
+    /// As reports and OpenAI's form write it: `stop` or `length`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

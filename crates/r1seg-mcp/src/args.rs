@@ -1,7 +1,7 @@
 //! What the tools take. Comments here are the descriptions that agents read.
 
-use r1seg::InferenceMode;
 use r1seg::volume::{ArrayAxes, ReadOptions};
+use r1seg::{Capabilities, InferenceMode, PromptKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -243,5 +243,30 @@ impl Read {
         options
             .with_allow_gaps(gaps || self.allow_gaps)
             .with_allow_modality(modality || self.allow_modality)
+    }
+}
+
+impl SegmentVolume {
+    /// Whether a model takes all of the targets.
+    pub fn is_taken_by(&self, capabilities: &Capabilities) -> bool {
+        let reads_words =
+            capabilities.takes(PromptKind::Text) || capabilities.takes(PromptKind::Question);
+        self.targets.iter().all(|target| {
+            target.kinds().all(|kind| capabilities.takes(kind))
+                && (target.organ.is_none() || reads_words)
+        })
+    }
+}
+
+impl Target {
+    /// The kinds of prompts that it has, but for an organ, which any model that reads words knows.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = PromptKind> + use<> {
+        let given = [
+            (self.text.is_some(), PromptKind::Text),
+            (self.points.as_ref().is_some_and(|points| !points.is_empty()), PromptKind::Points),
+            (self.r#box.is_some(), PromptKind::Box),
+            (self.mask.is_some(), PromptKind::Mask),
+        ];
+        given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, kind)| kind)
     }
 }

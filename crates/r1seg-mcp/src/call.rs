@@ -1,10 +1,13 @@
 //! What goes along with a call of a tool: when to stop, who hears of its progress, and who calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use r1seg::{CancelToken, Event};
 use tokio::sync::mpsc;
 
+/// How often somebody checks whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// More steps than this that nobody has read yet are dropped: the next ones say more.
 const UNREAD_STEPS: usize = 64;
 
@@ -29,10 +32,22 @@ impl Call {
         Self { request: request.map(Arc::new), ..self }
     }
 
+    /// Waits until the call is cancelled, or its client is gone.
+    pub async fn cancelled(&self) {
+        cancelled(&self.cancel).await;
+    }
+
     /// What a layer around [`http_service`](crate::http_service) added to the extensions of the HTTP
     /// request, such as whose key it had.
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.request.as_ref()?.extensions.get()
+    }
+}
+
+/// Waits until the work is to stop.
+pub(crate) async fn cancelled(cancel: &CancelToken) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -7,8 +7,8 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 
 use crate::{Desk, Server};
 
-/// A tower service, to be nested at a path such as `/mcp`. It takes POST, GET and DELETE, and answers by
-/// server-sent events.
+/// A tower service, to be nested at a path such as `/mcp`. It takes POST, keeps no sessions, and
+/// answers by server-sent events.
 pub type HttpService<D> = StreamableHttpService<Server<D>, LocalSessionManager>;
 
 /// What the service checks by itself.
@@ -50,7 +50,10 @@ impl HttpOptions {
 /// around it to check; what they put into the extensions of a request, [`Call::extension`](crate::Call)
 /// gives the desk.
 pub fn http_service<D: Desk>(server: Server<D>, options: HttpOptions) -> HttpService<D> {
-    let mut config = StreamableHttpServerConfig::default().enforce_origin_validation();
+    // Without sessions nothing is kept for a client, and the end of its connection is the end of its call.
+    let mut config = StreamableHttpServerConfig::default()
+        .enforce_origin_validation()
+        .with_legacy_session_mode(false);
     config.max_request_body_bytes = options.max_body_bytes;
     let config = match options.hosts {
         Some(hosts) => config.with_allowed_hosts(hosts),

@@ -6,10 +6,9 @@ use r1seg::CancelToken;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
 
+use crate::call::cancelled;
 use crate::{Desk, Error, Server};
 
-/// How often it is looked whether to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the work that goes on may take to notice that it was stopped.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -45,7 +44,7 @@ async fn serve<D: Desk>(server: Server<D>, cancel: &CancelToken) -> Result<(), E
             // It left before it said anything.
             Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
             // What the client wrote instead may be anything, and is not shown.
-            Err(_) => return Err(Error::Connection { what: "it did not greet".to_string() }),
+            Err(_) => return Err(Error::Connection { what: "it did not send `initialize`".to_string() }),
         },
         () = cancelled(cancel) => return Err(r1seg::Error::Cancelled.into()),
     };
@@ -58,12 +57,5 @@ async fn serve<D: Desk>(server: Server<D>, cancel: &CancelToken) -> Result<(), E
             stop.cancel();
             Err(r1seg::Error::Cancelled.into())
         }
-    }
-}
-
-/// Waits until the work is to stop.
-async fn cancelled(cancel: &CancelToken) {
-    while !cancel.is_cancelled() {
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Words for remedies, in terms of the tools' arguments.
 
-use r1seg::{Purpose, Remedy, Rephrasing};
+use r1seg::{Purpose, Remedy};
 
 /// What an agent can do about an error or a warning; absent where only whoever started the server can do
 /// something.
@@ -54,7 +54,7 @@ pub fn words(remedy: &Remedy) -> Option<String> {
         Remedy::UseTrainedModel => {
             "use another model of list_models; where there is no other, one has to be served"
         }
-        Remedy::Rephrase { questions, how } => return Some(rephrase(questions, *how)),
+        Remedy::Rephrase { questions, how } => return Some(how.words(&quoted(questions))),
         Remedy::AllowLongerAnswer { rephrase: None } => "raise `max_new_tokens`",
         Remedy::AllowLongerAnswer { rephrase: Some(other) } => {
             let other = words(other).unwrap_or_default();
@@ -88,14 +88,7 @@ pub fn words(remedy: &Remedy) -> Option<String> {
     Some(words.to_string())
 }
 
-/// Questions to ask instead.
-fn rephrase(questions: &[String], how: Rephrasing) -> String {
-    let questions: Vec<String> =
-        questions.iter().map(|question| format!("\"{question}\"")).collect();
-    let questions = questions.join(" or ");
-    match how {
-        Rephrasing::Example => format!("ask as the model was trained, for example {questions}"),
-        Rephrasing::Trained => format!("try {questions}; the model may also see none"),
-        Rephrasing::Same => format!("try {questions}"),
-    }
+/// In quotes.
+fn quoted(questions: &[String]) -> Vec<String> {
+    questions.iter().map(|question| format!("\"{question}\"")).collect()
 }

@@ -3,7 +3,8 @@
 use r1seg::registry::Family;
 use r1seg::volume::Mask;
 use r1seg::{
-    AskOptions, BoxText, InferenceMode, MaskStatus, Model, Outcome, Prompt, PromptKind, phrasing,
+    AskOptions, BOX_PLACEHOLDER, BoxText, InferenceMode, MaskStatus, Model, Outcome, Prompt,
+    PromptKind, phrasing,
 };
 use serde::Serialize;
 
@@ -90,6 +91,17 @@ impl Asked {
                     let message = format!("{} takes no {what}", model.family().name());
                     let fix = "ask in words, or use a model that takes them";
                     return Err(r1seg::Error::Prompt { message, fix });
+                }
+                let region = self.prompt.region;
+                if region.is_none() && self.text().contains(BOX_PLACEHOLDER) {
+                    let message =
+                        format!("the question has {BOX_PLACEHOLDER}, and no box was given");
+                    return Err(r1seg::Error::Prompt { message, fix: "give a box" });
+                }
+                if region.is_some() && mode == Some(InferenceMode::Sliding) {
+                    let message = "each window would need a box of its own; use mode resize";
+                    let message = message.to_string();
+                    return Err(r1seg::Error::InvalidOption { what: "box", message });
                 }
                 // Any box has as many tokens as another, give or take a digit.
                 match self.prompt.region {

@@ -94,7 +94,7 @@ pub use input::{Input, is_whole};
 pub use layout::{Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name};
 pub use memory::working_memory;
 pub use naming::{folder_for, study_name};
-pub use obtained::{Obtained, obtain};
+pub use obtained::{Obtained, obtain, run_prompts};
 pub use process::peak_rss_bytes;
 pub use protected::{Protected, companions};
 pub use refine::{FoundAt, Refined, Refinement, Refiner, refining_mode, refining_prompt};

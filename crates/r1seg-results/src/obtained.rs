@@ -19,13 +19,13 @@ pub struct Obtained {
     pub(crate) refined: Vec<Refined>,
 }
 
-/// Runs prompts on an encoded volume: questions as many at once as share each reading of the weights,
-/// other prompts one after the other. Masks are joined as they come, so that few are in memory.
+/// Runs prompts on an encoded volume, and joins what they got. Masks are joined as they come, so that few
+/// are in memory.
 ///
 /// `on_event` hears of progress, with the index of the prompt among all of them.
 ///
 /// # Errors
-/// As [`EncodedVolume::ask_many_with`] and [`EncodedVolume::segment_with`].
+/// As [`run_prompts`].
 pub fn obtain(
     encoded: &EncodedVolume,
     asked: Vec<Asked>,
@@ -34,25 +34,46 @@ pub fn obtain(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Obtained, Error> {
     let mut obtained = Obtained::new(encoded.geometry());
-    let at_once = if encoded.answers_questions() { QUESTIONS_AT_ONCE } else { 1 };
-    let mut asked = asked.into_iter().peekable();
-    while asked.peek().is_some() {
-        let first = obtained.given.len();
-        let chunk: Vec<Asked> = asked.by_ref().take(at_once).collect();
+    let prompts: Vec<Prompt> = asked.iter().map(|of| of.prompt.clone()).collect();
+    let mut asked = asked.into_iter();
+    let mut on_outcome = |_: usize, outcome: Outcome| {
+        asked.next().map_or(Ok(()), |asked| obtained.push(asked, outcome))
+    };
+    run_prompts(encoded, &prompts, options, cancel, on_event, &mut on_outcome)?;
+    Ok(obtained)
+}
+
+/// Runs prompts on an encoded volume, whoever they are from: questions as many at once as share each
+/// reading of the weights, other prompts one after the other.
+///
+/// `on_event` hears of progress, and `on_outcome` gets each outcome as soon as it is there, in the order of
+/// the prompts; both with the index of the prompt among all of them.
+///
+/// # Errors
+/// As [`EncodedVolume::ask_many_with`] and [`EncodedVolume::segment_with`], and those of `on_outcome`.
+pub fn run_prompts(
+    encoded: &EncodedVolume,
+    prompts: &[Prompt],
+    options: &AskOptions,
+    cancel: &CancelToken,
+    on_event: &mut dyn FnMut(Event<'_>),
+    on_outcome: &mut dyn FnMut(usize, Outcome) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let answers = encoded.answers_questions();
+    let mut first = 0;
+    for chunk in prompts.chunks(if answers { QUESTIONS_AT_ONCE } else { 1 }) {
         let mut shifted = |event: Event<'_>| on_event(event.with_prompts_from(first));
         let mut run = RunContext::from(cancel).with_events(&mut shifted);
-        let outcomes = match chunk.as_slice() {
-            [one] if at_once == 1 => vec![encoded.segment_with(&one.prompt, &mut run)?],
-            several => {
-                let prompts: Vec<Prompt> = several.iter().map(|of| of.prompt.clone()).collect();
-                encoded.ask_many_with(&prompts, options, &mut run)?
-            }
+        let outcomes = match chunk {
+            [one] if !answers => vec![encoded.segment_with(one, &mut run)?],
+            several => encoded.ask_many_with(several, options, &mut run)?,
         };
-        for (asked, outcome) in chunk.into_iter().zip(outcomes) {
-            obtained.push(asked, outcome)?;
+        for (index, outcome) in (first..).zip(outcomes) {
+            on_outcome(index, outcome)?;
         }
+        first += chunk.len();
     }
-    Ok(obtained)
+    Ok(())
 }
 
 impl Obtained {

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ use tokio::time::{Instant, Sleep};
 
 use crate::budget::Reserved;
 use crate::{Error, Limits};
+
+/// Bytes that a reader may be given before it makes anything of them: more than the header of any part
+/// of a form takes.
+const MAX_UNREAD: u64 = 64 << 10;
 
 /// How large a body may be, and how long it may take.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +43,13 @@ impl Bounds {
     }
 }
 
-/// Why a body ended early, for whoever sees only that it did.
+/// Why a body ended early, for code that sees only that it did.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Broken(Arc<AtomicU8>);
 
 const TOO_LARGE: u8 = 1;
 const TOO_SLOW: u8 = 2;
+const UNREAD: u8 = 3;
 
 impl Broken {
     /// The bound that was passed, if one was.
@@ -52,8 +57,31 @@ impl Broken {
         match self.0.load(Ordering::SeqCst) {
             TOO_LARGE => Some(Error::TooLarge { limit: bounds.bytes }),
             TOO_SLOW => Some(Error::TooSlow),
+            UNREAD => Some(Error::malformed(format!(
+                "no part begins, or its header does not end, within {MAX_UNREAD} bytes"
+            ))),
             _ => None,
         }
+    }
+}
+
+/// Bytes that a reader was given since it last made something of them: a reader of forms keeps in memory
+/// whatever it finds no part in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unread(Arc<AtomicU64>);
+
+impl Unread {
+    /// Says that the reader has made something of them.
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+
+    fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > MAX_UNREAD
     }
 }
 
@@ -65,6 +93,9 @@ pub(crate) struct Bounded {
     silence: Pin<Box<Sleep>>,
     end: Pin<Box<Sleep>>,
     broken: Broken,
+    unread: Unread,
+    /// Whether the reader was told to wait, so that it looks at what it has.
+    has_paused: bool,
 }
 
 impl Bounded {
@@ -83,12 +114,19 @@ impl Bounded {
             silence: Box::pin(tokio::time::sleep_until(now + bounds.idle)),
             end: Box::pin(tokio::time::sleep_until(now + bounds.total)),
             broken: Broken::default(),
+            unread: Unread::default(),
+            has_paused: false,
         })
     }
 
     /// Says afterwards why the stream ended.
     pub(crate) fn broken(&self) -> Broken {
         self.broken.clone()
+    }
+
+    /// Where the reader says that it has made something of what it was given.
+    pub(crate) fn unread(&self) -> Unread {
+        self.unread.clone()
     }
 
     fn break_off(&self, why: u8) -> Poll<Option<std::io::Result<Bytes>>> {
@@ -104,12 +142,23 @@ impl Stream for Bounded {
         if self.end.as_mut().poll(cx).is_ready() {
             return self.break_off(TOO_SLOW);
         }
+        if self.unread.is_too_much() {
+            // Readers take all that is there before they look at any of it.
+            if self.has_paused {
+                return self.break_off(UNREAD);
+            }
+            self.has_paused = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.has_paused = false;
         match self.body.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(chunk))) => {
                 let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
                     return self.break_off(TOO_LARGE);
                 };
                 self.left = left;
+                self.unread.add(chunk.len() as u64);
                 let until = Instant::now() + self.idle;
                 self.silence.as_mut().reset(until);
                 Poll::Ready(Some(Ok(chunk)))
@@ -134,9 +183,10 @@ async fn whole(
     memory: &mut Reserved,
 ) -> Result<Vec<u8>, Error> {
     let mut stream = Bounded::new(headers, body, bounds)?;
-    let broken = stream.broken();
+    let (broken, unread) = (stream.broken(), stream.unread());
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
+        unread.clear();
         let chunk = chunk.map_err(|_| {
             broken.why(bounds).unwrap_or_else(|| Error::malformed("the body breaks off"))
         })?;
@@ -179,12 +229,12 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
 /// Reads JSON.
 ///
 /// # Errors
-/// [`Error::Malformed`] for what is no JSON or nested too deeply; [`Error::Invalid`] for JSON that does not
-/// say what it should.
+/// [`Error::Malformed`] for a body that is not JSON or is nested too deeply; [`Error::Invalid`] for JSON that
+/// does not say what it should.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     // In two steps, since a list that is too long reads like text behind the end of JSON otherwise.
     let value: serde_json::Value = serde_json::from_slice(bytes)
-        .map_err(|error| Error::malformed(format!("no valid JSON: {error}")))?;
+        .map_err(|error| Error::malformed(format!("the body is not valid JSON: {error}")))?;
     serde_json::from_value(value).map_err(|error| Error::invalid("body", error.to_string()))
 }
 
@@ -193,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s6_depth_is_no_json_and_a_wrong_type_is_not_what_it_should_be() {
+    fn s6_deep_nesting_is_malformed_and_a_wrong_type_is_invalid() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(parse::<serde_json::Value>(deep.as_bytes()).unwrap_err().status(), 400);
         assert_eq!(parse::<usize>(b"-3").unwrap_err().status(), 422);

@@ -62,6 +62,13 @@ impl Cache {
         self.count(&entries);
     }
 
+    /// Lets go of one, if it is there.
+    pub(crate) fn remove(&self, key: &CacheKey) {
+        let mut entries = lock(&self.entries);
+        entries.retain(|entry| entry.key != *key);
+        self.count(&entries);
+    }
+
     /// Lets go of all that was made of a volume.
     pub(crate) fn forget(&self, content: &[u8; 32], owner: Owner) {
         let mut entries = lock(&self.entries);
@@ -98,11 +105,14 @@ mod tests {
         assert!(cache.get(&key(1)).is_some());
         cache.put(key(3), encoded.clone(), 4);
         assert!(cache.get(&key(2)).is_none() && cache.get(&key(1)).is_some());
-        cache.put(key(4), encoded, 11);
+        cache.put(key(4), encoded.clone(), 11);
         assert!(cache.get(&key(4)).is_none());
         let keys = crate::Keys::of_lines("0123456789abcdef").unwrap();
         let other = keys.owner(Some(b"Bearer 0123456789abcdef")).unwrap();
         assert!(cache.get(&CacheKey { owner: other, ..key(1) }).is_none());
+        cache.put(key(5), encoded, 2);
+        cache.remove(&key(5));
+        assert!(cache.get(&key(5)).is_none() && cache.get(&key(3)).is_some());
         cache.forget(&[1; 32], owner);
         assert!(cache.get(&key(1)).is_none() && cache.get(&key(3)).is_some());
         assert_eq!(gauge.get(), 4);

@@ -154,7 +154,7 @@ impl Diagnostic for Error {
             Self::Busy { .. } | Self::NoRoom { .. } => "try again later".into(),
             Self::Timeout { .. } => "try again later, or raise the server's limit".into(),
             Self::OpenWithoutKey { .. } => "give a file of keys, or listen at 127.0.0.1".into(),
-            Self::Keys { .. } => "write one key of at least 16 characters a line".into(),
+            Self::Keys { .. } => "write keys of at least 16 characters, one per line".into(),
             Self::Bind { .. } => "choose another address or port".into(),
             Self::Method
             | Self::TooSlow

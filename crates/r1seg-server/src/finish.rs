@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use r1seg::volume::Geometry;
 use r1seg::{EncodedVolume, FinishReason, MaskStatus, OutputKind, phrasing};
 use r1seg_results::preview::label_color;
-use r1seg_results::report::{MaskReport, Origin, Run, ijk};
+use r1seg_results::report::{MaskReport, Origin, Run, corners, ijk};
 use r1seg_results::{Given, Layout, Obtained, Request, Written};
 
 use crate::Error;
@@ -114,12 +114,16 @@ impl Finisher {
         });
         self.metrics.stage("save", begin.elapsed());
         self.metrics.stage("total", job.queued.elapsed());
-        // A volume that was deleted meanwhile takes its results with it.
-        if job.volume.gone.is_cancelled() {
-            return Err(r1seg::Error::Cancelled.into());
-        }
         job.volume.lease().renew();
         self.results.put(found.clone());
+        // A volume that was deleted meanwhile takes its results with it. Looked at only afterwards: a
+        // deletion between a look and the put would miss the result.
+        if job.volume.gone.is_cancelled() {
+            if let Some(found) = self.results.take(found.id(), found.owner()) {
+                found.wipe();
+            }
+            return Err(r1seg::Error::Cancelled.into());
+        }
         Ok(found)
     }
 }
@@ -144,11 +148,9 @@ fn answers(entry: &Entry, written: &Written, given: &[Given]) -> Vec<AnswerReply
         AnswerReply {
             text: of.outcome.text.clone(),
             status: of.status.as_str(),
-            finish_reason: of.outcome.finish_reason.map(|reason| match reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-            }),
+            finish_reason: of.outcome.finish_reason.map(FinishReason::as_str),
             labels: if has_mask { vec![label] } else { Vec::new() },
+            boxes: of.outcome.boxes.iter().filter_map(|of| of.region).map(corners).collect(),
             suggestions: match of.status {
                 MaskStatus::NotFound if has_text => suggestions(entry, &prompt, of),
                 _ => Vec::new(),

@@ -1,6 +1,6 @@
 //! Words for remedies, for somebody who talks to the server and cannot see its files.
 
-use r1seg_diagnostic::{Purpose, Remedy, Rephrasing};
+use r1seg_diagnostic::{Purpose, Remedy};
 
 /// What to do about an error or a warning; `None` where only the operator of the server can do something.
 pub(crate) fn fix(remedy: &Remedy) -> Option<String> {
@@ -30,7 +30,7 @@ pub(crate) fn fix(remedy: &Remedy) -> Option<String> {
         Remedy::GrowBeyondCrop => "send `\"mode\": \"grow\"`",
         Remedy::AskQuestion => "ask something",
         Remedy::UseTrainedModel => "choose a model that was trained on CTs",
-        Remedy::Rephrase { questions, how } => return Some(rephrase(questions, *how)),
+        Remedy::Rephrase { questions, how } => return Some(how.words(&quoted(questions))),
         Remedy::AllowLongerAnswer { rephrase } => {
             let instead = rephrase.as_deref().and_then(fix);
             let instead = instead.map(|instead| format!(", or {instead}")).unwrap_or_default();
@@ -74,14 +74,9 @@ pub(crate) fn fix(remedy: &Remedy) -> Option<String> {
     Some(words.to_string())
 }
 
-fn rephrase(questions: &[String], how: Rephrasing) -> String {
-    let questions: Vec<String> = questions.iter().map(|q| format!("\"{q}\"")).collect();
-    let questions = questions.join(" or ");
-    match how {
-        Rephrasing::Example => format!("ask as the model was trained, for example {questions}"),
-        Rephrasing::Trained => format!("try {questions}; the model may also see none"),
-        Rephrasing::Same => format!("try {questions}"),
-    }
+/// In quotes.
+fn quoted(questions: &[String]) -> Vec<String> {
+    questions.iter().map(|question| format!("\"{question}\"")).collect()
 }
 
 /// As [`fix`], for reports, which say something in any case.

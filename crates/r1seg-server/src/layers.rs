@@ -12,7 +12,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -79,7 +79,7 @@ fn admit(
     permit: &mut Option<OwnedSemaphorePermit>,
 ) -> Result<(), Error> {
     guard::check(app, request).inspect_err(|_| app.metrics.reject("origin"))?;
-    // Who watches the server must get an answer when it is full.
+    // Monitoring must get an answer when the server is full, too.
     if route.starts_with("/v1/health/") || route == "/metrics" {
         return Ok(());
     }
@@ -88,7 +88,8 @@ fn admit(
         return Err(Error::Draining);
     }
     // A model that is being warmed up works for nobody else.
-    if !app.is_ready() && route.starts_with("/v1/") && route != "/v1/info" {
+    let needs_models = route == "/mcp" || route.starts_with("/v1/") && route != "/v1/info";
+    if needs_models && !app.is_ready() {
         return Err(Error::NotReady);
     }
     let free = app.requests.clone().try_acquire_owned();
@@ -121,8 +122,8 @@ fn rendered(app: &App, response: Response, id: &Id) -> Response {
     }
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_text = kind.is_none_or(|kind| kind.starts_with(b"text/plain"));
-    // What the router itself refuses: a path that is no UTF-8.
-    if response.status().is_client_error() && is_text {
+    // What the router itself refuses: a path that is not UTF-8.
+    if response.status() == StatusCode::BAD_REQUEST && is_text {
         return failure(app, &Error::malformed("the path or the query"), id);
     }
     response

@@ -52,6 +52,8 @@ pub(crate) struct AnswerReply {
     pub(crate) finish_reason: Option<&'static str>,
     /// Of its masks.
     pub(crate) labels: Vec<u16>,
+    /// Boxes in the answer: the first and the last voxel of each.
+    pub(crate) boxes: Vec<[[usize; 3]; 2]>,
     /// Questions that are like those of the model's training, where no mask was found.
     pub(crate) suggestions: Vec<String>,
 }

@@ -206,7 +206,10 @@ async fn sweep(app: App) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
-        app.sweep();
+        let state = app.clone();
+        if tokio::task::spawn_blocking(move || state.sweep()).await.is_err() {
+            app.metrics.panics.inc();
+        }
     }
 }
 

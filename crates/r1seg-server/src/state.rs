@@ -47,7 +47,7 @@ pub(crate) struct State {
     pub(crate) root: Arc<Root>,
     /// Requests in flight.
     pub(crate) requests: Arc<Semaphore>,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     disk: Budget,
     memory: Budget,
     is_ready: AtomicBool,
@@ -105,7 +105,7 @@ impl State {
             desk,
             root,
             requests: Arc::new(Semaphore::new(limits.max_requests)),
-            readers: Semaphore::new(READERS),
+            readers: Arc::new(Semaphore::new(READERS)),
             disk,
             memory: Budget::new(limits.max_memory_bytes, &metrics.memory_bytes),
             is_ready: AtomicBool::new(false),
@@ -155,7 +155,7 @@ impl State {
         self.root.path()
     }
 
-    /// Whatever has expired goes.
+    /// Removes whatever has expired; blocks.
     pub(crate) fn sweep(&self) {
         for volume in self.volumes.take_expired() {
             self.let_go(&volume);
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// Removes a volume, all that models made of it, and all results about it.
+    /// Removes a volume, all that models made of it, and all results about it; blocks.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -212,10 +212,15 @@ impl State {
         upload: Upload,
         owner: Owner,
     ) -> Result<Arc<Stored>, Error> {
-        let _turn = self.readers.acquire().await.map_err(|_| Error::Draining)?;
+        let turn = self.readers.clone().acquire_owned().await.map_err(|_| Error::Draining)?;
         let begin = std::time::Instant::now();
         let state = self.clone();
-        let read = tokio::task::spawn_blocking(move || state.read(upload, owner)).await;
+        // The turn ends with the reading, which goes on when the client disconnects.
+        let reading = move || {
+            let _turn = turn;
+            state.read(upload, owner)
+        };
+        let read = tokio::task::spawn_blocking(reading).await;
         let volume = read.map_err(|_| {
             self.metrics.panics.inc();
             Error::Panicked

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
 use multer::{Field, Multipart};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -12,7 +13,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use crate::Error;
-use crate::body::{Bounded, Bounds, Broken};
+use crate::body::{Bounded, Bounds, Broken, Unread};
 use crate::budget::Reserved;
 use crate::state::State;
 use crate::volumes::{Reading, display_name};
@@ -22,6 +23,8 @@ use crate::volumes::{Reading, display_name};
 const HALVES: [&str; 4] = [".hdr", ".img", ".hdr.gz", ".img.gz"];
 /// Field names and other small things.
 const MAX_FIELD_BYTES: usize = 4096;
+/// Bytes that are hashed and written at a time, so that other requests have their turns in between.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// All of an upload. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -61,11 +64,10 @@ impl Receiver<'_> {
         let boundary = multer::parse_boundary(kind.unwrap_or_default()).map_err(|_| expected)?;
         let (app, bounds) = (self.app, Bounds::of_upload(&self.app.config.limits));
         let stream = Bounded::new(headers, body, bounds)?;
-        let broken = stream.broken();
+        let steps = Steps { broken: stream.broken(), unread: stream.unread(), bounds };
         let mut parts = Multipart::new(stream, boundary);
-        let reason = Reason { broken, bounds };
         let mut upload = Upload::new(app)?;
-        while let Some(mut field) = parts.next_field().await.map_err(|e| reason.of(e))? {
+        while let Some(mut field) = steps.field(&mut parts).await? {
             let name = field.name().unwrap_or_default().to_string();
             match name.as_str() {
                 "file" | "files" => {
@@ -74,13 +76,13 @@ impl Receiver<'_> {
                         let message = format!("there are more than {limit} files");
                         return Err(Error::invalid("file", message));
                     }
-                    upload.save(&mut field, &reason, app).await?;
+                    upload.save(&mut field, &steps, app).await?;
                 }
                 "request" if self.max_request > 0 => {
-                    upload.request = Some(small(&mut field, self.max_request, &reason).await?);
+                    upload.request = Some(small(&mut field, self.max_request, &steps).await?);
                 }
                 _ => {
-                    let value = small(&mut field, MAX_FIELD_BYTES, &reason).await?;
+                    let value = small(&mut field, MAX_FIELD_BYTES, &steps).await?;
                     upload.set(&name, &value)?;
                 }
             }
@@ -106,14 +108,14 @@ impl Upload {
     async fn save(
         &mut self,
         field: &mut Field<'_>,
-        reason: &Reason,
+        steps: &Steps,
         app: &State,
     ) -> Result<(), Error> {
         let name = display_name(field.file_name());
         let path = self.folder.path().join(format!("{:06}", self.files.len()));
         let mut file = create(&path).await?;
         let mut hash = Sha256::new();
-        while let Some(chunk) = field.chunk().await.map_err(|e| reason.of(e))? {
+        while let Some(chunk) = steps.chunk(field).await? {
             if !self.disk.grow(chunk.len() as u64) {
                 return Err(app.full());
             }
@@ -140,15 +142,20 @@ impl Upload {
         }
         let path = upload.folder.path().join("000000");
         let mut file = create(&path).await?;
-        file.write_all(bytes).await?;
+        let mut hash = Sha256::new();
+        for piece in bytes.chunks(PIECE_BYTES) {
+            hash.update(piece);
+            file.write_all(piece).await?;
+        }
         file.flush().await?;
-        let sha256 = Sha256::digest(bytes).into();
+        let sha256 = hash.finalize().into();
         upload.files.push(ReceivedFile { name: display_name(name), path, sha256 });
         Ok(upload)
     }
 
     fn set(&mut self, field: &str, value: &[u8]) -> Result<(), Error> {
-        let text = std::str::from_utf8(value).map_err(|_| Error::malformed("no UTF-8"))?.trim();
+        let text = std::str::from_utf8(value);
+        let text = text.map_err(|_| Error::malformed("a field is not UTF-8"))?.trim();
         match field {
             _ if text.is_empty() => {}
             "series" => self.reading.series = Some(text.to_string()),
@@ -225,9 +232,9 @@ async fn create(path: &Path) -> Result<File, Error> {
     Ok(options.open(path).await?)
 }
 
-async fn small(field: &mut Field<'_>, limit: usize, reason: &Reason) -> Result<Vec<u8>, Error> {
+async fn small(field: &mut Field<'_>, limit: usize, steps: &Steps) -> Result<Vec<u8>, Error> {
     let mut value = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|e| reason.of(e))? {
+    while let Some(chunk) = steps.chunk(field).await? {
         value.extend_from_slice(&chunk);
         if value.len() > limit {
             return Err(Error::TooLarge { limit: limit as u64 });
@@ -246,20 +253,33 @@ fn spacing(text: &str) -> Result<[f64; 3], Error> {
     three.ok_or_else(|| Error::invalid("spacing", "three numbers above 0 are needed: 0.8,0.8,2.5"))
 }
 
-/// Tells why a part could not be read.
-struct Reason {
+/// Reads a form step by step, and tells why a step failed.
+struct Steps {
     broken: Broken,
+    unread: Unread,
     bounds: Bounds,
 }
 
-impl Reason {
-    fn of(&self, error: multer::Error) -> Error {
+impl Steps {
+    async fn field(&self, parts: &mut Multipart<'static>) -> Result<Option<Field<'static>>, Error> {
+        let field = parts.next_field().await.map_err(|error| self.reason(error))?;
+        self.unread.clear();
+        Ok(field)
+    }
+
+    async fn chunk(&self, field: &mut Field<'_>) -> Result<Option<Bytes>, Error> {
+        let chunk = field.chunk().await.map_err(|error| self.reason(error))?;
+        self.unread.clear();
+        Ok(chunk)
+    }
+
+    fn reason(&self, error: multer::Error) -> Error {
         self.broken.why(self.bounds).unwrap_or_else(|| match error {
             multer::Error::StreamReadFailed(_)
             | multer::Error::IncompleteStream
             | multer::Error::IncompleteHeaders
             | multer::Error::IncompleteFieldData { .. } => Error::malformed("the body breaks off"),
-            _ => Error::malformed("no multipart body"),
+            _ => Error::malformed("the body is not a multipart body"),
         })
     }
 }
@@ -267,6 +287,38 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
+
+    /// The bytes of all parts of a body that comes in one piece.
+    async fn read(body: Vec<u8>) -> Result<usize, Error> {
+        let bounds = Bounds::of_upload(&Limits::default());
+        let stream = Bounded::new(&HeaderMap::new(), Body::from(body), bounds)?;
+        let steps = Steps { broken: stream.broken(), unread: stream.unread(), bounds };
+        let mut parts = Multipart::new(stream, "xYx");
+        let mut bytes = 0;
+        while let Some(mut field) = steps.field(&mut parts).await? {
+            while let Some(chunk) = steps.chunk(&mut field).await? {
+                bytes += chunk.len();
+            }
+        }
+        Ok(bytes)
+    }
+
+    #[tokio::test]
+    async fn s1_a_part_begins_soon_and_may_be_large() {
+        let head = "Content-Disposition: form-data; name=\"file\"";
+        let large = vec![b'7'; 1 << 20];
+        let start = format!("--xYx\r\n{head}\r\n\r\n\r\n--xYx\r\n{head}\r\n\r\n");
+        let fine = [start.as_bytes(), large.as_slice(), b"\r\n--xYx--\r\n"].concat();
+        assert_eq!(read(fine).await.unwrap(), large.len());
+        let start = format!("--xYx\r\n{head}\r\nX-Long: ");
+        let in_header = [start.as_bytes(), large.as_slice()].concat();
+        for endless in [large, in_header] {
+            let error = read(endless).await.unwrap_err();
+            assert_eq!(error.status(), 400);
+            assert!(error.to_string().contains("65536 bytes"), "{error}");
+        }
+    }
 
     #[test]
     fn spacings_are_three_lengths() {

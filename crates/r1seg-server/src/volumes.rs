@@ -96,6 +96,8 @@ pub(crate) struct Stored {
     /// Of the upload, in bytes.
     bytes: u64,
     disk: Mutex<Reserved>,
+    /// Held by the request that writes the volume on its own grid into the folder.
+    pub(crate) copying: Arc<tokio::sync::Mutex<()>>,
     _memory: Reserved,
 }
 
@@ -142,6 +144,7 @@ impl Stored {
             folder: origin.folder,
             bytes: origin.disk.bytes(),
             disk: Mutex::new(origin.disk),
+            copying: Arc::default(),
             _memory: origin.memory,
         })
     }

@@ -6,10 +6,10 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use r1seg::{
-    CancelToken, EncodeOptions, EncodedVolume, Event, InferenceMode, Prompt, QUESTIONS_AT_ONCE,
-    RunContext,
+    CancelToken, EncodeOptions, EncodedVolume, Event, InferenceMode, Outcome, Prompt,
+    QUESTIONS_AT_ONCE, RunContext,
 };
-use r1seg_results::{Asked, Obtained, Refiner, refining_mode};
+use r1seg_results::{Obtained, Refiner, refining_mode, run_prompts};
 
 use crate::Error;
 use crate::cache::{Cache, CacheKey};
@@ -152,8 +152,10 @@ impl Worker {
         let mut run = RunContext::from(cancel).with_events(&mut on_event);
         let encoded = entry.model.encode_with(&volume.input.volume, &options, &mut run)?;
         self.metrics.stage("encode", begin.elapsed());
-        if !volume.gone.is_cancelled() {
-            self.cache.put(key, encoded.clone(), estimate(entry, &encoded));
+        self.cache.put(key, encoded.clone(), estimate(entry, &encoded));
+        // Looked at only afterwards: a deletion between a look and the put would miss the entry.
+        if volume.gone.is_cancelled() {
+            self.cache.remove(&key);
         }
         Ok(encoded)
     }
@@ -205,45 +207,35 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Runs them, as many at once as share the reading of weights; each job gets its own.
+    /// Runs all of them at once; each job gets its own.
     fn run(&self, first: &Job) -> Result<Vec<Obtained>, Error> {
         let new = |_: &Job| Obtained::new(self.encoded.geometry());
         let mut parts: Vec<Obtained> = self.jobs.iter().map(new).collect();
-        let all: Vec<(usize, usize, &Asked)> = self
-            .jobs
-            .iter()
-            .enumerate()
-            .flat_map(|(job, of)| {
-                of.asked.iter().enumerate().map(move |(prompt, asked)| (job, prompt, asked))
-            })
+        // Of each prompt, whose it is.
+        let all: Vec<(usize, usize)> = (0..)
+            .zip(self.jobs)
+            .flat_map(|(job, of)| (0..of.asked.len()).map(move |prompt| (job, prompt)))
             .collect();
-        let at_once = if self.encoded.answers_questions() { QUESTIONS_AT_ONCE } else { 1 };
-        for chunk in all.chunks(at_once) {
-            let mut on_event = |event: Event<'_>| self.tell(chunk, event);
-            let mut run = RunContext::from(self.cancel).with_events(&mut on_event);
-            let outcomes = match chunk {
-                [(_, _, one)] if at_once == 1 => {
-                    vec![self.encoded.segment_with(&one.prompt, &mut run)?]
-                }
-                several => {
-                    let prompts: Vec<Prompt> =
-                        several.iter().map(|(_, _, asked)| asked.prompt.clone()).collect();
-                    self.encoded.ask_many_with(&prompts, &first.options, &mut run)?
-                }
-            };
-            for ((job, _, asked), outcome) in chunk.iter().zip(outcomes) {
-                if let Some(part) = parts.get_mut(*job) {
-                    part.push((*asked).clone(), outcome)?;
-                }
+        let asked = self.jobs.iter().flat_map(|job| &job.asked);
+        let prompts: Vec<Prompt> = asked.clone().map(|asked| asked.prompt.clone()).collect();
+        let mut owned = asked.cloned();
+        let mut on_event = |event: Event<'_>| self.tell(&all, event);
+        let mut on_outcome = |index: usize, outcome: Outcome| {
+            let part = all.get(index).and_then(|(job, _)| parts.get_mut(*job));
+            match part.zip(owned.next()) {
+                Some((part, asked)) => part.push(asked, outcome),
+                None => Ok(()),
             }
-        }
+        };
+        let options = &first.options;
+        run_prompts(self.encoded, &prompts, options, self.cancel, &mut on_event, &mut on_outcome)?;
         Ok(parts)
     }
 
     /// Tells each job what is its own.
-    fn tell(&self, chunk: &[(usize, usize, &Asked)], event: Event<'_>) {
+    fn tell(&self, all: &[(usize, usize)], event: Event<'_>) {
         let to = |index: usize, progress: &dyn Fn(usize) -> Progress| {
-            if let Some((job, prompt, _)) = chunk.get(index)
+            if let Some((job, prompt)) = all.get(index)
                 && let Some(job) = self.jobs.get(*job)
             {
                 job.tell(progress(*prompt));
@@ -273,6 +265,7 @@ mod tests {
     use r1seg::phantom::{Phantom, volume};
     use r1seg::volume::{Overwrite, write_volume};
     use r1seg::{AskOptions, CheckpointSource, LoadOptions, load};
+    use r1seg_results::Asked;
 
     use super::*;
     use crate::job::Work;

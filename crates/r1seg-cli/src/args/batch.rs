@@ -159,7 +159,22 @@ pub(crate) struct BatchFilesArgs {
         allow_hyphen_values = true,
         conflicts_with = "no_preview"
     )]
-    pub(crate) window: Option<Window>,
+    pub(crate) window: Option<NamedWindow>,
+}
+
+/// A window, and what it was called.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedWindow {
+    pub(crate) name: String,
+    pub(crate) window: Window,
+}
+
+impl FromStr for NamedWindow {
+    type Err = <Window as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { name: text.trim().to_ascii_lowercase(), window: text.parse()? })
+    }
 }
 
 /// One of several parts of a batch.

@@ -214,8 +214,12 @@ fn a_call_that_is_cancelled_gets_no_response_and_leaves_no_folder() {
     let mut session = Session::demo(&desk);
     let many = json!({ "volume": "ct.nii.gz", "questions": vec![LIVER; 64] });
     session.call(5, "ask_volume", many);
-    while !session.read()["params"]["message"].as_str().is_some_and(|m| m.starts_with("answering"))
-    {
+    loop {
+        let message = session.read();
+        assert_ne!(message["id"], 5, "it was done before it could be stopped: {message}");
+        if message["params"]["message"].as_str().is_some_and(|m| m.starts_with("answering")) {
+            break;
+        }
     }
     let cancelled = json!({ "requestId": 5, "reason": "enough" });
     let line =

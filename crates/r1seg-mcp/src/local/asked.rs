@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use r1seg::registry::Family;
 use r1seg::volume::{Geometry, LabelMap, Mask, ReadOptions, Region, read};
-use r1seg::{BOX_PLACEHOLDER, Prompt, PromptKind, PromptPoint, terms};
+use r1seg::{BOX_PLACEHOLDER, Prompt, PromptPoint, terms};
 use r1seg_results::{Asked, OrganName};
 
-use super::models::ServedModel;
 use super::roots::Roots;
 use crate::Error;
 use crate::args::{AskVolume, EarlierMask, Mode, Read, SegmentVolume, Target};
@@ -80,7 +79,7 @@ pub(super) fn check_targets(args: &SegmentVolume) -> Result<(), Error> {
                 "give each a target of its own",
             ));
         }
-        if kinds(target).is_empty() && target.organ.is_none() {
+        if target.kinds().next().is_none() && target.organ.is_none() {
             return Err(Error::arguments(
                 format!("target {number} says nothing to segment"),
                 "give it a text, an organ, points, a box or a mask",
@@ -88,28 +87,6 @@ pub(super) fn check_targets(args: &SegmentVolume) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The kinds of prompts that a target has, but for an organ, which any model with words knows.
-fn kinds(target: &Target) -> Vec<PromptKind> {
-    let given = [
-        (target.text.is_some(), PromptKind::Text),
-        (target.points.as_ref().is_some_and(|points| !points.is_empty()), PromptKind::Points),
-        (target.r#box.is_some(), PromptKind::Box),
-        (target.mask.is_some(), PromptKind::Mask),
-    ];
-    given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, kind)| kind).collect()
-}
-
-/// Whether a model takes all targets of a call.
-pub(super) fn takes(model: &ServedModel, args: &SegmentVolume) -> bool {
-    let capabilities = model.capabilities();
-    let reads_words =
-        capabilities.takes(PromptKind::Text) || capabilities.takes(PromptKind::Question);
-    args.targets.iter().all(|target| {
-        kinds(target).iter().all(|kind| capabilities.takes(*kind))
-            && (target.organ.is_none() || reads_words)
-    })
 }
 
 /// The targets of a call about a volume of this geometry.

@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use r1seg::volume::{Geometry, ReadOptions};
-use r1seg::{
-    AskOptions, EncodeOptions, EncodedVolume, FinishReason, InferenceMode, Orient, Purpose,
-    RunContext,
-};
+use r1seg::{AskOptions, EncodeOptions, EncodedVolume, InferenceMode, Orient, Purpose, RunContext};
 use r1seg_results::report::{Origin, Run, corners};
 use r1seg_results::{
     Asked, Given, Input, Layout, Protected, Request, ResultFolder, Written, obtain, working_memory,
@@ -72,7 +69,7 @@ impl<'a> Job<'a> {
 
     pub(super) fn to_segment(shared: &'a Shared, args: &'a SegmentVolume) -> Result<Self, Error> {
         asked::check_targets(args)?;
-        let takes = |model: &ServedModel| asked::takes(model, args);
+        let takes = |model: &ServedModel| args.is_taken_by(model.capabilities());
         let what = "take all of these targets";
         let (index, model) = shared.models.choose(args.model.as_deref(), what, takes)?;
         if !takes(model) {
@@ -243,19 +240,12 @@ fn answers(given: &[Given], in_words: bool) -> Vec<Answer> {
             prompt,
             text: in_words.then(|| outcome.text.clone()),
             status: status.as_str().to_string(),
-            finish_reason: outcome.finish_reason.map(|reason| finish_name(reason).to_string()),
+            finish_reason: outcome.finish_reason.map(|reason| reason.as_str().to_string()),
             labels: Vec::new(),
             boxes: outcome.boxes.iter().filter_map(|of| of.region).map(corners).collect(),
         }
     };
     given.iter().map(answer).collect()
-}
-
-fn finish_name(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-    }
 }
 
 /// All files of the folder, which has nothing else in it.

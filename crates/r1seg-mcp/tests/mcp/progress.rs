@@ -40,7 +40,9 @@ async fn a_call_that_is_cancelled_stops_soon_and_leaves_nothing() {
     let options = PeerRequestOptions::no_options();
     let handle = desk.client.send_cancellable_request(request, options).await.unwrap();
     let heard = || desk.client.service().messages();
+    let begun = Instant::now();
     while !heard().iter().any(|message| message.starts_with("answering")) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", heard());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     handle.cancel(Some("enough".to_string())).await.unwrap();

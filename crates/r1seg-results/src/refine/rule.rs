@@ -41,7 +41,10 @@ pub fn refining_mode(
     let takes_places = places.into_iter().any(|kind| known.takes(kind));
     if known.purpose() != Purpose::Segment || !takes_places {
         return Err(Error::Prompt {
-            message: format!("{} segments by no place, so that it cannot refine", family.name()),
+            message: format!(
+                "{} takes no points, boxes or masks, so it cannot refine",
+                family.name()
+            ),
             fix: "refine with a model that takes points, boxes or masks, such as SAM-Med3D",
         });
     }

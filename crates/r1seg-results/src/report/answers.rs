@@ -130,7 +130,7 @@ impl AnswerFields {
             prompt: asked.text().to_string(),
             organ: asked.organ.clone(),
             answer: answer.text.clone(),
-            finish_reason: answer.finish_reason.map(finish),
+            finish_reason: answer.finish_reason.map(FinishReason::as_str),
             tokens: Tokens {
                 prompt: answer.prompt_tokens,
                 generated: answer.token_ids.len(),
@@ -145,7 +145,7 @@ impl AnswerFields {
                 .map(|w| WindowReport {
                     start: ijk(w.start),
                     answer: w.text.clone(),
-                    finish_reason: finish(w.finish_reason),
+                    finish_reason: w.finish_reason.as_str(),
                     seg_token: seg(&w.seg),
                 })
                 .collect(),
@@ -172,13 +172,6 @@ pub(super) fn timings(answers: &[Given]) -> Timings {
         mask: sum(|t| t.mask),
         postprocess: sum(|t| t.postprocess),
         ..Timings::default()
-    }
-}
-
-fn finish(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
     }
 }
 

@@ -15,7 +15,7 @@ use r1seg::AskOptions;
 use r1seg_results::Asked;
 
 use super::chat_form::{ChatRequest, Choice, Completion, Delta, Extra, Head, Reply, VolumePart};
-use super::{Errors, prompts, sse, volumes};
+use super::{Errors, download, prompts, sse, volumes};
 use crate::Error;
 use crate::body::{self, Bounds};
 use crate::ids::Kind;
@@ -109,8 +109,11 @@ async fn volume_of(app: &App, client: Client, part: VolumePart) -> Result<Arc<St
     match part {
         VolumePart { id: Some(id), data: None, .. } => volumes::stored(app, &id, client),
         VolumePart { id: None, data: Some(data), name } => {
-            let decoded = STANDARD.decode(data.as_bytes());
-            let bytes = decoded.map_err(|_| Error::invalid("data", "this is not base64"))?;
+            let bytes = download::blocking(move || {
+                let decoded = STANDARD.decode(data.as_bytes());
+                decoded.map_err(|_| Error::invalid("data", "this is not base64"))
+            })
+            .await?;
             let upload = Upload::of_bytes(app, name.as_deref(), &bytes).await?;
             app.keep(upload, client.owner).await
         }

@@ -93,8 +93,12 @@ impl AgentDesk {
             organs.map(|organ| PromptRequest { organ: Some(organ), ..PromptRequest::default() });
         let mut prompts: Vec<PromptRequest> = questions.chain(organs).collect();
         prompts.iter_mut().for_each(|prompt| prompt.r#box = args.r#box);
+        let model = match args.model {
+            Some(named) => named,
+            None => self.choose(|entry| entry.takes(PromptKind::Question))?,
+        };
         let request = SegmentRequest {
-            model: self.choose(args.model, &[PromptKind::Question])?,
+            model,
             prompts,
             mode: mode(args.mode),
             max_new_tokens: args.max_new_tokens,
@@ -106,16 +110,12 @@ impl AgentDesk {
     async fn segment(&self, args: SegmentVolume, call: &Call) -> Result<Outcome, Error> {
         refuse(args.read.is_some(), "read")?;
         refuse(args.orient.is_some(), "orient")?;
-        let kinds = [
-            (PromptKind::Text, args.targets.iter().any(|of| of.text.is_some())),
-            (PromptKind::Points, args.targets.iter().any(|of| of.points.is_some())),
-            (PromptKind::Box, args.targets.iter().any(|of| of.r#box.is_some())),
-            (PromptKind::Mask, args.targets.iter().any(|of| of.mask.is_some())),
-        ];
-        let kinds: Vec<PromptKind> =
-            kinds.into_iter().filter(|(_, given)| *given).map(|(kind, _)| kind).collect();
+        let model = match args.model.clone() {
+            Some(named) => named,
+            None => self.choose(|entry| args.is_taken_by(entry.model.capabilities()))?,
+        };
         let request = SegmentRequest {
-            model: self.choose(args.model, &kinds)?,
+            model,
             prompts: args.targets.into_iter().map(prompt).collect::<Result<_, _>>()?,
             mode: mode(args.mode),
             ..SegmentRequest::default()
@@ -123,16 +123,11 @@ impl AgentDesk {
         self.run(args.volume, request, false, call).await
     }
 
-    /// The model that is named, or the first one that takes such prompts.
-    fn choose(&self, named: Option<String>, kinds: &[PromptKind]) -> Result<String, Error> {
-        let takes_all = |entry: &&Entry| kinds.iter().all(|kind| entry.takes(*kind));
-        match named {
-            Some(named) => Ok(named),
-            None => match self.app.models.iter().find(takes_all) {
-                Some(entry) => Ok(entry.id.clone()),
-                None => Err(Error::invalid("model", "no model of this server takes such prompts")),
-            },
-        }
+    /// The first model that takes such prompts.
+    fn choose(&self, takes: impl Fn(&Entry) -> bool) -> Result<String, Error> {
+        let found = self.app.models.iter().find(|entry| takes(entry));
+        let none = || Error::invalid("model", "no model of this server takes such prompts");
+        found.map(|entry| entry.id.clone()).ok_or_else(none)
     }
 
     async fn run(
@@ -149,7 +144,12 @@ impl AgentDesk {
         work.options.first_seg = first_seg;
         let mut ticket = self.app.desk.take(work, client)?;
         let found = loop {
-            match ticket.next().await {
+            // A ticket that is dropped frees its place, and stops the model.
+            let progress = tokio::select! {
+                progress = ticket.next() => progress,
+                () = call.cancelled() => return Err(r1seg::Error::Cancelled.into()),
+            };
+            match progress {
                 Some(Progress::Done(result)) => break result?,
                 Some(progress) => {
                     step(&progress).into_iter().for_each(|step| call.progress.report(step))
@@ -271,7 +271,7 @@ fn answer(reply: AnswerReply) -> Answer {
         status: reply.status.to_string(),
         finish_reason: reply.finish_reason.map(str::to_string),
         labels: reply.labels,
-        boxes: Vec::new(),
+        boxes: reply.boxes,
     }
 }
 

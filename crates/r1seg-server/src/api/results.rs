@@ -79,7 +79,11 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
     let found = app.results.take(&id, client.owner).ok_or(Error::NotFound { what: "result" })?;
-    found.wipe();
+    download::blocking(move || {
+        found.wipe();
+        Ok(())
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

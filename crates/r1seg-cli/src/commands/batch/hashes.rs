@@ -10,7 +10,7 @@ use r1seg::checkpoint::{MANIFEST, MAX_MANIFEST_BYTES};
 use r1seg::files::{sha256_of, sha256_of_file};
 use r1seg_results::companions;
 
-use super::ledger::Fingerprint;
+use super::line::Fingerprint;
 
 /// Files of a model up to this size are hashed whole; of larger ones the start, which has the headers of
 /// weights, and the length.

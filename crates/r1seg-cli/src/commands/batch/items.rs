@@ -44,7 +44,7 @@ pub(super) fn all(args: &BatchArgs, defaults: &Asks) -> Result<Vec<Item>, CliErr
             item.asks = Asks { labels, ..defaults.clone() };
         }
         if item.asks.is_empty() {
-            let what = "nothing is asked of this volume".to_owned();
+            let what = "this volume has no prompt".to_owned();
             return Err(match (&args.manifest, item.line) {
                 (Some(list), line) => manifest::wrong(list, line, what),
                 (None, _) => CliError::new(Code::Arguments, what)

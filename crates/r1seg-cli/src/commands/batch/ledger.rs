@@ -1,123 +1,21 @@
 //! `results.jsonl`: a line for each finished volume, written once its files are in their places.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use super::append::Appender;
+use super::line::Line;
 use crate::args::Shard;
 use crate::codes::Code;
 use crate::exit::CliError;
 
-/// Raised when a field changes its meaning or goes away.
-const SCHEMA_VERSION: u32 = 1;
-
-/// What became of a volume.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Line {
-    pub(super) schema_version: u32,
-    pub(super) id: String,
-    pub(super) status: Status,
-    /// Of the error.
-    pub(super) code: Option<String>,
-    pub(super) text: Option<String>,
-    pub(super) fix: Option<String>,
-    /// What a run of this volume alone would end with.
-    pub(super) exit_code: u8,
-    /// Whether `--resume` leaves it as it is: it failed twice, or the program ended twice.
-    pub(super) poisoned: bool,
-    /// In the run that wrote the line.
-    pub(super) attempts: u32,
-    pub(super) image: String,
-    /// Of its results, relative to that of the batch.
-    pub(super) folder: Option<String>,
-    pub(super) input: Option<Fingerprint>,
-    pub(super) prompt_sha256: String,
-    pub(super) model_sha256: String,
-    pub(super) answers: Vec<AnswerLine>,
-    pub(super) masks: Vec<MaskLine>,
-    /// Codes of the warnings in its report.
-    pub(super) warnings: Vec<String>,
-    /// From the beginning of reading until its files were written, waiting included.
-    pub(super) seconds: f64,
-    /// Of these, in the model.
-    pub(super) model_seconds: f64,
-    /// When, in milliseconds since 1970 (UTC).
-    pub(super) finished_unix_ms: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Status {
-    Ok,
-    Failed,
-}
-
-/// What tells whether an input is still the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Fingerprint {
-    /// Of the file; of several files that of a list of their names, sizes and hashes.
-    pub(super) sha256: String,
-    /// Of all files.
-    pub(super) bytes: u64,
-    /// When the last of them changed, in nanoseconds since 1970 (UTC).
-    pub(super) modified_ns: u64,
-}
-
-/// What a prompt got in words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct AnswerLine {
-    pub(super) name: String,
-    pub(super) status: String,
-    pub(super) answer: Option<String>,
-}
-
-/// A mask, measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct MaskLine {
-    pub(super) label: u16,
-    pub(super) name: String,
-    pub(super) voxels: usize,
-    pub(super) volume_ml: Option<f64>,
-    pub(super) mean_hu: Option<f64>,
-    pub(super) centroid_mm: Option<[f64; 3]>,
-    pub(super) file: Option<String>,
-}
-
-impl Line {
-    /// Of a volume that has not failed, and of which nothing else is known.
-    pub(super) fn new(id: &str, image: &Path) -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            id: id.to_owned(),
-            status: Status::Ok,
-            code: None,
-            text: None,
-            fix: None,
-            exit_code: 0,
-            poisoned: false,
-            attempts: 1,
-            image: image.display().to_string(),
-            folder: None,
-            input: None,
-            prompt_sha256: String::new(),
-            model_sha256: String::new(),
-            answers: Vec::new(),
-            masks: Vec::new(),
-            warnings: Vec::new(),
-            seconds: 0.0,
-            model_seconds: 0.0,
-            finished_unix_ms: 0,
-        }
-    }
-}
-
 /// The lines of a run, which it appends to.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    file: File,
+    file: Appender<File>,
     path: PathBuf,
     /// Held as long as the run lasts.
     _lock: Option<File>,
@@ -136,25 +34,27 @@ impl Ledger {
         let file = open.create(true).append(true).read(true).open(&path);
         let file = file.map_err(|e| unwritable(&path, &e))?;
         repair(&path, &file)?;
-        Ok(Self { file, path, _lock: lock })
+        Ok(Self { file: Appender::new(file), path, _lock: lock })
     }
 
     /// Adds a line, which is on storage when this returns.
+    ///
+    /// # Errors
+    /// If it cannot be written. What was written of it is removed then; where that fails, too, every further
+    /// line is refused.
     pub(super) fn append(&mut self, line: &Line) -> Result<(), CliError> {
         let text = text(line)?;
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|e| unwritable(&self.path, &e))
+        self.file.append(text.as_bytes()).map_err(|e| unwritable(&self.path, &e))
     }
 
     /// Whether it has no line.
     pub(super) fn is_empty(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+        self.file.length().is_ok_and(|bytes| bytes == 0)
     }
 
     /// Forgets all lines.
     pub(super) fn clear(&mut self) -> Result<(), CliError> {
-        let cleared = self.file.set_len(0).and_then(|()| self.file.sync_all());
-        cleared.map_err(|e| unwritable(&self.path, &e))
+        self.file.clear().map_err(|e| unwritable(&self.path, &e))
     }
 
     /// Brings the file into the order of the list, with the newest line of each volume alone. Lines of
@@ -203,24 +103,36 @@ pub(super) fn all(out: &Path) -> Result<Lines, CliError> {
     Ok(newest)
 }
 
+/// Of how many parts the file of this name has the results of one; 0 for a batch that was not divided, and
+/// `None` for a file of something else.
+fn parts(name: &str) -> Option<u64> {
+    let part = name.strip_prefix("results")?.strip_suffix(".jsonl")?;
+    if part.is_empty() {
+        return Some(0);
+    }
+    let (index, of) = part.strip_prefix('.')?.split_once("-of-")?;
+    index.parse::<u64>().ok()?;
+    of.parse().ok()
+}
+
+fn parts_of(path: &Path) -> Option<u64> {
+    path.file_name().and_then(OsStr::to_str).and_then(parts)
+}
+
 /// The files of results in a folder, by name.
 pub(super) fn files(out: &Path) -> Vec<PathBuf> {
-    let is_one = |name: &str| {
-        let part = name.strip_prefix("results").and_then(|rest| rest.strip_suffix(".jsonl"));
-        part.is_some_and(|part| {
-            let numbers = part.strip_prefix('.').and_then(|part| part.split_once("-of-"));
-            part.is_empty()
-                || numbers
-                    .is_some_and(|(k, n)| k.parse::<u64>().is_ok() && n.parse::<u64>().is_ok())
-        })
-    };
     let entries = fs::read_dir(out).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
-        .map(|entry| entry.path())
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| parts_of(path).is_some()).collect();
     paths.sort();
     paths
+}
+
+/// Whether a batch that was divided into another number of parts, or was not divided, left results.
+pub(super) fn has_others(out: &Path, shard: Option<Shard>) -> bool {
+    let of = shard.map_or(0, |shard| shard.of);
+    let has_bytes = |path: &PathBuf| path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    files(out).iter().any(|path| parts_of(path) != Some(of) && has_bytes(path))
 }
 
 /// The lines of a file. One that has no end is being written, or was when its run was killed.
@@ -251,7 +163,7 @@ fn repair(path: &Path, file: &File) -> Result<(), CliError> {
     loop {
         bytes.clear();
         let count = from.read_until(b'\n', &mut bytes).map_err(|e| unwritable(path, &e))?;
-        // Storage that lost power may have the length of a file and not its bytes.
+        // After a power cut a file may have its full length, with zeros where bytes were not written yet.
         if bytes.last() != Some(&b'\n') || bytes.first() == Some(&0) {
             break;
         }
@@ -343,6 +255,22 @@ mod tests {
         fs::write(desk.path().join("results.old.jsonl"), "mine").unwrap();
         let all = all(desk.path()).unwrap();
         assert_eq!((all["a"].finished_unix_ms, all["b"].finished_unix_ms, all.len()), (4, 5, 2));
+    }
+
+    #[test]
+    fn results_of_another_division_are_found_and_those_of_other_parts_are_not_among_them() {
+        let desk = tempfile::tempdir().unwrap();
+        let part = |index, of| Some(Shard { index, of });
+        Ledger::open(desk.path(), part(0, 3)).unwrap().append(&line("a", 1)).unwrap();
+        // A file without a line, and one of something else.
+        Ledger::open(desk.path(), part(0, 2)).unwrap();
+        fs::write(desk.path().join("results.old.jsonl"), "mine").unwrap();
+        assert!(!has_others(desk.path(), part(0, 3)) && !has_others(desk.path(), part(1, 3)));
+        assert!(has_others(desk.path(), part(1, 2)) && has_others(desk.path(), None));
+        fs::remove_file(desk.path().join("results.0-of-3.jsonl")).unwrap();
+        assert!(!has_others(desk.path(), part(1, 2)));
+        Ledger::open(desk.path(), None).unwrap().append(&line("a", 1)).unwrap();
+        assert!(has_others(desk.path(), part(1, 2)) && !has_others(desk.path(), None));
     }
 
     #[test]

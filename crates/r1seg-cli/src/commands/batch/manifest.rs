@@ -95,8 +95,9 @@ fn json_lines(path: &Path, mut from: impl BufRead) -> Result<Vec<Listed>, CliErr
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        let fields: Map<String, Value> = serde_json::from_slice(&bytes)
-            .map_err(|e| wrong(path, Some(line), format!("it is no JSON object: {}", plain(&e))))?;
+        let fields: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|e| {
+            wrong(path, Some(line), format!("this is not a JSON object: {}", plain(&e)))
+        })?;
         let row = row::row(fields, Lists::Arrays).map_err(|what| wrong(path, Some(line), what))?;
         rows.push(Listed { line, row });
     }
@@ -227,8 +228,8 @@ mod tests {
         for (text, format, says) in [
             ("", None, "no volumes"),
             ("image\n", csv, "no volumes"),
-            ("{\"image\": \"a\"}\n{\"image\": \"b\"\n", None, "line 2: it is no JSON object"),
-            ("[1]\n", json, "line 1: it is no JSON object"),
+            ("{\"image\": \"a\"}\n{\"image\": \"b\"\n", None, "line 2: this is not a JSON object"),
+            ("[1]\n", json, "line 1: this is not a JSON object"),
             (
                 "{\"image\": \"a\", \"prompz\": \"x\"}",
                 json,

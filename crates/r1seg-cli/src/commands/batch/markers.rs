@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -43,7 +44,12 @@ impl Markers {
     pub(super) fn new(out: &Path) -> Result<Self, CliError> {
         let folder = out.join(".running");
         fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, &e))?;
-        let entries = fs::read_dir(&folder).map_err(|e| unwritable(&folder, &e))?.flatten();
+        let entries = match fs::read_dir(&folder) {
+            // Another part has ended in this moment, and nothing was in it.
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(|e| unwritable(&folder, &e))?),
+        };
+        let entries = entries.into_iter().flatten().flatten();
         let found = entries.map(|entry| (entry.file_name(), deaths(&entry.path()))).collect();
         Ok(Self { folder, found, active: Mutex::default() })
     }
@@ -59,7 +65,14 @@ impl Markers {
     fn write(&self, marker: &Marker) -> Result<(), CliError> {
         let path = self.path(&marker.id);
         let bytes = serde_json::to_vec(marker).unwrap_or_default();
-        fs::write(&path, bytes).map_err(|e| unwritable(&path, &e))
+        let written = match fs::write(&path, &bytes) {
+            // All parts of a batch share the folder, and one that ends removes it where it is empty.
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(&self.folder).and_then(|()| fs::write(&path, &bytes))
+            }
+            written => written,
+        };
+        written.map_err(|e| unwritable(&path, &e))
     }
 
     /// How many processes had died, when this one began, while this volume was in work.
@@ -145,6 +158,19 @@ mod tests {
         fourth.forget("a");
         fourth.sweep();
         assert_eq!(run().deaths("a"), 0);
+    }
+
+    #[test]
+    fn a_part_that_ends_does_not_stop_one_that_goes_on() {
+        let desk = tempfile::tempdir().unwrap();
+        let (ends, goes_on) =
+            (Markers::new(desk.path()).unwrap(), Markers::new(desk.path()).unwrap());
+        ends.sweep();
+        assert!(!desk.path().join(".running").exists());
+        goes_on.begin("a", 0).unwrap();
+        // What is in work keeps the folder.
+        ends.sweep();
+        assert_eq!(Markers::new(desk.path()).unwrap().deaths("a"), 1);
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! `r1seg batch`: many volumes, with a model that is loaded once.
 //!
 //! [`items`] are the volumes, from a list ([`manifest`], [`row`]) or from the command line, with their ids
-//! ([`ids`]). [`standing`] says which of them are done, by hashes ([`hashes`]). [`pipeline`] takes them
-//! through [`stages`] that read, compute and write at the same time, within a [`budget`] of memory; [`work`]
-//! is what these do here, and [`ask`] turns a row into prompts. What is finished gets a line in the
-//! [`ledger`], and all together a [`summary`]. [`markers`] tell what a process died of.
+//! ([`ids`]). [`standing`] says which of them are done, by hashes of files ([`hashes`]) and of what results
+//! depend on ([`basis`]). [`pipeline`] takes them through [`stages`] that read, compute and write at the same
+//! time, within a [`budget`] of memory; [`work`] is what these do here, and [`ask`] turns a row into prompts.
+//! What is finished gets a [`mod@line`] in the [`ledger`], which it is added to as a whole ([`append`]), and all
+//! together a [`summary`]. [`markers`] tell what a process died of.
 
+mod append;
 mod ask;
+mod basis;
 mod budget;
 mod hashes;
 mod ids;
 mod items;
 mod ledger;
+mod line;
 mod manifest;
 mod markers;
 mod pipeline;
@@ -26,7 +30,7 @@ mod work;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -45,6 +49,7 @@ use crate::memory;
 use crate::model::{self, ModelName};
 use crate::progress::Progress as Spinner;
 use crate::prompts;
+use basis::Options;
 use items::Item;
 use ledger::{Ledger, Lines};
 use markers::Markers;
@@ -78,7 +83,10 @@ pub(crate) fn run(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
     let items: Vec<Item> =
         all.iter().filter(|item| item.is_in(args.order.shard)).cloned().collect();
 
-    let options = Wanted::options(args, &encode, &ask);
+    let options = Options::new(args, &encode, &ask).map_err(|e| {
+        let path = args.volume.affine_from.as_deref().unwrap_or(Path::new(""));
+        r1seg::volume::Error::unreadable(path, e)
+    })?;
     let model_sha256 = hashes::of_model(&source).map_err(|e| unreadable(&source, &e))?;
     let mut wanted = Wanted { args, model_sha256, options, known: Lines::new() };
     if args.order.list {
@@ -217,18 +225,26 @@ fn open(args: &BatchArgs) -> Result<Ledger, CliError> {
     })?;
     // What runs that were killed left.
     r1seg::files::sweep(&args.out, PARTS.as_ref());
-    let mut ledger = Ledger::open(&args.out, args.order.shard)?;
-    match (args.order.resume, args.order.force, ledger.is_empty()) {
-        (true, _, _) | (_, _, true) => {}
-        (false, true, false) => ledger.clear()?,
-        (false, false, false) => {
-            let what = "there are results of an earlier batch in this folder";
-            let fix =
-                "go on with --resume, run everything again with --force, or choose another folder";
-            return Err(CliError::new(Code::BatchExists, what).at(&args.out).fix(fix));
-        }
+    let shard = args.order.shard;
+    let is_new = !args.order.resume && !args.order.force;
+    // Before a file is made. Other parts of the same batch may be at work, or have ended.
+    if is_new && ledger::has_others(&args.out, shard) {
+        let what = "there are results in this folder of a batch that was divided in another way";
+        return Err(exists(&args.out, what));
+    }
+    let mut ledger = Ledger::open(&args.out, shard)?;
+    if is_new && !ledger.is_empty() {
+        return Err(exists(&args.out, "there are results of an earlier batch in this folder"));
+    }
+    if args.order.force {
+        ledger.clear()?;
     }
     Ok(ledger)
+}
+
+fn exists(out: &Path, what: &str) -> CliError {
+    let fix = "go on with --resume, run everything again with --force, or choose another folder";
+    CliError::new(Code::BatchExists, what).at(out).fix(fix)
 }
 
 fn in_flight(args: &BatchArgs) -> u64 {

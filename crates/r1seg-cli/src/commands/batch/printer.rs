@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::ledger::{AnswerLine, Line, MaskLine};
+use super::line::{AnswerLine, Line, MaskLine};
 use crate::exit::one_line;
 
 /// Prints results. A reader who leaves, as `head` does, misses the rest, which is written to files all the

@@ -50,6 +50,8 @@ pub(super) struct Asks {
     pub(super) classes: Vec<String>,
     /// Of one object at most.
     pub(super) places: Places,
+    /// The same as the row has it.
+    pub(super) typed_places: PlaceTexts,
     /// Names of labels: one for each prompt, or none.
     pub(super) labels: Vec<String>,
 }
@@ -121,6 +123,7 @@ pub(super) fn row(fields: Map<String, Value>, lists: Lists) -> Result<Row, Strin
             organs: fields.one_or_many("organ", "organs")?,
             classes: fields.one_or_many("class", "classes")?,
             places: places.places()?,
+            typed_places: places,
             labels: fields.one_or_many("label", "labels")?,
         },
         which: Which {
@@ -249,7 +252,7 @@ mod tests {
     use super::*;
 
     fn read(value: Value, lists: Lists) -> Result<Row, String> {
-        let Value::Object(fields) = value else { return Err("no object".to_owned()) };
+        let Value::Object(fields) = value else { return Err("not an object".to_owned()) };
         row(fields, lists)
     }
 

@@ -1,11 +1,10 @@
 //! What is known of a volume before it is run: whether it is done, and by which hashes.
 
-use r1seg::EncodeOptions;
-use r1seg::files::sha256_of;
-
+use super::basis::Options;
 use super::hashes::InputFiles;
 use super::items::Item;
-use super::ledger::{Line, Lines, Status};
+use super::ledger::Lines;
+use super::line::{Line, Status};
 use crate::args::BatchArgs;
 
 /// What an earlier run left of a volume.
@@ -27,29 +26,16 @@ pub(super) struct Wanted<'a> {
     pub(super) args: &'a BatchArgs,
     pub(super) model_sha256: String,
     /// Everything but the prompts that results depend on.
-    pub(super) options: String,
+    pub(super) options: Options,
     /// Of earlier runs; empty where they do not count.
     pub(super) known: Lines,
 }
 
 impl Wanted<'_> {
-    /// All options as a text that differs where results may.
-    pub(super) fn options(
-        args: &BatchArgs,
-        encode: &EncodeOptions,
-        ask: &r1seg::AskOptions,
-    ) -> String {
-        let read = args.volume.read_options();
-        let (dtype, clicks, files) = (args.model.load.dtype, args.refine.num_clicks, &args.files);
-        format!(
-            "{encode:?} {ask:?} {read:?} {dtype:?} {clicks:?} {} {} {:?}",
-            files.no_preview, files.empty_mask, files.window
-        )
-    }
-
     /// The hash of all that is asked of a volume.
     pub(super) fn prompt_sha256(&self, item: &Item) -> String {
-        sha256_of(format!("{:?} {:?} {}", item.asks, item.which, self.options).as_bytes())
+        let read = item.which.apply(self.args.volume.read_options());
+        self.options.prompt_sha256(&item.asks, &read)
     }
 
     /// Looks at what an earlier run left. An input that is gone cannot have changed.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ledger::Fingerprint;
+use super::line::Fingerprint;
 
 /// What is known of a volume that has begun and not ended.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::ledger::{self, Line, Lines, MaskLine, Status};
+use super::ledger::{self, Lines};
+use super::line::{AnswerLine, Line, MaskLine, Status};
 use crate::codes::Code;
 use crate::exit::CliError;
 
@@ -54,7 +55,7 @@ fn rows(line: &Line) -> Vec<[String; COLUMNS.len()]> {
         return vec![row(&line.id, None, &code, "failed", None, None)];
     }
     let labels = 1..=u16::MAX;
-    let row = |(label, answer): (u16, &ledger::AnswerLine)| {
+    let row = |(label, answer): (u16, &AnswerLine)| {
         let mask = line.masks.iter().find(|mask| mask.label == label);
         row(&line.id, Some(label), &answer.name, &answer.status, mask, line.folder.as_deref())
     };
@@ -106,7 +107,7 @@ mod tests {
             centroid_mm: Some([1.0, -2.5, 3.0]),
             file: Some("mask.nii.gz".to_owned()),
         };
-        let answer = |name: &str, status: &str| ledger::AnswerLine {
+        let answer = |name: &str, status: &str| AnswerLine {
             name: name.to_owned(),
             status: status.to_owned(),
             answer: None,

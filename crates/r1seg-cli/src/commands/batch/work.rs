@@ -21,9 +21,9 @@ use super::PARTS;
 use super::ask;
 use super::hashes::{InputFiles, now_ms};
 use super::items::Item;
-use super::ledger::{AnswerLine, Ledger, Line, MaskLine, Status};
+use super::ledger::Ledger;
+use super::line::{AnswerLine, Line, MaskLine, Status};
 use super::markers::{DEATHS, Markers};
-
 use super::printer::Printer;
 use super::progress::Progress;
 use super::stages::{Done, Stop, Work};
@@ -282,7 +282,7 @@ impl Batch<'_> {
             preview: (!args.files.no_preview).then_some(Place::InFolder),
             has_answers: matches!(self.model, Model::Language(_)),
             zeros_for_missing: args.files.empty_mask,
-            window: args.files.window,
+            window: args.files.window.as_ref().map(|named| named.window),
             overwrite: Overwrite::Replace,
             protected: self.protected.clone().volume("the image", image),
             ..Request::default()

@@ -26,13 +26,13 @@ fn b3_a_list_that_is_wrong_is_refused_with_its_line_before_anything_is_run() {
             "R-BAT-01",
             "line 1: `prompz` is not a field: did you mean `prompt`?",
         ),
-        ("{\"image\": \"in/p0.nii.gz\"", "R-BAT-01", "line 1: it is no JSON object"),
+        ("{\"image\": \"in/p0.nii.gz\"", "R-BAT-01", "line 1: this is not a JSON object"),
         (
             "{\"image\": \"a\", \"prompt\": \"x\"}\n{\"id\": \"b\"}",
             "R-BAT-01",
             "line 2: it has no `image`",
         ),
-        ("\n{\"image\": \"in/p0.nii.gz\"}", "R-BAT-01", "line 2: nothing is asked of this volume"),
+        ("\n{\"image\": \"in/p0.nii.gz\"}", "R-BAT-01", "line 2: this volume has no prompt"),
         (
             "{\"id\": \"a\", \"image\": \"a.nii\", \"organ\": \"liver\"}\n\n{\"id\": \"a\", \"image\": \"b.nii\"}",
             "R-BAT-03",
@@ -52,7 +52,7 @@ fn b3_a_list_that_is_wrong_is_refused_with_its_line_before_anything_is_run() {
         assert!(!run.stderr.contains("research use"), "{run:#?}");
     }
     batch(&desk, "--manifest none.jsonl --organ liver").fails(66, "R-BAT-02");
-    batch(&desk, "in").fails(2, "R-ARG-03").says("nothing is asked").says("--organ NAME");
+    batch(&desk, "in").fails(2, "R-ARG-03").says("this volume has no prompt").says("--organ NAME");
     batch(&desk, "in/*.nrrd --organ liver").fails(66, "R-BAT-11").says("nothing is found");
     batch(&desk, "in --organ liver --shard 3/3").code_is(2).says("the last of 3 is 2");
     batch(&desk, "in --manifest list.jsonl").code_is(2);

@@ -7,7 +7,7 @@
 //! (`num_layers`, `text_config` ..), which published files leave to the defaults of full size.
 //!
 //! - `repository`: files in the making; `vocabulary`: tokenizer files of each published kind.
-//! - `lamed`, `clip`, `promptable`, `sam`: repositories whose list of files is known.
+//! - `lamed`, `clip`, `promptable`, `sam`, `vista`: repositories whose list of files is known.
 //! - `r1seg`: those whose list is not known: every list that the authors' code can have written.
 
 mod clip;
@@ -16,6 +16,7 @@ mod promptable;
 mod r1seg;
 mod repository;
 mod sam;
+mod vista;
 mod vocabulary;
 
 use std::fs;
@@ -156,6 +157,7 @@ fn every_published_repository_has_a_twin() {
         clip::REPOSITORIES,
         promptable::REPOSITORIES,
         sam::REPOSITORIES,
+        vista::REPOSITORIES,
         r1seg::REPOSITORIES,
     ]
     .concat();

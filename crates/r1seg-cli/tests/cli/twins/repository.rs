@@ -95,8 +95,9 @@ impl Repository {
     /// As the hub stores them: large and binary files by their SHA-256.
     pub(super) fn into_files(self) -> BTreeMap<String, FileOnHub> {
         let stored = |(name, bytes): (String, Vec<u8>)| {
-            let is_lfs =
-                [".safetensors", ".bin", ".pth", ".model", ".gz"].iter().any(|e| name.ends_with(e));
+            let is_lfs = [".safetensors", ".bin", ".pth", ".pt", ".model", ".gz"]
+                .iter()
+                .any(|e| name.ends_with(e));
             (name, FileOnHub { bytes, is_lfs })
         };
         self.0.into_iter().map(stored).collect()

@@ -25,7 +25,6 @@ const KINDS: Record<number, ProblemKind> = {
   404: "expired",
   413: "too_large",
   429: "busy",
-  503: "busy",
 };
 
 /** The problem that a response with an error status describes. */

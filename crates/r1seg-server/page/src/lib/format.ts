@@ -39,9 +39,9 @@ function trimmed(value: number): string {
   return value.toFixed(2).replace(/\.?0+$/, "");
 }
 
-/** A whole number with a true minus sign; intensities are not grouped, as on other viewers. */
+/** A number with a true minus sign, whole unless it is small; intensities are not grouped, as on other viewers. */
 export function signed(value: number): string {
-  const rounded = Math.round(value);
+  const rounded = Math.abs(value) < 10 ? Number(value.toFixed(2)) : Math.round(value);
   return rounded < 0 ? `−${-rounded}` : String(rounded);
 }
 

@@ -88,8 +88,8 @@ export function whyNoMask(answer: Answer): string {
 
 const VERDICTS: Record<string, string> = {
   hu: "HU",
-  unit: "intensities 0 to 1, not HU",
-  unknown: "intensities of unknown unit",
+  unit: "not HU: intensities",
+  unknown: "unknown unit: intensities",
 };
 
 export function verdict(volume: Volume): string {

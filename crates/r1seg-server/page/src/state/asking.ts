@@ -119,7 +119,8 @@ function follow(id: number, event: string, data: string): void {
   } else if (event === "error") {
     const error = value as { error?: ErrorBody } & ErrorBody;
     const body = error.error ?? error;
-    throw new ApiError(problemOf(statusOf(body.code), JSON.stringify({ error: body }), null));
+    // Inside a stream there is no status; the queue was not full, or it would not have begun.
+    throw new ApiError(problemOf(422, JSON.stringify({ error: body }), null));
   }
 }
 
@@ -130,11 +131,6 @@ export const STAGES: Record<Stage, string> = {
   drawing: "Drawing the mask",
   saving: "Saving the result",
 };
-
-/** An error inside a stream has no status; only a full queue is told apart. */
-function statusOf(code: string): number {
-  return /BUSY|QUEUE/.test(code) ? 429 : 422;
-}
 
 function finished(id: number, result: Result): void {
   const before = app.get().turns.find((turn) => turn.id === id)?.result;
