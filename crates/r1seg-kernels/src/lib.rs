@@ -44,6 +44,7 @@ mod conv;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod elementwise;
+mod instance_norm;
 mod isa;
 mod linear;
 mod norm;
@@ -59,7 +60,8 @@ mod weights;
 pub use attention::{AttentionArgs, Bias, Mask, attention};
 pub use conv::{ConvGeometry, ConvWeights};
 pub use elementwise::{add, gelu_dot, gelu_erf, silu_mul, softmax};
+pub use instance_norm::{AfterNorm, InstanceNorm};
 pub use isa::Isa;
 pub use linear::{FEW_ROWS, forward_stacked};
-pub use norm::{InstanceNorm, Norm};
+pub use norm::Norm;
 pub use weights::{Matrix, WeightType};

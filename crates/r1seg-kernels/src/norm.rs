@@ -1,4 +1,4 @@
-//! Norms of rows: of a layer's width, or of millions of numbers.
+//! Norms of rows with weights for each number: of a layer's width, or of millions of numbers.
 
 use std::ops::Range;
 
@@ -112,84 +112,12 @@ impl Norm<'_> {
     }
 }
 
-fn inverse(variance: f64, eps: f64) -> f32 {
+pub(crate) fn inverse(variance: f64, eps: f64) -> f32 {
     (1.0 / (variance + eps).sqrt()) as f32
 }
 
-/// The norm of each row on its own, such as of the voxels of a channel: in f32 with sums in f64, on
-/// rayon's current pool. Results do not depend on its size.
-#[derive(Debug, Clone, Copy)]
-pub struct InstanceNorm<'a> {
-    /// What normalized numbers are multiplied by and what is then added, `[channels]` each. Row `i`
-    /// is of channel `i % channels`.
-    pub factors: Option<(&'a [f32], &'a [f32])>,
-    /// Added to the variance.
-    pub eps: f64,
-}
-
-impl InstanceNorm<'_> {
-    /// # Shapes
-    /// - `x`: `[rows, n]`    - returns: the same
-    ///
-    /// # Panics
-    /// When `x` is not made of rows of `n` numbers, or the rows not of whole sets of channels.
-    pub fn forward(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let isa = Isa::detect();
-        let rows = rows(x, n);
-        if let Some((weight, bias)) = self.factors {
-            assert_eq!(weight.len(), bias.len(), "a weight and a bias for each channel");
-            assert!(
-                rows == 0 || !weight.is_empty() && rows.is_multiple_of(weight.len()),
-                "{rows} rows of {} channels",
-                weight.len()
-            );
-        }
-        if x.is_empty() {
-            return Vec::new();
-        }
-        let chunks = n.div_ceil(CHUNK);
-        let least = (CHUNK / n).max(1);
-        let stretch = |task: usize| {
-            let first = task % chunks * CHUNK;
-            task / chunks * n + first..task / chunks * n + (first + CHUNK).min(n)
-        };
-        let parts = (0..rows * chunks).into_par_iter().with_min_len(least).map(|task| {
-            let mut part = Part::default();
-            // SAFETY: the machine has `isa`.
-            unsafe { simd::run(isa, Measure { x: &x[stretch(task)], part: &mut part }) };
-            part
-        });
-        let parts: Vec<Part> = parts.collect();
-        let of_row = parts.chunks_exact(chunks).map(|parts| {
-            let (mean, variance) = joined(parts, true);
-            (mean, inverse(variance, self.eps))
-        });
-        let of_row: Vec<(f32, f32)> = of_row.collect();
-        let run = |y: SharedMut, task: usize| {
-            let (row, range) = (task / chunks, stretch(task));
-            let (mean, inverse) = of_row[row];
-            let (weight, bias) = self.factors.map_or((1.0, 0.0), |(weight, bias)| {
-                (weight[row % weight.len()], bias[row % bias.len()])
-            });
-            let x = &x[range.clone()];
-            // SAFETY: the machine has `isa`; the stretches are disjoint and within the output.
-            unsafe {
-                let y = y.get().add(range.start);
-                simd::run(isa, Shift { x, mean, scale: inverse * weight, bias, y });
-            }
-        };
-        // SAFETY: the stretches are the whole.
-        unsafe {
-            written(x.len(), |y| {
-                let tasks = (0..rows * chunks).into_par_iter().with_min_len(least);
-                tasks.for_each(|task| run(y, task));
-            })
-        }
-    }
-}
-
 /// Mean and variance of a row of several parts; without `centered` the mean counts as zero.
-fn joined(parts: &[Part], centered: bool) -> (f32, f64) {
+pub(crate) fn joined(parts: &[Part], centered: bool) -> (f32, f64) {
     // Summed in order, whichever came first.
     let n = parts.iter().map(|part| part.n).sum::<f64>();
     let center =
@@ -260,7 +188,7 @@ impl Kernel for Row<'_> {
 
 /// What a stretch adds to the mean and the variance of a row.
 #[derive(Default)]
-struct Part {
+pub(crate) struct Part {
     n: f64,
     mean: f64,
     /// The sum of squared differences to `about`, which is the rounded mean.
@@ -268,9 +196,9 @@ struct Part {
     about: f32,
 }
 
-struct Measure<'a> {
-    x: &'a [f32],
-    part: &'a mut Part,
+pub(crate) struct Measure<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) part: &'a mut Part,
 }
 
 impl Kernel for Measure<'_> {
@@ -315,26 +243,6 @@ impl Kernel for Apply<'_> {
             if gelu {
                 Gelu { x: y, y, len: x.len() }.run::<S>();
             }
-        }
-    }
-}
-
-/// `(x - mean) * scale + bias`. `y` reaches as far as `x`.
-struct Shift<'a> {
-    x: &'a [f32],
-    mean: f32,
-    scale: f32,
-    bias: f32,
-    y: *mut f32,
-}
-
-impl Kernel for Shift<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Self { x, mean, scale, bias, y } = self;
-        for (i, x) in x.iter().enumerate() {
-            // SAFETY: `y` reaches as far as `x`.
-            unsafe { *y.add(i) = (x - mean) * scale + bias };
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Start {
     Zero,
     /// The sums of an earlier stretch of the inner dimension, from the output.
     Output,
+    /// A number per row.
+    Rows(*const f32),
 }
 
 /// One step along the inner dimension, of one 32-bit word of either operand.
@@ -116,7 +118,7 @@ impl Tile {
     ///
     /// # Safety
     /// As of [`Simd`]; `a`, `b` and `c` must reach over the tile (`b` over whole vectors, `c` over
-    /// `columns`), and nothing else may access that part of `c`.
+    /// `columns`), and nothing else may access that part of `c`. [`Start::Rows`] must have `rows` numbers.
     #[inline(always)]
     pub(crate) unsafe fn run<S: Simd, P: Product<S>>(self, rows: usize, columns: usize) {
         if columns.is_multiple_of(S::LANES) {
@@ -212,10 +214,18 @@ impl Tile {
         unsafe {
             let c = self.c.add(first);
             let mut sums = [[S::splat(0.0); V]; M];
-            if let Start::Output = self.start {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = S::load(c.add(i * self.c_stride + v * S::LANES));
+            match self.start {
+                Start::Zero => {}
+                Start::Output => {
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        for (v, sum) in sums.iter_mut().enumerate() {
+                            *sum = S::load(c.add(i * self.c_stride + v * S::LANES));
+                        }
+                    }
+                }
+                Start::Rows(numbers) => {
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        *sums = [S::splat(*numbers.add(i)); V];
                     }
                 }
             }

@@ -1,9 +1,10 @@
 //! Norms of volumes, `[B, C, D, H, W]`: over the channels of each voxel, and over the voxels of each
 //! channel.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
-use r1seg_kernels::InstanceNorm;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use r1seg_kernels::{AfterNorm, InstanceNorm};
 
+use crate::activation::{add, gelu_erf, relu};
 use crate::cpu::f32_slice;
 use crate::norm::LayerNorm;
 use crate::weights::Weights;
@@ -90,6 +91,67 @@ impl InstanceNorm3d {
     /// # Errors
     /// When the channels differ from the weight's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_then(x, None, None)
+    }
+
+    /// [`relu`] of the norm, on a CPU in the same pass over memory.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_leaky_relu(x, 0.0)
+    }
+
+    /// The norm with negative numbers times `slope`, on a CPU in the same pass over memory.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_leaky_relu(&self, x: &Tensor, slope: f32) -> Result<Tensor> {
+        self.forward_then(x, None, Some(AfterNorm::LeakyRelu(slope)))
+    }
+
+    /// As [`forward_leaky_relu`](Self::forward_leaky_relu), of the sum of the norm of `x` and `residual`.
+    ///
+    /// # Shapes
+    /// - `x`, `residual`: `[B, C, D, H, W]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when the residual has another shape than `x`.
+    pub fn forward_add_leaky_relu(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        slope: f32,
+    ) -> Result<Tensor> {
+        if residual.dims() != x.dims() {
+            bail!("a residual of shape {:?} beside an input of {:?}", residual.dims(), x.dims())
+        }
+        self.forward_then(x, Some(residual), Some(AfterNorm::LeakyRelu(slope)))
+    }
+
+    /// [`gelu_erf`] of the norm, on a CPU in the same pass over memory.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, C, D, H, W]`    - returns: the same shape and dtype
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_then(x, None, Some(AfterNorm::Gelu))
+    }
+
+    fn forward_then(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        after: Option<AfterNorm>,
+    ) -> Result<Tensor> {
         let (_, c, d, h, w) = x.dims5()?;
         if self.factors.as_ref().is_some_and(|(weight, _)| weight.elem_count() != c) {
             bail!("an instance norm of other channels got an input of shape {:?}", x.dims())
@@ -97,21 +159,24 @@ impl InstanceNorm3d {
         #[cfg(feature = "cuda")]
         if crate::cuda::takes(x) {
             let factors = self.factors.as_ref().map(|(weight, bias)| [weight, bias]);
-            return crate::cuda::instance_norm(x, factors, self.eps);
+            return followed(crate::cuda::instance_norm(x, factors, self.eps)?, residual, after);
         }
         let voxels = d * h * w;
-        if x.device().is_cpu() && x.dtype() == DType::F32 && voxels != 0 {
+        let narrow = |t: &Tensor| t.dtype() == DType::F32;
+        if x.device().is_cpu() && narrow(x) && residual.is_none_or(narrow) && voxels != 0 {
             let factors = match &self.factors {
                 Some((weight, bias)) => Some((weight.to_vec1()?, bias.to_vec1()?)),
                 None => None,
             };
-            return x.contiguous()?.apply_op1_no_bwd(&ByInstance {
-                factors,
-                eps: self.eps,
-                voxels,
-            });
+            let after = after.unwrap_or(AfterNorm::LeakyRelu(1.0));
+            let op = ByInstance { factors, eps: self.eps, voxels, after };
+            let x = x.contiguous()?;
+            return match residual {
+                Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &op),
+                None => x.apply_op1_no_bwd(&op),
+            };
         }
-        self.composed(x, voxels)
+        followed(self.composed(x, voxels)?, residual, after)
     }
 
     fn composed(&self, x: &Tensor, voxels: usize) -> Result<Tensor> {
@@ -129,29 +194,75 @@ impl InstanceNorm3d {
     }
 }
 
+/// What follows a norm, step by step.
+fn followed(norm: Tensor, residual: Option<&Tensor>, after: Option<AfterNorm>) -> Result<Tensor> {
+    let y = match residual {
+        Some(residual) => add(&norm, residual)?,
+        None => norm,
+    };
+    match after {
+        None => Ok(y),
+        Some(AfterNorm::Gelu) => gelu_erf(&y),
+        Some(AfterNorm::LeakyRelu(0.0)) => relu(&y),
+        Some(AfterNorm::LeakyRelu(slope)) => {
+            let slope = f64::from(slope);
+            (relu(&y)? * (1.0 - slope))? + (y * slope)?
+        }
+    }
+}
+
 struct ByInstance {
     factors: Option<(Vec<f32>, Vec<f32>)>,
     eps: f64,
     voxels: usize,
+    after: AfterNorm,
+}
+
+impl ByInstance {
+    const NAME: &str = "instance-norm";
+
+    fn run(&self, x: &[f32], plus: Option<&[f32]>) -> CpuStorage {
+        let factors = self.factors.as_ref().map(|(weight, bias)| (&weight[..], &bias[..]));
+        let norm = InstanceNorm { factors, eps: self.eps };
+        CpuStorage::F32(norm.forward_then(x, self.voxels, plus, self.after))
+    }
 }
 
 impl CustomOp1 for ByInstance {
     fn name(&self) -> &'static str {
-        "instance-norm"
+        Self::NAME
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = f32_slice(x, layout, self.name())?;
-        let factors = self.factors.as_ref().map(|(weight, bias)| (&weight[..], &bias[..]));
-        let y = InstanceNorm { factors, eps: self.eps }.forward(x, self.voxels);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        let x = f32_slice(x, layout, Self::NAME)?;
+        Ok((self.run(x, None), layout.shape().clone()))
+    }
+}
+
+impl CustomOp2 for ByInstance {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        plus: &CpuStorage,
+        plus_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = f32_slice(x, layout, Self::NAME)?;
+        let plus = f32_slice(plus, plus_layout, Self::NAME)?;
+        Ok((self.run(x, Some(plus)), layout.shape().clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::IndexOp;
+
     use super::*;
-    use crate::testing::{assert_close, gap, random, wave};
+    use crate::testing::{assert_close, gap, on_cpu, random, wave};
 
     // F.instance_norm(wave([1, 2, 2, 2, 2], .7), weight=wave([2], 1.) + .5, bias=wave([2], 2.), eps=1e-5)
     #[test]
@@ -226,6 +337,40 @@ mod tests {
             let half = norm.forward(&x.to_dtype(DType::BF16)?)?;
             assert_eq!(half.dtype(), DType::BF16);
             assert!(gap(&half, &exact)? < 0.5);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_follows_an_instance_norm_equals_the_composed_steps() -> Result<()> {
+        let x = random(3.0, 2.0, (2, 5, 6, 7, 20))?;
+        let residual = random(0.0, 1.0, (2, 5, 6, 7, 20))?;
+        let (wide, wide_residual) = (on_cpu(&x)?, on_cpu(&residual)?);
+        for norm in [
+            InstanceNorm3d::plain(1e-5),
+            InstanceNorm3d::new(wave(&[5], 1.0)?, wave(&[5], 2.0)?, 1e-5)?,
+        ] {
+            let host = |t: &Tensor| t.to_device(&candle_core::Device::Cpu);
+            let factors = match &norm.factors {
+                Some((weight, bias)) => Some((host(weight)?, host(bias)?)),
+                None => None,
+            };
+            let exact = InstanceNorm3d { factors, eps: 1e-5 }.composed(&wide, 840)?;
+            let leaky = |t: &Tensor, slope: f64| t.maximum(&(t * slope)?);
+            let sum = (&exact + &wide_residual)?;
+            for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 0.1)] {
+                let (x, residual) = (x.to_dtype(dtype)?, residual.to_dtype(dtype)?);
+                for (y, exact) in [
+                    (norm.forward_relu(&x)?, exact.relu()?),
+                    (norm.forward_leaky_relu(&x, 0.01)?, leaky(&exact, 0.01)?),
+                    (norm.forward_add_leaky_relu(&x, &residual, 0.01)?, leaky(&sum, 0.01)?),
+                    (norm.forward_gelu(&x)?, exact.gelu_erf()?),
+                ] {
+                    let gap = gap(&y, &exact)?;
+                    assert!(y.dtype() == dtype && gap < tolerance, "{dtype:?}: {gap:e}");
+                }
+            }
+            assert!(norm.forward_add_leaky_relu(&x, &residual.i(0)?, 0.01).is_err());
         }
         Ok(())
     }

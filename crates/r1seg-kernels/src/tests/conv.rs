@@ -62,5 +62,104 @@ fn convolutions_of_the_networks_equal_the_reference() {
 fn weights_of_another_number_are_refused() {
     assert!(ConvWeights::new(&[0.0; 54], [2, 1], [3; 3]).is_some());
     assert!(ConvWeights::new(&[0.0; 53], [2, 1], [3; 3]).is_none());
-    assert!(ConvWeights::new(&[], [usize::MAX, 2], [3; 3]).is_none());
+    for channels in [[usize::MAX, 2], [usize::MAX, 16]] {
+        assert!(ConvWeights::new(&[], channels, [3; 3]).is_none());
+        let packed = ConvWeights::for_geometry(&[], channels, [3; 3], [1; 3], [1; 3]);
+        assert!(packed.is_none());
+    }
+}
+
+fn same(input: [usize; 3]) -> ConvGeometry {
+    ConvGeometry { input, output: input, stride: [1; 3], padding: [1; 3] }
+}
+
+/// The largest error in parts of the largest output.
+fn relative_error(y: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(y.len(), expected.len());
+    let largest = expected.iter().fold(0.0, |a: f64, e| a.max(e.abs()));
+    let gaps = y.iter().zip(expected).map(|(&y, e)| (f64::from(y) - e).abs());
+    // A NaN must not pass for a small gap.
+    gaps.fold(0.0, |a: f64, b| if b <= a { a } else { b }) / largest
+}
+
+/// A convolution in Winograd's form against the reference.
+fn check_winograd(random: &mut Random, channels: [usize; 2], input: [usize; 3], most: f64) {
+    let [out, inner] = channels;
+    let voxels: usize = input.iter().product();
+    let x = random.normals(inner * voxels);
+    let weights = random.normals(out * inner * 27);
+    let bias = random.normals(out);
+    let plain = reference::conv3d(&x, &weights, channels, [3; 3], same(input));
+    let shifted: Vec<f64> =
+        plain.iter().enumerate().map(|(i, y)| y + f64::from(bias[i / voxels])).collect();
+    for keep in [true, false] {
+        let packed = ConvWeights::winograd(&weights, channels, keep).unwrap();
+        for isa in Isa::available() {
+            for (bias, expected) in [(None, &plain), (Some(&bias[..]), &shifted)] {
+                let y = packed.forward_on(isa, &x, same(input), bias);
+                let error = relative_error(&y, expected);
+                assert!(error < most, "{isa:?} {channels:?} {input:?} {keep}: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn neighborhoods_of_random_sizes_after_winograd_equal_the_reference() {
+    let random = &mut Random::new(23);
+    for _ in 0..25 {
+        let channels = [random.size(1, 70), random.size(1, 70)];
+        let input = [0; 3].map(|_| random.size(1, 20));
+        check_winograd(random, channels, input, 5e-6);
+    }
+}
+
+#[test]
+fn sums_over_many_channels_after_winograd_are_as_exact_as_direct_ones() {
+    let random = &mut Random::new(24);
+    check_winograd(random, [20, 384], [4, 8, 9], 2e-5);
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let random = &mut Random::new(25);
+    for (channels, input) in [([100, 20], [9, 10, 11]), ([40, 200], [5, 40, 41])] {
+        let x = random.normals(channels[1] * input.iter().product::<usize>());
+        let weights = random.normals(channels[0] * channels[1] * 27);
+        for keep in [true, false] {
+            let packed = ConvWeights::winograd(&weights, channels, keep).unwrap();
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| packed.forward(&x, same(input), None))
+            };
+            let one = on(1);
+            assert!([2, 3, 16].into_iter().all(|threads| on(threads) == one));
+        }
+    }
+}
+
+#[test]
+fn a_convolution_of_no_channels_is_its_bias() {
+    let packed = ConvWeights::new(&[], [3, 0], [3; 3]).unwrap();
+    let y = packed.forward(&[], same([1, 2, 2]), Some(&[1.0, 2.0, 3.0]));
+    assert_eq!(y, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0]);
+}
+
+#[test]
+fn weights_for_a_geometry_serve_any_other() {
+    let random = &mut Random::new(26);
+    let (channels, input) = ([32, 24], [6, 7, 9]);
+    let x = random.normals(24 * 6 * 7 * 9);
+    let weights = random.normals(32 * 24 * 27);
+    let any = ConvWeights::new(&weights, channels, [3; 3]).unwrap();
+    let packed = ConvWeights::for_geometry(&weights, channels, [3; 3], [1; 3], [1; 3]).unwrap();
+    assert_eq!([packed.out_channels(), packed.in_channels()], channels);
+    assert_ne!(packed.forward(&x, same(input), None), any.forward(&x, same(input), None));
+    for (output, stride, padding) in
+        [([3, 4, 5], [2; 3], [1; 3]), ([4, 5, 7], [1; 3], [0; 3]), ([7, 7, 9], [1; 3], [1; 3])]
+    {
+        let geometry = ConvGeometry { input, output, stride, padding };
+        assert_eq!(packed.forward(&x, geometry, None), any.forward(&x, geometry, None));
+    }
+    assert!(ConvWeights::for_geometry(&weights[1..], channels, [3; 3], [1; 3], [1; 3]).is_none());
 }

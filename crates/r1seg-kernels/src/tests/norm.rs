@@ -1,5 +1,5 @@
 use super::Random;
-use crate::{InstanceNorm, Norm};
+use crate::{AfterNorm, InstanceNorm, Norm};
 
 const EPS: f64 = 1e-5;
 
@@ -65,4 +65,33 @@ fn instance_norm_of_short_and_long_rows_equals_its_definition() {
             }
         }
     }
+}
+
+#[test]
+fn what_follows_an_instance_norm_in_one_pass_equals_the_steps_on_their_own() {
+    let random = &mut Random::new(34);
+    for (channels, n) in [(3, 8), (5, 1000), (2, 50_000)] {
+        let (x, plus) = (random.normals(channels * n), random.normals(channels * n));
+        let (weight, bias) = (random.normals(channels), random.normals(channels));
+        let norm = InstanceNorm { factors: Some((&weight, &bias)), eps: 1e-5 };
+        let plain = norm.forward(&x, n);
+        for summand in [None, Some(&plus[..])] {
+            let sum = |i: usize| plain[i] + summand.map_or(0.0, |plus| plus[i]);
+            for slope in [0.0, 0.01, 1.0] {
+                let y = norm.forward_then(&x, n, summand, AfterNorm::LeakyRelu(slope));
+                for (i, y) in y.iter().enumerate() {
+                    let exact = if sum(i) < 0.0 { sum(i) * slope } else { sum(i) };
+                    assert!((y - exact).abs() < 1e-6, "{slope} {channels} {n}: {y}, {exact}");
+                }
+            }
+            let y = norm.forward_then(&x, n, summand, AfterNorm::Gelu);
+            for (i, y) in y.iter().enumerate() {
+                let gap = (f64::from(*y) - crate::reference::gelu_erf(f64::from(sum(i)))).abs();
+                assert!(gap < 2e-6, "GELU {channels} {n}: {gap:e}");
+            }
+        }
+    }
+    let norm = InstanceNorm { factors: None, eps: 1e-5 };
+    let y = norm.forward_then(&[1.0, f32::NAN], 2, None, AfterNorm::LeakyRelu(0.0));
+    assert!(y.iter().all(|y| y.is_nan()), "NaN stays NaN: {y:?}");
 }

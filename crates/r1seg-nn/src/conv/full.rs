@@ -152,7 +152,9 @@ impl Conv3d {
             Kernel::Absent
         } else if taps.device().is_cpu() {
             let numbers = taps.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            match ConvWeights::new(&numbers, [out_channels, in_channels], kernel) {
+            let Conv3dConfig { stride, padding, .. } = config;
+            let channels = [out_channels, in_channels];
+            match ConvWeights::for_geometry(&numbers, channels, kernel, stride, padding) {
                 Some(packed) => Kernel::Packed(Arc::new(packed)),
                 None => Kernel::Absent,
             }

@@ -1,4 +1,4 @@
-//! 3D convolution: stretches of the input are laid side by side, and every weight is multiplied with
+//! Convolution with any geometry: stretches of the input are laid side by side, and every weight is multiplied with
 //! all of them.
 //!
 //! The lanes of a vector are output voxels. For some weights at a time, the input voxels that they
@@ -9,35 +9,23 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::ConvGeometry;
 use crate::buffer::{LINE, SharedMut, with_scratch, written};
 use crate::isa::Isa;
 use crate::simd::{self, Kernel, Simd};
 use crate::tile::{F32, MAX_ROWS, PANEL, Start, Strides, Tile};
 
 /// Weights of an output channel that are multiplied at a time, whole lines: what they meet of a panel
-/// fills the first-level cache.
-const PASS: usize = 256;
+/// fills half of a first-level cache, and stays there for all output channels.
+const PASS: usize = 128;
 
 /// Panels of output voxels per task, which share one read of the weights: their gathered input fills
 /// a quarter of a second-level cache.
 const PANELS: usize = 8;
 
-/// Sizes of a convolution in voxels, each `[D, H, W]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvGeometry {
-    /// Of the input.
-    pub input: [usize; 3],
-    /// Of the output. What it reads behind the input's last voxel is zero.
-    pub output: [usize; 3],
-    /// From one output voxel to the next, in input voxels.
-    pub stride: [usize; 3],
-    /// Zeros in front of the input's first voxel.
-    pub padding: [usize; 3],
-}
-
 /// The weights of a 3D convolution, in the order in which they are multiplied.
 #[derive(Clone)]
-pub struct ConvWeights {
+pub(super) struct Direct {
     /// `[out / MAX_ROWS][inner / LINE][MAX_ROWS][LINE]`, filled up with zeros, where `inner` runs over
     /// `[kd, kh, kw, in]`.
     packed: Vec<f32>,
@@ -46,25 +34,18 @@ pub struct ConvWeights {
     kernel: [usize; 3],
 }
 
-impl std::fmt::Debug for ConvWeights {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { out_channels, in_channels, kernel, .. } = self;
-        write!(f, "ConvWeights({in_channels} -> {out_channels}, {kernel:?})")
-    }
-}
-
-impl ConvWeights {
-    /// `None` when the weights are not as many as their shape says.
+impl Direct {
+    /// `None` when no memory could hold the packed weights.
     ///
     /// # Shapes
-    /// - `weights`: `[out, in, kd, kh, kw]`
-    pub fn new(weights: &[f32], channels: [usize; 2], kernel: [usize; 3]) -> Option<Self> {
-        let [out_channels, in_channels] = channels;
-        let taps = kernel.iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
-        let inner = taps.checked_mul(in_channels)?;
-        if inner.checked_mul(out_channels)? != weights.len() {
-            return None;
-        }
+    /// - `weights`: `[out, in, kd, kh, kw]`, of exactly this length
+    pub(super) fn new(
+        weights: &[f32],
+        [out_channels, in_channels]: [usize; 2],
+        kernel: [usize; 3],
+    ) -> Option<Self> {
+        let taps = kernel.iter().product::<usize>();
+        let inner = taps * in_channels;
         let width = inner.next_multiple_of(LINE);
         let mut packed = vec![0f32; out_channels.next_multiple_of(MAX_ROWS).checked_mul(width)?];
         for (row, weights) in weights.chunks_exact(inner.max(1)).enumerate() {
@@ -78,46 +59,17 @@ impl ConvWeights {
         Some(Self { packed, out_channels, in_channels, kernel })
     }
 
-    /// Channels of the input.
-    pub fn in_channels(&self) -> usize {
-        self.in_channels
-    }
-
-    /// Channels of the output.
-    pub fn out_channels(&self) -> usize {
-        self.out_channels
-    }
-
-    /// The convolution with these weights, on rayon's current pool. Results do not depend on its
-    /// size.
+    /// As [`ConvWeights::forward`](super::ConvWeights::forward), with lengths that are checked.
     ///
-    /// # Shapes
-    /// - `x`: `[in, D, H, W]`    - `bias`: `[out]`    - returns: `[out, D', H', W']`
-    ///
-    /// # Panics
-    /// When a slice has another length, a stride is zero, or no memory could hold the result.
-    pub fn forward(&self, x: &[f32], geometry: ConvGeometry, bias: Option<&[f32]>) -> Vec<f32> {
-        self.forward_on(Isa::detect(), x, geometry, bias)
-    }
-
-    /// `isa` must be one of this machine.
-    pub(crate) fn forward_on(
+    /// # Safety
+    /// The machine must have `isa`.
+    pub(super) unsafe fn forward(
         &self,
         isa: Isa,
         x: &[f32],
         geometry: ConvGeometry,
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
-        assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
-        let length = |channels: usize, size: [usize; 3]| {
-            size.iter().try_fold(channels, |n, side| n.checked_mul(*side))
-        };
-        let (channels, input) = (self.in_channels, geometry.input);
-        assert_eq!(Some(x.len()), length(channels, input), "an input of [{channels}, {input:?}]");
-        assert!(bias.is_none_or(|bias| bias.len() == self.out_channels), "a bias per channel");
-        assert!(!geometry.stride.contains(&0), "a stride of zero");
-        // More than memory could hold is refused by the allocation.
-        let len = length(self.out_channels, geometry.output).unwrap_or(usize::MAX);
         let voxels: usize = geometry.output.iter().product();
         let panels = voxels.div_ceil(PANEL);
         let each = panels.div_ceil(2 * rayon::current_num_threads()).clamp(1, PANELS);
@@ -133,7 +85,7 @@ impl ConvWeights {
         };
         // SAFETY: the panels are all voxels, and all of their channels are written.
         unsafe {
-            written(len, |y| {
+            written(self.out_channels * voxels, |y| {
                 (0..panels.div_ceil(each)).into_par_iter().for_each(|task| run(y, task));
             })
         }
@@ -143,7 +95,7 @@ impl ConvWeights {
 /// What is multiplied.
 #[derive(Clone, Copy)]
 struct Source<'a> {
-    weights: &'a ConvWeights,
+    weights: &'a Direct,
     /// `[in, D, H, W]`
     x: &'a [f32],
     geometry: ConvGeometry,
@@ -169,40 +121,33 @@ impl Kernel for Job<'_> {
         let weights = source.weights;
         let inner = weights.kernel.iter().product::<usize>() * weights.in_channels;
         let width = inner.next_multiple_of(LINE);
-        let first_voxel = panels.start * PANEL;
-        let count = voxels.min(panels.end * PANEL) - first_voxel;
-        for channel in 0..weights.out_channels {
-            let start = bias.map_or(0.0, |bias| bias[channel]);
-            // SAFETY: these voxels of a channel belong to this task.
-            unsafe {
-                let row = y.get().add(channel * voxels + first_voxel);
-                for i in 0..count {
-                    row.add(i).write(start);
-                }
-            }
-        }
-        for first in (0..inner).step_by(PASS) {
+        for first in (0..inner.max(1)).step_by(PASS) {
             let steps = first..inner.min(first + PASS);
             for (panel, gathered) in panels.clone().zip(gathered.chunks_exact_mut(PASS * PANEL)) {
                 source.gather(panel, steps.clone(), gathered);
             }
-            for row in (0..weights.out_channels).step_by(S::ROWS) {
-                let block = row / MAX_ROWS * MAX_ROWS * width + row % MAX_ROWS * LINE;
-                for (panel, gathered) in panels.clone().zip(gathered.chunks_exact(PASS * PANEL)) {
+            for (panel, gathered) in panels.clone().zip(gathered.chunks_exact(PASS * PANEL)) {
+                for row in (0..weights.out_channels).step_by(S::ROWS) {
+                    let block = row / MAX_ROWS * MAX_ROWS * width + row % MAX_ROWS * LINE;
+                    let start = match bias {
+                        _ if first > 0 => Start::Output,
+                        Some(bias) => Start::Rows(bias[row..].as_ptr()),
+                        None => Start::Zero,
+                    };
                     let tile = Tile {
-                        a: weights.packed[block + first * MAX_ROWS..].as_ptr(),
+                        a: weights.packed.as_ptr().wrapping_add(block + first * MAX_ROWS),
                         a_strides: Strides { row: LINE, word: 1, line: MAX_ROWS * LINE },
                         b: gathered.as_ptr(),
                         b_stride: PANEL,
                         steps: steps.len(),
                         c: y.get().wrapping_add(row * voxels + panel * PANEL),
                         c_stride: voxels,
-                        start: Start::Output,
+                        start,
                     };
                     let rows = S::ROWS.min(weights.out_channels - row);
                     let columns = PANEL.min(voxels - panel * PANEL);
                     // SAFETY: the weights have these rows, the panel whole vectors, and the output
-                    // `columns` voxels of each row, which were written above.
+                    // `columns` voxels of each row, which the first pass writes.
                     unsafe { tile.run::<S, F32>(rows, columns) }
                 }
             }
@@ -299,6 +244,13 @@ fn spread(row: &mut [f32], inside: Range<usize>, from: &[f32], stride: usize) {
     let row = &mut row[inside];
     if stride == 1 {
         return copy(row, from);
+    }
+    if stride == 2 {
+        // The compiler makes vectors of this, and not of any stride.
+        let (pairs, rest) = from.as_chunks::<2>();
+        let numbers = pairs.iter().map(|pair| pair[0]).chain(rest.first().copied());
+        row.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+        return;
     }
     for (to, from) in row.iter_mut().zip(from.iter().step_by(stride)) {
         *to = *from;
