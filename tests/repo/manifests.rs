@@ -25,6 +25,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "r1seg-projector",
             "r1seg-llm",
             "r1seg-text-encoder",
+            "r1seg-segresnet",
             "r1seg-mask-decoder",
             "r1seg-phantom",
             "r1seg-nn",
@@ -42,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-projector", &["r1seg-nn"]),
     ("r1seg-llm", &["r1seg-nn"]),
     ("r1seg-text-encoder", &["r1seg-nn"]),
+    ("r1seg-segresnet", &["r1seg-nn"]),
     ("r1seg-mask-decoder", &["r1seg-nn"]),
     ("r1seg-nn", &["r1seg-kernels"]),
     ("r1seg-kernels", &[]),
@@ -60,8 +62,14 @@ const WITHOUT_CANDLE: &[&str] = &[
 ];
 
 /// Crates that are parts of a model.
-const MODEL_CRATES: &[&str] =
-    &["r1seg-vit3d", "r1seg-projector", "r1seg-llm", "r1seg-text-encoder", "r1seg-mask-decoder"];
+const MODEL_CRATES: &[&str] = &[
+    "r1seg-vit3d",
+    "r1seg-projector",
+    "r1seg-llm",
+    "r1seg-text-encoder",
+    "r1seg-segresnet",
+    "r1seg-mask-decoder",
+];
 
 /// What a part of a model may use. Nothing here opens a file, prints or picks a device.
 const MODEL_DEPENDENCIES: &[&str] = &[

@@ -39,6 +39,16 @@ pub struct TransformerConfig {
     pub mlp_dim: usize,
     /// Attention between prompts and image works at `dim / attention_downsample`.
     pub attention_downsample: usize,
+    /// What a checkpoint calls the two layers of an MLP.
+    pub mlp_names: [&'static str; 2],
+}
+
+impl TransformerConfig {
+    /// What SAM calls the two layers of an MLP.
+    pub const SAM_MLP: [&'static str; 2] = ["lin1", "lin2"];
+
+    /// What VISTA3D calls them.
+    pub const VISTA3D_MLP: [&'static str; 2] = ["linear1", "linear2"];
 }
 
 /// Which hypernetwork turns a mask token into the weights of a mask.
@@ -224,6 +234,7 @@ impl MaskDecoderConfig {
                 heads: 8,
                 mlp_dim: 2048,
                 attention_downsample: 2,
+                mlp_names: TransformerConfig::SAM_MLP,
             },
             image_size,
             grid,
@@ -279,7 +290,7 @@ impl MaskDecoderConfig {
     /// # Errors
     /// The first width that cannot be used, with its value.
     pub fn validate(&self) -> Result<(), String> {
-        let TransformerConfig { dim, depth, heads, mlp_dim, attention_downsample } =
+        let TransformerConfig { dim, depth, heads, mlp_dim, attention_downsample, .. } =
             self.transformer;
         let step = heads.saturating_mul(attention_downsample);
         if dim == 0 || step == 0 || !dim.is_multiple_of(step) {

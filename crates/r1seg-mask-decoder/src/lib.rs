@@ -6,6 +6,8 @@
 //! (text and mask prompts), SegVol and M3D-LaMed (text, points and boxes) is
 //! [`MaskDecoderConfig::segvol`].
 //!
+//! [`PointHead`] is VISTA3D's, which segments what clicks say in features of a convolutional network.
+//!
 //! Letters of the shapes: see the legend in `r1seg_nn`; `d, h, w` is the grid of low-resolution
 //! masks.
 
@@ -14,6 +16,7 @@ mod blocks;
 mod config;
 mod head;
 mod mask_decoder;
+mod point_head;
 mod position;
 mod prompt_encoder;
 mod two_way_transformer;
@@ -25,6 +28,7 @@ pub use config::{
 };
 pub use head::{MaskHead, MaskPrediction};
 pub use mask_decoder::MaskDecoder;
+pub use point_head::{ObjectPoints, PointHead, PointHeadConfig, PointTag};
 pub use position::PositionEncoding;
 pub use prompt_encoder::{PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
 pub use two_way_transformer::TwoWayTransformer;

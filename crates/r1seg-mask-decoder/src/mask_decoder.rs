@@ -12,10 +12,15 @@ use crate::{Hypernetworks, MaskDecoderConfig, PromptEmbeddings, TwoWayTransforme
 
 /// Three linear layers with a ReLU between them.
 #[derive(Debug, Clone)]
-struct Mlp([Linear; 3]);
+pub(crate) struct Mlp([Linear; 3]);
 
 impl Mlp {
-    fn new(input: usize, hidden: usize, output: usize, weights: Weights) -> Result<Self> {
+    pub(crate) fn new(
+        input: usize,
+        hidden: usize,
+        output: usize,
+        weights: Weights,
+    ) -> Result<Self> {
         let layers = weights.pp("layers");
         Ok(Self([
             linear(input, hidden, layers.pp(0))?,
@@ -24,7 +29,7 @@ impl Mlp {
         ]))
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [first, second, third] = &self.0;
         let x = first.forward_activated(x, Activation::Relu)?;
         third.forward(&second.forward_activated(&x, Activation::Relu)?)

@@ -17,8 +17,8 @@ struct Layer {
     norm1: LayerNorm,
     cross_attn_token_to_image: TokenToImage,
     norm2: LayerNorm,
-    lin1: Linear,
-    lin2: Linear,
+    widen: Linear,
+    narrow: Linear,
     norm3: LayerNorm,
     norm4: LayerNorm,
     cross_attn_image_to_token: ImageToToken,
@@ -31,7 +31,7 @@ impl Layer {
     fn new(cfg: &TransformerConfig, weights: Weights, first: bool) -> Result<Self> {
         let e = cfg.dim;
         let norm = |name: &str| layer_norm(e, LAYER_NORM_EPS, weights.pp(name));
-        let mlp = weights.pp("mlp");
+        let (mlp, [widen, narrow]) = (weights.pp("mlp"), cfg.mlp_names);
         Ok(Self {
             self_attn: SelfAttention::new(cfg, &weights.pp("self_attn"))?,
             norm1: norm("norm1")?,
@@ -40,8 +40,8 @@ impl Layer {
                 weights.pp("cross_attn_token_to_image"),
             )?,
             norm2: norm("norm2")?,
-            lin1: linear(e, cfg.mlp_dim, mlp.pp("lin1"))?,
-            lin2: linear(cfg.mlp_dim, e, mlp.pp("lin2"))?,
+            widen: linear(e, cfg.mlp_dim, mlp.pp(widen))?,
+            narrow: linear(cfg.mlp_dim, e, mlp.pp(narrow))?,
             norm3: norm("norm3")?,
             norm4: norm("norm4")?,
             cross_attn_image_to_token: ImageToToken::new(
@@ -74,8 +74,8 @@ impl Layer {
         let queries = self.cross_attn_token_to_image.forward_add(&q, &k, keys, &queries)?;
         let queries = self.norm2.forward(&queries)?;
 
-        let inner = self.lin1.forward_activated(&queries, Activation::Relu)?;
-        let queries = self.norm3.forward(&self.lin2.forward_add(&inner, &queries)?)?;
+        let inner = self.widen.forward_activated(&queries, Activation::Relu)?;
+        let queries = self.norm3.forward(&self.narrow.forward_add(&inner, &queries)?)?;
 
         let q = add(&queries, query_pe)?;
         let x = self.cross_attn_image_to_token.forward(&k, &q, &queries)?;

@@ -27,6 +27,7 @@ fn sam_med3d() -> MaskDecoderConfig {
             heads: 8,
             mlp_dim: 96,
             attention_downsample: 2,
+            mlp_names: TransformerConfig::SAM_MLP,
         },
         image_size: [128; 3],
         grid: [8; 3],

@@ -209,6 +209,7 @@ fn decoder(
             heads: size(config, "decoder_num_heads", 8, MAX_SIZE)?,
             mlp_dim: size(config, "decoder_mlp_dim", 2048, MAX_SIZE)?,
             attention_downsample: 2,
+            mlp_names: TransformerConfig::SAM_MLP,
         },
         image_size: encoder.image_size(),
         grid: encoder.grid(),
