@@ -59,14 +59,29 @@ impl Components {
         self.count
     }
 
-    /// The number of the first run of the component that a run belongs to, once all of them are added.
-    pub(crate) fn first_run(&mut self, id: usize) -> usize {
-        root(&mut self.parents, id)
+    /// By run, the number of its component, once all of them are added. Components are numbered from 1
+    /// by their first runs.
+    pub(crate) fn into_numbers(self) -> Vec<usize> {
+        let (mut numbers, mut last) = (self.parents, 0);
+        for id in 0..numbers.len() {
+            // A parent comes before its children, so that its place already holds a number.
+            let parent = numbers[id];
+            numbers[id] = if parent == id {
+                last += 1;
+                last
+            } else {
+                numbers[parent]
+            };
+        }
+        numbers
     }
 }
 
 /// The runs of a row whose voxels are `inside`, from left to right.
-pub(crate) fn runs(row: &[u8], inside: impl Fn(u8) -> bool) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn runs<T: Copy>(
+    row: &[T],
+    inside: impl Fn(T) -> bool,
+) -> impl Iterator<Item = Range<usize>> {
     let mut x = 0;
     std::iter::from_fn(move || {
         let start = x + row[x..].iter().position(|v| inside(*v))?;

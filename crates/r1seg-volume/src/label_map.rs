@@ -83,10 +83,42 @@ impl LabelMap {
     /// # Errors
     /// `R-GEO-02` for a mask on another grid; `R-OUT-10`.
     pub fn push(&mut self, mask: &Mask) -> Result<u16, Error> {
+        self.check_shape(mask)?;
+        let added = self.push_empty()?;
+        self.fill(added, mask);
+        Ok(added)
+    }
+
+    /// Adds a mask under this label where it has no voxels yet, and otherwise under the next one. Labels
+    /// that are left out have no voxels. Returns the label.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_as(&mut self, label: u16, mask: &Mask) -> Result<u16, Error> {
+        if label == 0 || self.voxels(label) > 0 {
+            return self.push(mask);
+        }
+        self.check_shape(mask)?;
+        self.reserve(label);
+        self.fill(label, mask);
+        Ok(label)
+    }
+
+    /// Makes this label one of the map, without voxels.
+    pub fn reserve(&mut self, label: u16) {
+        let known = self.structures.len().max(usize::from(label));
+        self.structures.resize_with(known, Structure::default);
+    }
+
+    fn check_shape(&self, mask: &Mask) -> Result<(), Error> {
         if mask.shape() != self.shape() {
             return Err(Detail::ShapeMismatch { expected: self.shape(), got: mask.shape() }.into());
         }
-        let added = self.push_empty()?;
+        Ok(())
+    }
+
+    /// Gives the voxels of a mask to a label that has none.
+    fn fill(&mut self, added: u16, mask: &Mask) {
         let mut voxels = 0;
         for (voxel, (label, inside)) in self.labels.iter_mut().zip(mask.data()).enumerate() {
             if *inside == 0 {
@@ -99,7 +131,6 @@ impl LabelMap {
             }
         }
         self.structures[usize::from(added) - 1].voxels = voxels;
-        Ok(added)
     }
 
     /// Adds a label without voxels, and returns it.

@@ -43,6 +43,9 @@ pub(crate) struct Between {
     pub(crate) way: f64,
 }
 
+/// An axis whose spacing is this close to the wanted one is left alone by MONAI's `Spacing`.
+const MONAI_TOLERANCE_MM: f64 = 1e-3;
+
 impl Lattice {
     /// The cells of spacing `to` over a volume of `shape` and spacing `from`, both in mm.
     ///
@@ -64,21 +67,22 @@ impl Lattice {
             return Err(Detail::EmptyShape { shape }.into());
         }
         let mut lattice = Self { shape, scale: [1.0; 3], offset: [0.0; 3], convention };
-        let mut most = MOST_CELLS;
+        let (mut most, to_mm) = (MOST_CELLS, to);
         for n in 0..3 {
-            let (size, scale) = (shape[n] as f64, to[n] / from[n]);
+            let is_left = convention == SpacingConvention::Monai
+                && (from[n] - to[n]).abs() <= MONAI_TOLERANCE_MM;
+            let to = if is_left { from[n] } else { to[n] };
+            let (size, scale) = (shape[n] as f64, to / from[n]);
             let cells = match convention {
-                SpacingConvention::ItkCeil => (size * from[n] / to[n]).ceil(),
-                SpacingConvention::ItkCentered => (size * from[n] / to[n]).floor(),
-                SpacingConvention::Monai => {
-                    ((size - 1.0) * from[n] / to[n] + 1.0).round_ties_even()
-                }
+                SpacingConvention::ItkCeil => (size * from[n] / to).ceil(),
+                SpacingConvention::ItkCentered => (size * from[n] / to).floor(),
+                SpacingConvention::Monai => ((size - 1.0) * from[n] / to + 1.0).round_ties_even(),
             };
             // One slice stays one slice.
             let cells = if shape[n] == 1 { 1.0 } else { cells.max(1.0) };
             most /= cells;
             if most < 1.0 {
-                return Err(Detail::LatticeSize { from_mm: from, to_mm: to }.into());
+                return Err(Detail::LatticeSize { from_mm: from, to_mm }.into());
             }
             lattice.shape[n] = cells as usize;
             lattice.scale[n] = scale;

@@ -29,7 +29,7 @@
 //!
 //! // To the model: HU to 0..=1, cropped and resized.
 //! let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
-//! let prepared = prepare(&volume, &[window, Step::CropForeground])?;
+//! let prepared = prepare(&volume, &[window, Step::CropForeground { margin: 0 }])?;
 //! let input = prepared.resize([8, 32, 32])?;
 //!
 //! // A model that finds whatever is bright; then back to the volume and into a file.
@@ -99,6 +99,7 @@
 
 mod affine;
 mod components;
+mod connected;
 mod crop;
 mod error;
 mod geometry;
@@ -121,6 +122,7 @@ mod voxels;
 mod warning;
 
 pub use affine::Affine;
+pub use connected::ConnectedComponents;
 pub use crop::{Padding, Region, crop, crop_around, foreground_box, paste};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::components::{Components, runs};
-use crate::{Geometry, Mask, Region};
+use crate::{ConnectedComponents, Geometry, Mask, Region};
 
 /// A connected part of a mask. Voxels that share a face, an edge or a corner hang together (26), as the
 /// components of [`MaskStats`](crate::MaskStats) do.
@@ -31,31 +30,17 @@ impl Part {
     /// # Ok::<(), r1seg_volume::Error>(())
     /// ```
     pub fn largest(mask: &Mask) -> Option<Self> {
-        let [d, h, w] = mask.shape();
-        let mut components = Components::new(h);
-        let mut found: Vec<Range<usize>> = Vec::new();
-        for z in 0..d {
-            for y in 0..h {
-                let first = (z * h + y) * w;
-                for columns in runs(&mask.data()[first..first + w], |v| v != 0) {
-                    found.push(first + columns.start..first + columns.end);
-                    components.add_run(y, columns);
-                }
-            }
-            components.end_slice();
-        }
-        let mut sizes = vec![0; found.len()];
-        for (id, run) in found.iter().enumerate() {
-            sizes[components.first_run(id)] += run.len();
+        let components = ConnectedComponents::label(mask.data(), mask.shape(), |v| v != 0);
+        let mut sizes = vec![0; components.count() + 1];
+        for (number, run) in components.runs() {
+            sizes[number] += run.len();
         }
         // Of equal ones the last maximum would be found, hence from behind.
         let (largest, voxels) =
-            sizes.into_iter().enumerate().rev().max_by_key(|(_, voxels)| *voxels)?;
-        let mut id = 0;
-        found.retain(|_| {
-            id += 1;
-            components.first_run(id - 1) == largest
-        });
+            sizes.into_iter().enumerate().skip(1).rev().max_by_key(|(_, voxels)| *voxels)?;
+        let of_largest = components.runs().filter(|(number, _)| *number == largest);
+        let found: Vec<Range<usize>> = of_largest.map(|(_, run)| run).collect();
+        let [_, h, w] = mask.shape();
         Some(Self { region: around(&found, [h, w]), runs: found, voxels })
     }
 

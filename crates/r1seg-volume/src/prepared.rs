@@ -318,7 +318,7 @@ mod tests {
     fn padded_values_lie_in_the_middle_of_zeros() {
         let v = volume([2, 3, 4], |n| n as f32);
         let window = Step::Rescale(Ends::Fixed { low: 0.0, high: 24.0 });
-        let prepared = prepare(&v, &[window, Step::CropForeground]).unwrap();
+        let prepared = prepare(&v, &[window, Step::CropForeground { margin: 0 }]).unwrap();
         let padding = Padding::to_at_least(prepared.shape(), [3, 6, 5]);
         let padded = prepared.padded(&padding).unwrap();
         assert_eq!(padded, padding.pad(&prepared.to_f32()).unwrap());

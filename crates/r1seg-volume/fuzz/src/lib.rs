@@ -182,15 +182,15 @@ fn use_volume(loaded: &Loaded, lot: Lot) {
     // Percentiles are counted in 65536 bins, which takes longer than all the rest.
     if lot.is_nth_of(3, 64) {
         let above_mean = Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95]));
-        use_steps(&[above_mean, Step::CropForeground], volume, lot);
+        use_steps(&[above_mean, Step::CropForeground { margin: 0 }], volume, lot);
         let of_all = Step::Rescale(Ends::Percentiles([0.5, 99.5]));
         let turned = Step::Turn(AxisMap::TRANSPOSED);
-        use_steps(&[of_all, Step::CropForeground, turned], volume, lot);
+        use_steps(&[of_all, Step::CropForeground { margin: 0 }, turned], volume, lot);
     } else if lot.is_nth_of(0, 2) {
-        use_steps(&[Step::Rescale(Ends::MinMax), Step::CropForeground], volume, lot);
+        use_steps(&[Step::Rescale(Ends::MinMax), Step::CropForeground { margin: 0 }], volume, lot);
     } else {
         let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
-        use_steps(&[window, Step::CropForeground], volume, lot);
+        use_steps(&[window, Step::CropForeground { margin: 0 }], volume, lot);
     }
     resample(volume);
 }

@@ -34,9 +34,12 @@ pub enum Step {
     /// `(v - mean) / std` in f32, with the mean and the unbiased standard deviation of the values above
     /// 0, as torchio's `ZNormalization`.
     NormalizePositive,
-    /// The smallest box around all voxels above 0, as MONAI's `CropForeground` (margin 0). Where there
-    /// are none, everything stays, and `W-CONST` says so.
-    CropForeground,
+    /// The smallest box around all voxels above 0, as MONAI's `CropForeground`. Where there are none,
+    /// everything stays, and `W-CONST` says so.
+    CropForeground {
+        /// Voxels that are added on all sides, as far as the volume reaches.
+        margin: usize,
+    },
     /// The axes in another order or direction. Nothing is copied: voxels are looked up where they lie.
     Turn(AxisMap),
     /// The axes in the order and direction of an orientation of the body, as nibabel's
@@ -114,7 +117,7 @@ impl Intensity {
 ///
 /// let volume = Volume::new(vec![-1000_i16, 40, 200, -1000], Geometry::without_affine([1, 1, 4]))?;
 /// let window = Step::Rescale(Ends::Fixed { low: -160.0, high: 240.0 });
-/// let prepared = prepare(&volume, &[window, Step::CropForeground])?;
+/// let prepared = prepare(&volume, &[window, Step::CropForeground { margin: 0 }])?;
 /// assert_eq!(prepared.to_f32(), [0.5, 0.9]);
 /// assert_eq!(prepared.crop(), Region { start: [0, 0, 1], end: [1, 1, 3] });
 /// # Ok::<(), r1seg_volume::Error>(())
@@ -168,7 +171,7 @@ fn take(prepared: Prepared, step: Step) -> Result<Prepared, Error> {
             let (mean, std) = positive(&prepared).ok_or(Error::from(Detail::NothingPositive))?;
             Ok(prepared.with_intensity(Intensity::Normalize { mean, std }))
         }
-        Step::CropForeground => crop_foreground(prepared),
+        Step::CropForeground { margin } => crop_foreground(prepared, margin),
         Step::Turn(axes) => prepared.moved(|map| Ok(map.turned(axes))),
         Step::Orient(orientation) => {
             let geometry = prepared.map().geometry(prepared.source())?;
@@ -227,7 +230,7 @@ fn positive(prepared: &Prepared) -> Option<(f32, f32)> {
     (1 < count && 0.0 < std).then_some((mean as f32, std as f32))
 }
 
-fn crop_foreground(prepared: Prepared) -> Result<Prepared, Error> {
+fn crop_foreground(prepared: Prepared, margin: usize) -> Result<Prepared, Error> {
     let region = match prepared.threshold() {
         // No value is above 0.
         Some(None) => None,
@@ -253,6 +256,11 @@ fn crop_foreground(prepared: Prepared) -> Result<Prepared, Error> {
             None => "no voxel stands out: none is above 0".to_owned(),
         };
         return Ok(prepared.with_warning(Warning::new("W-CONST", text)));
+    };
+    let shape = prepared.shape();
+    let region = Region {
+        start: region.start.map(|n| n.saturating_sub(margin)),
+        end: std::array::from_fn(|n| region.end[n].saturating_add(margin).min(shape[n])),
     };
     prepared.moved(|map| map.cropped(region))
 }

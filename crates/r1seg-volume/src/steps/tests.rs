@@ -2,17 +2,17 @@ use super::*;
 use crate::{Geometry, NearestMode, Scale, crop_around};
 
 /// The values of M3D's caption data, of its segmentation data and of its referring segmentation.
-const CAP: [Step; 2] = [Step::Rescale(Ends::MinMax), Step::CropForeground];
+const CAP: [Step; 2] = [Step::Rescale(Ends::MinMax), Step::CropForeground { margin: 0 }];
 const SEG: [Step; 2] =
-    [Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground];
+    [Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground { margin: 0 }];
 const REF_SEG: [Step; 3] = [
     Step::Rescale(Ends::Percentiles([0.5, 99.5])),
-    Step::CropForeground,
+    Step::CropForeground { margin: 0 },
     Step::Turn(AxisMap::TRANSPOSED),
 ];
 
 fn window(low: f32, high: f32) -> [Step; 2] {
-    [Step::Rescale(Ends::Fixed { low, high }), Step::CropForeground]
+    [Step::Rescale(Ends::Fixed { low, high }), Step::CropForeground { margin: 0 }]
 }
 
 fn take_all(volume: &Volume, steps: &[Step]) -> Prepared {
@@ -170,6 +170,22 @@ fn voxels_of_another_size_are_those_of_monai() {
 }
 
 #[test]
+fn an_axis_that_is_almost_of_the_wanted_size_is_left_alone_by_monai() {
+    let geometry = Geometry::with_spacing([5, 6, 7], [1.5009, 1.4991, 1.502]).unwrap();
+    let volume = Volume::new((0..210).map(|n| n as f32).collect::<Vec<_>>(), geometry).unwrap();
+    let prepared = take_all(&volume, &[to_mm(1.5, SpacingConvention::Monai)]);
+    let values = prepared.to_f32();
+    assert_eq!(prepared.shape(), [5, 6, 7]);
+    // Along the third axis, a little less than one voxel further each time.
+    let first = 1.5 / 1.502;
+    for (got, expected) in values[..3].iter().zip([0.0, first, 2.0 * first]) {
+        assert!((f64::from(*got) - expected).abs() < 1e-6, "{got}");
+    }
+    let rows: Vec<f32> = (0..30).map(|row| values[7 * row]).collect();
+    assert_eq!(rows, (0..30).map(|row| 7.0 * row as f32).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_ramp_is_resampled_to_the_place_of_each_cell() {
     let geometry = Geometry::with_spacing([6, 7, 8], [2.0, 1.0, 0.5]).unwrap();
     let ramp = |n: usize| 100.0 * (n / 56) as f32 + 10.0 * (n / 8 % 7) as f32 + (n % 8) as f32;
@@ -295,7 +311,7 @@ fn values_are_brought_to_minus_1_and_1_as_monai_does_it() {
     let constant = volume([2; 3], |_| 7.0);
     assert_eq!(take_all(&constant, &[step]).to_f32(), [-1.0; 8]);
     // Nothing is above 0, and nothing is said of what became of it.
-    let cropped = take_all(&constant, &[step, Step::CropForeground]);
+    let cropped = take_all(&constant, &[step, Step::CropForeground { margin: 0 }]);
     assert_eq!(cropped.warnings()[0].text, "no voxel stands out: none is above 0");
 }
 
@@ -342,7 +358,7 @@ fn steps_see_what_those_before_them_have_left() {
     let v = volume([2, 3, 4], |n| n as f32 * 10.0 - 50.0);
     // The values above 100 are 110..=180, of which 20 are below 130 once they are clipped.
     let clip = Step::Clip { low: 0.0, high: 130.0 };
-    let steps = [clip, Step::Rescale(Ends::MinMax), Step::CropForeground];
+    let steps = [clip, Step::Rescale(Ends::MinMax), Step::CropForeground { margin: 0 }];
     let prepared = take_all(&v, &steps);
     assert_eq!(prepared.crop(), Region::whole([2, 3, 4]));
     let values = prepared.to_f32();
@@ -356,11 +372,11 @@ fn steps_see_what_those_before_them_have_left() {
         let voxels = Voxels::I16 { stored, scale };
         let v = Volume::new(voxels, Geometry::without_affine([2, 3, 4])).unwrap();
         let crop = |steps: &[Step]| take_all(&v, steps).crop();
-        let alone = crop(&[Step::CropForeground]);
-        assert_eq!(crop(&[turn, Step::CropForeground]), alone);
+        let alone = crop(&[Step::CropForeground { margin: 0 }]);
+        assert_eq!(crop(&[turn, Step::CropForeground { margin: 0 }]), alone);
         if 0.0 < scale.slope {
             assert_eq!(alone, Region::at([1, 1, 1], [1; 3]));
-            assert_eq!(crop(&[part, turn, Step::CropForeground]), alone);
+            assert_eq!(crop(&[part, turn, Step::CropForeground { margin: 0 }]), alone);
         }
     }
 }

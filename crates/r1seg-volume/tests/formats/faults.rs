@@ -16,8 +16,10 @@ fn n16_a_constant_volume_is_read_and_becomes_zeros_with_a_warning() {
     let n = Nifti { datatype: 4, bitpix: 16, ..Nifti::new([4, 4, 4]) };
     for file in [n.file(&air), npy("<i2", "False", "(4, 4, 4)", &air)] {
         let volume = load(&file).unwrap().volume;
-        let steps =
-            [Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground];
+        let steps = [
+            Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])),
+            Step::CropForeground { margin: 0 },
+        ];
         let prepared = prepare(&volume, &steps).unwrap();
         assert_eq!(prepared.warnings()[0].code, "W-CONST");
         assert_eq!(prepared.to_f32(), [0.0; 64]);

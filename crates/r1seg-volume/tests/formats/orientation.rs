@@ -62,7 +62,7 @@ fn all_codes() -> Vec<String> {
 
 /// What M3D makes of its data.
 const SEG: &[Step] =
-    &[Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground];
+    &[Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground { margin: 0 }];
 
 /// The steps, of a volume that is turned before them.
 fn turned(volume: &Volume, axes: AxisMap, steps: &[Step]) -> Prepared {
@@ -85,9 +85,12 @@ fn n21_a_model_sees_and_finds_the_same_in_all_48_axis_orders() {
     for steps in [
         &[][..],
         SEG,
-        &[Step::Rescale(Ends::MinMax), Step::CropForeground],
-        &[percentiles, Step::CropForeground, Step::Turn(AxisMap::TRANSPOSED)],
-        &[Step::Rescale(Ends::Fixed { low: -650.0, high: 250.0 }), Step::CropForeground],
+        &[Step::Rescale(Ends::MinMax), Step::CropForeground { margin: 0 }],
+        &[percentiles, Step::CropForeground { margin: 0 }, Step::Turn(AxisMap::TRANSPOSED)],
+        &[
+            Step::Rescale(Ends::Fixed { low: -650.0, high: 250.0 }),
+            Step::CropForeground { margin: 0 },
+        ],
     ] {
         let expected = prepare(&reference, steps).unwrap();
         let found = find(&expected, grid, &reference);

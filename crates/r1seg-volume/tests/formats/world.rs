@@ -60,7 +60,8 @@ fn n13_a_marked_voxel_keeps_its_world_position_in_every_orientation() {
 
         // No resizing: the logits of a model that sees every voxel.
         let prepared =
-            prepare(&volume, &[Step::Rescale(Ends::MinMax), Step::CropForeground]).unwrap();
+            prepare(&volume, &[Step::Rescale(Ends::MinMax), Step::CropForeground { margin: 0 }])
+                .unwrap();
         let logits: Vec<f32> = prepared.to_f32().iter().map(|v| v - 0.5).collect();
         let mask = prepared.map().mask_from_logits(&logits, prepared.shape()).unwrap();
         let mask = Mask::new(mask, volume.geometry().clone()).unwrap();
@@ -99,7 +100,7 @@ fn a_ball_is_found_where_it_is_after_the_way_through_the_model_grid() {
         }
         let volume = Volume::new(data, geometry).unwrap();
         let window = Step::Rescale(Ends::Fixed { low: -400.0, high: 400.0 });
-        let prepared = prepare(&volume, &[window, Step::CropForeground]).unwrap();
+        let prepared = prepare(&volume, &[window, Step::CropForeground { margin: 0 }]).unwrap();
         assert_eq!((prepared.crop().start, prepared.crop().end), ([0, 6, 4], [40, 49, 56]));
 
         let grid = [32, 64, 64];
