@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::keys;
 use crate::keys::llama_cpp::RowOrder;
 use crate::layout::{self, LANGUAGE_MODEL, WEIGHTS};
 use crate::mapped::{FileBytes, on_network_drive};
@@ -111,6 +112,9 @@ impl WeightFiles {
                 return Err(broken(&file.name, format!("more than {MAX_TENSORS} tensors")));
             }
         }
+        let mut tensors: Vec<(String, StoredTensor)> = tensors.into_iter().collect();
+        keys::strip_wrappers(&mut tensors, |(name, _)| name);
+        let tensors = tensors.into_iter().collect();
         Ok(Self { files: contents, tensors, path: path.to_path_buf() })
     }
 
@@ -215,5 +219,38 @@ fn within(all: &Range<usize>, part: Range<usize>) -> Range<usize> {
 impl std::fmt::Debug for WeightFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WeightFiles").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    fn names(shards: [&[&str]; 2]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut weight_map = BTreeMap::new();
+        for (shard, names) in ["1.safetensors", "2.safetensors"].into_iter().zip(shards) {
+            let view = || TensorView::new(Dtype::U8, vec![1], &[7]).unwrap();
+            let bytes = safetensors::serialize(names.iter().map(|name| (*name, view())), None);
+            std::fs::write(folder.path().join(shard), bytes.unwrap()).unwrap();
+            weight_map.extend(names.iter().map(|name| (name.to_string(), shard)));
+        }
+        let index = serde_json::json!({ "weight_map": weight_map }).to_string();
+        std::fs::write(folder.path().join(layout::INDEX), index).unwrap();
+        let files = WeightFiles::open(folder.path(), OpenOptions::default()).unwrap();
+        for (name, tensor) in files.tensors() {
+            assert_eq!(files.bytes(tensor).as_ref(), [7], "{name}");
+        }
+        files.found().into_keys().collect()
+    }
+
+    #[test]
+    fn a_prefix_of_every_name_in_every_file_is_that_of_a_wrapper() {
+        assert_eq!(names([&["network.a", "network.c"], &["network.b"]]), ["a", "b", "c"]);
+        assert_eq!(names([&["module.network.a"], &["module.network.b"]]), ["a", "b"]);
+        assert_eq!(names([&["network.a"], &["b"]]), ["b", "network.a"]);
     }
 }

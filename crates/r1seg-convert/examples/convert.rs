@@ -68,12 +68,13 @@ fn run(source: &str, out: &str, rest: &[&str]) -> Result<(), Error> {
         .map(|program| Sandbox { program, arguments: vec![SANDBOX.into()] });
     let report = convert(&options, Path::new(out), &mut |_| ControlFlow::Continue(()))?;
     println!(
-        "{} tensors, {} bytes read, {} written, pickles {:?}, prefixes {:?}, dropped {:?}, lora {:?}",
+        "{} tensors, {} bytes read, {} written, pickles {:?}, prefixes {:?}, {} renamed, dropped {:?}, lora {:?}",
         report.manifest.tensors,
         report.bytes_read,
         report.bytes_written,
         report.pickles,
         report.prefixes,
+        report.renamed.len(),
         report.dropped,
         report.manifest.lora,
     );

@@ -35,8 +35,9 @@ pub struct ConvertOptions {
     /// What llama.cpp calls the language model of a checkpoint with this `model_type` in its
     /// `config.json`. Language models alone are known without it.
     pub architecture: fn(&str) -> Option<Architecture>,
-    /// Makes the `config.json` of a checkpoint that has none.
-    pub recover: fn(&Shapes) -> Recovered,
+    /// Makes the `config.json` of a checkpoint that has none, or has one that is for another loader,
+    /// which it is then given.
+    pub recover: fn(&Shapes, Option<&Map<String, Value>>) -> Recovered,
     /// The most bytes of weights in one file. A tensor is never cut in two.
     pub max_shard_bytes: u64,
     /// The numbers of a LoRA training run.
@@ -59,7 +60,7 @@ impl ConvertOptions {
             quant: None,
             llm: None,
             architecture: Architecture::of_language_model,
-            recover: |_| None,
+            recover: |_, _| None,
             max_shard_bytes: 5_000_000_000,
             lora: Lora::default(),
             check_tensors: true,
@@ -73,7 +74,7 @@ impl ConvertOptions {
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// What the tensors tell of a `config.json`: all of it, or what it must name; `None` where they are
-/// those of no known model.
+/// those of no known model, or where the checkpoint's own says it.
 pub type Recovered = Option<Result<RecoveredConfig, String>>;
 
 /// A `config.json` that was made from the tensors.
@@ -109,6 +110,8 @@ pub struct Report {
     pub wrappers: Vec<String>,
     /// Prefixes of names that were taken off.
     pub prefixes: Vec<&'static str>,
+    /// Tensors whose own name was another: what it was without these prefixes, and what it became.
+    pub renamed: Vec<[String; 2]>,
     /// Tensors that were left out, since no model reads them: what is computed from the configuration,
     /// and buffers of a training.
     pub dropped: Vec<String>,
@@ -118,7 +121,7 @@ pub struct Report {
     pub tied: usize,
     /// Whether some source was a pickle, and if so, whether it was read in a child process.
     pub pickles: Option<PickleReading>,
-    /// The model whose `config.json` was recovered from the tensors, where the source had none.
+    /// The model whose `config.json` was recovered from the tensors, where the source had none of use.
     pub recovered_config: Option<&'static str>,
     /// Whether there is a `config.json`.
     pub has_config: bool,
@@ -228,11 +231,10 @@ fn fill(
     let mut plan = plan(checkpoint, base, base_folder, options)?;
     refuse_same_folder(&plan.folders, out)?;
 
-    let mut files = sidecar::write(&plan.folders, target, options.dtype)?;
-    let has_own_config = files.iter().any(|file| file.name == CONFIG);
-    let recovered = if has_own_config { None } else { recover(&plan, options)? };
-    if let Some(RecoveredConfig { config, .. }) = &recovered {
-        files.push(sidecar::put_config(target, config.clone(), options.dtype)?);
+    let mut files = sidecar::write(&plan.folders, target)?;
+    let (config, recovered) = config(&plan, options)?;
+    if let Some(config) = config {
+        files.push(sidecar::put_config(target, config, options.dtype)?);
     }
     let sources = Sources::open(&plan.files)?;
     let bytes_read = sources.bytes();
@@ -263,6 +265,7 @@ fn fill(
         bytes_written: manifest.files.iter().map(|file| file.bytes).sum(),
         wrappers: plan.wrappers,
         prefixes: plan.renamed.prefixes,
+        renamed: plan.renamed.renamed,
         dropped: plan.renamed.dropped,
         ignored: plan.ignored,
         tied: plan.tied,
@@ -270,7 +273,7 @@ fn fill(
             Some(_) => PickleReading::Sandboxed,
             None => PickleReading::InProcess,
         }),
-        recovered_config: recovered.map(|recovered| recovered.model),
+        recovered_config: recovered,
         has_config: has(CONFIG),
         has_tokenizer: ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"]
             .into_iter()
@@ -279,18 +282,35 @@ fn fill(
     })
 }
 
-/// What `config.json` would say, where the tensors tell.
-fn recover(plan: &Plan, options: &ConvertOptions) -> Result<Option<RecoveredConfig>, Error> {
+/// The fields of `config.json`, and the model whose tensors told them.
+type ConfigAndModel = (Option<Map<String, Value>>, Option<&'static str>);
+
+/// What `config.json` says: the first one that is not for another loader, or else what the tensors tell,
+/// and then of which model they are.
+fn config(plan: &Plan, options: &ConvertOptions) -> Result<ConfigAndModel, Error> {
     // An axis beyond memory is that of no model.
     let axis = |axis: &u64| usize::try_from(*axis).unwrap_or(usize::MAX);
     let shapes = plan.tensors().map(|planned| {
         let entry = &planned.from.entry;
         (entry.name.clone(), entry.shape.iter().map(axis).collect())
     });
-    (options.recover)(&shapes.collect()).transpose().map_err(|what| {
-        let what = format!("config.json: {what}");
-        Error::Config { path: options.source.clone(), what }
-    })
+    let shapes: Shapes = shapes.collect();
+    let mut recovered = None;
+    for folder in &plan.folders {
+        let Some(own) = sidecar::config(folder)? else { continue };
+        match (options.recover)(&shapes, Some(&own)) {
+            Some(Ok(found)) => recovered = recovered.or(Some(found)),
+            _ => return Ok((Some(own), None)),
+        }
+    }
+    let found = match recovered {
+        Some(found) => Some(found),
+        None => (options.recover)(&shapes, None).transpose().map_err(|what| {
+            let what = format!("config.json: {what}");
+            Error::Config { path: options.source.clone(), what }
+        })?,
+    };
+    Ok(found.map(|found| (found.config, found.model)).unzip())
 }
 
 /// Replacing a folder by what was made of it would lose the original.

@@ -114,6 +114,7 @@ pub(crate) fn plan(
             let message = "the base has LoRA updates of its own".to_owned();
             return Err(Error::Lora { path: base.folder, message });
         }
+        renamed.renamed.extend(base_renamed.renamed);
         renamed.dropped.extend(base_renamed.dropped);
         plain = overlay(base.tensors, plain, files.len());
         files.extend(base.files);

@@ -39,16 +39,9 @@ const FIRST_OF_TOKENIZER: usize = 6;
 /// machine that saved it.
 const DROPPED_FIELDS: [&str; 2] = ["auto_map", "_name_or_path"];
 
-/// Writes the small files into `target`; returns what was written.
-pub(crate) fn write(
-    folders: &[PathBuf],
-    target: &Path,
-    dtype: Option<TargetDtype>,
-) -> Result<Vec<FileRecord>, Error> {
+/// Writes the small files but for `config.json` into `target`; returns what was written.
+pub(crate) fn write(folders: &[PathBuf], target: &Path) -> Result<Vec<FileRecord>, Error> {
     let mut records = Vec::new();
-    if let Some((path, bytes)) = first(folders, CONFIG)? {
-        records.push(put_config(target, read_config(&path, &bytes)?, dtype)?);
-    }
     let (single, tokenizer) = COPIED.split_at(FIRST_OF_TOKENIZER);
     for name in single {
         if let Some((_, bytes)) = first(folders, name)? {
@@ -89,6 +82,12 @@ pub(crate) fn put(target: &Path, name: &str, bytes: &[u8]) -> Result<FileRecord,
         writer.finish(name.to_owned())
     });
     written.map_err(|source| Error::Write { path, source })
+}
+
+/// The `config.json` of a folder, where it has one.
+pub(crate) fn config(folder: &Path) -> Result<Option<Map<String, Value>>, Error> {
+    let path = folder.join(CONFIG);
+    read_small(&path)?.map(|bytes| read_config(&path, &bytes)).transpose()
 }
 
 /// Every field of a `config.json` but [`DROPPED_FIELDS`].

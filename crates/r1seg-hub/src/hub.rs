@@ -8,7 +8,7 @@ use crate::error::writing;
 use crate::fetch::{OnEvent, Remote};
 use crate::layout::{RepoFolder, create_folder};
 use crate::listing::{Listing, RemoteFile};
-use crate::select::select;
+use crate::select::{home, select};
 use crate::transport::Client;
 use crate::verify::hash_file;
 use crate::{DownloadOptions, Error, Event, HubConfig, ModelId};
@@ -27,10 +27,13 @@ pub struct Snapshot {
     pub id: ModelId,
     /// The commit of the revision: 40 hex digits.
     pub commit: String,
-    /// The folder with the files.
+    /// The folder of the model: that of the snapshot, or the one in it that holds the weights, where a
+    /// publisher keeps them in a folder of the repository.
     pub path: PathBuf,
-    /// The names of all files in it, sorted.
+    /// The names of all files of the snapshot, sorted, with their folders in the repository.
     pub files: Vec<String>,
+    /// The folder of the snapshot, in which they lie.
+    pub(crate) root: PathBuf,
 }
 
 impl Hub {
@@ -78,7 +81,7 @@ impl Hub {
         if missing.is_empty() {
             Ok(snapshot)
         } else {
-            Err(Detail::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing }
+            Err(Detail::Incomplete { id: Box::new(id.clone()), path: snapshot.root, missing }
                 .into())
         }
     }
@@ -184,7 +187,7 @@ impl Hub {
         if missing.is_empty() {
             Ok(snapshot)
         } else {
-            Err(Detail::Incomplete { id: Box::new(id.clone()), path: snapshot.path, missing }
+            Err(Detail::Incomplete { id: Box::new(id.clone()), path: snapshot.root, missing }
                 .into())
         }
     }
@@ -234,10 +237,10 @@ impl Hub {
 }
 
 fn snapshot(folder: &RepoFolder, id: &ModelId, commit: &str) -> Result<Snapshot, Error> {
-    Ok(Snapshot {
-        id: id.clone(),
-        commit: commit.to_owned(),
-        path: folder.snapshot(commit),
-        files: folder.files(commit)?,
-    })
+    let (root, files) = (folder.snapshot(commit), folder.files(commit)?);
+    let path = match home(files.iter().map(String::as_str)) {
+        "" => root.clone(),
+        home => root.join(home.trim_end_matches('/')),
+    };
+    Ok(Snapshot { id: id.clone(), commit: commit.to_owned(), path, files, root })
 }

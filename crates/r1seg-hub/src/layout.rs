@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::error::{reading, writing};
 use crate::listing::{Listing, RemoteFile, is_safe_name};
 use crate::model_id::is_commit;
-use crate::select::{is_pickle, is_safetensors};
+use crate::select::{home, is_pickle, is_safetensors};
 use crate::{Cancel, Digest, Error, HubConfig, ModelId, cancel::TICK};
 
 /// A ref is 40 hex digits; an index of shards names every tensor.
@@ -162,17 +162,22 @@ impl RepoFolder {
         struct Index {
             weight_map: std::collections::BTreeMap<String, String>,
         }
-        let folder = self.snapshot(commit);
+        let names = self.files(commit)?;
+        let home = home(names.iter().map(String::as_str));
+        let folder = self.snapshot(commit).join(home);
         for name in ["model.safetensors", "pytorch_model.bin"] {
             if folder.join(name).is_file() {
                 return Ok(Vec::new());
             }
             let index = format!("{name}.index.json");
             let Some(json) = read_small(&folder.join(&index), MAX_INDEX)? else { continue };
-            let Ok(found) = serde_json::from_slice::<Index>(&json) else { return Ok(vec![index]) };
+            let Ok(found) = serde_json::from_slice::<Index>(&json) else {
+                return Ok(vec![format!("{home}{index}")]);
+            };
             let shards: BTreeSet<String> = found.weight_map.into_values().collect();
             let is_missing = |shard: &String| is_safe_name(shard) && !folder.join(shard).is_file();
-            return Ok(shards.into_iter().filter(is_missing).collect());
+            let in_repository = |shard| format!("{home}{shard}");
+            return Ok(shards.into_iter().filter(is_missing).map(in_repository).collect());
         }
         Ok(Vec::new())
     }

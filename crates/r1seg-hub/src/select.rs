@@ -16,13 +16,12 @@ const COMPANIONS: &[&str] = &[
     "vocab.json",
     "vocab.txt",
     "merges.txt",
-    "license",
-    "license.txt",
-    "license.md",
-    "notice",
-    "notice.txt",
-    "readme.md",
 ];
+/// What says how the model may be used, likewise.
+const STATEMENTS: &[&str] =
+    &["license", "license.txt", "license.md", "notice", "notice.txt", "readme.md"];
+/// How the names of indexes of shards end, of safetensors and of pickles.
+const INDEXES: [&str; 2] = [".safetensors.index.json", ".bin.index.json"];
 /// What a training leaves beside the weights.
 const TRAINING: &[&str] = &["training_args", "optimizer", "scheduler", "rng_state", "scaler"];
 
@@ -31,26 +30,31 @@ type IsNamed = fn(&str) -> bool;
 
 /// The files of `listing` to download.
 ///
-/// Without patterns of the caller: the [`COMPANIONS`] and the weights at the top of the repository,
-/// where pickles count only if there are no safetensors, and Lightning's `.ckpt` only if there is
-/// nothing else: beside a model it is an encoder or a step of its training. Python files are never
-/// downloaded.
+/// Without patterns of the caller: the [`COMPANIONS`], the [`STATEMENTS`] and the weights at the top of
+/// the repository, where pickles count only if there are no safetensors, and Lightning's `.ckpt` only
+/// if there is nothing else: beside a model it is an encoder or a step of its training. A repository
+/// that keeps its weights in a folder, and has none at its top, is that folder and the statements.
+/// Python files are never downloaded.
 pub(crate) fn select(
     id: &ModelId,
     listing: &Listing,
     options: &DownloadOptions,
 ) -> Result<BTreeSet<String>, Error> {
     let all = || listing.files.iter().map(|file| file.name.as_str());
-    let kinds: [(IsNamed, &str); 3] = [
-        (is_safetensors, ".safetensors.index.json"),
-        (is_model_pickle, ".bin.index.json"),
-        (is_pickle, ".bin.index.json"),
-    ];
-    let kind = kinds.iter().find(|(is, _)| all().any(|name| is_top(name) && is(name)));
+    let [of_safetensors, of_pickles] = INDEXES;
+    let kinds: [(IsNamed, &str); 3] =
+        [(is_safetensors, of_safetensors), (is_model_pickle, of_pickles), (is_pickle, of_pickles)];
+    let home = home(all());
+    let kind = kinds.iter().find(|(is, _)| all().filter_map(|name| within(home, name)).any(is));
     let is_weights = |name: &str| kind.is_some_and(|(is, index)| is(name) || name.ends_with(index));
     let wanted = |name: &str| match &options.allow {
         Some(patterns) => patterns.iter().any(|pattern| matches(pattern, name)),
-        None => is_top(name) && (is_companion(name) || is_weights(name)),
+        None => {
+            let belongs = |name: &str| {
+                is_one_of(COMPANIONS, name) || is_one_of(STATEMENTS, name) || is_weights(name)
+            };
+            is_one_of(STATEMENTS, name) || within(home, name).is_some_and(belongs)
+        }
     };
     let ignored = |name: &str| options.ignore.iter().any(|pattern| matches(pattern, name));
     let chosen: BTreeSet<String> = all()
@@ -68,8 +72,28 @@ fn is_top(name: &str) -> bool {
     !name.contains('/')
 }
 
-fn is_companion(name: &str) -> bool {
-    COMPANIONS.iter().any(|companion| companion.eq_ignore_ascii_case(name))
+/// The name of a file without the folder, of which it must be one.
+fn within<'a>(folder: &str, name: &'a str) -> Option<&'a str> {
+    name.strip_prefix(folder).filter(|name| is_top(name))
+}
+
+fn is_one_of(known: &[&str], name: &str) -> bool {
+    known.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Where the weights among these files are: at the top, which is nowhere else, or in a folder of it,
+/// the only one with weights, named with its slash.
+pub(crate) fn home<'a>(names: impl Iterator<Item = &'a str>) -> &'a str {
+    let folder_of_weights = |name: &'a str| {
+        let (folder, file) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+        let is_index = INDEXES.iter().any(|index| file.ends_with(index));
+        (is_safetensors(file) || is_pickle(file) || is_index).then_some(folder)
+    };
+    let folders: BTreeSet<&str> = names.filter_map(folder_of_weights).collect();
+    match folders.first() {
+        Some(only) if folders.len() == 1 && only.matches('/').count() == 1 => only,
+        _ => "",
+    }
 }
 
 pub(crate) fn is_safetensors(name: &str) -> bool {
@@ -194,6 +218,37 @@ mod tests {
         );
         let none = chosen(&["config.json", "a.py"], &DownloadOptions::default());
         assert_eq!(none.unwrap_err().code(), "R-HUB-25");
+    }
+
+    #[test]
+    fn a_repository_with_its_weights_in_a_folder_is_that_folder() {
+        let names = [
+            "LICENSE",
+            "README.md",
+            "config.json",
+            "scripts/evaluator.py",
+            "weights/README.md",
+            "weights/config.json",
+            "weights/model.pt",
+            "weights/model.safetensors",
+            "weights/old/model.safetensors.txt",
+            "weights/optimizer.pt",
+        ];
+        let pickle = ["LICENSE", "README.md", "weights/README.md", "weights/config.json"];
+        let chosen = |names: &[&str]| chosen(names, &DownloadOptions::default());
+        let expected = [&pickle[..], &["weights/model.safetensors"]].concat();
+        assert_eq!(chosen(&names).unwrap(), expected);
+        let names: Vec<&str> =
+            names.into_iter().filter(|name| !name.ends_with(".safetensors")).collect();
+        assert_eq!(chosen(&names).unwrap(), [&pickle[..], &["weights/model.pt"]].concat());
+        // Of two folders, or two levels down, nobody knows which is meant.
+        for other in ["other/pytorch_model.bin", "weights/deep/model.bin"] {
+            let error = chosen(&[&names[..], &[other]].concat()).unwrap_err();
+            assert_eq!(error.code(), "R-HUB-25", "{other}");
+        }
+        assert_eq!(chosen(&["a/b/model.bin"]).unwrap_err().code(), "R-HUB-25");
+        // Beside a model at the top, a folder is something else.
+        assert_eq!(chosen(&["model.bin", "a/model.safetensors"]).unwrap(), ["model.bin"]);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Hub {
         names.dedup();
         let mut checks = Vec::with_capacity(names.len());
         for name in names {
-            let path = snapshot.path.join(&name);
+            let path = snapshot.root.join(&name);
             let listed = listing.as_ref().and_then(|listing| listing.file(&name));
             let named_by_blob = || {
                 let target = fs::read_link(&path).ok()?;
@@ -126,7 +126,7 @@ impl Snapshot {
             if let FileState::Damaged { expected, got } = &check.state {
                 return Err(Detail::HashMismatch {
                     file: check.name.clone(),
-                    path: self.path.join(&check.name),
+                    path: self.root.join(&check.name),
                     expected: expected.clone(),
                     got: got.clone(),
                 }
@@ -139,7 +139,7 @@ impl Snapshot {
         if missing.is_empty() {
             Ok(())
         } else {
-            let (id, path) = (Box::new(self.id.clone()), self.path.clone());
+            let (id, path) = (Box::new(self.id.clone()), self.root.clone());
             Err(Detail::Incomplete { id, path, missing }.into())
         }
     }

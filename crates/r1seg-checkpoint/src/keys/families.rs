@@ -118,6 +118,18 @@ pub const NEUROSAM3D: KeyMap = KeyMap {
     ],
 };
 
+/// VISTA3D under the names of MONAI 1.4, which `r1seg convert` gives the tensors of the research code, too.
+pub const VISTA3D: KeyMap = KeyMap {
+    encoder: "image_encoder",
+    mask_encoder: None,
+    mask_head: "",
+    unused: &[
+        // The authors create them, and read them nowhere.
+        "point_head.mask_downsample.",
+        "point_head.class_embeddings.weight",
+    ],
+};
+
 /// A buffer that old versions of transformers saved.
 const POSITION_IDS: &str = "text_encoder.clip_text_model.text_model.embeddings.position_ids";
 
@@ -206,6 +218,18 @@ mod tests {
         }
         assert!(SAM_MED3D.never_used("mask_decoder.output_hypernetworks_mlps.3.layers.2.bias"));
         assert!(!SAM_MED3D.never_used("image_encoder.neck.convs.2.conv.weight"));
+        for name in ["point_head.mask_downsample.bias", "point_head.class_embeddings.weight"] {
+            assert!(VISTA3D.never_used(name), "{name}");
+        }
+        for name in [
+            "class_head.class_embeddings.weight",
+            "point_head.class_embeddings.bias",
+            "point_head.feat_downsample.0.weight",
+            "image_encoder.up_layers.3.head.bias",
+            "weight_mapper.0.weight",
+        ] {
+            assert!(!VISTA3D.never_used(name), "{name}");
+        }
         assert!(R1SEG_3D_SAM.never_used("logit_scale"));
         assert!(!R1SEG_3D_SAM.never_used("prompt_encoder.mask3D_downscaling.0.weight"));
     }

@@ -5,6 +5,6 @@ pub mod llama_cpp;
 mod publishers;
 
 pub use families::{
-    KeyMap, M3D_CLIP, M3D_LAMED, NEUROSAM3D, R1SEG_3D, R1SEG_3D_SAM, SAM_MED3D, SEGVOL,
+    KeyMap, M3D_CLIP, M3D_LAMED, NEUROSAM3D, R1SEG_3D, R1SEG_3D_SAM, SAM_MED3D, SEGVOL, VISTA3D,
 };
-pub use publishers::{Renamed, normalize};
+pub use publishers::{Renamed, normalize, strip_wrappers};

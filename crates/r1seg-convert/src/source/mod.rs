@@ -20,7 +20,7 @@ use crate::{Error, TensorEntry};
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// The names that weights have, the preferred first: safetensors hold nothing that could run.
-const KNOWN_NAMES: [&str; 9] = [
+const KNOWN_NAMES: [&str; 10] = [
     WEIGHTS,
     INDEX,
     "pytorch_model.bin",
@@ -30,6 +30,7 @@ const KNOWN_NAMES: [&str; 9] = [
     "model_with_lora.bin",
     "merged_model.bin",
     "model.bin",
+    "model.pt",
 ];
 /// The number formats that weights of these models have.
 const CONVERTED: [NumberFormat; 13] = [

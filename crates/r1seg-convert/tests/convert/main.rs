@@ -15,6 +15,7 @@ mod shards;
 mod torch_file;
 mod training;
 mod verify;
+mod vista3d;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

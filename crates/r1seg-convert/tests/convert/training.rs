@@ -204,8 +204,11 @@ fn w2_a_pickle_of_arguments_alone_is_no_checkpoint() {
     assert!(matches!(error, PickleError::Container { .. }), "{error}");
 }
 
-/// Knows a model by its one tensor.
-fn recover(shapes: &Shapes) -> Recovered {
+/// Knows a model by its one tensor, and its `config.json` by the width.
+fn recover(shapes: &Shapes, own: Option<&Map<String, Value>>) -> Recovered {
+    if own.is_some_and(|own| own.contains_key("width")) {
+        return None;
+    }
     let width = shapes.get("w")?.first()?;
     let fields = Map::from_iter([("width".to_owned(), Value::from(*width))]);
     Some(Ok(RecoveredConfig { model: "Toy", config: fields }))
@@ -240,12 +243,38 @@ fn a_config_that_the_tensors_tell_is_written_where_there_is_none() {
 }
 
 #[test]
+fn a_config_of_another_loader_gives_way_to_the_base_s_and_to_what_the_tensors_tell() {
+    let place = Place::new();
+    let source = place.write("src/x.pth", &dump(2, namespace(2, b"}")).zip());
+    place.write("src/config.json", br#"{"model_type": "pipeline"}"#);
+    let options = ConvertOptions { recover, ..ConvertOptions::new(&source) };
+    let report = place.convert(&options).unwrap();
+    assert_eq!((report.recovered_config, report.has_config), (Some("Toy"), true));
+    assert_eq!(config_of(&place), json!({"width": 2}));
+
+    let base = Place::new();
+    base.write("base/config.json", br#"{"width": 4}"#);
+    let with_base =
+        ConvertOptions { base: Some(base.path("base")), replace: true, ..options.clone() };
+    let report = place.convert(&with_base).unwrap();
+    assert_eq!((report.recovered_config, report.has_config), (None, true));
+    assert_eq!(config_of(&place), json!({"width": 4}));
+
+    // Nothing is better than what there is.
+    for recover in [ConvertOptions::new("").recover, |_, _| Some(Err("name `heads`".to_owned()))] {
+        let report = place.convert(&ConvertOptions { recover, replace: true, ..options.clone() });
+        assert_eq!(report.unwrap().recovered_config, None);
+        assert_eq!(config_of(&place), json!({"model_type": "pipeline"}));
+    }
+}
+
+#[test]
 fn a_config_that_the_tensors_do_not_tell_is_asked_for_by_its_fields() {
     let place = Place::new();
     let source = place.write("x.pth", &dump(2, namespace(2, b"}")).zip());
-    let unknown = ConvertOptions { recover: |_| None, ..ConvertOptions::new(&source) };
+    let unknown = ConvertOptions { recover: |_, _| None, ..ConvertOptions::new(&source) };
     let half =
-        ConvertOptions { recover: |_| Some(Err("name `heads`".to_owned())), ..unknown.clone() };
+        ConvertOptions { recover: |_, _| Some(Err("name `heads`".to_owned())), ..unknown.clone() };
     let error = place.convert(&half).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Model, "R-CNV-10"));
     assert_eq!(error.message(), "config.json: name `heads`");

@@ -268,6 +268,31 @@ fn patterns_choose_other_files() {
 }
 
 #[test]
+fn a_model_in_a_folder_of_its_repository_is_found_in_that_folder() {
+    let server = Server::start();
+    let (_folder, hub) = hub(&server);
+    server.delete("model.safetensors");
+    server.put("net/config.json", "{}", false);
+    server.put("net/model.safetensors", weights(), true);
+    let pinned = id(&format!("{MODEL}@{COMMIT}"));
+    let snapshot = download(&hub, &pinned).unwrap();
+    assert_eq!(snapshot.files, ["README.md", "net/config.json", "net/model.safetensors"]);
+    assert!(snapshot.path.ends_with(format!("snapshots/{COMMIT}/net")), "{snapshot:?}");
+    assert_eq!(fs::read(snapshot.path.join("model.safetensors")).unwrap(), weights());
+    assert_eq!(hub.resolve(&pinned).unwrap(), snapshot);
+
+    let verify = || hub.verify(&snapshot, &Cancel::default(), &mut |_| {}).unwrap();
+    let checks = verify();
+    assert!(checks.len() == 3 && checks.iter().all(|check| !check.is_bad()), "{checks:?}");
+    snapshot.require_intact(&checks).unwrap();
+    fs::remove_file(snapshot.path.join("config.json")).unwrap();
+    let error = snapshot.require_intact(&verify()).unwrap_err();
+    assert_eq!(error.code(), "R-HUB-03");
+    assert!(error.message().contains("net/config.json"), "{error}");
+    assert_eq!(hub.resolve(&pinned).unwrap_err().code(), "R-HUB-03");
+}
+
+#[test]
 fn w7_damaged_file_is_fetched_again_if_asked() {
     let server = Server::start();
     let (_folder, hub) = hub(&server);
