@@ -1,6 +1,6 @@
 //! Every tensor of a published checkpoint: key, shape, and what to fill it with.
 //!
-//! Keys as `R1Seg-3D`, `SegVol` and `SAM-Med3D` save them (without the prefix that `r1seg convert` takes off), the
+//! Keys as `R1Seg-3D`, `SegVol`, `SAM-Med3D` and `VISTA3D` save them (without the prefix that `r1seg convert` takes off), the
 //! ones that inference never reads included.
 
 use crate::variant::{Clip, Family, Variant};
@@ -40,6 +40,7 @@ pub(crate) fn tensors(variant: &Variant) -> Vec<TensorPlan> {
     match variant.family {
         Family::SegVol | Family::Sam => promptable(variant),
         Family::SamMed3d => crate::sam_med3d::tensors(variant),
+        Family::Vista3d => crate::vista3d::tensors(),
         Family::Phi3 | Family::Llama => language_model(variant),
     }
 }
@@ -145,7 +146,7 @@ impl Layout {
                 ("mlp.gate_proj", inner),
                 ("mlp.up_proj", inner),
             ],
-            Family::SegVol | Family::Sam | Family::SamMed3d => &[],
+            Family::SegVol | Family::Sam | Family::SamMed3d | Family::Vista3d => &[],
         };
         for (name, outputs) in inputs {
             self.matrix(&format!("{prefix}.{name}.weight"), &[*outputs, hidden]);

@@ -17,6 +17,7 @@ pub(crate) enum Family {
     Sam,
     /// Neither a language model nor a text encoder: SAM-Med3D.
     SamMed3d,
+    Vista3d,
 }
 
 /// Widths of CLIP ViT-B/32's text encoder.
@@ -92,6 +93,9 @@ const R1SEG_3D_SAM: Variant = Variant { family: Family::Sam, ..SEGVOL };
 const SAM_MED3D: Variant =
     Variant { family: Family::SamMed3d, img_size: [128; 3], patch_size: [16; 3], ..SEGVOL };
 
+/// NVIDIA publishes it as NV-Segment-CT. Its sizes are those of its module.
+const VISTA3D: Variant = Variant { family: Family::Vista3d, ..SAM_MED3D };
+
 /// A Phi-3 in which everything is small.
 const TINY: Variant = Variant {
     hidden_size: 64,
@@ -115,6 +119,7 @@ impl Variant {
             "segvol" => Some(SEGVOL),
             "r1seg-3dsam" => Some(R1SEG_3D_SAM),
             "sam-med3d" => Some(SAM_MED3D),
+            "vista3d" => Some(VISTA3D),
             "tiny" => Some(TINY),
             _ => None,
         }
@@ -125,7 +130,7 @@ impl Variant {
     }
 
     pub(crate) fn reads_words(&self) -> bool {
-        self.family != Family::SamMed3d
+        !matches!(self.family, Family::SamMed3d | Family::Vista3d)
     }
 
     pub(crate) fn head_dim(&self) -> usize {
@@ -158,6 +163,7 @@ impl Variant {
             }
             // Its sizes are the defaults.
             Family::SamMed3d => return json!({ "model_type": "sam_med3d" }),
+            Family::Vista3d => return json!({ "model_type": "vista3d" }),
             Family::Phi3 => json!({
                 "architectures": ["LamedPhi3ForCausalLMCrossA"],
                 "model_type": "lamed_phi3_cross",
@@ -256,7 +262,9 @@ impl Variant {
             "transformers_version": "4.46.3",
         });
         let sampling = match self.family {
-            Family::Phi3 | Family::SegVol | Family::Sam | Family::SamMed3d => json!({}),
+            Family::Phi3 | Family::SegVol | Family::Sam | Family::SamMed3d | Family::Vista3d => {
+                json!({})
+            }
             // The base model's own.
             Family::Llama => json!({ "do_sample": true, "temperature": 0.6, "top_p": 0.9 }),
         };

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
 
+mod automatic;
 mod cancelled;
 mod case;
 mod checkpoint;

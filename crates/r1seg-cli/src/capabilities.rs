@@ -52,6 +52,10 @@ pub(crate) fn note(entry: &ModelEntry) -> String {
         return "Takes no questions: it compares volumes with sentences of a radiology report."
             .to_string();
     }
+    if entry.family.has_classes() {
+        return "Takes no questions: --class wants the name or the number of one of its classes."
+            .to_string();
+    }
     if !entry.capabilities.takes(PromptKind::Text) {
         return "Takes no words: points on what is meant, and beside it, say where it is."
             .to_string();

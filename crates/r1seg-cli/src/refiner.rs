@@ -6,7 +6,7 @@ use anyhow::Result;
 use r1seg::volume::Volume;
 use r1seg::{
     CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, Event, InferenceMode,
-    Model, PromptableConfig, PromptableModel, Purpose, RunContext,
+    Model, Purpose, RunContext,
 };
 use r1seg_results::{Obtained, Refiner, refining_mode, working_memory};
 
@@ -33,8 +33,7 @@ impl SecondModel {
     /// The model of this name or in this folder, before anything large is read.
     pub(crate) fn find(path: &Path, mode: Option<InferenceMode>) -> Result<Self> {
         let (source, name) = model::source_of(path)?;
-        let config = PromptableConfig::read(&source)?;
-        Ok(Self { mode: refining_mode(config.family, mode)?, source, name })
+        Ok(Self { mode: refining_mode(source.segmenter()?, mode)?, source, name })
     }
 
     /// Refuses a model that could not be loaded, or for which there is not memory enough, before the first
@@ -73,7 +72,7 @@ impl SecondModel {
         progress.stage(format!("loading {}", self.name.id));
         let reserved = self.reserved(volume, volume_args, labels);
         let options = model::load_options(&model_args.load, reserved).with_cancel(cancel.clone());
-        let model = Model::Promptable(PromptableModel::load_with(&self.source, &options)?);
+        let model = r1seg::load(&self.source, &options)?;
         let options = volume_args.with_orient(EncodeOptions::default().with_mode(self.mode));
         let encoded = model.encode_with(volume, &options, &mut RunContext::from(cancel))?;
         Ok(LoadedSecond { of: self, model, encoded })

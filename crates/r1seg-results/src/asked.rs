@@ -115,6 +115,10 @@ impl Asked {
                 self.prompt.check(model.family(), mode)?;
                 self.prompt.text.as_ref().map_or(Ok(()), |text| promptable.check_text(text))
             }
+            Model::Automatic(automatic) => {
+                model.family().mode(mode)?;
+                automatic.check(&self.prompt)
+            }
             Model::Retrieval(_) => Err(model.takes_no_prompts()),
         }
     }

@@ -6,8 +6,9 @@ use r1seg::volume::{Geometry, LabelMap, Mask, Region};
 use crate::Error;
 use crate::preview::{Coverage, Named};
 
-/// What each prompt of a run got, in their order: prompt K, counted from 1, is label K. Masks that further
-/// models [refine](Self::push_refined) are labels of their own, behind the one that they refine.
+/// What each prompt of a run got, in their order: prompt K, counted from 1, is label K, unless the model
+/// knows what it segmented by a number of its own. Masks that further models [refine](Self::push_refined)
+/// are labels of their own, behind the one that they refine.
 ///
 /// A mask is joined with the others when it is added and need not be kept, so that memory holds one
 /// label map however many prompts there are.
@@ -20,6 +21,8 @@ pub struct Findings {
 /// What a prompt got.
 #[derive(Debug, Clone)]
 pub struct Finding {
+    /// The number of its voxels in masks.
+    pub label: u16,
     /// The prompt, as labels and picture call it.
     pub name: String,
     /// What became of its mask.
@@ -36,7 +39,8 @@ impl Findings {
         Self { labels: LabelMap::new(geometry.clone()), prompts: Vec::new() }
     }
 
-    /// Adds what the next prompt got. A mask without voxels counts as one.
+    /// Adds what the next prompt got, under the label `own` if that is free, otherwise under the next one.
+    /// A mask without voxels counts as one.
     ///
     /// # Errors
     /// `R-GEO-02` for a mask on another grid, and `R-OUT-10` for more masks than labels.
@@ -45,9 +49,10 @@ impl Findings {
         name: impl Into<String>,
         mask: Option<&Mask>,
         boxes: Vec<Region>,
+        own: Option<u16>,
     ) -> Result<(), Error> {
-        let status = self.join(mask)?;
-        self.prompts.push(Finding { name: name.into(), status, boxes, refines: None });
+        let (label, status) = self.join(mask, own)?;
+        self.prompts.push(Finding { label, name: name.into(), status, boxes, refines: None });
         Ok(())
     }
 
@@ -61,23 +66,28 @@ impl Findings {
         mask: Option<&Mask>,
         refines: u16,
     ) -> Result<u16, Error> {
-        let status = self.join(mask)?;
+        let (label, status) = self.join(mask, None)?;
         let (name, refines) = (name.into(), Some(refines));
-        self.prompts.push(Finding { name, status, boxes: Vec::new(), refines });
-        Ok(u16::try_from(self.labels.len()).unwrap_or(u16::MAX))
+        self.prompts.push(Finding { label, name, status, boxes: Vec::new(), refines });
+        Ok(label)
     }
 
-    fn join(&mut self, mask: Option<&Mask>) -> Result<MaskStatus, Error> {
-        Ok(match mask {
-            Some(mask) => match self.labels.push(mask)? {
-                label if self.labels.voxels(label) > 0 => MaskStatus::Found,
-                _ => MaskStatus::Empty,
-            },
-            None => {
-                self.labels.push_empty()?;
-                MaskStatus::NotFound
-            }
-        })
+    fn join(&mut self, mask: Option<&Mask>, own: Option<u16>) -> Result<(u16, MaskStatus), Error> {
+        let own = own.filter(|label| *label != 0 && self.of(*label).is_none());
+        let label = match own {
+            Some(label) => label,
+            None => self.labels.push_empty()?,
+        };
+        self.labels.reserve(label);
+        let Some(mask) = mask else { return Ok((label, MaskStatus::NotFound)) };
+        self.labels.push_as(label, mask)?;
+        let is_found = self.labels.voxels(label) > 0;
+        Ok((label, if is_found { MaskStatus::Found } else { MaskStatus::Empty }))
+    }
+
+    /// What has a label.
+    pub fn of(&self, label: u16) -> Option<&Finding> {
+        self.prompts.iter().find(|finding| finding.label == label)
     }
 
     /// All masks.
@@ -85,21 +95,25 @@ impl Findings {
         &self.labels
     }
 
-    /// Each label, in their order: those of prompts, and of masks that were refined.
+    /// What each prompt got, and each mask that was refined, in their order.
     pub fn prompts(&self) -> &[Finding] {
         &self.prompts
     }
 
-    /// The names for the picture of [`Self::labels`], and how much it shows of each mask.
+    /// The names for the picture of [`Self::labels`], that of label K at K - 1, and how much it shows of
+    /// each mask. A number that stands for nothing has no name.
     pub fn captions(&self) -> Vec<Named> {
-        let caption = |(label, finding): (u16, &Finding)| Named {
-            name: short(&finding.name),
-            mask: match finding.status {
+        let mut captions: Vec<Named> = Vec::new();
+        captions.resize_with(self.labels.len(), Named::default);
+        for finding in &self.prompts {
+            let Some(named) = captions.get_mut(usize::from(finding.label) - 1) else { continue };
+            named.name = short(&finding.name);
+            named.mask = match finding.status {
                 MaskStatus::NotFound => None,
-                _ => Some(Coverage::of(&self.labels, label)),
-            },
-        };
-        self.numbered().map(caption).collect()
+                _ => Some(Coverage::of(&self.labels, finding.label)),
+            };
+        }
+        captions
     }
 
     /// How many of the labels are of prompts, and not of masks that were refined.
@@ -110,10 +124,8 @@ impl Findings {
     /// Whether labels that have nothing to do with each other have voxels in common. A mask covers, of
     /// course, the one that it refines.
     pub(crate) fn has_unrelated_overlap(&self) -> bool {
-        let origin = |label: u16| {
-            let finding = self.prompts.get(usize::from(label).wrapping_sub(1));
-            finding.and_then(|finding| finding.refines).unwrap_or(label)
-        };
+        let origin =
+            |label: u16| self.of(label).and_then(|finding| finding.refines).unwrap_or(label);
         let is_unrelated = |label: u16, other: u16| origin(label) != origin(other);
         self.numbered().any(|(label, _)| {
             self.labels.covered(label).into_keys().any(|other| is_unrelated(label, other))
@@ -122,7 +134,7 @@ impl Findings {
 
     /// Each label with its finding.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (u16, &Finding)> {
-        (1..=u16::MAX).zip(&self.prompts)
+        self.prompts.iter().map(|finding| (finding.label, finding))
     }
 }
 
@@ -148,14 +160,33 @@ mod tests {
         let geometry = Geometry::without_affine([1, 1, 4]);
         let mask = |data: [u8; 4]| Mask::new(data.to_vec(), geometry.clone());
         let mut findings = Findings::new(&geometry);
-        findings.push("liver", Some(&mask([1, 0, 0, 0])?), Vec::new())?;
-        findings.push("spleen", None, Vec::new())?;
-        findings.push("kidney", Some(&mask([0, 0, 1, 1])?), Vec::new())?;
-        findings.push("cyst", Some(&mask([0; 4])?), Vec::new())?;
+        findings.push("liver", Some(&mask([1, 0, 0, 0])?), Vec::new(), None)?;
+        findings.push("spleen", None, Vec::new(), None)?;
+        findings.push("kidney", Some(&mask([0, 0, 1, 1])?), Vec::new(), None)?;
+        findings.push("cyst", Some(&mask([0; 4])?), Vec::new(), None)?;
         assert_eq!((findings.labels().labels(), findings.labels().len()), (&[1, 0, 3, 3][..], 4));
         let statuses: Vec<_> = findings.prompts().iter().map(|prompt| prompt.status).collect();
         use MaskStatus::{Empty, Found, NotFound};
         assert_eq!(statuses, [Found, NotFound, Found, Empty]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_prompt_has_the_label_by_which_its_model_knows_it_unless_that_is_taken() -> Result<(), Error>
+    {
+        let geometry = Geometry::without_affine([1, 1, 4]);
+        let mask = |data: [u8; 4]| Mask::new(data.to_vec(), geometry.clone());
+        let mut findings = Findings::new(&geometry);
+        findings.push("spleen", Some(&mask([1, 0, 0, 0])?), Vec::new(), Some(3))?;
+        findings.push("liver", Some(&mask([0, 1, 0, 0])?), Vec::new(), Some(1))?;
+        findings.push("aorta", Some(&mask([0; 4])?), Vec::new(), Some(6))?;
+        findings.push("the same aorta", Some(&mask([0, 0, 1, 0])?), Vec::new(), Some(6))?;
+        findings.push("points", Some(&mask([0, 0, 0, 1])?), Vec::new(), None)?;
+        assert_eq!(findings.labels().labels(), [3, 1, 7, 8]);
+        let labels: Vec<u16> = findings.prompts().iter().map(|finding| finding.label).collect();
+        assert_eq!(labels, [3, 1, 6, 7, 8]);
+        let names: Vec<String> = findings.captions().into_iter().map(|of| of.name).collect();
+        assert_eq!(names[..4], ["liver", "", "spleen", ""]);
         Ok(())
     }
 }

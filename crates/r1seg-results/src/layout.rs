@@ -41,6 +41,8 @@ pub struct Request {
     /// The intensities that are black and white in the picture; chosen by what is under the masks if not
     /// given.
     pub window: Option<Window>,
+    /// Whether each mask has a file of its own even where they do not overlap.
+    pub apart: bool,
     /// Whether the report keeps to itself where the folder is, as a server's must.
     pub private: bool,
     /// What to do with files that exist already.

@@ -44,7 +44,7 @@ pub fn obtain(
 }
 
 /// Runs prompts on an encoded volume, whoever they are from: questions as many at once as share each
-/// reading of the weights, other prompts one after the other.
+/// reading of the weights, other prompts as [`EncodedVolume::segment_each`] does.
 ///
 /// `on_event` hears of progress, and `on_outcome` gets each outcome as soon as it is there, in the order of
 /// the prompts; both with the index of the prompt among all of them.
@@ -59,15 +59,15 @@ pub fn run_prompts(
     on_event: &mut dyn FnMut(Event<'_>),
     on_outcome: &mut dyn FnMut(usize, Outcome) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let answers = encoded.answers_questions();
     let mut first = 0;
-    for chunk in prompts.chunks(if answers { QUESTIONS_AT_ONCE } else { 1 }) {
+    if !encoded.answers_questions() {
+        let mut run = RunContext::from(cancel).with_events(on_event);
+        return encoded.segment_each(prompts, &mut run, on_outcome);
+    }
+    for chunk in prompts.chunks(QUESTIONS_AT_ONCE) {
         let mut shifted = |event: Event<'_>| on_event(event.with_prompts_from(first));
         let mut run = RunContext::from(cancel).with_events(&mut shifted);
-        let outcomes = match chunk {
-            [one] if !answers => vec![encoded.segment_with(one, &mut run)?],
-            several => encoded.ask_many_with(several, options, &mut run)?,
-        };
+        let outcomes = encoded.ask_many_with(chunk, options, &mut run)?;
         for (index, outcome) in (first..).zip(outcomes) {
             on_outcome(index, outcome)?;
         }
@@ -82,15 +82,16 @@ impl Obtained {
         Self { findings: Findings::new(geometry), given: Vec::new(), refined: Vec::new() }
     }
 
-    /// Adds what the next prompt got, under the next label: where nothing was refined, prompt K, counted
-    /// from 1, becomes label K.
+    /// Adds what the next prompt got: under the label by which the model knows it, or under the next one.
+    /// Where nothing was refined, prompt K of a model without classes, counted from 1, becomes label K.
     ///
     /// # Errors
     /// As [`Findings::push`].
     pub fn push(&mut self, asked: Asked, outcome: Outcome) -> Result<(), Error> {
         let (given, mask) = Given::new(asked, outcome);
         let boxes = given.outcome.boxes.iter().filter_map(|found| found.region).collect();
-        self.findings.push(&given.asked.name, mask.as_ref(), boxes)?;
+        let own = given.outcome.label;
+        self.findings.push(&given.asked.name, mask.as_ref(), boxes, own)?;
         self.given.push(given);
         Ok(())
     }

@@ -43,7 +43,7 @@ pub struct Measured<'a> {
     results: Results<'a>,
     report: Report,
     warnings: Vec<Warning>,
-    /// Whether a voxel belongs to several masks.
+    /// Whether each mask has a file of its own, as a voxel may belong to several.
     overlaps: bool,
     saving: Instant,
     span: tracing::Span,
@@ -126,7 +126,7 @@ impl<'a> Results<'a> {
             let mask = self.findings.labels().label_mask(label);
             let stats = mask_stats(&mask, 1, &self.input.volume)?;
             let mut mask = MaskReport::new(label, &finding.name, &stats, self.input.range);
-            mask.path = self.mask_path(label, overlap > 0);
+            mask.path = self.mask_path(label, overlap > 0 || self.layout.request.apart);
             mask.refines = finding.refines;
             match prompt {
                 Some(index) => report.add_mask(index, mask),
@@ -134,7 +134,7 @@ impl<'a> Results<'a> {
             }
         }
         drop(entered);
-        let overlaps = overlap > 0;
+        let overlaps = overlap > 0 || self.layout.request.apart;
         Ok(Measured { results: self, report, warnings, overlaps, saving, span })
     }
 
@@ -282,11 +282,14 @@ impl Measured<'_> {
             }
         }
         if let Some(path) = &paths.segmentation {
-            // One for each prompt, since segments are labeled by their number; some may be empty.
-            let segments = findings
-                .numbered()
-                .map(|(label, finding)| Segment::new(one_line(&finding.name), label_color(label)));
-            let segmentation = Segmentation::new(labels, segments.collect())?;
+            // One for each prompt, also for those without voxels.
+            let mut segments = vec![None; labels.len()];
+            for (label, finding) in findings.numbered() {
+                if let Some(segment) = segments.get_mut(usize::from(label) - 1) {
+                    *segment = Some(Segment::new(one_line(&finding.name), label_color(label)));
+                }
+            }
+            let segmentation = Segmentation::new(labels, segments)?;
             stage.write_with(path, |part| {
                 write_segmentation(part, &segmentation, Overwrite::Refuse)
             })?;

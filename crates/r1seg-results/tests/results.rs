@@ -57,7 +57,9 @@ impl Desk {
         let mut findings = Findings::new(self.input.volume.geometry());
         for (index, mask) in masks.iter().enumerate() {
             let mask = mask.clone().map(|voxels| self.mask(voxels));
-            findings.push(format!("prompt {}", index + 1), mask.as_ref(), Vec::new()).unwrap();
+            findings
+                .push(format!("prompt {}", index + 1), mask.as_ref(), Vec::new(), None)
+                .unwrap();
         }
         findings
     }

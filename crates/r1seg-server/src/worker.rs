@@ -267,7 +267,6 @@ mod tests {
     use r1seg::{AskOptions, CheckpointSource, LoadOptions, load};
     use r1seg_results::Asked;
 
-    use super::*;
     use crate::job::Work;
     use crate::keys::Owner;
     use crate::queue::Client;

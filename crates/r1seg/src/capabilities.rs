@@ -1,9 +1,8 @@
 //! What a model takes, what it gives back, and the input that it computes on.
 
 use r1seg_diagnostic::Purpose;
-use r1seg_vit3d::ImageEncoderConfig;
 
-use crate::InferenceMode;
+use crate::{ClassTable, InferenceMode};
 
 /// A kind of prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +53,8 @@ pub struct Capabilities {
     pub input_shape: [usize; 3],
     /// Channels of the input volume.
     pub channels: usize,
+    /// The classes that texts name, for a model that knows no other texts.
+    pub classes: Option<&'static ClassTable>,
 }
 
 impl Capabilities {
@@ -83,8 +84,8 @@ impl Capabilities {
         }
     }
 
-    /// The same with the input of a checkpoint's vision transformer.
-    pub(crate) fn with_input_of(self, encoder: &ImageEncoderConfig) -> Self {
-        Self { input_shape: encoder.image_size(), channels: encoder.in_channels(), ..self }
+    /// The same with the input of a checkpoint's encoder.
+    pub(crate) fn with_input(self, input_shape: [usize; 3], channels: usize) -> Self {
+        Self { input_shape, channels, ..self }
     }
 }

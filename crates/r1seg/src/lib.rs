@@ -12,6 +12,7 @@
 //! | ask several questions at once | [`EncodedVolume::ask_many`], [`EncodedVolume::ask_many_with`] |
 //! | write the mask | [`volume::write_mask`] |
 //! | segment by a text, points or a box | [`PromptableModel::load`], [`EncodedVolume::segment`] |
+//! | segment classes by their names, several in one pass | [`AutomaticModel::load`], [`EncodedVolume::segment_each`] |
 //! | click, get a mask, click again, undo | [`EncodedVolume::session`], [`ClickSession`] |
 //! | run a prompt on a volume of any model | [`EncodedVolume::run`], [`Prompt`], [`Outcome`] |
 //! | stop it, or watch it | [`RunContext`], [`CancelToken`] |
@@ -41,6 +42,7 @@
 //! Nothing here prints, exits or panics on input; long stages are `tracing` spans. r1seg is for
 //! research: it is not a medical device.
 
+mod automatic;
 mod boxes;
 mod capabilities;
 pub mod checkpoint;
@@ -113,10 +115,12 @@ pub mod networks {
     };
     pub use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
     pub use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
+    pub use r1seg_segresnet::SegResNetConfig;
     pub use r1seg_text_encoder::{BertConfig, ClipTextConfig};
     pub use r1seg_vit3d::{HieraConfig, ImageEncoderConfig, SamVitConfig, Vit3dConfig};
 }
 
+pub use automatic::{AutomaticConfig, AutomaticModel, Class, ClassStatus, ClassTable, Scan};
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::layout::{is_gguf, is_pickle};

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use r1seg_nn::Weights;
-use r1seg_vit3d::ImageEncoderConfig;
 
 #[cfg(feature = "cuda")]
 use crate::checkpoint::Uploads;
@@ -22,8 +21,8 @@ use crate::registry::{ConfigReader, Family};
 use crate::source::FoundModel;
 use crate::verify::verify;
 use crate::{
-    CancelToken, CheckpointSource, DtypeChoice, Error, LoadOptions, LoadedModel, M3dClip, Model,
-    ModelName, ModelSource, PromptableModel, R1SegModel,
+    AutomaticModel, CancelToken, Capabilities, CheckpointSource, DtypeChoice, Error, LoadOptions,
+    LoadedModel, M3dClip, Model, ModelName, ModelSource, PromptableModel, R1SegModel,
 };
 
 /// Loads a model of any family.
@@ -53,6 +52,7 @@ pub fn load(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Mod
         ConfigReader::Promptable(read) => {
             Model::Promptable(PromptableModel::new(loader.load(read)?))
         }
+        ConfigReader::Automatic(read) => Model::Automatic(AutomaticModel::new(loader.load(read)?)),
         ConfigReader::Retrieval(read) => Model::Retrieval(M3dClip::new(loader.load(read)?)?),
     })
 }
@@ -66,8 +66,8 @@ pub(crate) trait Loadable: Debug {
 
     fn family(&self) -> Family;
 
-    /// The vision transformer that reads the volume.
-    fn image_encoder(&self) -> ImageEncoderConfig;
+    /// What the checkpoint takes and gives back.
+    fn capabilities(&self) -> Capabilities;
 
     /// Where the checkpoint keeps its parts.
     fn keys(&self) -> &'static KeyMap {
@@ -194,7 +194,7 @@ impl<'a> Loader<'a> {
             family: config.family(),
             model_type: file.model_type.name,
             num_clicks: config.num_clicks(),
-            capabilities: config.family().capabilities().with_input_of(&config.image_encoder()),
+            capabilities: config.capabilities(),
             device,
             fallback,
             activation,

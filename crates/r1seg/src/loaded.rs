@@ -11,8 +11,8 @@ use crate::device::device_name;
 use crate::finite::FiniteCheck;
 use crate::registry::Family;
 use crate::{
-    Capabilities, EncodeOptions, EncodedVolume, Error, LoadReport, M3dClip, ModelName,
-    PromptableModel, R1SegModel, RunContext,
+    AutomaticModel, Capabilities, EncodeOptions, EncodedVolume, Error, LoadReport, M3dClip,
+    ModelName, PromptableModel, R1SegModel, RunContext,
 };
 
 /// A loaded model of any family: a handle whose clones share the weights.
@@ -23,6 +23,8 @@ pub enum Model {
     /// SegVol, R1Seg-3D-SAM, SAM-Med3D and NeuroSAM3D, which segment what a text, points, a box or an
     /// earlier mask say.
     Promptable(PromptableModel),
+    /// VISTA3D, which segments classes by their names, and what is pointed at.
+    Automatic(AutomaticModel),
     /// M3D-CLIP, which compares volumes with texts.
     Retrieval(M3dClip),
 }
@@ -34,6 +36,7 @@ impl Deref for Model {
         match self {
             Self::Language(model) => model,
             Self::Promptable(model) => model,
+            Self::Automatic(model) => model,
             Self::Retrieval(model) => model,
         }
     }
@@ -62,6 +65,7 @@ impl Model {
         match self {
             Self::Language(model) => model.encode_with(volume, options, run),
             Self::Promptable(model) => model.encode_with(volume, options, run),
+            Self::Automatic(model) => model.encode_with(volume, options, run),
             Self::Retrieval(_) => Err(self.takes_no_prompts()),
         }
     }

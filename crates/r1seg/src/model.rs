@@ -16,7 +16,6 @@ use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
 use r1seg_tokenizer::{BoxText, Prompt as PromptIds, PromptPart, PromptTokenizer};
-use r1seg_vit3d::ImageEncoderConfig;
 use r1seg_volume::{Orientation, Region, Volume};
 
 use crate::checkpoint::Found;
@@ -26,8 +25,9 @@ use crate::registry::{ConfigReader, Family};
 use crate::run::UntilCancelled;
 use crate::vision::{ImageFeatures, Vision};
 use crate::{
-    AskOptions, CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions,
-    LoadedModel, ModelConfig, ModelSource, RunContext, Separator, Stage, boxes, memory,
+    AskOptions, CancelToken, Capabilities, CheckpointSource, EncodeOptions, EncodedVolume, Error,
+    LoadOptions, LoadedModel, ModelConfig, ModelSource, RunContext, Separator, Stage, boxes,
+    memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
@@ -75,8 +75,8 @@ impl Loadable for ModelConfig {
         self.family
     }
 
-    fn image_encoder(&self) -> ImageEncoderConfig {
-        self.vit.clone().into()
+    fn capabilities(&self) -> Capabilities {
+        self.family.capabilities().with_input(self.vit.image_size, self.vit.in_channels)
     }
 
     fn head_dim(&self) -> usize {

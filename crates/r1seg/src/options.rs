@@ -184,6 +184,9 @@ pub struct EncodeOptions {
     /// Whether the stages' tensors are kept for [`Outcome::trace`](crate::Outcome::trace): of one pass over
     /// the whole volume, which mode sliding never makes for a text.
     pub trace: bool,
+    /// Whether masks of several classes keep the voxels that they share. Otherwise a voxel belongs to the
+    /// class with the highest logit alone. For models that score classes together.
+    pub overlaps: bool,
 }
 
 impl EncodeOptions {
@@ -205,6 +208,13 @@ impl EncodeOptions {
     #[must_use]
     pub fn with_mode(mut self, mode: InferenceMode) -> Self {
         self.mode = Some(mode);
+        self
+    }
+
+    /// Lets masks of several classes keep the voxels that they share.
+    #[must_use]
+    pub fn with_overlaps(mut self) -> Self {
+        self.overlaps = true;
         self
     }
 

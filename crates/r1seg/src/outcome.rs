@@ -26,6 +26,9 @@ pub struct Outcome {
     /// The mask on the grid of the input volume; absent when a language model
     /// generated no `[SEG]`.
     pub mask: Option<Mask>,
+    /// The number by which the publisher of a model with classes knows what was segmented, and its label
+    /// in masks; absent for points without a class and for other models.
+    pub label: Option<u16>,
     /// Boxes in the text.
     pub boxes: Vec<AnswerBox>,
     /// How often the model's grid was laid over the volume: 1, or the number of windows or crops; in mode

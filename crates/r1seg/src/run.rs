@@ -141,6 +141,8 @@ impl Event<'_> {
 #[derive(Default)]
 pub struct RunContext<'a> {
     cancel: CancelToken,
+    /// Events are about prompts that are counted from this one on.
+    first_prompt: usize,
     events: Option<&'a mut dyn FnMut(Event<'_>)>,
     probe: Option<&'a mut dyn Probe>,
 }
@@ -187,8 +189,14 @@ impl<'a> RunContext<'a> {
 
     pub(crate) fn emit(&mut self, event: Event<'_>) {
         if let Some(events) = &mut self.events {
-            events(event);
+            events(event.with_prompts_from(self.first_prompt));
         }
+    }
+
+    /// Counts the prompts of the events that follow from `first` on. Returns where they were counted from
+    /// before.
+    pub(crate) fn count_prompts_from(&mut self, first: usize) -> usize {
+        std::mem::replace(&mut self.first_prompt, first)
     }
 
     /// Watches a stage whose tensors `trace` keeps, too.

@@ -121,8 +121,8 @@ impl From<CheckpointSource> for FoundModel {
 
 impl ModelName {
     /// By the name of the folder, or by the cache of huggingface_hub that it lies in:
-    /// `models--OWNER--NAME/snapshots/REVISION`.
-    fn of(folder: &Path) -> Self {
+    /// `models--OWNER--NAME/snapshots/REVISION`, or a folder of that.
+    pub(crate) fn of(folder: &Path) -> Self {
         // `.` and `models/..` have no name of their own.
         let full = folder.canonicalize().ok();
         let folder = full.as_deref().unwrap_or(folder);
@@ -130,14 +130,21 @@ impl ModelName {
             path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
         };
         let id = name(Some(folder)).unwrap_or_else(|| folder.display().to_string());
-        let snapshots = folder.parent().filter(|path| path.ends_with("snapshots"));
-        let repository = name(snapshots.and_then(Path::parent));
-        let is_commit = id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        fn snapshots(path: &Path) -> Option<&Path> {
+            path.parent().filter(|path| path.ends_with("snapshots"))
+        }
+        let snapshot = folder.ancestors().take(2).find(|path| snapshots(path).is_some());
+        let revision = name(snapshot).filter(|name| is_commit(name));
+        let repository = name(snapshot.and_then(snapshots).and_then(Path::parent));
         match repository.as_deref().and_then(|name| name.strip_prefix("models--")) {
-            Some(name) if is_commit => Self { id: name.replace("--", "/"), revision: Some(id) },
+            Some(name) if revision.is_some() => Self { id: name.replace("--", "/"), revision },
             _ => Self { id, revision: None },
         }
     }
+}
+
+fn is_commit(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Why a file is not a model.
@@ -213,6 +220,8 @@ mod tests {
             ("R1Seg-3D", "R1Seg-3D", None),
             ("R1Seg-3D/sub/..", "R1Seg-3D", None),
             (&*format!("models--a--b/snapshots/{commit}"), "a/b", Some(commit.clone())),
+            (&*format!("models--a--b/snapshots/{commit}/c"), "a/b", Some(commit.clone())),
+            (&*format!("models--a--b/snapshots/{commit}/c/d"), "d", None),
             ("models--a--b/snapshots/main", "main", None),
             (&*format!("other/{commit}"), &*commit, None),
         ] {

@@ -36,9 +36,10 @@ fn verify_snapshot(
 ) -> Result<(), Error> {
     use r1seg_hub::{Hub, HubConfig, ModelId};
 
-    // `CACHE/models--OWNER--NAME/snapshots/REVISION`.
+    // `CACHE/models--OWNER--NAME/snapshots/REVISION`, or a folder of that.
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-    let cache = folder.ancestors().nth(3).unwrap_or(&folder);
+    let snapshots = folder.ancestors().find(|path| path.ends_with("snapshots"));
+    let cache = snapshots.and_then(|path| path.ancestors().nth(2)).unwrap_or(&folder);
     let hub = Hub::new(HubConfig::new(cache));
     let revision = name.revision.as_deref().unwrap_or_default();
     let snapshot = hub.resolve(&ModelId::parse(&format!("{}@{revision}", name.id))?)?;

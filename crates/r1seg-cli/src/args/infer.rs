@@ -59,13 +59,15 @@ pub(crate) struct InferArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Refining")]
 pub(crate) struct RefineWithArgs {
-    /// Draw what was found again with this model, at its own resolution: SAM-Med3D, NeuroSAM3D or SegVol.
+    /// Draw what was found again with this model, at its own resolution: SAM-Med3D, NeuroSAM3D, SegVol or
+    /// NV-Segment-CT.
     /// It is prompted with the mask of each answer, or the box in it, and its mask becomes a further label
     /// beside the first one. It is loaded only if something was found, in place of the first model.
     ///
     /// A model that takes boxes gets the one around the mask's largest part, one voxel wider; one that
     /// takes points gets the voxel that is deepest inside of that part; one that corrects masks gets the
-    /// mask as well; and one that reads texts the organ that the question names.
+    /// mask as well; one that reads texts the organ that the question names; and one with classes the class
+    /// of that organ, or else the voxel.
     #[arg(long, value_name = "DIR|MODEL")]
     pub(crate) refine_with: Option<OsString>,
     /// How that model looks at the volume, as `--mode` of `r1seg segment` [default: as its authors].

@@ -4,6 +4,7 @@ mod batch;
 mod boxes;
 mod chat;
 mod checkpoint;
+mod classes;
 mod image;
 mod infer;
 mod inspect;
@@ -29,6 +30,7 @@ pub(crate) use chat::{ChatArgs, TypedPlace};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
+pub(crate) use classes::ClassArgs;
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;

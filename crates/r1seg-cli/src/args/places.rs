@@ -9,7 +9,7 @@ use super::points::{Point, center_voxel, point_millimeters, point_voxels, voxel}
 
 /// Where it is.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Points and boxes (SegVol, SAM-Med3D, NeuroSAM3D)")]
+#[command(next_help_heading = "Points and boxes (SegVol, SAM-Med3D, NeuroSAM3D; points: VISTA3D)")]
 struct PlaceArgs {
     /// Begin another object of this name: the points, the box and the center behind it are its own, and
     /// so is a label of the mask. May be given several times.

@@ -8,7 +8,7 @@ use r1seg::InferenceMode;
 
 use super::infer::OutputArgs;
 use super::places::Places;
-use super::{ImageArg, ModelArgs, PrepareArgs, RefineArgs, VolumeArgs};
+use super::{ClassArgs, ImageArg, ModelArgs, PrepareArgs, RefineArgs, VolumeArgs};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -19,7 +19,7 @@ pub(crate) struct SegmentArgs {
     ///
     /// SegVol wants the name of an organ or a lesion, and sets it into the sentence that it was
     /// trained with: "liver". R1Seg-3D-SAM wants a whole sentence: "A computerized tomography of a
-    /// liver." `@FILE` takes every line of a text file that is not blank as a text of its own, `-`
+    /// liver." VISTA3D knows the names of its classes alone: see --class. `@FILE` takes every line of a text file that is not blank as a text of its own, `-`
     /// reads one text from standard input.
     #[arg(short, long, value_name = "TEXT|@FILE|-")]
     pub(crate) text: Vec<OsString>,
@@ -32,7 +32,7 @@ pub(crate) struct SegmentArgs {
     /// that found something; `resize` once only; `sliding` windows at full resolution, which takes a
     /// text alone; `crop` a part around what was clicked; `grow` that part, and further ones wherever the
     /// mask touches its edge [default: as the model's authors: zoom for SegVol, sliding for
-    /// R1Seg-3D-SAM, crop for SAM-Med3D and NeuroSAM3D].
+    /// R1Seg-3D-SAM, crop for SAM-Med3D and NeuroSAM3D; VISTA3D has `sliding` alone].
     #[arg(
         long,
         alias = "windows",
@@ -40,6 +40,8 @@ pub(crate) struct SegmentArgs {
         value_parser = mode
     )]
     pub(crate) mode: Option<InferenceMode>,
+    #[command(flatten)]
+    pub(crate) classes: ClassArgs,
     #[command(flatten)]
     pub(crate) prepare: PrepareArgs,
     #[command(flatten)]
@@ -69,6 +71,10 @@ Examples:
     -t \"A computerized tomography of a liver.\"
   r1seg segment -m ./SAM-Med3D ct.nii.gz \\
     --point 210,180,40 --point 150,180,40:neg
+  r1seg segment -m ./NV-Segment-CT ct.nii.gz --class liver,spleen
+  r1seg segment -m ./NV-Segment-CT ct.nii.gz --everything
+  r1seg segment -m ./NV-Segment-CT ct.nii.gz --class \"hepatic tumor\" \\
+    --point 210,180,40
   r1seg segment -m ./SAM-Med3D ct.nii.gz --mode grow \\
     --target liver --point 210,180,40 --target spleen --point 90,160,30
 

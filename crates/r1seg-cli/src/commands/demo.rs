@@ -158,7 +158,7 @@ impl Demo {
         let mut findings = Findings::new(self.volume.geometry());
         let mut masks = Vec::new();
         for (organ, found) in Organ::ALL.into_iter().zip(found.iter().skip(1)) {
-            findings.push(organ.name(), found.as_ref(), Vec::new())?;
+            findings.push(organ.name(), found.as_ref(), Vec::new(), None)?;
             let label = u16::from(organ.label());
             let mask = findings.labels().label_mask(label);
             let stats = mask_stats(&mask, 1, &self.volume)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use r1seg::registry::{Family, MODELS, ModelEntry};
+use r1seg::{ClassStatus, ClassTable};
 use serde::Serialize;
 
 use super::models::print_list;
@@ -33,10 +34,20 @@ struct Prompt {
 }
 
 impl Model {
-    fn of(entry: &ModelEntry) -> Self {
+    fn of(entry: &ModelEntry, classes: Option<&'static ClassTable>) -> Self {
         let prompts = entry.phrasings.iter();
         let prompts =
             prompts.map(|p| Prompt { task: p.aim.as_str(), text: p.template, used_in: p.used_in });
+        let classes = classes.iter().flat_map(|table| table.classes()).filter_map(|class| {
+            let task = match class.status {
+                ClassStatus::Everything => "class",
+                ClassStatus::Group => "group",
+                ClassStatus::Unsupported => return None,
+                _ => "on request",
+            };
+            Some(Prompt { task, text: class.name, used_in: "training" })
+        });
+        let prompts = prompts.chain(classes);
         Self {
             name: entry.name,
             command: capabilities::command(&entry.capabilities),
@@ -61,8 +72,23 @@ impl Model {
 pub(crate) fn run(args: &PromptsArgs) -> Result<Exit> {
     let family = args.model.as_deref().map(family).transpose()?;
     let entries = MODELS.iter().filter(|entry| family.is_none_or(|family| entry.family == family));
-    let models: Vec<Model> = entries.map(|entry| Model::of(entry)).collect();
+    let classes = args.model.as_deref().and_then(classes);
+    let models: Vec<Model> = entries.map(|entry| Model::of(entry, classes)).collect();
     print_list(&models, args.json, |model, out| model.write(out))
+}
+
+/// The classes of a model that is named, where it has any.
+fn classes(model: &OsStr) -> Option<&'static ClassTable> {
+    let published = MODELS.iter().flat_map(|entry| entry.published);
+    let name = model.to_str().unwrap_or_default();
+    let name = name.split('@').next().unwrap_or_default();
+    let mut named = published.filter(|published| {
+        [published.alias, published.repository].iter().any(|of| of.eq_ignore_ascii_case(name))
+    });
+    match named.next() {
+        Some(published) => ClassTable::of_repository(published.repository),
+        None => model::source_of(Path::new(model)).ok()?.0.capabilities().ok()?.classes,
+    }
 }
 
 /// By the name of the model or of a repository that publishes it, whether downloaded or not, or by

@@ -22,7 +22,7 @@ pub(super) fn sizes(written: &Written, why_no_mask: &[&str]) -> Vec<String> {
         }
         _ => {
             let mut masks = written.report.masks().iter();
-            let mask = masks.find(|mask| usize::from(mask.label) == index + 1);
+            let mask = masks.find(|mask| mask.label == prompt.label);
             mask.map(size).unwrap_or_default()
         }
     };

@@ -89,7 +89,7 @@ impl<'a> Scene<'a> {
 }
 
 /// The name of a label, and the mask that it is drawn from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Named {
     /// What the label is called.
     pub name: String,

@@ -136,7 +136,9 @@ impl Obtained {
         // Labels of refined masks lead to the prompt that the first one was of.
         let finding = self.findings.of(label)?;
         let asked = self.asked_of(finding.refines.unwrap_or(label));
-        let term = asked.and_then(named_organ);
+        let classes = with.model.capabilities().classes;
+        let is_known = |term: &&str| classes.is_none_or(|classes| classes.find(term).is_ok());
+        let term = asked.and_then(named_organ).filter(is_known);
         let (family, mode) = (with.model.family(), with.encoded.mode());
         let geometry = self.findings.labels().geometry();
         let prompt = refining_prompt(&place, geometry, (family, mode), term);
@@ -145,7 +147,7 @@ impl Obtained {
 
     /// The prompt that a label is of.
     fn asked_of(&self, label: u16) -> Option<&Asked> {
-        let before = self.findings.prompts().iter().take(usize::from(label).checked_sub(1)?);
+        let before = self.findings.prompts().iter().take_while(|of| of.label != label);
         let index = before.filter(|finding| finding.refines.is_none()).count();
         self.given().get(index).map(|given| &given.asked)
     }
@@ -157,10 +159,6 @@ impl Findings {
         let finding = self.of(label)?;
         let mask = (self.labels().voxels(label) > 0).then(|| self.labels().label_mask(label));
         FoundAt::of(mask, &finding.boxes)
-    }
-
-    fn of(&self, label: u16) -> Option<&crate::Finding> {
-        self.prompts().get(usize::from(label).checked_sub(1)?)
     }
 }
 

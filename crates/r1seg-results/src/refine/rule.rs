@@ -62,6 +62,7 @@ pub fn refining_mode(
 /// | points | one positive point: of the mask's largest part the voxel that is farthest from everything outside of it ([`Part::deepest`]), of a box its middle; beside a box only where the mode takes both |
 /// | an earlier mask | the whole mask |
 /// | a text | the organ that was asked for, if one was named, as `term` in the model's own sentence |
+/// | classes | the class that `term` names, and nothing else; without one, the point alone |
 ///
 /// Parts hang together by faces, edges and corners. A point so chosen is inside of the mask, where a
 /// centroid need not be.
@@ -72,6 +73,9 @@ pub fn refining_prompt(
     term: Option<&str>,
 ) -> Prompt {
     let takes = |kind| family.capabilities().takes(kind);
+    if let (true, Some(term)) = (family.has_classes(), term) {
+        return Prompt::of_text(phrasing::sentence(family, term));
+    }
     let part = match place {
         FoundAt::Mask(mask) => Part::largest(mask),
         FoundAt::Box(_) => None,
@@ -93,7 +97,9 @@ pub fn refining_prompt(
         };
         prompt = prompt.with_point(PromptPoint::positive(voxel));
     }
-    if let (true, FoundAt::Mask(mask)) = (takes(PromptKind::Mask), place) {
+    // Beside a mask, points of a model with classes only correct it.
+    let takes_mask = takes(PromptKind::Mask) && !family.has_classes();
+    if let (true, FoundAt::Mask(mask)) = (takes_mask, place) {
         prompt = prompt.with_mask(Arc::clone(mask));
     }
     if let (true, Some(term)) = (takes(PromptKind::Text), term) {
@@ -165,6 +171,17 @@ mod tests {
         assert!(found.points.is_empty() && found.mask.is_none());
         let found = prompt(&place, Family::SegVol, InferenceMode::Resize, None);
         assert_eq!((found.region, found.points.len(), found.text), (Some(region), 1, None));
+    }
+
+    #[test]
+    fn a_model_of_classes_gets_the_class_or_else_a_point() {
+        let (place, is_in) = l();
+        let (vista, sliding) = (Family::Vista3d, InferenceMode::Sliding);
+        assert_eq!(prompt(&place, vista, sliding, Some("liver")), Prompt::of_text("liver"));
+        let found = prompt(&place, vista, sliding, None);
+        let [point] = found.points.as_slice() else { panic!("{found:?}") };
+        assert!(point.positive && is_in(point.voxel), "{point:?}");
+        assert_eq!((found.mask, found.text), (None, None));
     }
 
     #[test]

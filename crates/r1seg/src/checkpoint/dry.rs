@@ -28,6 +28,7 @@ impl CheckpointSource {
         match ConfigFile::read(self)?.parse()? {
             FamilyConfig::Language(config) => self.compare(*config),
             FamilyConfig::Promptable(config) => self.compare(*config),
+            FamilyConfig::Automatic(config) => self.compare(*config),
             FamilyConfig::Retrieval(config) => self.compare(*config),
         }
     }

@@ -12,12 +12,16 @@ use std::collections::BTreeMap;
 
 use r1seg_diagnostic::Purpose;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::checkpoint::{self, Found};
+use crate::load::Loadable;
 use crate::registry::recognize::{recover_config, shapes};
 use crate::registry::{self, ConfigReader, Family, MODELS, ModelEntry, ModelType};
-use crate::{CheckpointSource, Error, M3dClipConfig, PromptableConfig};
+use crate::{
+    AutomaticConfig, Capabilities, CheckpointSource, Error, M3dClipConfig, ModelName,
+    PromptableConfig,
+};
 
 pub use language::ModelConfig;
 
@@ -39,13 +43,17 @@ pub(crate) struct ConfigFile {
 
 impl ConfigFile {
     /// `architectures` and `auto_map` are never used: they are wrong in checkpoints that were merged
-    /// locally. Where there is no such file, its fields may follow from the tensors.
+    /// locally. Where there is no such file, or it is for another loader, its fields may follow from the
+    /// tensors.
     ///
     /// # Errors
     /// [`Error::Checkpoint`], [`Error::Json`], [`Error::UnsupportedModel`], or [`Error::Config`] where
     /// the tensors do not tell all of it.
     pub(crate) fn read(source: &CheckpointSource) -> Result<Self, Error> {
         let value = match read_json(source, FILE)? {
+            Some(value) if registry::identify(&value).is_err() => {
+                recovered(source).unwrap_or(value)
+            }
             Some(value) => value,
             None => recovered(source)?,
         };
@@ -75,7 +83,7 @@ impl ConfigFile {
         source: &CheckpointSource,
         found: &BTreeMap<String, Found>,
     ) -> Option<Self> {
-        let recovered = recover_config(&shapes(found))?.ok()?;
+        let recovered = recover_config(&shapes(found), None)?.ok()?;
         Self::new(source, Value::Object(recovered.config)).ok()
     }
 
@@ -95,6 +103,7 @@ impl ConfigFile {
         Ok(match self.entry.reader {
             ConfigReader::Language(read) => FamilyConfig::Language(Box::new(read(self)?)),
             ConfigReader::Promptable(read) => FamilyConfig::Promptable(Box::new(read(self)?)),
+            ConfigReader::Automatic(read) => FamilyConfig::Automatic(Box::new(read(self)?)),
             ConfigReader::Retrieval(read) => FamilyConfig::Retrieval(Box::new(read(self)?)),
         })
     }
@@ -111,11 +120,26 @@ fn recovered(source: &CheckpointSource) -> Result<Value, Error> {
         Error::Checkpoint(checkpoint::Error::Pickle { .. }) => error,
         _ => source.missing(FILE),
     })?;
-    match recover_config(&shapes(&found)) {
+    match recover_config(&shapes(&found), None) {
         None => Err(source.missing(FILE)),
-        Some(Ok(recovered)) => Ok(Value::Object(recovered.config)),
+        Some(Ok(recovered)) => Ok(Value::Object(named(source, recovered.config))),
         Some(Err(message)) => Err(Error::Config { path: source.path(), message }),
     }
+}
+
+/// The fields that tensors tell, of a checkpoint that is known by the name of its repository where the
+/// tensors are those of another model as well.
+fn named(source: &CheckpointSource, mut config: Map<String, Value>) -> Map<String, Value> {
+    let CheckpointSource::Folder(folder) = source else { return config };
+    let id = ModelName::of(folder).id;
+    let published = MODELS.iter().flat_map(|entry| entry.published);
+    let known = published.filter(|published| published.repository.eq_ignore_ascii_case(&id));
+    if let Some(model_type) = known.filter_map(|published| published.model_type).next() {
+        config.insert("model_type".to_string(), model_type.into());
+        // The window is its own.
+        config.remove("patch_size");
+    }
+    config
 }
 
 /// Why a family cannot be used for a purpose, and which ones can.
@@ -139,6 +163,7 @@ pub(crate) fn cannot_serve(family: Family, purpose: Purpose) -> String {
 pub(crate) enum FamilyConfig {
     Language(Box<ModelConfig>),
     Promptable(Box<PromptableConfig>),
+    Automatic(Box<AutomaticConfig>),
     Retrieval(Box<M3dClipConfig>),
 }
 
@@ -150,6 +175,38 @@ impl CheckpointSource {
     /// [`Error::UnsupportedModel`].
     pub fn family(&self) -> Result<Family, Error> {
         Ok(ConfigFile::read(self)?.entry.family)
+    }
+
+    /// What a checkpoint takes and gives back, before its weights are read.
+    ///
+    /// # Errors
+    /// As [`family`](Self::family), and [`Error::Config`] naming the field.
+    pub fn capabilities(&self) -> Result<Capabilities, Error> {
+        Ok(ConfigFile::read(self)?.parse()?.capabilities())
+    }
+
+    /// The family of a model that segments what it is prompted with.
+    ///
+    /// # Errors
+    /// As [`family`](Self::family), and [`Error::OtherFamily`] for models that segment nothing by
+    /// themselves.
+    pub fn segmenter(&self) -> Result<Family, Error> {
+        let file = ConfigFile::read(self)?;
+        match file.entry.capabilities.purpose() {
+            Purpose::Segment => Ok(file.entry.family),
+            _ => Err(file.other_family(Purpose::Segment)),
+        }
+    }
+}
+
+impl FamilyConfig {
+    fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Language(config) => config.capabilities(),
+            Self::Promptable(config) => config.capabilities(),
+            Self::Automatic(config) => config.capabilities(),
+            Self::Retrieval(config) => config.capabilities(),
+        }
     }
 }
 

@@ -222,6 +222,7 @@ impl LanguageVolume {
             postprocess: start.elapsed(),
         };
         Ok(Outcome {
+            label: None,
             boxes: self.boxes_of_whole()?.boxes_in(&text.text),
             text: text.text,
             token_ids: text.generated.token_ids,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use r1seg_volume::{Geometry, GridMap, Mask, Orientation, Region, Volume, Warning};
 
+use crate::automatic::AutomaticVolume;
 use crate::preprocess::Preparation;
 use crate::promptable::PromptableVolume;
 use crate::simulate::RandomState;
@@ -42,6 +43,7 @@ pub struct EncodedVolume {
 enum Encoded {
     Language(Arc<LanguageVolume>),
     Promptable(Arc<PromptableVolume>),
+    Automatic(Arc<AutomaticVolume>),
 }
 
 /// How a volume was prepared, whichever model encodes it.
@@ -94,11 +96,18 @@ impl From<PromptableVolume> for EncodedVolume {
     }
 }
 
+impl From<AutomaticVolume> for EncodedVolume {
+    fn from(volume: AutomaticVolume) -> Self {
+        Self { encoded: Encoded::Automatic(Arc::new(volume)) }
+    }
+}
+
 impl EncodedVolume {
     fn setup(&self) -> &Setup {
         match &self.encoded {
             Encoded::Language(volume) => &volume.setup,
             Encoded::Promptable(volume) => &volume.setup,
+            Encoded::Automatic(volume) => &volume.setup,
         }
     }
 
@@ -162,7 +171,7 @@ impl EncodedVolume {
     ) -> Result<Outcome, Error> {
         match &self.encoded {
             Encoded::Language(_) => self.ask_with(prompt, options, run),
-            Encoded::Promptable(_) => self.segment_with(prompt, run),
+            Encoded::Promptable(_) | Encoded::Automatic(_) => self.segment_with(prompt, run),
         }
     }
 
@@ -254,6 +263,31 @@ impl EncodedVolume {
         Ok(self.segment_from(&prompt.into(), None, run)?.0)
     }
 
+    /// Segments what each of several prompts says, and gives out each outcome as soon as it is there, in
+    /// the order of the prompts and with their index. A model with classes scores all of them in one pass
+    /// over the volume, in which a voxel belongs to the class with the highest logit
+    /// ([`EncodeOptions::overlaps`](crate::EncodeOptions)); others run one prompt after the other.
+    ///
+    /// # Errors
+    /// As [`segment_with`](Self::segment_with), and those of `on_outcome`.
+    pub fn segment_each<E: From<Error>>(
+        &self,
+        prompts: &[Prompt],
+        run: &mut RunContext<'_>,
+        on_outcome: &mut dyn FnMut(usize, Outcome) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Encoded::Automatic(volume) = &self.encoded {
+            return volume.segment_each(prompts, run, on_outcome);
+        }
+        for (index, prompt) in prompts.iter().enumerate() {
+            let before = run.count_prompts_from(index);
+            let found = self.segment_from(prompt, None, run);
+            run.count_prompts_from(before);
+            on_outcome(index, found?.0)?;
+        }
+        Ok(())
+    }
+
     /// Simulates the clicks of SAM-Med3D's evaluation, each drawn by `random` from where the mask so far
     /// and `truth`, a mask on the grid of the volume, differ. The crop lies around the truth.
     ///
@@ -269,8 +303,8 @@ impl EncodedVolume {
     ) -> Result<Simulated, Error> {
         match &self.encoded {
             Encoded::Promptable(volume) => volume.simulate_clicks(truth, clicks, random, run),
-            Encoded::Language(volume) => Err(Error::Prompt {
-                message: format!("{} takes no clicks", volume.model_name()),
+            Encoded::Language(_) | Encoded::Automatic(_) => Err(Error::Prompt {
+                message: format!("{} is not clicked in crops", self.model_name()),
                 fix: "simulate clicks with SAM-Med3D or NeuroSAM3D",
             }),
         }
@@ -288,6 +322,16 @@ impl EncodedVolume {
                 run.emit(Event::Prompt { prompt: 0 });
                 volume.segment(prompt, from, run)
             }
+            Encoded::Automatic(volume) => {
+                let mut found = None;
+                volume.segment_each(std::slice::from_ref(prompt), run, &mut |_, outcome| {
+                    found = Some(outcome);
+                    Ok::<(), Error>(())
+                })?;
+                // One prompt has one outcome.
+                let none = || Error::from(candle_core::Error::msg("no outcome of a prompt"));
+                Ok((found.ok_or_else(none)?, None))
+            }
             Encoded::Language(volume) => Err(Error::Prompt {
                 message: format!("{} segments what a question asks for", volume.model_name()),
                 fix: "ask a question, such as `Can you segment the liver in this image?`",
@@ -295,11 +339,19 @@ impl EncodedVolume {
         }
     }
 
+    fn model_name(&self) -> &'static str {
+        match &self.encoded {
+            Encoded::Language(volume) => volume.model_name(),
+            Encoded::Promptable(volume) => volume.model_name(),
+            Encoded::Automatic(volume) => volume.model_name(),
+        }
+    }
+
     fn language(&self) -> Result<&LanguageVolume, Error> {
         match &self.encoded {
             Encoded::Language(volume) => Ok(volume),
-            Encoded::Promptable(volume) => Err(Error::Prompt {
-                message: format!("{} answers no questions", volume.model_name()),
+            Encoded::Promptable(_) | Encoded::Automatic(_) => Err(Error::Prompt {
+                message: format!("{} answers no questions", self.model_name()),
                 fix: "name what to segment, such as `liver`",
             }),
         }

@@ -118,6 +118,7 @@ impl LanguageVolume {
             finish_reason: None,
             seg: Vec::new(),
             mask,
+            label: None,
             boxes: Vec::new(),
             windows: answers.len(),
             window_answers: answers,

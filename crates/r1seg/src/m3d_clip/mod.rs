@@ -13,15 +13,15 @@ use r1seg_diagnostic::Purpose;
 use r1seg_nn::{Linear, Weights, linear};
 use r1seg_text_encoder::BertModel;
 use r1seg_tokenizer::TextTokenizer;
-use r1seg_vit3d::{ImageEncoderConfig, Vit3d};
+use r1seg_vit3d::Vit3d;
 use r1seg_volume::{Volume, Warning};
 
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::preprocess::prepare;
 use crate::registry::{ConfigReader, Family};
 use crate::{
-    CheckpointSource, EncodeOptions, Error, InferenceMode, LoadOptions, LoadedModel, ModelSource,
-    Recipe, RunContext, Stage, memory,
+    Capabilities, CheckpointSource, EncodeOptions, Error, InferenceMode, LoadOptions, LoadedModel,
+    ModelSource, Recipe, RunContext, Stage, memory,
 };
 
 pub use config::M3dClipConfig;
@@ -81,8 +81,8 @@ impl Loadable for M3dClipConfig {
         Family::M3dClip
     }
 
-    fn image_encoder(&self) -> ImageEncoderConfig {
-        self.vit.clone().into()
+    fn capabilities(&self) -> Capabilities {
+        self.family().capabilities().with_input(self.vit.image_size, self.vit.in_channels)
     }
 
     fn read_tokenizer(&self, source: &CheckpointSource) -> Result<TextTokenizer, Error> {

@@ -42,7 +42,15 @@ pub enum Recipe {
     /// `neurosam3d`: RAS, with axes in the order x, y, z; percentiles 0.05 and 99.95 of the volume become
     /// -1 and 1; then each crop as in `sam-med3d`.
     NeuroSam3d,
+    /// `vista3d`: voxels of 1.5 mm, 15 mm around those above 0 HU, RAS, with axes in the order x, y, z;
+    /// from -963.8 and 1053.7 HU to 0 and 1.
+    Vista3d,
+    /// `vista3d-ctmr`: the same with percentiles 1 and 99 of what was cropped.
+    Vista3dCtmr,
 }
+
+/// The ends of intensities that VISTA3D was trained with, in HU.
+const VISTA3D_HU: [f32; 2] = [-963.824_77, 1_053.678_5];
 
 /// A recipe without a parameter.
 struct Named {
@@ -62,22 +70,29 @@ impl Named {
     }
 }
 
-const NAMED: [Named; 7] = [
+const NAMED: [Named; 9] = [
     Named::new(Recipe::None, "none", &[]),
     // `ForegroundNormalization` in `m3d_seg_data_preprocess.py`.
     Named::new(
         Recipe::M3dSeg,
         "m3d-seg",
-        &[Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])), Step::CropForeground],
+        &[
+            Step::Rescale(Ends::PercentilesAboveMean([0.05, 99.95])),
+            Step::CropForeground { margin: 0 },
+        ],
     ),
-    Named::new(Recipe::M3dCap, "m3d-cap", &[Step::Rescale(Ends::MinMax), Step::CropForeground]),
+    Named::new(
+        Recipe::M3dCap,
+        "m3d-cap",
+        &[Step::Rescale(Ends::MinMax), Step::CropForeground { margin: 0 }],
+    ),
     // `ScaleIntensityRangePercentilesd` in `m3d_refseg_data_prepare.py`.
     Named::new(
         Recipe::M3dRefSeg,
         "m3d-refseg",
         &[
             Step::Rescale(Ends::Percentiles([0.5, 99.5])),
-            Step::CropForeground,
+            Step::CropForeground { margin: 0 },
             Step::Turn(AxisMap::TRANSPOSED),
         ],
     ),
@@ -112,6 +127,29 @@ const NAMED: [Named; 7] = [
         ],
     )
     .and_each_crop(&[Step::NormalizePositive]),
+    // `configs/inference.json` of NV-Segment-CT.
+    Named::new(
+        Recipe::Vista3d,
+        "vista3d",
+        &[
+            Step::Space { mm: [1.5; 3], convention: SpacingConvention::Monai },
+            Step::CropForeground { margin: 10 },
+            Step::Rescale(Ends::Fixed { low: VISTA3D_HU[0], high: VISTA3D_HU[1] }),
+            Step::Orient(Orientation::RAS),
+            Step::Turn(AxisMap::REVERSED_ORDER),
+        ],
+    ),
+    Named::new(
+        Recipe::Vista3dCtmr,
+        "vista3d-ctmr",
+        &[
+            Step::Space { mm: [1.5; 3], convention: SpacingConvention::Monai },
+            Step::CropForeground { margin: 10 },
+            Step::Rescale(Ends::Percentiles([1.0, 99.0])),
+            Step::Orient(Orientation::RAS),
+            Step::Turn(AxisMap::REVERSED_ORDER),
+        ],
+    ),
 ];
 
 impl Recipe {
@@ -147,7 +185,7 @@ impl Recipe {
         if let Self::Window { level, width } = self {
             let end = |half: f32| (level + half).clamp(f32::MIN, f32::MAX);
             let ends = Ends::Fixed { low: end(-width / 2.0), high: end(width / 2.0) };
-            return vec![Step::Rescale(ends), Step::CropForeground];
+            return vec![Step::Rescale(ends), Step::CropForeground { margin: 0 }];
         }
         self.named().map_or_else(Vec::new, |named| named.steps.to_vec())
     }
@@ -156,6 +194,14 @@ impl Recipe {
     /// at the whole.
     pub fn crop_steps(&self) -> &'static [Step] {
         self.named().map_or(&[], |named| named.crop_steps)
+    }
+
+    /// The intensities that become 0 and 1, where these are the same for all volumes.
+    pub(crate) fn hu_range(&self) -> Option<[f32; 2]> {
+        self.steps().iter().find_map(|step| match step {
+            Step::Rescale(Ends::Fixed { low, high }) => Some([*low, *high]),
+            _ => None,
+        })
     }
 
     /// The orientation in which a model sees a volume unless another one is asked for.

@@ -134,6 +134,7 @@ impl<'s, 'c> PromptRun<'s, 'c> {
             finish_reason: None,
             seg: Vec::new(),
             mask: Some(Mask::new(found.mask, self.volume.setup.geometry.clone())?),
+            label: None,
             boxes: Vec::new(),
             windows: found.windows,
             window_answers: Vec::new(),

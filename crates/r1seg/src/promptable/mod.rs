@@ -31,14 +31,14 @@ use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_text_encoder::PromptTextEncoder;
 use r1seg_tokenizer::TextTokenizer;
-use r1seg_vit3d::{ImageEncoder, ImageEncoderConfig};
+use r1seg_vit3d::ImageEncoder;
 use r1seg_volume::Volume;
 
 use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
 use crate::registry::{ConfigReader, Family};
 use crate::{
-    CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions, LoadedModel, ModelSource,
-    RunContext, Stage, memory,
+    Capabilities, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions, LoadedModel,
+    ModelSource, RunContext, Stage, memory,
 };
 
 pub(crate) use clicks::Clicked;
@@ -99,8 +99,9 @@ impl Loadable for PromptableConfig {
         self.family
     }
 
-    fn image_encoder(&self) -> ImageEncoderConfig {
-        self.image_encoder.clone()
+    fn capabilities(&self) -> Capabilities {
+        let (encoder, known) = (&self.image_encoder, self.family.capabilities());
+        known.with_input(encoder.image_size(), encoder.in_channels())
     }
 
     fn num_clicks(&self) -> usize {

@@ -4,17 +4,21 @@ use r1seg_volume::{GridMap, NearestMode, Region, RegionRule};
 
 use crate::boxes::outside_of;
 use crate::registry::Family;
-use crate::{Error, InferenceMode, Prompt, PromptKind, PromptPoint};
+use crate::{Error, InferenceMode, Prompt, PromptKind, PromptPoint, automatic};
 
 impl Prompt {
-    /// Whether a promptable model takes prompts of this kind, which can be checked before a volume is
-    /// prepared.
+    /// Whether a model that segments takes prompts of this kind, which can be checked before a volume is
+    /// prepared. Whether a text names one of its classes is checked with the model
+    /// ([`AutomaticModel::check`](crate::AutomaticModel::check)).
     ///
     /// # Errors
     /// [`Error::Prompt`] for an empty prompt and one of an unknown kind; for points together with a
     /// box in mode zoom, and for either of them in mode sliding.
     pub fn check(&self, family: Family, mode: InferenceMode) -> Result<(), Error> {
         let (name, known) = (family.name(), family.capabilities());
+        if family.entry().has_classes() {
+            return automatic::check_kinds(self, name);
+        }
         if self.text.is_some() && !known.takes(PromptKind::Text) {
             return Err(reads_no_texts(family));
         }

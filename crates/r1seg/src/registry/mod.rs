@@ -19,8 +19,8 @@ use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
 use crate::registry::recognize::Recovery;
 use crate::{
-    Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, Preprocess, PromptPoint,
-    PromptableConfig, Recipe, Separator,
+    AutomaticConfig, Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, Preprocess,
+    PromptPoint, PromptableConfig, Recipe, Separator,
 };
 
 #[cfg(feature = "hub")]
@@ -46,6 +46,8 @@ pub enum Family {
     SamMed3d,
     /// NeuroSAM3D.
     NeuroSam3d,
+    /// VISTA3D (NV-Segment-CT, NV-Segment-CTMR).
+    Vista3d,
 }
 
 impl Family {
@@ -59,6 +61,7 @@ impl Family {
             Self::M3dClip => &rows::M3D_CLIP,
             Self::SamMed3d => &rows::SAM_MED3D,
             Self::NeuroSam3d => &rows::NEUROSAM3D,
+            Self::Vista3d => &rows::VISTA3D,
         }
     }
 
@@ -81,6 +84,11 @@ impl Family {
     /// [`Error::InvalidOption`] for a recipe of other models.
     pub fn preprocess(self, chosen: Preprocess) -> Result<Preprocess, Error> {
         self.entry().preprocess(chosen)
+    }
+
+    /// Whether its texts are names of classes, which [`AutomaticConfig::classes`] lists.
+    pub fn has_classes(self) -> bool {
+        self.entry().has_classes()
     }
 
     /// What the published checkpoints take and give back.
@@ -122,6 +130,9 @@ pub struct Published {
     pub alias: &'static str,
     /// `OWNER/NAME`.
     pub repository: &'static str,
+    /// The `model_type` of a checkpoint whose tensors are those of another one, and that is published
+    /// without saying so.
+    pub(crate) model_type: Option<&'static str>,
 }
 
 /// A `model_type` of a family.
@@ -153,6 +164,8 @@ pub(crate) enum ConfigReader {
     Language(fn(&ConfigFile) -> Result<ModelConfig, Error>),
     /// A mask decoder that texts, points, boxes and masks prompt.
     Promptable(fn(&ConfigFile) -> Result<PromptableConfig, Error>),
+    /// A network that scores classes and what is pointed at.
+    Automatic(fn(&ConfigFile) -> Result<AutomaticConfig, Error>),
     /// Encoders of volumes and of texts into one space.
     Retrieval(fn(&ConfigFile) -> Result<M3dClipConfig, Error>),
 }
@@ -199,7 +212,7 @@ impl ModelEntry {
             return Ok(own.map_or(chosen, Preprocess::Recipe));
         };
         let fits = match self.recipes {
-            [] => recipe.crop_steps().is_empty(),
+            [] => !MODELS.iter().any(|entry| entry.recipes.contains(&recipe)),
             own => own.contains(&recipe),
         };
         if fits {
@@ -207,10 +220,15 @@ impl ModelEntry {
         }
         let own: Vec<String> = self.recipes.iter().map(Recipe::to_string).collect();
         let message = match own.len() {
-            0 => format!("{recipe} is for models that look at a crop, and {} does not", self.name),
+            0 => format!("{recipe} is the recipe of other models than {}", self.name),
             _ => format!("{} has no recipe {recipe}; it has {}", self.name, own.join(" and ")),
         };
         Err(Error::InvalidOption { what: "preprocess", message })
+    }
+
+    /// Whether texts name classes, of which each checkpoint has a table.
+    pub(crate) fn has_classes(&self) -> bool {
+        matches!(self.reader, ConfigReader::Automatic(_))
     }
 
     /// The `OWNER/NAME`s that publish it.

@@ -13,11 +13,11 @@ use crate::checkpoint::keys;
 use crate::checkpoint::keys::llama_cpp::Architecture;
 use crate::config::{language, vision};
 use crate::{Capabilities, InferenceMode, PromptKind, PromptPoint, Recipe, Separator};
-use crate::{m3d_clip, phrasing, promptable};
+use crate::{automatic, m3d_clip, phrasing, promptable};
 
 /// All models.
 pub static MODELS: &[&ModelEntry] =
-    &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP, &SAM_MED3D, &NEUROSAM3D];
+    &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP, &SAM_MED3D, &NEUROSAM3D, &VISTA3D];
 
 const PHI_3: LanguageModel =
     LanguageModel { name: "Phi-3", read: DecoderConfig::phi3, architecture: Architecture::Phi3 };
@@ -44,7 +44,16 @@ const fn recoverable(name: &'static str, recovery: Recovery) -> ModelType {
 }
 
 const fn published(alias: &'static str, repository: &'static str) -> Published {
-    Published { alias, repository }
+    Published { alias, repository, model_type: None }
+}
+
+/// Of a type that the tensors do not tell from another one.
+const fn published_as(
+    alias: &'static str,
+    repository: &'static str,
+    model_type: &'static str,
+) -> Published {
+    Published { alias, repository, model_type: Some(model_type) }
 }
 
 const fn question(name: &'static str, separator: Separator, text: &'static str) -> Task {
@@ -100,6 +109,7 @@ pub(super) static R1SEG_3D: ModelEntry = ModelEntry {
         refines_masks: true,
         input_shape: INPUT_SHAPE,
         channels: 1,
+        classes: None,
     },
     recipes: &[],
     tasks: &[
@@ -138,6 +148,7 @@ pub(super) static M3D_LAMED: ModelEntry = ModelEntry {
         refines_masks: false,
         input_shape: INPUT_SHAPE,
         channels: 1,
+        classes: None,
     },
     recipes: &[],
     tasks: &[
@@ -180,6 +191,7 @@ pub(super) static R1SEG_3D_SAM: ModelEntry = ModelEntry {
         refines_masks: true,
         input_shape: INPUT_SHAPE,
         channels: 1,
+        classes: None,
     },
     recipes: &[],
     tasks: &[text("text", "A computerized tomography of a liver.")],
@@ -209,6 +221,7 @@ pub(super) static SEGVOL: ModelEntry = ModelEntry {
         refines_masks: false,
         input_shape: INPUT_SHAPE,
         channels: 1,
+        classes: None,
     },
     recipes: &[],
     tasks: &[
@@ -251,6 +264,7 @@ pub(super) static M3D_CLIP: ModelEntry = ModelEntry {
         refines_masks: false,
         input_shape: INPUT_SHAPE,
         channels: 1,
+        classes: None,
     },
     recipes: &[],
     tasks: &[
@@ -297,6 +311,7 @@ pub(super) static SAM_MED3D: ModelEntry = ModelEntry {
         refines_masks: true,
         input_shape: [128; 3],
         channels: 1,
+        classes: None,
     },
     recipes: &[Recipe::SamMed3d, Recipe::SamMed3dCentered],
     tasks: &[task("points", CLICK)],
@@ -343,6 +358,7 @@ pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
         refines_masks: true,
         input_shape: [112; 3],
         channels: 1,
+        classes: None,
     },
     // Its inference still has the preparation of SAM-Med3D beside that of its training.
     recipes: &[Recipe::NeuroSam3d, Recipe::SamMed3d, Recipe::SamMed3dCentered],
@@ -361,5 +377,79 @@ pub(super) static NEUROSAM3D: ModelEntry = ModelEntry {
             _ => &promptable::NEUROSAM3D_VIT,
         };
         promptable::read_config(file, rules)
+    }),
+};
+
+const VISTA3D_CTMR: &str = "vista3d_ctmr";
+
+pub(super) static VISTA3D: ModelEntry = ModelEntry {
+    family: Family::Vista3d,
+    name: "VISTA3D",
+    model_types: &[
+        recoverable(
+            "vista3d",
+            Recovery {
+                present: &[
+                    "class_head.class_embeddings.weight",
+                    "image_encoder.up_layers_auto.3.head.weight",
+                    "point_head.mask_tokens.weight",
+                ],
+                absent: &[],
+                fields: recognize::vista3d,
+            },
+        ),
+        without(VISTA3D_CTMR),
+    ],
+    evidence: &[],
+    published: &[
+        published("NV-Segment-CT", "nvidia/NV-Segment-CT"),
+        published_as("NV-Segment-CTMR", "nvidia/NV-Segment-CTMR", VISTA3D_CTMR),
+    ],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Text, PromptKind::Points, PromptKind::Mask],
+        outputs: &[Mask],
+        modes: &[InferenceMode::Sliding],
+        refines_masks: false,
+        input_shape: [128; 3],
+        channels: 1,
+        classes: None,
+    },
+    recipes: &[Recipe::Vista3d, Recipe::Vista3dCtmr],
+    tasks: &[
+        text("class", "liver"),
+        task("points", CLICK),
+        task(
+            "class and points",
+            Example {
+                text: Some("hepatic tumor"),
+                points: &[PromptPoint { voxel: [64, 64, 64], positive: true }],
+                region: None,
+            },
+        ),
+    ],
+    phrasings: &[],
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[
+        license("code", "Apache-2.0", "LICENSE of github.com/Project-MONAI/VISTA"),
+        license(
+            "nvidia/NV-Segment-CT",
+            "NVIDIA Open Model License",
+            "table of the model card; an older section of the same page says NVIDIA OneWay \
+             Noncommercial License",
+        ),
+        license(
+            "nvidia/NV-Segment-CTMR",
+            "NVIDIA OneWay Noncommercial License",
+            "table of the README of github.com/NVIDIA-Medtech/NV-Segment-CTMR",
+        ),
+    ],
+    keys: &keys::VISTA3D,
+    reader: ConfigReader::Automatic(|file| {
+        let rules = match file.model_type.name {
+            VISTA3D_CTMR => &automatic::VISTA3D_CTMR,
+            _ => &automatic::VISTA3D,
+        };
+        automatic::read_config(file, rules)
     }),
 };

@@ -12,8 +12,8 @@ use crate::checkpoint::Found;
 use crate::config::ConfigFile;
 use crate::load::Loadable;
 use crate::{
-    CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, PromptKind, PromptableConfig,
-    memory,
+    AutomaticConfig, CheckpointSource, Error, LoadReport, M3dClipConfig, ModelConfig, PromptKind,
+    PromptableConfig, memory,
 };
 
 /// What the configuration, the tokenizer and the weights say together.
@@ -29,9 +29,8 @@ pub(super) struct Facts {
 
 /// How the parts of a model are described.
 pub(super) trait Described: Loadable {
-    fn vision(&self) -> VisionSummary {
-        VisionSummary::of(&self.image_encoder(), None)
-    }
+    /// Absent where no vision transformer reads the volume.
+    fn vision(&self) -> Option<VisionSummary>;
     /// Absent for a model that reads no words.
     fn language(&self) -> Option<LanguageSummary>;
     /// `raw` is config.json, which names tokens that no configuration needs.
@@ -43,9 +42,9 @@ pub(super) trait Described: Loadable {
 }
 
 impl Described for ModelConfig {
-    fn vision(&self) -> VisionSummary {
+    fn vision(&self) -> Option<VisionSummary> {
         let visual_tokens = Some(self.mm_projector.num_tokens());
-        VisionSummary::of(&self.image_encoder(), visual_tokens)
+        Some(VisionSummary::of(&self.vit.clone().into(), visual_tokens))
     }
 
     fn language(&self) -> Option<LanguageSummary> {
@@ -62,6 +61,10 @@ impl Described for ModelConfig {
 }
 
 impl Described for PromptableConfig {
+    fn vision(&self) -> Option<VisionSummary> {
+        Some(VisionSummary::of(&self.image_encoder, None))
+    }
+
     fn language(&self) -> Option<LanguageSummary> {
         self.text.as_ref().map(LanguageSummary::of_clip)
     }
@@ -75,7 +78,25 @@ impl Described for PromptableConfig {
     }
 }
 
+impl Described for AutomaticConfig {
+    fn vision(&self) -> Option<VisionSummary> {
+        None
+    }
+
+    fn language(&self) -> Option<LanguageSummary> {
+        None
+    }
+
+    fn describe_tokenizer(&self, _tokenizer: &(), _raw: &Value) -> Option<TokenizerSummary> {
+        None
+    }
+}
+
 impl Described for M3dClipConfig {
+    fn vision(&self) -> Option<VisionSummary> {
+        Some(VisionSummary::of(&self.vit.clone().into(), None))
+    }
+
     fn language(&self) -> Option<LanguageSummary> {
         Some(LanguageSummary::of_bert(&self.text))
     }
@@ -114,7 +135,7 @@ impl Examination<'_> {
         }
         let describe = |tokenizer| config.describe_tokenizer(tokenizer, self.raw);
         facts.tokenizer = tokenizer.as_ref().and_then(describe);
-        (facts.vision, facts.language) = (Some(config.vision()), config.language());
+        (facts.vision, facts.language) = (config.vision(), config.language());
         facts
     }
 

@@ -152,6 +152,7 @@ impl CheckpointSource {
         let facts = match config {
             Some(FamilyConfig::Language(config)) => examine.model(*config),
             Some(FamilyConfig::Promptable(config)) => examine.model(*config),
+            Some(FamilyConfig::Automatic(config)) => examine.model(*config),
             Some(FamilyConfig::Retrieval(config)) => examine.model(*config),
             None => examine.without_config(file.as_ref()),
         };

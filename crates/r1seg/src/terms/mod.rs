@@ -4,12 +4,12 @@
 //! The table is `organs.tsv`. Nothing here rewrites a question: a term is looked up where somebody
 //! asks for it, or to suggest a question that the model was trained with.
 
-mod spelling;
+pub(crate) mod spelling;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use spelling::{distance, fold, is_han, is_hangul, normalize, umlauts_spelled_out};
+use spelling::{fold, is_han, is_hangul, normalize, umlauts_spelled_out};
 
 const TABLE: &str = include_str!("organs.tsv");
 /// English, synonyms, German, French, Spanish, Chinese, Japanese, Korean.
@@ -20,8 +20,6 @@ const GERMAN: usize = 2;
 const LONGEST_IN_WORDS: usize = 6;
 /// More characters than any spelling without spaces between its words has.
 const LONGEST_IN_CHARS: usize = 12;
-/// Longer texts are not compared with the table to find what was meant.
-const LONGEST_TYPO: usize = 64;
 
 /// Words of French that mean something else in English; they count behind an article only.
 const FALSE_FRIENDS: [&str; 4] = ["rate", "rein", "reins", "lien"];
@@ -158,20 +156,9 @@ fn within_word(word: &str) -> Option<&'static Term> {
 /// English terms that may have been meant by a text that names none, the best first; three at most.
 pub fn nearest(text: &str) -> Vec<&'static str> {
     let mut near: Vec<&'static str> = find_in(text).map(|term| term.english).into_iter().collect();
-    let typed: Vec<char> = fold(&normalize(text)).chars().take(LONGEST_TYPO + 1).collect();
-    if typed.len() <= LONGEST_TYPO {
-        let mut found: Vec<(usize, usize)> = INDEX
-            .folded
-            .iter()
-            .map(|(spelling, &index)| (spelling.chars().collect::<Vec<_>>(), index))
-            .filter(|(spelling, _)| spelling.len().abs_diff(typed.len()) * 3 <= spelling.len())
-            .map(|(spelling, index)| (distance(&typed, &spelling), spelling.len(), index))
-            .filter(|(distance, length, _)| distance * 3 <= *length)
-            .map(|(distance, _, index)| (distance, index))
-            .collect();
-        found.sort_unstable();
-        near.extend(found.iter().filter_map(|&(_, i)| INDEX.terms.get(i)).map(|t| t.english));
-    }
+    let spellings = INDEX.folded.iter().map(|(spelling, &index)| (spelling.as_str(), index));
+    let meant = spelling::nearest(&fold(&normalize(text)), spellings);
+    near.extend(meant.into_iter().filter_map(|index| INDEX.terms.get(index)).map(|t| t.english));
     let mut best: Vec<&'static str> = Vec::new();
     for term in near {
         if best.len() < 3 && !best.contains(&term) {

@@ -1,8 +1,11 @@
 //! Spellings that are the same word.
 
+/// Longer texts are not compared with spellings to find what was meant.
+const LONGEST_TYPO: usize = 64;
+
 /// Lowercase, with single spaces for whitespace, underscores and hyphens, and without punctuation
 /// around it.
-pub(super) fn normalize(text: &str) -> String {
+pub(crate) fn normalize(text: &str) -> String {
     let is_gap =
         |c: char| c.is_whitespace() || matches!(c, '_' | '-' | '\u{2010}' | '\u{2019}' | '\'');
     let lower = text.to_lowercase();
@@ -12,7 +15,7 @@ pub(super) fn normalize(text: &str) -> String {
 }
 
 /// A normalized text without accents, with `oe`, `ae` and `ss` for single letters.
-pub(super) fn fold(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -50,8 +53,28 @@ pub(super) fn is_hangul(c: char) -> bool {
     ('\u{ac00}'..='\u{d7a3}').contains(&c)
 }
 
+/// What the spellings lead to that a typed one is near to, the nearest first. All are [folded](fold).
+pub(crate) fn nearest<'a, T: Ord>(
+    typed: &str,
+    spellings: impl Iterator<Item = (&'a str, T)>,
+) -> Vec<T> {
+    let typed: Vec<char> = typed.chars().take(LONGEST_TYPO + 1).collect();
+    if typed.len() > LONGEST_TYPO {
+        return Vec::new();
+    }
+    let mut found: Vec<(usize, T)> = spellings
+        .map(|(spelling, target)| (spelling.chars().collect::<Vec<_>>(), target))
+        .filter(|(spelling, _)| spelling.len().abs_diff(typed.len()) * 3 <= spelling.len())
+        .map(|(spelling, target)| (distance(&typed, &spelling), spelling.len(), target))
+        .filter(|(distance, length, _)| distance * 3 <= *length)
+        .map(|(distance, _, target)| (distance, target))
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, target)| target).collect()
+}
+
 /// Levenshtein's distance. (That of the hub's client is absent from builds without the hub.)
-pub(super) fn distance(a: &[char], b: &[char]) -> usize {
+fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = i;

@@ -25,7 +25,7 @@ pub(super) fn check_kinds(
         Err(CliError::new(Code::BatchPrompt, format!("{name} takes no {what}")).fix(fix))
     };
     let answers = family.capabilities().takes(PromptKind::Question);
-    if !asks.classes.is_empty() {
+    if !asks.classes.is_empty() && !family.has_classes() {
         return refuse("classes", "name what to segment with `organs`");
     }
     if answers && !asks.texts.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn check_kinds(
             false => refuse("points", "ask in words"),
         };
     }
-    let has_words = !asks.texts.is_empty() || !asks.organs.is_empty();
+    let has_words = [&asks.texts, &asks.organs, &asks.classes].iter().any(|of| !of.is_empty());
     outline.text = has_words.then(|| "text".to_owned());
     outline.check(family, mode).map_err(|e| {
         let error = CliError::from(&e as &dyn Diagnostic);
@@ -54,7 +54,8 @@ pub(super) fn check_kinds(
 
 /// How many prompts there are, each of which may have a mask.
 pub(super) fn count(asks: &Asks) -> usize {
-    (asks.questions.len() + asks.texts.len() + asks.organs.len()).max(asks.places.len())
+    let words = [&asks.questions, &asks.texts, &asks.organs, &asks.classes];
+    words.iter().map(|of| of.len()).sum::<usize>().max(asks.places.len())
 }
 
 /// All prompts about a volume of this grid, checked as far as that is possible before it is encoded.
@@ -84,7 +85,7 @@ pub(super) fn asked(
 
 /// Questions or texts, and then organs.
 fn worded(asks: &Asks, family: Family) -> Result<Vec<Asked>, CliError> {
-    let texts = asks.questions.iter().chain(&asks.texts);
+    let texts = asks.questions.iter().chain(&asks.texts).chain(&asks.classes);
     let organs = organs::organs(&asks.organs, IN_WORDS).map_err(|error| {
         let error = in_cli(error);
         // Which may stand in a row as well.

@@ -73,7 +73,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &PromptableModel) -> Result<Exit
 }
 
 /// Voxels of 1.5 mm, where the volume has no size of its own: the models need one.
-fn placed(volume: Volume) -> Result<Volume> {
+pub(super) fn placed(volume: Volume) -> Result<Volume> {
     if volume.geometry().spacing_mm().is_some() {
         return Ok(volume);
     }

@@ -1,5 +1,6 @@
 //! `r1seg bench`: every stage of a model, timed. A file for each kind of model.
 
+mod automatic;
 mod clicks;
 mod clip;
 mod language;
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
             clicks::run(&mut bench, model)
         }
         Model::Promptable(model) => promptable::run(&mut bench, model),
+        Model::Automatic(model) => automatic::run(&mut bench, model),
         Model::Retrieval(model) => clip::run(&mut bench, model),
     }
 }

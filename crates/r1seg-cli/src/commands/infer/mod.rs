@@ -41,6 +41,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         prompts: ("--prompt -", &args.prompt),
         masks: Vec::new(),
         has_answers: true,
+        apart: false,
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;

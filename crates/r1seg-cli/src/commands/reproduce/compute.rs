@@ -50,8 +50,8 @@ pub(super) fn run(
     match model {
         Model::Language(model) => ask(model, run, volume, prompts, cancel),
         Model::Promptable(model) => segment(model, run, volume, prompts, cancel),
-        // M3D-CLIP has neither answers nor masks.
-        Model::Retrieval(_) => Ok(Vec::new()),
+        // M3D-CLIP has neither answers nor masks, and of VISTA3D nothing is recorded.
+        Model::Automatic(_) | Model::Retrieval(_) => Ok(Vec::new()),
     }
 }
 
@@ -94,6 +94,12 @@ pub(super) fn self_test(model: &Model, cancel: &CancelToken) -> Result<SelfTest>
             };
             let encoded = model.encode_with(&volume, &options, &mut context)?;
             let found = encoded.segment_with(&prompt, &mut context)?;
+            test.voxels = found.mask.as_ref().map(|mask| count(mask.data()));
+        }
+        Model::Automatic(model) => {
+            test.asked = "liver".to_string();
+            let encoded = model.encode_with(&volume, &EncodeOptions::default(), &mut context)?;
+            let found = encoded.segment_with(&test.asked, &mut context)?;
             test.voxels = found.mask.as_ref().map(|mask| count(mask.data()));
         }
         Model::Retrieval(model) => {

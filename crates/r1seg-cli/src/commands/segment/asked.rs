@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use r1seg::registry::Family;
 use r1seg::volume::{Geometry, LabelMap};
-use r1seg::{AskOptions, InferenceMode, Model, Prompt, PromptableConfig};
+use r1seg::{AskOptions, InferenceMode, Model, Prompt};
 use r1seg_results::{Asked, OrganName};
 
 use crate::args::SegmentArgs;
@@ -17,23 +18,25 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn new(
-        texts: Vec<String>,
-        organs: Vec<OrganName>,
-        config: &PromptableConfig,
-    ) -> Self {
-        let organs = organs.into_iter().map(|organ| Asked::of_organ(organ, config.family));
+    pub(super) fn new(texts: Vec<String>, organs: Vec<OrganName>, family: Family) -> Self {
+        let organs = organs.into_iter().map(|organ| Asked::of_organ(organ, family));
         Self { texts: texts.into_iter().map(Asked::of_text).chain(organs).collect() }
     }
 
+    /// And classes.
+    pub(super) fn and_classes(mut self, classes: Vec<Asked>) -> Self {
+        self.texts.extend(classes);
+        self
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     /// Whether the model knows such prompts. Returns the mode in which it takes them.
-    pub(super) fn check(
-        &self,
-        args: &SegmentArgs,
-        config: &PromptableConfig,
-    ) -> Result<InferenceMode> {
-        let mode = config.family.mode(args.mode)?;
-        config.family.preprocess(args.prepare.preprocess)?;
+    pub(super) fn check(&self, args: &SegmentArgs, family: Family) -> Result<InferenceMode> {
+        let mode = family.mode(args.mode)?;
+        family.preprocess(args.prepare.preprocess)?;
         let mut outlines = args.places.outlines();
         if outlines.is_empty() {
             outlines.push(Prompt::default());
@@ -44,9 +47,10 @@ impl Texts {
             if args.clicks.mask_prompt.is_some() {
                 outline = outline.with_mask(Arc::new(LabelMap::new(nowhere()).label_mask(1)));
             }
-            outline.check(config.family, mode)?;
+            outline.check(family, mode)?;
         }
-        if args.output.trace.is_some() && mode == InferenceMode::Sliding {
+        let looks_once = mode != InferenceMode::Sliding || family.has_classes();
+        if args.output.trace.is_some() && !looks_once {
             return Err(CliError::usage(
                 "--trace writes the stages of one look at the whole, and sliding windows take none",
                 "use --mode resize",

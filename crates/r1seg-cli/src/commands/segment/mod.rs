@@ -1,17 +1,18 @@
 //! `r1seg segment`: one volume, and what texts, points, boxes or a mask say of it.
 
 mod asked;
+mod classes;
 mod truth;
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::volume::{Geometry, LabelMap, ReadOptions};
 use r1seg::{
-    AskOptions, CancelToken, CheckpointSource, Diagnostic, EncodeOptions, EncodedVolume, Event,
-    InferenceMode, Model, Orient, PromptableConfig, PromptableModel, Purpose, RunContext,
+    AskOptions, AutomaticConfig, CancelToken, CheckpointSource, Diagnostic, EncodeOptions,
+    EncodedVolume, Event, InferenceMode, Model, Orient, Purpose, RunContext,
 };
 use r1seg_results::report::{self, Origin};
 use r1seg_results::{Asked, Obtained, obtain, working_memory};
@@ -39,22 +40,25 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         prompts: ("--text -", &args.text),
         masks: clicks.mask_prompt.iter().chain(&clicks.truth).collect(),
         has_answers: false,
+        apart: args.classes.one_file_per_class,
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
     let texts = prompts::several(&args.text, "--text")?;
     let organs = organs::organs(&args.organ, "--text")?;
-    check_places(args, texts.len() + organs.len())?;
-    let count = (texts.len() + organs.len()).max(args.places.len()).max(1);
+    // Before anything large is read, what is asked for is compared with what the model knows.
+    let family = source.segmenter()?;
+    let texts = Texts::new(texts, organs, family);
+    let texts =
+        texts.and_classes(classes::classes(&args.classes, &source, family, args.places.len() > 0)?);
+    check_places(args, texts.len())?;
+    let count = texts.len().max(args.places.len()).max(1);
     if clicks.truth.is_none() {
         job.check_count(count)?;
     }
-    // Before anything large is read, what is asked for is compared with what the model knows.
-    let config = PromptableConfig::read(&source)?;
-    let texts = Texts::new(texts, organs, &config);
     let mode = match &clicks.truth {
-        Some(_) => truth::check(args, &config)?,
-        None => texts.check(args, &config)?,
+        Some(_) => truth::check(args, family)?,
+        None => texts.check(args, family)?,
     };
 
     let start = Instant::now();
@@ -74,8 +78,12 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
     let turns = args.volume.turns();
-    let reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, count);
-    let model = Model::Promptable(load(args, &source, reserved, &cancel)?);
+    let mut reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, count);
+    if family.has_classes() {
+        let stitching = AutomaticConfig::read(&source)?.stitching_bytes(geometry);
+        reserved = reserved.saturating_add(stitching);
+    }
+    let model = load(args, &source, reserved, &cancel)?;
     progress.clear();
     job.announce(&model, &name.id, &input);
     texts.announce(args.output.quiet);
@@ -105,7 +113,8 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         why_no_mask: Vec::new(),
         results: obtained.into_results(layout, &input, hints::words),
     };
-    finish(&job, finished, |sizes| print(&job, &names, &scores, sizes))
+    let is_numbered = names.len() > 1 && !family.has_classes();
+    finish(&job, finished, |sizes| print(&job, (&names, is_numbered), &scores, sizes))
 }
 
 /// A mask or a segmentation in a file, on the grid of the volume.
@@ -121,9 +130,9 @@ fn load(
     source: &CheckpointSource,
     reserved: u64,
     cancel: &CancelToken,
-) -> Result<PromptableModel> {
+) -> Result<Model> {
     let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
-    Ok(PromptableModel::load_with(source, &options.with_cancel(cancel.clone()))?)
+    Ok(r1seg::load(source, &options.with_cancel(cancel.clone()))?)
 }
 
 fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
@@ -132,13 +141,17 @@ fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
         true => options.with_orient(Orient::Stored),
         false => args.volume.with_orient(options),
     };
+    let is_slicer = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(".seg.nrrd");
+    let overlaps =
+        args.classes.one_file_per_class || args.output.mask.as_ref().is_some_and(is_slicer);
+    let options = if overlaps { options.with_overlaps() } else { options };
     if args.output.trace.is_some() { options.with_trace() } else { options }
 }
 
 /// Prints what each prompt got, unless standard output carries something else.
 fn print(
     job: &Job<'_>,
-    names: &[String],
+    (names, is_numbered): (&[String], bool),
     scores: &[String],
     sizes: &[String],
 ) -> std::io::Result<()> {
@@ -147,11 +160,23 @@ fn print(
     }
     let mut out = std::io::stdout().lock();
     for (index, (name, size)) in names.iter().zip(sizes).enumerate() {
-        let which = if names.len() > 1 { number(index) } else { String::new() };
+        let which = if is_numbered { number(index) } else { String::new() };
         let score = scores.get(index).map(|score| format!(", {score}")).unwrap_or_default();
         writeln!(out, "{which}{}: {size}{score}", one_line(name))?;
     }
     Ok(())
+}
+
+/// How long further windows will take, once enough of them were done to tell.
+fn left(elapsed: Duration, done: usize, of: usize) -> String {
+    if done < 2 || elapsed < Duration::from_secs(5) {
+        return String::new();
+    }
+    let seconds = (elapsed.as_secs_f64() / done as f64 * of.saturating_sub(done) as f64).round();
+    match seconds as u64 {
+        seconds @ 0..90 => format!(", about {seconds} s left"),
+        seconds => format!(", about {} min left", seconds.div_ceil(60)),
+    }
 }
 
 /// Prompts for an encoded volume.
@@ -168,6 +193,7 @@ impl Segmenting<'_> {
         let has_texts = asked.iter().any(|asked| asked.prompt.text.is_some());
         let progress = Progress::new(self.job.output.quiet);
         let mut which = String::new();
+        let begun = Instant::now();
         let mut on_event = |event: Event<'_>| match event {
             Event::Prompt { prompt } => {
                 which = match (of, has_texts) {
@@ -178,7 +204,8 @@ impl Segmenting<'_> {
                 progress.stage(format!("{which}encoding the volume"));
             }
             Event::Window { index, of } => {
-                progress.stage(format!("{which}window {} of {of}", index + 1));
+                let left = left(begun.elapsed(), index, of);
+                progress.stage(format!("{which}window {} of {of}{left}", index + 1));
             }
             Event::Mask { .. } => progress.stage(format!("{which}drawing the mask")),
             _ => {}

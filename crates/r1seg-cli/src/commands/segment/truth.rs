@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use r1seg::phantom::dice;
+use r1seg::registry::Family;
 use r1seg::simulate::RandomState;
 use r1seg::volume::{LabelMap, Mask};
-use r1seg::{InferenceMode, PromptKind, PromptableConfig, RunContext};
+use r1seg::{InferenceMode, PromptKind, RunContext};
 use r1seg_results::{Asked, Obtained};
 
 use super::Segmenting;
@@ -13,20 +14,17 @@ use crate::exit::CliError;
 use crate::progress::Progress;
 
 /// Whether a model can be evaluated so. Returns the mode in which it is.
-pub(super) fn check(args: &SegmentArgs, config: &PromptableConfig) -> Result<InferenceMode> {
-    let known = config.family.capabilities();
+pub(super) fn check(args: &SegmentArgs, family: Family) -> Result<InferenceMode> {
+    let known = family.capabilities();
     if args.clicks.clicks == 0 {
         return Err(CliError::usage("--clicks 0 asks for nothing", "give 1 or more"));
     }
-    let mode = config.family.mode(args.mode)?;
-    config.family.preprocess(args.prepare.preprocess)?;
+    let mode = family.mode(args.mode)?;
+    family.preprocess(args.prepare.preprocess)?;
     let looks_at_crops = matches!(mode, InferenceMode::Crop | InferenceMode::Grow);
     if !known.takes(PromptKind::Points) || !looks_at_crops {
         return Err(CliError::usage(
-            format!(
-                "--truth simulates clicks in crops, as {} does not take them",
-                config.family.name()
-            ),
+            format!("--truth simulates clicks in crops, as {} does not take them", family.name()),
             "use it with SAM-Med3D or NeuroSAM3D, in mode crop or grow",
         ));
     }

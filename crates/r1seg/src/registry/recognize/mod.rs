@@ -1,16 +1,20 @@
 //! Which model a checkpoint without `config.json` is, and what its `config.json` would say: both are in
 //! the names and the axes of its tensors.
 //!
-//! The authors of SAM-Med3D and NeuroSAM3D keep the sizes of their networks in code. What of these no
-//! tensor shows is a constant of that code, and a constant here.
+//! The authors of SAM-Med3D, NeuroSAM3D and VISTA3D keep the sizes of their networks in code. What of these
+//! no tensor shows is a constant of that code, and a constant here.
+
+mod vista3d;
 
 use std::collections::BTreeMap;
 
 use r1seg_convert::{Recovered, RecoveredConfig, Shapes};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{MODELS, ModelEntry, ModelType};
+use super::{MODELS, ModelEntry, ModelType, identify};
 use crate::checkpoint::Found;
+
+pub(super) use vista3d::vista3d;
 
 /// Fields of `config.json`.
 type Fields = Vec<(&'static str, Value)>;
@@ -42,13 +46,17 @@ pub(crate) fn recognize(shapes: &Shapes) -> Option<(&'static ModelEntry, &'stati
     MODELS.iter().find_map(|entry| Some((*entry, entry.model_types.iter().find(fits)?)))
 }
 
-/// The `config.json` of a checkpoint that has none, from the axes of its tensors by name; `None` where
-/// they are those of no model that is known by them.
+/// The `config.json` of a checkpoint that has none, or has one for another loader than this (`own`), from
+/// the axes of its tensors by name; `None` where they are those of no model that is known by them, or
+/// where its own describes a model.
 ///
 /// # Errors
 /// Which fields `config.json` must name, since they do not follow from the tensors, or which tensor
 /// lacks an axis that they would follow from.
-pub fn recover_config(shapes: &Shapes) -> Recovered {
+pub fn recover_config(shapes: &Shapes, own: Option<&Map<String, Value>>) -> Recovered {
+    if own.is_some_and(|own| identify(&Value::Object(own.clone())).is_ok()) {
+        return None;
+    }
     let (entry, known) = recognize(shapes)?;
     let fields = (known.recovery?.fields)(shapes);
     let with_type = |fields: Fields| {
@@ -193,12 +201,12 @@ mod tests {
     use crate::CheckpointSource;
     use crate::registry::Family;
 
-    fn case(name: &str) -> PathBuf {
+    pub(super) fn case(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
     }
 
     /// The tensors of a recorded checkpoint under the names that converting gives them.
-    fn tensors(file: &str) -> Shapes {
+    pub(super) fn tensors(file: &str) -> Shapes {
         let contents = r1seg_convert::contents(&case(file), None).unwrap();
         let axes = |shape: &[u64]| shape.iter().map(|n| usize::try_from(*n).unwrap()).collect();
         contents.tensors.into_iter().map(|tensor| (tensor.name, axes(&tensor.shape))).collect()
@@ -210,7 +218,7 @@ mod tests {
     }
 
     fn recovered(shapes: &Shapes) -> Value {
-        Value::Object(recover_config(shapes).unwrap().unwrap().config)
+        Value::Object(recover_config(shapes, None).unwrap().unwrap().config)
     }
 
     /// Tensors with other axes, or other tensors.
@@ -273,7 +281,7 @@ mod tests {
 
     #[test]
     fn hiera_of_another_depth_names_the_fields_that_no_tensor_tells() {
-        let error = recover_config(&tensors(HIERA)).unwrap().unwrap_err();
+        let error = recover_config(&tensors(HIERA), None).unwrap().unwrap_err();
         for words in [
             "encoder_num_heads",
             "encoder_window_spec",
@@ -310,15 +318,18 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_three_is_told_from_the_others() {
+    fn each_model_that_its_tensors_tell_is_told_from_the_others() {
         let family = |file: &str| recognize(&tensors(file)).map(|(entry, _)| entry.family);
         assert_eq!(family("sam-med3d/model.safetensors"), Some(Family::SamMed3d));
         assert_eq!(family("neurosam3d-vit/last.ckpt"), Some(Family::NeuroSam3d));
         assert_eq!(family(HIERA), Some(Family::NeuroSam3d));
+        for vista3d in ["model.safetensors", "published/model_monai1.3.pt"] {
+            assert_eq!(family(&format!("vista3d/{vista3d}")), Some(Family::Vista3d), "{vista3d}");
+        }
         for other in ["segvol", "r1seg-3dsam", "m3d-clip", "m3d-phi3", "phi3"] {
             assert_eq!(family(&format!("{other}/model.safetensors")), None, "{other}");
         }
-        assert_eq!(recover_config(&Shapes::new()), None);
+        assert_eq!(recover_config(&Shapes::new(), None), None);
     }
 
     #[test]
@@ -331,7 +342,7 @@ mod tests {
             ("mask_decoder.mask_tokens.weight", vec![0, 48]),
         ] {
             let shapes = changed(file, |shapes| drop(shapes.insert(name.into(), shape)));
-            let error = recover_config(&shapes).unwrap().unwrap_err();
+            let error = recover_config(&shapes, None).unwrap().unwrap_err();
             assert!(error.contains(name), "{error}");
         }
         // A product beyond what can be counted is left to the reader of config.json.
@@ -339,6 +350,33 @@ mod tests {
             shapes.insert("image_encoder.pos_embed".into(), vec![1, usize::MAX, 8, 8, 16]);
         });
         assert_eq!(recovered(&shapes)["image_size"], json!(usize::MAX));
+    }
+
+    #[test]
+    fn a_config_of_another_loader_is_no_reason_not_to_look_at_the_tensors() {
+        let shapes = tensors("sam-med3d/model.safetensors");
+        let fields = |json: Value| json.as_object().cloned();
+        let ours = fields(recorded("sam-med3d"));
+        assert_eq!(recover_config(&shapes, ours.as_ref()), None);
+        for other in [json!({"model_type": "VISTA3D"}), json!({})] {
+            let other = fields(other);
+            let found = recover_config(&shapes, other.as_ref()).unwrap().unwrap();
+            assert_eq!(Some(found.config), ours);
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let source = CheckpointSource::Folder(folder.path().to_path_buf());
+        let put = |name: &str, file: &str| {
+            std::fs::copy(case(file), folder.path().join(name)).unwrap();
+        };
+        put("model.safetensors", "sam-med3d/model.safetensors");
+        std::fs::write(folder.path().join("config.json"), r#"{"model_type": "pipeline"}"#).unwrap();
+        assert_eq!(source.family().unwrap(), Family::SamMed3d);
+        // What it says is still the reason where tensors tell nothing.
+        for weights in ["segvol/model.safetensors", HIERA] {
+            put("model.safetensors", weights);
+            assert!(source.family().unwrap_err().message().contains("pipeline"));
+        }
     }
 
     #[test]

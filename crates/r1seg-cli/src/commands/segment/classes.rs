@@ -1,0 +1,63 @@
+//! `--class`, `--classes-file` and `--everything`: classes by name or number.
+
+use anyhow::Result;
+use r1seg::registry::Family;
+use r1seg::{AutomaticConfig, CheckpointSource, Prompt};
+use r1seg_results::Asked;
+
+use crate::args::ClassArgs;
+use crate::exit::CliError;
+use crate::prompts;
+
+/// A prompt for each class that is asked for, in the order in which they were typed, and of a group one for
+/// each of its parts. Beside points there is one class, or a number that stands for what is pointed at.
+pub(super) fn classes(
+    args: &ClassArgs,
+    source: &CheckpointSource,
+    family: Family,
+    is_clicked: bool,
+) -> Result<Vec<Asked>> {
+    if !family.has_classes() {
+        let flag = match args {
+            ClassArgs { everything: true, .. } => "--everything",
+            ClassArgs { classes_file: Some(_), .. } => "--classes-file",
+            ClassArgs { classes, .. } if !classes.is_empty() => "--class",
+            ClassArgs { one_file_per_class: true, .. } => "--one-file-per-class",
+            _ => return Ok(Vec::new()),
+        };
+        return Err(CliError::usage(
+            format!("{flag} is for models with classes, and {} has none", family.name()),
+            "use NV-Segment-CT, or name what to segment with --text or --organ",
+        ));
+    }
+    if !args.is_given() {
+        return Ok(Vec::new());
+    }
+    let config = AutomaticConfig::read(source)?;
+    let table = config.classes();
+    let mut ids: Vec<u16> = if args.everything { config.everything.clone() } else { Vec::new() };
+    let listed = args.classes_file.as_deref().map(prompts::lines).transpose()?.unwrap_or_default();
+    let listed = listed.iter().filter(|line| !line.trim_start().starts_with('#'));
+    for name in args.classes.iter().chain(listed) {
+        let found = match is_clicked {
+            true => vec![table.find_for_points(name)?],
+            false => table.find(name)?,
+        };
+        for id in found {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    if ids.is_empty() {
+        return Err(CliError::usage(
+            "there is no class in the file of --classes-file",
+            "write a name or a number in each line",
+        ));
+    }
+    let asked = |id: u16| {
+        let name = table.name(id).map_or_else(|| id.to_string(), str::to_owned);
+        Asked::new(name, Prompt::of_text(id.to_string()))
+    };
+    Ok(ids.into_iter().map(asked).collect())
+}

@@ -1,0 +1,234 @@
+//! `config.json` of a VISTA3D.
+
+use r1seg_diagnostic::Purpose;
+use r1seg_segresnet::SegResNetConfig;
+use serde_json::Value;
+
+use super::classes::ClassTable;
+use crate::config::{ConfigFile, MAX_SIZE, field};
+use crate::registry::{ConfigReader, Family};
+use crate::{CheckpointSource, Error, Recipe};
+
+/// Everything that the `config.json` of a VISTA3D decides.
+#[derive(Debug, Clone)]
+pub struct AutomaticConfig {
+    /// `model_type`, as published.
+    pub model_type: String,
+    /// Which of the models it is.
+    pub family: Family,
+    /// The encoder with its two decoders, and the class head.
+    pub network: SegResNetConfig,
+    /// The last class that points are told by its name; of further ones they are told that the model has
+    /// never seen it.
+    pub last_supported: u16,
+    /// Voxels of a window, `[D, H, W]` of the model's grid, whose axes are x, y, z.
+    pub patch_size: [usize; 3],
+    /// By how much of its length a window overlaps the next one.
+    pub overlap: f64,
+    /// The classes of "everything", in ascending order.
+    pub everything: Vec<u16>,
+    /// The classes whose points are marked as such.
+    pub special_point_classes: Vec<u16>,
+    pub(crate) recipe: Recipe,
+    pub(crate) classes: &'static ClassTable,
+    /// Whether the branch for points was trained.
+    pub(crate) takes_points: bool,
+}
+
+/// Where the two models differ, beside their window.
+pub(crate) struct Rules {
+    pub(crate) recipe: Recipe,
+    pub(crate) classes: fn() -> &'static ClassTable,
+    pub(crate) patch_size: [usize; 3],
+    pub(crate) takes_points: bool,
+}
+
+pub(crate) const VISTA3D: Rules = Rules {
+    recipe: Recipe::Vista3d,
+    classes: ClassTable::ct,
+    patch_size: [128; 3],
+    takes_points: true,
+};
+
+pub(crate) const VISTA3D_CTMR: Rules = Rules {
+    recipe: Recipe::Vista3dCtmr,
+    classes: ClassTable::ctmr,
+    patch_size: [192, 192, 128],
+    takes_points: false,
+};
+
+/// Fields that say what r1seg does in one way only, and that way.
+const FIXED: [(&str, &str); 4] = [
+    ("resample_spacing", "[1.5,1.5,1.5]"),
+    ("foreground_margin", "10"),
+    ("blend", "\"constant\""),
+    ("padding", "\"replicate\""),
+];
+
+/// The reader of both.
+///
+/// # Errors
+/// [`Error::Config`] naming the field.
+pub(crate) fn read_config(file: &ConfigFile, rules: &Rules) -> Result<AutomaticConfig, Error> {
+    from_parts(file, rules).map_err(|message| file.wrong(message))
+}
+
+fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<AutomaticConfig, String> {
+    let config = &file.value;
+    for (name, expected) in FIXED {
+        check_fixed(config, name, expected)?;
+    }
+    check_intensities(config, rules.recipe)?;
+    let count = |name: &str, default: usize| {
+        let count = field(config, name)?.unwrap_or(default);
+        match (1..=MAX_SIZE).contains(&count) {
+            true => Ok(count),
+            false => Err(format!("{name} is {count}, expected 1 to {MAX_SIZE}")),
+        }
+    };
+    let network = SegResNetConfig {
+        in_channels: count("in_channels", 1)?,
+        init_filters: count("init_filters", 48)?,
+        feature_size: count("feature_size", 48)?,
+        blocks_down: field(config, "blocks_down")?.unwrap_or_else(|| vec![1, 2, 2, 4, 4]),
+        n_classes: count("n_classes", 512)?,
+    };
+    network.validate()?;
+    if network.in_channels != 1 {
+        return Err(format!("in_channels is {}, and a CT has 1", network.in_channels));
+    }
+    let patch_size: [usize; 3] = field(config, "patch_size")?.unwrap_or(rules.patch_size);
+    network.check_window(patch_size).map_err(|message| format!("patch_size: {message}"))?;
+    let overlap: f64 = field(config, "overlap")?.unwrap_or(0.25);
+    if !(0.0..1.0).contains(&overlap) {
+        return Err(format!("overlap is {overlap}, expected 0 to less than 1"));
+    }
+    let classes = (rules.classes)();
+    let ids = |name: &str, default: Vec<u16>| -> Result<Vec<u16>, String> {
+        let ids = field(config, name)?.unwrap_or(default);
+        match ids.iter().find(|id| usize::from(**id) >= network.n_classes) {
+            Some(id) => {
+                Err(format!("{name} has {id}, and there are {} classes", network.n_classes))
+            }
+            None => Ok(ids),
+        }
+    };
+    let everything = ids("everything_labels", classes.everything().to_vec())?;
+    let special = classes.special_for_points().to_vec();
+    Ok(AutomaticConfig {
+        model_type: file.model_type.name.to_string(),
+        family: file.entry.family,
+        everything,
+        special_point_classes: ids("special_point_classes", special)?,
+        last_supported: field(config, "last_supported")?.unwrap_or(132),
+        network,
+        patch_size,
+        overlap,
+        recipe: rules.recipe,
+        classes,
+        takes_points: rules.takes_points,
+    })
+}
+
+fn check_fixed(config: &Value, name: &str, expected: &str) -> Result<(), String> {
+    let Some(given) = config.get(name).filter(|given| !given.is_null()) else { return Ok(()) };
+    // Whole numbers may be written as either kind.
+    let expected: Value = serde_json::from_str(expected).unwrap_or_default();
+    match same(given, &expected) {
+        true => Ok(()),
+        false => Err(format!("{name} is {given}, expected {expected}")),
+    }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        _ => a == b,
+    }
+}
+
+/// The two ends of intensities are those of the recipe.
+fn check_intensities(config: &Value, recipe: Recipe) -> Result<(), String> {
+    let given: Option<[f64; 2]> = field(config, "intensity_range")?;
+    match (given, recipe.hu_range()) {
+        (Some(given), Some(expected)) if given.map(|v| v as f32) != expected => {
+            Err(format!("intensity_range is {given:?}, expected {expected:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl AutomaticConfig {
+    /// Reads `config.json` of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], [`Error::Config`] naming the field, [`Error::UnsupportedModel`], or
+    /// [`Error::OtherFamily`] where the checkpoint is of another model.
+    pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
+        let file = ConfigFile::read(source)?;
+        match file.entry.reader {
+            ConfigReader::Automatic(read) => read(&file),
+            _ => Err(file.other_family(Purpose::Segment)),
+        }
+    }
+
+    /// The names of its classes.
+    pub fn classes(&self) -> &'static ClassTable {
+        self.classes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(config: &Value) -> Result<AutomaticConfig, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        AutomaticConfig::read(&CheckpointSource::Folder(folder.path().to_path_buf()))
+    }
+
+    #[test]
+    fn absent_fields_are_those_of_the_published_models() {
+        let ct = read(&json!({"model_type": "vista3d"})).unwrap();
+        assert_eq!((ct.patch_size, ct.everything.len()), ([128; 3], 117));
+        assert_eq!(ct.network.blocks_down, [1, 2, 2, 4, 4]);
+        assert_eq!(ct.special_point_classes, [25, 26, 27, 28, 29, 117]);
+        let ctmr = read(&json!({"model_type": "vista3d_ctmr"})).unwrap();
+        assert_eq!((ctmr.patch_size, ctmr.recipe), ([192, 192, 128], Recipe::Vista3dCtmr));
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_refused_by_name() {
+        for (key, value) in [
+            ("in_channels", json!(2)),
+            ("init_filters", json!(0)),
+            ("blocks_down", json!([])),
+            ("patch_size", json!([100, 128, 128])),
+            ("patch_size", json!([16, 16, 16])),
+            ("overlap", json!(1.0)),
+            ("resample_spacing", json!([1.0, 1.5, 1.5])),
+            ("intensity_range", json!([-1000.0, 1000.0])),
+            ("foreground_margin", json!(5)),
+            ("blend", json!("gaussian")),
+            ("everything_labels", json!([1, 512])),
+        ] {
+            let mut config = json!({"model_type": "vista3d"});
+            config[key] = value.clone();
+            let error = read(&config).unwrap_err();
+            assert_eq!(error.code(), "R-CFG-01", "{key} = {value}: {error}");
+            assert!(error.to_string().contains(key), "{key} = {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_fraction() {
+        let config = json!({"model_type": "vista3d", "foreground_margin": 10.0});
+        assert!(read(&config).is_ok());
+    }
+}

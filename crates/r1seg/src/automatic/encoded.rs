@@ -1,0 +1,282 @@
+//! A volume that was prepared for a model with classes, and what prompts find in it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use r1seg_volume::{Mask, NearestMode, Padding, Region, Volume, Warning};
+
+use super::AutomaticModel;
+use super::clicks::Looked;
+use super::prompt::Resolved;
+use super::stitch::{Scores, Sums, Wanted};
+use crate::encoded::Setup;
+use crate::preprocess::{Preparation, prepare};
+use crate::{EncodeOptions, Error, Event, Outcome, Preprocess, Prompt, RunContext, Timings, Trace};
+
+/// A volume that was prepared for classes and clicks.
+///
+/// The network runs when a prompt asks for it. Where the features of the whole volume take no more than a
+/// gibibyte, they are kept for further classes, and those of the last windows around points for further
+/// points.
+#[derive(Debug)]
+pub(crate) struct AutomaticVolume {
+    pub(super) model: AutomaticModel,
+    pub(crate) setup: Setup,
+    pub(super) prepared: Preparation,
+    /// Of the prepared grid to that of at least one window.
+    pub(super) padding: Padding,
+    pub(super) trace: bool,
+    overlaps: bool,
+    pub(super) kept: OnceLock<Sums>,
+    pub(super) looked: Mutex<Vec<Looked>>,
+}
+
+impl AutomaticVolume {
+    pub(super) fn new(
+        model: AutomaticModel,
+        volume: &Volume,
+        options: &EncodeOptions,
+    ) -> Result<Self, Error> {
+        let start = Instant::now();
+        let config = model.config();
+        let mode = config.family.mode(options.mode)?;
+        let chosen = match options.preprocess {
+            Preprocess::Auto => Preprocess::Recipe(config.recipe),
+            chosen => config.family.preprocess(chosen)?,
+        };
+        let prepared = prepare(volume, chosen, options.orient, None)?;
+        let mut setup = Setup::new(volume, &prepared, mode, config.patch_size);
+        let padding = Padding::to_at_least(prepared.shape(), config.patch_size);
+        setup.preprocess = start.elapsed();
+        Ok(Self {
+            model,
+            setup,
+            prepared,
+            padding,
+            trace: options.trace,
+            overlaps: options.overlaps,
+            kept: OnceLock::new(),
+            looked: Mutex::default(),
+        })
+    }
+
+    /// What messages call the model.
+    pub(crate) fn model_name(&self) -> &'static str {
+        self.model.family().name()
+    }
+
+    /// The values of a window of the padded grid; beyond the volume those of its nearest voxel.
+    pub(super) fn window_values(&self, window: Region) -> Result<Vec<f32>, Error> {
+        let mut values = self.zero_padded(window)?;
+        replicate(&mut values, window, self.padding.inner);
+        Ok(values)
+    }
+
+    /// The same with 0 beyond the volume.
+    pub(super) fn zero_padded(&self, window: Region) -> Result<Vec<f32>, Error> {
+        let whole = Region::whole(self.prepared.shape());
+        Ok(self.prepared.window(whole, &self.padding, window)?)
+    }
+
+    /// Runs prompts, and gives out each outcome in their order. All classes are scored in one pass.
+    pub(crate) fn segment_each<E: From<Error>>(
+        &self,
+        prompts: &[Prompt],
+        context: &mut RunContext<'_>,
+        on_outcome: &mut dyn FnMut(usize, Outcome) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let resolved = |prompt: &Prompt| {
+            prompt.check_in(&self.setup.geometry)?;
+            Resolved::new(prompt, self.model.config(), &self.setup.map)
+        };
+        let prompts: Vec<Resolved> = prompts.iter().map(resolved).collect::<Result<_, Error>>()?;
+        let mut run = PromptRun::new(self, context);
+        let mut found = run.find_classes(&prompts)?;
+        for (index, prompt) in prompts.iter().enumerate() {
+            let outcome = if prompt.points.is_empty() {
+                run.class_outcome(index, prompt, found.as_mut())?
+            } else {
+                run.context.emit(Event::Prompt { prompt: index });
+                run.click_outcome(prompt)?
+            };
+            // What was spent is told once.
+            let preprocess = self.setup.preprocess;
+            run.timings = Timings { preprocess, ..Timings::default() };
+            on_outcome(index, outcome)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a pass over the whole volume found.
+struct Found {
+    scores: Scores,
+    /// The labels of `scores.best` on the grid of the input.
+    labels: Vec<u16>,
+    /// By prompt, which of those in the pass it is.
+    numbers: BTreeMap<usize, usize>,
+}
+
+/// Prompts on their way.
+pub(super) struct PromptRun<'s, 'c> {
+    pub(super) volume: &'s AutomaticVolume,
+    pub(super) timings: Timings,
+    pub(super) trace: Option<Trace>,
+    pub(super) context: &'s mut RunContext<'c>,
+}
+
+impl<'s, 'c> PromptRun<'s, 'c> {
+    fn new(volume: &'s AutomaticVolume, context: &'s mut RunContext<'c>) -> Self {
+        let preprocess = volume.setup.preprocess;
+        Self {
+            volume,
+            timings: Timings { preprocess, ..Timings::default() },
+            trace: volume.trace.then(Trace::default),
+            context,
+        }
+    }
+
+    /// Scores the classes of all prompts that ask for nothing else.
+    fn find_classes(&mut self, prompts: &[Resolved]) -> Result<Option<Found>, Error> {
+        let asked = prompts.iter().enumerate().filter(|(_, prompt)| prompt.points.is_empty());
+        // Who asks for the same gets the same, although a voxel has one label.
+        let mut different: Vec<&[u16]> = Vec::new();
+        let mut numbers = BTreeMap::new();
+        for (index, prompt) in asked {
+            let known = different.iter().position(|known| *known == prompt.classes);
+            let number = known.unwrap_or_else(|| {
+                different.push(&prompt.classes);
+                different.len() - 1
+            });
+            numbers.insert(index, number);
+        }
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let classes = different.iter().enumerate();
+        let classes = classes.flat_map(|(number, ids)| ids.iter().map(move |id| (*id, number)));
+        let (ids, of): (Vec<u16>, Vec<usize>) = classes.unzip();
+        for index in numbers.keys() {
+            self.context.emit(Event::Prompt { prompt: *index });
+        }
+        let mut probe = self.context.probe(self.trace.as_mut());
+        let wanted = Wanted {
+            embeddings: self.volume.model.class_embeddings(&ids, &mut probe)?,
+            prompts: of,
+            count: different.len(),
+            overlaps: self.volume.overlaps,
+        };
+        let mut scores = self.score(&wanted)?;
+        if let Some(trace) = &mut self.trace {
+            let [d, h, w] = self.volume.prepared.shape();
+            let logits = std::mem::take(&mut scores.logits);
+            trace.insert("logits", Tensor::from_vec(logits, ((), d, h, w), &Device::Cpu)?);
+        }
+        let start = Instant::now();
+        let back = self.volume.setup.map.inverse();
+        let labels = back.gather(&scores.best, NearestMode::NearestExact)?;
+        self.timings.postprocess += start.elapsed();
+        Ok(Some(Found { scores, labels, numbers }))
+    }
+
+    /// What a prompt for a class got of the pass.
+    fn class_outcome(
+        &mut self,
+        index: usize,
+        prompt: &Resolved,
+        found: Option<&mut Found>,
+    ) -> Result<Outcome, Error> {
+        let start = Instant::now();
+        let Some(Found { scores, labels, numbers }) = found else {
+            return self.outcome(
+                prompt,
+                vec![0; self.volume.setup.geometry.voxels()],
+                0,
+                Vec::new(),
+            );
+        };
+        let number = numbers.get(&index).copied().unwrap_or_default();
+        let mask = match scores.own(number) {
+            Some(own) => self.volume.setup.map.mask_to_source(&own, NearestMode::NearestExact)?,
+            None => {
+                let is_own = |label: &u16| u8::from(usize::from(*label) == number + 1);
+                labels.iter().map(is_own).collect()
+            }
+        };
+        let windows = scores.windows;
+        self.timings.postprocess += start.elapsed();
+        self.outcome(prompt, mask, windows, Vec::new())
+    }
+
+    /// # Shapes
+    /// - `mask`: on the grid of the input
+    pub(super) fn outcome(
+        &mut self,
+        prompt: &Resolved,
+        mask: Vec<u8>,
+        windows: usize,
+        warnings: Vec<Warning>,
+    ) -> Result<Outcome, Error> {
+        Ok(Outcome {
+            text: String::new(),
+            token_ids: Vec::new(),
+            prompt_tokens: 0,
+            finish_reason: None,
+            seg: Vec::new(),
+            mask: Some(Mask::new(mask, self.volume.setup.geometry.clone())?),
+            label: prompt.label,
+            boxes: Vec::new(),
+            windows,
+            window_answers: Vec::new(),
+            zoomed: None,
+            warnings,
+            timings: self.timings,
+            trace: self.trace.take(),
+        })
+    }
+}
+
+/// Fills what lies beyond the volume in a window with the values of the nearest voxels of the volume.
+///
+/// # Shapes
+/// - `values`: of `window`    - `inner`: where the volume lies in the grid of the window
+fn replicate(values: &mut [f32], window: Region, inner: Region) {
+    let [d, h, w] = window.shape();
+    let strides = [h * w, w, 1];
+    for (axis, inside) in strides.into_iter().enumerate() {
+        let length = window.shape()[axis];
+        let first = inner.start[axis].saturating_sub(window.start[axis]);
+        let end = inner.end[axis].saturating_sub(window.start[axis]).min(length);
+        if end <= first || (first == 0 && end == length) {
+            continue;
+        }
+        // Axis by axis, so that corners take what edges have taken before.
+        let outer = d * h * w / (length * inside);
+        for block in 0..outer {
+            let at = block * length * inside;
+            for n in (0..first).chain(end..length) {
+                let from = at + n.clamp(first, end - 1) * inside;
+                values.copy_within(from..from + inside, at + n * inside);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_volume_is_what_is_nearest_in_it() {
+        let padding = Padding::to_at_least([1, 2, 3], [4, 4, 3]);
+        let original = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let mut values = padding.pad(&original).unwrap();
+        replicate(&mut values, Region::whole(padding.shape), padding.inner);
+        for slice in values.chunks_exact(12) {
+            let expected = [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 4.0, 5.0, 6.0];
+            assert_eq!(slice, expected);
+        }
+    }
+}
