@@ -323,3 +323,37 @@ fn a_ct_is_prepared_as_the_authors_bundles_do_it() {
         check(Recipe::Vista3dCtmr, "ctmr.scaled.sample", 1e-5);
     }
 }
+
+#[test]
+fn the_other_published_model_has_further_classes_and_takes_no_points() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["model.safetensors", "config.json"] {
+        std::fs::copy(data("vista3d").join(file), folder.path().join(file)).unwrap();
+    }
+    let config = folder.path().join("config.json");
+    let mut fields: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    fields["model_type"] = "vista3d_ctmr".into();
+    fields["last_supported"] = Value::Null;
+    std::fs::write(&config, fields.to_string()).unwrap();
+    let model = AutomaticModel::load_with(folder.path().to_path_buf(), &on_device()).unwrap();
+    let ct = volume("vista3d/golden/ct_small.nii.gz");
+    let encoded = encode(&model, &ct, &EncodeOptions::default());
+    let found = encoded.segment("214").unwrap();
+    assert_eq!(found.label, Some(214));
+    let trunk = run(&encoded, &[Prompt::of_text("liver"), Prompt::of_text("214")]);
+    assert!(trunk.iter().all(|of| of.mask.is_some()));
+    let point = Prompt::default().with_point(PromptPoint::positive([20, 18, 14]));
+    let error = encoded.segment(&point).unwrap_err();
+    assert!(error.to_string().contains("takes no points"), "{error}");
+}
+
+#[test]
+fn a_part_and_its_group_both_get_their_voxels() {
+    let model = model();
+    let ct = volume("vista3d/golden/ct.nii.gz");
+    let encoded = encode(&model, &ct, &EncodeOptions::default());
+    let both = run(&encoded, &[Prompt::of_text("kidney"), Prompt::of_text("left kidney")]);
+    let [group, part] = [&both[0], &both[1]].map(|of| of.mask.as_ref().unwrap().data());
+    assert!(part.iter().any(|inside| *inside != 0));
+    assert!(part.iter().zip(group).all(|(part, group)| part <= group));
+}

@@ -8,7 +8,7 @@ use r1seg::{
     CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, Event, InferenceMode,
     Model, Purpose, RunContext,
 };
-use r1seg_results::{Obtained, Refiner, refining_mode, working_memory};
+use r1seg_results::{Obtained, Refiner, refining_mode, stitching_memory, working_memory};
 
 use crate::args::{ModelArgs, VolumeArgs};
 use crate::memory;
@@ -46,7 +46,7 @@ impl SecondModel {
         let on_cpu = summary.memory.iter().find(|need| need.device == "cpu");
         let needed = on_cpu.map_or(0, |need| need.bytes);
         let Some(limit) = memory::available() else { return Ok(()) };
-        let limit = limit.saturating_sub(self.reserved(volume, args, labels));
+        let limit = limit.saturating_sub(self.reserved(volume, args, labels)?);
         if limit < needed {
             let path = self.source.path();
             return Err(Error::NotEnoughMemory { path, needed, limit }.into());
@@ -54,11 +54,12 @@ impl SecondModel {
         Ok(())
     }
 
-    fn reserved(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> u64 {
+    fn reserved(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> Result<u64> {
         // The deepest voxel is looked for with four bytes per voxel.
         let depths = 4 * volume.voxels().len() as u64;
-        working_memory(Purpose::Segment, self.mode, args.turns(), volume, labels)
-            .saturating_add(depths)
+        let stitching = stitching_memory(&self.source, volume.geometry(), 0)?;
+        let working = working_memory(Purpose::Segment, self.mode, args.turns(), volume, labels);
+        Ok(working.saturating_add(depths).saturating_add(stitching))
     }
 
     /// Loads it, and encodes the volume.
@@ -70,7 +71,7 @@ impl SecondModel {
         (progress, cancel): (&Progress, &CancelToken),
     ) -> Result<LoadedSecond> {
         progress.stage(format!("loading {}", self.name.id));
-        let reserved = self.reserved(volume, volume_args, labels);
+        let reserved = self.reserved(volume, volume_args, labels)?;
         let options = model::load_options(&model_args.load, reserved).with_cancel(cancel.clone());
         let model = r1seg::load(&self.source, &options)?;
         let options = volume_args.with_orient(EncodeOptions::default().with_mode(self.mode));

@@ -28,8 +28,8 @@ pub(crate) fn doubts(family: Family, given: &[Given]) -> Vec<Warning> {
         let which = match (several, answers, &given.asked.prompt.text) {
             (false, ..) => String::new(),
             (true, true, _) => format!("prompt {}: ", index + 1),
-            (true, false, Some(_)) => format!("text {}: ", index + 1),
-            (true, false, None) => format!("{}: ", one_line(&given.asked.name)),
+            (true, false, Some(_)) if !family.has_classes() => format!("text {}: ", index + 1),
+            (true, false, _) => format!("{}: ", one_line(&given.asked.name)),
         };
         let own = if answers { of_answer(family, given) } else { of_mask(given) };
         doubts.extend(own.into_iter().chain(given.outcome.warnings.iter().cloned()).map(

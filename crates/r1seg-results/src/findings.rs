@@ -85,6 +85,11 @@ impl Findings {
         Ok((label, if is_found { MaskStatus::Found } else { MaskStatus::Empty }))
     }
 
+    /// The label of each prompt, in their order; masks that were refined are left out.
+    pub fn labels_of_prompts(&self) -> impl Iterator<Item = u16> {
+        self.prompts.iter().filter(|of| of.refines.is_none()).map(|of| of.label)
+    }
+
     /// What has a label.
     pub fn of(&self, label: u16) -> Option<&Finding> {
         self.prompts.iter().find(|finding| finding.label == label)

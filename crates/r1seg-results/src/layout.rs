@@ -41,8 +41,8 @@ pub struct Request {
     /// The intensities that are black and white in the picture; chosen by what is under the masks if not
     /// given.
     pub window: Option<Window>,
-    /// Whether each mask has a file of its own even where they do not overlap.
-    pub apart: bool,
+    /// The labels of masks that have files of their own even where they do not overlap.
+    pub apart: Vec<u16>,
     /// Whether the report keeps to itself where the folder is, as a server's must.
     pub private: bool,
     /// What to do with files that exist already.
@@ -151,6 +151,8 @@ pub(crate) struct Paths {
     pub(crate) answer: Option<PathBuf>,
     pub(crate) report: Option<PathBuf>,
     pub(crate) trace: Option<PathBuf>,
+    /// Labels whose masks have files of their own.
+    apart: Vec<u16>,
 }
 
 impl Layout {
@@ -234,6 +236,7 @@ impl Paths {
             answer: in_folder(ANSWER).filter(|_| request.has_answers),
             report: at(&request.report, REPORT),
             trace: request.trace.clone(),
+            apart: request.apart.clone(),
             folder,
         }
     }
@@ -274,10 +277,9 @@ impl Paths {
     /// Every file that this run may write.
     fn possible(&self, prompts: usize) -> Vec<PathBuf> {
         let mut files = self.masks.clone();
-        if prompts > 1 {
-            let numbers = 1..=prompts;
-            files.extend(numbers.flat_map(|k| self.masks.iter().map(move |m| numbered(m, k))));
-        }
+        let numbers = if prompts > 1 { 1..=prompts } else { 1..=0 };
+        let numbers = numbers.chain(self.apart.iter().map(|label| usize::from(*label)));
+        files.extend(numbers.flat_map(|k| self.masks.iter().map(move |m| numbered(m, k))));
         let single = [
             &self.segmentation,
             &self.labels,
@@ -311,7 +313,8 @@ fn mask_names(input: &Input) -> &'static [&'static str] {
 }
 
 /// `.seg.nrrd`, or `.nrrd`, which is the same format.
-fn is_segmentation(path: &Path) -> bool {
+/// Whether a mask of this name is a segmentation of several segments.
+pub fn is_segmentation(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("nrrd"))
 }
 

@@ -91,8 +91,10 @@ pub use doubts::begins_with_seg;
 pub use error::Error;
 pub use findings::{Finding, Findings};
 pub use input::{Input, is_whole};
-pub use layout::{Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name};
-pub use memory::working_memory;
+pub use layout::{
+    Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name, is_segmentation,
+};
+pub use memory::{stitching_memory, working_memory};
 pub use naming::{folder_for, study_name};
 pub use obtained::{Obtained, obtain, run_prompts};
 pub use process::peak_rss_bytes;

@@ -1,7 +1,23 @@
 //! How much memory a run takes beside the volume and the model.
 
-use r1seg::volume::Volume;
-use r1seg::{InferenceMode, Purpose, QUESTIONS_AT_ONCE};
+use r1seg::volume::{Geometry, Volume};
+use r1seg::{AutomaticConfig, CheckpointSource, InferenceMode, Purpose, QUESTIONS_AT_ONCE};
+
+/// Bytes for what a model with classes stitches windows over a volume in, where so many classes keep the
+/// voxels that they share; 0 for other models.
+///
+/// # Errors
+/// Those of reading `config.json`.
+pub fn stitching_memory(
+    source: &CheckpointSource,
+    geometry: &Geometry,
+    apart: usize,
+) -> Result<u64, r1seg::Error> {
+    match source.family()?.has_classes() {
+        true => Ok(AutomaticConfig::read(source)?.stitching_bytes(geometry, apart)),
+        false => Ok(0),
+    }
+}
 
 /// Bytes for what is made of a volume when so many prompts are run on it: beside the volume itself, the
 /// model, and what the model's networks need. `turns` says whether the model sees it in another

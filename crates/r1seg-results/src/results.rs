@@ -126,7 +126,7 @@ impl<'a> Results<'a> {
             let mask = self.findings.labels().label_mask(label);
             let stats = mask_stats(&mask, 1, &self.input.volume)?;
             let mut mask = MaskReport::new(label, &finding.name, &stats, self.input.range);
-            mask.path = self.mask_path(label, overlap > 0 || self.layout.request.apart);
+            mask.path = self.mask_path(label, overlap > 0 || !self.layout.request.apart.is_empty());
             mask.refines = finding.refines;
             match prompt {
                 Some(index) => report.add_mask(index, mask),
@@ -134,7 +134,7 @@ impl<'a> Results<'a> {
             }
         }
         drop(entered);
-        let overlaps = overlap > 0 || self.layout.request.apart;
+        let overlaps = overlap > 0 || !self.layout.request.apart.is_empty();
         Ok(Measured { results: self, report, warnings, overlaps, saving, span })
     }
 

@@ -91,6 +91,35 @@ impl SegResNetConfig {
         Ok(())
     }
 
+    /// Bytes of the features of a window of `[D, H, W]` voxels, in f32.
+    pub fn feature_bytes(&self, window: [usize; 3]) -> u64 {
+        let voxels = window.iter().fold(4u64, |n, side| n.saturating_mul(*side as u64));
+        voxels.saturating_mul(self.feature_size as u64)
+    }
+
+    /// Bytes of the kernels in f32 on a CPU, whatever they are stored as: those up to 192 channels are kept
+    /// once more as Winograd's algorithm reads them, in 16/3 of their size.
+    pub fn kernel_bytes(&self) -> u64 {
+        const KEPT_TWICE: usize = 192;
+        let kernel =
+            |first: usize, second: usize| (4 * 27 * first as u64).saturating_mul(second as u64);
+        let same = |channels: usize, count: usize| {
+            let once = kernel(channels, channels).saturating_mul(count as u64);
+            let again = if channels <= KEPT_TWICE { once / 3 * 16 } else { 0 };
+            once.saturating_add(again)
+        };
+        let level = |i: usize, blocks: usize| {
+            let channels = self.channels(i);
+            // Between two levels one convolution halves, and one of each decoder doubles.
+            let between = if i == 0 { 0 } else { kernel(channels, channels / 2) };
+            let decoders = if i + 1 == self.blocks_down.len() { 0 } else { 2 };
+            same(channels, 2 * (blocks + decoders)).saturating_add(between.saturating_mul(3))
+        };
+        let levels = self.blocks_down.iter().enumerate().map(|(i, blocks)| level(i, *blocks));
+        // The class head has four, and the head for points as many.
+        levels.chain([same(self.feature_size, 8)]).fold(0, u64::saturating_add)
+    }
+
     /// Bytes of the tensors that are alive at the peak of a pass over a window of `[D, H, W]` voxels with
     /// both branches and the class head, in f32, without weights, the window itself and the scratch memory
     /// of convolutions.
@@ -107,7 +136,7 @@ impl SegResNetConfig {
     /// A window of 128 x 128 x 128 voxels takes 1.6 GiB in the published network.
     pub fn working_bytes(&self, window: [usize; 3]) -> u64 {
         let voxels = window.iter().fold(4u64, |n, side| n.saturating_mul(*side as u64));
-        let features = voxels.saturating_mul(self.feature_size as u64);
+        let features = self.feature_bytes(window);
         // Channels double where voxels become an eighth.
         let finest = voxels.saturating_mul(self.init_filters as u64);
         let level = |i: usize| finest.checked_shr(2 * i as u32).unwrap_or(0);
@@ -160,6 +189,14 @@ mod tests {
         }
         let flat = SegResNetConfig { blocks_down: vec![1], ..config };
         assert!(flat.check_window([3, 5, 1]).is_ok() && flat.check_window([1; 3]).is_err());
+    }
+
+    #[test]
+    fn kernels_are_those_of_the_published_network_and_the_finest_of_them_twice() {
+        let bytes = SegResNetConfig::default().kernel_bytes();
+        // 217,965,054 numbers in all, of which some 5 % are kept again in 16/3 of their size.
+        let numbers = 4 * 217_965_054;
+        assert!((numbers + numbers / 5..numbers + numbers / 3).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn answers(entry: &Entry, written: &Written, given: &[Given]) -> Vec<AnswerReply
             prompt,
         }
     };
-    (1_u16..).zip(given).map(answer).collect()
+    written.findings.labels_of_prompts().zip(given).map(answer).collect()
 }
 
 /// What to ask instead, where a mask was asked for or nothing was said.

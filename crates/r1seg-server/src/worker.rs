@@ -196,7 +196,9 @@ fn tell_all(jobs: &[Job], stage: Stage, window: Option<[usize; 2]>) {
 fn estimate(entry: &Entry, encoded: &EncodedVolume) -> u64 {
     let grid: usize = entry.model.input_shape().iter().product();
     let per_voxel = if encoded.mode() == InferenceMode::Sliding { 48 } else { 8 };
-    128 * grid as u64 + per_voxel * encoded.geometry().voxels() as u64
+    // Features of the whole and of windows, up to a gibibyte each.
+    let kept = if entry.model.family().has_classes() { 2 << 30 } else { 0 };
+    128 * grid as u64 + per_voxel * encoded.geometry().voxels() as u64 + kept
 }
 
 /// Prompts of several jobs about one encoded volume.

@@ -227,6 +227,9 @@ impl LabelMap {
     pub(crate) fn layers(&self) -> (Vec<Vec<u16>>, Vec<usize>) {
         let mut layers: Vec<Vec<u16>> = Vec::new();
         let layer_of = (1..=self.last_label()).map(|label| {
+            if self.voxels(label) == 0 {
+                return 0;
+            }
             let only = self.only(label).labels;
             let is_free = |layer: &Vec<u16>| {
                 only.iter().zip(layer).all(|(label, taken)| *label == 0 || *taken == 0)

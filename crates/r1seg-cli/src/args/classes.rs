@@ -26,7 +26,7 @@ pub(crate) struct ClassArgs {
     )]
     pub(crate) everything: bool,
     /// Write a mask for each class: mask_1.nii.gz for class 1, and so on. A voxel that several classes
-    /// claim is in all of their masks; without this it is in that of the surest one.
+    /// claim is in all of their masks; without this it is in that of the one with the highest logit.
     #[arg(long)]
     pub(crate) one_file_per_class: bool,
 }

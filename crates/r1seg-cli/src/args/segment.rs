@@ -84,7 +84,7 @@ For research use only: not a medical device.";
 
 /// What models take that are prompted with points one after the other.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Clicks (SAM-Med3D, NeuroSAM3D)")]
+#[command(next_help_heading = "Clicks")]
 pub(crate) struct ClickArgs {
     /// An earlier mask of this volume, from any model, that is to be corrected; of several targets each
     /// has the label of its number.

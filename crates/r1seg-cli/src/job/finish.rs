@@ -25,6 +25,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) warnings: Vec<Warning>,
     /// Why each prompt has no mask, where it has none.
     pub(crate) why_no_mask: Vec<&'static str>,
+    /// Whether prompts are called by their names, and not by their numbers.
+    pub(crate) by_name: bool,
 }
 
 /// Measures and writes everything, and prints what there is to say about it. `print` is given what each
@@ -34,7 +36,7 @@ pub(crate) fn finish(
     finished: Finished<'_>,
     print: impl FnOnce(&[String]) -> std::io::Result<()>,
 ) -> Result<Exit> {
-    let Finished { start, results, report, warnings, why_no_mask } = finished;
+    let Finished { start, results, report, warnings, why_no_mask, by_name } = finished;
     let measured = results.measure(report, warnings)?;
     let writing = Writing::begin();
     let written = measured.write(start)?;
@@ -51,7 +53,7 @@ pub(crate) fn finish(
     }
     if !quiet {
         let seconds = start.elapsed().as_secs_f64();
-        let summary = Summary { args: job.output, written: &written, sizes, seconds };
+        let summary = Summary { args: job.output, written: &written, sizes, by_name, seconds };
         summary.lines().iter().for_each(|line| say!("r1seg: {line}"));
     }
     if job.mask_to_stdout() && !print_mask(written.mask())? {

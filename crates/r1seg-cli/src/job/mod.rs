@@ -41,8 +41,8 @@ pub(crate) struct Job<'a> {
     pub(crate) masks: Vec<&'a PathBuf>,
     /// Whether the model answers in words.
     pub(crate) has_answers: bool,
-    /// Whether each mask has a file of its own.
-    pub(crate) apart: bool,
+    /// The labels of masks that have files of their own.
+    pub(crate) apart: Vec<u16>,
 }
 
 impl Job<'_> {
@@ -179,7 +179,7 @@ impl Job<'_> {
             has_answers: self.has_answers,
             zeros_for_missing: out.empty_mask,
             window: out.window,
-            apart: self.apart,
+            apart: self.apart.clone(),
             private: false,
             overwrite: if out.force { Overwrite::Replace } else { Overwrite::Refuse },
             protected: Protected::default(),

@@ -46,6 +46,8 @@ pub(super) struct Summary<'a> {
     pub(super) written: &'a Written,
     /// Of the mask of each prompt, or why there is none.
     pub(super) sizes: Vec<String>,
+    /// Whether prompts are called by their names, and not by their numbers.
+    pub(super) by_name: bool,
     /// Since the run began.
     pub(super) seconds: f64,
 }
@@ -66,6 +68,7 @@ impl Summary<'_> {
             let sizes = self.sizes.iter().zip(self.prompts()).enumerate();
             lines.extend(sizes.map(|(index, (what, finding))| match finding.refines {
                 Some(_) => format!("{}{}: {what}", number(index), one_line(&finding.name)),
+                None if self.by_name => format!("{}: {what}", one_line(&finding.name)),
                 None => format!("{}{what}", number(index)),
             }));
             files.extend(mask_file);

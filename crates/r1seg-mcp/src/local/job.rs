@@ -7,7 +7,8 @@ use r1seg::volume::{Geometry, ReadOptions};
 use r1seg::{AskOptions, EncodeOptions, EncodedVolume, InferenceMode, Orient, Purpose, RunContext};
 use r1seg_results::report::{Origin, Run, corners};
 use r1seg_results::{
-    Asked, Given, Input, Layout, Protected, Request, ResultFolder, Written, obtain, working_memory,
+    Asked, Given, Input, Layout, Protected, Request, ResultFolder, Written, obtain,
+    stitching_memory, working_memory,
 };
 
 use super::cache::{Key, content};
@@ -125,7 +126,7 @@ impl<'a> Job<'a> {
         drop(writing);
 
         let masks: Vec<Mask> = written.report.masks().iter().map(Mask::from).collect();
-        for (label, answer) in (1..).zip(&mut answers) {
+        for (label, answer) in written.findings.labels_of_prompts().zip(&mut answers) {
             answer.labels.extend(masks.iter().map(|mask| mask.label).filter(|of| *of == label));
         }
         Ok(Outcome {
@@ -190,6 +191,8 @@ impl<'a> Job<'a> {
         let mode = self.mode.or(capabilities.default_mode()).unwrap_or(InferenceMode::Resize);
         let turns = self.orient.is_some_and(|orient| orient != Orient::Stored);
         let reserved = working_memory(capabilities.purpose(), mode, turns, &input.volume, prompts);
+        let stitching = stitching_memory(&self.model.source, input.volume.geometry(), 0);
+        let reserved = reserved.saturating_add(stitching.unwrap_or_default());
         let options = || {
             call.progress.report(Step::Loading);
             let options = (shared.options.load)(reserved);

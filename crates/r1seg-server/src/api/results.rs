@@ -173,10 +173,8 @@ pub(super) fn labels(found: &Found) -> Result<LabelMap, Error> {
     for mask in &found.reply.masks {
         let own = open(mask.file.as_ref().ok_or_else(none)?)?;
         let map = all.get_or_insert_with(|| LabelMap::new(own.geometry().clone()));
-        while map.len() + 1 < usize::from(mask.label) {
-            map.push_empty()?;
-        }
-        map.push(&own.any_label())?;
+        map.reserve(mask.label);
+        map.push_as(mask.label, &own.any_label())?;
     }
     all.ok_or_else(none)
 }

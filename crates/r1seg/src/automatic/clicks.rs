@@ -80,6 +80,12 @@ impl PromptRun<'_, '_> {
             trace.insert("logits", Tensor::from_slice(&sums, (1, d, h, w), &Device::Cpu)?);
         }
         let start = Instant::now();
+        // What no window looked at stays as it was.
+        for (sum, inside) in sums.iter_mut().zip(earlier.iter().flatten()) {
+            if sum.is_nan() {
+                *sum = if *inside == 0 { -1.0 } else { 1.0 };
+            }
+        }
         if prompt.label.is_none() && earlier.is_none() {
             keep_clicked(&mut sums, shape, &prompt.points)?;
         }
@@ -219,10 +225,10 @@ fn shared(
 }
 
 fn unseen_part(unseen: usize, shape: [usize; 3]) -> Warning {
-    let share = 100.0 * unseen as f64 / shape.iter().product::<usize>() as f64;
+    let share = (100.0 * unseen as f64 / shape.iter().product::<usize>() as f64).ceil();
     let text = format!(
         "only windows around the points were looked at: {share:.0} % of the volume lies beyond them, and \
-         has no label"
+         is not in the mask"
     );
     Warning::new("W-UNSEEN", text)
 }

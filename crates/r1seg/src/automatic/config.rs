@@ -1,10 +1,11 @@
 //! `config.json` of a VISTA3D.
 
 use r1seg_diagnostic::Purpose;
+use r1seg_mask_decoder::PointHeadConfig;
 use r1seg_segresnet::SegResNetConfig;
 use serde_json::Value;
 
-use super::classes::ClassTable;
+use super::classes::{ClassStatus, ClassTable};
 use crate::config::{ConfigFile, MAX_SIZE, field};
 use crate::registry::{ConfigReader, Family};
 use crate::{CheckpointSource, Error, Recipe};
@@ -41,6 +42,7 @@ pub(crate) struct Rules {
     pub(crate) classes: fn() -> &'static ClassTable,
     pub(crate) patch_size: [usize; 3],
     pub(crate) takes_points: bool,
+    pub(crate) last_supported: u16,
 }
 
 pub(crate) const VISTA3D: Rules = Rules {
@@ -48,6 +50,7 @@ pub(crate) const VISTA3D: Rules = Rules {
     classes: ClassTable::ct,
     patch_size: [128; 3],
     takes_points: true,
+    last_supported: 132,
 };
 
 pub(crate) const VISTA3D_CTMR: Rules = Rules {
@@ -55,6 +58,7 @@ pub(crate) const VISTA3D_CTMR: Rules = Rules {
     classes: ClassTable::ctmr,
     patch_size: [192, 192, 128],
     takes_points: false,
+    last_supported: 345,
 };
 
 /// Fields that say what r1seg does in one way only, and that way.
@@ -94,10 +98,19 @@ fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<AutomaticConfig, Strin
         n_classes: count("n_classes", 512)?,
     };
     network.validate()?;
+    if network.blocks_down.len() < 2 {
+        return Err("blocks_down has a single level, which leaves a decoder nothing to join".into());
+    }
+    let points =
+        PointHeadConfig { feature_size: network.feature_size, ..PointHeadConfig::default() };
+    points.validate().map_err(|message| format!("feature_size: {message}"))?;
     if network.in_channels != 1 {
         return Err(format!("in_channels is {}, and a CT has 1", network.in_channels));
     }
     let patch_size: [usize; 3] = field(config, "patch_size")?.unwrap_or(rules.patch_size);
+    if let Some(side) = patch_size.iter().find(|side| **side > MAX_SIZE) {
+        return Err(format!("patch_size has {side}, expected {MAX_SIZE} at most"));
+    }
     network.check_window(patch_size).map_err(|message| format!("patch_size: {message}"))?;
     let overlap: f64 = field(config, "overlap")?.unwrap_or(0.25);
     if !(0.0..1.0).contains(&overlap) {
@@ -113,14 +126,31 @@ fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<AutomaticConfig, Strin
             None => Ok(ids),
         }
     };
+    let last = classes.classes().iter().map(|class| class.id).max().unwrap_or_default();
+    if network.n_classes <= usize::from(last) {
+        return Err(format!("n_classes is {}, and the last class is {last}", network.n_classes));
+    }
     let everything = ids("everything_labels", classes.everything().to_vec())?;
+    let is_usable = |id: u16| {
+        let status = classes.get(id).map(|class| class.status);
+        status.is_some_and(|s| !matches!(s, ClassStatus::Group | ClassStatus::Unsupported))
+    };
+    let mut unique = everything.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    if everything.is_empty() || unique.len() != everything.len() {
+        return Err("everything_labels is empty, or names a class twice".to_string());
+    }
+    if let Some(id) = everything.iter().find(|id| !is_usable(**id)) {
+        return Err(format!("everything_labels has {id}, which cannot be segmented"));
+    }
     let special = classes.special_for_points().to_vec();
     Ok(AutomaticConfig {
         model_type: file.model_type.name.to_string(),
         family: file.entry.family,
         everything,
         special_point_classes: ids("special_point_classes", special)?,
-        last_supported: field(config, "last_supported")?.unwrap_or(132),
+        last_supported: field(config, "last_supported")?.unwrap_or(rules.last_supported),
         network,
         patch_size,
         overlap,
@@ -217,6 +247,13 @@ mod tests {
             ("foreground_margin", json!(5)),
             ("blend", json!("gaussian")),
             ("everything_labels", json!([1, 512])),
+            ("everything_labels", json!([1, 1])),
+            ("everything_labels", json!([2])),
+            ("everything_labels", json!([])),
+            ("feature_size", json!(50)),
+            ("blocks_down", json!([2])),
+            ("n_classes", json!(100)),
+            ("patch_size", json!([1u64 << 40, 128, 128])),
         ] {
             let mut config = json!({"model_type": "vista3d"});
             config[key] = value.clone();

@@ -1,11 +1,10 @@
 //! A volume that was prepared for a model with classes, and what prompts find in it.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use r1seg_volume::{Mask, NearestMode, Padding, Region, Volume, Warning};
+use r1seg_volume::{Mask, NearestMode, Orientation, Padding, Region, Volume, Warning};
 
 use super::AutomaticModel;
 use super::clicks::Looked;
@@ -46,7 +45,7 @@ impl AutomaticVolume {
             Preprocess::Auto => Preprocess::Recipe(config.recipe),
             chosen => config.family.preprocess(chosen)?,
         };
-        let prepared = prepare(volume, chosen, options.orient, None)?;
+        let prepared = prepare(volume, chosen, options.orient, Some(Orientation::RAS))?;
         let mut setup = Setup::new(volume, &prepared, mode, config.patch_size);
         let padding = Padding::to_at_least(prepared.shape(), config.patch_size);
         setup.preprocess = start.elapsed();
@@ -93,13 +92,14 @@ impl AutomaticVolume {
         };
         let prompts: Vec<Resolved> = prompts.iter().map(resolved).collect::<Result<_, Error>>()?;
         let mut run = PromptRun::new(self, context);
-        let mut found = run.find_classes(&prompts)?;
+        let found = run.find_classes(&prompts)?;
         for (index, prompt) in prompts.iter().enumerate() {
-            let outcome = if prompt.points.is_empty() {
-                run.class_outcome(index, prompt, found.as_mut())?
-            } else {
-                run.context.emit(Event::Prompt { prompt: index });
-                run.click_outcome(prompt)?
+            let outcome = match &found {
+                Some(found) if prompt.points.is_empty() => run.class_outcome(prompt, found)?,
+                _ => {
+                    run.context.emit(Event::Prompt { prompt: index });
+                    run.click_outcome(prompt)?
+                }
             };
             // What was spent is told once.
             let preprocess = self.setup.preprocess;
@@ -113,10 +113,10 @@ impl AutomaticVolume {
 /// What a pass over the whole volume found.
 struct Found {
     scores: Scores,
-    /// The labels of `scores.best` on the grid of the input.
-    labels: Vec<u16>,
-    /// By prompt, which of those in the pass it is.
-    numbers: BTreeMap<usize, usize>,
+    /// The classes that were scored.
+    ids: Vec<u16>,
+    /// `scores.best` on the grid of the input.
+    best: Vec<u16>,
 }
 
 /// Prompts on their way.
@@ -138,34 +138,26 @@ impl<'s, 'c> PromptRun<'s, 'c> {
         }
     }
 
-    /// Scores the classes of all prompts that ask for nothing else.
+    /// Scores the classes of all prompts that ask for nothing else, each class once.
     fn find_classes(&mut self, prompts: &[Resolved]) -> Result<Option<Found>, Error> {
-        let asked = prompts.iter().enumerate().filter(|(_, prompt)| prompt.points.is_empty());
-        // Who asks for the same gets the same, although a voxel has one label.
-        let mut different: Vec<&[u16]> = Vec::new();
-        let mut numbers = BTreeMap::new();
-        for (index, prompt) in asked {
-            let known = different.iter().position(|known| *known == prompt.classes);
-            let number = known.unwrap_or_else(|| {
-                different.push(&prompt.classes);
-                different.len() - 1
-            });
-            numbers.insert(index, number);
+        let asked: Vec<(usize, &Resolved)> =
+            prompts.iter().enumerate().filter(|(_, prompt)| prompt.points.is_empty()).collect();
+        let mut ids: Vec<u16> = Vec::new();
+        for id in asked.iter().flat_map(|(_, prompt)| &prompt.classes) {
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
         }
-        if numbers.is_empty() {
+        if ids.is_empty() {
             return Ok(None);
         }
-        let classes = different.iter().enumerate();
-        let classes = classes.flat_map(|(number, ids)| ids.iter().map(move |id| (*id, number)));
-        let (ids, of): (Vec<u16>, Vec<usize>) = classes.unzip();
-        for index in numbers.keys() {
-            self.context.emit(Event::Prompt { prompt: *index });
+        // Of several, none begins before the others.
+        if let [(index, _)] = asked[..] {
+            self.context.emit(Event::Prompt { prompt: index });
         }
         let mut probe = self.context.probe(self.trace.as_mut());
         let wanted = Wanted {
             embeddings: self.volume.model.class_embeddings(&ids, &mut probe)?,
-            prompts: of,
-            count: different.len(),
             overlaps: self.volume.overlaps,
         };
         let mut scores = self.score(&wanted)?;
@@ -176,38 +168,26 @@ impl<'s, 'c> PromptRun<'s, 'c> {
         }
         let start = Instant::now();
         let back = self.volume.setup.map.inverse();
-        let labels = back.gather(&scores.best, NearestMode::NearestExact)?;
+        let best = back.gather(&scores.best, NearestMode::NearestExact)?;
         self.timings.postprocess += start.elapsed();
-        Ok(Some(Found { scores, labels, numbers }))
+        Ok(Some(Found { scores, ids, best }))
     }
 
-    /// What a prompt for a class got of the pass.
-    fn class_outcome(
-        &mut self,
-        index: usize,
-        prompt: &Resolved,
-        found: Option<&mut Found>,
-    ) -> Result<Outcome, Error> {
+    /// What a prompt for classes got of the pass: the voxels of all of them.
+    fn class_outcome(&mut self, prompt: &Resolved, found: &Found) -> Result<Outcome, Error> {
         let start = Instant::now();
-        let Some(Found { scores, labels, numbers }) = found else {
-            return self.outcome(
-                prompt,
-                vec![0; self.volume.setup.geometry.voxels()],
-                0,
-                Vec::new(),
-            );
-        };
-        let number = numbers.get(&index).copied().unwrap_or_default();
-        let mask = match scores.own(number) {
+        let Found { scores, ids, best } = found;
+        let is_own: Vec<bool> = ids.iter().map(|id| prompt.classes.contains(id)).collect();
+        let mask = match scores.own(&is_own) {
             Some(own) => self.volume.setup.map.mask_to_source(&own, NearestMode::NearestExact)?,
             None => {
-                let is_own = |label: &u16| u8::from(usize::from(*label) == number + 1);
-                labels.iter().map(is_own).collect()
+                let of_own = |class: usize| is_own.get(class).copied().unwrap_or_default();
+                let number = |best: &u16| usize::from(*best).checked_sub(1);
+                best.iter().map(|best| u8::from(number(best).is_some_and(of_own))).collect()
             }
         };
-        let windows = scores.windows;
         self.timings.postprocess += start.elapsed();
-        self.outcome(prompt, mask, windows, Vec::new())
+        self.outcome(prompt, mask, scores.windows, Vec::new())
     }
 
     /// # Shapes

@@ -4,8 +4,8 @@
 //! transforms (NVIDIA-Medtech/NV-Segment-CTMR @c46f994). Keys: `image_encoder`, `class_head`, `point_head`.
 //!
 //! `stitch.rs` scores classes in windows over the whole volume, whose features are averaged before they
-//! are scored; `clicks.rs` looks at a window around each point; `rules.rs` has what both do with logits
-//! alone, and `classes.rs` the names.
+//! are scored; `clicks.rs` looks at a window around each point; `rules/` has what both do with logits
+//! alone, and `classes/` the names.
 
 pub(crate) mod classes;
 mod clicks;
@@ -21,8 +21,10 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use r1seg_diagnostic::Purpose;
+use r1seg_mask_decoder::PointHeadConfig;
 use r1seg_nn::Weights;
-use r1seg_volume::{Geometry, Volume};
+use r1seg_volume::sliding::windows;
+use r1seg_volume::{Geometry, Padding, Volume};
 
 use crate::load::{Loadable, Loaded, Loader};
 use crate::registry::{ConfigReader, Family};
@@ -85,22 +87,46 @@ impl Loadable for AutomaticConfig {
     }
 
     fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        weights.saturating_add(self.network.working_bytes(self.patch_size))
+        // A CPU keeps kernels in f32; on a GPU weights are reckoned apart.
+        let weights = if weights == 0 { 0 } else { weights.max(self.network.kernel_bytes()) };
+        let points = self.network.feature_bytes(self.patch_size).saturating_mul(2);
+        let head = self.point_head().working_bytes(self.patch_size, 1);
+        let points = if self.takes_points { points.saturating_add(head) } else { 0 };
+        let pass = self.network.working_bytes(self.patch_size).max(points);
+        weights.saturating_add(pass)
     }
 }
 
 impl AutomaticConfig {
+    fn point_head(&self) -> PointHeadConfig {
+        PointHeadConfig {
+            feature_size: self.network.feature_size,
+            last_supported: usize::from(self.last_supported),
+        }
+    }
+
     /// Bytes for what windows over a volume are stitched in, beside the model and what a window needs: the
     /// features of as many planes as a window has, over the whole cross-section, and a class for each
     /// voxel.
-    pub fn stitching_bytes(&self, geometry: &Geometry) -> u64 {
-        let mm = geometry.spacing_mm().unwrap_or([1.5; 3]);
-        let stored = geometry.shape();
-        let cells = |n: usize| (stored[n] as f64 * mm[n] / 1.5).ceil().max(1.0) as usize;
-        // Which axis of the model's grid an axis of the input becomes does not matter to a product, but for
-        // windows that are no cubes: then it is the largest.
-        let shape: [usize; 3] = std::array::from_fn(cells);
-        stitch::bytes(self.network.feature_size, shape, self.patch_size)
+    ///
+    /// So many classes keep the voxels that they share, in a bit for each.
+    pub fn stitching_bytes(&self, geometry: &Geometry, apart: usize) -> u64 {
+        // Which axis is the longest depends on how the volume is turned.
+        let patch = [self.patch_size.into_iter().fold(0, usize::max); 3];
+        stitch::bytes(self.network.feature_size, self.uncropped(geometry), patch, apart)
+    }
+
+    /// The windows over a volume of which nothing is cropped away.
+    pub fn most_windows(&self, geometry: &Geometry) -> usize {
+        let shape = Padding::to_at_least(self.uncropped(geometry), self.patch_size).shape;
+        windows(shape, self.patch_size, self.overlap).map_or(0, |windows| windows.len())
+    }
+
+    /// A volume in voxels of 1.5 mm, its axes as the model sees them in a volume that is stored as most are.
+    fn uncropped(&self, geometry: &Geometry) -> [usize; 3] {
+        let (stored, mm) = (geometry.shape(), geometry.spacing_mm().unwrap_or([1.5; 3]));
+        // The model's axes are x, y, z, and stored ones z, y, x.
+        std::array::from_fn(|n| (stored[2 - n] as f64 * mm[2 - n] / 1.5).ceil().max(1.0) as usize)
     }
 }
 

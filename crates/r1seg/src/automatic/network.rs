@@ -1,7 +1,7 @@
 //! The network in parts, and what a run asks of them.
 
 use candle_core::{DType, Device, Tensor};
-use r1seg_mask_decoder::{ObjectPoints, PointHead, PointHeadConfig};
+use r1seg_mask_decoder::{ObjectPoints, PointHead};
 use r1seg_nn::{Probe, Weights};
 use r1seg_segresnet::{Branches, ClassHead, Features, SegResNet};
 
@@ -20,10 +20,7 @@ impl Parts {
     /// Takes every tensor from the root of a checkpoint.
     pub(super) fn new(config: &AutomaticConfig, weights: &Weights) -> candle_core::Result<Self> {
         let network = &config.network;
-        let points = PointHeadConfig {
-            feature_size: network.feature_size,
-            last_supported: usize::from(config.last_supported),
-        };
+        let points = config.point_head();
         Ok(Self {
             network: SegResNet::new(network, weights.pp("image_encoder"))?,
             class_head: ClassHead::new(network, weights.pp("class_head"))?,

@@ -116,7 +116,8 @@ impl Resolved {
             let label = if is_special { label.special() } else { label };
             Ok(Click { at: std::array::from_fn(within), label })
         };
-        let zero_shot = label.is_some_and(|id| id > config.last_supported);
+        let is_unknown = |id: u16| id > config.last_supported;
+        let zero_shot = is_clicked && label.is_some_and(is_unknown);
         Ok(Self {
             // Of a class that the model has never seen only points tell.
             classes: if zero_shot { Vec::new() } else { classes },

@@ -26,8 +26,9 @@ const KEPT_BYTES: u64 = 1 << 30;
 /// Voxels that a thread chooses the classes of at a time.
 const CHUNK: usize = 4096;
 
-/// Bytes for the sums of features of windows over a grid, and for the classes of its voxels.
-pub(super) fn bytes(features: usize, shape: [usize; 3], patch: [usize; 3]) -> u64 {
+/// Bytes for the sums of features of windows over a grid, for the values of its voxels and their class, and
+/// for a bit for each of so many classes.
+pub(super) fn bytes(features: usize, shape: [usize; 3], patch: [usize; 3], apart: usize) -> u64 {
     let shape = Padding::to_at_least(shape, patch).shape;
     let voxels = shape.iter().fold(1u64, |n, side| n.saturating_mul(*side as u64));
     let axis = longest(shape);
@@ -36,7 +37,8 @@ pub(super) fn bytes(features: usize, shape: [usize; 3], patch: [usize; 3]) -> u6
         true => whole,
         false => whole / shape[axis] as u64 * patch[axis] as u64,
     };
-    sums.saturating_add(voxels.saturating_mul(2))
+    let per_voxel = voxels.saturating_mul(4 + 2);
+    sums.saturating_add(per_voxel).saturating_add(voxels / 8 * apart as u64)
 }
 
 fn longest(shape: [usize; 3]) -> usize {
@@ -52,6 +54,8 @@ pub(super) struct Sums {
     shape: [usize; 3],
     /// How many planes there is room for; plane `n` is at `n % depth`.
     depth: usize,
+    /// Whether they are kept for further classes, which takes all planes.
+    is_kept: bool,
     /// `[F, depth, ..]`, each plane in the order of the other two axes.
     numbers: Vec<f32>,
 }
@@ -62,11 +66,7 @@ impl Sums {
         let plane = shape.iter().product::<usize>() / shape[axis];
         let kept = 4 * (features * plane * shape[axis]) as u64 <= KEPT_BYTES;
         let depth = if kept { shape[axis] } else { patch[axis] };
-        Self { axis, shape, depth, numbers: vec![0.0; features * depth * plane] }
-    }
-
-    fn holds_all(&self) -> bool {
-        self.depth == self.shape[self.axis]
+        Self { axis, shape, depth, is_kept: kept, numbers: vec![0.0; features * depth * plane] }
     }
 
     /// The axes of a plane.
@@ -130,23 +130,19 @@ impl Sums {
     }
 }
 
-/// What prompts are asked for together.
+/// The classes that are scored together.
 pub(super) struct Wanted {
     /// `[classes, F]`
     pub(super) embeddings: Tensor,
-    /// Of each class, the prompt that it belongs to.
-    pub(super) prompts: Vec<usize>,
-    /// How many prompts there are.
-    pub(super) count: usize,
-    /// Whether a voxel may belong to several prompts.
+    /// Whether a voxel may belong to several.
     pub(super) overlaps: bool,
 }
 
-/// Which voxels of the prepared grid belong to which prompt.
+/// Which voxels of the prepared grid belong to which class.
 pub(super) struct Scores {
-    /// The prompt with the largest logit above 0, counted from 1; of equal ones the first.
+    /// The class with the largest logit above 0, counted from 1; of equal ones the first.
     pub(super) best: Vec<u16>,
-    /// Of each prompt, a bit for each voxel with a logit above 0, where these are kept apart.
+    /// Of each class, a bit for each voxel with a logit above 0, where these are kept apart.
     own: Vec<Vec<u64>>,
     /// Mean logits, `[classes, voxels]`, where they are recorded.
     pub(super) logits: Vec<f32>,
@@ -155,11 +151,18 @@ pub(super) struct Scores {
 }
 
 impl Scores {
-    /// The mask of a prompt on the prepared grid, where voxels are shared.
-    pub(super) fn own(&self, prompt: usize) -> Option<Vec<u8>> {
-        let bits = self.own.get(prompt)?;
-        let bit = |n: usize| u8::from(bits[n / 64] >> (n % 64) & 1 == 1);
-        Some((0..self.best.len()).map(bit).collect())
+    /// The voxels of some classes on the prepared grid, where these are kept apart.
+    pub(super) fn own(&self, wanted: &[bool]) -> Option<Vec<u8>> {
+        if self.own.is_empty() {
+            return None;
+        }
+        let mut mask = vec![0u8; self.best.len()];
+        for (bits, _) in self.own.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+            for (n, voxel) in mask.iter_mut().enumerate() {
+                *voxel |= (bits[n / 64] >> (n % 64) & 1) as u8;
+            }
+        }
+        Some(mask)
     }
 }
 
@@ -187,11 +190,11 @@ impl PromptRun<'_, '_> {
         let windows = volume.class_windows()?;
         let inner = volume.padding.inner;
         let voxels: usize = inner.shape().iter().product();
-        let words = if wanted.overlaps { voxels.div_ceil(64) } else { 0 };
-        let classes = wanted.prompts.len();
+        let classes = wanted.embeddings.dim(0)?;
+        let own = if wanted.overlaps { classes } else { 0 };
         let mut scores = Scores {
             best: vec![0; voxels],
-            own: (0..wanted.count).map(|_| vec![0; words]).filter(|own| !own.is_empty()).collect(),
+            own: vec![vec![0; voxels.div_ceil(64)]; own],
             logits: vec![0.0; if self.trace.is_some() { classes * voxels } else { 0 }],
             windows: windows.len(),
         };
@@ -219,7 +222,7 @@ impl PromptRun<'_, '_> {
             self.timings.vit += start.elapsed();
             let next = windows.get(index + 1).map(|next| next.start[axis]);
             let end = next.unwrap_or(sums.shape[axis]);
-            if end == window.start[axis] || sums.holds_all() {
+            if end == window.start[axis] || sums.is_kept {
                 continue;
             }
             for plane in window.start[axis]..end {
@@ -227,7 +230,7 @@ impl PromptRun<'_, '_> {
             }
             sums.clear(window.start[axis]..end);
         }
-        if sums.holds_all() {
+        if sums.is_kept {
             // Another thread may have been faster, with the same numbers.
             let sums = volume.kept.get_or_init(|| sums);
             for plane in 0..sums.shape[axis] {
@@ -257,8 +260,7 @@ impl PromptRun<'_, '_> {
         let mut best = vec![0u16; voxels];
         best.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, best)| {
             let mut top = [0f32; CHUNK];
-            for (logits, prompt) in logits.chunks_exact(voxels).zip(&wanted.prompts) {
-                let number = u16::try_from(prompt + 1).unwrap_or(u16::MAX);
+            for (number, logits) in (1u16..).zip(logits.chunks_exact(voxels)) {
                 let logits = &logits[chunk * CHUNK..][..best.len()];
                 for ((best, top), logit) in best.iter_mut().zip(&mut top).zip(logits) {
                     if *top < *logit {
@@ -271,8 +273,7 @@ impl PromptRun<'_, '_> {
         for (from, to) in grid.voxels() {
             scores.best[to] = best[from];
         }
-        for (logits, prompt) in logits.chunks_exact(voxels).zip(&wanted.prompts) {
-            let Some(own) = scores.own.get_mut(*prompt) else { continue };
+        for (logits, own) in logits.chunks_exact(voxels).zip(&mut scores.own) {
             for (_, to) in grid.voxels().filter(|(from, _)| 0.0 < logits[*from]) {
                 own[to / 64] |= 1 << (to % 64);
             }
@@ -342,7 +343,7 @@ mod tests {
         for shape in [[9, 4, 5], [4, 9, 5], [5, 4, 9]] {
             let patch = [4, 4, 4];
             let mut sums = Sums::new(2, shape, patch);
-            assert!(sums.holds_all());
+            assert!(sums.is_kept);
             let all = windows(shape, patch, 0.25).unwrap();
             let mut exact = vec![0f32; 2 * shape.iter().product::<usize>()];
             for (n, window) in all.iter().enumerate() {
@@ -381,7 +382,8 @@ mod tests {
 
     #[test]
     fn planes_make_room_for_those_that_follow() {
-        let mut sums = Sums { axis: 0, shape: [8, 2, 2], depth: 4, numbers: vec![0.0; 16] };
+        let mut sums =
+            Sums { axis: 0, shape: [8, 2, 2], depth: 4, is_kept: false, numbers: vec![0.0; 16] };
         sums.add(Region::at([0; 3], [4, 2, 2]), &[1.0; 16]);
         assert_eq!(sums.of_plane(1), [1.0; 4]);
         sums.clear(0..3);
@@ -392,9 +394,10 @@ mod tests {
     #[test]
     fn memory_is_that_of_a_window_of_planes() {
         // 333 x 333 x 603 voxels, of which 128 planes across the longest axis are kept.
-        let large = bytes(48, [333, 333, 603], [128; 3]);
-        let voxels = 333 * 333 * 603;
-        assert_eq!(large, 4 * 48 * 128 * 333 * 333 + 2 * voxels);
-        assert_eq!(bytes(8, [20, 60, 60], [48; 3]), (4 * 8 + 2) * 48 * 60 * 60);
+        let large = |apart| bytes(48, [333, 333, 603], [128; 3], apart);
+        let voxels: u64 = 333 * 333 * 603;
+        assert_eq!(large(0), 4 * 48 * 128 * 333 * 333 + 6 * voxels);
+        assert_eq!(large(117) - large(0), voxels / 8 * 117);
+        assert_eq!(bytes(8, [20, 60, 60], [48; 3], 0), (4 * 8 + 6) * 48 * 60 * 60);
     }
 }

@@ -84,7 +84,7 @@ impl ConfigFile {
         found: &BTreeMap<String, Found>,
     ) -> Option<Self> {
         let recovered = recover_config(&shapes(found), None)?.ok()?;
-        Self::new(source, Value::Object(recovered.config)).ok()
+        Self::new(source, Value::Object(named(source, recovered.config))).ok()
     }
 
     /// That config.json cannot be used.
@@ -136,8 +136,9 @@ fn named(source: &CheckpointSource, mut config: Map<String, Value>) -> Map<Strin
     let known = published.filter(|published| published.repository.eq_ignore_ascii_case(&id));
     if let Some(model_type) = known.filter_map(|published| published.model_type).next() {
         config.insert("model_type".to_string(), model_type.into());
-        // The window is its own.
+        // These are its own.
         config.remove("patch_size");
+        config.remove("last_supported");
     }
     config
 }

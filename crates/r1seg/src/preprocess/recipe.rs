@@ -343,9 +343,11 @@ mod tests {
         let v = placed();
         for named in &NAMED {
             let (own, order) = match named.recipe {
-                Recipe::SamMed3d | Recipe::SamMed3dCentered | Recipe::NeuroSam3d => {
-                    (Orient::To(Orientation::RAS), AxisMap::REVERSED_ORDER)
-                }
+                Recipe::SamMed3d
+                | Recipe::SamMed3dCentered
+                | Recipe::NeuroSam3d
+                | Recipe::Vista3d
+                | Recipe::Vista3dCtmr => (Orient::To(Orientation::RAS), AxisMap::REVERSED_ORDER),
                 Recipe::M3dRefSeg => (Orient::Stored, AxisMap::TRANSPOSED),
                 _ => (Orient::Stored, AxisMap::IDENTITY),
             };

@@ -238,7 +238,7 @@ mod tests {
         for (config, says, remedy) in [
             (
                 json!({"model_type": "m3d_clip"}),
-                "R1Seg-3D-SAM, SegVol, SAM-Med3D and NeuroSAM3D can",
+                "R1Seg-3D-SAM, SegVol, SAM-Med3D, NeuroSAM3D and VISTA3D can",
                 use_for("M3D-CLIP", Purpose::Retrieve),
             ),
             (

@@ -62,6 +62,8 @@ pub(super) struct Fingerprint {
 /// What a prompt got in words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct AnswerLine {
+    /// The label of its mask.
+    pub(super) label: u16,
     pub(super) name: String,
     pub(super) status: String,
     pub(super) answer: Option<String>,

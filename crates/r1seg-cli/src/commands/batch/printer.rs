@@ -40,15 +40,15 @@ fn words(line: &Line) -> String {
         let text = line.text.as_deref().unwrap_or_default();
         return format!("{}: failed [{code}]: {text}{fix}", line.id);
     }
-    let of = |(label, answer): (u16, &AnswerLine)| {
-        let mask =
-            line.masks.iter().find(|mask| mask.label == label).filter(|mask| mask.voxels > 0);
+    let of = |answer: &AnswerLine| {
+        let mask = line.masks.iter().find(|mask| mask.label == answer.label);
+        let mask = mask.filter(|mask| mask.voxels > 0);
         match mask {
             Some(mask) => format!("{} {}", answer.name, size(mask)),
             None => format!("{} {}", answer.name, answer.status.replace('_', " ")),
         }
     };
-    let all: Vec<String> = (1..=u16::MAX).zip(&line.answers).map(of).collect();
+    let all: Vec<String> = line.answers.iter().map(of).collect();
     format!("{}: {}", line.id, all.join(", "))
 }
 

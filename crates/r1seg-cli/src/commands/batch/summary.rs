@@ -54,12 +54,12 @@ fn rows(line: &Line) -> Vec<[String; COLUMNS.len()]> {
         let code = line.code.clone().unwrap_or_default();
         return vec![row(&line.id, None, &code, "failed", None, None)];
     }
-    let labels = 1..=u16::MAX;
-    let row = |(label, answer): (u16, &AnswerLine)| {
+    let row = |answer: &AnswerLine| {
+        let label = answer.label;
         let mask = line.masks.iter().find(|mask| mask.label == label);
         row(&line.id, Some(label), &answer.name, &answer.status, mask, line.folder.as_deref())
     };
-    labels.zip(&line.answers).map(row).collect()
+    line.answers.iter().map(row).collect()
 }
 
 fn row(
@@ -107,14 +107,15 @@ mod tests {
             centroid_mm: Some([1.0, -2.5, 3.0]),
             file: Some("mask.nii.gz".to_owned()),
         };
-        let answer = |name: &str, status: &str| AnswerLine {
+        let answer = |label: u16, name: &str, status: &str| AnswerLine {
+            label,
             name: name.to_owned(),
             status: status.to_owned(),
             answer: None,
         };
         let found = Line {
             folder: Some("aa/bb/a".to_owned()),
-            answers: vec![answer("liver", "not_found"), answer("spleen", "found")],
+            answers: vec![answer(1, "liver", "not_found"), answer(2, "spleen", "found")],
             masks: vec![mask],
             ..Line::new("a", Path::new("a.nii"))
         };

@@ -355,12 +355,13 @@ fn poisoned() -> CliError {
 }
 
 fn answers(obtained: &Obtained) -> Vec<AnswerLine> {
-    let answer = |given: &r1seg_results::Given| AnswerLine {
+    let answer = |(label, given): (u16, &r1seg_results::Given)| AnswerLine {
+        label,
         name: given.asked.name.clone(),
         status: given.status.as_str().to_owned(),
         answer: Some(given.outcome.text.clone()).filter(|_| given.outcome.finish_reason.is_some()),
     };
-    obtained.given().iter().map(answer).collect()
+    obtained.findings().labels_of_prompts().zip(obtained.given()).map(answer).collect()
 }
 
 /// Puts the names of new files and folders on storage, whose contents are there already. Not every system

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{AutomaticModel, EncodeOptions, Outcome, Prompt, PromptPoint, RunContext};
+use r1seg::{AutomaticModel, EncodeOptions, Outcome, Prompt, PromptKind, PromptPoint, RunContext};
 use serde::Serialize;
 
 use super::clicks::placed;
@@ -31,9 +31,9 @@ struct Figures {
     /// A further class, whose features are known where these are kept
     class_s: f64,
     /// A first click, with its window
-    click_s: f64,
+    click_s: Option<f64>,
     /// A further click into the same window
-    second_click_s: f64,
+    second_click_s: Option<f64>,
 }
 
 pub(super) fn run(bench: &mut Bench<'_>, model: &AutomaticModel) -> Result<Exit> {
@@ -62,7 +62,9 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &AutomaticModel) -> Result<Exit>
         class.push(start.elapsed().as_secs_f64());
         let mut session = encoded.session();
         let middle = volume.shape().map(|n| n / 2);
-        for times in [&mut click, &mut second] {
+        // Some were trained for classes alone.
+        let takes_points = model.capabilities().takes(PromptKind::Points);
+        for times in [&mut click, &mut second].into_iter().filter(|_| takes_points) {
             let start = Instant::now();
             session.click(PromptPoint::positive(middle), &mut context)?;
             times.push(start.elapsed().as_secs_f64());
@@ -78,18 +80,19 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &AutomaticModel) -> Result<Exit>
         postprocess_s: stage(&stages, |t| t.postprocess),
         everything_s: median(all).unwrap_or_default(),
         class_s: median(class).unwrap_or_default(),
-        click_s: median(click).unwrap_or_default(),
-        second_click_s: median(second).unwrap_or_default(),
+        click_s: median(click),
+        second_click_s: median(second),
     };
-    let rows = vec![
+    let clicks = [("a click", figures.click_s), ("the same click again", figures.second_click_s)];
+    let clicks = clicks.into_iter().filter_map(|(name, time)| Some(row(name, time?)));
+    let mut rows = vec![
         row("prepare the volume", figures.prepare_s),
         row(&format!("features of {windows} windows"), figures.vit_s),
         row(&format!("scores of {} classes", figures.classes), figures.mask_s),
         row("labels on the input's grid", figures.postprocess_s),
         row("everything", figures.everything_s),
         row("a further class", figures.class_s),
-        row("a click", figures.click_s),
-        row("the same click again", figures.second_click_s),
     ];
+    rows.extend(clicks);
     bench.print(&figures, &figures.common, rows)
 }

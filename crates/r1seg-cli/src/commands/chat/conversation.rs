@@ -12,7 +12,7 @@ use r1seg::{
     InferenceMode, MaskStatus, Model, Outcome, Preprocess, Remedy, RunContext, load,
 };
 use r1seg_results::report::{self, MaskReport};
-use r1seg_results::{Asked, Given, Input, Obtained, Protected, working_memory};
+use r1seg_results::{Asked, Given, Input, Obtained, Protected, stitching_memory, working_memory};
 
 use super::line::Command;
 use super::words;
@@ -78,6 +78,8 @@ impl First {
             let (purpose, turns) = (family.capabilities().purpose(), args.volume.turns());
             working_memory(purpose, mode_of(family, args), turns, &input.volume, 1)
         });
+        let stitching = stitching_memory(&source, input.volume.geometry(), 0).unwrap_or_default();
+        let reserved = reserved.saturating_add(stitching);
         let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
         let model = load(&source, &options.with_cancel(cancel.clone()))?;
         progress.clear();
@@ -303,7 +305,7 @@ impl<'a> Conversation<'a> {
         if outcome.status() == MaskStatus::Found {
             self.unsaved.insert(label);
         }
-        self.obtained.push(asked, outcome)?;
+        self.obtained.push(asked, numbered(outcome))?;
         self.sizes.push(size);
         Ok(())
     }
@@ -336,7 +338,7 @@ impl<'a> Conversation<'a> {
     pub(super) fn all(&self) -> Result<Obtained> {
         let mut obtained = self.obtained.clone();
         if let Some(OpenObject { asked, outcome, .. }) = &self.open {
-            obtained.push(asked.clone(), outcome.clone())?;
+            obtained.push(asked.clone(), numbered(outcome.clone()))?;
         }
         Ok(obtained)
     }
@@ -345,4 +347,10 @@ impl<'a> Conversation<'a> {
     pub(super) fn warn(&self, given: &Given) {
         given.doubts(self.first.model.family()).iter().for_each(model::warn);
     }
+}
+
+/// In a conversation a mask is known by the number of its prompt, and not by that of its class.
+fn numbered(mut outcome: Outcome) -> Outcome {
+    outcome.label = None;
+    outcome
 }

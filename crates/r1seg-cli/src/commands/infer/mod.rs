@@ -41,7 +41,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         prompts: ("--prompt -", &args.prompt),
         masks: Vec::new(),
         has_answers: true,
-        apart: false,
+        apart: Vec::new(),
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
@@ -106,6 +106,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         report,
         warnings,
         why_no_mask: obtained.given().iter().map(|of| why_no_mask(&of.outcome)).collect(),
+        by_name: false,
         results: obtained.into_results(layout, &input, hints::words),
     };
     let exit = finish(&job, finished, |_| printer.end())?;

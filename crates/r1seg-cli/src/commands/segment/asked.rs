@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use r1seg::registry::Family;
 use r1seg::volume::{Geometry, LabelMap};
-use r1seg::{AskOptions, InferenceMode, Model, Prompt};
+use r1seg::{AskOptions, AutomaticConfig, CheckpointSource, InferenceMode, Model, Prompt};
 use r1seg_results::{Asked, OrganName};
 
 use crate::args::SegmentArgs;
@@ -27,6 +27,19 @@ impl Texts {
     pub(super) fn and_classes(mut self, classes: Vec<Asked>) -> Self {
         self.texts.extend(classes);
         self
+    }
+
+    /// The labels of masks that have files of their own.
+    pub(super) fn labels(&self, source: &CheckpointSource, count: usize) -> Result<Vec<u16>> {
+        if self.texts.is_empty() {
+            return Ok((1..=u16::try_from(count).unwrap_or(u16::MAX)).collect());
+        }
+        let config = AutomaticConfig::read(source)?;
+        let label = |asked: &Asked| match asked.text().parse() {
+            Ok(number) => Ok(number),
+            Err(_) => config.classes().class(asked.text()).map(|class| class.id),
+        };
+        Ok(self.texts.iter().map(label).collect::<Result<_, _>>()?)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use r1seg::registry::Family;
-use r1seg::{AutomaticConfig, CheckpointSource, Prompt};
+use r1seg::{AutomaticConfig, CheckpointSource};
 use r1seg_results::Asked;
 
 use crate::args::ClassArgs;
@@ -56,8 +56,8 @@ pub(super) fn classes(
         ));
     }
     let asked = |id: u16| {
-        let name = table.name(id).map_or_else(|| id.to_string(), str::to_owned);
-        Asked::new(name, Prompt::of_text(id.to_string()))
+        // Numbers that stand for whatever is pointed at have no name.
+        Asked::of_text(table.name(id).map_or_else(|| id.to_string(), str::to_owned))
     };
     Ok(ids.into_iter().map(asked).collect())
 }

@@ -12,35 +12,41 @@ use anyhow::Result;
 use r1seg::volume::{Geometry, LabelMap, ReadOptions};
 use r1seg::{
     AskOptions, AutomaticConfig, CancelToken, CheckpointSource, Diagnostic, EncodeOptions,
-    EncodedVolume, Event, InferenceMode, Model, Orient, Purpose, RunContext,
+    EncodedVolume, Event, InferenceMode, Model, Orient, PromptKind, Purpose, RunContext,
 };
 use r1seg_results::report::{self, Origin};
-use r1seg_results::{Asked, Obtained, obtain, working_memory};
+use r1seg_results::{Asked, Obtained, is_segmentation, obtain, working_memory};
 
 use crate::args::SegmentArgs;
-use crate::exit::{CliError, Exit, one_line};
+use crate::exit::{CliError, Exit, one_line, say};
 use crate::hints;
 use crate::input;
 use crate::job::{self, Finished, Job, finish, number};
 use crate::model;
 use crate::organs;
-use crate::progress::Progress;
+use crate::progress::{Progress, gigabytes};
 use crate::prompts;
 pub(crate) use asked::kinds;
 use asked::{Texts, check_places, with_masks};
 
+/// How many classes are reckoned to claim the same voxel.
+const MOST_LAYERS: usize = 8;
+
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let clicks = &args.clicks;
-    let job = Job {
+    let mut job = Job {
         image: &args.image,
         volume: &args.volume,
         model: &args.model,
         second: None,
         output: &args.output,
         prompts: ("--text -", &args.text),
-        masks: clicks.mask_prompt.iter().chain(&clicks.truth).collect(),
+        masks: [&clicks.mask_prompt, &clicks.truth, &args.classes.classes_file]
+            .into_iter()
+            .flatten()
+            .collect(),
         has_answers: false,
-        apart: args.classes.one_file_per_class,
+        apart: Vec::new(),
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
@@ -48,11 +54,29 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let organs = organs::organs(&args.organ, "--text")?;
     // Before anything large is read, what is asked for is compared with what the model knows.
     let family = source.segmenter()?;
+    if args.places.len() > 0 && family.has_classes() {
+        let known = source.capabilities()?;
+        if !known.takes(PromptKind::Points) {
+            return Err(CliError::usage(
+                "this model was trained for classes alone, and takes no points",
+                "name a class, or use NV-Segment-CT",
+            ));
+        }
+    }
+    if args.classes.one_file_per_class && job.mask_to_stdout() {
+        return Err(CliError::usage(
+            "--one-file-per-class writes several files, and --mask - one",
+            "name a file with --mask FILE, or a folder with --out DIR",
+        ));
+    }
     let texts = Texts::new(texts, organs, family);
     let texts =
         texts.and_classes(classes::classes(&args.classes, &source, family, args.places.len() > 0)?);
     check_places(args, texts.len())?;
     let count = texts.len().max(args.places.len()).max(1);
+    if args.classes.one_file_per_class {
+        job.apart = texts.labels(&source, count)?;
+    }
     if clicks.truth.is_none() {
         job.check_count(count)?;
     }
@@ -78,13 +102,26 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let layout = job.layout(&source, &input, count)?;
     progress.stage("loading the model");
     let turns = args.volume.turns();
-    let mut reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, count);
-    if family.has_classes() {
-        let stitching = AutomaticConfig::read(&source)?.stitching_bytes(geometry);
-        reserved = reserved.saturating_add(stitching);
+    // Classes share one label map, unless each is to keep all of its voxels.
+    let layers = match (family.has_classes(), keeps_overlaps(args)) {
+        (false, _) => count,
+        (true, false) => 1,
+        (true, true) => count.min(MOST_LAYERS),
+    };
+    let apart = if keeps_overlaps(args) { count } else { 0 };
+    let mut reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, layers);
+    let classes = family.has_classes().then(|| AutomaticConfig::read(&source)).transpose()?;
+    if let Some(config) = &classes {
+        reserved = reserved.saturating_add(config.stitching_bytes(geometry, apart));
     }
     let model = load(args, &source, reserved, &cancel)?;
     progress.clear();
+    if let Some(config) = classes.filter(|_| !args.output.quiet && args.places.len() == 0) {
+        let (windows, [x, y, z]) = (config.most_windows(geometry), config.patch_size);
+        let bytes = reserved.saturating_add(config.network.kernel_bytes());
+        let bytes = gigabytes(bytes.saturating_add(config.network.working_bytes([x, y, z])));
+        say!("r1seg: at most {windows} windows of {x} x {y} x {z} voxels, and {bytes} of memory");
+    }
     job.announce(&model, &name.id, &input);
     texts.announce(args.output.quiet);
     texts.check_texts(&model, mode)?;
@@ -111,6 +148,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         report: obtained.report(run, &model, &AskOptions::default()),
         warnings: obtained.warnings(&source, model.family(), &input, &encoded),
         why_no_mask: Vec::new(),
+        by_name: family.has_classes(),
         results: obtained.into_results(layout, &input, hints::words),
     };
     let is_numbered = names.len() > 1 && !family.has_classes();
@@ -141,11 +179,13 @@ fn options(args: &SegmentArgs, mode: InferenceMode) -> EncodeOptions {
         true => options.with_orient(Orient::Stored),
         false => args.volume.with_orient(options),
     };
-    let is_slicer = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(".seg.nrrd");
-    let overlaps =
-        args.classes.one_file_per_class || args.output.mask.as_ref().is_some_and(is_slicer);
-    let options = if overlaps { options.with_overlaps() } else { options };
+    let options = if keeps_overlaps(args) { options.with_overlaps() } else { options };
     if args.output.trace.is_some() { options.with_trace() } else { options }
+}
+
+/// Whether masks of classes keep the voxels that they share: one label map has no room for them.
+fn keeps_overlaps(args: &SegmentArgs) -> bool {
+    args.classes.one_file_per_class || args.output.mask.as_deref().is_some_and(is_segmentation)
 }
 
 /// Prints what each prompt got, unless standard output carries something else.
@@ -193,7 +233,7 @@ impl Segmenting<'_> {
         let has_texts = asked.iter().any(|asked| asked.prompt.text.is_some());
         let progress = Progress::new(self.job.output.quiet);
         let mut which = String::new();
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let mut on_event = |event: Event<'_>| match event {
             Event::Prompt { prompt } => {
                 which = match (of, has_texts) {
@@ -204,6 +244,9 @@ impl Segmenting<'_> {
                 progress.stage(format!("{which}encoding the volume"));
             }
             Event::Window { index, of } => {
+                if index == 0 {
+                    begun = Instant::now();
+                }
                 let left = left(begun.elapsed(), index, of);
                 progress.stage(format!("{which}window {} of {of}{left}", index + 1));
             }
