@@ -277,9 +277,12 @@ impl Paths {
     /// Every file that this run may write.
     fn possible(&self, prompts: usize) -> Vec<PathBuf> {
         let mut files = self.masks.clone();
-        let numbers = if prompts > 1 { 1..=prompts } else { 1..=0 };
-        let numbers = numbers.chain(self.apart.iter().map(|label| usize::from(*label)));
-        files.extend(numbers.flat_map(|k| self.masks.iter().map(move |m| numbered(m, k))));
+        let numbers: Vec<usize> = match self.apart.as_slice() {
+            [] if prompts > 1 => (1..=prompts).collect(),
+            labels => labels.iter().map(|label| usize::from(*label)).collect(),
+        };
+        let of = |k: usize| self.masks.iter().map(move |mask| numbered(mask, k));
+        files.extend(numbers.into_iter().flat_map(of));
         let single = [
             &self.segmentation,
             &self.labels,

@@ -9,7 +9,7 @@ use clap::Args;
 #[command(next_help_heading = "Classes (VISTA3D)")]
 pub(crate) struct ClassArgs {
     /// Segment this class, by its name or its number. May be given several times, or with commas. A
-    /// group, such as lung, stands for all of its parts. `r1seg prompts --model NV-Segment-CT` lists them.
+    /// group, such as lung, stands for all of its parts. `r1seg prompts NV-Segment-CT` lists them.
     /// Labels of the mask are the numbers of the classes.
     #[arg(long = "class", value_name = "NAME|ID", value_delimiter = ',')]
     pub(crate) classes: Vec<String>,

@@ -51,7 +51,10 @@ impl Model {
         Self {
             name: entry.name,
             command: capabilities::command(&entry.capabilities),
-            option: capabilities::prompt_option(&entry.capabilities),
+            option: match entry.family.has_classes() {
+                true => "--class",
+                false => capabilities::prompt_option(&entry.capabilities),
+            },
             note: capabilities::note(entry),
             prompts: prompts.collect(),
         }

@@ -212,6 +212,8 @@ pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn line(id: &str, at: u64) -> Line {

@@ -305,7 +305,7 @@ mod tests {
                 "`prompz` is not a field: did you mean `prompt`?",
             ),
             (json!({"image": "a", "point": [1, 2, 3]}), "did you mean `points`?"),
-            (json!({"image": "a", "zzzzzzzzzzz": 1}), "there are id, image, prompt"),
+            (json!({"image": "a", "zzzzzzzzzzz": 1}), "the fields are id, image, prompt"),
             (json!({"image": "a", "text": "x", "texts": ["y"]}), "both `text` and `texts`"),
             (json!({"image": ["a"]}), "`image` is neither a text nor a number"),
             (json!({"image": "a", "prompts": [["x"]]}), "`prompts` is neither"),

@@ -124,7 +124,10 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     }
     job.announce(&model, &name.id, &input);
     texts.announce(args.output.quiet);
-    texts.check_texts(&model, mode)?;
+    // A class beside points was checked with them.
+    if !family.has_classes() || args.places.len() == 0 {
+        texts.check_texts(&model, mode)?;
+    }
 
     let mut run = RunContext::from(&cancel);
     let encoded = model.encode_with(&input.volume, &options(args, mode), &mut run)?;
