@@ -72,24 +72,23 @@ async fn send<D: Desk>(
     (status, session, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A session, and what calls in it are answered.
+/// What a call is answered, by a service that keeps no session between requests.
 async fn call<D: Desk>(service: &mut HttpService<D>, key: Option<Key>, method: &str) -> String {
     let (status, session, body) = send(service, request(&initialize())).await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    let session = session.unwrap();
-    let of_session = |body: Value| {
+    assert_eq!(session, None);
+    let of_client = |body: Value| {
         let mut request = request(&body);
-        request.headers_mut().insert("mcp-session-id", session.parse().unwrap());
         if let Some(key) = &key {
             request.extensions_mut().insert(key.clone());
         }
         request
     };
     let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    assert_eq!(send(service, of_session(initialized)).await.0, StatusCode::ACCEPTED);
+    assert_eq!(send(service, of_client(initialized)).await.0, StatusCode::ACCEPTED);
     let params = json!({ "name": "list_models", "arguments": {} });
     let called = json!({ "jsonrpc": "2.0", "id": 2, "method": method, "params": params });
-    let (status, _, body) = send(service, of_session(called)).await;
+    let (status, _, body) = send(service, of_client(called)).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     body
 }
