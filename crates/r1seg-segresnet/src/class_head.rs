@@ -102,7 +102,7 @@ impl ClassHead {
     /// - `classes`: `n` of them, each below the table's number of rows    - returns: `[n, F]`
     ///
     /// # Errors
-    /// When there is no class, or one that the table has no row for.
+    /// Without a class, or for one that the table has no row for.
     pub fn embeddings(&self, classes: &[u32], probe: &mut dyn Probe) -> Result<Tensor> {
         let (n, f) = (classes.len(), self.feature_size);
         if n == 0 {

@@ -36,7 +36,7 @@ impl ConnectedComponents {
     /// The components of those voxels of a grid of `shape`, `[D, H, W]`, whose values are `inside`.
     ///
     /// # Errors
-    /// `R-GEO-01` if there is not one value a voxel.
+    /// `R-GEO-01` if the number of values is not that of the voxels.
     pub fn of<T: Copy>(
         values: &[T],
         shape: [usize; 3],
@@ -46,7 +46,7 @@ impl ConnectedComponents {
         Ok(Self::label(values, shape, inside))
     }
 
-    /// The same of a grid that is known to have one value a voxel.
+    /// The same for a grid that is known to have one value per voxel.
     pub(crate) fn label<T: Copy>(
         values: &[T],
         shape: [usize; 3],

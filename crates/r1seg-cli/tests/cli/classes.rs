@@ -118,7 +118,7 @@ fn what_is_no_class_is_refused_before_the_volume_is_read() {
         (&["--class", "16"], "not trained"),
         (&["--class", "999"], "not a class"),
         (&["--class", "kidney", "--point", "1,1,1"], "stands for 2 classes"),
-        (&["--classes-file", "none.txt"], "no class in the file"),
+        (&["--classes-file", "none.txt"], "names no class"),
         (&["--class", "liver", "--box", "1,1,1,4,4,4"], "takes no boxes"),
         (&["--point", "1,1,1:neg"], "negative"),
         (&["--class", "liver", "--mode", "zoom"], "no mode zoom"),

@@ -19,8 +19,8 @@ pub struct AutomaticConfig {
     pub family: Family,
     /// The encoder with its two decoders, and the class head.
     pub network: SegResNetConfig,
-    /// The last class that points are told by its name; of further ones they are told that the model has
-    /// never seen it.
+    /// The last class that the network was trained on. Beside a later one, points are encoded as those of an
+    /// unknown object.
     pub last_supported: u16,
     /// Voxels of a window, `[D, H, W]` of the model's grid, whose axes are x, y, z.
     pub patch_size: [usize; 3],

@@ -101,7 +101,7 @@ impl AutomaticVolume {
                     run.click_outcome(prompt)?
                 }
             };
-            // What was spent is told once.
+            // Time that was spent for all prompts counts in the first one.
             let preprocess = self.setup.preprocess;
             run.timings = Timings { preprocess, ..Timings::default() };
             on_outcome(index, outcome)?;

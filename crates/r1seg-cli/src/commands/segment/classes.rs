@@ -51,7 +51,7 @@ pub(super) fn classes(
     }
     if ids.is_empty() {
         return Err(CliError::usage(
-            "there is no class in the file of --classes-file",
+            "the file of --classes-file names no class",
             "write a name or a number in each line",
         ));
     }

@@ -292,7 +292,7 @@ fn hint(names: &[&str]) -> String {
     }
 }
 
-/// A text of digits; one that is no number of a class is 0, as no class is.
+/// The number in a text of digits; 0, which no class has, where it is too large.
 fn number(text: &str) -> Option<u16> {
     let text = text.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

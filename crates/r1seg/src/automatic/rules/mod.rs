@@ -93,7 +93,7 @@ fn around(at: f64, size: usize, window: usize) -> (usize, usize) {
 /// Lets clicks correct the logits of a class, or those of an earlier mask, in a window of `shape`: the
 /// connected parts that the clicks are in, or next to, get the logits that the clicks have led to.
 ///
-/// `logits` and `clicked` have one value a voxel. NaN in `logits` is a voxel outside of the mask, and stays
+/// `logits` and `clicked` have one value per voxel. NaN in `logits` is a voxel outside of the mask, and stays
 /// NaN. Clicks are those that the [window sees](clicks_in); without any nothing changes.
 ///
 /// # Errors
