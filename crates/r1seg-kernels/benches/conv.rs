@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use r1seg_kernels::{ConvGeometry, ConvWeights};
+use r1seg_kernels::{ConvFusion, ConvGeometry, ConvNorm, ConvWeights, RowNorm};
 use rayon::prelude::*;
 
 /// One convolution.
@@ -23,30 +23,34 @@ struct Case {
     kernel: [usize; 3],
     stride: usize,
     padding: usize,
+    /// With the norm and the residual of a block.
+    fused: bool,
 }
 
 const fn same(name: &'static str, channels: usize, side: usize) -> Case {
     let (channels, input) = ([channels; 2], [side; 3]);
-    Case { name, channels, input, kernel: [3; 3], stride: 1, padding: 1 }
+    Case { name, channels, input, kernel: [3; 3], stride: 1, padding: 1, fused: false }
 }
 
 const fn halving(name: &'static str, channels: usize, side: usize) -> Case {
     let (channels, input) = ([2 * channels, channels], [side; 3]);
-    Case { name, channels, input, kernel: [3; 3], stride: 2, padding: 1 }
+    Case { name, channels, input, kernel: [3; 3], stride: 2, padding: 1, fused: false }
 }
 
 /// A part of a transposed convolution.
 const fn part(name: &'static str, channels: usize, side: usize, kernel: [usize; 3]) -> Case {
     let (channels, input) = ([channels / 2, channels], [side; 3]);
-    Case { name, channels, input, kernel, stride: 1, padding: 0 }
+    Case { name, channels, input, kernel, stride: 1, padding: 0, fused: false }
 }
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 18] = [
     same("same", 48, 128),
+    Case { fused: true, ..same("fused", 48, 128) },
     same("same", 48, 64),
     same("same", 96, 64),
     same("same", 96, 32),
     same("same", 192, 32),
+    Case { fused: true, ..same("fused", 192, 32) },
     same("same", 384, 16),
     same("same", 768, 8),
     Case {
@@ -56,6 +60,7 @@ const CASES: [Case; 16] = [
         kernel: [3; 3],
         stride: 1,
         padding: 1,
+        fused: false,
     },
     halving("halving", 48, 64),
     halving("halving", 192, 32),
@@ -81,7 +86,7 @@ fn convolutions(c: &mut Criterion) {
         .measurement_time(Duration::from_secs(2))
         .sampling_mode(SamplingMode::Flat);
     for case in CASES {
-        let Case { name, channels: [out, inner], input, kernel, stride, padding } = case;
+        let Case { name, channels: [out, inner], input, kernel, stride, padding, fused } = case;
         let output = input.map(|side| side.div_ceil(stride));
         let geometry = ConvGeometry { input, output, stride: [stride; 3], padding: [padding; 3] };
         let taps: usize = kernel.iter().product();
@@ -95,6 +100,10 @@ fn convolutions(c: &mut Criterion) {
         .unwrap();
         let x = numbers(inner * input.iter().product::<usize>());
         let voxels: usize = output.iter().product();
+        let channels = vec![RowNorm { mean: 0.1, scale: 0.9, bias: -0.1 }; inner];
+        let norm = fused.then_some(ConvNorm { channels: &channels, slope: 0.0 });
+        let residual = fused.then(|| numbers(out * voxels));
+        let fusion = ConvFusion { norm, residual: residual.as_deref(), bias: None };
         let operations = 2 * taps * out * inner * voxels;
         group.throughput(Throughput::Elements(operations as u64));
         let id = BenchmarkId::new(name, format!("{inner}->{out} {kernel:?} at {}^3", input[0]));
@@ -102,7 +111,7 @@ fn convolutions(c: &mut Criterion) {
         group.bench_function(id, |b| {
             b.iter(|| {
                 let start = Instant::now();
-                let y = weights.forward(black_box(&x), geometry, None);
+                let y = weights.forward(black_box(&x), geometry, fusion);
                 best = best.min(start.elapsed().as_secs_f64());
                 y
             });

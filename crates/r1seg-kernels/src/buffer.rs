@@ -94,8 +94,24 @@ fn prefer_large_pages(_: *mut f32, _: usize) {}
 /// # Safety
 /// `write` must write all of them.
 pub(crate) unsafe fn written(len: usize, write: impl FnOnce(SharedMut)) -> Vec<f32> {
-    let mut numbers = Vec::<f32>::with_capacity(len);
-    prefer_large_pages(numbers.as_mut_ptr(), len);
+    // SAFETY: the caller's promise.
+    unsafe { written_in(Vec::new(), len, write) }
+}
+
+/// As [`written`], in memory that is there already if it is large enough.
+///
+/// # Safety
+/// `write` must write all of them.
+pub(crate) unsafe fn written_in(
+    mut numbers: Vec<f32>,
+    len: usize,
+    write: impl FnOnce(SharedMut),
+) -> Vec<f32> {
+    numbers.clear();
+    if numbers.capacity() < len {
+        numbers = Vec::with_capacity(len);
+        prefer_large_pages(numbers.as_mut_ptr(), len);
+    }
     write(SharedMut::from_ptr(numbers.as_mut_ptr()));
     // SAFETY: there is room for `len` numbers, and the caller has had them written.
     unsafe { numbers.set_len(len) };

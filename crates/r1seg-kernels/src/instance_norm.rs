@@ -1,5 +1,7 @@
 //! The norm of each row on its own, and what follows it in the same pass over memory.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::buffer::{SharedMut, written};
@@ -17,6 +19,24 @@ pub struct InstanceNorm<'a> {
     pub factors: Option<(&'a [f32], &'a [f32])>,
     /// Added to the variance.
     pub eps: f64,
+}
+
+/// What a norm does to the numbers of a row: `(x - mean) * scale + bias`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowNorm {
+    /// Of the row.
+    pub mean: f32,
+    /// One over the standard deviation, times the weight.
+    pub scale: f32,
+    /// Of the channel.
+    pub bias: f32,
+}
+
+impl RowNorm {
+    #[inline(always)]
+    pub(crate) fn apply(self, x: f32) -> f32 {
+        (x - self.mean) * self.scale + self.bias
+    }
 }
 
 /// What follows a norm.
@@ -39,6 +59,45 @@ impl InstanceNorm<'_> {
         self.forward_then(x, n, None, AfterNorm::LeakyRelu(1.0))
     }
 
+    /// What the norm does to each row.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, n]`    - returns: `[rows]`
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn measure(&self, x: &[f32], n: usize) -> Vec<RowNorm> {
+        let (isa, rows) = (Isa::detect(), rows(x, n));
+        if let Some((weight, bias)) = self.factors {
+            assert_eq!(weight.len(), bias.len(), "a weight and a bias for each channel");
+            assert!(
+                rows == 0 || !weight.is_empty() && rows.is_multiple_of(weight.len()),
+                "{rows} rows of {} channels",
+                weight.len()
+            );
+        }
+        if x.is_empty() {
+            return Vec::new();
+        }
+        let stretches = Stretches::new(n);
+        let tasks = (0..rows * stretches.in_row).into_par_iter().with_min_len(stretches.least);
+        let parts = tasks.map(|task| {
+            let mut part = Part::default();
+            // SAFETY: the machine has `isa`.
+            unsafe { simd::run(isa, Measure { x: &x[stretches.of(task).1], part: &mut part }) };
+            part
+        });
+        let parts: Vec<Part> = parts.collect();
+        let of_row = parts.chunks_exact(stretches.in_row).enumerate().map(|(row, parts)| {
+            let (mean, variance) = joined(parts, true);
+            let (weight, bias) = self.factors.map_or((1.0, 0.0), |(weight, bias)| {
+                (weight[row % weight.len()], bias[row % bias.len()])
+            });
+            RowNorm { mean, scale: inverse(variance, self.eps) * weight, bias }
+        });
+        of_row.collect()
+    }
+
     /// What follows the norm of `x`, or the sum of that norm and `plus`.
     ///
     /// # Shapes
@@ -53,69 +112,59 @@ impl InstanceNorm<'_> {
         plus: Option<&[f32]>,
         after: AfterNorm,
     ) -> Vec<f32> {
-        let isa = Isa::detect();
-        let rows = rows(x, n);
         assert!(plus.is_none_or(|plus| plus.len() == x.len()), "a summand of another length");
-        if let Some((weight, bias)) = self.factors {
-            assert_eq!(weight.len(), bias.len(), "a weight and a bias for each channel");
-            assert!(
-                rows == 0 || !weight.is_empty() && rows.is_multiple_of(weight.len()),
-                "{rows} rows of {} channels",
-                weight.len()
-            );
-        }
+        let (isa, norms) = (Isa::detect(), self.measure(x, n));
         if x.is_empty() {
             return Vec::new();
         }
-        let chunks = n.div_ceil(CHUNK);
-        let least = (CHUNK / n).max(1);
-        let stretch = |task: usize| {
-            let first = task % chunks * CHUNK;
-            task / chunks * n + first..task / chunks * n + (first + CHUNK).min(n)
-        };
-        let parts = (0..rows * chunks).into_par_iter().with_min_len(least).map(|task| {
-            let mut part = Part::default();
-            // SAFETY: the machine has `isa`.
-            unsafe { simd::run(isa, Measure { x: &x[stretch(task)], part: &mut part }) };
-            part
-        });
-        let parts: Vec<Part> = parts.collect();
-        let of_row = parts.chunks_exact(chunks).map(|parts| {
-            let (mean, variance) = joined(parts, true);
-            (mean, inverse(variance, self.eps))
-        });
-        let of_row: Vec<(f32, f32)> = of_row.collect();
+        let stretches = Stretches::new(n);
         let run = |y: SharedMut, task: usize| {
-            let (row, range) = (task / chunks, stretch(task));
-            let (mean, inverse) = of_row[row];
-            let (weight, bias) = self.factors.map_or((1.0, 0.0), |(weight, bias)| {
-                (weight[row % weight.len()], bias[row % bias.len()])
-            });
+            let (row, range) = stretches.of(task);
             let (x, plus) = (&x[range.clone()], plus.map(|plus| &plus[range.clone()]));
             // SAFETY: the machine has `isa`; the stretches are disjoint and within the output.
             unsafe {
                 let y = y.get().add(range.start);
-                let scale = inverse * weight;
-                simd::run(isa, Shift { x, plus, mean, scale, bias, after, y });
+                simd::run(isa, Shift { x, plus, norm: norms[row], after, y });
             }
         };
         // SAFETY: the stretches are the whole.
         unsafe {
             written(x.len(), |y| {
-                let tasks = (0..rows * chunks).into_par_iter().with_min_len(least);
-                tasks.for_each(|task| run(y, task));
+                let tasks = (0..norms.len() * stretches.in_row).into_par_iter();
+                tasks.with_min_len(stretches.least).for_each(|task| run(y, task));
             })
         }
     }
 }
 
-/// `(x - mean) * scale + bias + plus`, and what follows. `plus` and `y` reach as far as `x`.
+/// Rows of `n` numbers in stretches of at most [`CHUNK`].
+#[derive(Clone, Copy)]
+struct Stretches {
+    n: usize,
+    /// Stretches of a row.
+    in_row: usize,
+    /// The fewest stretches of a task.
+    least: usize,
+}
+
+impl Stretches {
+    /// `n` must not be zero.
+    fn new(n: usize) -> Self {
+        Self { n, in_row: n.div_ceil(CHUNK), least: (CHUNK / n).max(1) }
+    }
+
+    /// The row of a stretch, and where it lies.
+    fn of(self, stretch: usize) -> (usize, Range<usize>) {
+        let (row, first) = (stretch / self.in_row, stretch % self.in_row * CHUNK);
+        (row, row * self.n + first..row * self.n + (first + CHUNK).min(self.n))
+    }
+}
+
+/// The norm of `x` plus `plus`, and what follows. `plus` and `y` reach as far as `x`.
 struct Shift<'a> {
     x: &'a [f32],
     plus: Option<&'a [f32]>,
-    mean: f32,
-    scale: f32,
-    bias: f32,
+    norm: RowNorm,
     after: AfterNorm,
     y: *mut f32,
 }
@@ -123,7 +172,7 @@ struct Shift<'a> {
 impl Kernel for Shift<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { x, plus, mean, scale, bias, after, y } = self;
+        let Self { x, plus, norm, after, y } = self;
         let slope = if let AfterNorm::LeakyRelu(slope) = after { slope } else { 1.0 };
         let leaky = |v: f32| if v < 0.0 { v * slope } else { v };
         // SAFETY: `y` reaches as far as `x`.
@@ -131,12 +180,12 @@ impl Kernel for Shift<'_> {
             match plus {
                 None => {
                     for (i, x) in x.iter().enumerate() {
-                        *y.add(i) = leaky((x - mean) * scale + bias);
+                        *y.add(i) = leaky(norm.apply(*x));
                     }
                 }
                 Some(plus) => {
                     for (i, (x, plus)) in x.iter().zip(plus).enumerate() {
-                        *y.add(i) = leaky((x - mean) * scale + bias + plus);
+                        *y.add(i) = leaky(norm.apply(*x) + plus);
                     }
                 }
             }

@@ -58,9 +58,9 @@ mod tile;
 mod weights;
 
 pub use attention::{AttentionArgs, Bias, Mask, attention};
-pub use conv::{ConvGeometry, ConvWeights};
+pub use conv::{ConvFusion, ConvGeometry, ConvNorm, ConvWeights, DoublingWeights};
 pub use elementwise::{add, gelu_dot, gelu_erf, silu_mul, softmax};
-pub use instance_norm::{AfterNorm, InstanceNorm};
+pub use instance_norm::{AfterNorm, InstanceNorm, RowNorm};
 pub use isa::Isa;
 pub use linear::{FEW_ROWS, forward_stacked};
 pub use norm::Norm;

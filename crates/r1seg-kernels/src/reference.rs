@@ -167,3 +167,34 @@ pub(crate) fn conv3d(
     }
     y
 }
+
+/// A transposed convolution with kernel 3, stride 2, padding 1 and output padding 1 without a bias: every
+/// input voxel spreads its kernel over the doubled grid.
+///
+/// # Shapes
+/// - `x`: `[in, D, H, W]`    - `weights`: `[out, in, 3, 3, 3]`    - returns: `[out, 2 D, 2 H, 2 W]`
+pub(crate) fn conv_transpose3d(
+    x: &[f32],
+    weights: &[f32],
+    [out, inner]: [usize; 2],
+    [d, h, w]: [usize; 3],
+) -> Vec<f64> {
+    let voxels = d * h * w;
+    let mut y = vec![0f64; out * 8 * voxels];
+    for (at, x) in x.iter().enumerate() {
+        let (c, voxel) = (at / voxels, [at % voxels / (h * w), at / w % h, at % w]);
+        for (o, tap) in (0..out).flat_map(|o| (0..27).map(move |tap| (o, tap))) {
+            let tap_at = [tap / 9, tap / 3 % 3, tap % 3];
+            let to: Option<Vec<usize>> = (0..3)
+                .map(|axis| {
+                    let to = (2 * voxel[axis] + tap_at[axis]).checked_sub(1)?;
+                    (to < 2 * [d, h, w][axis]).then_some(to)
+                })
+                .collect();
+            let Some(to) = to else { continue };
+            let to = ((o * 2 * d + to[0]) * 2 * h + to[1]) * 2 * w + to[2];
+            y[to] += f64::from(*x) * f64::from(weights[(o * inner + c) * 27 + tap]);
+        }
+    }
+    y
+}

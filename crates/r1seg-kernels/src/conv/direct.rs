@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::ConvGeometry;
-use crate::buffer::{LINE, SharedMut, with_scratch, written};
+use super::{ConvFusion, ConvGeometry, ConvNorm};
+use crate::buffer::{LINE, SharedMut, with_scratch, written_in};
 use crate::isa::Isa;
 use crate::simd::{self, Kernel, Simd};
 use crate::tile::{F32, MAX_ROWS, PANEL, Start, Strides, Tile};
@@ -59,7 +59,8 @@ impl Direct {
         Some(Self { packed, out_channels, in_channels, kernel })
     }
 
-    /// As [`ConvWeights::forward`](super::ConvWeights::forward), with lengths that are checked.
+    /// As [`ConvWeights::forward`](super::ConvWeights::forward), with lengths that are checked. The result
+    /// takes over `memory` where it fits.
     ///
     /// # Safety
     /// The machine must have `isa`.
@@ -68,7 +69,8 @@ impl Direct {
         isa: Isa,
         x: &[f32],
         geometry: ConvGeometry,
-        bias: Option<&[f32]>,
+        fusion: ConvFusion<'_>,
+        memory: Vec<f32>,
     ) -> Vec<f32> {
         let voxels: usize = geometry.output.iter().product();
         let panels = voxels.div_ceil(PANEL);
@@ -76,8 +78,8 @@ impl Direct {
         let run = |y: SharedMut, task: usize| {
             let panels = task * each..((task + 1) * each).min(panels);
             with_scratch(panels.len() * PASS * PANEL, |gathered| {
-                let source = Source { weights: self, x, geometry };
-                let job = Job { source, bias, voxels, panels, gathered, y };
+                let source = Source { weights: self, x, norm: fusion.norm, geometry };
+                let job = Job { source, fusion, voxels, panels, gathered, y };
                 // SAFETY: the machine has `isa`; the lengths are checked, and every task writes the
                 // voxels of its own panels.
                 unsafe { simd::run(isa, job) }
@@ -85,7 +87,7 @@ impl Direct {
         };
         // SAFETY: the panels are all voxels, and all of their channels are written.
         unsafe {
-            written(self.out_channels * voxels, |y| {
+            written_in(memory, self.out_channels * voxels, |y| {
                 (0..panels.div_ceil(each)).into_par_iter().for_each(|task| run(y, task));
             })
         }
@@ -98,13 +100,14 @@ struct Source<'a> {
     weights: &'a Direct,
     /// `[in, D, H, W]`
     x: &'a [f32],
+    norm: Option<ConvNorm<'a>>,
     geometry: ConvGeometry,
 }
 
 /// All output channels of some panels of voxels.
 struct Job<'a> {
     source: Source<'a>,
-    bias: Option<&'a [f32]>,
+    fusion: ConvFusion<'a>,
     /// Of the output.
     voxels: usize,
     panels: Range<usize>,
@@ -117,7 +120,7 @@ struct Job<'a> {
 impl Kernel for Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { source, bias, voxels, panels, gathered, y } = self;
+        let Self { source, fusion, voxels, panels, gathered, y } = self;
         let weights = source.weights;
         let inner = weights.kernel.iter().product::<usize>() * weights.in_channels;
         let width = inner.next_multiple_of(LINE);
@@ -129,10 +132,23 @@ impl Kernel for Job<'_> {
             for (panel, gathered) in panels.clone().zip(gathered.chunks_exact(PASS * PANEL)) {
                 for row in (0..weights.out_channels).step_by(S::ROWS) {
                     let block = row / MAX_ROWS * MAX_ROWS * width + row % MAX_ROWS * LINE;
-                    let start = match bias {
+                    let rows = S::ROWS.min(weights.out_channels - row);
+                    let columns = PANEL.min(voxels - panel * PANEL);
+                    let at = row * voxels + panel * PANEL;
+                    let start = match fusion {
                         _ if first > 0 => Start::Output,
-                        Some(bias) => Start::Rows(bias[row..].as_ptr()),
-                        None => Start::Zero,
+                        ConvFusion { residual: Some(residual), bias, .. } => {
+                            for i in 0..rows {
+                                let bias = bias.map_or(0.0, |bias| bias[row + i]);
+                                let at = at + i * voxels;
+                                // SAFETY: the residual and the output have these voxels, which are
+                                // this task's.
+                                unsafe { shift(&residual[at..][..columns], bias, y.get().add(at)) }
+                            }
+                            Start::Output
+                        }
+                        ConvFusion { bias: Some(bias), .. } => Start::Rows(bias[row..].as_ptr()),
+                        _ => Start::Zero,
                     };
                     let tile = Tile {
                         a: weights.packed.as_ptr().wrapping_add(block + first * MAX_ROWS),
@@ -140,18 +156,28 @@ impl Kernel for Job<'_> {
                         b: gathered.as_ptr(),
                         b_stride: PANEL,
                         steps: steps.len(),
-                        c: y.get().wrapping_add(row * voxels + panel * PANEL),
+                        c: y.get().wrapping_add(at),
                         c_stride: voxels,
                         start,
                     };
-                    let rows = S::ROWS.min(weights.out_channels - row);
-                    let columns = PANEL.min(voxels - panel * PANEL);
                     // SAFETY: the weights have these rows, the panel whole vectors, and the output
                     // `columns` voxels of each row, which the first pass writes.
                     unsafe { tile.run::<S, F32>(rows, columns) }
                 }
             }
         }
+    }
+}
+
+/// `x + bias` to where `y` points to.
+///
+/// # Safety
+/// `y` must reach as far as `x`.
+#[inline(always)]
+unsafe fn shift(x: &[f32], bias: f32, y: *mut f32) {
+    for (i, x) in x.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { *y.add(i) = x + bias }
     }
 }
 
@@ -186,7 +212,7 @@ impl Source<'_> {
     /// - `gathered`: `[steps, PANEL]`
     #[inline(always)]
     fn gather(self, panel: usize, steps: Range<usize>, gathered: &mut [f32]) {
-        let Self { weights, x, geometry } = self;
+        let Self { weights, x, norm, geometry } = self;
         let ConvGeometry { input: [d, h, w], stride, padding, output } = geometry;
         let (channels, [_, kh, kw]) = (weights.in_channels, weights.kernel);
         let (runs, count) = runs(panel, output);
@@ -218,7 +244,11 @@ impl Source<'_> {
                 let from = (i * h + j) * w + at.saturating_sub(padding[2]);
                 for (row, channel) in to.chunks_exact_mut(PANEL).zip(here.clone()) {
                     let from = x.get(channel * d * h * w + from..).unwrap_or_default();
-                    spread(&mut row[columns.clone()], inside.clone(), from, stride[2]);
+                    let row = &mut row[columns.clone()];
+                    spread(row, inside.clone(), from, stride[2]);
+                    if let Some(norm) = norm {
+                        row[inside.clone()].iter_mut().for_each(|x| *x = norm.apply(channel, *x));
+                    }
                 }
             }
             step += here.len();

@@ -2,11 +2,15 @@
 //! fraction of them.
 
 mod direct;
+mod doubling;
+mod fusion;
 mod transforms;
 mod winograd;
 
 use crate::isa::Isa;
 use direct::Direct;
+pub use doubling::DoublingWeights;
+pub use fusion::{ConvFusion, ConvNorm};
 use winograd::Winograd;
 
 /// Sizes of a convolution in voxels, each `[D, H, W]`.
@@ -109,12 +113,12 @@ impl ConvWeights {
     /// size.
     ///
     /// # Shapes
-    /// - `x`: `[in, D, H, W]`    - `bias`: `[out]`    - returns: `[out, D', H', W']`
+    /// - `x`: `[in, D, H, W]`    - returns: `[out, D', H', W']`
     ///
     /// # Panics
     /// When a slice has another length, a stride is zero, or no memory could hold the result.
-    pub fn forward(&self, x: &[f32], geometry: ConvGeometry, bias: Option<&[f32]>) -> Vec<f32> {
-        self.forward_on(Isa::detect(), x, geometry, bias)
+    pub fn forward(&self, x: &[f32], geometry: ConvGeometry, fusion: ConvFusion<'_>) -> Vec<f32> {
+        self.forward_on(Isa::detect(), x, geometry, fusion)
     }
 
     /// `isa` must be one of this machine.
@@ -123,7 +127,7 @@ impl ConvWeights {
         isa: Isa,
         x: &[f32],
         geometry: ConvGeometry,
-        bias: Option<&[f32]>,
+        fusion: ConvFusion<'_>,
     ) -> Vec<f32> {
         assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
         let length = |channels: usize, size: [usize; 3]| {
@@ -132,22 +136,28 @@ impl ConvWeights {
         let ConvGeometry { input, output, stride, padding } = geometry;
         let channels = self.in_channels;
         assert_eq!(Some(x.len()), length(channels, input), "an input of [{channels}, {input:?}]");
+        let ConvFusion { norm, bias, residual } = fusion;
+        let normed = norm.is_none_or(|norm| norm.channels.len() == channels);
+        assert!(normed, "a norm of each of {channels} channels");
         assert!(bias.is_none_or(|bias| bias.len() == self.out_channels), "a bias per channel");
         assert!(!stride.contains(&0), "a stride of zero");
-        assert!(length(self.out_channels, output).is_some(), "an output of {output:?}");
+        let voxels = length(self.out_channels, output);
+        assert!(voxels.is_some(), "an output of {output:?}");
+        assert!(residual.is_none_or(|r| Some(r.len()) == voxels), "a residual as the output");
         // SAFETY: the machine has `isa`.
         unsafe {
             match &self.form {
-                Form::Direct(direct) => direct.forward(isa, x, geometry, bias),
+                Form::Direct(direct) => direct.forward(isa, x, geometry, fusion, Vec::new()),
                 Form::Winograd(winograd)
                     if output == input && stride == [1; 3] && padding == [1; 3] =>
                 {
-                    winograd.forward(isa, x, input, bias)
+                    winograd.forward(isa, x, input, fusion)
                 }
                 Form::Winograd(winograd) => {
                     let channels = [self.out_channels, self.in_channels];
                     let direct = Direct::new(&winograd.weights(), channels, self.kernel);
-                    direct.map_or_else(Vec::new, |d| d.forward(isa, x, geometry, bias))
+                    direct
+                        .map_or_else(Vec::new, |d| d.forward(isa, x, geometry, fusion, Vec::new()))
                 }
             }
         }

@@ -9,9 +9,11 @@
 //! and 14 MiB for 768 (64).
 
 use std::ops::Range;
+use std::ptr::null;
 
 use rayon::prelude::*;
 
+use super::ConvFusion;
 use super::transforms::{self, PLANES, POINTS, Run, SCRATCH, TAPS, TILE, Transformed};
 use crate::buffer::{LINE, SharedMut, with_scratch, written};
 use crate::isa::Isa;
@@ -103,7 +105,7 @@ impl Winograd {
         isa: Isa,
         x: &[f32],
         size: [usize; 3],
-        bias: Option<&[f32]>,
+        fusion: ConvFusion<'_>,
     ) -> Vec<f32> {
         let voxels: usize = size.iter().product();
         let grid: [usize; 3] = std::array::from_fn(|axis| size[axis].div_ceil(TILE[axis]));
@@ -121,8 +123,18 @@ impl Winograd {
             let panels = part * width..((part + 1) * width).min(panels);
             let lengths = self.lengths(tiles.len(), panels.len());
             with_scratch(lengths.iter().sum(), |scratch| {
-                let job =
-                    Job { weights: self, x, size, grid, tiles, panels, bias, lengths, scratch, y };
+                let job = Job {
+                    weights: self,
+                    x,
+                    size,
+                    grid,
+                    tiles,
+                    panels,
+                    fusion,
+                    lengths,
+                    scratch,
+                    y,
+                };
                 // SAFETY: the machine has `isa`; the lengths are checked, and every task writes its
                 // own channels of its own tiles.
                 unsafe { simd::run(isa, job) }
@@ -211,7 +223,7 @@ struct Job<'a> {
     grid: [usize; 3],
     tiles: Range<usize>,
     panels: Range<usize>,
-    bias: Option<&'a [f32]>,
+    fusion: ConvFusion<'a>,
     lengths: [usize; 5],
     scratch: &'a mut [f32],
     /// `[out, size..]`
@@ -221,7 +233,7 @@ struct Job<'a> {
 impl Kernel for Job<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { weights, x, size, grid, tiles, panels, bias, lengths, scratch, y } = self;
+        let Self { weights, x, size, grid, tiles, panels, fusion, lengths, scratch, y } = self;
         let channels = weights.in_channels;
         let mut rest = scratch.as_mut_ptr();
         let mut parts = [rest; 5];
@@ -243,7 +255,7 @@ impl Kernel for Job<'_> {
                 let run = run_at(tile);
                 // SAFETY: the caller has the instructions; the scratch has these parts.
                 unsafe {
-                    transforms::input::<S>(x, channels, size, run, plane, to, scratch);
+                    transforms::input::<S>(x, fusion.norm, channels, size, run, plane, to, scratch);
                 }
                 tile += run.len;
             }
@@ -289,8 +301,9 @@ impl Kernel for Job<'_> {
             unsafe {
                 let sums = sums.add(run.first * 32 * sums_stride);
                 let to = y.get().add(first * voxels);
-                let bias = bias.map(|bias| &bias[first..]);
-                transforms::write::<S>(sums, sums_stride, run, size, count, bias, to);
+                let bias = fusion.bias.map(|bias| &bias[first..]);
+                let plus = fusion.residual.map_or(null(), |r| r.as_ptr().add(first * voxels));
+                transforms::write::<S>(sums, sums_stride, run, size, count, bias, plus, to);
             }
             tile += run.len;
         }
