@@ -39,6 +39,7 @@
 
 mod activation;
 mod attention;
+mod by_instance;
 mod conv;
 mod cpu;
 #[cfg(feature = "cuda")]

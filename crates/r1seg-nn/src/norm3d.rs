@@ -1,11 +1,11 @@
 //! Norms of volumes, `[B, C, D, H, W]`: over the channels of each voxel, and over the voxels of each
 //! channel.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
-use r1seg_kernels::{AfterNorm, InstanceNorm};
+use candle_core::{DType, Result, Tensor, bail};
+use r1seg_kernels::AfterNorm;
 
 use crate::activation::{add, gelu_erf, relu};
-use crate::cpu::f32_slice;
+use crate::by_instance::ByInstance;
 use crate::norm::LayerNorm;
 use crate::weights::Weights;
 
@@ -152,10 +152,8 @@ impl InstanceNorm3d {
         residual: Option<&Tensor>,
         after: Option<AfterNorm>,
     ) -> Result<Tensor> {
-        let (_, c, d, h, w) = x.dims5()?;
-        if self.factors.as_ref().is_some_and(|(weight, _)| weight.elem_count() != c) {
-            bail!("an instance norm of other channels got an input of shape {:?}", x.dims())
-        }
+        let (_, _, d, h, w) = x.dims5()?;
+        self.check(x)?;
         #[cfg(feature = "cuda")]
         if crate::cuda::takes(x) {
             let factors = self.factors.as_ref().map(|(weight, bias)| [weight, bias]);
@@ -164,12 +162,7 @@ impl InstanceNorm3d {
         let voxels = d * h * w;
         let narrow = |t: &Tensor| t.dtype() == DType::F32;
         if x.device().is_cpu() && narrow(x) && residual.is_none_or(narrow) && voxels != 0 {
-            let factors = match &self.factors {
-                Some((weight, bias)) => Some((weight.to_vec1()?, bias.to_vec1()?)),
-                None => None,
-            };
-            let after = after.unwrap_or(AfterNorm::LeakyRelu(1.0));
-            let op = ByInstance { factors, eps: self.eps, voxels, after };
+            let op = self.by_instance(x, after)?;
             let x = x.contiguous()?;
             return match residual {
                 Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &op),
@@ -177,6 +170,29 @@ impl InstanceNorm3d {
             };
         }
         followed(self.composed(x, voxels)?, residual, after)
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        let channels = x.dim(1)?;
+        if self.factors.as_ref().is_some_and(|(weight, _)| weight.elem_count() != channels) {
+            bail!("an instance norm of other channels got an input of shape {:?}", x.dims())
+        }
+        Ok(())
+    }
+
+    /// The norm of `x` and what follows it, as an operator of a CPU.
+    ///
+    /// # Errors
+    /// When the channels differ from the weight's.
+    pub(crate) fn by_instance(&self, x: &Tensor, after: Option<AfterNorm>) -> Result<ByInstance> {
+        self.check(x)?;
+        let (_, _, d, h, w) = x.dims5()?;
+        let factors = match &self.factors {
+            Some((weight, bias)) => Some((weight.to_vec1()?, bias.to_vec1()?)),
+            None => None,
+        };
+        let after = after.unwrap_or(AfterNorm::LeakyRelu(1.0));
+        Ok(ByInstance { factors, eps: self.eps, voxels: d * h * w, after })
     }
 
     fn composed(&self, x: &Tensor, voxels: usize) -> Result<Tensor> {
@@ -208,52 +224,6 @@ fn followed(norm: Tensor, residual: Option<&Tensor>, after: Option<AfterNorm>) -
             let slope = f64::from(slope);
             (relu(&y)? * (1.0 - slope))? + (y * slope)?
         }
-    }
-}
-
-struct ByInstance {
-    factors: Option<(Vec<f32>, Vec<f32>)>,
-    eps: f64,
-    voxels: usize,
-    after: AfterNorm,
-}
-
-impl ByInstance {
-    const NAME: &str = "instance-norm";
-
-    fn run(&self, x: &[f32], plus: Option<&[f32]>) -> CpuStorage {
-        let factors = self.factors.as_ref().map(|(weight, bias)| (&weight[..], &bias[..]));
-        let norm = InstanceNorm { factors, eps: self.eps };
-        CpuStorage::F32(norm.forward_then(x, self.voxels, plus, self.after))
-    }
-}
-
-impl CustomOp1 for ByInstance {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = f32_slice(x, layout, Self::NAME)?;
-        Ok((self.run(x, None), layout.shape().clone()))
-    }
-}
-
-impl CustomOp2 for ByInstance {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        layout: &Layout,
-        plus: &CpuStorage,
-        plus_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let x = f32_slice(x, layout, Self::NAME)?;
-        let plus = f32_slice(plus, plus_layout, Self::NAME)?;
-        Ok((self.run(x, Some(plus)), layout.shape().clone()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use r1seg_nn::{
-    Conv3d, Conv3dConfig, InstanceNorm3d, Probe, Weights, add, conv3d_no_bias, instance_norm3d,
+    Conv3d, Conv3dConfig, InstanceNorm3d, Probe, Weights, conv3d_no_bias, instance_norm3d,
 };
 
 /// torch.nn.InstanceNorm3d's default.
@@ -47,13 +47,10 @@ impl Block {
     /// # Errors
     /// When the channels differ from the weights', or `probe` ends the pass.
     pub(crate) fn forward(&self, x: &Tensor, probe: &dyn Probe) -> Result<Tensor> {
-        // One variable, so that no step keeps the result of the one before the last alive.
-        let mut y = self.norm1.forward_relu(x)?;
-        y = self.conv1.forward(&y)?;
+        let y = self.conv1.forward_normalized(x, &self.norm1, 0.0, None)?;
         probe.check_cancelled()?;
-        y = self.norm2.forward_relu(&y)?;
-        y = self.conv2.forward(&y)?;
+        let y = self.conv2.forward_normalized(&y, &self.norm2, 0.0, Some(x))?;
         probe.check_cancelled()?;
-        add(x, &y)
+        Ok(y)
     }
 }

@@ -35,8 +35,7 @@ impl Mapping {
     fn forward(&self, f: &Tensor, probe: &dyn Probe) -> Result<Tensor> {
         let mut y = self.conv1.forward(f)?;
         probe.check_cancelled()?;
-        y = self.norm.forward_leaky_relu(&y, SLOPE)?;
-        y = self.conv2.forward(&y)?;
+        y = self.conv2.forward_normalized(&y, &self.norm, SLOPE, None)?;
         probe.check_cancelled()?;
         self.norm.forward_add_leaky_relu(&y, f, SLOPE)
     }

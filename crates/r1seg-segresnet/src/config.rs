@@ -128,8 +128,7 @@ impl SegResNetConfig {
     /// a map of features. It is the largest of
     /// - `K + 3 L(0)`: the last block of the first decoder has its input, what a convolution reads and what
     ///   it writes, while the maps of all levels wait for the second one (the encoder has fewer of them);
-    /// - `M + 3 L(0) + L(1)`: the second decoder, beside the features of the first, doubles the grid for
-    ///   the last time, by parts that are then interleaved;
+    /// - `M + 3 L(0)`: the last block of the second decoder, beside the features of the first;
     /// - `2 M + L(0)`: its end;
     /// - `4 M`: a convolution of the class head, beside the features of the other branch.
     ///
@@ -144,7 +143,7 @@ impl SegResNetConfig {
         let maps: Vec<u64> = (0..self.blocks_down.len()).map(level).collect();
         [
             sum(&[sum(&maps), finest, finest, finest]),
-            sum(&[features, finest, finest, finest, level(1)]),
+            sum(&[features, finest, finest, finest]),
             sum(&[features, features, finest]),
             features.saturating_mul(4),
         ]

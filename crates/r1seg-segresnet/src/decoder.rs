@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor, bail};
 use r1seg_nn::{
-    Conv3d, Conv3dConfig, ConvTranspose3d, Probe, Weights, add, conv_transpose3d_no_bias, conv3d,
+    Conv3d, Conv3dConfig, ConvTranspose3d, Probe, Weights, conv_transpose3d_no_bias, conv3d,
 };
 
 use crate::SegResNetConfig;
@@ -66,10 +66,10 @@ impl Decoder {
         let Some(mut x) = maps.pop() else { bail!("a decoder needs a map") };
         for level in &self.levels {
             probe.check_cancelled()?;
-            x = level.upsample.forward(&x)?;
-            if let Some(map) = maps.pop() {
-                x = add(&x, &map)?;
-            }
+            x = match maps.pop() {
+                Some(map) => level.upsample.forward_add(&x, &map)?,
+                None => level.upsample.forward(&x)?,
+            };
             probe.check_cancelled()?;
             x = level.block.forward(&x, probe)?;
         }

@@ -50,14 +50,14 @@ impl PointHeadConfig {
     /// Bytes of the tensors that are alive at the peak of a pass over a window of `[D, H, W]` voxels, in
     /// f32, without weights, the features themselves and the scratch memory of convolutions.
     ///
-    /// With `V` voxels and `M = 4 F V` it is `5/2 M + 8 V objects`: the doubled grid by its parts and
-    /// interleaved, four maps of an eighth of it (the low features, their positions, what the transformer
-    /// made of them, and the same by channels), and the logits, which are joined at the end.
+    /// With `V` voxels and `M = 4 F V` it is `9/4 M + 8 V objects`: the doubled grid and the norm of it, two
+    /// maps of an eighth of it (the low features and their positions), and the logits, which are joined at
+    /// the end.
     pub fn working_bytes(&self, window: [usize; 3], objects: usize) -> u64 {
         let voxels = window.iter().fold(4u64, |n, side| n.saturating_mul(*side as u64));
         let map = voxels.saturating_mul(self.feature_size as u64);
         let logits = voxels.saturating_mul(2).saturating_mul(objects as u64);
-        map.saturating_mul(2).saturating_add(map / 2).saturating_add(logits)
+        map.saturating_mul(2).saturating_add(map / 4).saturating_add(logits)
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
             assert!(refused.is_err_and(|e| e.contains("multiple of 8")));
         }
         let map = 4 * 48 * 128 * 128 * 128;
-        assert_eq!(config.working_bytes([128; 3], 3), map * 5 / 2 + map / 8);
+        assert_eq!(config.working_bytes([128; 3], 3), map * 9 / 4 + map / 8);
         assert_eq!(config.working_bytes([usize::MAX; 3], 1), u64::MAX);
     }
 }

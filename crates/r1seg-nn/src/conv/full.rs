@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use r1seg_kernels::{ConvGeometry, ConvWeights};
 
+use super::fused::Convolution;
 use super::taps::sum_of_taps;
-use crate::cpu::f32_slice;
+use crate::activation::add;
 #[cfg(feature = "cuda")]
 use crate::cuda::ConvTiles;
+use crate::norm3d::InstanceNorm3d;
 use crate::weights::{Rearranged, Weights};
 
 /// Sizes of a [`Conv3d`], per axis `[D, H, W]`.
@@ -175,6 +177,61 @@ impl Conv3d {
         self.convolve(x, self.config.output([d, h, w])?)
     }
 
+    fn packed(&self, weights: &Arc<ConvWeights>, geometry: ConvGeometry) -> Result<Convolution> {
+        let bias = match &self.bias {
+            Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
+            None => None,
+        };
+        Ok(Convolution { weights: weights.clone(), geometry, bias, norm: None })
+    }
+
+    /// The convolution of `norm` of `x` with a leaky ReLU behind it, plus `residual`. On a CPU neither
+    /// takes a pass over memory of its own, and the norm no memory.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, in, D, H, W]`    - `residual`: as what is returned
+    /// - returns: as [`forward`](Self::forward)
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when the channels differ from the norm's or the residual has
+    /// another shape than the output.
+    pub fn forward_normalized(
+        &self,
+        x: &Tensor,
+        norm: &InstanceNorm3d,
+        slope: f32,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (b, c, d, h, w) = x.dims5()?;
+        let Conv3dConfig { in_channels, out_channels, stride, padding, .. } = self.config;
+        let [od, oh, ow] = self.config.output([d, h, w])?;
+        let shape = [b, out_channels, od, oh, ow];
+        if let Some(residual) = residual.filter(|residual| residual.dims() != shape) {
+            bail!("a residual of shape {:?} for an output of {shape:?}", residual.dims())
+        }
+        let narrow = |t: &Tensor| t.dtype() == DType::F32;
+        if let Kernel::Packed(weights) = &self.kernel
+            && c == in_channels
+            && x.elem_count() > 0
+            && narrow(x)
+            && residual.is_none_or(narrow)
+        {
+            let geometry = ConvGeometry { input: [d, h, w], output: [od, oh, ow], stride, padding };
+            let norm = Some((norm.by_instance(x, None)?, slope));
+            let op = Convolution { norm, ..self.packed(weights, geometry)? };
+            let x = x.contiguous()?;
+            return match residual {
+                Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &op),
+                None => x.apply_op1_no_bwd(&op),
+            };
+        }
+        let y = self.forward(&norm.forward_leaky_relu(x, slope)?)?;
+        match residual {
+            Some(residual) => add(&y, residual),
+            None => Ok(y),
+        }
+    }
+
     /// The first output voxels, which may also read beyond the end of the input, where zeros are.
     ///
     /// # Shapes
@@ -189,11 +246,7 @@ impl Conv3d {
         match &self.kernel {
             Kernel::Absent => bail!("the weights of a convolution were not loaded"),
             Kernel::Packed(weights) => {
-                let bias = match &self.bias {
-                    Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
-                    None => None,
-                };
-                let op = Convolution { weights: weights.clone(), geometry, bias };
+                let op = self.packed(weights, geometry)?;
                 let x32 = x.to_dtype(DType::F32)?.contiguous()?;
                 x32.apply_op1_no_bwd(&op)?.to_dtype(x.dtype())
             }
@@ -214,31 +267,6 @@ impl Conv3d {
                 y.to_dtype(x.dtype())
             }
         }
-    }
-}
-
-struct Convolution {
-    weights: Arc<ConvWeights>,
-    geometry: ConvGeometry,
-    bias: Option<Vec<f32>>,
-}
-
-impl CustomOp1 for Convolution {
-    fn name(&self) -> &'static str {
-        "conv3d"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, ..) = layout.shape().dims5()?;
-        let [d, h, w] = self.geometry.output;
-        let shape = Shape::from((b, self.weights.out_channels(), d, h, w));
-        let x = f32_slice(x, layout, self.name())?;
-        let forward = |x: &[f32]| self.weights.forward(x, self.geometry, self.bias.as_deref());
-        let y = match b {
-            1 => forward(x),
-            _ => x.chunks(x.len() / b.max(1)).flat_map(forward).collect(),
-        };
-        Ok((CpuStorage::F32(y), shape))
     }
 }
 

@@ -2,6 +2,7 @@
 //! of neighborhoods ([`Conv3d`], [`ConvTranspose3d`]). Beside them, pooling.
 
 mod full;
+mod fused;
 mod patch;
 mod pool;
 mod taps;

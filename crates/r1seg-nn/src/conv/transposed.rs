@@ -1,10 +1,15 @@
 //! The 3D transposed convolution that doubles a grid with overlapping kernels.
 
-use candle_core::{Result, Tensor, bail};
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
 use r1seg_kernels::ConvGeometry;
+use r1seg_kernels::DoublingWeights;
 
 use super::full::{Conv3d, Conv3dConfig};
+use crate::activation::add;
+use crate::cpu::f32_slice;
 #[cfg(feature = "cuda")]
 use crate::cuda::ConvTiles;
 use crate::weights::{Rearranged, Weights};
@@ -14,15 +19,23 @@ use crate::weights::{Rearranged, Weights};
 /// Along each axis an even output voxel reads one input voxel and an odd one two, so that it is eight
 /// convolutions whose outputs are interleaved.
 #[derive(Debug, Clone)]
-pub struct ConvTranspose3d(Kernel);
+pub struct ConvTranspose3d {
+    kernel: Kernel,
+    /// `[out]`
+    bias: Option<Tensor>,
+}
 
 #[derive(Debug, Clone)]
 enum Kernel {
-    /// By whether the output is odd along each axis, the last axis fastest.
+    /// On a CPU.
+    Packed(Arc<DoublingWeights>),
+    /// Eight, as [`DoublingWeights::part`] numbers them.
     Parts(Vec<Conv3d>),
     /// On a CUDA device, whose kernels interleave the outputs.
     #[cfg(feature = "cuda")]
     Tiles(ConvTiles),
+    /// There are no numbers, and using it is an error.
+    Absent,
 }
 
 /// A [`ConvTranspose3d`] from the keys `weight` (`[in, out, 3, 3, 3]`) and `bias`.
@@ -78,29 +91,45 @@ impl ConvTranspose3d {
     /// # Shapes
     /// - `taps`: `[out, in, 27]`; any other shape stands for weights that are not there
     fn from_taps([input, out]: [usize; 2], taps: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        #[cfg(feature = "cuda")]
-        if crate::cuda::takes(taps) && taps.dims() == [out, input, 27] {
-            return Ok(Self(Kernel::Tiles(ConvTiles::new(taps, [3; 3], bias)?)));
-        }
-        let parts = (0..8usize).map(|part| {
-            let odd = [part >> 2 & 1, part >> 1 & 1, part & 1];
-            // The kernel's voxels in the order of the input voxels that they meet.
-            let along = odd.map(|odd| if odd == 1 { &[2u32, 0][..] } else { &[1] });
-            let mut chosen = Vec::with_capacity(8);
-            for i in along[0] {
-                for j in along[1] {
-                    chosen.extend(along[2].iter().map(|k| (i * 3 + j) * 3 + k));
-                }
+        let kernel = if taps.dims() != [out, input, 27] {
+            Kernel::Absent
+        } else if taps.device().is_cpu() {
+            let numbers = taps.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            match DoublingWeights::new(&numbers, [out, input]) {
+                Some(packed) => Kernel::Packed(Arc::new(packed)),
+                None => Kernel::Absent,
             }
-            let taps = if taps.dims() == [out, input, 27] {
-                taps.index_select(&Tensor::new(chosen, taps.device())?, 2)?
-            } else {
-                taps.clone()
-            };
-            let config = Conv3dConfig::new(input, out, odd.map(|odd| 1 + odd));
+        } else {
+            Self::on_gpu([input, out], taps, bias)?
+        };
+        Ok(Self { kernel, bias: bias.cloned() })
+    }
+
+    fn on_gpu(channels: [usize; 2], taps: &Tensor, bias: Option<&Tensor>) -> Result<Kernel> {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::takes(taps) {
+            return Ok(Kernel::Tiles(ConvTiles::new(taps, [3; 3], bias)?));
+        }
+        Ok(Kernel::Parts(Self::parts(channels, taps, bias)?))
+    }
+
+    /// Convolutions with the voxels of the kernel that one of eight output voxels reads.
+    ///
+    /// # Shapes
+    /// - `taps`: `[out, in, 27]`
+    fn parts(
+        [input, out]: [usize; 2],
+        taps: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Vec<Conv3d>> {
+        let parts = (0..8usize).map(|part| {
+            let (kernel, chosen) = DoublingWeights::part(part);
+            let chosen: Vec<u32> = chosen.into_iter().map(|tap| tap as u32).collect();
+            let taps = taps.index_select(&Tensor::new(chosen, taps.device())?, 2)?;
+            let config = Conv3dConfig::new(input, out, kernel);
             Conv3d::from_taps(config, &taps, bias.cloned())
         });
-        Ok(Self(Kernel::Parts(parts.collect::<Result<_>>()?)))
+        parts.collect()
     }
 
     /// # Shapes
@@ -109,20 +138,128 @@ impl ConvTranspose3d {
     /// # Errors
     /// When the channels differ from the weight's.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_then_add(x, None)
+    }
+
+    /// The sum of the convolution and `residual`, on a CPU without a pass over memory of its own.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, in, D, H, W]`    - `residual`, returns: `[B, out, 2 D, 2 H, 2 W]`
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when the residual has another shape than the output.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.forward_then_add(x, Some(residual))
+    }
+
+    fn forward_then_add(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let (b, _, d, h, w) = x.dims5()?;
-        let parts = match &self.0 {
-            Kernel::Parts(parts) => parts.iter().map(|part| part.convolve(x, [d, h, w])),
+        let y = match &self.kernel {
+            Kernel::Absent => bail!("the weights of a convolution were not loaded"),
+            Kernel::Packed(weights) => return self.packed(weights, x, residual),
+            Kernel::Parts(parts) => {
+                let parts = parts.iter().map(|part| part.convolve(x, [d, h, w]));
+                let y = Tensor::stack(&parts.collect::<Result<Vec<_>>>()?, 5)?;
+                let out = y.dim(1)?;
+                let y = y.reshape(vec![b, out, d, h, w, 2, 2, 2])?;
+                let y = y.permute(vec![0, 1, 2, 5, 3, 6, 4, 7])?;
+                y.reshape((b, out, 2 * d, 2 * h, 2 * w))?
+            }
             #[cfg(feature = "cuda")]
             Kernel::Tiles(tiles) => {
                 let (input, output) = ([d, h, w], [2 * d, 2 * h, 2 * w]);
                 let geometry = ConvGeometry { input, output, stride: [2; 3], padding: [1; 3] };
-                return tiles.forward(x, geometry, true);
+                tiles.forward(x, geometry, true)?
             }
         };
-        let y = Tensor::stack(&parts.collect::<Result<Vec<_>>>()?, 5)?;
-        let out = y.dim(1)?;
-        let y = y.reshape(vec![b, out, d, h, w, 2, 2, 2])?;
-        y.permute(vec![0, 1, 2, 5, 3, 6, 4, 7])?.reshape((b, out, 2 * d, 2 * h, 2 * w))
+        match residual {
+            Some(residual) => add(&y, residual),
+            None => Ok(y),
+        }
+    }
+
+    fn packed(
+        &self,
+        weights: &Arc<DoublingWeights>,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (b, c, d, h, w) = x.dims5()?;
+        let (input, out) = (weights.in_channels(), weights.out_channels());
+        if c != input {
+            bail!("a convolution of {input} channels got an input of shape {:?}", x.dims())
+        }
+        let shape = [b, out, 2 * d, 2 * h, 2 * w];
+        if let Some(residual) = residual.filter(|residual| residual.dims() != shape) {
+            bail!("a residual of shape {:?} for an output of {shape:?}", residual.dims())
+        }
+        let bias = match &self.bias {
+            Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
+            None => None,
+        };
+        let op = Doubling { weights: weights.clone(), size: [d, h, w], bias };
+        let x32 = x.to_dtype(DType::F32)?.contiguous()?;
+        let y = match residual {
+            Some(residual) => {
+                x32.apply_op2_no_bwd(&residual.to_dtype(DType::F32)?.contiguous()?, &op)
+            }
+            None => x32.apply_op1_no_bwd(&op),
+        };
+        y?.to_dtype(x.dtype())
+    }
+}
+
+struct Doubling {
+    weights: Arc<DoublingWeights>,
+    size: [usize; 3],
+    bias: Option<Vec<f32>>,
+}
+
+impl Doubling {
+    const NAME: &str = "conv-transpose3d";
+
+    fn run(&self, x: &[f32], residual: Option<&[f32]>, b: usize) -> (CpuStorage, Shape) {
+        let [d, h, w] = self.size.map(|side| 2 * side);
+        let (shape, each) = (Shape::from((b, self.weights.out_channels(), d, h, w)), b.max(1));
+        let forward = |n: usize| {
+            let of = |all: usize| n * (all / each)..(n + 1) * (all / each);
+            let residual = residual.map(|residual| &residual[of(residual.len())]);
+            self.weights.forward(&x[of(x.len())], self.size, self.bias.as_deref(), residual)
+        };
+        let y = match b {
+            1 => forward(0),
+            _ => (0..b).flat_map(forward).collect(),
+        };
+        (CpuStorage::F32(y), shape)
+    }
+}
+
+impl CustomOp1 for Doubling {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (b, ..) = layout.shape().dims5()?;
+        Ok(self.run(f32_slice(x, layout, Self::NAME)?, None, b))
+    }
+}
+
+impl CustomOp2 for Doubling {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (b, ..) = layout.shape().dims5()?;
+        let residual = f32_slice(residual, residual_layout, Self::NAME)?;
+        Ok(self.run(f32_slice(x, layout, Self::NAME)?, Some(residual), b))
     }
 }
 
@@ -189,6 +326,16 @@ mod tests {
         let weight = random(0.0, 1.0, (input, out, 3, 3, 3))?;
         let conv = ConvTranspose3d::new(&weight, None)?;
         let y = conv.forward(&x)?;
+        let cpu = |t: &Tensor| t.to_device(&candle_core::Device::Cpu);
+        let taps = cpu(&weight)?.transpose(0, 1)?.contiguous()?.reshape((out, input, 27))?;
+        let kernel = Kernel::Parts(ConvTranspose3d::parts([input, out], &taps, None)?);
+        let by_parts = ConvTranspose3d { kernel, bias: None };
+        assert!(gap(&by_parts.forward(&cpu(&x)?)?, &y)? < 1e-5);
+        let residual = random(0.0, 1.0, y.shape())?;
+        let sum = add(&y, &residual)?;
+        assert!(gap(&conv.forward_add(&x, &residual)?, &sum)? < 1e-6);
+        assert!(gap(&by_parts.forward_add(&cpu(&x)?, &cpu(&residual)?)?, &sum)? < 1e-5);
+        assert!(conv.forward_add(&x, &x).is_err());
         for half in [DType::F16, DType::BF16] {
             let close = conv.forward(&x.to_dtype(half)?)?;
             assert!(close.dtype() == half && gap(&close, &y)? < 0.2, "{half:?}");
