@@ -12,7 +12,7 @@ use crate::finite::FiniteCheck;
 use crate::registry::Family;
 use crate::{
     AutomaticModel, Capabilities, EncodeOptions, EncodedVolume, Error, LoadReport, M3dClip,
-    ModelName, PromptableModel, R1SegModel, RunContext,
+    ModelName, PromptableModel, R1SegModel, Recipe, RunContext,
 };
 
 /// A loaded model of any family: a handle whose clones share the weights.
@@ -87,6 +87,8 @@ pub struct LoadedModel {
     pub(crate) report: LoadReport,
     pub(crate) time: Duration,
     pub(crate) finite: FiniteCheck,
+    /// Its own; absent where the range of the voxels says it.
+    pub(crate) recipe: Option<Recipe>,
     /// The only orientation of its training, if that was one.
     pub(crate) trained_on: Option<Orientation>,
 }

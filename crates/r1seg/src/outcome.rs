@@ -70,6 +70,26 @@ impl MaskStatus {
 }
 
 impl Outcome {
+    /// Of a model that generates no text: a mask, which rests on so many windows.
+    pub(crate) fn segmented(mask: Mask, windows: usize, timings: Timings) -> Self {
+        Self {
+            text: String::new(),
+            token_ids: Vec::new(),
+            prompt_tokens: 0,
+            finish_reason: None,
+            seg: Vec::new(),
+            mask: Some(mask),
+            label: None,
+            boxes: Vec::new(),
+            windows,
+            window_answers: Vec::new(),
+            zoomed: None,
+            warnings: Vec::new(),
+            timings,
+            trace: None,
+        }
+    }
+
     /// What became of the mask.
     pub fn status(&self) -> MaskStatus {
         match &self.mask {

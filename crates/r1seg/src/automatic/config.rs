@@ -1,13 +1,12 @@
 //! `config.json` of a VISTA3D.
 
-use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::PointHeadConfig;
 use r1seg_segresnet::SegResNetConfig;
 use serde_json::Value;
 
 use super::classes::{ClassStatus, ClassTable};
 use crate::config::{ConfigFile, MAX_SIZE, field};
-use crate::registry::{ConfigReader, Family};
+use crate::registry::Family;
 use crate::{CheckpointSource, Error, Recipe};
 
 /// Everything that the `config.json` of a VISTA3D decides.
@@ -198,11 +197,7 @@ impl AutomaticConfig {
     /// [`Error::Checkpoint`], [`Error::Config`] naming the field, [`Error::UnsupportedModel`], or
     /// [`Error::OtherFamily`] where the checkpoint is of another model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let file = ConfigFile::read(source)?;
-        match file.entry.reader {
-            ConfigReader::Automatic(read) => read(&file),
-            _ => Err(file.other_family(Purpose::Segment)),
-        }
+        ConfigFile::read(source)?.read_as()
     }
 
     /// The names of its classes.

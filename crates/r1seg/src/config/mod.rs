@@ -98,6 +98,17 @@ impl ConfigFile {
         Error::OtherFamily { path, model_type: self.model_type.name, family, purpose }
     }
 
+    /// Reads it as the configuration of one kind of network.
+    ///
+    /// # Errors
+    /// [`Error::OtherFamily`] where it is of another kind, and those of the reader.
+    pub(crate) fn read_as<C: Loadable>(&self) -> Result<C, Error> {
+        match C::reader(self.entry.reader) {
+            Some(read) => read(self),
+            None => Err(self.other_family(C::PURPOSE)),
+        }
+    }
+
     /// Reads it with its family's reader.
     pub(crate) fn parse(&self) -> Result<FamilyConfig, Error> {
         Ok(match self.entry.reader {

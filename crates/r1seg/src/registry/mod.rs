@@ -157,17 +157,20 @@ pub(crate) struct LanguageModel {
     pub(crate) architecture: Architecture,
 }
 
+/// Reads a configuration out of `config.json`.
+pub(crate) type ReadConfig<C> = fn(&ConfigFile) -> Result<C, Error>;
+
 /// Reads the `config.json` of a family, by the kind of network that it describes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ConfigReader {
     /// A language model that reads volumes and prompts a mask decoder.
-    Language(fn(&ConfigFile) -> Result<ModelConfig, Error>),
+    Language(ReadConfig<ModelConfig>),
     /// A mask decoder that texts, points, boxes and masks prompt.
-    Promptable(fn(&ConfigFile) -> Result<PromptableConfig, Error>),
+    Promptable(ReadConfig<PromptableConfig>),
     /// A network that scores classes and what is pointed at.
-    Automatic(fn(&ConfigFile) -> Result<AutomaticConfig, Error>),
+    Automatic(ReadConfig<AutomaticConfig>),
     /// Encoders of volumes and of texts into one space.
-    Retrieval(fn(&ConfigFile) -> Result<M3dClipConfig, Error>),
+    Retrieval(ReadConfig<M3dClipConfig>),
 }
 
 /// What r1seg knows about a model.
