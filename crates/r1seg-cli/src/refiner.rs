@@ -6,9 +6,9 @@ use anyhow::Result;
 use r1seg::volume::Volume;
 use r1seg::{
     CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, Event, InferenceMode,
-    Model, Purpose, RunContext,
+    Model, RunContext,
 };
-use r1seg_results::{Obtained, Refiner, refining_mode, stitching_memory, working_memory};
+use r1seg_results::{Obtained, Refiner, WorkingMemory, Workload, refining_mode};
 
 use crate::args::{ModelArgs, VolumeArgs};
 use crate::memory;
@@ -57,9 +57,9 @@ impl SecondModel {
     fn reserved(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> Result<u64> {
         // The deepest voxel is looked for with four bytes per voxel.
         let depths = 4 * volume.voxels().len() as u64;
-        let stitching = stitching_memory(&self.source, volume.geometry(), 0)?;
-        let working = working_memory(Purpose::Segment, self.mode, args.turns(), volume, labels);
-        Ok(working.saturating_add(depths).saturating_add(stitching))
+        let (source, mode, turns) = (&self.source, self.mode, args.turns());
+        let work = Workload { source, mode, turns, volume, prompts: labels, apart: 0 };
+        Ok(WorkingMemory::of(&work)?.peak.saturating_add(depths))
     }
 
     /// Loads it, and encodes the volume.

@@ -94,7 +94,7 @@ pub use input::{Input, is_whole};
 pub use layout::{
     Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name, is_segmentation,
 };
-pub use memory::{stitching_memory, working_memory};
+pub use memory::{WorkingMemory, Workload};
 pub use naming::{folder_for, study_name};
 pub use obtained::{Obtained, obtain, run_prompts};
 pub use process::peak_rss_bytes;

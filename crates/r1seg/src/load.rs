@@ -124,9 +124,13 @@ pub(crate) trait Loadable: Debug + Sized + Send + Sync {
         Ok(())
     }
 
-    /// Bytes for weights of `weights` bytes and for the work with them on a CPU, with so many
-    /// questions at once.
-    fn needed(&self, weights: u64, questions: usize) -> u64;
+    /// Bytes that weights of `weights` bytes take on a CPU.
+    fn weight_bytes(&self, weights: u64) -> u64 {
+        weights
+    }
+
+    /// Bytes for a pass of the networks in f32, with so many questions at once.
+    fn pass_bytes(&self, questions: usize) -> u64;
 
     /// Compares what the model asks for with what there is.
     fn dry_load(
@@ -196,7 +200,11 @@ impl<'a> Loader<'a> {
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let (device_of, cancel) = (device.clone(), options.cancel.clone());
         let weights = Files { files, found, keep, dtype, device: device_of, cancel };
-        weights.check_memory(&config, source, options)?;
+        let needed = weights.needed(&config, options.questions);
+        if let Some(limit) = options.memory_limit.filter(|limit| device.is_cpu() && *limit < needed)
+        {
+            return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
+        }
         // Before a tensor is read: what is missing is not made up, in whatever size.
         let report = config.dry_load(&weights.found, source)?;
         if !report.is_clean() {
@@ -220,6 +228,7 @@ impl<'a> Loader<'a> {
             activation,
             dtype,
             report,
+            needed,
             time: start.elapsed(),
             finite: FiniteCheck::new(source, computed),
             recipe: config.recipe(),
@@ -244,27 +253,15 @@ struct Files {
 }
 
 impl Files {
-    /// Whether memory can hold the model on a CPU.
-    fn check_memory<C: Loadable>(
-        &self,
-        config: &C,
-        source: &CheckpointSource,
-        options: &LoadOptions,
-    ) -> Result<(), Error> {
-        let Some(limit) = options.memory_limit.filter(|_| self.device.is_cpu()) else {
-            return Ok(());
-        };
+    /// Bytes of main memory that the model takes on a CPU.
+    fn needed(&self, config: &impl Loadable, questions: usize) -> u64 {
         let kept = |tensor: &Found| match self.keep {
             true => tensor.bytes,
             false => tensor.bytes_as(self.dtype.size_in_bytes() as u64),
         };
         let used = self.found.iter().filter(|(name, _)| !config.keys().never_used(name));
         let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
-        let needed = config.needed(weights, options.questions);
-        match limit < needed {
-            true => Err(Error::NotEnoughMemory { path: source.path(), needed, limit }),
-            false => Ok(()),
-        }
+        config.weight_bytes(weights).saturating_add(config.pass_bytes(questions))
     }
 
     fn open(&self) -> Weights {

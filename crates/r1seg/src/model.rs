@@ -132,8 +132,8 @@ impl Loadable for ModelConfig {
         Parts::new(self, weights, activation)
     }
 
-    fn needed(&self, weights: u64, questions: usize) -> u64 {
-        memory::needed(self, weights, questions)
+    fn pass_bytes(&self, questions: usize) -> u64 {
+        memory::to_answer(self, questions)
     }
 }
 

@@ -208,9 +208,11 @@ impl AutomaticConfig {
 
 #[cfg(test)]
 mod tests {
+    use r1seg_volume::Geometry;
     use serde_json::json;
 
     use super::*;
+    use crate::load::Loadable;
 
     fn read(config: &Value) -> Result<AutomaticConfig, Error> {
         let folder = tempfile::tempdir().unwrap();
@@ -256,6 +258,28 @@ mod tests {
             assert_eq!(error.code(), "R-CFG-01", "{key} = {value}: {error}");
             assert!(error.to_string().contains(key), "{key} = {value}: {error}");
         }
+    }
+
+    #[test]
+    fn windows_and_memory_follow_from_the_grid_of_a_volume() {
+        let ct = read(&json!({"model_type": "vista3d"})).unwrap();
+        let geometry = Geometry::with_spacing([603, 333, 333], [1.5; 3]).unwrap();
+        // Windows begin at 0, 96 .. 475 along the longest axis, and at 0, 96, 192 and 205 across it.
+        assert_eq!(ct.most_windows(&geometry), 6 * 4 * 4);
+        let voxels: u64 = 603 * 333 * 333;
+        // Sums of 48 features in 128 planes, f32; a value and a class for each voxel.
+        let sums = 4 * 48 * 128 * 333 * 333;
+        assert_eq!(ct.stitching_bytes(&geometry, 0), sums + 6 * voxels);
+        assert_eq!(ct.stitched_bytes(&geometry, 0), 6 * voxels);
+        // In voxels of another size, the same part of the body takes the same memory.
+        let thick = Geometry::with_spacing([201, 666, 999], [4.5, 0.75, 0.5]).unwrap();
+        assert_eq!(ct.stitching_bytes(&thick, 0), ct.stitching_bytes(&geometry, 0));
+        assert_eq!(ct.most_windows(&thick), ct.most_windows(&geometry));
+        // Kernels are f32 whatever they are stored as; the features of small volumes are kept.
+        assert_eq!(ct.weight_bytes(1), ct.network.kernel_bytes());
+        assert_eq!(ct.weight_bytes(u64::MAX), u64::MAX);
+        let small = Geometry::with_spacing([128; 3], [1.5; 3]).unwrap();
+        assert_eq!(ct.stitched_bytes(&small, 0), ct.stitching_bytes(&small, 0));
     }
 
     #[test]

@@ -94,14 +94,16 @@ impl Loadable for AutomaticConfig {
         Parts::new(self, weights)
     }
 
-    fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        // A CPU keeps kernels in f32; on a GPU weights are reckoned apart.
-        let weights = if weights == 0 { 0 } else { weights.max(self.network.kernel_bytes()) };
+    /// A CPU keeps kernels in f32, whatever they are stored as.
+    fn weight_bytes(&self, weights: u64) -> u64 {
+        weights.max(self.network.kernel_bytes())
+    }
+
+    fn pass_bytes(&self, _questions: usize) -> u64 {
         let points = self.network.feature_bytes(self.patch_size).saturating_mul(2);
         let head = self.point_head().working_bytes(self.patch_size, 1);
         let points = if self.takes_points { points.saturating_add(head) } else { 0 };
-        let pass = self.network.working_bytes(self.patch_size).max(points);
-        weights.saturating_add(pass)
+        self.network.working_bytes(self.patch_size).max(points)
     }
 }
 
@@ -113,15 +115,23 @@ impl AutomaticConfig {
         }
     }
 
-    /// Bytes for what windows over a volume are stitched in, beside the model and what a window needs: the
-    /// features of as many planes as a window has, over the whole cross-section, and a class for each
-    /// voxel.
-    ///
-    /// So many classes keep the voxels that they share, in a bit for each.
+    /// Bytes for stitching windows over a volume, beside the model and what a window needs: sums of features
+    /// of as many planes as a window has, over the whole cross-section, and the value and the class of each
+    /// voxel. Each of `apart` classes that keep the voxels that they share takes a bit per voxel.
     pub fn stitching_bytes(&self, geometry: &Geometry, apart: usize) -> u64 {
+        self.stitching(geometry, apart).of_windows()
+    }
+
+    /// Bytes that are left of [`stitching_bytes`](Self::stitching_bytes) while masks are made: without the
+    /// sums of features, unless the volume is small enough to keep them for further classes.
+    pub fn stitched_bytes(&self, geometry: &Geometry, apart: usize) -> u64 {
+        self.stitching(geometry, apart).afterwards()
+    }
+
+    fn stitching(&self, geometry: &Geometry, apart: usize) -> stitch::Bytes {
         // Which axis is the longest depends on how the volume is turned.
         let patch = [self.patch_size.into_iter().fold(0, usize::max); 3];
-        stitch::bytes(self.network.feature_size, self.uncropped(geometry), patch, apart)
+        stitch::Bytes::new(self.network.feature_size, self.uncropped(geometry), patch, apart)
     }
 
     /// The windows over a volume of which nothing is cropped away.

@@ -108,8 +108,8 @@ impl Loadable for M3dClipConfig {
         finite.numbers(Stage::Score, &[parts.logit_scale])
     }
 
-    fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        memory::needed_to_embed(self, weights)
+    fn pass_bytes(&self, _questions: usize) -> u64 {
+        memory::to_embed(self)
     }
 }
 

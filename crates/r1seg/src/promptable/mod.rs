@@ -140,8 +140,8 @@ impl Loadable for PromptableConfig {
         Parts::new(self, weights)
     }
 
-    fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        memory::needed_to_segment(self, weights)
+    fn pass_bytes(&self, _questions: usize) -> u64 {
+        memory::to_segment(self)
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::volume::{Geometry, LabelMap, ReadOptions};
 use r1seg::{
-    AskOptions, AutomaticConfig, CancelToken, CheckpointSource, Diagnostic, EncodeOptions,
-    EncodedVolume, Event, InferenceMode, Model, Orient, PromptKind, Purpose, RunContext,
+    AskOptions, CancelToken, CheckpointSource, Diagnostic, EncodeOptions, EncodedVolume, Event,
+    InferenceMode, Model, Orient, PromptKind, RunContext,
 };
 use r1seg_results::report::{self, Origin};
-use r1seg_results::{Asked, Obtained, is_segmentation, obtain, working_memory};
+use r1seg_results::{Asked, Obtained, WorkingMemory, Workload, is_segmentation, obtain};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
@@ -109,17 +109,15 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         (true, true) => count.min(MOST_LAYERS),
     };
     let apart = if keeps_overlaps(args) { count } else { 0 };
-    let mut reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, layers);
-    let classes = family.has_classes().then(|| AutomaticConfig::read(&source)).transpose()?;
-    if let Some(config) = &classes {
-        reserved = reserved.saturating_add(config.stitching_bytes(geometry, apart));
-    }
-    let model = load(args, &source, reserved, &cancel)?;
+    let volume = &input.volume;
+    let work = Workload { source: &source, mode, turns, volume, prompts: layers, apart };
+    let working = WorkingMemory::of(&work)?;
+    let model = load(args, &source, working.peak, &cancel)?;
     progress.clear();
-    if let Some(config) = classes.filter(|_| !args.output.quiet && args.places.len() == 0) {
-        let (windows, [x, y, z]) = (config.most_windows(geometry), config.patch_size);
-        let bytes = reserved.saturating_add(config.network.kernel_bytes());
-        let bytes = gigabytes(bytes.saturating_add(config.network.working_bytes([x, y, z])));
+    if let Some(windows) = working.windows.filter(|_| !args.output.quiet && args.places.len() == 0)
+    {
+        let [x, y, z] = model.input_shape();
+        let bytes = gigabytes(model.memory_bytes().saturating_add(working.peak));
         say!("r1seg: at most {windows} windows of {x} x {y} x {z} voxels, and {bytes} of memory");
     }
     job.announce(&model, &name.id, &input);
