@@ -160,7 +160,8 @@ fn memory_of_a_run_is_stated_before_there_is_one() {
     assert_eq!(number(&run["volume_bytes"]), 2 * volume.voxels().len() as u64);
     assert_eq!((&run["mode"], &run["image"]), (&json!("sliding"), &json!(ct)));
     // The sums of the features of so small a volume are kept, so that nothing makes room for masks.
-    let beside = ["volume_bytes", "stitching_bytes", "results_bytes"].map(|part| number(&run[part]));
+    let beside =
+        ["volume_bytes", "stitching_bytes", "results_bytes"].map(|part| number(&run[part]));
     let beside: u64 = beside.iter().sum();
     let all = run["memory"].as_array().unwrap();
     assert_eq!(all.len(), 3);
@@ -176,7 +177,10 @@ fn memory_of_a_run_is_stated_before_there_is_one() {
     }
     // Any other model, too.
     let found = json_of(&with_image("segvol", &ct, "--json"));
-    assert_eq!((&found["run"]["windows"], &found["run"]["stitching_bytes"]), (&Value::Null, &json!(0)));
+    assert_eq!(
+        (&found["run"]["windows"], &found["run"]["stitching_bytes"]),
+        (&Value::Null, &json!(0))
+    );
     assert!(json_of(&inspect(&desk, &data("vista3d"), "--json"))["run"].is_null());
 
     let none = desk.path("none.nii.gz");

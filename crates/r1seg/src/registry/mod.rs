@@ -9,6 +9,8 @@ mod names;
 pub(crate) mod recognize;
 mod rows;
 
+use std::path::Path;
+
 use r1seg_llm::{ConfigError, DecoderConfig};
 use r1seg_volume::Region;
 use serde_json::Value;
@@ -19,8 +21,8 @@ use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
 use crate::registry::recognize::Recovery;
 use crate::{
-    AutomaticConfig, Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, Preprocess,
-    PromptPoint, PromptableConfig, Recipe, Separator,
+    AutomaticConfig, Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, ModelName,
+    Preprocess, PromptPoint, PromptableConfig, Recipe, Separator,
 };
 
 #[cfg(feature = "hub")]
@@ -133,6 +135,14 @@ pub struct Published {
     /// The `model_type` of a checkpoint whose tensors are those of another one, and that is published
     /// without saying so.
     pub(crate) model_type: Option<&'static str>,
+}
+
+impl Published {
+    /// Whether its tensors are those of another published checkpoint, for which they are taken where nothing
+    /// names this one.
+    pub fn is_told_by_its_name(&self) -> bool {
+        self.model_type.is_some()
+    }
 }
 
 /// A `model_type` of a family.
@@ -250,6 +260,22 @@ pub struct LicenseStatement {
     pub license: Option<&'static str>,
     /// Where that is said, or where nothing is.
     pub source: &'static str,
+}
+
+/// The published checkpoint with this short name or `OWNER/NAME`, in any case.
+pub fn published(name: &str) -> Option<&'static Published> {
+    let is_meant = |of: &&Published| {
+        [of.alias, of.repository].iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    MODELS.iter().flat_map(|entry| entry.published).find(is_meant)
+}
+
+/// The published repository that weights come from: by the cache of the hub that their folder lies in, or
+/// by the name of that folder, or of the one above.
+pub fn repository_at(folder: &Path) -> Option<&'static str> {
+    let folder = folder.canonicalize().ok()?;
+    let mut folders = folder.ancestors().take(2);
+    folders.find_map(|folder| published(&ModelName::of(folder).id)).map(|of| of.repository)
 }
 
 /// What llama.cpp calls the language model of a checkpoint with this `model_type`.
