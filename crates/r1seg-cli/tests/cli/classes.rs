@@ -1,7 +1,7 @@
 //! `segment`, with the recorded VISTA3D: classes by name and number, everything, and points.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use r1seg::phantom::{self, Phantom};
 use r1seg::volume::{LabelMap, Overwrite, ReadOptions, read, write_volume};
@@ -17,7 +17,7 @@ fn segment(desk: &Desk, ct: &str, args: &[&str]) -> Run {
     finish(command.args(args))
 }
 
-fn golden(file: &str) -> std::path::PathBuf {
+fn golden(file: &str) -> PathBuf {
     data(&format!("vista3d/golden/{file}"))
 }
 
@@ -124,6 +124,8 @@ fn what_is_no_class_is_refused_before_the_volume_is_read() {
         (&["--class", "liver", "--mode", "zoom"], "no mode zoom"),
         (&["--class", "liver", "--preprocess", "m3d-seg"], "no recipe m3d-seg"),
         (&["--everything", "--class", "liver"], "cannot be used with"),
+        (&["--everything=mri-body"], "no list of classes for mri-body"),
+        (&["--everything=pet"], "expected ct-body, mri-body or mri-brain"),
         (&[], "nothing was asked for"),
     ] {
         let done = segment(&desk, "no-such-file.nii.gz", args);
@@ -135,6 +137,39 @@ fn what_is_no_class_is_refused_before_the_volume_is_read() {
     let done = finish(other.arg("--model").arg(data("segvol")));
     assert_eq!(done.code, Some(2));
     assert!(done.stderr.contains("--class is for models with classes"), "{}", done.stderr);
+}
+
+/// The recorded model as one of NV-Segment-CTMR, in a folder of this desk.
+fn as_ctmr(desk: &Desk) -> PathBuf {
+    let folder = desk.path("ctmr");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(data("vista3d/model.safetensors"), folder.join("model.safetensors")).unwrap();
+    let json = std::fs::read(data("vista3d/config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&json).unwrap();
+    config["model_type"] = "vista3d_ctmr".into();
+    for of_the_other in ["everything_labels", "intensity_range", "last_supported"] {
+        config[of_the_other] = Value::Null;
+    }
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn everything_of_a_model_for_mri_too_is_what_the_scan_is_said_to_show() {
+    let desk = Desk::new();
+    let model = as_ctmr(&desk);
+    let run = |args: &[&str]| {
+        let mut command = desk.command();
+        command.args(["segment", "--device", "cpu", "--image"]).arg(golden("ct_small.nii.gz"));
+        finish(command.arg("--model").arg(&model).args(args))
+    };
+    run(&["--everything"]).fails(2, "R-PRM-05").says("ct-body, mri-body or mri-brain");
+    run(&["--everything=mri-brain", "--json", "-o", "out"]).succeeds();
+    let listed: Value =
+        serde_json::from_slice(&std::fs::read(desk.path("out/labels.json")).unwrap()).unwrap();
+    let listed = listed.as_object().unwrap();
+    assert_eq!(listed.len(), 132);
+    assert!(listed.keys().all(|id| (214..=345).contains(&id.parse().unwrap())), "{listed:?}");
 }
 
 #[test]

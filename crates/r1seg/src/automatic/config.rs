@@ -4,7 +4,7 @@ use r1seg_mask_decoder::PointHeadConfig;
 use r1seg_segresnet::SegResNetConfig;
 use serde_json::Value;
 
-use super::classes::{ClassStatus, ClassTable};
+use super::classes::{ClassStatus, ClassTable, Scan};
 use crate::config::{ConfigFile, MAX_SIZE, field};
 use crate::registry::Family;
 use crate::{CheckpointSource, Error, Recipe};
@@ -25,8 +25,10 @@ pub struct AutomaticConfig {
     pub patch_size: [usize; 3],
     /// By how much of its length a window overlaps the next one.
     pub overlap: f64,
-    /// The classes of "everything", in ascending order.
+    /// The classes of "everything": those that `config.json` lists, or else those of a CT.
     pub everything: Vec<u16>,
+    /// Whether `config.json` lists them.
+    pub(crate) lists_everything: bool,
     /// The classes whose points are marked as such.
     pub special_point_classes: Vec<u16>,
     pub(crate) recipe: Recipe,
@@ -148,6 +150,7 @@ fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<AutomaticConfig, Strin
         model_type: file.model_type.name.to_string(),
         family: file.entry.family,
         everything,
+        lists_everything: config.get("everything_labels").is_some_and(|ids| !ids.is_null()),
         special_point_classes: ids("special_point_classes", special)?,
         last_supported: field(config, "last_supported")?.unwrap_or(rules.last_supported),
         network,
@@ -198,6 +201,36 @@ impl AutomaticConfig {
     /// [`Error::OtherFamily`] where the checkpoint is of another model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         ConfigFile::read(source)?.read_as()
+    }
+
+    /// The classes of "everything" in a scan of this kind, or where none is named, those that `config.json`
+    /// lists, or those of a model for one kind of scan.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for a kind of scan that the model is not for, and for none where it segments other
+    /// classes in each.
+    pub fn everything_in(&self, scan: Option<Scan>) -> Result<&[u16], Error> {
+        let mut scans = self.classes.scans();
+        match scan {
+            Some(scan) => self.classes.everything_in(scan).ok_or_else(|| {
+                let known: Vec<&str> = scans.map(Scan::as_str).collect();
+                let known = known.join(", ");
+                Error::Prompt {
+                    message: format!(
+                        "the model has no list of classes for {scan}, only for {known}"
+                    ),
+                    fix: "name the classes, or use NV-Segment-CTMR for MRI",
+                }
+            }),
+            None if self.lists_everything || scans.nth(1).is_none() => Ok(&self.everything),
+            None => Err(Error::Prompt {
+                message:
+                    "the model segments other classes in a CT than in an MRI of the body or of \
+                          the brain, and a volume does not show what it is"
+                        .to_string(),
+                fix: "say which it is: ct-body, mri-body or mri-brain",
+            }),
+        }
     }
 
     /// The names of its classes.
@@ -280,6 +313,26 @@ mod tests {
         assert_eq!(ct.weight_bytes(u64::MAX), u64::MAX);
         let small = Geometry::with_spacing([128; 3], [1.5; 3]).unwrap();
         assert_eq!(ct.stitched_bytes(&small, 0), ct.stitching_bytes(&small, 0));
+    }
+
+    #[test]
+    fn everything_is_that_of_the_kind_of_scan_where_there_are_several() {
+        let ct = read(&json!({"model_type": "vista3d"})).unwrap();
+        let ctmr = read(&json!({"model_type": "vista3d_ctmr"})).unwrap();
+        let count = |config: &AutomaticConfig, scan| config.everything_in(scan).map(<[u16]>::len);
+        assert_eq!(count(&ct, None).unwrap(), 117);
+        assert_eq!(count(&ct, Some(Scan::CtBody)).unwrap(), 117);
+        let error = count(&ct, Some(Scan::MriBody)).unwrap_err();
+        assert!(error.to_string().contains("no list of classes for mri-body, only for ct-body"));
+        let error = count(&ctmr, None).unwrap_err();
+        assert!(error.to_string().contains("a volume does not show what it is"), "{error}");
+        for (scan, expected) in [("CT_BODY", 117), ("mri-body", 50), ("MRI_brain", 132)] {
+            assert_eq!(count(&ctmr, Some(scan.parse().unwrap())).unwrap(), expected, "{scan}");
+        }
+        assert_eq!("pet".parse::<Scan>().unwrap_err().code(), "R-ARG-01");
+        // A list of its own is what everything is.
+        let own = json!({"model_type": "vista3d_ctmr", "everything_labels": [1, 3]});
+        assert_eq!(read(&own).unwrap().everything_in(None).unwrap(), [1, 3]);
     }
 
     #[test]
