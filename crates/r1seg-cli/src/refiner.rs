@@ -33,7 +33,9 @@ impl SecondModel {
     /// The model of this name or in this folder, before anything large is read.
     pub(crate) fn find(path: &Path, mode: Option<InferenceMode>) -> Result<Self> {
         let (source, name) = model::source_of(path)?;
-        Ok(Self { mode: refining_mode(source.segmenter()?, mode)?, source, name })
+        let family = source.segmenter()?;
+        let mode = refining_mode(family, &source.capabilities()?, mode)?;
+        Ok(Self { source, name, mode })
     }
 
     /// Refuses a model that could not be loaded, or for which there is not memory enough, before the first

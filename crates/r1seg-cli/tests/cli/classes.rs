@@ -203,3 +203,22 @@ fn an_answer_is_drawn_again_as_the_class_that_it_is_about() {
     assert_eq!(masks[1]["refines"], 1);
     assert_eq!(report["refined_with"][0]["refinements"][0]["text"], "liver");
 }
+
+#[test]
+fn a_checkpoint_that_takes_no_points_draws_again_what_names_a_class_and_says_what_does_not() {
+    let desk = Desk::new();
+    let volume = phantom::volume(&Phantom::draw(7)).unwrap();
+    write_volume(desk.path("ct.nii.gz"), &volume, Overwrite::Refuse).unwrap();
+    let model = as_ctmr(&desk);
+    let mut command = desk.command();
+    command.args(["infer", "--model", "demo", "--image", "ct.nii.gz", "--json", "-o", "out"]);
+    command.args(["-p", "Can you segment the liver in this image?", "--device", "cpu"]);
+    // What makes bile is not the name of a class.
+    command.args(["-p", "Which organ makes bile? Please answer and segment."]);
+    let done = finish(command.arg("--refine-with").arg(&model));
+    let report: Value = serde_json::from_str(&done.succeeds().stdout).unwrap();
+    assert_keeps_to("report", &report);
+    let refinements = report["refined_with"][0]["refinements"].as_array().unwrap();
+    assert_eq!((refinements.len(), &refinements[0]["text"]), (1, &json!("liver")));
+    done.says("warning[W-REFINE]").says("no class of ctmr was named, and it takes no points");
+}
