@@ -290,11 +290,11 @@ fn fill(
     })
 }
 
-/// The fields of `config.json`, and the model whose tensors told them.
+/// The fields of `config.json`, and the model if they were recovered from its tensors.
 type ConfigAndModel = (Option<Map<String, Value>>, Option<&'static str>);
 
-/// What `config.json` says: the first one that is not for another loader, or else what the tensors tell,
-/// and then of which model they are.
+/// The fields of `config.json`: those of the first one that is not for another loader, or else those
+/// recovered from the tensors, and then of which model.
 fn config(plan: &Plan, options: &ConvertOptions) -> Result<ConfigAndModel, Error> {
     // An axis beyond memory is that of no model.
     let axis = |axis: &u64| usize::try_from(*axis).unwrap_or(usize::MAX);

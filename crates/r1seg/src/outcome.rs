@@ -26,8 +26,8 @@ pub struct Outcome {
     /// The mask on the grid of the input volume; absent when a language model
     /// generated no `[SEG]`.
     pub mask: Option<Mask>,
-    /// The number by which the publisher of a model with classes knows what was segmented, and its label
-    /// in masks; absent for points without a class and for other models.
+    /// The publisher's number of the class that was segmented, which is its label in masks; absent for
+    /// points without a class and for other models.
     pub label: Option<u16>,
     /// Boxes in the text.
     pub boxes: Vec<AnswerBox>,

@@ -21,7 +21,7 @@ fn golden(file: &str) -> PathBuf {
     data(&format!("vista3d/golden/{file}"))
 }
 
-/// The labels of a file; what the authors have where no window was is nothing here.
+/// The labels of a file; the authors' value for voxels outside of all windows counts as background here.
 fn labels(path: &Path) -> Vec<u16> {
     let volume = read(path, &ReadOptions::default()).unwrap().volume;
     let labels = LabelMap::from_volume(&volume).unwrap();

@@ -62,7 +62,7 @@ pub(crate) const VISTA3D_CTMR: Rules = Rules {
     last_supported: 345,
 };
 
-/// Fields that say what r1seg does in one way only, and that way.
+/// Fields of which r1seg supports one value only, and that value.
 const FIXED: [(&str, &str); 4] = [
     ("resample_spacing", "[1.5,1.5,1.5]"),
     ("foreground_margin", "10"),

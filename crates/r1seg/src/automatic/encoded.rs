@@ -178,7 +178,7 @@ impl<'s, 'c> PromptRun<'s, 'c> {
         Ok(Some(Found { scores, ids, best }))
     }
 
-    /// What a prompt for classes got of the pass: the voxels of all of them.
+    /// The outcome of a prompt for classes: the voxels of all of them.
     fn class_outcome(&mut self, prompt: &Resolved, found: &Found) -> Result<Outcome, Error> {
         let start = Instant::now();
         let Found { scores, ids, best } = found;

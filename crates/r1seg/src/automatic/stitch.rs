@@ -1,9 +1,9 @@
 //! Classes over the whole volume: windows whose features are averaged, and then scored.
 //!
-//! A class scores a voxel by a product of its embedding with the voxel's features, without a bias, and all
-//! windows weigh the same. So the mean of the logits of several windows is the logit of the mean of their
-//! features: one sum of features stands for any number of classes. A common factor changes neither the sign
-//! of a logit nor which one is the largest, so the sums need not be divided.
+//! The logit of a class at a voxel is the dot product of its embedding and the voxel's features, without a
+//! bias, and all windows weigh the same. So the mean of the logits of several windows is the logit of the
+//! mean of their features: one sum of features stands for any number of classes. A common factor changes
+//! neither the sign of a logit nor which one is the largest, so the sums need not be divided.
 //!
 //! Windows come in the order of the longest axis. Once all that begin at one place along it are done, the
 //! planes in front of the next place are final: they are scored, and make room. So only as many planes as a

@@ -352,7 +352,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// In a conversation a mask is known by the number of its prompt, and not by that of its class.
+/// In a conversation a mask is identified by the number of its prompt, not by that of its class.
 fn numbered(mut outcome: Outcome) -> Outcome {
     outcome.label = None;
     outcome

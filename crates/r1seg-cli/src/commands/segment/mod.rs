@@ -29,7 +29,7 @@ use crate::prompts;
 pub(crate) use asked::kinds;
 use asked::{Texts, check_places, with_masks};
 
-/// How many classes are reckoned to claim the same voxel.
+/// How many classes are assumed to claim the same voxel.
 const MOST_LAYERS: usize = 8;
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = job.model(&cancel)?;
     let texts = prompts::several(&args.text, "--text")?;
     let organs = organs::organs(&args.organ, "--text")?;
-    // Before anything large is read, what is asked for is compared with what the model knows.
+    // The request is checked against the model before anything large is read.
     let family = source.segmenter()?;
     if args.places.len() > 0 && family.has_classes() {
         let known = source.capabilities()?;
@@ -208,7 +208,7 @@ fn print(
     Ok(())
 }
 
-/// How long further windows will take, once enough of them were done to tell.
+/// The estimated time left, once enough windows are done for an estimate.
 fn left(elapsed: Duration, done: usize, of: usize) -> String {
     if done < 2 || elapsed < Duration::from_secs(5) {
         return String::new();

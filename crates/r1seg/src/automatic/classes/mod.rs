@@ -78,7 +78,7 @@ impl FromStr for Scan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Class {
-    /// The number that the network knows it by, and its label in masks.
+    /// Its number in the network, and its label in masks.
     pub id: u16,
     /// As the publisher of the weights spells it.
     pub name: &'static str,
@@ -201,7 +201,7 @@ impl ClassTable {
         &self.special
     }
 
-    /// Whether the number stands for no class, but for whatever is pointed at.
+    /// Whether it is one of the numbers for objects that only points describe.
     pub fn is_zero_shot(&self, id: u16) -> bool {
         self.zero_shot.as_ref().is_some_and(|ids| ids.contains(&id))
     }
@@ -217,7 +217,9 @@ impl ClassTable {
     pub fn find(&self, text: &str) -> Result<Vec<u16>, Error> {
         if let Some(id) = number(text).filter(|id| self.is_zero_shot(*id)) {
             return Err(Error::Prompt {
-                message: format!("class {id} stands for whatever is pointed at, and for no organ"),
+                message: format!(
+                    "class {id} is for an object that points are on, and not for an organ"
+                ),
                 fix: "add points, or name a class",
             });
         }

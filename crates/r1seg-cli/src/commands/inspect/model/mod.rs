@@ -22,7 +22,7 @@ use planned::Planned;
 
 const CONFIG: &str = "config.json";
 
-/// What of a model is looked at.
+/// The part of a model that is inspected.
 pub(super) enum Subject {
     Model(CheckpointSource, ModelName),
     /// A file of weights, or `config.json`, by itself.
