@@ -173,6 +173,20 @@ fn everything_of_a_model_for_mri_too_is_what_the_scan_is_said_to_show() {
 }
 
 #[test]
+fn a_batch_prepares_volumes_by_the_recipe_of_the_checkpoint() {
+    let desk = Desk::new();
+    let mut command = desk.command();
+    command.arg("batch").arg(golden("ct_small.nii.gz")).arg("-m").arg(as_ctmr(&desk));
+    finish(command.args(["--text", "liver", "-o", "out", "--device", "cpu"])).succeeds();
+    let line = std::fs::read(desk.path("out/results.jsonl")).unwrap();
+    let line: Value = serde_json::from_slice(&line).unwrap();
+    let folder = desk.path("out").join(line["folder"].as_str().unwrap());
+    let report = std::fs::read(folder.join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["input"]["preprocess"], "vista3d-ctmr");
+}
+
+#[test]
 fn the_classes_of_a_model_are_listed() {
     let desk = Desk::new();
     for model in ["NV-Segment-CT", data("vista3d").to_str().unwrap()] {

@@ -74,8 +74,9 @@ pub(crate) fn run(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = model::source(&args.model)?;
     let family = family(&source)?;
     let mode = family.mode(args.asked.mode)?;
-    let preprocess = family.preprocess(args.prepare.preprocess)?;
-    let encode = EncodeOptions::default().with_preprocess(preprocess).with_mode(mode);
+    // Checkpoints of a family may have recipes of their own.
+    family.preprocess(args.prepare.preprocess)?;
+    let encode = EncodeOptions::default().with_preprocess(args.prepare.preprocess).with_mode(mode);
     let encode = args.volume.with_orient(encode);
     let ask = args.answers.options()?;
     let all = items::all(args, &defaults(args)?)?;
