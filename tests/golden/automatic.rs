@@ -264,7 +264,7 @@ fn prompts_that_no_class_answers_are_refused_with_what_may_be_meant() {
         (Prompt::of_text("livver"), "did you mean liver"),
         (Prompt::of_text("0"), "not a class"),
         (Prompt::of_text("16"), "not trained"),
-        (Prompt::of_text("200"), "pointed at"),
+        (Prompt::of_text("200"), "points are on"),
         (with("kidney"), "stands for 2 classes"),
         (Prompt::default(), "nothing was asked for"),
         (Prompt::default().with_point(PromptPoint::negative([20, 18, 14])), "negative"),

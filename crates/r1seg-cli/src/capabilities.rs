@@ -53,7 +53,7 @@ pub(crate) fn note(entry: &ModelEntry) -> String {
             .to_string();
     }
     if entry.family.has_classes() {
-        return "Takes no questions: --class wants the name or the number of one of its classes."
+        return "Takes no questions: --class takes the name or the number of one of its classes."
             .to_string();
     }
     if !entry.capabilities.takes(PromptKind::Text) {

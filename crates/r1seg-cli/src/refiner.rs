@@ -6,9 +6,9 @@ use anyhow::Result;
 use r1seg::volume::Volume;
 use r1seg::{
     CancelToken, CheckpointSource, EncodeOptions, EncodedVolume, Error, Event, InferenceMode,
-    Model, Purpose, RunContext,
+    Model, RunContext,
 };
-use r1seg_results::{Obtained, Refiner, refining_mode, stitching_memory, working_memory};
+use r1seg_results::{Obtained, Refiner, WorkingMemory, Workload, refining_mode};
 
 use crate::args::{ModelArgs, VolumeArgs};
 use crate::memory;
@@ -33,7 +33,9 @@ impl SecondModel {
     /// The model of this name or in this folder, before anything large is read.
     pub(crate) fn find(path: &Path, mode: Option<InferenceMode>) -> Result<Self> {
         let (source, name) = model::source_of(path)?;
-        Ok(Self { mode: refining_mode(source.segmenter()?, mode)?, source, name })
+        let family = source.segmenter()?;
+        let mode = refining_mode(family, &source.capabilities()?, mode)?;
+        Ok(Self { source, name, mode })
     }
 
     /// Refuses a model that could not be loaded, or for which there is not memory enough, before the first
@@ -57,9 +59,9 @@ impl SecondModel {
     fn reserved(&self, volume: &Volume, args: &VolumeArgs, labels: usize) -> Result<u64> {
         // The deepest voxel is looked for with four bytes per voxel.
         let depths = 4 * volume.voxels().len() as u64;
-        let stitching = stitching_memory(&self.source, volume.geometry(), 0)?;
-        let working = working_memory(Purpose::Segment, self.mode, args.turns(), volume, labels);
-        Ok(working.saturating_add(depths).saturating_add(stitching))
+        let (source, mode, turns) = (&self.source, self.mode, args.turns());
+        let work = Workload { source, mode, turns, volume, prompts: labels, apart: 0 };
+        Ok(WorkingMemory::of(&work)?.peak.saturating_add(depths))
     }
 
     /// Loads it, and encodes the volume.

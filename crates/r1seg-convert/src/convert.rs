@@ -35,9 +35,12 @@ pub struct ConvertOptions {
     /// What llama.cpp calls the language model of a checkpoint with this `model_type` in its
     /// `config.json`. Language models alone are known without it.
     pub architecture: fn(&str) -> Option<Architecture>,
+    /// The published checkpoint, `OWNER/NAME`, that the source is or was made of, where that is known:
+    /// the tensors of two published models may have the same names and shapes.
+    pub published: Option<&'static str>,
     /// Makes the `config.json` of a checkpoint that has none, or has one that is for another loader,
-    /// which it is then given.
-    pub recover: fn(&Shapes, Option<&Map<String, Value>>) -> Recovered,
+    /// which it is then given, from the shapes of its tensors and from `published`.
+    pub recover: Recover,
     /// The most bytes of weights in one file. A tensor is never cut in two.
     pub max_shard_bytes: u64,
     /// The numbers of a LoRA training run.
@@ -60,7 +63,8 @@ impl ConvertOptions {
             quant: None,
             llm: None,
             architecture: Architecture::of_language_model,
-            recover: |_, _| None,
+            published: None,
+            recover: |_, _, _| None,
             max_shard_bytes: 5_000_000_000,
             lora: Lora::default(),
             check_tensors: true,
@@ -72,6 +76,10 @@ impl ConvertOptions {
 
 /// The axes of the tensors of a checkpoint, by name.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// Makes a `config.json` from the shapes of tensors, the fields of one that is for another loader, and the
+/// published checkpoint that the tensors are of.
+pub type Recover = fn(&Shapes, Option<&Map<String, Value>>, Option<&str>) -> Recovered;
 
 /// What the tensors tell of a `config.json`: all of it, or what it must name; `None` where they are
 /// those of no known model, or where the checkpoint's own says it.
@@ -282,11 +290,11 @@ fn fill(
     })
 }
 
-/// The fields of `config.json`, and the model whose tensors told them.
+/// The fields of `config.json`, and the model if they were recovered from its tensors.
 type ConfigAndModel = (Option<Map<String, Value>>, Option<&'static str>);
 
-/// What `config.json` says: the first one that is not for another loader, or else what the tensors tell,
-/// and then of which model they are.
+/// The fields of `config.json`: those of the first one that is not for another loader, or else those
+/// recovered from the tensors, and then of which model.
 fn config(plan: &Plan, options: &ConvertOptions) -> Result<ConfigAndModel, Error> {
     // An axis beyond memory is that of no model.
     let axis = |axis: &u64| usize::try_from(*axis).unwrap_or(usize::MAX);
@@ -298,17 +306,19 @@ fn config(plan: &Plan, options: &ConvertOptions) -> Result<ConfigAndModel, Error
     let mut recovered = None;
     for folder in &plan.folders {
         let Some(own) = sidecar::config(folder)? else { continue };
-        match (options.recover)(&shapes, Some(&own)) {
+        match (options.recover)(&shapes, Some(&own), options.published) {
             Some(Ok(found)) => recovered = recovered.or(Some(found)),
             _ => return Ok((Some(own), None)),
         }
     }
     let found = match recovered {
         Some(found) => Some(found),
-        None => (options.recover)(&shapes, None).transpose().map_err(|what| {
-            let what = format!("config.json: {what}");
-            Error::Config { path: options.source.clone(), what }
-        })?,
+        None => {
+            (options.recover)(&shapes, None, options.published).transpose().map_err(|what| {
+                let what = format!("config.json: {what}");
+                Error::Config { path: options.source.clone(), what }
+            })?
+        }
     };
     Ok(found.map(|found| (found.config, found.model)).unzip())
 }

@@ -60,8 +60,8 @@ mod torch;
 
 pub use contents::{Contents, check_tensors, contents};
 pub use convert::{
-    ConvertOptions, Converted, PickleReading, Progress, Recovered, RecoveredConfig, Report, Shapes,
-    convert, prepare,
+    ConvertOptions, Converted, PickleReading, Progress, Recover, Recovered, RecoveredConfig,
+    Report, Shapes, convert, prepare,
 };
 pub use dtype::TargetDtype;
 pub use error::Error;

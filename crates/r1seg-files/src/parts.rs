@@ -26,7 +26,7 @@ impl PartFolder {
     /// may not look into.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The error of the operating system.
     pub fn private(parent: &Path, prefix: &OsStr) -> io::Result<Self> {
         let mut builder = named(prefix);
         // Without this, the umask alone would say who may look into it.
@@ -38,7 +38,7 @@ impl PartFolder {
     /// Makes the same as any folder that a user makes, to be kept under another name.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The error of the operating system.
     pub fn shared(parent: &Path, prefix: &OsStr) -> io::Result<Self> {
         let mut builder = named(prefix);
         #[cfg(unix)]
@@ -74,7 +74,7 @@ impl PartFolder {
 /// read as any file that a user makes.
 ///
 /// # Errors
-/// What the operating system said.
+/// The error of the operating system.
 pub fn part_file(parent: &Path, prefix: &OsStr) -> io::Result<NamedTempFile> {
     let mut builder = named(prefix);
     #[cfg(unix)]

@@ -23,7 +23,7 @@ pub enum Error {
     /// It is JSON in another encoding than UTF-8.
     #[error("is UTF-16 text, and JSON files are UTF-8")]
     Utf16,
-    /// What the operating system said.
+    /// The error of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -17,7 +17,7 @@ const COMPANIONS: &[&str] = &[
     "vocab.txt",
     "merges.txt",
 ];
-/// What says how the model may be used, likewise.
+/// Files with the terms of use, likewise.
 const STATEMENTS: &[&str] =
     &["license", "license.txt", "license.md", "notice", "notice.txt", "readme.md"];
 /// How the names of indexes of shards end, of safetensors and of pickles.
@@ -241,7 +241,7 @@ mod tests {
         let names: Vec<&str> =
             names.into_iter().filter(|name| !name.ends_with(".safetensors")).collect();
         assert_eq!(chosen(&names).unwrap(), [&pickle[..], &["weights/model.pt"]].concat());
-        // Of two folders, or two levels down, nobody knows which is meant.
+        // With two folders, or two levels down, it is not clear which is meant.
         for other in ["other/pytorch_model.bin", "weights/deep/model.bin"] {
             let error = chosen(&[&names[..], &[other]].concat()).unwrap_err();
             assert_eq!(error.code(), "R-HUB-25", "{other}");

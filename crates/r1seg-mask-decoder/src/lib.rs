@@ -6,7 +6,8 @@
 //! (text and mask prompts), SegVol and M3D-LaMed (text, points and boxes) is
 //! [`MaskDecoderConfig::segvol`].
 //!
-//! [`PointHead`] is VISTA3D's, which segments what clicks say in features of a convolutional network.
+//! [`PointHead`] is VISTA3D's, which segments the object that clicks are on, from the features of a
+//! convolutional network.
 //!
 //! Letters of the shapes: see the legend in `r1seg_nn`; `d, h, w` is the grid of low-resolution
 //! masks.

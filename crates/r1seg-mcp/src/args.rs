@@ -259,7 +259,7 @@ impl SegmentVolume {
 }
 
 impl Target {
-    /// The kinds of prompts that it has, but for an organ, which any model that reads words knows.
+    /// The kinds of prompts that it has, except an organ, which any model that reads words can take.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = PromptKind> + use<> {
         let given = [
             (self.text.is_some(), PromptKind::Text),

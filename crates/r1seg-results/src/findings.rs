@@ -7,7 +7,7 @@ use crate::Error;
 use crate::preview::{Coverage, Named};
 
 /// What each prompt of a run got, in their order: prompt K, counted from 1, is label K, unless the model
-/// knows what it segmented by a number of its own. Masks that further models [refine](Self::push_refined)
+/// has a number of its own for what it segmented. Masks that further models [refine](Self::push_refined)
 /// are labels of their own, behind the one that they refine.
 ///
 /// A mask is joined with the others when it is added and need not be kept, so that memory holds one
@@ -90,7 +90,7 @@ impl Findings {
         self.prompts.iter().filter(|of| of.refines.is_none()).map(|of| of.label)
     }
 
-    /// What has a label.
+    /// The findings that have a label.
     pub fn of(&self, label: u16) -> Option<&Finding> {
         self.prompts.iter().find(|finding| finding.label == label)
     }

@@ -94,11 +94,11 @@ pub use input::{Input, is_whole};
 pub use layout::{
     Layout, MaskTarget, Place, Request, ResultFolder, check_picture_name, is_segmentation,
 };
-pub use memory::{stitching_memory, working_memory};
+pub use memory::{WorkingMemory, Workload};
 pub use naming::{folder_for, study_name};
 pub use obtained::{Obtained, obtain, run_prompts};
 pub use process::peak_rss_bytes;
 pub use protected::{Protected, companions};
-pub use refine::{FoundAt, Refined, Refinement, Refiner, refining_mode, refining_prompt};
+pub use refine::{FoundAt, Refined, Refinement, Refiner, Second, refining_mode, refining_prompt};
 pub use results::{Measured, Results, Written};
 pub use staged_files::StagedFiles;

@@ -71,7 +71,7 @@ impl Broken {
 pub(crate) struct Unread(Arc<AtomicU64>);
 
 impl Unread {
-    /// Says that the reader has made something of them.
+    /// Notes that the reader has consumed them.
     pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::SeqCst);
     }
@@ -94,7 +94,7 @@ pub(crate) struct Bounded {
     end: Pin<Box<Sleep>>,
     broken: Broken,
     unread: Unread,
-    /// Whether the reader was told to wait, so that it looks at what it has.
+    /// Whether the reader was made to wait, so that it parses what it has.
     has_paused: bool,
 }
 
@@ -124,7 +124,7 @@ impl Bounded {
         self.broken.clone()
     }
 
-    /// Where the reader says that it has made something of what it was given.
+    /// Where the reader reports that it has consumed what it was given.
     pub(crate) fn unread(&self) -> Unread {
         self.unread.clone()
     }
@@ -143,7 +143,7 @@ impl Stream for Bounded {
             return self.break_off(TOO_SLOW);
         }
         if self.unread.is_too_much() {
-            // Readers take all that is there before they look at any of it.
+            // Readers buffer all bytes that are available before they parse any of them.
             if self.has_paused {
                 return self.break_off(UNREAD);
             }
@@ -229,8 +229,8 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
 /// Reads JSON.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a body that is not JSON or is nested too deeply; [`Error::Invalid`] for JSON that
-/// does not say what it should.
+/// [`Error::Malformed`] for a body that is not JSON or is nested too deeply; [`Error::Invalid`] for JSON
+/// with other fields or types than expected.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     // In two steps, since a list that is too long reads like text behind the end of JSON otherwise.
     let value: serde_json::Value = serde_json::from_slice(bytes)

@@ -253,7 +253,7 @@ fn spacing(text: &str) -> Result<[f64; 3], Error> {
     three.ok_or_else(|| Error::invalid("spacing", "three numbers above 0 are needed: 0.8,0.8,2.5"))
 }
 
-/// Reads a form step by step, and tells why a step failed.
+/// Reads a form step by step, and returns why a step failed.
 struct Steps {
     broken: Broken,
     unread: Unread,

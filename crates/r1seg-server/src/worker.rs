@@ -168,7 +168,8 @@ impl Worker {
         }
         let begin = Instant::now();
         let entry = self.entry(model)?;
-        let mode = Some(refining_mode(entry.model.family(), None)?);
+        let (family, takes) = (entry.model.family(), entry.model.capabilities());
+        let mode = Some(refining_mode(family, takes, None)?);
         let encoded = self.encoded(job, model, mode, &job.cancel, std::slice::from_ref(job))?;
         let with = Refiner { model: &entry.model, source: &entry.source, encoded: &encoded };
         let mut on_event = |event: Event<'_>| {

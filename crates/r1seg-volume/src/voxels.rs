@@ -55,6 +55,15 @@ impl Voxels {
         self.len() == 0
     }
 
+    /// Bytes that they take in memory.
+    pub fn bytes(&self) -> u64 {
+        let size = match self {
+            Self::I16 { .. } => size_of::<i16>(),
+            Self::F32(_) => size_of::<f32>(),
+        };
+        (self.len() * size) as u64
+    }
+
     /// The intensity of one voxel; `None` behind the last one.
     pub fn get(&self, index: usize) -> Option<f32> {
         match self {

@@ -53,7 +53,7 @@ pub struct Capabilities {
     pub input_shape: [usize; 3],
     /// Channels of the input volume.
     pub channels: usize,
-    /// The classes that texts name, for a model that knows no other texts.
+    /// The classes that texts can name, for a model that takes no other texts.
     pub classes: Option<&'static ClassTable>,
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
+use r1seg_diagnostic::Purpose;
 use r1seg_nn::Weights;
+use r1seg_volume::Orientation;
 
 #[cfg(feature = "cuda")]
 use crate::checkpoint::Uploads;
@@ -16,13 +18,14 @@ use crate::checkpoint::{Found, LoadReport, ModelWeights, WeightFiles, dominant_f
 use crate::config::{ConfigFile, check_num_clicks};
 use crate::device::Opened;
 use crate::finite::FiniteCheck;
+use crate::handle::ModelHandle;
 use crate::options::Dtypes;
-use crate::registry::{ConfigReader, Family};
+use crate::registry::{ConfigReader, Family, ReadConfig};
 use crate::source::FoundModel;
 use crate::verify::verify;
 use crate::{
-    AutomaticModel, CancelToken, Capabilities, CheckpointSource, DtypeChoice, Error, LoadOptions,
-    LoadedModel, M3dClip, Model, ModelName, ModelSource, PromptableModel, R1SegModel,
+    CancelToken, Capabilities, CheckpointSource, DtypeChoice, Error, LoadOptions, LoadedModel,
+    Model, ModelName, ModelSource, Recipe,
 };
 
 /// Loads a model of any family.
@@ -48,21 +51,25 @@ use crate::{
 pub fn load(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Model, Error> {
     let loader = Loader::new(source, options)?;
     Ok(match loader.file.entry.reader {
-        ConfigReader::Language(read) => Model::Language(R1SegModel::new(loader.load(read)?)),
-        ConfigReader::Promptable(read) => {
-            Model::Promptable(PromptableModel::new(loader.load(read)?))
-        }
-        ConfigReader::Automatic(read) => Model::Automatic(AutomaticModel::new(loader.load(read)?)),
-        ConfigReader::Retrieval(read) => Model::Retrieval(M3dClip::new(loader.load(read)?)?),
+        ConfigReader::Language(_) => Model::Language(loader.load()?),
+        ConfigReader::Promptable(_) => Model::Promptable(loader.load()?),
+        ConfigReader::Automatic(_) => Model::Automatic(loader.load()?),
+        ConfigReader::Retrieval(_) => Model::Retrieval(loader.load()?),
     })
 }
 
 /// The configuration of a model that can be loaded.
-pub(crate) trait Loadable: Debug {
+pub(crate) trait Loadable: Debug + Sized + Send + Sync {
+    /// What such models serve for, which another one is refused for.
+    const PURPOSE: Purpose;
+
     /// Its tokenizer.
-    type Tokenizer: Debug;
+    type Tokenizer: Debug + Send + Sync;
     /// What it computes with.
-    type Parts: Debug;
+    type Parts: Debug + Send + Sync;
+
+    /// Its own of the readers, where a row of the registry has that one.
+    fn reader(reader: ConfigReader) -> Option<ReadConfig<Self>>;
 
     fn family(&self) -> Family;
 
@@ -87,6 +94,16 @@ pub(crate) trait Loadable: Debug {
     /// Sets the passes of the mask decoder after the first, if it can take its own mask.
     fn set_num_clicks(&mut self, _num_clicks: usize) {}
 
+    /// How it wants volumes prepared; `None` where the range of the voxels says it.
+    fn recipe(&self) -> Option<Recipe> {
+        self.family().entry().recipes.first().copied()
+    }
+
+    /// The only orientation that it was trained on, if that was one.
+    fn trained_on(&self) -> Option<Orientation> {
+        None
+    }
+
     /// Takes over what only the tensors tell.
     fn adapt(&mut self, _found: &BTreeMap<String, Found>) {}
 
@@ -102,9 +119,18 @@ pub(crate) trait Loadable: Debug {
     /// Takes every tensor from the root of a checkpoint; activations have the dtype `activation`.
     fn build(&self, weights: &Weights, activation: DType) -> candle_core::Result<Self::Parts>;
 
-    /// Bytes for weights of `weights` bytes and for the work with them on a CPU, with so many
-    /// questions at once.
-    fn needed(&self, weights: u64, questions: usize) -> u64;
+    /// Looks at numbers that were taken out of their tensors.
+    fn check_parts(_parts: &Self::Parts, _finite: &FiniteCheck) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Bytes that weights of `weights` bytes take on a CPU.
+    fn weight_bytes(&self, weights: u64) -> u64 {
+        weights
+    }
+
+    /// Bytes for a pass of the networks in f32, with so many questions at once.
+    fn pass_bytes(&self, questions: usize) -> u64;
 
     /// Compares what the model asks for with what there is.
     fn dry_load(
@@ -128,7 +154,7 @@ pub(crate) struct Loaded<C: Loadable> {
 
 /// A checkpoint of a known family, about to be loaded.
 pub(crate) struct Loader<'a> {
-    pub(crate) file: ConfigFile,
+    file: ConfigFile,
     name: ModelName,
     options: &'a LoadOptions,
     start: Instant,
@@ -144,14 +170,12 @@ impl<'a> Loader<'a> {
         Ok(Self { file: ConfigFile::read(&checkpoint)?, name, options, start })
     }
 
-    /// Loads the model whose configuration `read` finds in [`Loader::file`].
-    pub(crate) fn load<C: Loadable>(
-        self,
-        read: fn(&ConfigFile) -> Result<C, Error>,
-    ) -> Result<Loaded<C>, Error> {
+    /// # Errors
+    /// [`Error::OtherFamily`] where the configuration is of another kind.
+    pub(crate) fn load<C: Loadable>(self) -> Result<ModelHandle<C>, Error> {
         let _span = tracing::info_span!("load").entered();
         let Self { file, name, options, start } = self;
-        let mut config = read(&file)?;
+        let mut config = file.read_as::<C>()?;
         let source = &file.source;
         let Opened { device, fallback } = options.device.open()?;
         if let Some(num_clicks) = options.num_clicks {
@@ -176,7 +200,11 @@ impl<'a> Loader<'a> {
             Dtypes::new(options.dtype, options.compute, device.is_cpu());
         let (device_of, cancel) = (device.clone(), options.cancel.clone());
         let weights = Files { files, found, keep, dtype, device: device_of, cancel };
-        weights.check_memory(&config, source, options)?;
+        let needed = weights.needed(&config, options.questions);
+        if let Some(limit) = options.memory_limit.filter(|limit| device.is_cpu() && *limit < needed)
+        {
+            return Err(Error::NotEnoughMemory { path: source.path(), needed, limit });
+        }
         // Before a tensor is read: what is missing is not made up, in whatever size.
         let report = config.dry_load(&weights.found, source)?;
         if !report.is_clean() {
@@ -200,11 +228,14 @@ impl<'a> Loader<'a> {
             activation,
             dtype,
             report,
+            needed,
             time: start.elapsed(),
             finite: FiniteCheck::new(source, computed),
-            trained_on: source.trained_on(),
+            recipe: config.recipe(),
+            trained_on: config.trained_on().or(source.trained_on()),
         };
-        Ok(Loaded { config, tokenizer, parts, model })
+        C::check_parts(&parts, &model.finite)?;
+        Ok(ModelHandle { inner: Arc::new(Loaded { config, tokenizer, parts, model }) })
     }
 }
 
@@ -222,27 +253,15 @@ struct Files {
 }
 
 impl Files {
-    /// Whether memory can hold the model on a CPU.
-    fn check_memory<C: Loadable>(
-        &self,
-        config: &C,
-        source: &CheckpointSource,
-        options: &LoadOptions,
-    ) -> Result<(), Error> {
-        let Some(limit) = options.memory_limit.filter(|_| self.device.is_cpu()) else {
-            return Ok(());
-        };
+    /// Bytes of main memory that the model takes on a CPU.
+    fn needed(&self, config: &impl Loadable, questions: usize) -> u64 {
         let kept = |tensor: &Found| match self.keep {
             true => tensor.bytes,
             false => tensor.bytes_as(self.dtype.size_in_bytes() as u64),
         };
         let used = self.found.iter().filter(|(name, _)| !config.keys().never_used(name));
         let weights = used.map(|(_, tensor)| kept(tensor)).fold(0, u64::saturating_add);
-        let needed = config.needed(weights, options.questions);
-        match limit < needed {
-            true => Err(Error::NotEnoughMemory { path: source.path(), needed, limit }),
-            false => Ok(()),
-        }
+        config.weight_bytes(weights).saturating_add(config.pass_bytes(questions))
     }
 
     fn open(&self) -> Weights {

@@ -12,7 +12,7 @@ use crate::finite::FiniteCheck;
 use crate::registry::Family;
 use crate::{
     AutomaticModel, Capabilities, EncodeOptions, EncodedVolume, Error, LoadReport, M3dClip,
-    ModelName, PromptableModel, R1SegModel, RunContext,
+    ModelName, PromptableModel, R1SegModel, Recipe, RunContext,
 };
 
 /// A loaded model of any family: a handle whose clones share the weights.
@@ -85,8 +85,11 @@ pub struct LoadedModel {
     pub(crate) activation: DType,
     pub(crate) dtype: &'static str,
     pub(crate) report: LoadReport,
+    pub(crate) needed: u64,
     pub(crate) time: Duration,
     pub(crate) finite: FiniteCheck,
+    /// Its own; absent where the range of the voxels says it.
+    pub(crate) recipe: Option<Recipe>,
     /// The only orientation of its training, if that was one.
     pub(crate) trained_on: Option<Orientation>,
 }
@@ -135,6 +138,12 @@ impl LoadedModel {
     /// What loading did with every tensor of the checkpoint.
     pub fn load_report(&self) -> &LoadReport {
         &self.report
+    }
+
+    /// Bytes of main memory that the model takes on a CPU, its weights and the largest pass of its networks,
+    /// as they were reckoned before the weights were read.
+    pub fn memory_bytes(&self) -> u64 {
+        self.needed
     }
 
     /// Time from opening the checkpoint to a usable model.

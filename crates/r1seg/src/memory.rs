@@ -11,35 +11,35 @@ use crate::{ModelConfig, QUESTIONS_AT_ONCE};
 /// Tokens of a question and its answer that are reckoned with.
 const WORDS: usize = 64;
 
-/// Bytes to keep weights of `weights` bytes on a CPU and to answer short questions with them, asked
-/// at once as far as that goes, all activations in f32. A full-size Phi-3 checkpoint in bf16 was
-/// measured at 99% of it for one question.
-pub(crate) fn needed(config: &ModelConfig, weights: u64, questions: usize) -> u64 {
+/// Bytes to answer short questions on a CPU beside the weights, asked at once as far as that goes, all
+/// activations in f32. With its weights, a full-size Phi-3 checkpoint in bf16 was measured at 99% of it
+/// for one question.
+pub(crate) fn to_answer(config: &ModelConfig, questions: usize) -> u64 {
     // The keys and values of the image are kept beside those of each question about it.
     let caches = 1 + questions.min(QUESTIONS_AT_ONCE);
     let cache = config.decoder.cache_bytes(config.mm_projector.num_tokens() + WORDS);
     let vision = config.vit.working_bytes().max(config.mask_head.working_bytes());
-    weights.saturating_add(cache.saturating_mul(caches as u64)).saturating_add(vision)
+    cache.saturating_mul(caches as u64).saturating_add(vision)
 }
 
 /// The same for a model that takes prompts and segments.
-pub(crate) fn needed_to_segment(config: &PromptableConfig, weights: u64) -> u64 {
+pub(crate) fn to_segment(config: &PromptableConfig) -> u64 {
     let vision = config.image_encoder.working_bytes().max(config.mask_head.working_bytes());
     let text = config.text.as_ref().map_or(0, ClipTextConfig::working_bytes);
-    weights.saturating_add(vision.max(text))
+    vision.max(text)
 }
 
 /// The same for a model that embeds volumes and texts.
-pub(crate) fn needed_to_embed(config: &M3dClipConfig, weights: u64) -> u64 {
-    weights.saturating_add(config.vit.working_bytes().max(config.text.working_bytes()))
+pub(crate) fn to_embed(config: &M3dClipConfig) -> u64 {
+    config.vit.working_bytes().max(config.text.working_bytes())
 }
 
 /// The same on a GPU, where activations, keys and values, `activations` bytes in f32, have the weights'
 /// dtype of `size` bytes. Attention scores are never materialized.
-pub(crate) fn needed_on_gpu(activations: u64, weights: u64, size: u64) -> u64 {
+pub(crate) fn on_gpu(activations: u64, size: u64) -> u64 {
     /// What a context, its kernels and cuBLAS keep.
     const CONTEXT: u64 = 512 << 20;
-    weights.saturating_add(activations / 4 * size).saturating_add(CONTEXT)
+    (activations / 4 * size).saturating_add(CONTEXT)
 }
 
 /// Whether a GPU keeps a tensor in its blocks.

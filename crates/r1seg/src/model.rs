@@ -5,8 +5,6 @@
 //! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
@@ -16,29 +14,29 @@ use r1seg_mask_decoder::{MaskHead, Prompts};
 use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_projector::SegProjector;
 use r1seg_tokenizer::{BoxText, Prompt as PromptIds, PromptPart, PromptTokenizer};
-use r1seg_volume::{Orientation, Region, Volume};
+use r1seg_volume::Region;
 
 use crate::checkpoint::Found;
-use crate::encoded::LanguageVolume;
-use crate::load::{Loadable, Loaded, Loader};
-use crate::registry::{ConfigReader, Family};
+use crate::handle::ModelHandle;
+use crate::load::Loadable;
+use crate::registry::{ConfigReader, Family, ReadConfig};
 use crate::run::UntilCancelled;
 use crate::vision::{ImageFeatures, Vision};
 use crate::{
-    AskOptions, CancelToken, Capabilities, CheckpointSource, EncodeOptions, EncodedVolume, Error,
-    LoadOptions, LoadedModel, ModelConfig, ModelSource, RunContext, Separator, Stage, boxes,
-    memory,
+    AskOptions, CancelToken, Capabilities, CheckpointSource, Error, ModelConfig, Separator, Stage,
+    boxes, memory,
 };
 
 /// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
 ///
-/// A handle: clones share the weights, which are read-only, so that one model serves any number of
-/// volumes and threads at once. The files of a checkpoint are used where they lie: they must not
-/// change while a model uses them.
-#[derive(Debug, Clone)]
-pub struct R1SegModel {
-    inner: Arc<Loaded<ModelConfig>>,
-}
+/// ```no_run
+/// let model = r1seg::R1SegModel::load("R1Seg-3D-Phi-3-4B")?;
+/// let volume = r1seg::volume::read("ct.nii.gz", &Default::default())?.volume;
+/// let answer = model.encode(&volume)?.ask("Can you segment the liver in this image?")?;
+/// println!("{}", answer.text);
+/// # Ok::<(), r1seg::Error>(())
+/// ```
+pub type R1SegModel = ModelHandle<ModelConfig>;
 
 /// What a model computes with.
 #[derive(Debug)]
@@ -68,8 +66,17 @@ impl Parts {
 }
 
 impl Loadable for ModelConfig {
+    const PURPOSE: Purpose = Purpose::Answer;
+
     type Tokenizer = PromptTokenizer;
     type Parts = Parts;
+
+    fn reader(reader: ConfigReader) -> Option<ReadConfig<Self>> {
+        match reader {
+            ConfigReader::Language(read) => Some(read),
+            _ => None,
+        }
+    }
 
     fn family(&self) -> Family {
         self.family
@@ -125,91 +132,23 @@ impl Loadable for ModelConfig {
         Parts::new(self, weights, activation)
     }
 
-    fn needed(&self, weights: u64, questions: usize) -> u64 {
-        memory::needed(self, weights, questions)
-    }
-}
-
-impl Deref for R1SegModel {
-    type Target = LoadedModel;
-
-    fn deref(&self) -> &LoadedModel {
-        &self.inner.model
+    fn pass_bytes(&self, questions: usize) -> u64 {
+        memory::to_answer(self, questions)
     }
 }
 
 impl R1SegModel {
-    /// Loads a model with automatic device and dtype: a checkpoint folder, the name of a downloaded
-    /// model, or `demo` ([`ModelSource`]).
-    ///
-    /// ```no_run
-    /// let model = r1seg::R1SegModel::load("R1Seg-3D-Phi-3-4B")?;
-    /// let volume = r1seg::volume::read("ct.nii.gz", &Default::default())?.volume;
-    /// let answer = model.encode(&volume)?.ask("Can you segment the liver in this image?")?;
-    /// println!("{}", answer.text);
-    /// # Ok::<(), r1seg::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`R1SegModel::load_with`].
-    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        Self::load_with(source, &LoadOptions::default())
-    }
-
-    /// Loads a model with chosen device, dtype and limits.
-    ///
-    /// # Errors
-    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for a model without a language model.
-    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
-        let loader = Loader::new(source, options)?;
-        match loader.file.entry.reader {
-            ConfigReader::Language(read) => Ok(Self::new(loader.load(read)?)),
-            _ => Err(loader.file.other_family(Purpose::Answer)),
-        }
-    }
-
     /// The embedded demonstration model, which knows only synthetic phantoms.
     ///
     /// # Errors
-    /// As [`R1SegModel::load_with`].
+    /// As [`load_with`](Self::load_with).
     pub fn demo() -> Result<Self, Error> {
         Self::load(CheckpointSource::demo())
-    }
-
-    pub(crate) fn new(loaded: Loaded<ModelConfig>) -> Self {
-        Self { inner: Arc::new(loaded) }
-    }
-
-    /// What the checkpoint's `config.json` decided.
-    pub fn config(&self) -> &ModelConfig {
-        &self.inner.config
     }
 
     /// The checkpoint's tokenizer.
     pub fn tokenizer(&self) -> &PromptTokenizer {
         &self.inner.tokenizer
-    }
-
-    /// Encodes a volume once, for any number of questions.
-    ///
-    /// # Errors
-    /// As [`R1SegModel::encode_with`].
-    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
-        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
-    }
-
-    /// Encodes a volume once, for any number of questions.
-    ///
-    /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
-    /// [`Error::Cancelled`].
-    pub fn encode_with(
-        &self,
-        volume: &Volume,
-        options: &EncodeOptions,
-        run: &mut RunContext<'_>,
-    ) -> Result<EncodedVolume, Error> {
-        Ok(LanguageVolume::new(self.clone(), volume, options, run)?.into())
     }
 
     /// What stands between the image and a question that is asked with these options, about a box where
@@ -283,10 +222,6 @@ impl R1SegModel {
             .to_device(&self.inner.model.device)?
             .to_dtype(self.inner.parts.decoder.activation_dtype())?;
         self.inner.parts.vision.encode(volume, &self.inner.model.finite, probe)
-    }
-
-    pub(crate) fn trained_on(&self) -> Option<Orientation> {
-        self.inner.model.trained_on
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -424,6 +359,6 @@ mod tests {
     fn a_model_can_be_shared_between_threads() {
         fn shared<T: Send + Sync + 'static>() {}
         shared::<R1SegModel>();
-        shared::<EncodedVolume>();
+        shared::<crate::EncodedVolume>();
     }
 }

@@ -26,8 +26,8 @@ pub struct Outcome {
     /// The mask on the grid of the input volume; absent when a language model
     /// generated no `[SEG]`.
     pub mask: Option<Mask>,
-    /// The number by which the publisher of a model with classes knows what was segmented, and its label
-    /// in masks; absent for points without a class and for other models.
+    /// The publisher's number of the class that was segmented, which is its label in masks; absent for
+    /// points without a class and for other models.
     pub label: Option<u16>,
     /// Boxes in the text.
     pub boxes: Vec<AnswerBox>,
@@ -70,6 +70,26 @@ impl MaskStatus {
 }
 
 impl Outcome {
+    /// Of a model that generates no text: a mask, which rests on so many windows.
+    pub(crate) fn segmented(mask: Mask, windows: usize, timings: Timings) -> Self {
+        Self {
+            text: String::new(),
+            token_ids: Vec::new(),
+            prompt_tokens: 0,
+            finish_reason: None,
+            seg: Vec::new(),
+            mask: Some(mask),
+            label: None,
+            boxes: Vec::new(),
+            windows,
+            window_answers: Vec::new(),
+            zoomed: None,
+            warnings: Vec::new(),
+            timings,
+            trace: None,
+        }
+    }
+
     /// What became of the mask.
     pub fn status(&self) -> MaskStatus {
         match &self.mask {

@@ -29,9 +29,8 @@ pub struct Renamed {
     pub dropped: Vec<String>,
 }
 
-/// Gives all tensors the names that r1seg knows them by: takes wrapping prefixes off, renames what a
-/// family calls otherwise today, and leaves out what no model reads. `name` is where a tensor has its
-/// name.
+/// Gives all tensors the names that r1seg uses: takes wrapping prefixes off, renames what a family calls
+/// otherwise today, and leaves out what no model reads. `name` is where a tensor has its name.
 pub fn normalize<T>(tensors: &mut Vec<T>, name: impl Fn(&mut T) -> &mut String) -> Renamed {
     let mut renamed = Renamed::default();
     let Renamed { prefixes, renamed: replaced, dropped } = &mut renamed;

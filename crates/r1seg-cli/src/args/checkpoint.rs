@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use clap::{Args, ValueEnum};
 use r1seg::convert::{Quant, TargetDtype};
+use r1seg::registry::{self, MODELS};
 
 use super::volume::bytes;
 
@@ -129,6 +130,10 @@ pub(crate) struct ConvertArgs {
     /// LoRA checkpoints do.
     #[arg(long, value_name = "DIR")]
     pub(crate) base: Option<PathBuf>,
+    /// Which published model SRC is, by its short name or OWNER/NAME, where that does not follow from its
+    /// tensors or its folder: NV-Segment-CTMR has the tensors of NV-Segment-CT.
+    #[arg(long = "as", value_name = "NAME", value_parser = published)]
+    pub(crate) published: Option<&'static str>,
     /// What weights are stored as [default: each as it is]. A quantized language model is not
     /// touched by it.
     #[arg(long, value_enum, value_name = "bf16|f16|f32", hide_possible_values = true)]
@@ -169,6 +174,14 @@ pub(crate) struct ConvertArgs {
     /// Say nothing but errors on stderr.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// The repository of a published model.
+fn published(name: &str) -> Result<&'static str, String> {
+    let known = || MODELS.iter().flat_map(|entry| entry.published).map(|of| of.alias);
+    registry::published(name).map(|of| of.repository).ok_or_else(|| {
+        format!("no published model has this name: {}", known().collect::<Vec<_>>().join(", "))
+    })
 }
 
 #[cfg(test)]

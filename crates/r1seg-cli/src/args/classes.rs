@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use r1seg::Scan;
 
 /// Which classes, and how their masks are written.
 #[derive(Debug, Args)]
@@ -17,14 +18,18 @@ pub(crate) struct ClassArgs {
     /// begin with #.
     #[arg(long, value_name = "FILE")]
     pub(crate) classes_file: Option<PathBuf>,
-    /// Segment everything: all classes that do not lie within others, 117 in NV-Segment-CT. The time
-    /// depends on the volume, and hardly on the number of classes.
+    /// Segment everything: all classes that do not lie within others, 117 in NV-Segment-CT. Of
+    /// NV-Segment-CTMR, say what the scan shows: --everything=ct-body (117 classes), mri-body (50) or
+    /// mri-brain (132). The time depends on the volume, and hardly on the number of classes.
     #[arg(
         long,
+        value_name = "ct-body|mri-body|mri-brain",
+        num_args = 0..=1,
+        require_equals = true,
         conflicts_with_all = ["classes", "classes_file", "text", "organ", "target", "point",
                               "point_mm", "region", "box_mm", "center", "mask_prompt", "truth"]
     )]
-    pub(crate) everything: bool,
+    pub(crate) everything: Option<Option<Scan>>,
     /// Write a mask for each class: mask_1.nii.gz for class 1, and so on. A voxel that several classes
     /// claim is in all of their masks; without this it is in that of the one with the highest logit.
     #[arg(long)]
@@ -34,6 +39,6 @@ pub(crate) struct ClassArgs {
 impl ClassArgs {
     /// Whether classes are asked for.
     pub(crate) fn is_given(&self) -> bool {
-        self.everything || !self.classes.is_empty() || self.classes_file.is_some()
+        self.everything.is_some() || !self.classes.is_empty() || self.classes_file.is_some()
     }
 }

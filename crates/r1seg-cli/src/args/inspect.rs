@@ -20,6 +20,10 @@ pub(crate) struct InspectArgs {
     /// Of a model, read all weights and name the tensors that hold NaN or infinity.
     #[arg(long)]
     pub(crate) check_tensors: bool,
+    /// Of a model, say what memory a run on this volume takes: the volume is read, and the weights are
+    /// not. `-` reads it from standard input.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["strict", "preview"])]
+    pub(crate) with_image: Option<PathBuf>,
     /// End with exit code 65 if there is any warning, or several series to choose from.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -43,6 +47,7 @@ Examples:
   r1seg inspect array.npy --spacing 5,0.8,0.8 --preview array.png
   r1seg inspect ct.nii.gz --json | jq .input.effective_resolution_mm
   r1seg inspect R1Seg-3D-Phi-3-4B --check-tensors
+  r1seg inspect NV-Segment-CT --with-image ct.nii.gz
 
 The last line says OK, or what is doubtful; a file or a model that cannot be used gives an error and \
 the exit code that `infer` would give. A file of weights is described, and refused as `infer` does, \

@@ -17,10 +17,10 @@ pub(crate) struct SegmentArgs {
     pub(crate) image: ImageArg,
     /// What to segment, in words. May be given several times: text K becomes label K of the mask.
     ///
-    /// SegVol wants the name of an organ or a lesion, and sets it into the sentence that it was
-    /// trained with: "liver". R1Seg-3D-SAM wants a whole sentence: "A computerized tomography of a
-    /// liver." VISTA3D knows the names of its classes alone: see --class. `@FILE` takes every line of a text file that is not blank as a text of its own, `-`
-    /// reads one text from standard input.
+    /// SegVol wants the name of an organ or a lesion, and sets it into the sentence that it was trained
+    /// with: "liver". R1Seg-3D-SAM wants a whole sentence: "A computerized tomography of a liver." VISTA3D
+    /// takes only the names of its classes: see --class. `@FILE` takes every line of a text file that is
+    /// not blank as a text of its own, `-` reads one text from standard input.
     #[arg(short, long, value_name = "TEXT|@FILE|-")]
     pub(crate) text: Vec<OsString>,
     /// Segment this organ, by a name in one of seven languages: the text is the one that the model was

@@ -1,7 +1,7 @@
 //! `segment`, with the recorded VISTA3D: classes by name and number, everything, and points.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use r1seg::phantom::{self, Phantom};
 use r1seg::volume::{LabelMap, Overwrite, ReadOptions, read, write_volume};
@@ -17,11 +17,11 @@ fn segment(desk: &Desk, ct: &str, args: &[&str]) -> Run {
     finish(command.args(args))
 }
 
-fn golden(file: &str) -> std::path::PathBuf {
+fn golden(file: &str) -> PathBuf {
     data(&format!("vista3d/golden/{file}"))
 }
 
-/// The labels of a file; what the authors have where no window was is nothing here.
+/// The labels of a file; the authors' value for voxels outside of all windows counts as background here.
 fn labels(path: &Path) -> Vec<u16> {
     let volume = read(path, &ReadOptions::default()).unwrap().volume;
     let labels = LabelMap::from_volume(&volume).unwrap();
@@ -124,6 +124,8 @@ fn what_is_no_class_is_refused_before_the_volume_is_read() {
         (&["--class", "liver", "--mode", "zoom"], "no mode zoom"),
         (&["--class", "liver", "--preprocess", "m3d-seg"], "no recipe m3d-seg"),
         (&["--everything", "--class", "liver"], "cannot be used with"),
+        (&["--everything=mri-body"], "no list of classes for mri-body"),
+        (&["--everything=pet"], "expected ct-body, mri-body or mri-brain"),
         (&[], "nothing was asked for"),
     ] {
         let done = segment(&desk, "no-such-file.nii.gz", args);
@@ -135,6 +137,53 @@ fn what_is_no_class_is_refused_before_the_volume_is_read() {
     let done = finish(other.arg("--model").arg(data("segvol")));
     assert_eq!(done.code, Some(2));
     assert!(done.stderr.contains("--class is for models with classes"), "{}", done.stderr);
+}
+
+/// The recorded model as one of NV-Segment-CTMR, in a folder of this desk.
+fn as_ctmr(desk: &Desk) -> PathBuf {
+    let folder = desk.path("ctmr");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(data("vista3d/model.safetensors"), folder.join("model.safetensors")).unwrap();
+    let json = std::fs::read(data("vista3d/config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&json).unwrap();
+    config["model_type"] = "vista3d_ctmr".into();
+    for of_the_other in ["everything_labels", "intensity_range", "last_supported"] {
+        config[of_the_other] = Value::Null;
+    }
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn everything_of_a_model_for_mri_too_is_what_the_scan_is_said_to_show() {
+    let desk = Desk::new();
+    let model = as_ctmr(&desk);
+    let run = |args: &[&str]| {
+        let mut command = desk.command();
+        command.args(["segment", "--device", "cpu", "--image"]).arg(golden("ct_small.nii.gz"));
+        finish(command.arg("--model").arg(&model).args(args))
+    };
+    run(&["--everything"]).fails(2, "R-PRM-05").says("ct-body, mri-body or mri-brain");
+    run(&["--everything=mri-brain", "--json", "-o", "out"]).succeeds();
+    let listed: Value =
+        serde_json::from_slice(&std::fs::read(desk.path("out/labels.json")).unwrap()).unwrap();
+    let listed = listed.as_object().unwrap();
+    assert_eq!(listed.len(), 132);
+    assert!(listed.keys().all(|id| (214..=345).contains(&id.parse().unwrap())), "{listed:?}");
+}
+
+#[test]
+fn a_batch_prepares_volumes_by_the_recipe_of_the_checkpoint() {
+    let desk = Desk::new();
+    let mut command = desk.command();
+    command.arg("batch").arg(golden("ct_small.nii.gz")).arg("-m").arg(as_ctmr(&desk));
+    finish(command.args(["--text", "liver", "-o", "out", "--device", "cpu"])).succeeds();
+    let line = std::fs::read(desk.path("out/results.jsonl")).unwrap();
+    let line: Value = serde_json::from_slice(&line).unwrap();
+    let folder = desk.path("out").join(line["folder"].as_str().unwrap());
+    let report = std::fs::read(folder.join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["input"]["preprocess"], "vista3d-ctmr");
 }
 
 #[test]
@@ -167,4 +216,23 @@ fn an_answer_is_drawn_again_as_the_class_that_it_is_about() {
     assert_eq!(masks[0]["label"], 1);
     assert_eq!(masks[1]["refines"], 1);
     assert_eq!(report["refined_with"][0]["refinements"][0]["text"], "liver");
+}
+
+#[test]
+fn a_checkpoint_that_takes_no_points_draws_again_what_names_a_class_and_says_what_does_not() {
+    let desk = Desk::new();
+    let volume = phantom::volume(&Phantom::draw(7)).unwrap();
+    write_volume(desk.path("ct.nii.gz"), &volume, Overwrite::Refuse).unwrap();
+    let model = as_ctmr(&desk);
+    let mut command = desk.command();
+    command.args(["infer", "--model", "demo", "--image", "ct.nii.gz", "--json", "-o", "out"]);
+    command.args(["-p", "Can you segment the liver in this image?", "--device", "cpu"]);
+    // What makes bile is not the name of a class.
+    command.args(["-p", "Which organ makes bile? Please answer and segment."]);
+    let done = finish(command.arg("--refine-with").arg(&model));
+    let report: Value = serde_json::from_str(&done.succeeds().stdout).unwrap();
+    assert_keeps_to("report", &report);
+    let refinements = report["refined_with"][0]["refinements"].as_array().unwrap();
+    assert_eq!((refinements.len(), &refinements[0]["text"]), (1, &json!("liver")));
+    done.says("warning[W-REFINE]").says("no class of ctmr was named, and it takes no points");
 }

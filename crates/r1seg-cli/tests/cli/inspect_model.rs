@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use r1seg::volume::{ReadOptions, read};
 use serde_json::{Value, json};
 
 use crate::checkpoints::{COMMIT, cached, copy, pickled};
@@ -136,6 +137,57 @@ fn memory_is_what_infer_asks_for() {
     assert!(need("cpu", "bf16") < need("cpu", "f32"));
     assert_eq!(need("cpu", "f16"), need("cpu", "bf16"));
     assert!(need("cpu", "f32") < need("cuda", "f32"), "a context takes memory, too");
+}
+
+#[test]
+fn memory_of_a_run_is_stated_before_there_is_one() {
+    let desk = Desk::new();
+    let ct = data("vista3d/golden/ct.nii.gz");
+    let with_image = |model: &str, image: &Path, args: &str| {
+        let mut command = desk.command();
+        command.arg("inspect").arg(data(model)).arg("--with-image").arg(image);
+        finish(command.args(args.split_whitespace()))
+    };
+    let found = json_of(&with_image("vista3d", &ct, "--json"));
+    let (run, needs) = (&found["run"], found["memory"].as_array().unwrap());
+    let number = |value: &Value| value.as_u64().unwrap();
+    // What the model takes by itself, in two parts.
+    for need in needs {
+        let parts = number(&need["weights_bytes"]) + number(&need["pass_bytes"]);
+        assert_eq!(number(&need["bytes"]), parts, "{need}");
+    }
+    let volume = read(&ct, &ReadOptions::default()).unwrap().volume;
+    assert_eq!(number(&run["volume_bytes"]), 2 * volume.voxels().len() as u64);
+    assert_eq!((&run["mode"], &run["image"]), (&json!("sliding"), &json!(ct)));
+    // The sums of the features of so small a volume are kept, so that nothing makes room for masks.
+    let beside =
+        ["volume_bytes", "stitching_bytes", "results_bytes"].map(|part| number(&run[part]));
+    let beside: u64 = beside.iter().sum();
+    let all = run["memory"].as_array().unwrap();
+    assert_eq!(all.len(), 3);
+    for (dtype, total) in all.iter().map(|of| (&of["dtype"], number(&of["bytes"]))) {
+        let model = needs.iter().find(|m| m["device"] == "cpu" && m["dtype"] == *dtype).unwrap();
+        assert_eq!(total, number(&model["bytes"]) + beside);
+    }
+    assert!(0 < number(&run["overlaps_bytes"]) && 0 < number(&run["windows"]));
+
+    let run = with_image("vista3d", &ct, "");
+    for part in ["for each window", "in mode sliding, at most", "in all", "to stitch windows"] {
+        assert!(run.succeeds().stdout.contains(part), "{part}: {run:#?}");
+    }
+    // Any other model, too.
+    let found = json_of(&with_image("segvol", &ct, "--json"));
+    assert_eq!(
+        (&found["run"]["windows"], &found["run"]["stitching_bytes"]),
+        (&Value::Null, &json!(0))
+    );
+    assert!(json_of(&inspect(&desk, &data("vista3d"), "--json"))["run"].is_null());
+
+    let none = desk.path("none.nii.gz");
+    with_image("vista3d", &none, "").fails(66, "R-IN-01");
+    let mut command = desk.command();
+    command.arg("inspect").arg(&ct).arg("--with-image").arg(&ct);
+    finish(&mut command).fails(2, "R-ARG-03").says("--with-image is for a model");
 }
 
 #[test]

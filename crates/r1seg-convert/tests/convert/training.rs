@@ -205,12 +205,17 @@ fn w2_a_pickle_of_arguments_alone_is_no_checkpoint() {
 }
 
 /// Knows a model by its one tensor, and its `config.json` by the width.
-fn recover(shapes: &Shapes, own: Option<&Map<String, Value>>) -> Recovered {
+fn recover(
+    shapes: &Shapes,
+    own: Option<&Map<String, Value>>,
+    published: Option<&str>,
+) -> Recovered {
     if own.is_some_and(|own| own.contains_key("width")) {
         return None;
     }
     let width = shapes.get("w")?.first()?;
-    let fields = Map::from_iter([("width".to_owned(), Value::from(*width))]);
+    let mut fields = Map::from_iter([("width".to_owned(), Value::from(*width))]);
+    fields.extend(published.map(|name| ("of".to_owned(), Value::from(name))));
     Some(Ok(RecoveredConfig { model: "Toy", config: fields }))
 }
 
@@ -232,6 +237,11 @@ fn a_config_that_the_tensors_tell_is_written_where_there_is_none() {
     let in_bf16 = ConvertOptions { dtype: Some(TargetDtype::Bf16), ..options.clone() };
     place.convert(&in_bf16).unwrap();
     assert_eq!(config_of(&place), json!({"width": 2, "torch_dtype": "bfloat16"}));
+
+    let place = Place::new();
+    let named = ConvertOptions { published: Some("toys/bear"), ..options.clone() };
+    place.convert(&named).unwrap();
+    assert_eq!(config_of(&place), json!({"width": 2, "of": "toys/bear"}));
 
     // What was published counts, whatever the tensors tell.
     let place = Place::new();
@@ -261,7 +271,8 @@ fn a_config_of_another_loader_gives_way_to_the_base_s_and_to_what_the_tensors_te
     assert_eq!(config_of(&place), json!({"width": 4}));
 
     // Nothing is better than what there is.
-    for recover in [ConvertOptions::new("").recover, |_, _| Some(Err("name `heads`".to_owned()))] {
+    let unknown = |_: &_, _: Option<&_>, _: Option<&_>| Some(Err("name `heads`".to_owned()));
+    for recover in [ConvertOptions::new("").recover, unknown] {
         let report = place.convert(&ConvertOptions { recover, replace: true, ..options.clone() });
         assert_eq!(report.unwrap().recovered_config, None);
         assert_eq!(config_of(&place), json!({"model_type": "pipeline"}));
@@ -272,9 +283,11 @@ fn a_config_of_another_loader_gives_way_to_the_base_s_and_to_what_the_tensors_te
 fn a_config_that_the_tensors_do_not_tell_is_asked_for_by_its_fields() {
     let place = Place::new();
     let source = place.write("x.pth", &dump(2, namespace(2, b"}")).zip());
-    let unknown = ConvertOptions { recover: |_, _| None, ..ConvertOptions::new(&source) };
-    let half =
-        ConvertOptions { recover: |_, _| Some(Err("name `heads`".to_owned())), ..unknown.clone() };
+    let unknown = ConvertOptions { recover: |_, _, _| None, ..ConvertOptions::new(&source) };
+    let half = ConvertOptions {
+        recover: |_, _, _| Some(Err("name `heads`".to_owned())),
+        ..unknown.clone()
+    };
     let error = place.convert(&half).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Model, "R-CNV-10"));
     assert_eq!(error.message(), "config.json: name `heads`");

@@ -5,7 +5,7 @@ use crate::TransformerConfig;
 pub struct PointHeadConfig {
     /// Width of the features, `F`.
     pub feature_size: usize,
-    /// Clicks on classes above this one say only where something is.
+    /// Clicks on classes above this one mark an object of no known class.
     pub last_supported: usize,
 }
 

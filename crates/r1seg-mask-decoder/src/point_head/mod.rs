@@ -20,7 +20,7 @@ use smoothing::Smoothing;
 /// torch.nn.InstanceNorm3d's default.
 const NORM_EPS: f64 = 1e-5;
 
-/// What a point says of an object.
+/// How a point relates to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointTag {
     /// Not a point: a placeholder, which the network sees nevertheless.
@@ -36,12 +36,12 @@ pub enum PointTag {
 }
 
 impl PointTag {
-    /// Whether it says that something is there.
+    /// Whether it lies inside the object.
     pub fn is_positive(self) -> bool {
         matches!(self, Self::Positive | Self::PositiveSpecial)
     }
 
-    /// Whether it says that something is not there.
+    /// Whether it lies outside of the object.
     pub fn is_negative(self) -> bool {
         matches!(self, Self::Negative | Self::NegativeSpecial)
     }
@@ -60,7 +60,7 @@ impl PointTag {
 /// The clicks on an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectPoints {
-    /// `(d, h, w)` in voxels of the window, and what the point says.
+    /// `(d, h, w)` in voxels of the window, and how the point relates to the object.
     pub points: Vec<([f32; 3], PointTag)>,
     /// Whether the object is of no class that the network was trained with.
     pub zero_shot: bool,

@@ -2,14 +2,13 @@
 
 mod features;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use r1seg_mask_decoder::{ObjectPoints, PointHead, PointHeadConfig, PointTag};
-use r1seg_nn::{Recording, TensorSource, Weights};
+use r1seg_nn::{Recording, Weights};
 use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -162,46 +161,5 @@ fn the_point_head_equals_its_authors_code_with_every_kind_of_click() -> Result<(
         .filter(|key| !recorded.compared.contains(key))
         .collect();
     assert!(missing.is_empty(), "not compared: {missing:?}");
-    Ok(())
-}
-
-/// The tensors of a checkpoint, and which of them were asked for.
-struct Noting {
-    tensors: HashMap<String, Tensor>,
-    asked: Mutex<BTreeSet<String>>,
-}
-
-impl TensorSource for Noting {
-    fn tensor(
-        &self,
-        name: &str,
-        shape: &Shape,
-        dtype: DType,
-        device: &Device,
-    ) -> candle_core::Result<Tensor> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        let tensor = &self.tensors[name];
-        assert_eq!(tensor.shape(), shape, "{name}");
-        tensor.to_dtype(dtype)?.to_device(device)
-    }
-
-    fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
-    }
-}
-
-#[test]
-fn every_tensor_of_the_point_head_is_read_but_those_that_it_never_uses() -> Result<()> {
-    let tensors = candle_core::safetensors::load(data("model.safetensors"), &Device::Cpu)?;
-    let source = Arc::new(Noting { tensors, asked: Mutex::default() });
-    let config = PointHeadConfig { feature_size: 8, last_supported: 132 };
-    let weights = Weights::new(source.clone(), DType::F32, Device::Cpu);
-    PointHead::new(&config, weights.pp("point_head"))?;
-    let asked = source.asked.lock().unwrap();
-    let of_head = source.tensors.keys().filter(|name| name.starts_with("point_head."));
-    let unread: BTreeSet<_> = of_head.filter(|name| !asked.contains(*name)).cloned().collect();
-    let unused = ["class_embeddings.weight", "mask_downsample.bias", "mask_downsample.weight"];
-    let unused: BTreeSet<_> = unused.map(|name| format!("point_head.{name}")).into();
-    assert!(unread.iter().eq(&unused), "{unread:?}");
     Ok(())
 }

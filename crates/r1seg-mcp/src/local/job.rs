@@ -7,8 +7,8 @@ use r1seg::volume::{Geometry, ReadOptions};
 use r1seg::{AskOptions, EncodeOptions, EncodedVolume, InferenceMode, Orient, Purpose, RunContext};
 use r1seg_results::report::{Origin, Run, corners};
 use r1seg_results::{
-    Asked, Given, Input, Layout, Protected, Request, ResultFolder, Written, obtain,
-    stitching_memory, working_memory,
+    Asked, Given, Input, Layout, Protected, Request, ResultFolder, WorkingMemory, Workload,
+    Written, obtain,
 };
 
 use super::cache::{Key, content};
@@ -190,9 +190,9 @@ impl<'a> Job<'a> {
         let capabilities = self.model.capabilities();
         let mode = self.mode.or(capabilities.default_mode()).unwrap_or(InferenceMode::Resize);
         let turns = self.orient.is_some_and(|orient| orient != Orient::Stored);
-        let reserved = working_memory(capabilities.purpose(), mode, turns, &input.volume, prompts);
-        let stitching = stitching_memory(&self.model.source, input.volume.geometry(), 0);
-        let reserved = reserved.saturating_add(stitching.unwrap_or_default());
+        let (source, volume) = (&self.model.source, &input.volume);
+        let work = Workload { source, mode, turns, volume, prompts, apart: 0 };
+        let reserved = WorkingMemory::of(&work)?.peak;
         let options = || {
             call.progress.report(Step::Loading);
             let options = (shared.options.load)(reserved);

@@ -12,14 +12,15 @@ use std::time::Duration;
 use r1seg::registry::Family;
 use r1seg::volume::Warning;
 use r1seg::{
-    CancelToken, CheckpointSource, EncodedVolume, Event, MaskStatus, Model, RunContext, terms,
+    CancelToken, CheckpointSource, EncodedVolume, Event, MaskStatus, Model, Prompt, RunContext,
+    terms,
 };
 
 use crate::findings::{one_line, short};
 use crate::report::{self, Preparation};
 use crate::{Asked, Error, Findings, Given, Obtained};
 
-pub use rule::{FoundAt, refining_mode, refining_prompt};
+pub use rule::{FoundAt, Second, refining_mode, refining_prompt};
 
 /// A model that refines what another one found, with the volume that it has encoded.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Refined {
     pub preparation: Preparation,
     /// Each mask that it drew.
     pub refinements: Vec<Refinement>,
+    /// Names of labels that it was not asked to draw: it knows classes alone, and none was named.
+    pub left_out: Vec<String>,
 }
 
 /// A label that was drawn again.
@@ -71,9 +74,9 @@ impl Obtained {
 
     /// Prompts another model with what some labels hold, by the rule of [`refining_prompt`], and adds what
     /// it draws as further labels, such as `liver (refined by SAM-Med3D)`. Labels without a place to
-    /// refine are left out. `on_event` hears of progress, with the index of the label among `labels`.
+    /// refine are left out, and those that name no class where the model takes nothing else. `on_event` hears of progress, with the index of the label among `labels`.
     ///
-    /// An empty mask is a warning (`W-REFINE`) of [`Obtained::warnings`], as everything that the model
+    /// An empty mask, or a label without a class, is a warning (`W-REFINE`) of [`Obtained::warnings`], as everything that the model
     /// has to say.
     ///
     /// # Errors
@@ -87,7 +90,12 @@ impl Obtained {
     ) -> Result<(), Error> {
         let at = self.begin_refining(with);
         for (index, label) in labels.iter().enumerate() {
-            let Some(asked) = self.refining(*label, with) else { continue };
+            let Some((name, prompt)) = self.refining(*label, with) else { continue };
+            let Some(prompt) = prompt else {
+                self.refined[at].left_out.push(name);
+                continue;
+            };
+            let asked = Asked::new(refined_name(&name, with.model.family()), prompt);
             let mut shifted = |event: Event<'_>| on_event(event.with_prompts_from(index));
             let mut run = RunContext::from(cancel).with_events(&mut shifted);
             let outcome = with.encoded.segment_with(&asked.prompt, &mut run)?;
@@ -125,24 +133,24 @@ impl Obtained {
                 load: with.model.load_time(),
                 preparation,
                 refinements: Vec::new(),
+                left_out: Vec::new(),
             });
             self.refined.len() - 1
         })
     }
 
-    /// What a model is asked to draw again of a label.
-    fn refining(&self, label: u16, with: &Refiner<'_>) -> Option<Asked> {
+    /// The name of a label that has a place, and what a model is prompted with to draw it again.
+    fn refining(&self, label: u16, with: &Refiner<'_>) -> Option<(String, Option<Prompt>)> {
         let place = self.findings.place(label)?;
         // Labels of refined masks lead to the prompt that the first one was of.
         let finding = self.findings.of(label)?;
         let asked = self.asked_of(finding.refines.unwrap_or(label));
-        let classes = with.model.capabilities().classes;
-        let is_known = |term: &&str| classes.is_none_or(|classes| classes.find(term).is_ok());
+        let (family, takes) = (with.model.family(), with.model.capabilities());
+        let is_known = |term: &&str| takes.classes.is_none_or(|table| table.find(term).is_ok());
         let term = asked.and_then(named_organ).filter(is_known);
-        let (family, mode) = (with.model.family(), with.encoded.mode());
+        let second = Second { family, takes, mode: with.encoded.mode() };
         let geometry = self.findings.labels().geometry();
-        let prompt = refining_prompt(&place, geometry, (family, mode), term);
-        Some(Asked::new(refined_name(&finding.name, family), prompt))
+        Some((finding.name.clone(), refining_prompt(&place, geometry, &second, term)))
     }
 
     /// The prompt that a label is of.
@@ -173,7 +181,14 @@ fn refined_name(name: &str, family: Family) -> String {
 }
 
 fn warnings(refined: &Refined) -> Vec<Warning> {
-    let mut warnings = Vec::new();
+    let left_out = |name: &String| {
+        let (name, model) = (one_line(name), &refined.model.id);
+        let text = format!(
+            "{name}: no class of {model} was named, and it takes no points; the mask stays as it is"
+        );
+        Warning::new("W-REFINE", text)
+    };
+    let mut warnings: Vec<Warning> = refined.left_out.iter().map(left_out).collect();
     for Refinement { refines, given, .. } in &refined.refinements {
         let name = one_line(&given.asked.name);
         if given.status != MaskStatus::Found {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use r1seg::registry::Family;
 use r1seg::volume::{Geometry, Mask, Part, Region};
-use r1seg::{Error, InferenceMode, Prompt, PromptKind, PromptPoint, Purpose, phrasing};
+use r1seg::{
+    Capabilities, Error, InferenceMode, Prompt, PromptKind, PromptPoint, Purpose, phrasing,
+};
 
 /// Where a model found something.
 #[derive(Debug, Clone)]
@@ -25,32 +27,47 @@ impl FoundAt {
     }
 }
 
+/// The model that refines.
+#[derive(Debug, Clone, Copy)]
+pub struct Second<'a> {
+    /// Which of the models it is.
+    pub family: Family,
+    /// What its checkpoint takes: not every checkpoint of a family takes the same.
+    pub takes: &'a Capabilities,
+    /// How it looks at the volume.
+    pub mode: InferenceMode,
+}
+
 /// The mode in which a model refines what another one found: the one that was chosen, or its own. To be
-/// asked before anything is read.
+/// asked before anything is read. `takes` is what its checkpoint takes.
 ///
 /// # Errors
-/// [`Error::Prompt`] for a model that takes no place, in this mode or at all; [`Error::InvalidOption`] for
-/// a mode that it does not have.
+/// [`Error::Prompt`] for a model that takes no place, in this mode or at all, and knows no classes;
+/// [`Error::InvalidOption`] for a mode that it does not have.
 pub fn refining_mode(
     family: Family,
+    takes: &Capabilities,
     chosen: Option<InferenceMode>,
 ) -> Result<InferenceMode, Error> {
     let mode = family.mode(chosen)?;
-    let known = family.capabilities();
-    let places = [PromptKind::Points, PromptKind::Box, PromptKind::Mask];
-    let takes_places = places.into_iter().any(|kind| known.takes(kind));
-    if known.purpose() != Purpose::Segment || !takes_places {
-        return Err(Error::Prompt {
-            message: format!(
-                "{} takes no points, boxes or masks, so it cannot refine",
-                family.name()
-            ),
-            fix: "refine with a model that takes points, boxes or masks, such as SAM-Med3D",
-        });
-    }
     let anywhere = FoundAt::Box(Region::at([0; 3], [1; 3]));
-    refining_prompt(&anywhere, &Geometry::without_affine([1; 3]), (family, mode), None)
-        .check(family, mode)?;
+    let geometry = Geometry::without_affine([1; 3]);
+    let second = Second { family, takes, mode };
+    let prompt = refining_prompt(&anywhere, &geometry, &second, None);
+    match prompt.filter(|_| takes.purpose() == Purpose::Segment) {
+        Some(prompt) => prompt.check(family, mode)?,
+        // It draws the classes that questions name.
+        None if takes.classes.is_some() => {}
+        None => {
+            return Err(Error::Prompt {
+                message: format!(
+                    "{} takes no points, boxes or masks, so it cannot refine",
+                    family.name()
+                ),
+                fix: "refine with a model that takes points, boxes or masks, such as SAM-Med3D",
+            });
+        }
+    }
     Ok(mode)
 }
 
@@ -66,15 +83,18 @@ pub fn refining_mode(
 ///
 /// Parts hang together by faces, edges and corners. A point so chosen is inside of the mask, where a
 /// centroid need not be.
+///
+/// `None` for a model that takes none of these, or knows classes alone where `term` names none.
 pub fn refining_prompt(
     place: &FoundAt,
     geometry: &Geometry,
-    (family, mode): (Family, InferenceMode),
+    second: &Second<'_>,
     term: Option<&str>,
-) -> Prompt {
-    let takes = |kind| family.capabilities().takes(kind);
+) -> Option<Prompt> {
+    let Second { family, mode, .. } = *second;
+    let takes = |kind| second.takes.takes(kind);
     if let (true, Some(term)) = (family.has_classes(), term) {
-        return Prompt::of_text(phrasing::sentence(family, term));
+        return Some(Prompt::of_text(phrasing::sentence(family, term)));
     }
     let part = match place {
         FoundAt::Mask(mask) => Part::largest(mask),
@@ -105,7 +125,7 @@ pub fn refining_prompt(
     if let (true, Some(term)) = (takes(PromptKind::Text), term) {
         prompt.text = Some(phrasing::sentence(family, term));
     }
-    prompt
+    (prompt != Prompt::default()).then_some(prompt)
 }
 
 /// One voxel wider on each side, within a volume of this shape.
@@ -123,6 +143,8 @@ fn middle(Region { start, end }: Region) -> [usize; 3] {
 
 #[cfg(test)]
 mod tests {
+    use r1seg::ClassTable;
+
     use super::*;
 
     const SHAPE: [usize; 3] = [4, 24, 24];
@@ -143,7 +165,8 @@ mod tests {
     }
 
     fn prompt(place: &FoundAt, family: Family, mode: InferenceMode, term: Option<&str>) -> Prompt {
-        let prompt = refining_prompt(place, &geometry(), (family, mode), term);
+        let second = Second { family, takes: family.capabilities(), mode };
+        let prompt = refining_prompt(place, &geometry(), &second, term).unwrap();
         prompt.check(family, mode).unwrap();
         prompt.check_in(&geometry()).unwrap();
         prompt
@@ -206,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_that_takes_no_points_is_asked_for_classes_alone() {
+        let (place, _) = l();
+        let mut takes = *Family::Vista3d.capabilities();
+        (takes.prompts, takes.classes) = (&[PromptKind::Text], Some(ClassTable::ctmr()));
+        let mode = refining_mode(Family::Vista3d, &takes, None).unwrap();
+        let second = Second { family: Family::Vista3d, takes: &takes, mode };
+        let prompt = |term| refining_prompt(&place, &geometry(), &second, term);
+        assert_eq!(prompt(Some("liver")), Some(Prompt::of_text("liver")));
+        assert_eq!(prompt(None), None);
+    }
+
+    #[test]
     fn what_takes_no_place_cannot_refine() {
         for (family, mode, says) in [
             (Family::R1Seg3dSam, None, "cannot refine"),
@@ -214,10 +249,11 @@ mod tests {
             (Family::SegVol, Some(InferenceMode::Sliding), "in windows"),
             (Family::SamMed3d, Some(InferenceMode::Zoom), "mode"),
         ] {
-            let error = refining_mode(family, mode).unwrap_err().to_string();
+            let error = refining_mode(family, family.capabilities(), mode);
+            let error = error.unwrap_err().to_string();
             assert!(error.contains(says), "{family:?}: {error}");
         }
-        let mode = |family| refining_mode(family, None).unwrap();
+        let mode = |family: Family| refining_mode(family, family.capabilities(), None).unwrap();
         assert_eq!(mode(Family::SamMed3d), InferenceMode::Crop);
         assert_eq!(mode(Family::SegVol), InferenceMode::Zoom);
     }

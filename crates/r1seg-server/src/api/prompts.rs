@@ -119,7 +119,8 @@ impl SegmentRequest {
         let entry = app.models.get(model).ok_or(Error::NotFound { what: "model" })?;
         let refine = self.refine_with.as_deref().map(|id| app.models.find(id)).transpose()?;
         if let Some(with) = refine.and_then(|index| app.models.get(index)) {
-            refining_mode(with.model.family(), None).map_err(unprocessable)?;
+            let (family, takes) = (with.model.family(), with.model.capabilities());
+            refining_mode(family, takes, None).map_err(unprocessable)?;
         }
         let mut asked = Vec::with_capacity(self.prompts.len());
         for prompt in self.prompts {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, KEYS, LIVER, Running, eventually, liver, metric, uploaded};
 
-/// Questions of a long request: so many that it runs until it is stopped.
+/// Questions of a long request: enough for it to run until it is stopped.
 const MANY: usize = 240;
 
 /// A server that takes long requests.
@@ -19,7 +19,7 @@ fn patient(set: impl FnOnce(&mut Config)) -> Running {
     })
 }
 
-/// A request with so many questions, which differ from those of other seeds.
+/// A request with this many questions, which differ from those of other seeds.
 fn questions(volume: &str, seed: usize, count: usize) -> Value {
     let questions: Vec<Value> = (0..count)
         .map(|n| json!({"question": format!("{LIVER} {}", "word ".repeat(n % 32 + seed))}))
@@ -167,7 +167,7 @@ fn a_place_in_the_queue_is_told_as_it_changes() {
 
 #[test]
 fn a_request_that_takes_too_long_is_ended_and_the_next_one_served() {
-    // Over before any machine is done.
+    // Over before any machine has finished.
     let running = patient(|config| config.limits.timeout = Duration::from_millis(1));
     let client = running.client();
     let id = uploaded(&client, 7);

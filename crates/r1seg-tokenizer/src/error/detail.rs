@@ -11,7 +11,7 @@ pub(crate) enum Detail {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file is larger than any real tokenizer.

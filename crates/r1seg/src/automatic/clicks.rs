@@ -15,7 +15,7 @@ use crate::{Error, Event, Outcome};
 /// Features of windows up to this size are kept for further points.
 const KEPT_BYTES: usize = 1 << 30;
 
-/// The logit of an object in a window where nothing tells of it, as the authors have it.
+/// The logit of an object in a window with neither points nor a class, as in the authors' code.
 const NOTHING: f32 = -9999.0;
 
 /// The features of a window around a point.
@@ -55,7 +55,7 @@ impl AutomaticVolume {
 }
 
 impl PromptRun<'_, '_> {
-    /// What an object gets that points are about.
+    /// The outcome of a prompt with points.
     pub(super) fn click_outcome(&mut self, prompt: &Resolved) -> Result<Outcome, Error> {
         let volume = self.volume;
         let (shape, inner) = (volume.prepared.shape(), volume.padding.inner);
@@ -80,7 +80,7 @@ impl PromptRun<'_, '_> {
             trace.insert("logits", Tensor::from_slice(&sums, (1, d, h, w), &Device::Cpu)?);
         }
         let start = Instant::now();
-        // What no window looked at stays as it was.
+        // Voxels outside of all windows keep the earlier mask.
         for (sum, inside) in sums.iter_mut().zip(earlier.iter().flatten()) {
             if sum.is_nan() {
                 *sum = if *inside == 0 { -1.0 } else { 1.0 };
@@ -227,7 +227,7 @@ fn shared(
 fn unseen_part(unseen: usize, shape: [usize; 3]) -> Warning {
     let share = (100.0 * unseen as f64 / shape.iter().product::<usize>() as f64).ceil();
     let text = format!(
-        "only windows around the points were looked at: {share:.0} % of the volume lies beyond them, and \
+        "the model ran only in windows around the points: {share:.0} % of the volume lies outside them, and \
          is not in the mask"
     );
     Warning::new("W-UNSEEN", text)

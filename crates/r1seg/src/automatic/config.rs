@@ -1,13 +1,12 @@
 //! `config.json` of a VISTA3D.
 
-use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::PointHeadConfig;
 use r1seg_segresnet::SegResNetConfig;
 use serde_json::Value;
 
-use super::classes::{ClassStatus, ClassTable};
+use super::classes::{ClassStatus, ClassTable, Scan};
 use crate::config::{ConfigFile, MAX_SIZE, field};
-use crate::registry::{ConfigReader, Family};
+use crate::registry::Family;
 use crate::{CheckpointSource, Error, Recipe};
 
 /// Everything that the `config.json` of a VISTA3D decides.
@@ -26,8 +25,10 @@ pub struct AutomaticConfig {
     pub patch_size: [usize; 3],
     /// By how much of its length a window overlaps the next one.
     pub overlap: f64,
-    /// The classes of "everything", in ascending order.
+    /// The classes of "everything": those that `config.json` lists, or else those of a CT.
     pub everything: Vec<u16>,
+    /// Whether `config.json` lists them.
+    pub(crate) lists_everything: bool,
     /// The classes whose points are marked as such.
     pub special_point_classes: Vec<u16>,
     pub(crate) recipe: Recipe,
@@ -61,7 +62,7 @@ pub(crate) const VISTA3D_CTMR: Rules = Rules {
     last_supported: 345,
 };
 
-/// Fields that say what r1seg does in one way only, and that way.
+/// Fields of which r1seg supports one value only, and that value.
 const FIXED: [(&str, &str); 4] = [
     ("resample_spacing", "[1.5,1.5,1.5]"),
     ("foreground_margin", "10"),
@@ -149,6 +150,7 @@ fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<AutomaticConfig, Strin
         model_type: file.model_type.name.to_string(),
         family: file.entry.family,
         everything,
+        lists_everything: config.get("everything_labels").is_some_and(|ids| !ids.is_null()),
         special_point_classes: ids("special_point_classes", special)?,
         last_supported: field(config, "last_supported")?.unwrap_or(rules.last_supported),
         network,
@@ -198,10 +200,36 @@ impl AutomaticConfig {
     /// [`Error::Checkpoint`], [`Error::Config`] naming the field, [`Error::UnsupportedModel`], or
     /// [`Error::OtherFamily`] where the checkpoint is of another model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let file = ConfigFile::read(source)?;
-        match file.entry.reader {
-            ConfigReader::Automatic(read) => read(&file),
-            _ => Err(file.other_family(Purpose::Segment)),
+        ConfigFile::read(source)?.read_as()
+    }
+
+    /// The classes of "everything" in a scan of this kind, or where none is named, those that `config.json`
+    /// lists, or those of a model for one kind of scan.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] for a kind of scan that the model is not for, and for none where it segments other
+    /// classes in each.
+    pub fn everything_in(&self, scan: Option<Scan>) -> Result<&[u16], Error> {
+        let mut scans = self.classes.scans();
+        match scan {
+            Some(scan) => self.classes.everything_in(scan).ok_or_else(|| {
+                let known: Vec<&str> = scans.map(Scan::as_str).collect();
+                let known = known.join(", ");
+                Error::Prompt {
+                    message: format!(
+                        "the model has no list of classes for {scan}, only for {known}"
+                    ),
+                    fix: "name the classes, or use NV-Segment-CTMR for MRI",
+                }
+            }),
+            None if self.lists_everything || scans.nth(1).is_none() => Ok(&self.everything),
+            None => Err(Error::Prompt {
+                message:
+                    "the model segments other classes in a CT than in an MRI of the body or of \
+                          the brain, and a volume does not show what it is"
+                        .to_string(),
+                fix: "say which it is: ct-body, mri-body or mri-brain",
+            }),
         }
     }
 
@@ -213,9 +241,11 @@ impl AutomaticConfig {
 
 #[cfg(test)]
 mod tests {
+    use r1seg_volume::Geometry;
     use serde_json::json;
 
     use super::*;
+    use crate::load::Loadable;
 
     fn read(config: &Value) -> Result<AutomaticConfig, Error> {
         let folder = tempfile::tempdir().unwrap();
@@ -261,6 +291,48 @@ mod tests {
             assert_eq!(error.code(), "R-CFG-01", "{key} = {value}: {error}");
             assert!(error.to_string().contains(key), "{key} = {value}: {error}");
         }
+    }
+
+    #[test]
+    fn windows_and_memory_follow_from_the_grid_of_a_volume() {
+        let ct = read(&json!({"model_type": "vista3d"})).unwrap();
+        let geometry = Geometry::with_spacing([603, 333, 333], [1.5; 3]).unwrap();
+        // Windows begin at 0, 96 .. 475 along the longest axis, and at 0, 96, 192 and 205 across it.
+        assert_eq!(ct.most_windows(&geometry), 6 * 4 * 4);
+        let voxels: u64 = 603 * 333 * 333;
+        // Sums of 48 features in 128 planes, f32; a value and a class for each voxel.
+        let sums = 4 * 48 * 128 * 333 * 333;
+        assert_eq!(ct.stitching_bytes(&geometry, 0), sums + 6 * voxels);
+        assert_eq!(ct.stitched_bytes(&geometry, 0), 6 * voxels);
+        // In voxels of another size, the same part of the body takes the same memory.
+        let thick = Geometry::with_spacing([201, 666, 999], [4.5, 0.75, 0.5]).unwrap();
+        assert_eq!(ct.stitching_bytes(&thick, 0), ct.stitching_bytes(&geometry, 0));
+        assert_eq!(ct.most_windows(&thick), ct.most_windows(&geometry));
+        // Kernels are f32 whatever they are stored as; the features of small volumes are kept.
+        assert_eq!(ct.weight_bytes(1), ct.network.kernel_bytes());
+        assert_eq!(ct.weight_bytes(u64::MAX), u64::MAX);
+        let small = Geometry::with_spacing([128; 3], [1.5; 3]).unwrap();
+        assert_eq!(ct.stitched_bytes(&small, 0), ct.stitching_bytes(&small, 0));
+    }
+
+    #[test]
+    fn everything_is_that_of_the_kind_of_scan_where_there_are_several() {
+        let ct = read(&json!({"model_type": "vista3d"})).unwrap();
+        let ctmr = read(&json!({"model_type": "vista3d_ctmr"})).unwrap();
+        let count = |config: &AutomaticConfig, scan| config.everything_in(scan).map(<[u16]>::len);
+        assert_eq!(count(&ct, None).unwrap(), 117);
+        assert_eq!(count(&ct, Some(Scan::CtBody)).unwrap(), 117);
+        let error = count(&ct, Some(Scan::MriBody)).unwrap_err();
+        assert!(error.to_string().contains("no list of classes for mri-body, only for ct-body"));
+        let error = count(&ctmr, None).unwrap_err();
+        assert!(error.to_string().contains("a volume does not show what it is"), "{error}");
+        for (scan, expected) in [("CT_BODY", 117), ("mri-body", 50), ("MRI_brain", 132)] {
+            assert_eq!(count(&ctmr, Some(scan.parse().unwrap())).unwrap(), expected, "{scan}");
+        }
+        assert_eq!("pet".parse::<Scan>().unwrap_err().code(), "R-ARG-01");
+        // A list of its own is what everything is.
+        let own = json!({"model_type": "vista3d_ctmr", "everything_labels": [1, 3]});
+        assert_eq!(read(&own).unwrap().everything_in(None).unwrap(), [1, 3]);
     }
 
     #[test]

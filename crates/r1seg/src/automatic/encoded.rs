@@ -4,15 +4,16 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use r1seg_volume::{Mask, NearestMode, Orientation, Padding, Region, Volume, Warning};
+use r1seg_volume::{Mask, NearestMode, Padding, Region, Warning};
 
-use super::AutomaticModel;
 use super::clicks::Looked;
 use super::prompt::Resolved;
 use super::stitch::{Scores, Sums, Wanted};
-use crate::encoded::Setup;
-use crate::preprocess::{Preparation, prepare};
-use crate::{EncodeOptions, Error, Event, Outcome, Preprocess, Prompt, RunContext, Timings, Trace};
+use super::{AutomaticConfig, AutomaticModel};
+use crate::encoded::{Answering, OnOutcome, Progress, Setup};
+use crate::handle::Encodes;
+use crate::preprocess::Preparation;
+use crate::{EncodeOptions, Error, Event, Outcome, Prompt, RunContext, Timings, Trace};
 
 /// A volume that was prepared for classes and clicks.
 ///
@@ -26,46 +27,34 @@ pub(crate) struct AutomaticVolume {
     pub(super) prepared: Preparation,
     /// Of the prepared grid to that of at least one window.
     pub(super) padding: Padding,
-    pub(super) trace: bool,
     overlaps: bool,
     pub(super) kept: OnceLock<Sums>,
     pub(super) looked: Mutex<Vec<Looked>>,
 }
 
-impl AutomaticVolume {
-    pub(super) fn new(
+impl Encodes for AutomaticConfig {
+    type Volume = AutomaticVolume;
+
+    fn encode(
         model: AutomaticModel,
-        volume: &Volume,
+        (setup, prepared): (Setup, Preparation),
         options: &EncodeOptions,
-    ) -> Result<Self, Error> {
-        let start = Instant::now();
-        let config = model.config();
-        let mode = config.family.mode(options.mode)?;
-        let chosen = match options.preprocess {
-            Preprocess::Auto => Preprocess::Recipe(config.recipe),
-            chosen => config.family.preprocess(chosen)?,
-        };
-        let prepared = prepare(volume, chosen, options.orient, Some(Orientation::RAS))?;
-        let mut setup = Setup::new(volume, &prepared, mode, config.patch_size);
-        let padding = Padding::to_at_least(prepared.shape(), config.patch_size);
-        setup.preprocess = start.elapsed();
-        Ok(Self {
+        _run: &mut RunContext<'_>,
+    ) -> Result<AutomaticVolume, Error> {
+        let padding = Padding::to_at_least(prepared.shape(), model.config().patch_size);
+        Ok(AutomaticVolume {
             model,
             setup,
             prepared,
             padding,
-            trace: options.trace,
             overlaps: options.overlaps,
             kept: OnceLock::new(),
             looked: Mutex::default(),
         })
     }
+}
 
-    /// What messages call the model.
-    pub(crate) fn model_name(&self) -> &'static str {
-        self.model.family().name()
-    }
-
+impl AutomaticVolume {
     /// The values of a window of the padded grid; beyond the volume those of its nearest voxel.
     pub(super) fn window_values(&self, window: Region) -> Result<Vec<f32>, Error> {
         let mut values = self.zero_padded(window)?;
@@ -78,14 +67,36 @@ impl AutomaticVolume {
         let whole = Region::whole(self.prepared.shape());
         Ok(self.prepared.window(whole, &self.padding, window)?)
     }
+}
 
-    /// Runs prompts, and gives out each outcome in their order. All classes are scored in one pass.
-    pub(crate) fn segment_each<E: From<Error>>(
+impl Answering for AutomaticVolume {
+    fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    fn segment_from(
+        &self,
+        prompt: &Prompt,
+        _from: Option<&Progress>,
+        context: &mut RunContext<'_>,
+    ) -> Result<(Outcome, Option<Progress>), Error> {
+        let mut found = None;
+        self.segment_each(std::slice::from_ref(prompt), context, &mut |_, outcome| {
+            found = Some(outcome);
+            Ok(())
+        })?;
+        // One prompt has one outcome.
+        let none = || Error::from(candle_core::Error::msg("no outcome of a prompt"));
+        Ok((found.ok_or_else(none)?, None))
+    }
+
+    /// All classes are scored in one pass.
+    fn segment_each(
         &self,
         prompts: &[Prompt],
         context: &mut RunContext<'_>,
-        on_outcome: &mut dyn FnMut(usize, Outcome) -> Result<(), E>,
-    ) -> Result<(), E> {
+        on_outcome: OnOutcome<'_>,
+    ) -> Result<(), Error> {
         let resolved = |prompt: &Prompt| {
             prompt.check_in(&self.setup.geometry)?;
             Resolved::new(prompt, self.model.config(), &self.setup.map)
@@ -102,8 +113,7 @@ impl AutomaticVolume {
                 }
             };
             // Time that was spent for all prompts counts in the first one.
-            let preprocess = self.setup.preprocess;
-            run.timings = Timings { preprocess, ..Timings::default() };
+            run.timings = self.setup.timings();
             on_outcome(index, outcome)?;
         }
         Ok(())
@@ -129,13 +139,8 @@ pub(super) struct PromptRun<'s, 'c> {
 
 impl<'s, 'c> PromptRun<'s, 'c> {
     fn new(volume: &'s AutomaticVolume, context: &'s mut RunContext<'c>) -> Self {
-        let preprocess = volume.setup.preprocess;
-        Self {
-            volume,
-            timings: Timings { preprocess, ..Timings::default() },
-            trace: volume.trace.then(Trace::default),
-            context,
-        }
+        let (timings, trace) = (volume.setup.timings(), volume.setup.trace());
+        Self { volume, timings, trace, context }
     }
 
     /// Scores the classes of all prompts that ask for nothing else, each class once.
@@ -173,7 +178,7 @@ impl<'s, 'c> PromptRun<'s, 'c> {
         Ok(Some(Found { scores, ids, best }))
     }
 
-    /// What a prompt for classes got of the pass: the voxels of all of them.
+    /// The outcome of a prompt for classes: the voxels of all of them.
     fn class_outcome(&mut self, prompt: &Resolved, found: &Found) -> Result<Outcome, Error> {
         let start = Instant::now();
         let Found { scores, ids, best } = found;
@@ -199,21 +204,12 @@ impl<'s, 'c> PromptRun<'s, 'c> {
         windows: usize,
         warnings: Vec<Warning>,
     ) -> Result<Outcome, Error> {
+        let mask = Mask::new(mask, self.volume.setup.geometry.clone())?;
         Ok(Outcome {
-            text: String::new(),
-            token_ids: Vec::new(),
-            prompt_tokens: 0,
-            finish_reason: None,
-            seg: Vec::new(),
-            mask: Some(Mask::new(mask, self.volume.setup.geometry.clone())?),
             label: prompt.label,
-            boxes: Vec::new(),
-            windows,
-            window_answers: Vec::new(),
-            zoomed: None,
             warnings,
-            timings: self.timings,
             trace: self.trace.take(),
+            ..Outcome::segmented(mask, windows, self.timings)
         })
     }
 }

@@ -16,27 +16,21 @@ mod prompt;
 mod rules;
 mod stitch;
 
-use std::ops::Deref;
-use std::sync::Arc;
-
 use candle_core::DType;
 use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::PointHeadConfig;
 use r1seg_nn::Weights;
 use r1seg_volume::sliding::windows;
-use r1seg_volume::{Geometry, Padding, Volume};
+use r1seg_volume::{Geometry, Orientation, Padding};
 
-use crate::load::{Loadable, Loaded, Loader};
-use crate::registry::{ConfigReader, Family};
-use crate::{
-    Capabilities, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions, LoadedModel,
-    ModelSource, Prompt, PromptKind, RunContext,
-};
+use crate::handle::ModelHandle;
+use crate::load::Loadable;
+use crate::registry::{ConfigReader, Family, ReadConfig};
+use crate::{Capabilities, CheckpointSource, Error, Prompt, PromptKind, Recipe};
 
 pub use classes::{Class, ClassStatus, ClassTable, Scan};
 pub use config::AutomaticConfig;
 pub(crate) use config::{VISTA3D, VISTA3D_CTMR, read_config};
-pub(crate) use encoded::AutomaticVolume;
 use network::Parts;
 pub(crate) use prompt::check_kinds;
 
@@ -54,15 +48,21 @@ pub(crate) use prompt::check_kinds;
 /// }
 /// # Ok::<(), r1seg::Error>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct AutomaticModel {
-    inner: Arc<Loaded<AutomaticConfig>>,
-}
+pub type AutomaticModel = ModelHandle<AutomaticConfig>;
 
 impl Loadable for AutomaticConfig {
+    const PURPOSE: Purpose = Purpose::Segment;
+
     /// It reads names of classes, and no text.
     type Tokenizer = ();
     type Parts = Parts;
+
+    fn reader(reader: ConfigReader) -> Option<ReadConfig<Self>> {
+        match reader {
+            ConfigReader::Automatic(read) => Some(read),
+            _ => None,
+        }
+    }
 
     fn family(&self) -> Family {
         self.family
@@ -72,6 +72,14 @@ impl Loadable for AutomaticConfig {
         let known = self.family.capabilities().with_input(self.patch_size, 1);
         let prompts = if self.takes_points { known.prompts } else { &[PromptKind::Text] };
         Capabilities { classes: Some(self.classes), prompts, ..known }
+    }
+
+    fn recipe(&self) -> Option<Recipe> {
+        Some(self.recipe)
+    }
+
+    fn trained_on(&self) -> Option<Orientation> {
+        Some(Orientation::RAS)
     }
 
     fn read_tokenizer(&self, _source: &CheckpointSource) -> Result<(), Error> {
@@ -86,14 +94,16 @@ impl Loadable for AutomaticConfig {
         Parts::new(self, weights)
     }
 
-    fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        // A CPU keeps kernels in f32; on a GPU weights are reckoned apart.
-        let weights = if weights == 0 { 0 } else { weights.max(self.network.kernel_bytes()) };
+    /// A CPU keeps kernels in f32, whatever they are stored as.
+    fn weight_bytes(&self, weights: u64) -> u64 {
+        weights.max(self.network.kernel_bytes())
+    }
+
+    fn pass_bytes(&self, _questions: usize) -> u64 {
         let points = self.network.feature_bytes(self.patch_size).saturating_mul(2);
         let head = self.point_head().working_bytes(self.patch_size, 1);
         let points = if self.takes_points { points.saturating_add(head) } else { 0 };
-        let pass = self.network.working_bytes(self.patch_size).max(points);
-        weights.saturating_add(pass)
+        self.network.working_bytes(self.patch_size).max(points)
     }
 }
 
@@ -105,15 +115,23 @@ impl AutomaticConfig {
         }
     }
 
-    /// Bytes for what windows over a volume are stitched in, beside the model and what a window needs: the
-    /// features of as many planes as a window has, over the whole cross-section, and a class for each
-    /// voxel.
-    ///
-    /// So many classes keep the voxels that they share, in a bit for each.
+    /// Bytes for stitching windows over a volume, beside the model and what a window needs: sums of features
+    /// of as many planes as a window has, over the whole cross-section, and the value and the class of each
+    /// voxel. Each of `apart` classes that keep the voxels that they share takes a bit per voxel.
     pub fn stitching_bytes(&self, geometry: &Geometry, apart: usize) -> u64 {
+        self.stitching(geometry, apart).of_windows()
+    }
+
+    /// Bytes that are left of [`stitching_bytes`](Self::stitching_bytes) while masks are made: without the
+    /// sums of features, unless the volume is small enough to keep them for further classes.
+    pub fn stitched_bytes(&self, geometry: &Geometry, apart: usize) -> u64 {
+        self.stitching(geometry, apart).afterwards()
+    }
+
+    fn stitching(&self, geometry: &Geometry, apart: usize) -> stitch::Bytes {
         // Which axis is the longest depends on how the volume is turned.
         let patch = [self.patch_size.into_iter().fold(0, usize::max); 3];
-        stitch::bytes(self.network.feature_size, self.uncropped(geometry), patch, apart)
+        stitch::Bytes::new(self.network.feature_size, self.uncropped(geometry), patch, apart)
     }
 
     /// The windows over a volume of which nothing is cropped away.
@@ -130,45 +148,7 @@ impl AutomaticConfig {
     }
 }
 
-impl Deref for AutomaticModel {
-    type Target = LoadedModel;
-
-    fn deref(&self) -> &LoadedModel {
-        &self.inner.model
-    }
-}
-
 impl AutomaticModel {
-    /// Loads a model with automatic device and dtype: a checkpoint folder, or the name of a
-    /// downloaded model ([`ModelSource`]).
-    ///
-    /// # Errors
-    /// As [`AutomaticModel::load_with`].
-    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        Self::load_with(source, &LoadOptions::default())
-    }
-
-    /// Loads a model with chosen device, dtype and limits.
-    ///
-    /// # Errors
-    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for models without classes.
-    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
-        let loader = Loader::new(source, options)?;
-        match loader.file.entry.reader {
-            ConfigReader::Automatic(read) => Ok(Self::new(loader.load(read)?)),
-            _ => Err(loader.file.other_family(Purpose::Segment)),
-        }
-    }
-
-    pub(crate) fn new(loaded: Loaded<AutomaticConfig>) -> Self {
-        Self { inner: Arc::new(loaded) }
-    }
-
-    /// What the checkpoint's `config.json` decided.
-    pub fn config(&self) -> &AutomaticConfig {
-        &self.inner.config
-    }
-
     /// Whether a prompt is of a kind that the model takes, and its text the name of a class, which can be
     /// checked before a volume is read.
     ///
@@ -176,27 +156,5 @@ impl AutomaticModel {
     /// [`Error::Prompt`], with the classes that may be meant.
     pub fn check(&self, prompt: &Prompt) -> Result<(), Error> {
         prompt::check(prompt, &self.inner.config)
-    }
-
-    /// Prepares a volume for any number of prompts.
-    ///
-    /// # Errors
-    /// As [`AutomaticModel::encode_with`].
-    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
-        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
-    }
-
-    /// Prepares a volume for any number of prompts, with options.
-    ///
-    /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]); [`Error::Cancelled`].
-    pub fn encode_with(
-        &self,
-        volume: &Volume,
-        options: &EncodeOptions,
-        run: &mut RunContext<'_>,
-    ) -> Result<EncodedVolume, Error> {
-        run.check()?;
-        Ok(AutomaticVolume::new(self.clone(), volume, options)?.into())
     }
 }

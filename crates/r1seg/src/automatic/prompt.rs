@@ -41,14 +41,15 @@ pub(crate) fn check_kinds(prompt: &Prompt, name: &str) -> Result<(), Error> {
         return wrong(format!("{name} takes no boxes"), fix);
     }
     if prompt.center.is_some() || prompt.points_at_once {
-        let message = format!("{name} looks at a window around each point, and reads all at once");
+        let message =
+            format!("{name} runs in a window around each point, and takes all points together");
         return wrong(message, "give neither a center nor an order");
     }
     let is_clicked = !prompt.points.is_empty();
     if prompt.mask.is_some() && !is_clicked {
         let fix = "give points: positive ones where something is missing, negative ones where there \
                    is too much";
-        return wrong("a mask alone does not say what is wrong with it".to_string(), fix);
+        return wrong("a mask alone does not show what to correct".to_string(), fix);
     }
     let has_base = prompt.text.is_some() || prompt.mask.is_some();
     if !has_base && !is_clicked {
@@ -119,7 +120,7 @@ impl Resolved {
         let is_unknown = |id: u16| id > config.last_supported;
         let zero_shot = is_clicked && label.is_some_and(is_unknown);
         Ok(Self {
-            // Of a class that the model has never seen only points tell.
+            // Only points describe a class that the model was not trained on.
             classes: if zero_shot { Vec::new() } else { classes },
             label,
             zero_shot,

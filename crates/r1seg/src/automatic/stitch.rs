@@ -1,9 +1,9 @@
 //! Classes over the whole volume: windows whose features are averaged, and then scored.
 //!
-//! A class scores a voxel by a product of its embedding with the voxel's features, without a bias, and all
-//! windows weigh the same. So the mean of the logits of several windows is the logit of the mean of their
-//! features: one sum of features stands for any number of classes. A common factor changes neither the sign
-//! of a logit nor which one is the largest, so the sums need not be divided.
+//! The logit of a class at a voxel is the dot product of its embedding and the voxel's features, without a
+//! bias, and all windows weigh the same. So the mean of the logits of several windows is the logit of the
+//! mean of their features: one sum of features stands for any number of classes. A common factor changes
+//! neither the sign of a logit nor which one is the largest, so the sums need not be divided.
 //!
 //! Windows come in the order of the longest axis. Once all that begin at one place along it are done, the
 //! planes in front of the next place are final: they are scored, and make room. So only as many planes as a
@@ -26,19 +26,40 @@ const KEPT_BYTES: u64 = 1 << 30;
 /// Voxels that a thread chooses the classes of at a time.
 const CHUNK: usize = 4096;
 
-/// Bytes for the sums of features of windows over a grid, for the values of its voxels and their class, and
-/// for a bit for each of so many classes.
-pub(super) fn bytes(features: usize, shape: [usize; 3], patch: [usize; 3], apart: usize) -> u64 {
-    let shape = Padding::to_at_least(shape, patch).shape;
-    let voxels = shape.iter().fold(1u64, |n, side| n.saturating_mul(*side as u64));
-    let axis = longest(shape);
-    let whole = voxels.saturating_mul(4 * features as u64);
-    let sums = match whole <= KEPT_BYTES {
-        true => whole,
-        false => whole / shape[axis] as u64 * patch[axis] as u64,
-    };
-    let per_voxel = voxels.saturating_mul(4 + 2);
-    sums.saturating_add(per_voxel).saturating_add(voxels / 8 * apart as u64)
+/// What stitching windows over a grid takes.
+pub(super) struct Bytes {
+    /// Sums of features.
+    sums: u64,
+    /// Whether they are kept for further prompts.
+    is_kept: bool,
+    /// The value of each voxel, its class, and a bit for each class that is kept apart.
+    voxels: u64,
+}
+
+impl Bytes {
+    pub(super) fn new(features: usize, shape: [usize; 3], patch: [usize; 3], apart: usize) -> Self {
+        let shape = Padding::to_at_least(shape, patch).shape;
+        let voxels = shape.iter().fold(1u64, |n, side| n.saturating_mul(*side as u64));
+        let axis = longest(shape);
+        let whole = voxels.saturating_mul(4 * features as u64);
+        let is_kept = whole <= KEPT_BYTES;
+        let sums = match is_kept {
+            true => whole,
+            false => whole / shape[axis] as u64 * patch[axis] as u64,
+        };
+        let per_voxel = voxels.saturating_mul(4 + 2);
+        Self { sums, is_kept, voxels: per_voxel.saturating_add(voxels / 8 * apart as u64) }
+    }
+
+    /// As long as windows come.
+    pub(super) fn of_windows(&self) -> u64 {
+        self.voxels.saturating_add(self.sums)
+    }
+
+    /// Once all of them were scored.
+    pub(super) fn afterwards(&self) -> u64 {
+        if self.is_kept { self.of_windows() } else { self.voxels }
+    }
 }
 
 fn longest(shape: [usize; 3]) -> usize {
@@ -394,10 +415,13 @@ mod tests {
     #[test]
     fn memory_is_that_of_a_window_of_planes() {
         // 333 x 333 x 603 voxels, of which 128 planes across the longest axis are kept.
-        let large = |apart| bytes(48, [333, 333, 603], [128; 3], apart);
+        let large = |apart| Bytes::new(48, [333, 333, 603], [128; 3], apart);
         let voxels: u64 = 333 * 333 * 603;
-        assert_eq!(large(0), 4 * 48 * 128 * 333 * 333 + 6 * voxels);
-        assert_eq!(large(117) - large(0), voxels / 8 * 117);
-        assert_eq!(bytes(8, [20, 60, 60], [48; 3], 0), (4 * 8 + 6) * 48 * 60 * 60);
+        assert_eq!(large(0).of_windows(), 4 * 48 * 128 * 333 * 333 + 6 * voxels);
+        assert_eq!(large(0).afterwards(), 6 * voxels);
+        assert_eq!(large(117).of_windows() - large(0).of_windows(), voxels / 8 * 117);
+        let small = Bytes::new(8, [20, 60, 60], [48; 3], 0);
+        assert_eq!(small.of_windows(), (4 * 8 + 6) * 48 * 60 * 60);
+        assert_eq!(small.afterwards(), small.of_windows());
     }
 }

@@ -166,6 +166,14 @@ mod tests {
     }
 
     #[test]
+    fn every_tensor_of_vista3d_is_read_but_those_that_its_authors_never_use() {
+        let report = case("vista3d").expected_vs_found().unwrap();
+        assert!(0 < report.loaded && report.is_clean(), "{report:?}");
+        let unused = ["class_embeddings.weight", "mask_downsample.bias", "mask_downsample.weight"];
+        assert_eq!(report.unused, unused.map(|name| format!("point_head.{name}")));
+    }
+
+    #[test]
     fn a_full_size_model_takes_no_time() {
         let mut config = ModelConfig::read(&case("phi3")).unwrap();
         let decoder = &mut config.decoder;

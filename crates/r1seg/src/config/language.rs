@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::vision::VisionFields;
 use super::{ConfigFile, field, num_clicks, projector, read_json};
 use crate::checkpoint::keys::KeyMap;
-use crate::registry::{ConfigReader, Family};
+use crate::registry::Family;
 use crate::{CheckpointSource, Error, Separator};
 
 /// Everything that a checkpoint's `config.json` decides.
@@ -146,11 +146,7 @@ impl ModelConfig {
     /// [`Error::Checkpoint`], [`Error::Config`] naming the field,
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] for a model without a language model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let file = ConfigFile::read(source)?;
-        match file.entry.reader {
-            ConfigReader::Language(read) => read(&file),
-            _ => Err(file.other_family(Purpose::Answer)),
-        }
+        ConfigFile::read(source)?.read_as()
     }
 }
 

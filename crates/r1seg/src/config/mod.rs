@@ -12,15 +12,14 @@ use std::collections::BTreeMap;
 
 use r1seg_diagnostic::Purpose;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::checkpoint::{self, Found};
 use crate::load::Loadable;
 use crate::registry::recognize::{recover_config, shapes};
 use crate::registry::{self, ConfigReader, Family, MODELS, ModelEntry, ModelType};
 use crate::{
-    AutomaticConfig, Capabilities, CheckpointSource, Error, M3dClipConfig, ModelName,
-    PromptableConfig,
+    AutomaticConfig, Capabilities, CheckpointSource, Error, M3dClipConfig, PromptableConfig,
 };
 
 pub use language::ModelConfig;
@@ -83,8 +82,8 @@ impl ConfigFile {
         source: &CheckpointSource,
         found: &BTreeMap<String, Found>,
     ) -> Option<Self> {
-        let recovered = recover_config(&shapes(found), None)?.ok()?;
-        Self::new(source, Value::Object(named(source, recovered.config))).ok()
+        let recovered = recover_config(&shapes(found), None, repository_of(source))?.ok()?;
+        Self::new(source, Value::Object(recovered.config)).ok()
     }
 
     /// That config.json cannot be used.
@@ -96,6 +95,17 @@ impl ConfigFile {
     pub(crate) fn other_family(&self, purpose: Purpose) -> Error {
         let (path, family) = (self.source.path(), self.entry.family);
         Error::OtherFamily { path, model_type: self.model_type.name, family, purpose }
+    }
+
+    /// Reads it as the configuration of one kind of network.
+    ///
+    /// # Errors
+    /// [`Error::OtherFamily`] where it is of another kind, and those of the reader.
+    pub(crate) fn read_as<C: Loadable>(&self) -> Result<C, Error> {
+        match C::reader(self.entry.reader) {
+            Some(read) => read(self),
+            None => Err(self.other_family(C::PURPOSE)),
+        }
     }
 
     /// Reads it with its family's reader.
@@ -120,27 +130,19 @@ fn recovered(source: &CheckpointSource) -> Result<Value, Error> {
         Error::Checkpoint(checkpoint::Error::Pickle { .. }) => error,
         _ => source.missing(FILE),
     })?;
-    match recover_config(&shapes(&found), None) {
+    match recover_config(&shapes(&found), None, repository_of(source)) {
         None => Err(source.missing(FILE)),
-        Some(Ok(recovered)) => Ok(Value::Object(named(source, recovered.config))),
+        Some(Ok(recovered)) => Ok(Value::Object(recovered.config)),
         Some(Err(message)) => Err(Error::Config { path: source.path(), message }),
     }
 }
 
-/// The fields that tensors tell, of a checkpoint that is known by the name of its repository where the
-/// tensors are those of another model as well.
-fn named(source: &CheckpointSource, mut config: Map<String, Value>) -> Map<String, Value> {
-    let CheckpointSource::Folder(folder) = source else { return config };
-    let id = ModelName::of(folder).id;
-    let published = MODELS.iter().flat_map(|entry| entry.published);
-    let known = published.filter(|published| published.repository.eq_ignore_ascii_case(&id));
-    if let Some(model_type) = known.filter_map(|published| published.model_type).next() {
-        config.insert("model_type".to_string(), model_type.into());
-        // These are its own.
-        config.remove("patch_size");
-        config.remove("last_supported");
+/// The published repository that a checkpoint comes from, where its folder shows that.
+fn repository_of(source: &CheckpointSource) -> Option<&'static str> {
+    match source {
+        CheckpointSource::Folder(folder) => registry::repository_at(folder),
+        CheckpointSource::Embedded(_) => None,
     }
-    config
 }
 
 /// Why a family cannot be used for a purpose, and which ones can.

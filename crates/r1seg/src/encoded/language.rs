@@ -7,17 +7,18 @@ use r1seg_llm::{Generated, Step};
 use r1seg_nn::{FEW_ROWS, Probe};
 use r1seg_tokenizer::Prompt as PromptIds;
 use r1seg_volume::sliding::windows;
-use r1seg_volume::{Mask, Padding, Region, Volume};
+use r1seg_volume::{Mask, Padding, Region};
 
-use super::{SLIDING_OVERLAP, Setup};
+use super::{Answering, Progress, SLIDING_OVERLAP, Setup};
 use crate::boxes::BoxMapping;
+use crate::handle::Encodes;
 use crate::model::seg_positions;
-use crate::preprocess::prepare;
+use crate::preprocess::Preparation;
 use crate::trace::pack_bits;
 use crate::vision::ImageFeatures;
 use crate::{
-    AskOptions, EncodeOptions, Error, Event, InferenceMode, Outcome, Prompt, R1SegModel,
-    RunContext, SegToken, Timings, Trace,
+    AskOptions, EncodeOptions, Error, Event, InferenceMode, ModelConfig, Outcome, Prompt,
+    R1SegModel, RunContext, SegToken, Timings, Trace,
 };
 
 /// Questions that [`EncodedVolume::ask_many`](crate::EncodedVolume::ask_many) answers at once; more take
@@ -60,43 +61,55 @@ pub(super) struct Asked<'a> {
     pub(super) options: &'a AskOptions,
 }
 
-impl LanguageVolume {
-    pub(crate) fn new(
+impl Encodes for ModelConfig {
+    type Volume = LanguageVolume;
+
+    fn encode(
         model: R1SegModel,
-        volume: &Volume,
-        options: &EncodeOptions,
+        (mut setup, prepared): (Setup, Preparation),
+        _options: &EncodeOptions,
         run: &mut RunContext<'_>,
-    ) -> Result<Self, Error> {
-        let modes = model.capabilities().modes;
-        let mode = InferenceMode::choose(options.mode, model.family().name(), modes)?;
-        run.check()?;
+    ) -> Result<LanguageVolume, Error> {
         let start = Instant::now();
-        let prepared = prepare(volume, options.preprocess, options.orient, model.trained_on())?;
-        let grid = model.input_shape();
-        let mut setup = Setup::new(volume, &prepared, mode, grid);
-        let mut trace = options.trace.then(Trace::default);
-        let images = if mode == InferenceMode::Sliding {
+        let (grid, mut trace) = (setup.grid, setup.trace());
+        let images = if setup.mode == InferenceMode::Sliding {
             let padding = Padding::to_at_least(prepared.shape(), grid);
             let windows = windows(padding.shape, grid, SLIDING_OVERLAP)?;
             let voxels = prepared.padded(&padding)?;
             let windows = windows.into_iter().map(|w| (w, OnceLock::new())).collect();
-            setup.preprocess = start.elapsed();
+            setup.preprocess += start.elapsed();
             Images::Sliding(Box::new(Windows { voxels, padding, windows }))
         } else {
             let voxels = prepared.resize(grid)?;
-            setup.preprocess = start.elapsed();
+            setup.preprocess += start.elapsed();
             Images::Whole(Box::new(model.encode_image(voxels, &mut run.probe(trace.as_mut()))?))
         };
-        Ok(Self { model, setup, images, trace })
+        Ok(LanguageVolume { model, setup, images, trace })
+    }
+}
+
+impl Answering for LanguageVolume {
+    fn setup(&self) -> &Setup {
+        &self.setup
     }
 
-    /// What messages call the model.
-    pub(super) fn model_name(&self) -> &'static str {
-        self.model.family().name()
+    fn answers_questions(&self) -> bool {
+        true
     }
 
-    /// As [`EncodedVolume::ask_many_with`](crate::EncodedVolume::ask_many_with).
-    pub(super) fn ask_many(
+    fn segment_from(
+        &self,
+        _prompt: &Prompt,
+        _from: Option<&Progress>,
+        _run: &mut RunContext<'_>,
+    ) -> Result<(Outcome, Option<Progress>), Error> {
+        Err(Error::Prompt {
+            message: format!("{} segments what a question asks for", self.setup.family.name()),
+            fix: "ask a question, such as `Can you segment the liver in this image?`",
+        })
+    }
+
+    fn ask_many(
         &self,
         questions: &[Prompt],
         options: &AskOptions,
@@ -129,7 +142,9 @@ impl LanguageVolume {
         }
         Ok(outcomes)
     }
+}
 
+impl LanguageVolume {
     /// The token ids of a question.
     fn prompt(&self, prompt: &Prompt, options: &AskOptions) -> Result<PromptIds, Error> {
         let clicks = !prompt.points.is_empty() || prompt.center.is_some() || prompt.points_at_once;
@@ -137,7 +152,7 @@ impl LanguageVolume {
             return Err(Error::Prompt {
                 message: format!(
                     "{} reads questions and boxes, and neither points nor masks",
-                    self.model_name()
+                    self.setup.family.name()
                 ),
                 fix: "ask about a box, or use SegVol",
             });

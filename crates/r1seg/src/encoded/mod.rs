@@ -3,20 +3,20 @@
 mod language;
 mod windows;
 
+use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use r1seg_volume::{Geometry, GridMap, Mask, Orientation, Region, Volume, Warning};
 
-use crate::automatic::AutomaticVolume;
-use crate::preprocess::Preparation;
-use crate::promptable::PromptableVolume;
+use crate::preprocess::{Preparation, prepare};
+use crate::registry::Family;
 use crate::simulate::RandomState;
 use crate::{
-    AskOptions, Error, Event, InferenceMode, Outcome, Prompt, Recipe, RunContext, Simulated,
+    AskOptions, EncodeOptions, Error, InferenceMode, LoadedModel, Outcome, Preprocess, Prompt,
+    Recipe, RunContext, Simulated, Timings, Trace,
 };
 
-pub(crate) use language::LanguageVolume;
 pub use language::QUESTIONS_AT_ONCE;
 
 /// What a prompt has come to so far, for a model that takes points one after the other.
@@ -36,19 +36,84 @@ pub const SLIDING_OVERLAP: f64 = 0.5;
 /// held by a server, a task or another thread.
 #[derive(Debug, Clone)]
 pub struct EncodedVolume {
-    encoded: Encoded,
+    encoded: Arc<dyn Answering>,
 }
 
-#[derive(Debug, Clone)]
-enum Encoded {
-    Language(Arc<LanguageVolume>),
-    Promptable(Arc<PromptableVolume>),
-    Automatic(Arc<AutomaticVolume>),
+/// A volume that a model has encoded, as its kind of network does it: what it does with prompts. It refuses
+/// what it does not implement.
+pub(crate) trait Answering: Debug + Send + Sync {
+    fn setup(&self) -> &Setup;
+
+    /// Whether it answers questions in words.
+    fn answers_questions(&self) -> bool {
+        false
+    }
+
+    /// As [`EncodedVolume::ask_many_with`].
+    fn ask_many(
+        &self,
+        _questions: &[Prompt],
+        _options: &AskOptions,
+        _run: &mut RunContext<'_>,
+    ) -> Result<Vec<Outcome>, Error> {
+        Err(Error::Prompt {
+            message: format!("{} answers no questions", self.setup().family.name()),
+            fix: "name what to segment, such as `liver`",
+        })
+    }
+
+    /// As [`EncodedVolume::segment_with`]; `from` is what earlier points of the same target came to, and
+    /// what all of them came to is returned as well, where points are taken one after the other.
+    fn segment_from(
+        &self,
+        prompt: &Prompt,
+        from: Option<&Progress>,
+        run: &mut RunContext<'_>,
+    ) -> Result<(Outcome, Option<Progress>), Error>;
+
+    /// As [`EncodedVolume::segment_each`].
+    fn segment_each(
+        &self,
+        prompts: &[Prompt],
+        run: &mut RunContext<'_>,
+        on_outcome: OnOutcome<'_>,
+    ) -> Result<(), Error> {
+        for (index, prompt) in prompts.iter().enumerate() {
+            let before = run.count_prompts_from(index);
+            let found = self.segment_from(prompt, None, run);
+            run.count_prompts_from(before);
+            on_outcome(index, found?.0)?;
+        }
+        Ok(())
+    }
+
+    /// As [`EncodedVolume::simulate_clicks`].
+    fn simulate_clicks(
+        &self,
+        _truth: &Mask,
+        _clicks: usize,
+        _random: &mut RandomState,
+        _run: &mut RunContext<'_>,
+    ) -> Result<Simulated, Error> {
+        Err(not_clicked_in_crops(self.setup().family))
+    }
+}
+
+/// Takes the outcome of the prompt with this index.
+pub(crate) type OnOutcome<'a> = &'a mut dyn FnMut(usize, Outcome) -> Result<(), Error>;
+
+/// That simulated clicks were asked of a model that does not look at crops.
+pub(crate) fn not_clicked_in_crops(family: Family) -> Error {
+    Error::Prompt {
+        message: format!("{} is not clicked in crops", family.name()),
+        fix: "simulate clicks with SAM-Med3D or NeuroSAM3D",
+    }
 }
 
 /// How a volume was prepared, whichever model encodes it.
 #[derive(Debug)]
 pub(crate) struct Setup {
+    pub(crate) family: Family,
     pub(crate) geometry: Geometry,
     pub(crate) recipe: Recipe,
     pub(crate) orientation: Option<Orientation>,
@@ -61,16 +126,31 @@ pub(crate) struct Setup {
     pub(crate) warnings: Vec<Warning>,
     /// The time that it took.
     pub(crate) preprocess: Duration,
+    /// Whether the stages of each prompt are recorded.
+    pub(crate) is_traced: bool,
 }
 
 impl Setup {
-    pub(crate) fn new(
+    /// Prepares a volume for a model, as `options` say or as the model wants it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a mode or a recipe of other models, or when the volume cannot be
+    /// prepared.
+    pub(crate) fn prepare(
+        model: &LoadedModel,
         volume: &Volume,
-        prepared: &Preparation,
-        mode: InferenceMode,
-        grid: [usize; 3],
-    ) -> Self {
-        Self {
+        options: &EncodeOptions,
+    ) -> Result<(Self, Preparation), Error> {
+        let start = Instant::now();
+        let (family, grid) = (model.family(), model.input_shape());
+        let mode = family.mode(options.mode)?;
+        let preprocess = match (options.preprocess, model.recipe) {
+            (Preprocess::Auto, Some(own)) => Preprocess::Recipe(own),
+            (chosen, _) => family.preprocess(chosen)?,
+        };
+        let prepared = prepare(volume, preprocess, options.orient, model.trained_on)?;
+        let setup = Self {
+            family,
             geometry: volume.geometry().clone(),
             recipe: prepared.recipe,
             orientation: prepared.orientation,
@@ -79,36 +159,30 @@ impl Setup {
             map: prepared.map().clone(),
             crop: prepared.crop(),
             warnings: prepared.warnings((mode == InferenceMode::Resize).then_some(grid)),
-            preprocess: Duration::ZERO,
-        }
+            preprocess: start.elapsed(),
+            is_traced: options.trace,
+        };
+        Ok((setup, prepared))
     }
-}
 
-impl From<LanguageVolume> for EncodedVolume {
-    fn from(volume: LanguageVolume) -> Self {
-        Self { encoded: Encoded::Language(Arc::new(volume)) }
+    /// The times of a prompt that begins, which preparing the volume is one of.
+    pub(crate) fn timings(&self) -> Timings {
+        Timings { preprocess: self.preprocess, ..Timings::default() }
     }
-}
 
-impl From<PromptableVolume> for EncodedVolume {
-    fn from(volume: PromptableVolume) -> Self {
-        Self { encoded: Encoded::Promptable(Arc::new(volume)) }
-    }
-}
-
-impl From<AutomaticVolume> for EncodedVolume {
-    fn from(volume: AutomaticVolume) -> Self {
-        Self { encoded: Encoded::Automatic(Arc::new(volume)) }
+    /// Where the stages of a prompt that begins are recorded, if they are.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.is_traced.then(Trace::default)
     }
 }
 
 impl EncodedVolume {
+    pub(crate) fn new(encoded: impl Answering + 'static) -> Self {
+        Self { encoded: Arc::new(encoded) }
+    }
+
     fn setup(&self) -> &Setup {
-        match &self.encoded {
-            Encoded::Language(volume) => &volume.setup,
-            Encoded::Promptable(volume) => &volume.setup,
-            Encoded::Automatic(volume) => &volume.setup,
-        }
+        self.encoded.setup()
     }
 
     /// The grid of the volume.
@@ -118,7 +192,7 @@ impl EncodedVolume {
 
     /// Whether the model answers questions in words; others segment what a prompt says.
     pub fn answers_questions(&self) -> bool {
-        matches!(self.encoded, Encoded::Language(_))
+        self.encoded.answers_questions()
     }
 
     /// The recipe that prepared the intensities.
@@ -169,9 +243,9 @@ impl EncodedVolume {
         options: &AskOptions,
         run: &mut RunContext<'_>,
     ) -> Result<Outcome, Error> {
-        match &self.encoded {
-            Encoded::Language(_) => self.ask_with(prompt, options, run),
-            Encoded::Promptable(_) | Encoded::Automatic(_) => self.segment_with(prompt, run),
+        match self.answers_questions() {
+            true => self.ask_with(prompt, options, run),
+            false => self.segment_with(prompt, run),
         }
     }
 
@@ -193,7 +267,7 @@ impl EncodedVolume {
         options: &AskOptions,
         run: &mut RunContext<'_>,
     ) -> Result<Outcome, Error> {
-        let mut outcomes = self.language()?.ask_many(&[question.into()], options, run)?;
+        let mut outcomes = self.encoded.ask_many(&[question.into()], options, run)?;
         // One question has one outcome.
         outcomes.pop().ok_or_else(|| candle_core::Error::msg("no answer to a question").into())
     }
@@ -239,7 +313,7 @@ impl EncodedVolume {
         run: &mut RunContext<'_>,
     ) -> Result<Vec<Outcome>, Error> {
         let prompts: Vec<Prompt> = questions.iter().cloned().map(Into::into).collect();
-        self.language()?.ask_many(&prompts, options, run)
+        self.encoded.ask_many(&prompts, options, run)
     }
 
     /// Segments what a prompt says.
@@ -276,16 +350,15 @@ impl EncodedVolume {
         run: &mut RunContext<'_>,
         on_outcome: &mut dyn FnMut(usize, Outcome) -> Result<(), E>,
     ) -> Result<(), E> {
-        if let Encoded::Automatic(volume) = &self.encoded {
-            return volume.segment_each(prompts, run, on_outcome);
-        }
-        for (index, prompt) in prompts.iter().enumerate() {
-            let before = run.count_prompts_from(index);
-            let found = self.segment_from(prompt, None, run);
-            run.count_prompts_from(before);
-            on_outcome(index, found?.0)?;
-        }
-        Ok(())
+        let mut failure = None;
+        let done = self.encoded.segment_each(prompts, run, &mut |index, outcome| {
+            on_outcome(index, outcome).map_err(|error| {
+                failure = Some(error);
+                // What ends the run; the caller gets its own error.
+                Error::Cancelled
+            })
+        });
+        failure.map_or(done.map_err(E::from), Err)
     }
 
     /// Simulates the clicks of SAM-Med3D's evaluation, each drawn by `random` from where the mask so far
@@ -301,13 +374,7 @@ impl EncodedVolume {
         random: &mut RandomState,
         run: &mut RunContext<'_>,
     ) -> Result<Simulated, Error> {
-        match &self.encoded {
-            Encoded::Promptable(volume) => volume.simulate_clicks(truth, clicks, random, run),
-            Encoded::Language(_) | Encoded::Automatic(_) => Err(Error::Prompt {
-                message: format!("{} is not clicked in crops", self.model_name()),
-                fix: "simulate clicks with SAM-Med3D or NeuroSAM3D",
-            }),
-        }
+        self.encoded.simulate_clicks(truth, clicks, random, run)
     }
 
     /// The same for a prompt that goes on where another one has come to.
@@ -317,43 +384,6 @@ impl EncodedVolume {
         from: Option<&Progress>,
         run: &mut RunContext<'_>,
     ) -> Result<(Outcome, Option<Progress>), Error> {
-        match &self.encoded {
-            Encoded::Promptable(volume) => {
-                run.emit(Event::Prompt { prompt: 0 });
-                volume.segment(prompt, from, run)
-            }
-            Encoded::Automatic(volume) => {
-                let mut found = None;
-                volume.segment_each(std::slice::from_ref(prompt), run, &mut |_, outcome| {
-                    found = Some(outcome);
-                    Ok::<(), Error>(())
-                })?;
-                // One prompt has one outcome.
-                let none = || Error::from(candle_core::Error::msg("no outcome of a prompt"));
-                Ok((found.ok_or_else(none)?, None))
-            }
-            Encoded::Language(volume) => Err(Error::Prompt {
-                message: format!("{} segments what a question asks for", volume.model_name()),
-                fix: "ask a question, such as `Can you segment the liver in this image?`",
-            }),
-        }
-    }
-
-    fn model_name(&self) -> &'static str {
-        match &self.encoded {
-            Encoded::Language(volume) => volume.model_name(),
-            Encoded::Promptable(volume) => volume.model_name(),
-            Encoded::Automatic(volume) => volume.model_name(),
-        }
-    }
-
-    fn language(&self) -> Result<&LanguageVolume, Error> {
-        match &self.encoded {
-            Encoded::Language(volume) => Ok(volume),
-            Encoded::Promptable(_) | Encoded::Automatic(_) => Err(Error::Prompt {
-                message: format!("{} answers no questions", self.model_name()),
-                fix: "name what to segment, such as `liver`",
-            }),
-        }
+        self.encoded.segment_from(prompt, from, run)
     }
 }

@@ -30,7 +30,7 @@ impl LanguageVolume {
             blend: Blend::new(padding.shape),
             answers: Vec::with_capacity(windows.len()),
             found: false,
-            timings: Timings { preprocess: self.setup.preprocess, ..Timings::default() },
+            timings: self.setup.timings(),
         };
         let mut all: Vec<Windowed> = asked.prompts.iter().map(|_| begun()).collect();
         let no_seg = self.model.config().no_seg_logit;

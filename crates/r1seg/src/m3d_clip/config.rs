@@ -1,12 +1,10 @@
 //! `config.json` of an M3D-CLIP.
 
-use r1seg_diagnostic::Purpose;
 use r1seg_text_encoder::BertConfig;
 use r1seg_vit3d::Vit3dConfig;
 
 use crate::config::vision::VisionFields;
 use crate::config::{ConfigFile, field, text};
-use crate::registry::ConfigReader;
 use crate::{CheckpointSource, Error};
 
 const VISION: VisionFields = VisionFields {
@@ -51,11 +49,7 @@ impl M3dClipConfig {
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] where the checkpoint is of another
     /// model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let file = ConfigFile::read(source)?;
-        match file.entry.reader {
-            ConfigReader::Retrieval(read) => read(&file),
-            _ => Err(file.other_family(Purpose::Retrieve)),
-        }
+        ConfigFile::read(source)?.read_as()
     }
 }
 

@@ -5,9 +5,6 @@
 
 mod config;
 
-use std::ops::Deref;
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Tensor};
 use r1seg_diagnostic::Purpose;
 use r1seg_nn::{Linear, Weights, linear};
@@ -16,12 +13,13 @@ use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::Vit3d;
 use r1seg_volume::{Volume, Warning};
 
-use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
-use crate::preprocess::prepare;
-use crate::registry::{ConfigReader, Family};
+use crate::encoded::Setup;
+use crate::finite::FiniteCheck;
+use crate::handle::ModelHandle;
+use crate::load::{Loadable, check_vocabulary};
+use crate::registry::{ConfigReader, Family, ReadConfig};
 use crate::{
-    Capabilities, CheckpointSource, EncodeOptions, Error, InferenceMode, LoadOptions, LoadedModel,
-    ModelSource, Recipe, RunContext, Stage, memory,
+    Capabilities, CheckpointSource, EncodeOptions, Error, Recipe, RunContext, Stage, memory,
 };
 
 pub use config::M3dClipConfig;
@@ -43,11 +41,7 @@ const NORMALIZE_EPS: f64 = 1e-12;
 /// println!("{}", M3dClip::similarity(&ct.embedding, &text.embedding));
 /// # Ok::<(), r1seg::Error>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct M3dClip {
-    inner: Arc<Loaded<M3dClipConfig>>,
-    logit_scale: f32,
-}
+pub type M3dClip = ModelHandle<M3dClipConfig>;
 
 /// What the model computes with.
 #[derive(Debug)]
@@ -56,7 +50,7 @@ pub(crate) struct Parts {
     mm_vision_proj: Linear,
     language_encoder: BertModel,
     mm_language_proj: Linear,
-    logit_scale: Tensor,
+    logit_scale: f32,
 }
 
 impl Parts {
@@ -68,14 +62,23 @@ impl Parts {
             mm_vision_proj: linear(vision, vision, weights.pp("mm_vision_proj"))?,
             language_encoder: BertModel::new(&config.text, weights.pp("language_encoder"))?,
             mm_language_proj: linear(text, vision, weights.pp("mm_language_proj"))?,
-            logit_scale: weights.get((), "logit_scale")?,
+            logit_scale: weights.get((), "logit_scale")?.to_dtype(DType::F32)?.to_scalar()?,
         })
     }
 }
 
 impl Loadable for M3dClipConfig {
+    const PURPOSE: Purpose = Purpose::Retrieve;
+
     type Tokenizer = TextTokenizer;
     type Parts = Parts;
+
+    fn reader(reader: ConfigReader) -> Option<ReadConfig<Self>> {
+        match reader {
+            ConfigReader::Retrieval(read) => Some(read),
+            _ => None,
+        }
+    }
 
     fn family(&self) -> Family {
         Family::M3dClip
@@ -101,16 +104,12 @@ impl Loadable for M3dClipConfig {
         Parts::new(self, weights)
     }
 
-    fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        memory::needed_to_embed(self, weights)
+    fn check_parts(parts: &Parts, finite: &FiniteCheck) -> Result<(), Error> {
+        finite.numbers(Stage::Score, &[parts.logit_scale])
     }
-}
 
-impl Deref for M3dClip {
-    type Target = LoadedModel;
-
-    fn deref(&self) -> &LoadedModel {
-        &self.inner.model
+    fn pass_bytes(&self, _questions: usize) -> u64 {
+        memory::to_embed(self)
     }
 }
 
@@ -135,38 +134,6 @@ pub struct TextEmbedding {
 }
 
 impl M3dClip {
-    /// Loads a model with automatic device and dtype: a checkpoint folder, or the name of a
-    /// downloaded model ([`ModelSource`]).
-    ///
-    /// # Errors
-    /// As [`M3dClip::load_with`].
-    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        Self::load_with(source, &LoadOptions::default())
-    }
-
-    /// Loads a model with chosen device, dtype and limits.
-    ///
-    /// # Errors
-    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for other models than M3D-CLIP.
-    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
-        let loader = Loader::new(source, options)?;
-        match loader.file.entry.reader {
-            ConfigReader::Retrieval(read) => Self::new(loader.load(read)?),
-            _ => Err(loader.file.other_family(Purpose::Retrieve)),
-        }
-    }
-
-    pub(crate) fn new(loaded: Loaded<M3dClipConfig>) -> Result<Self, Error> {
-        let logit_scale = loaded.parts.logit_scale.to_dtype(DType::F32)?.to_scalar()?;
-        loaded.model.finite.numbers(Stage::Score, &[logit_scale])?;
-        Ok(Self { inner: Arc::new(loaded), logit_scale })
-    }
-
-    /// What the checkpoint's `config.json` decided.
-    pub fn config(&self) -> &M3dClipConfig {
-        &self.inner.config
-    }
-
     /// Numbers of an embedding, `E`.
     pub fn width(&self) -> usize {
         self.inner.config.vit.hidden_size
@@ -175,7 +142,7 @@ impl M3dClip {
     /// The checkpoint's `logit_scale`, with which the authors' code multiplies a
     /// [`similarity`](Self::similarity) as it is: it is never exponentiated.
     pub fn logit_scale(&self) -> f32 {
-        self.logit_scale
+        self.inner.parts.logit_scale
     }
 
     /// Embeds a volume, prepared and resized to the model's grid.
@@ -190,19 +157,19 @@ impl M3dClip {
     ///
     /// # Errors
     /// When the volume cannot be prepared ([`Error::Volume`]) or the computation fails;
-    /// [`Error::InvalidOption`] for another mode than resize; [`Error::Cancelled`].
+    /// [`Error::InvalidOption`] for another mode than resize, or a recipe of other models;
+    /// [`Error::Cancelled`].
     pub fn embed_volume_with(
         &self,
         volume: &Volume,
         options: &EncodeOptions,
         run: &mut RunContext<'_>,
     ) -> Result<VolumeEmbedding, Error> {
-        InferenceMode::choose(options.mode, self.family().name(), self.capabilities().modes)?;
         run.check()?;
         let _span = tracing::info_span!("embed_volume").entered();
-        let grid @ [d, h, w] = self.input_shape();
-        let prepared = prepare(volume, options.preprocess, options.orient, None)?;
-        let voxels = prepared.resize(grid)?;
+        let (setup, prepared) = Setup::prepare(self, volume, options)?;
+        let [d, h, w] = setup.grid;
+        let voxels = prepared.resize(setup.grid)?;
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let input =
             input.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
@@ -211,8 +178,7 @@ impl M3dClip {
         self.inner.model.finite.tensor(Stage::Encode, &first)?;
         let embedding =
             self.embedding(&first, &self.inner.parts.mm_vision_proj, Stage::EmbedVolume)?;
-        let recipe = prepared.recipe;
-        Ok(VolumeEmbedding { embedding, recipe, warnings: prepared.warnings(Some(grid)) })
+        Ok(VolumeEmbedding { embedding, recipe: setup.recipe, warnings: setup.warnings })
     }
 
     /// Embeds a text: a finding, or a whole report. What the encoder has no room for at its end

@@ -162,7 +162,7 @@ impl PromptRun<'_, '_> {
         let size = self.volume.setup.grid;
         match self.volume.crops.of(target, size) {
             Some(crop) => Ok(crop),
-            None => self.crop_at(target.crop(size), self.volume.trace),
+            None => self.crop_at(target.crop(size), self.volume.setup.is_traced),
         }
     }
 

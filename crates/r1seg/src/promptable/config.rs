@@ -1,6 +1,5 @@
 //! `config.json` of a promptable model.
 
-use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::{MaskDecoderConfig, PromptConfig};
 use r1seg_text_encoder::ClipTextConfig;
 use r1seg_vit3d::ImageEncoderConfig;
@@ -10,7 +9,7 @@ use crate::checkpoint::keys::KeyMap;
 use crate::config::sam::VitDefaults;
 use crate::config::vision::VisionFields;
 use crate::config::{ConfigFile, num_clicks, sam, text};
-use crate::registry::{ConfigReader, Family};
+use crate::registry::Family;
 use crate::{CheckpointSource, Error};
 
 /// How a grid is brought to another one.
@@ -169,17 +168,13 @@ impl PromptableConfig {
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] where the checkpoint is of another
     /// model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
-        let file = ConfigFile::read(source)?;
-        match file.entry.reader {
-            ConfigReader::Promptable(read) => read(&file),
-            _ => Err(file.other_family(Purpose::Segment)),
-        }
+        ConfigFile::read(source)?.read_as()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use r1seg_diagnostic::Remedy;
+    use r1seg_diagnostic::{Purpose, Remedy};
     use serde_json::json;
 
     use super::*;

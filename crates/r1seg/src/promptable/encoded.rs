@@ -4,16 +4,19 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use r1seg_volume::{Mask, Region, Volume, Warning};
+use r1seg_volume::{Mask, Region, Warning};
 
 use super::clicks::Clicked;
 use super::crops::Crops;
+use super::evaluation::Simulated;
+use super::simulate::RandomState;
 use super::whole::Whole;
-use crate::encoded::Setup;
-use crate::preprocess::{Preparation, prepare};
+use crate::encoded::{Answering, Setup};
+use crate::handle::Encodes;
+use crate::preprocess::Preparation;
 use crate::{
-    EncodeOptions, Error, InferenceMode, Outcome, Prompt, PromptableModel, RunContext, Timings,
-    Trace,
+    EncodeOptions, Error, Event, InferenceMode, Outcome, Prompt, PromptableConfig, PromptableModel,
+    RunContext, Timings, Trace,
 };
 
 /// A volume that was prepared for prompts.
@@ -25,38 +28,25 @@ pub(crate) struct PromptableVolume {
     pub(super) model: PromptableModel,
     pub(crate) setup: Setup,
     pub(super) prepared: Preparation,
-    pub(super) trace: bool,
     pub(super) whole: OnceLock<Whole>,
     pub(super) crops: Crops,
 }
 
-impl PromptableVolume {
-    pub(super) fn new(
+impl Encodes for PromptableConfig {
+    type Volume = PromptableVolume;
+
+    fn encode(
         model: PromptableModel,
-        volume: &Volume,
-        options: &EncodeOptions,
-    ) -> Result<Self, Error> {
-        let start = Instant::now();
-        let mode = model.family().mode(options.mode)?;
-        let preprocess = model.family().preprocess(options.preprocess)?;
-        let prepared = prepare(volume, preprocess, options.orient, None)?;
-        let mut setup = Setup::new(volume, &prepared, mode, model.input_shape());
-        setup.preprocess = start.elapsed();
-        Ok(Self {
-            model,
-            setup,
-            prepared,
-            trace: options.trace,
-            whole: OnceLock::new(),
-            crops: Crops::default(),
-        })
+        (setup, prepared): (Setup, Preparation),
+        _options: &EncodeOptions,
+        _run: &mut RunContext<'_>,
+    ) -> Result<PromptableVolume, Error> {
+        let (whole, crops) = (OnceLock::new(), Crops::default());
+        Ok(PromptableVolume { model, setup, prepared, whole, crops })
     }
+}
 
-    /// What messages call the model.
-    pub(crate) fn model_name(&self) -> &'static str {
-        self.model.family().name()
-    }
-
+impl PromptableVolume {
     /// Whether it looks at crops around a target.
     pub(super) fn looks_at_crops(&self) -> bool {
         matches!(self.setup.mode, InferenceMode::Crop | InferenceMode::Grow)
@@ -66,16 +56,20 @@ impl PromptableVolume {
     pub(super) fn is_growing(&self) -> bool {
         self.setup.mode == InferenceMode::Grow
     }
+}
 
-    /// As [`EncodedVolume::segment_with`](crate::EncodedVolume::segment_with). In modes that look at
-    /// crops, `from` is what earlier points of the same target came to, and what all of them came to is
-    /// returned as well.
-    pub(crate) fn segment(
+impl Answering for PromptableVolume {
+    fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    fn segment_from(
         &self,
         prompt: &Prompt,
         from: Option<&Clicked>,
         context: &mut RunContext<'_>,
     ) -> Result<(Outcome, Option<Clicked>), Error> {
+        context.emit(Event::Prompt { prompt: 0 });
         let mode = self.setup.mode;
         prompt.check(self.model.family(), mode)?;
         prompt.check_in(&self.setup.geometry)?;
@@ -91,6 +85,16 @@ impl PromptableVolume {
             }
         };
         Ok((run.outcome(found)?, clicked))
+    }
+
+    fn simulate_clicks(
+        &self,
+        truth: &Mask,
+        clicks: usize,
+        random: &mut RandomState,
+        context: &mut RunContext<'_>,
+    ) -> Result<Simulated, Error> {
+        self.evaluate(truth, clicks, random, context)
     }
 }
 
@@ -116,32 +120,17 @@ pub(super) struct Found {
 
 impl<'s, 'c> PromptRun<'s, 'c> {
     pub(super) fn new(volume: &'s PromptableVolume, context: &'s mut RunContext<'c>) -> Self {
-        let preprocess = volume.setup.preprocess;
-        Self {
-            volume,
-            timings: Timings { preprocess, ..Timings::default() },
-            trace: volume.trace.then(Trace::default),
-            text: None,
-            context,
-        }
+        let (timings, trace) = (volume.setup.timings(), volume.setup.trace());
+        Self { volume, timings, trace, text: None, context }
     }
 
     pub(super) fn outcome(self, found: Found) -> Result<Outcome, Error> {
+        let mask = Mask::new(found.mask, self.volume.setup.geometry.clone())?;
         Ok(Outcome {
-            text: String::new(),
-            token_ids: Vec::new(),
-            prompt_tokens: 0,
-            finish_reason: None,
-            seg: Vec::new(),
-            mask: Some(Mask::new(found.mask, self.volume.setup.geometry.clone())?),
-            label: None,
-            boxes: Vec::new(),
-            windows: found.windows,
-            window_answers: Vec::new(),
             zoomed: found.zoomed,
             warnings: found.warnings,
-            timings: self.timings,
             trace: self.trace,
+            ..Outcome::segmented(mask, found.windows, self.timings)
         })
     }
 

@@ -7,6 +7,7 @@ use super::encoded::{Found, PromptRun};
 use super::simulate::{Click, RandomState, next_click};
 use super::target::{Target, TargetPoint, signed};
 use super::zoom::box_of;
+use crate::encoded::not_clicked_in_crops;
 use crate::{Error, Outcome, Prompt, PromptPoint, RunContext};
 
 /// What simulated clicks came to.
@@ -24,7 +25,7 @@ pub struct Simulated {
 
 impl PromptableVolume {
     /// As [`EncodedVolume::simulate_clicks`](crate::EncodedVolume::simulate_clicks).
-    pub(crate) fn simulate_clicks(
+    pub(super) fn evaluate(
         &self,
         truth: &Mask,
         clicks: usize,
@@ -40,10 +41,7 @@ impl PromptableVolume {
             });
         }
         if !self.looks_at_crops() {
-            return Err(Error::Prompt {
-                message: format!("{} is not clicked in crops", self.model_name()),
-                fix: "simulate clicks with SAM-Med3D or NeuroSAM3D",
-            });
+            return Err(not_clicked_in_crops(self.setup.family));
         }
         let seen = map.gather(truth.data(), NearestMode::Nearest)?;
         let mut run = PromptRun::new(self, context);

@@ -22,9 +22,6 @@ mod whole;
 mod windows;
 mod zoom;
 
-use std::ops::Deref;
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Tensor};
 use r1seg_diagnostic::Purpose;
 use r1seg_mask_decoder::{MaskHead, Prompts};
@@ -32,21 +29,18 @@ use r1seg_nn::{Probe, Weights, trilinear};
 use r1seg_text_encoder::PromptTextEncoder;
 use r1seg_tokenizer::TextTokenizer;
 use r1seg_vit3d::ImageEncoder;
-use r1seg_volume::Volume;
 
-use crate::load::{Loadable, Loaded, Loader, check_vocabulary};
-use crate::registry::{ConfigReader, Family};
-use crate::{
-    Capabilities, CheckpointSource, EncodeOptions, EncodedVolume, Error, LoadOptions, LoadedModel,
-    ModelSource, RunContext, Stage, memory,
-};
+use crate::handle::ModelHandle;
+use crate::load::{Loadable, check_vocabulary};
+use crate::registry::{ConfigReader, Family, ReadConfig};
+use crate::{Capabilities, CheckpointSource, Error, LoadedModel, Stage, memory};
 
 pub(crate) use clicks::Clicked;
 pub use config::PromptableConfig;
 pub(crate) use config::{
     NEUROSAM3D_HIERA, NEUROSAM3D_VIT, R1SEG_3D_SAM, SAM_MED3D, SEGVOL, read_config,
 };
-pub(crate) use encoded::PromptableVolume;
+use encoded::PromptableVolume;
 pub use evaluation::Simulated;
 
 /// A loaded SegVol, R1Seg-3D-SAM, SAM-Med3D or NeuroSAM3D: a handle whose clones share the weights.
@@ -63,10 +57,7 @@ pub use evaluation::Simulated;
 /// }
 /// # Ok::<(), r1seg::Error>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct PromptableModel {
-    inner: Arc<Loaded<PromptableConfig>>,
-}
+pub type PromptableModel = ModelHandle<PromptableConfig>;
 
 /// What the model computes with.
 #[derive(Debug)]
@@ -91,9 +82,18 @@ impl Parts {
 }
 
 impl Loadable for PromptableConfig {
+    const PURPOSE: Purpose = Purpose::Segment;
+
     /// None for a model that reads no texts.
     type Tokenizer = Option<TextTokenizer>;
     type Parts = Parts;
+
+    fn reader(reader: ConfigReader) -> Option<ReadConfig<Self>> {
+        match reader {
+            ConfigReader::Promptable(read) => Some(read),
+            _ => None,
+        }
+    }
 
     fn family(&self) -> Family {
         self.family
@@ -140,74 +140,12 @@ impl Loadable for PromptableConfig {
         Parts::new(self, weights)
     }
 
-    fn needed(&self, weights: u64, _questions: usize) -> u64 {
-        memory::needed_to_segment(self, weights)
-    }
-}
-
-impl Deref for PromptableModel {
-    type Target = LoadedModel;
-
-    fn deref(&self) -> &LoadedModel {
-        &self.inner.model
+    fn pass_bytes(&self, _questions: usize) -> u64 {
+        memory::to_segment(self)
     }
 }
 
 impl PromptableModel {
-    /// Loads a model with automatic device and dtype: a checkpoint folder, or the name of a
-    /// downloaded model ([`ModelSource`]). SegVol and SAM-Med3D are published as pickles, which
-    /// [`convert`](crate::convert) turns into a folder.
-    ///
-    /// # Errors
-    /// As [`PromptableModel::load_with`].
-    pub fn load(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        Self::load_with(source, &LoadOptions::default())
-    }
-
-    /// Loads a model with chosen device, dtype and limits.
-    ///
-    /// # Errors
-    /// As [`load`](crate::load()), and [`Error::OtherFamily`] for models that segment nothing by
-    /// themselves.
-    pub fn load_with(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
-        let loader = Loader::new(source, options)?;
-        match loader.file.entry.reader {
-            ConfigReader::Promptable(read) => Ok(Self::new(loader.load(read)?)),
-            _ => Err(loader.file.other_family(Purpose::Segment)),
-        }
-    }
-
-    pub(crate) fn new(loaded: Loaded<PromptableConfig>) -> Self {
-        Self { inner: Arc::new(loaded) }
-    }
-
-    /// What the checkpoint's `config.json` decided.
-    pub fn config(&self) -> &PromptableConfig {
-        &self.inner.config
-    }
-
-    /// Prepares a volume for any number of prompts.
-    ///
-    /// # Errors
-    /// As [`PromptableModel::encode_with`].
-    pub fn encode(&self, volume: &Volume) -> Result<EncodedVolume, Error> {
-        self.encode_with(volume, &EncodeOptions::default(), &mut RunContext::default())
-    }
-
-    /// Prepares a volume for any number of prompts, with options.
-    ///
-    /// # Errors
-    /// When the volume cannot be prepared ([`Error::Volume`]); [`Error::Cancelled`].
-    pub fn encode_with(
-        &self,
-        volume: &Volume,
-        options: &EncodeOptions,
-        run: &mut RunContext<'_>,
-    ) -> Result<EncodedVolume, Error> {
-        run.check()?;
-        Ok(PromptableVolume::new(self.clone(), volume, options)?.into())
-    }
-
     /// Whether a text can be encoded, which can be checked before a volume is read.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ impl PromptableVolume {
             Resampling::Trilinear => self.prepared.resize(grid)?,
             Resampling::Nearest => self.prepared.resize_nearest_exact(grid)?,
         };
-        let mut trace = self.trace.then(Trace::default);
+        let mut trace = self.setup.trace();
         let features = self.model.encode_image(voxels, &mut context.probe(trace.as_mut()))?;
         // Another thread may have been faster, with the same numbers.
         let whole = self.whole.get_or_init(|| Whole { features, trace });

@@ -9,6 +9,8 @@ mod names;
 pub(crate) mod recognize;
 mod rows;
 
+use std::path::Path;
+
 use r1seg_llm::{ConfigError, DecoderConfig};
 use r1seg_volume::Region;
 use serde_json::Value;
@@ -19,8 +21,8 @@ use crate::config::ConfigFile;
 use crate::phrasing::Phrasing;
 use crate::registry::recognize::Recovery;
 use crate::{
-    AutomaticConfig, Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, Preprocess,
-    PromptPoint, PromptableConfig, Recipe, Separator,
+    AutomaticConfig, Capabilities, Error, InferenceMode, M3dClipConfig, ModelConfig, ModelName,
+    Preprocess, PromptPoint, PromptableConfig, Recipe, Separator,
 };
 
 #[cfg(feature = "hub")]
@@ -135,6 +137,14 @@ pub struct Published {
     pub(crate) model_type: Option<&'static str>,
 }
 
+impl Published {
+    /// Whether its tensors are those of another published checkpoint, for which they are taken where nothing
+    /// names this one.
+    pub fn is_told_by_its_name(&self) -> bool {
+        self.model_type.is_some()
+    }
+}
+
 /// A `model_type` of a family.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelType {
@@ -157,17 +167,20 @@ pub(crate) struct LanguageModel {
     pub(crate) architecture: Architecture,
 }
 
+/// Reads a configuration out of `config.json`.
+pub(crate) type ReadConfig<C> = fn(&ConfigFile) -> Result<C, Error>;
+
 /// Reads the `config.json` of a family, by the kind of network that it describes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ConfigReader {
     /// A language model that reads volumes and prompts a mask decoder.
-    Language(fn(&ConfigFile) -> Result<ModelConfig, Error>),
+    Language(ReadConfig<ModelConfig>),
     /// A mask decoder that texts, points, boxes and masks prompt.
-    Promptable(fn(&ConfigFile) -> Result<PromptableConfig, Error>),
+    Promptable(ReadConfig<PromptableConfig>),
     /// A network that scores classes and what is pointed at.
-    Automatic(fn(&ConfigFile) -> Result<AutomaticConfig, Error>),
+    Automatic(ReadConfig<AutomaticConfig>),
     /// Encoders of volumes and of texts into one space.
-    Retrieval(fn(&ConfigFile) -> Result<M3dClipConfig, Error>),
+    Retrieval(ReadConfig<M3dClipConfig>),
 }
 
 /// What r1seg knows about a model.
@@ -247,6 +260,22 @@ pub struct LicenseStatement {
     pub license: Option<&'static str>,
     /// Where that is said, or where nothing is.
     pub source: &'static str,
+}
+
+/// The published checkpoint with this short name or `OWNER/NAME`, in any case.
+pub fn published(name: &str) -> Option<&'static Published> {
+    let is_meant = |of: &&Published| {
+        [of.alias, of.repository].iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    MODELS.iter().flat_map(|entry| entry.published).find(is_meant)
+}
+
+/// The published repository that weights come from: by the cache of the hub that their folder lies in, or
+/// by the name of that folder, or of the one above.
+pub fn repository_at(folder: &Path) -> Option<&'static str> {
+    let folder = folder.canonicalize().ok()?;
+    let mut folders = folder.ancestors().take(2);
+    folders.find_map(|folder| published(&ModelName::of(folder).id)).map(|of| of.repository)
 }
 
 /// What llama.cpp calls the language model of a checkpoint with this `model_type`.

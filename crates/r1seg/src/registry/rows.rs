@@ -47,7 +47,7 @@ const fn published(alias: &'static str, repository: &'static str) -> Published {
     Published { alias, repository, model_type: None }
 }
 
-/// Of a type that the tensors do not tell from another one.
+/// Of a type whose tensors are those of another one.
 const fn published_as(
     alias: &'static str,
     repository: &'static str,

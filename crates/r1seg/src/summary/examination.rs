@@ -171,7 +171,6 @@ impl Examination<'_> {
 
 fn memory_needs(found: &BTreeMap<String, Found>, config: &impl Loadable) -> Vec<MemoryNeed> {
     let is_used = |name: &str| !config.keys().never_used(name);
-    let needed = |weights| config.needed(weights, 1);
     let used = || found.iter().filter(|(name, _)| is_used(name)).map(|(_, tensor)| tensor);
     let sum = |bytes: &dyn Fn(&Found) -> u64| used().map(bytes).fold(0u64, u64::saturating_add);
     let mut needs = Vec::new();
@@ -181,16 +180,17 @@ fn memory_needs(found: &BTreeMap<String, Found>, config: &impl Loadable) -> Vec<
     ] {
         for dtype in dtypes {
             let size = dtype.size_in_bytes() as u64;
-            let bytes = match device {
-                "cpu" => needed(sum(&|tensor| tensor.bytes_as(size))),
+            let pass = config.pass_bytes(1);
+            let (weights, pass) = match device {
+                "cpu" => (config.weight_bytes(sum(&|tensor| tensor.bytes_as(size))), pass),
                 _ => {
                     let weights = sum(&|tensor| memory::bytes_on_gpu(tensor, size));
                     let widened = used().map(|tensor| memory::widened_on_gpu(tensor, size));
-                    let widened = widened.max().unwrap_or(0);
-                    memory::needed_on_gpu(needed(0), weights.saturating_add(widened), size)
+                    (weights, memory::on_gpu(pass, size).saturating_add(widened.max().unwrap_or(0)))
                 }
             };
-            needs.push(MemoryNeed { device, dtype: dtype.as_str(), bytes });
+            let (bytes, dtype) = (weights.saturating_add(pass), dtype.as_str());
+            needs.push(MemoryNeed { device, dtype, bytes, weights, pass });
         }
     }
     needs

@@ -116,8 +116,13 @@ pub struct MemoryNeed {
     pub device: &'static str,
     /// How weights are kept there.
     pub dtype: &'static str,
-    /// Bytes of main memory, or of the GPU's.
+    /// Bytes of main memory, or of the GPU's: those of the weights and of a pass together.
     pub bytes: u64,
+    /// Bytes of the weights.
+    pub weights: u64,
+    /// Bytes of the largest pass of the networks, a window for a model that takes windows; of a language
+    /// model with the keys and values of a short question. On a GPU with what a context keeps.
+    pub pass: u64,
 }
 
 /// Keeps errors; the first is what loading would stop at.

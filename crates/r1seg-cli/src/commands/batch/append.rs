@@ -46,7 +46,7 @@ impl<S: Storage> Appender<S> {
     /// disk is full, what was written of them is removed.
     ///
     /// # Errors
-    /// What the operating system said. If the part that was written cannot be removed either, this and
+    /// The error of the operating system. If the part that was written cannot be removed either, this and
     /// everything after it fails.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.is_torn {
@@ -63,7 +63,7 @@ impl<S: Storage> Appender<S> {
     /// Bytes in the file.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The error of the operating system.
     pub(super) fn length(&self) -> io::Result<u64> {
         self.to.length()
     }
@@ -71,7 +71,7 @@ impl<S: Storage> Appender<S> {
     /// Removes everything.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The error of the operating system.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.to.cut(0)?;
         self.is_torn = false;
@@ -83,7 +83,7 @@ impl<S: Storage> Appender<S> {
 mod tests {
     use super::*;
 
-    /// A disk with so much room.
+    /// A disk with this much room.
     struct Disk {
         bytes: Vec<u8>,
         room: usize,

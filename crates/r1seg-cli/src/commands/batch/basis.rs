@@ -55,7 +55,7 @@ struct Draws {
     seed: u64,
 }
 
-/// What one volume is asked for.
+/// The prompts for one volume.
 #[derive(Serialize)]
 struct Basis<'a> {
     questions: &'a [String],
@@ -78,7 +78,7 @@ impl Options {
     /// Those of a run.
     ///
     /// # Errors
-    /// What the operating system said of the file of `--affine-from`, which is hashed.
+    /// The error of the operating system for the file of `--affine-from`, which is hashed.
     pub(super) fn new(
         args: &BatchArgs,
         encode: &EncodeOptions,
@@ -119,8 +119,7 @@ impl Options {
         })
     }
 
-    /// The hash of these options and of all that a volume is asked for. `read` says which volume of a file
-    /// is meant.
+    /// The hash of these options and of all prompts for a volume. `read` selects the volume of a file.
     pub(super) fn prompt_sha256(&self, asks: &Asks, read: &ReadOptions) -> String {
         let places = &asks.typed_places;
         let basis = Basis {

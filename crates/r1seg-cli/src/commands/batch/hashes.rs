@@ -25,7 +25,7 @@ const RACY_NS: u64 = 2_000_000_000;
 /// of names, lengths and contents, of large files only the start.
 ///
 /// # Errors
-/// What the operating system said.
+/// The error of the operating system.
 pub(super) fn of_model(source: &CheckpointSource) -> io::Result<String> {
     let mut list = String::new();
     match source {
@@ -73,7 +73,7 @@ impl InputFiles {
     /// Of a file, of a folder with all that is in it, or of a header with its voxels beside it.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The error of the operating system.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let is_folder = path.is_dir();
         let (root, mut files) = match is_folder {
@@ -108,7 +108,7 @@ impl InputFiles {
     /// With the hash, which `known` gives where somebody has hashed the one file already.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The error of the operating system.
     pub(super) fn fingerprint(&self, known: Option<String>) -> io::Result<Fingerprint> {
         let sha256 = match (&self.files[..], known) {
             (_, Some(known)) => known,

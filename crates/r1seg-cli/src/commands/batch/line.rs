@@ -48,7 +48,7 @@ pub(super) enum Status {
     Failed,
 }
 
-/// What tells whether an input is still the same.
+/// What identifies an input, so that a change of it is noticed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
     /// Of the file; of several files that of a list of their names, sizes and hashes.

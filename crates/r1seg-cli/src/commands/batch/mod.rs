@@ -2,10 +2,10 @@
 //!
 //! [`items`] are the volumes, from a list ([`manifest`], [`row`]) or from the command line, with their ids
 //! ([`ids`]). [`standing`] says which of them are done, by hashes of files ([`hashes`]) and of what results
-//! depend on ([`basis`]). [`pipeline`] takes them through [`stages`] that read, compute and write at the same
-//! time, within a [`budget`] of memory; [`work`] is what these do here, and [`ask`] turns a row into prompts.
-//! What is finished gets a [`mod@line`] in the [`ledger`], which it is added to as a whole ([`append`]), and all
-//! together a [`summary`]. [`markers`] tell what a process died of.
+//! depend on ([`basis`]). [`pipeline`] takes them through [`stages`] that read, compute and write at the
+//! same time, within a [`budget`] of memory; [`work`] is what these do here, and [`ask`] turns a row into
+//! prompts. What is finished gets a [`mod@line`] in the [`ledger`], which it is added to as a whole
+//! ([`append`]), and all together a [`summary`]. [`markers`] record what a process was doing when it died.
 
 mod append;
 mod ask;
@@ -74,8 +74,9 @@ pub(crate) fn run(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = model::source(&args.model)?;
     let family = family(&source)?;
     let mode = family.mode(args.asked.mode)?;
-    let preprocess = family.preprocess(args.prepare.preprocess)?;
-    let encode = EncodeOptions::default().with_preprocess(preprocess).with_mode(mode);
+    // Checkpoints of a family may have recipes of their own.
+    family.preprocess(args.prepare.preprocess)?;
+    let encode = EncodeOptions::default().with_preprocess(args.prepare.preprocess).with_mode(mode);
     let encode = args.volume.with_orient(encode);
     let ask = args.answers.options()?;
     let all = items::all(args, &defaults(args)?)?;

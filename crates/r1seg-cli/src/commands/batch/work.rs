@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use r1seg::files::sweep;
-use r1seg::volume::{Overwrite, Voxels, Warning};
+use r1seg::volume::{Overwrite, Warning};
 use r1seg::{
     AskOptions, CancelToken, CheckpointSource, Diagnostic, EncodeOptions, ErrorKind, InferenceMode,
     Model, RunContext,
@@ -81,11 +81,7 @@ impl Work for Batch<'_> {
     }
 
     fn size(&self, ready: &Ready) -> u64 {
-        let width = match ready.input.volume.voxels() {
-            Voxels::I16 { .. } => size_of::<i16>(),
-            Voxels::F32(_) => size_of::<f32>(),
-        };
-        (ready.input.volume.voxels().len() * width) as u64
+        ready.input.volume.voxels().bytes()
     }
 
     fn read(&self, item: usize) -> Result<Option<Ready>, Stop> {

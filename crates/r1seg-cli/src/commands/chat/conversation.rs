@@ -12,7 +12,7 @@ use r1seg::{
     InferenceMode, MaskStatus, Model, Outcome, Preprocess, Remedy, RunContext, load,
 };
 use r1seg_results::report::{self, MaskReport};
-use r1seg_results::{Asked, Given, Input, Obtained, Protected, stitching_memory, working_memory};
+use r1seg_results::{Asked, Given, Input, Obtained, Protected, WorkingMemory, Workload};
 
 use super::line::Command;
 use super::words;
@@ -74,12 +74,15 @@ impl First {
     ) -> Result<Self> {
         let progress = Progress::new(false);
         progress.stage("loading the model");
-        let reserved = source.summary(None)?.family.map_or(0, |family| {
-            let (purpose, turns) = (family.capabilities().purpose(), args.volume.turns());
-            working_memory(purpose, mode_of(family, args), turns, &input.volume, 1)
-        });
-        let stitching = stitching_memory(&source, input.volume.geometry(), 0).unwrap_or_default();
-        let reserved = reserved.saturating_add(stitching);
+        let work = Workload {
+            source: &source,
+            mode: mode_of(source.family()?, args),
+            turns: args.volume.turns(),
+            volume: &input.volume,
+            prompts: 1,
+            apart: 0,
+        };
+        let reserved = WorkingMemory::of(&work)?.peak;
         let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
         let model = load(&source, &options.with_cancel(cancel.clone()))?;
         progress.clear();
@@ -349,7 +352,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// In a conversation a mask is known by the number of its prompt, and not by that of its class.
+/// In a conversation a mask is identified by the number of its prompt, not by that of its class.
 fn numbered(mut outcome: Outcome) -> Outcome {
     outcome.label = None;
     outcome

@@ -12,8 +12,9 @@ use r1seg::CancelToken;
 use r1seg::checkpoint::shown::first_names;
 use r1seg::checkpoint::{AlphaSource, LanguageModelRecord, LoraRecord};
 use r1seg::convert::{ConvertOptions, Lora, Report, Sandbox, prepare};
+use r1seg::registry::{MODELS, ModelEntry, repository_at};
 use r1seg::volume::Warning;
-use r1seg_results::Protected;
+use r1seg_results::{Protected, parent};
 
 use crate::args::ConvertArgs;
 use crate::exit::{CliError, Exit, say};
@@ -32,8 +33,11 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         ));
     }
     let sandbox = Sandbox { program: std::env::current_exe()?, arguments: vec![SANDBOX.into()] };
+    let source = source(args)?;
+    let published = args.published.or_else(|| repository_of(&source));
     let options = ConvertOptions {
         base: args.base.clone(),
+        published,
         dtype: args.dtype.map(Into::into),
         quant: args.quant.as_ref().map(|quant| quant.quant),
         llm: args.llm.clone(),
@@ -44,7 +48,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         check_tensors: !args.no_check_tensors,
         replace: args.force,
         sandbox: Some(sandbox),
-        ..ConvertOptions::new(source(args)?)
+        ..ConvertOptions::new(source)
     };
     let mut inputs = Protected::default().checkpoint("the source", &options.source);
     if let Some(base) = &options.base {
@@ -63,6 +67,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
         if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     progress.stage("comparing the model with its configuration");
+    check_name(converted.report(), args.published)?;
     let warnings = check::check(&converted, args)?;
     let report = converted.publish()?;
     drop(writing);
@@ -76,6 +81,7 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     }
     if !args.quiet {
         tell(&report, args.quant.as_ref().and_then(|quant| quant.remark.as_deref()));
+        tell_twins(&report, published);
         warnings.iter().for_each(model::warn);
     }
     Ok(Exit::Answered)
@@ -114,6 +120,49 @@ fn tell(report: &Report, remark: Option<&str>) {
     if 0 < report.ignored {
         let left_out = counted(report.ignored, ["value", "values"]);
         say!("r1seg: left out: {left_out} beside the weights");
+    }
+}
+
+/// The published repository that a file or a folder of weights comes from, where its place shows that.
+fn repository_of(source: &Path) -> Option<&'static str> {
+    // A file of the hub's cache is a link, whose target has no name.
+    repository_at(if source.is_dir() { source } else { parent(source) })
+}
+
+/// Whether the tensors can be those of the published model that was named.
+fn check_name(report: &Report, named: Option<&'static str>) -> Result<()> {
+    let Some(named) = named else { return Ok(()) };
+    let entry = entry_of(report).ok_or_else(|| {
+        CliError::usage(
+            "--as says which model the tensors are of, and config.json says that already",
+            "leave out --as",
+        )
+    })?;
+    match entry.repositories().any(|repository| repository == named) {
+        true => Ok(()),
+        false => {
+            let known: Vec<&str> = entry.repositories().collect();
+            let text = format!("the tensors are not those of {named}, but of {}", entry.name);
+            Err(CliError::usage(text, format!("leave out --as, or name {}", known.join(" or "))))
+        }
+    }
+}
+
+/// The model whose tensors told what config.json would say.
+fn entry_of(report: &Report) -> Option<&'static ModelEntry> {
+    let name = report.recovered_config?;
+    MODELS.iter().copied().find(|entry| entry.name == name)
+}
+
+/// Which published model the weights were taken for, where only a name tells it from another one.
+fn tell_twins(report: &Report, published: Option<&'static str>) {
+    let Some(entry) = entry_of(report).filter(|_| published.is_none()) else { return };
+    for other in entry.published.iter().filter(|of| of.is_told_by_its_name()) {
+        let first = entry.published.iter().find(|of| !of.is_told_by_its_name());
+        let (taken, other) = (first.map_or(entry.name, |of| of.alias), other.alias);
+        let text = format!("the weights were taken for {taken}: {other} has the same tensors");
+        let fix = format!("add --as {other} if they are those of {other}, or --as {taken} if not");
+        model::warn(&Warning::new("W-TWIN", text).with_remedy(fix));
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::Instant;
 use anyhow::Result;
 use r1seg::volume::Region;
 use r1seg::{
-    BOX_PLACEHOLDER, CancelToken, EncodeOptions, Event, InferenceMode, Model, Outcome, Purpose,
-    R1SegModel, RunContext,
+    BOX_PLACEHOLDER, CancelToken, EncodeOptions, Event, InferenceMode, Model, Outcome, R1SegModel,
+    RunContext,
 };
 use r1seg_results::report::Origin;
-use r1seg_results::{Asked, Given, Obtained, begins_with_seg, obtain, working_memory};
+use r1seg_results::{Asked, Given, Obtained, WorkingMemory, Workload, begins_with_seg, obtain};
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
@@ -63,7 +63,9 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     }
     progress.stage("loading the model");
     let (mode, turns) = (args.ask.mode, args.volume.turns());
-    let reserved = working_memory(Purpose::Answer, mode, turns, &input.volume, labels);
+    let volume = &input.volume;
+    let work = Workload { source: &source, mode, turns, volume, prompts: labels, apart: 0 };
+    let reserved = WorkingMemory::of(&work)?.peak;
     let load = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
     let load = load.with_questions(count).with_cancel(cancel.clone());
     let model = Model::Language(R1SegModel::load_with(&source, &load)?);

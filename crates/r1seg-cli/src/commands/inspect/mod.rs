@@ -15,7 +15,7 @@ use r1seg_results::inspection::{Inspection, SourceFile};
 use r1seg_results::preview::{Scene, render};
 use r1seg_results::{OutputFolder, Protected, check_picture_name};
 
-use crate::args::InspectArgs;
+use crate::args::{InspectArgs, VolumeArgs};
 use crate::codes::Code;
 use crate::exit::{CliError, Exit, Reported, say};
 use crate::hints;
@@ -32,8 +32,14 @@ pub(crate) fn run(args: &InspectArgs, cancel: CancelToken) -> Result<Exit> {
             "leave out --check-tensors",
         ));
     }
+    if args.with_image.is_some() {
+        return Err(CliError::usage(
+            "--with-image is for a model, and this is a volume",
+            "name the model: r1seg inspect MODEL --with-image FILE",
+        ));
+    }
     let output = args.preview.as_deref().map(|path| open(path, args)).transpose()?;
-    let loaded = match load(args) {
+    let loaded = match load(&args.image, &args.volume) {
         Ok(loaded) => loaded,
         Err(error) => {
             // A list is what was asked for, unless a picture was.
@@ -88,16 +94,16 @@ fn print(text: &str) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
-fn load(args: &InspectArgs) -> Result<Loaded> {
-    let options = args.volume.read_options();
-    if is_stdin(&args.image) && std::io::stdin().is_terminal() {
+fn load(image: &Path, volume: &VolumeArgs) -> Result<Loaded> {
+    let options = volume.read_options();
+    if is_stdin(image) && std::io::stdin().is_terminal() {
         return Err(CliError::usage(
             "standard input is the terminal, not a volume",
             "name a file, or send one: r1seg inspect - < ct.nii.gz",
         ));
     }
     let _span = tracing::info_span!("read").entered();
-    Ok(input::load(&args.image, &options)?)
+    Ok(input::load(image, &options)?)
 }
 
 /// Checks, before anything is read, that the picture can be written.

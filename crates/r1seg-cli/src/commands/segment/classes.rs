@@ -19,7 +19,7 @@ pub(super) fn classes(
 ) -> Result<Vec<Asked>> {
     if !family.has_classes() {
         let flag = match args {
-            ClassArgs { everything: true, .. } => "--everything",
+            ClassArgs { everything: Some(_), .. } => "--everything",
             ClassArgs { classes_file: Some(_), .. } => "--classes-file",
             ClassArgs { classes, .. } if !classes.is_empty() => "--class",
             ClassArgs { one_file_per_class: true, .. } => "--one-file-per-class",
@@ -35,7 +35,10 @@ pub(super) fn classes(
     }
     let config = AutomaticConfig::read(source)?;
     let table = config.classes();
-    let mut ids: Vec<u16> = if args.everything { config.everything.clone() } else { Vec::new() };
+    let mut ids = match args.everything {
+        Some(scan) => config.everything_in(scan)?.to_vec(),
+        None => Vec::new(),
+    };
     let listed = args.classes_file.as_deref().map(prompts::lines).transpose()?.unwrap_or_default();
     let listed = listed.iter().filter(|line| !line.trim_start().starts_with('#'));
     for name in args.classes.iter().chain(listed) {

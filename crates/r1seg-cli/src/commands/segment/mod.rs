@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use r1seg::volume::{Geometry, LabelMap, ReadOptions};
 use r1seg::{
-    AskOptions, AutomaticConfig, CancelToken, CheckpointSource, Diagnostic, EncodeOptions,
-    EncodedVolume, Event, InferenceMode, Model, Orient, PromptKind, Purpose, RunContext,
+    AskOptions, CancelToken, CheckpointSource, Diagnostic, EncodeOptions, EncodedVolume, Event,
+    InferenceMode, Model, Orient, PromptKind, RunContext,
 };
 use r1seg_results::report::{self, Origin};
-use r1seg_results::{Asked, Obtained, is_segmentation, obtain, working_memory};
+use r1seg_results::{Asked, Obtained, WorkingMemory, Workload, is_segmentation, obtain};
 
 use crate::args::SegmentArgs;
 use crate::exit::{CliError, Exit, one_line, say};
@@ -29,7 +29,7 @@ use crate::prompts;
 pub(crate) use asked::kinds;
 use asked::{Texts, check_places, with_masks};
 
-/// How many classes are reckoned to claim the same voxel.
+/// How many classes are assumed to claim the same voxel.
 const MOST_LAYERS: usize = 8;
 
 pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = job.model(&cancel)?;
     let texts = prompts::several(&args.text, "--text")?;
     let organs = organs::organs(&args.organ, "--text")?;
-    // Before anything large is read, what is asked for is compared with what the model knows.
+    // The request is checked against the model before anything large is read.
     let family = source.segmenter()?;
     if args.places.len() > 0 && family.has_classes() {
         let known = source.capabilities()?;
@@ -109,17 +109,15 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         (true, true) => count.min(MOST_LAYERS),
     };
     let apart = if keeps_overlaps(args) { count } else { 0 };
-    let mut reserved = working_memory(Purpose::Segment, mode, turns, &input.volume, layers);
-    let classes = family.has_classes().then(|| AutomaticConfig::read(&source)).transpose()?;
-    if let Some(config) = &classes {
-        reserved = reserved.saturating_add(config.stitching_bytes(geometry, apart));
-    }
-    let model = load(args, &source, reserved, &cancel)?;
+    let volume = &input.volume;
+    let work = Workload { source: &source, mode, turns, volume, prompts: layers, apart };
+    let working = WorkingMemory::of(&work)?;
+    let model = load(args, &source, working.peak, &cancel)?;
     progress.clear();
-    if let Some(config) = classes.filter(|_| !args.output.quiet && args.places.len() == 0) {
-        let (windows, [x, y, z]) = (config.most_windows(geometry), config.patch_size);
-        let bytes = reserved.saturating_add(config.network.kernel_bytes());
-        let bytes = gigabytes(bytes.saturating_add(config.network.working_bytes([x, y, z])));
+    if let Some(windows) = working.windows.filter(|_| !args.output.quiet && args.places.len() == 0)
+    {
+        let [x, y, z] = model.input_shape();
+        let bytes = gigabytes(model.memory_bytes().saturating_add(working.peak));
         say!("r1seg: at most {windows} windows of {x} x {y} x {z} voxels, and {bytes} of memory");
     }
     job.announce(&model, &name.id, &input);
@@ -210,7 +208,7 @@ fn print(
     Ok(())
 }
 
-/// How long further windows will take, once enough of them were done to tell.
+/// The estimated time left, once enough windows are done for an estimate.
 fn left(elapsed: Duration, done: usize, of: usize) -> String {
     if done < 2 || elapsed < Duration::from_secs(5) {
         return String::new();

@@ -24,7 +24,7 @@ pub(super) fn check(args: &SegmentArgs, family: Family) -> Result<InferenceMode>
     let looks_at_crops = matches!(mode, InferenceMode::Crop | InferenceMode::Grow);
     if !known.takes(PromptKind::Points) || !looks_at_crops {
         return Err(CliError::usage(
-            format!("--truth simulates clicks in crops, as {} does not take them", family.name()),
+            format!("--truth simulates clicks in crops, which {} does not take", family.name()),
             "use it with SAM-Med3D or NeuroSAM3D, in mode crop or grow",
         ));
     }

@@ -45,7 +45,7 @@ fn b1_a_run_that_was_killed_goes_on_and_ends_as_any_other() {
     let desk = Desk::new();
     phantoms(&desk, 6);
     let mut rows = hostile(&desk);
-    // More volumes than the runs that are killed come to.
+    // More volumes than the killed runs get through.
     let row = |n: usize| {
         let image = format!("in/p{}.nii.gz", n % 6);
         serde_json::json!({"id": format!("p{n}"), "image": image})
@@ -170,7 +170,8 @@ fn a_folder_with_results_of_another_division_is_refused_and_one_of_other_parts_i
     assert_eq!(printed(again.succeeds()), ["p0", "p1"]);
 }
 
-/// Leaves what a run leaves that dies while it is at work on a volume, of which so many have died before.
+/// Leaves the files of a run that dies while it works on a volume, on which this many runs have died
+/// before.
 fn died(desk: &Desk, id: &str, deaths: u32) {
     let folder = desk.path("out/.running");
     fs::create_dir_all(&folder).unwrap();
@@ -184,7 +185,7 @@ fn b2_a_volume_that_the_program_dies_of_twice_is_left_alone() {
     let desk = Desk::new();
     phantoms(&desk, 2);
     let line = "in --organ liver,spleen,aorta --no-preview --resume";
-    // Once is no reason yet.
+    // A single failure is not enough.
     died(&desk, "p0", 0);
     assert_eq!(printed(batch(&desk, line).succeeds()), ["p0", "p1"]);
     fs::remove_dir_all(desk.path("out")).unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use crate::Error;
@@ -39,11 +40,45 @@ pub enum Scan {
     MriBrain,
 }
 
+impl Scan {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::CtBody, Self::MriBody, Self::MriBrain];
+
+    /// Such as `mri-body`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CtBody => "ct-body",
+            Self::MriBody => "mri-body",
+            Self::MriBrain => "mri-brain",
+        }
+    }
+}
+
+impl fmt::Display for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// As [`as_str`](Scan::as_str) has it, or as the publisher writes it: `MRI_BODY`.
+impl FromStr for Scan {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let name = text.to_ascii_lowercase().replace('_', "-");
+        Self::ALL.into_iter().find(|scan| scan.as_str() == name).ok_or_else(|| Error::BadChoice {
+            what: "scan",
+            value: text.to_string(),
+            expected: "ct-body, mri-body or mri-brain",
+        })
+    }
+}
+
 /// An organ, a vessel, a bone, a lesion, or a group of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Class {
-    /// The number that the network knows it by, and its label in masks.
+    /// Its number in the network, and its label in masks.
     pub id: u16,
     /// As the publisher of the weights spells it.
     pub name: &'static str,
@@ -110,7 +145,7 @@ impl ClassTable {
             let mut cell = || cells.next().unwrap_or_default();
             let (kind, name, status, listed) = (cell(), cell(), cell(), ids(cell()));
             match kind {
-                "everything" => parsed.everything.extend(scan(name).map(|scan| (scan, listed))),
+                "everything" => parsed.everything.extend(name.parse().map(|scan| (scan, listed))),
                 "special" => parsed.special = listed,
                 id => {
                     if let (Ok(id), Some(status)) = (id.parse(), class_status(status)) {
@@ -139,6 +174,11 @@ impl ClassTable {
         self.get(id).map(|class| class.name)
     }
 
+    /// The kinds of scans that the model has a list of everything for.
+    pub fn scans(&self) -> impl Iterator<Item = Scan> + '_ {
+        self.everything.iter().map(|(scan, _)| *scan)
+    }
+
     /// What is segmented in a CT when no class is asked for.
     pub fn everything(&self) -> &[u16] {
         self.everything_in(Scan::CtBody).unwrap_or_default()
@@ -161,7 +201,7 @@ impl ClassTable {
         &self.special
     }
 
-    /// Whether the number stands for no class, but for whatever is pointed at.
+    /// Whether it is one of the numbers for objects that only points describe.
     pub fn is_zero_shot(&self, id: u16) -> bool {
         self.zero_shot.as_ref().is_some_and(|ids| ids.contains(&id))
     }
@@ -177,7 +217,9 @@ impl ClassTable {
     pub fn find(&self, text: &str) -> Result<Vec<u16>, Error> {
         if let Some(id) = number(text).filter(|id| self.is_zero_shot(*id)) {
             return Err(Error::Prompt {
-                message: format!("class {id} stands for whatever is pointed at, and for no organ"),
+                message: format!(
+                    "class {id} is for an object that points are on, and not for an organ"
+                ),
                 fix: "add points, or name a class",
             });
         }
@@ -314,15 +356,6 @@ fn ids(cell: &str) -> Vec<u16> {
         Some(first.parse::<u16>().ok()?..=last.parse().ok()?)
     };
     cell.split_whitespace().filter_map(ends).flatten().collect()
-}
-
-fn scan(name: &str) -> Option<Scan> {
-    match name {
-        "CT_BODY" => Some(Scan::CtBody),
-        "MRI_BODY" => Some(Scan::MriBody),
-        "MRI_BRAIN" => Some(Scan::MriBrain),
-        _ => None,
-    }
 }
 
 fn class_status(name: &str) -> Option<ClassStatus> {

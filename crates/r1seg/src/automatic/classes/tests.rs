@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// What the publisher's tables say.
+/// The publisher's tables.
 fn recorded(file: &str) -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/vista3d/");
     serde_json::from_slice(&std::fs::read(format!("{path}{file}")).unwrap()).unwrap()
@@ -201,7 +201,7 @@ fn an_unsupported_class_is_refused_with_another_name_for_the_same() {
 fn a_number_without_a_class_needs_points() {
     let table = ClassTable::ct();
     assert_eq!(table.find_for_points("200").unwrap(), 200);
-    let expected = "class 200 stands for whatever is pointed at, and for no organ";
+    let expected = "class 200 is for an object that points are on, and not for an organ";
     assert_eq!(message(table.find("200")), expected);
     assert!(table.find_for_points("255").is_err());
     assert_eq!(ClassTable::ctmr().find("200").unwrap(), [200]);

@@ -37,9 +37,9 @@ impl Click {
     }
 }
 
-/// The clicks that a window sees, in its own coordinates: those that say something and lie strictly
-/// between its faces, which are at `start` and `end`. A click on a lower face, such as one in the middle
-/// of the first voxel of a grid, is not seen.
+/// The clicks in a window, in its own coordinates: those that are not placeholders and lie strictly between
+/// its faces, which are at `start` and `end`. A click on a lower face, such as one in the middle of the
+/// first voxel of a grid, is not seen.
 pub(crate) fn clicks_in(clicks: &[Click], window: Region) -> Vec<Click> {
     let [start, end] = [window.start, window.end].map(|at| at.map(|n| n as f64));
     let is_seen = |click: &&Click| {
@@ -57,7 +57,7 @@ pub(crate) fn clicks_in(clicks: &[Click], window: Region) -> Vec<Click> {
 /// the number of clicks whose window it is, since logits are summed over clicks.
 ///
 /// A window has its click in the middle, or lies at the face of the grid that would cut it. Sides are even.
-/// Clicks outside of the grid and those that say nothing have windows, too.
+/// Clicks outside of the grid, and placeholders, have windows too.
 pub(crate) fn click_windows(
     clicks: &[Click],
     shape: [usize; 3],

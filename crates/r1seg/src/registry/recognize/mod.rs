@@ -48,19 +48,33 @@ pub(crate) fn recognize(shapes: &Shapes) -> Option<(&'static ModelEntry, &'stati
 
 /// The `config.json` of a checkpoint that has none, or has one for another loader than this (`own`), from
 /// the axes of its tensors by name; `None` where they are those of no model that is known by them, or
-/// where its own describes a model.
+/// where its own describes a model. `published` is the repository that it comes from, where that is known:
+/// NV-Segment-CT and NV-Segment-CTMR have the same tensors.
 ///
 /// # Errors
 /// Which fields `config.json` must name, since they do not follow from the tensors, or which tensor
 /// lacks an axis that they would follow from.
-pub fn recover_config(shapes: &Shapes, own: Option<&Map<String, Value>>) -> Recovered {
+pub fn recover_config(
+    shapes: &Shapes,
+    own: Option<&Map<String, Value>>,
+    published: Option<&str>,
+) -> Recovered {
     if own.is_some_and(|own| identify(&Value::Object(own.clone())).is_ok()) {
         return None;
     }
     let (entry, known) = recognize(shapes)?;
     let fields = (known.recovery?.fields)(shapes);
-    let with_type = |fields: Fields| {
-        let fields = fields.into_iter().chain([("model_type", known.name.into())]);
+    let published = entry.published.iter().find(|of| Some(of.repository) == published);
+    let own_type = published.and_then(|published| published.model_type);
+    let with_type = |mut fields: Fields| {
+        if own_type.is_some() {
+            // What no tensor shows is a constant of the other model.
+            fields.retain(|(field, _)| {
+                !["patch_size", "last_supported", "intensity_range"].contains(field)
+            });
+        }
+        let model_type = own_type.unwrap_or(known.name);
+        let fields = fields.into_iter().chain([("model_type", model_type.into())]);
         let config = fields.map(|(field, value)| (field.to_string(), value)).collect();
         RecoveredConfig { model: entry.name, config }
     };
@@ -218,7 +232,7 @@ mod tests {
     }
 
     fn recovered(shapes: &Shapes) -> Value {
-        Value::Object(recover_config(shapes, None).unwrap().unwrap().config)
+        Value::Object(recover_config(shapes, None, None).unwrap().unwrap().config)
     }
 
     /// Tensors with other axes, or other tensors.
@@ -281,7 +295,7 @@ mod tests {
 
     #[test]
     fn hiera_of_another_depth_names_the_fields_that_no_tensor_tells() {
-        let error = recover_config(&tensors(HIERA), None).unwrap().unwrap_err();
+        let error = recover_config(&tensors(HIERA), None, None).unwrap().unwrap_err();
         for words in [
             "encoder_num_heads",
             "encoder_window_spec",
@@ -329,7 +343,7 @@ mod tests {
         for other in ["segvol", "r1seg-3dsam", "m3d-clip", "m3d-phi3", "phi3"] {
             assert_eq!(family(&format!("{other}/model.safetensors")), None, "{other}");
         }
-        assert_eq!(recover_config(&Shapes::new(), None), None);
+        assert_eq!(recover_config(&Shapes::new(), None, None), None);
     }
 
     #[test]
@@ -342,7 +356,7 @@ mod tests {
             ("mask_decoder.mask_tokens.weight", vec![0, 48]),
         ] {
             let shapes = changed(file, |shapes| drop(shapes.insert(name.into(), shape)));
-            let error = recover_config(&shapes, None).unwrap().unwrap_err();
+            let error = recover_config(&shapes, None, None).unwrap().unwrap_err();
             assert!(error.contains(name), "{error}");
         }
         // A product beyond what can be counted is left to the reader of config.json.
@@ -357,10 +371,10 @@ mod tests {
         let shapes = tensors("sam-med3d/model.safetensors");
         let fields = |json: Value| json.as_object().cloned();
         let ours = fields(recorded("sam-med3d"));
-        assert_eq!(recover_config(&shapes, ours.as_ref()), None);
+        assert_eq!(recover_config(&shapes, ours.as_ref(), None), None);
         for other in [json!({"model_type": "VISTA3D"}), json!({})] {
             let other = fields(other);
-            let found = recover_config(&shapes, other.as_ref()).unwrap().unwrap();
+            let found = recover_config(&shapes, other.as_ref(), None).unwrap().unwrap();
             assert_eq!(Some(found.config), ours);
         }
 

@@ -1,8 +1,8 @@
-//! VISTA3D: of one that was published, its tensors tell the network, and its authors' configuration of
-//! inference is the same for all.
+//! VISTA3D: the network of a published checkpoint follows from its tensors, and its authors' configuration
+//! of inference is the same for all.
 //!
-//! NV-Segment-CTMR has the same tensors of the same axes, and other labels, intensities and windows.
-//! Nothing tells the two apart here: what has no `config.json` is taken for NV-Segment-CT.
+//! NV-Segment-CTMR has the same tensors of the same axes, and other labels, intensities and windows. Only
+//! the name of the repository tells the two apart: a checkpoint without it is taken for NV-Segment-CT.
 
 use r1seg_convert::Shapes;
 use serde_json::json;

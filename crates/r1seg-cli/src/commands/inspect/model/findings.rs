@@ -9,6 +9,7 @@ use r1seg::{
 };
 use serde::Serialize;
 
+use super::planned::Planned;
 use crate::commands::models::LicenseRow;
 use crate::exit::CliError;
 use crate::hints;
@@ -29,6 +30,8 @@ pub(super) struct Findings {
     pub(super) weights: Option<Weights>,
     pub(super) load: Option<Load>,
     pub(super) memory: Vec<Memory>,
+    /// Where a volume was named.
+    pub(super) run: Option<Planned>,
     pub(super) tokenizer: Option<Tokenizer>,
     pub(super) license: Option<License>,
     /// What is known beside what the folder says.
@@ -40,6 +43,9 @@ pub(super) struct Findings {
     pub(super) problem: Option<Problem>,
     pub(super) verdict: &'static str,
     research_use_only: bool,
+    /// Whether a pass of its networks is over a window of the volume.
+    #[serde(skip)]
+    pub(super) has_windows: bool,
     /// Whether a file was named, which `infer` does not take.
     #[serde(skip)]
     pub(super) is_part: bool,
@@ -125,6 +131,8 @@ pub(super) struct Memory {
     pub(super) device: &'static str,
     pub(super) dtype: &'static str,
     pub(super) bytes: u64,
+    pub(super) weights_bytes: u64,
+    pub(super) pass_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -218,8 +226,15 @@ impl Findings {
             memory: summary
                 .memory
                 .iter()
-                .map(|m| Memory { device: m.device, dtype: m.dtype, bytes: m.bytes })
+                .map(|m| Memory {
+                    device: m.device,
+                    dtype: m.dtype,
+                    bytes: m.bytes,
+                    weights_bytes: m.weights,
+                    pass_bytes: m.pass,
+                })
                 .collect(),
+            run: None,
             tokenizer: summary.tokenizer.as_ref().map(|t| Tokenizer {
                 kind: t.kind,
                 vocab_size: t.vocab_size,
@@ -254,6 +269,7 @@ impl Findings {
             }),
             verdict: if summary.problem.is_none() { "usable" } else { "unusable" },
             research_use_only: true,
+            has_windows: family.is_some_and(Family::has_classes),
             is_part: false,
         }
     }
@@ -297,6 +313,7 @@ impl Findings {
             weights: file.map(|file| weights(&file.weights)),
             load: None,
             memory: Vec::new(),
+            run: None,
             tokenizer: None,
             license: None,
             published_licenses: Vec::new(),
@@ -306,6 +323,7 @@ impl Findings {
             problem: None,
             verdict: "unusable",
             research_use_only: true,
+            has_windows: false,
             is_part: true,
         };
         findings.refuse(problem);

@@ -1,6 +1,7 @@
 //! What a checkpoint is, and whether `infer` would take it.
 
 mod findings;
+mod planned;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -10,17 +11,18 @@ use r1seg::convert::Sandbox;
 use r1seg::{CheckpointSource, Diagnostic, FoundModel, WeightsFileSummary, is_pickle};
 use r1seg_results::parent;
 
-use super::print;
+use super::{load, print};
 use crate::args::InspectArgs;
 use crate::commands::convert::SANDBOX;
 use crate::exit::{CliError, Exit, Reported, say};
 use crate::model::ModelName;
 use crate::names;
 use findings::Findings;
+use planned::Planned;
 
 const CONFIG: &str = "config.json";
 
-/// What of a model is looked at.
+/// The part of a model that is inspected.
 pub(super) enum Subject {
     Model(CheckpointSource, ModelName),
     /// A file of weights, or `config.json`, by itself.
@@ -71,10 +73,18 @@ pub(super) fn run(args: &InspectArgs, subject: &Subject) -> Result<Exit> {
         return Err(CliError::usage("a model has no picture", "leave out --preview"));
     }
     let sandbox = Sandbox { program: std::env::current_exe()?, arguments: vec![SANDBOX.into()] };
-    let (findings, problem) = match subject {
+    let (mut findings, problem) = match subject {
         Subject::Model(source, name) => of_model(args, source, name, &sandbox)?,
         Subject::File(path) => of_file(args, path, &sandbox)?,
     };
+    if let (Some(image), Subject::Model(source, _)) = (&args.with_image, subject)
+        && problem.is_none()
+    {
+        let loaded = load(image, &args.volume)?;
+        let memory = &findings.memory;
+        let planned = Planned::new(source, image, &loaded.volume, args.volume.turns(), memory)?;
+        findings.run = Some(planned);
+    }
     let text = if args.json {
         serde_json::to_string_pretty(&findings)? + "\n"
     } else {

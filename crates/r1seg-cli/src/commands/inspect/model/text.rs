@@ -5,6 +5,7 @@ use std::fmt::Write;
 use r1seg::registry::MODELS;
 
 use super::findings::{Findings, Language, Load, Tokenizer, Vision, Weights, WeightsFile};
+use super::planned::Planned;
 use crate::capabilities;
 use crate::exit::one_line;
 use crate::progress::{counted, gigabytes};
@@ -61,6 +62,14 @@ pub(super) fn render(findings: &Findings) -> String {
             let about = if device == "cpu" { "on a CPU" } else { "on a GPU, about" };
             lines.add(name, &format!("{about} {}", needs.join(", ")));
         }
+    }
+    if let Some(need) = findings.memory.iter().find(|m| (m.device, m.dtype) == ("cpu", "f32")) {
+        let (weights, pass) = (gigabytes(need.weights_bytes), gigabytes(need.pass_bytes));
+        let per = if findings.has_windows { "each window" } else { "a pass" };
+        lines.add("", &format!("on a CPU as f32: {weights} for weights, {pass} for {per}"));
+    }
+    if let Some(run) = &findings.run {
+        run_lines(&mut lines, run);
     }
     // A file by itself says nothing of these, and has no files.
     if !findings.files.is_empty() {
@@ -201,6 +210,24 @@ fn load_lines(lines: &mut Lines, load: &Load) {
                 lines.add("", "  ..");
             }
         }
+    }
+}
+
+fn run_lines(lines: &mut Lines, run: &Planned) {
+    let windows = run.windows.map(|windows| format!(", at most {windows} windows"));
+    let windows = windows.unwrap_or_default();
+    lines.add("run", &format!("{} in mode {}{windows}", run.image, run.mode));
+    let totals = run.memory.iter().map(|m| format!("{} as {}", gigabytes(m.bytes), m.dtype));
+    lines.add("", &format!("on a CPU {} in all", totals.collect::<Vec<_>>().join(", ")));
+    let stitching = match run.stitching_bytes {
+        0 => String::new(),
+        bytes => format!("{} to stitch windows, ", gigabytes(bytes)),
+    };
+    let (volume, results) = (gigabytes(run.volume_bytes), gigabytes(run.results_bytes));
+    lines.add("", &format!("beside the model: {volume} volume, {stitching}{results} masks"));
+    if let Some(bytes) = run.overlaps_bytes {
+        let more = gigabytes(bytes);
+        lines.add("", &format!("{more} more where all classes keep the voxels that they share"));
     }
 }
 
