@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Error, Keys};
+use crate::{Error, Keys, NnInteractive};
 
 const MIB: u64 = 1 << 20;
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub upload_dir: Option<PathBuf>,
     /// What it holds at most.
     pub limits: Limits,
+    /// How sessions of nnInteractive's plug-ins are held, where they are served.
+    pub nninteractive: Option<NnInteractive>,
 }
 
 /// What a server holds at most, and how long it waits.
@@ -74,6 +76,7 @@ impl Default for Config {
             keys: Keys::default(),
             upload_dir: None,
             limits: Limits::default(),
+            nninteractive: None,
         }
     }
 }

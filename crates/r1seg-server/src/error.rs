@@ -66,6 +66,9 @@ pub enum Error {
     /// A list of models that cannot be served.
     #[error("{message}")]
     Models { message: String },
+    /// A setting of a server that it cannot run with.
+    #[error("{what}: {message}")]
+    Setting { what: &'static str, message: String },
 }
 
 r1seg_diagnostic::diagnostic_methods!(Error);
@@ -96,6 +99,7 @@ impl Diagnostic for Error {
             Self::Keys { .. } => "R-SRV-19",
             Self::Bind { .. } => "R-SRV-20",
             Self::Models { .. } => "R-SRV-21",
+            Self::Setting { .. } => "R-SRV-22",
         }
     }
 
@@ -123,7 +127,8 @@ impl Diagnostic for Error {
             | Self::MediaType { .. }
             | Self::OpenWithoutKey { .. }
             | Self::Keys { .. }
-            | Self::Models { .. } => ErrorKind::Usage,
+            | Self::Models { .. }
+            | Self::Setting { .. } => ErrorKind::Usage,
         }
     }
 
@@ -162,7 +167,8 @@ impl Diagnostic for Error {
             | Self::NotReady
             | Self::Panicked
             | Self::Storage { .. }
-            | Self::Models { .. } => return None,
+            | Self::Models { .. }
+            | Self::Setting { .. } => return None,
         })
     }
 }
@@ -189,7 +195,8 @@ impl Error {
             | Self::OpenWithoutKey { .. }
             | Self::Keys { .. }
             | Self::Bind { .. }
-            | Self::Models { .. } => 500,
+            | Self::Models { .. }
+            | Self::Setting { .. } => 500,
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) enum Kind {
     Result,
     Request,
     Chat,
+    Session,
 }
 
 impl Kind {
@@ -18,6 +19,7 @@ impl Kind {
             Self::Result => "res_",
             Self::Request => "req_",
             Self::Chat => "chatcmpl-",
+            Self::Session => "ses_",
         }
     }
 

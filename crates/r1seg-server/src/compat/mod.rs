@@ -1,0 +1,3 @@
+//! The words of other servers, for plug-ins that viewers already have.
+
+pub(crate) mod nninteractive;

@@ -1,0 +1,391 @@
+//! The paths of nnInteractive's protocol.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use r1seg::PromptKind;
+use r1seg_viewers::ElementType;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, META};
+use super::host::Host;
+use super::image::{self, ImageMeta};
+use super::predict::{Visit, blocking};
+use super::prompts::{BoxRequest, PointRequest, SeedMeta};
+use super::refusal::Refusal;
+use super::sessions::Sign;
+use super::target::Target;
+use super::workspace::{Image, Workspace};
+use crate::body::{self, Bounds};
+use crate::queue::Client;
+use crate::shelf::Kept;
+use crate::state::App;
+
+/// Names the session of a request.
+const LEASE: &str = "x-lease-token";
+/// A target buffer takes as much of the memory at most.
+const SHARE_OF_MEMORY: u64 = 4;
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+struct Context {
+    app: App,
+    host: Arc<Host>,
+}
+
+/// All paths but those that other protocols have as well.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>(app: App, host: Arc<Host>) -> Router<S> {
+    Router::new()
+        .route("/claim", post(claim))
+        .route("/release", post(release))
+        .route("/heartbeat", post(heartbeat))
+        .route("/lease_status", get(lease_status))
+        .route("/set_image", post(set_image))
+        .route("/set_target_buffer", post(set_target_buffer))
+        .route("/set_do_autozoom", post(set_do_autozoom))
+        .route("/reset_interactions", post(reset_interactions))
+        .route("/add_point_interaction", post(add_point))
+        .route("/add_bbox_interaction", post(add_box))
+        .route("/add_scribble_interaction", post(add_drawing))
+        .route("/add_lasso_interaction", post(add_drawing))
+        .route("/add_initial_seg_interaction", post(add_initial_seg))
+        .route("/predict", post(predict))
+        .route("/undo", post(undo))
+        .with_state(Context { app, host })
+}
+
+impl Context {
+    /// The session of a request.
+    ///
+    /// # Errors
+    /// Where it has ended, or never was.
+    fn enter(&self, client: Client, headers: &HeaderMap, sign: Sign) -> Result<Visit, Refusal> {
+        let begin = Instant::now();
+        let session = self.host.sessions.enter(token(headers), client.owner, sign, begin);
+        let session = session.ok_or(Refusal::gone())?;
+        let (app, host) = (self.app.clone(), self.host.clone());
+        Ok(Visit { app, host, client, session, begin })
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<T, Refusal> {
+        let bounds = Bounds::of_json(&self.app.config.limits);
+        Ok(body::json(headers, body, bounds, &mut self.app.memory()).await?)
+    }
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(LEASE)?.to_str().ok()
+}
+
+/// What stands beside an array.
+fn meta<T: DeserializeOwned + Default>(headers: &HeaderMap) -> Result<T, Refusal> {
+    let Some(text) = headers.get(META) else { return Ok(T::default()) };
+    body::parse(text.as_bytes()).map_err(|_| Refusal::new("X-Meta is not the JSON that is read here"))
+}
+
+#[derive(Serialize)]
+struct Claimed {
+    lease_token: String,
+    idle_timeout_seconds: f64,
+    liveness_timeout_seconds: f64,
+    max_sessions: usize,
+}
+
+async fn claim(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+) -> Result<Json<Claimed>, Refusal> {
+    let settings = &context.host.settings;
+    let session = context.host.sessions.claim(client.owner, Instant::now());
+    let session = session.ok_or_else(|| {
+        context.app.metrics.reject("sessions");
+        Refusal::full(settings.max_sessions)
+    })?;
+    Ok(Json(Claimed {
+        lease_token: session.token().to_string(),
+        idle_timeout_seconds: settings.idle.as_secs_f64(),
+        liveness_timeout_seconds: settings.liveness.as_secs_f64(),
+        max_sessions: settings.max_sessions,
+    }))
+}
+
+async fn release(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Json<Value> {
+    context.host.sessions.release(token(&headers), client.owner);
+    Json(json!({"released": true}))
+}
+
+async fn heartbeat(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Life)?;
+    let left = context.host.sessions.left(&visit.session, visit.begin);
+    Ok(Json(json!({"remaining_seconds": left.as_secs_f64()})))
+}
+
+async fn lease_status(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Life)?;
+    let left = context.host.sessions.left(&visit.session, visit.begin);
+    let idle = context.host.settings.idle.as_secs_f64();
+    Ok(Json(json!({"remaining_seconds": left.as_secs_f64(), "idle_timeout_seconds": idle})))
+}
+
+#[derive(Serialize)]
+struct ImageReply {
+    original_image_shape: [usize; 4],
+    /// Plug-ins do not look at them.
+    warnings: Vec<String>,
+}
+
+async fn set_image(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ImageReply>, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let meta: ImageMeta = meta(&headers)?;
+    let (app, settings) = (&context.app, &context.host.settings);
+    let placed = (settings.axes, meta.spacing_mm(settings)?);
+    let mut memory = app.memory();
+    let bytes = body::whole(&headers, body, Bounds::of_upload(&app.config.limits), &mut memory).await?;
+    let mut work = visit.work().await?;
+    // The memory of the earlier image is free for this one.
+    *work = Workspace::default();
+    let turn = app.readers.clone().acquire_owned().await;
+    let turn = turn.map_err(|_| crate::Error::Draining)?;
+    let (state, owner) = (app.clone(), client.owner);
+    let volume = blocking(move || {
+        let _turn = turn;
+        image::volume(&state, &bytes, placed, owner)
+    })
+    .await?;
+    drop(memory);
+    work.load(Image { volume: volume.clone(), cache: app.cache.clone() });
+    let warnings = visit.encode(&volume).await.inspect_err(|_| *work = Workspace::default())?;
+    let [a, b, c] = volume.input.volume.shape();
+    tracing::info!(
+        name: "viewer image",
+        spacing = placed.1.is_some(),
+        warnings = warnings.len(),
+        session = visit.session.token()
+    );
+    Ok(Json(ImageReply { original_image_shape: [1, a, b, c], warnings }))
+}
+
+#[derive(Deserialize)]
+struct TargetRequest {
+    shape: [usize; 3],
+    dtype: String,
+}
+
+async fn set_target_buffer(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let TargetRequest { shape, dtype } = context.json(&headers, body).await?;
+    let element = ElementType::from_name(&dtype).filter(|element| element.is_whole());
+    let element = element.ok_or(Refusal::new("the target buffer must be bool, or of whole numbers"))?;
+    let app = &context.app;
+    let voxels = shape.iter().try_fold(1_u64, |n, size| n.checked_mul(*size as u64));
+    let bytes = voxels.and_then(|voxels| voxels.checked_mul(element.size() as u64));
+    let most = app.config.limits.max_memory_bytes / SHARE_OF_MEMORY;
+    let (Some(voxels), true) = (voxels, bytes.is_some_and(|bytes| bytes <= most)) else {
+        let message = format!("the target buffer is larger than {most} bytes");
+        return Err(Refusal::too_large(message));
+    };
+    let mut work = visit.work().await?;
+    if work.volume()?.input.volume.shape() != shape {
+        return Err(Refusal::new("the target buffer is not of the shape of the image"));
+    }
+    let mut memory = app.memory();
+    // What can be taken back is kept as well.
+    if !memory.grow(2 * voxels) {
+        return Err(app.full().into());
+    }
+    work.set_target(Target::new(shape, element, memory));
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+struct AutozoomRequest {
+    #[serde(rename = "do_autozoom")]
+    _do_autozoom: bool,
+}
+
+async fn set_do_autozoom(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
+    context.enter(client, &headers, Sign::Action)?;
+    context.json::<AutozoomRequest>(&headers, body).await?;
+    Ok(Json(json!({})))
+}
+
+async fn reset_interactions(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let mut work = visit.work().await?;
+    blocking(move || {
+        work.reset();
+        Ok(Json(json!({})))
+    })
+    .await
+}
+
+async fn add_point(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let request: PointRequest = context.json(&headers, body).await?;
+    if !visit.entry()?.takes(PromptKind::Points) {
+        return Err(Refusal::new("points are not supported by this model"));
+    }
+    let work = visit.work().await?;
+    let prompt = request.prompt(work.volume()?.input.volume.shape())?;
+    add(&visit, work, prompt, request.run_prediction).await
+}
+
+async fn add_box(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let request: BoxRequest = context.json(&headers, body).await?;
+    if !visit.entry()?.takes(PromptKind::Box) {
+        return Err(Refusal::new("boxes are not supported by this model"));
+    }
+    let work = visit.work().await?;
+    let prompt = request.prompt(work.volume()?.input.volume.shape())?;
+    add(&visit, work, prompt, request.run_prediction).await
+}
+
+/// Runs a prompt, or lets it wait.
+async fn add(
+    visit: &Visit,
+    mut work: tokio::sync::OwnedMutexGuard<Workspace>,
+    prompt: r1seg::Prompt,
+    is_run: bool,
+) -> Result<Answer, Refusal> {
+    if is_run {
+        return visit.predict(work, Some(prompt)).await;
+    }
+    work.target()?;
+    work.queue(prompt)?;
+    Ok(Answer::nothing())
+}
+
+/// Scribbles and lassos, which are read to the end, so that the viewer gets to read the answer.
+async fn add_drawing(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    context.enter(client, &headers, Sign::Action)?;
+    let app = &context.app;
+    let bounds = Bounds::of_upload(&app.config.limits);
+    body::whole(&headers, body, bounds, &mut app.memory()).await?;
+    Err(Refusal::new("scribbles and lassos are not supported by this model: use points"))
+}
+
+async fn add_initial_seg(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let app = &context.app;
+    let bounds = Bounds::of_upload(&app.config.limits);
+    let mut memory = app.memory();
+    let bytes = body::whole(&headers, body, bounds, &mut memory).await?;
+    let mut work = visit.work().await?;
+    // Whatever becomes of it, the plug-in has put it into its own mask.
+    work.doubt();
+    if !visit.entry()?.takes(PromptKind::Mask) {
+        let message = "this model corrects no masks: it cannot go on with an earlier segmentation";
+        return Err(Refusal::new(message));
+    }
+    let SeedMeta { run_prediction } = meta(&headers)?;
+    let volume = work.volume()?.clone();
+    let state = app.clone();
+    let (mut work, mask) = blocking(move || {
+        let mask = image::mask(&state, &bytes, volume.input.volume.geometry())?;
+        Ok((work, Arc::new(mask)))
+    })
+    .await?;
+    drop(memory);
+    if run_prediction {
+        let volume = work.volume()?.clone();
+        visit.check(&r1seg::Prompt::default().with_mask(mask.clone()), &volume)?;
+    }
+    work.seed(mask)?;
+    match run_prediction {
+        true => visit.predict(work, None).await,
+        false => Ok(Answer::nothing()),
+    }
+}
+
+async fn predict(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Answer, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let work = visit.work().await?;
+    match work.has_pending() {
+        true => visit.predict(work, None).await,
+        false => Ok(Answer::nothing()),
+    }
+}
+
+async fn undo(
+    State(context): State<Context>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Answer, Refusal> {
+    let visit = context.enter(client, &headers, Sign::Action)?;
+    let mut work = visit.work().await?;
+    blocking(move || {
+        let (was_prompt, patch) = work.undo();
+        match was_prompt {
+            true => Answer::of(patch.as_ref(), work.target()?.element()),
+            false => Ok(Answer::nothing()),
+        }
+    })
+    .await
+}
