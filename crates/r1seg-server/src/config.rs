@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Error, Keys, NnInteractive};
+use crate::{Error, Keys, ViewerSessions};
 
 const MIB: u64 = 1 << 20;
 
@@ -25,7 +25,7 @@ pub struct Config {
     /// What it holds at most.
     pub limits: Limits,
     /// How sessions of nnInteractive's plug-ins are held, where they are served.
-    pub nninteractive: Option<NnInteractive>,
+    pub sessions: ViewerSessions,
 }
 
 /// What a server holds at most, and how long it waits.
@@ -76,7 +76,7 @@ impl Default for Config {
             keys: Keys::default(),
             upload_dir: None,
             limits: Limits::default(),
-            nninteractive: None,
+            sessions: ViewerSessions::default(),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Diagnostic for Error {
             Self::Keys { .. } => "R-SRV-19",
             Self::Bind { .. } => "R-SRV-20",
             Self::Models { .. } => "R-SRV-21",
-            Self::Setting { .. } => "R-SRV-22",
+            Self::Setting { .. } => "R-SRV-24",
         }
     }
 

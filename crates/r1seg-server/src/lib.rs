@@ -17,7 +17,6 @@ mod api;
 mod body;
 mod budget;
 mod cache;
-mod compat;
 mod config;
 mod error;
 mod finish;
@@ -42,7 +41,6 @@ mod upload;
 mod volumes;
 mod worker;
 
-pub use compat::nninteractive::{NnInteractive, ViewerAxes};
 pub use config::{Config, Limits};
 pub use error::Error;
 pub use keys::{Keys, Owner};

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::budget::{Budget, Reserved};
 use crate::cache::Cache;
-use crate::compat::nninteractive::Host;
 use crate::finish::Finisher;
 use crate::job::Desk;
 use crate::keys::Owner;
@@ -46,8 +45,6 @@ pub(crate) struct State {
     pub(crate) desk: Desk,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) root: Arc<Root>,
-    /// What nnInteractive's plug-ins work with, where they are served.
-    pub(crate) nninteractive: Option<Arc<Host>>,
     /// Requests in flight.
     pub(crate) requests: Arc<Semaphore>,
     /// Volumes that may be read at the same time.
@@ -69,8 +66,6 @@ impl State {
         let root = Arc::new(Root::new(config.upload_dir.as_deref())?);
         let metrics = Arc::new(Metrics::default());
         let limits = &config.limits;
-        let nninteractive = config.nninteractive.as_ref();
-        let nninteractive = nninteractive.map(|of| Host::new(of, &models, &metrics)).transpose()?;
         let queue = Arc::new(Queue::new(limits.queue));
         let cache = Arc::new(Cache::new(limits.max_cache_bytes, &metrics.cache_bytes));
         let results = Arc::new(Shelf::new(&metrics.results));
@@ -110,7 +105,6 @@ impl State {
             cache,
             desk,
             root,
-            nninteractive: nninteractive.map(Arc::new),
             requests: Arc::new(Semaphore::new(limits.max_requests)),
             readers: Arc::new(Semaphore::new(READERS)),
             disk,
@@ -169,9 +163,6 @@ impl State {
         }
         for found in self.results.take_expired() {
             found.wipe();
-        }
-        if let Some(host) = &self.nninteractive {
-            host.sessions.sweep(Instant::now());
         }
     }
 

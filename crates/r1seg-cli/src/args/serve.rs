@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::SeveralModelsArgs;
+use super::viewers::ViewerArgs;
 use super::volume::bytes;
 
 #[derive(Debug, Args)]
@@ -51,10 +52,12 @@ pub(crate) struct ServeArgs {
     /// Say nothing but errors on stderr: no line for each request.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) viewers: ViewerArgs,
 }
 
 /// A time such as `90s`, `10m` or `2h`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

@@ -29,7 +29,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Error;
-use crate::compat::nninteractive;
 use crate::guard::authorize;
 use crate::layers::outer;
 use crate::reply::ErrorReply;
@@ -121,13 +120,6 @@ pub(crate) fn router(app: &App) -> (Router, Document) {
         .route_layer(from_fn_with_state(app.clone(), authorize));
     let all = OpenApiRouter::with_openapi(Api::openapi()).merge(open).merge(limited);
     let (router, document) = all.with_state(app.clone()).split_for_parts();
-    let router = match &app.nninteractive {
-        Some(host) => router.merge(
-            nninteractive::routes(app.clone(), host.clone())
-                .route_layer(from_fn_with_state(app.clone(), authorize)),
-        ),
-        None => router,
-    };
     let text = Described(document.to_json().unwrap_or_default().into());
     let router = router
         .method_not_allowed_fallback(|| async { Error::Method })

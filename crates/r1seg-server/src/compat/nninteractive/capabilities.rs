@@ -3,12 +3,20 @@
 use r1seg::PromptKind;
 use serde_json::{Map, Value, json};
 
-use super::host::Host;
-use crate::models::{Entry, Models};
+use super::host::NnInteractive;
+use crate::models::Entry;
+use crate::state::State;
 
-/// What plug-ins of nnInteractive read of `/capabilities`.
-pub(crate) fn capabilities(host: &Host, models: &Models) -> Map<String, Value> {
-    let Some(entry) = models.get(host.model) else { return Map::new() };
+impl NnInteractive {
+    /// Adds what plug-ins read of `/capabilities`.
+    pub(crate) fn capabilities(&self, app: &State, all: &mut Map<String, Value>) {
+        if let Some(entry) = app.models.get(self.model) {
+            all.extend(of(entry));
+        }
+    }
+}
+
+fn of(entry: &Entry) -> Map<String, Value> {
     let takes = |kind| entry.takes(kind);
     let value = json!({
         "supported_interactions": {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use r1seg::volume::{ArrayAxes, Geometry, Mask, ReadOptions, Volume, npy_header};
 use r1seg_results::Input;
-use r1seg_viewers::{Array, nnia};
+use r1seg_viewers::Array;
 use serde::Deserialize;
 
 use super::refusal::Refusal;
-use super::settings::{NnInteractive, ViewerAxes};
+use super::settings::{ViewerAxes, ViewerSessions};
 use crate::Error;
-use crate::budget::Reserved;
 use crate::keys::Owner;
 use crate::shelf::Lease;
 use crate::state::State;
@@ -38,7 +37,7 @@ impl ImageMeta {
     ///
     /// # Errors
     /// For a spacing that is none.
-    pub(super) fn spacing_mm(&self, settings: &NnInteractive) -> Result<Option<[f64; 3]>, Refusal> {
+    pub(super) fn spacing_mm(&self, settings: &ViewerSessions) -> Result<Option<[f64; 3]>, Refusal> {
         let given = self.image_properties.as_ref().and_then(|of| of.spacing.as_deref());
         let Some(given) = given else { return Ok(settings.spacing_mm) };
         let lengths = <[f64; 3]>::try_from(given).ok().map(|mm| mm.map(f64::abs));
@@ -46,43 +45,33 @@ impl ImageMeta {
         let message = "the spacing of the image must be three numbers other than 0, one for each axis";
         lengths.map(Some).ok_or(Refusal::new(message))
     }
+
+    /// What had to be assumed of the image, since the viewer does not say it.
+    pub(super) fn assumptions(&self, settings: &ViewerSessions) -> Vec<String> {
+        let axes = settings.axes;
+        let placed = format!("viewers say nothing of orientation: the axes are taken as {axes}");
+        let has_spacing = self.image_properties.as_ref().is_some_and(|of| of.spacing.is_some());
+        let spacing = match settings.spacing_mm {
+            _ if has_spacing => None,
+            Some([a, b, c]) => Some(format!(
+                "the image came without a spacing: {a}, {b}, {c} mm are assumed"
+            )),
+            None => Some("the image came without a spacing".to_string()),
+        };
+        std::iter::once(placed).chain(spacing).collect()
+    }
 }
 
-/// An array, of no more bytes than there may be. Memory is reserved before any is taken.
+/// Makes a volume of an image; blocks.
 ///
 /// # Errors
-/// For bytes that are no such array, and where others need the memory.
-pub(super) fn array(app: &State, body: &[u8], memory: &mut Reserved) -> Result<Array, Refusal> {
-    let limit = app.config.limits.max_volume_bytes;
-    // What it declares is compared with the limit first of all: with none, that is all that happens.
-    let declared = match nnia::read(&mut &*body, 0) {
-        Err(r1seg_viewers::Error::TooLarge { declared, .. }) => declared,
-        Err(error) => return Err(Refusal::new(error.to_string())),
-        Ok(_) => 0,
-    };
-    if declared > limit {
-        let message = format!("the array has {declared} bytes, and at most {limit} are taken");
-        return Err(Refusal::too_large(message));
-    }
-    if !memory.grow(declared) {
-        return Err(app.full().into());
-    }
-    nnia::read(&mut &*body, declared).map_err(|error| Refusal::new(error.to_string()))
-}
-
-/// Reads an image; blocks.
-///
-/// # Errors
-/// As [`array`]; for an image with other axes than one channel and three of space, and for one that is no
-/// volume.
+/// For an image with other axes than one channel and three of space, and for one that is no volume.
 pub(super) fn volume(
     app: &State,
-    body: &[u8],
+    array: Array,
     (axes, spacing_mm): (ViewerAxes, Option<[f64; 3]>),
     owner: Owner,
 ) -> Result<Arc<Stored>, Refusal> {
-    let mut reading = app.memory();
-    let array = array(app, body, &mut reading)?;
     let &[channels, a, b, c] = array.shape() else {
         let axes = array.shape().len();
         return Err(Refusal::new(format!("the image has {axes} axes: four are needed, C, A, B, C")));
@@ -130,13 +119,11 @@ pub(super) fn volume(
     Ok(Stored::new(input, origin))
 }
 
-/// Reads a mask of an image; blocks.
+/// Makes a mask of an array; blocks.
 ///
 /// # Errors
-/// As [`array`], and for a mask of another shape.
-pub(super) fn mask(app: &State, body: &[u8], of: &Geometry) -> Result<Mask, Refusal> {
-    let mut reading = app.memory();
-    let array = array(app, body, &mut reading)?;
+/// For a mask of another shape than its image.
+pub(super) fn mask(array: &Array, of: &Geometry) -> Result<Mask, Refusal> {
     if array.shape() != of.shape() {
         return Err(Refusal::new("the mask is not of the shape of the image"));
     }
@@ -154,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_spacing_is_taken_without_its_sign_and_one_that_is_none_is_refused() {
-        let settings = NnInteractive::default();
+        let settings = ViewerSessions::default();
         let spacing = |meta: serde_json::Value| {
             let meta: ImageMeta = serde_json::from_value(meta).unwrap();
             meta.spacing_mm(&settings)
@@ -167,7 +154,10 @@ mod tests {
         for wrong in [json!([1.0, 1.0]), json!([0.0, 1.0, 1.0]), json!([1, 1, 1, 1]), json!([])] {
             assert!(spacing(of(wrong)).is_err());
         }
-        let assumed = NnInteractive { spacing_mm: Some([3.0; 3]), ..NnInteractive::default() };
+        let said = |settings| ImageMeta::default().assumptions(settings).join("; ");
+        assert!(said(&settings).contains("SAR") && said(&settings).ends_with("without a spacing"));
+        let assumed = ViewerSessions { spacing_mm: Some([3.0; 3]), ..ViewerSessions::default() };
         assert_eq!(ImageMeta::default().spacing_mm(&assumed).unwrap(), Some([3.0; 3]));
+        assert!(said(&assumed).ends_with("3, 3, 3 mm are assumed"));
     }
 }

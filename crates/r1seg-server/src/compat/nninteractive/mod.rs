@@ -24,7 +24,6 @@ mod settings;
 mod target;
 mod workspace;
 
-pub(crate) use capabilities::capabilities;
-pub(crate) use host::Host;
-pub(crate) use routes::routes;
-pub use settings::{NnInteractive, ViewerAxes};
+pub(crate) use host::NnInteractive;
+pub(crate) use routes::{PATHS, routes};
+pub use settings::{ViewerAxes, ViewerSessions};

@@ -10,7 +10,7 @@ use r1seg_results::Asked;
 use tokio::sync::OwnedMutexGuard;
 
 use super::answer::Answer;
-use super::host::Host;
+use super::host::NnInteractive;
 use super::refusal::Refusal;
 use super::sessions::Session;
 use super::workspace::Workspace;
@@ -27,7 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(55);
 /// A request of a session on its way.
 pub(super) struct Visit {
     pub(super) app: App,
-    pub(super) host: Arc<Host>,
     pub(super) client: Client,
     pub(super) session: Arc<Session>,
     pub(super) begin: Instant,
@@ -41,6 +40,10 @@ enum Ran {
 }
 
 impl Visit {
+    pub(super) fn host(&self) -> Result<&NnInteractive, Refusal> {
+        host(&self.app)
+    }
+
     /// Until when a prompt must be answered.
     pub(super) fn deadline(&self) -> Instant {
         self.begin + PATIENCE.min(self.app.config.limits.timeout)
@@ -57,19 +60,20 @@ impl Visit {
     }
 
     pub(super) fn entry(&self) -> Result<&Entry, Refusal> {
-        let entry = self.app.models.get(self.host.model);
+        let entry = self.app.models.get(self.host()?.model);
         Ok(entry.ok_or(Error::NotFound { what: "model" })?)
     }
 
-    fn place(&self, volume: &Arc<Stored>, deadline: Instant) -> Place {
-        Place {
-            model: self.host.model,
+    fn place(&self, volume: &Arc<Stored>, deadline: Instant) -> Result<Place, Refusal> {
+        let NnInteractive { model, mode, .. } = self.host()?;
+        Ok(Place {
+            model: *model,
             volume: volume.clone(),
-            mode: self.host.mode,
+            mode: *mode,
             client: self.client,
             deadline,
             stop: self.session.gone.clone(),
-        }
+        })
     }
 
     /// What a failure means to the viewer.
@@ -90,7 +94,7 @@ impl Visit {
             encoded.encode_ahead(&mut RunContext::from(cancel))?;
             Ok(encoded.warnings().iter().map(|warning| warning.text.clone()).collect())
         };
-        let encoded = self.app.desk.run(self.place(volume, deadline), ahead).await;
+        let encoded = self.app.desk.run(self.place(volume, deadline)?, ahead).await;
         encoded.map_err(|error| {
             let has_spacing = volume.input.volume.geometry().affine().is_some();
             match has_spacing || error.is_cancelled() {
@@ -110,7 +114,7 @@ impl Visit {
     pub(super) fn check(&self, prompt: &Prompt, volume: &Stored) -> Result<(), Refusal> {
         let asked = Asked::new("", prompt.clone());
         let options = AskOptions::default();
-        asked.check(&self.entry()?.model, &options, self.host.mode).map_err(Error::from)?;
+        asked.check(&self.entry()?.model, &options, self.host()?.mode).map_err(Error::from)?;
         prompt.check_in(volume.input.volume.geometry()).map_err(Error::from)?;
         Ok(())
     }
@@ -133,7 +137,7 @@ impl Visit {
         let run = move |encoded: &EncodedVolume, cancel: &CancelToken| {
             Click { clicks, pending, deadline }.run(encoded, cancel)
         };
-        let ran = self.app.desk.run(self.place(&volume, deadline), run).await;
+        let ran = self.app.desk.run(self.place(&volume, deadline)?, run).await;
         let (clicks, mask) = match ran.map_err(|error| self.why(error))? {
             Ran::Found(clicks, mask) => (clicks, mask),
             Ran::TooSlow(left) => return Err(too_slow(self.begin.elapsed() + left)),
@@ -145,6 +149,12 @@ impl Visit {
         })
         .await
     }
+}
+
+/// What is kept for sessions, where they are served.
+pub(super) fn host(app: &App) -> Result<&NnInteractive, Refusal> {
+    let host = app.compat.nninteractive.as_ref();
+    Ok(host.ok_or(Error::NotFound { what: "path" })?)
 }
 
 /// Work on large arrays, which would hold up other requests.

@@ -15,15 +15,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, META};
-use super::host::Host;
 use super::image::{self, ImageMeta};
-use super::predict::{Visit, blocking};
+use super::predict::{Visit, blocking, host};
 use super::prompts::{BoxRequest, PointRequest, SeedMeta};
 use super::refusal::Refusal;
 use super::sessions::Sign;
 use super::target::Target;
 use super::workspace::{Image, Workspace};
+use crate::Error;
 use crate::body::{self, Bounds};
+use crate::compat::array::{self, Framing, Received};
 use crate::queue::Client;
 use crate::shelf::Kept;
 use crate::state::App;
@@ -33,15 +34,27 @@ const LEASE: &str = "x-lease-token";
 /// A target buffer takes as much of the memory at most.
 const SHARE_OF_MEMORY: u64 = 4;
 
-/// What handlers work with.
-#[derive(Debug, Clone)]
-struct Context {
-    app: App,
-    host: Arc<Host>,
-}
+/// What its paths begin with, but for those of all protocols.
+pub(crate) const PATHS: [&str; 15] = [
+    "/claim",
+    "/release",
+    "/heartbeat",
+    "/lease_status",
+    "/set_image",
+    "/set_target_buffer",
+    "/set_do_autozoom",
+    "/reset_interactions",
+    "/add_point_interaction",
+    "/add_bbox_interaction",
+    "/add_scribble_interaction",
+    "/add_lasso_interaction",
+    "/add_initial_seg_interaction",
+    "/predict",
+    "/undo",
+];
 
-/// All paths but those that other protocols have as well.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>(app: App, host: Arc<Host>) -> Router<S> {
+/// Its paths.
+pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/claim", post(claim))
         .route("/release", post(release))
@@ -58,30 +71,26 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(app: App, host: Arc<Host>
         .route("/add_initial_seg_interaction", post(add_initial_seg))
         .route("/predict", post(predict))
         .route("/undo", post(undo))
-        .with_state(Context { app, host })
 }
 
-impl Context {
-    /// The session of a request.
-    ///
-    /// # Errors
-    /// Where it has ended, or never was.
-    fn enter(&self, client: Client, headers: &HeaderMap, sign: Sign) -> Result<Visit, Refusal> {
-        let begin = Instant::now();
-        let session = self.host.sessions.enter(token(headers), client.owner, sign, begin);
-        let session = session.ok_or(Refusal::gone())?;
-        let (app, host) = (self.app.clone(), self.host.clone());
-        Ok(Visit { app, host, client, session, begin })
-    }
+/// The session of a request.
+///
+/// # Errors
+/// Where it has ended, or never was.
+fn enter(app: &App, client: Client, headers: &HeaderMap, sign: Sign) -> Result<Visit, Refusal> {
+    let begin = Instant::now();
+    let session = host(app)?.sessions.enter(token(headers), client.owner, sign, begin);
+    let session = session.ok_or(Refusal::gone())?;
+    Ok(Visit { app: app.clone(), client, session, begin })
+}
 
-    async fn json<T: DeserializeOwned>(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<T, Refusal> {
-        let bounds = Bounds::of_json(&self.app.config.limits);
-        Ok(body::json(headers, body, bounds, &mut self.app.memory()).await?)
-    }
+async fn json_of<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Refusal> {
+    let bounds = Bounds::of_json(&app.config.limits);
+    Ok(body::json(headers, body, bounds, &mut app.memory()).await?)
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
@@ -103,13 +112,14 @@ struct Claimed {
 }
 
 async fn claim(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
 ) -> Result<Json<Claimed>, Refusal> {
-    let settings = &context.host.settings;
-    let session = context.host.sessions.claim(client.owner, Instant::now());
+    let host = host(&app)?;
+    let settings = &host.settings;
+    let session = host.sessions.claim(client.owner, Instant::now());
     let session = session.ok_or_else(|| {
-        context.app.metrics.reject("sessions");
+        app.metrics.reject("sessions");
         Refusal::full(settings.max_sessions)
     })?;
     Ok(Json(Claimed {
@@ -121,32 +131,32 @@ async fn claim(
 }
 
 async fn release(
-    State(context): State<Context>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Json<Value> {
-    context.host.sessions.release(token(&headers), client.owner);
-    Json(json!({"released": true}))
-}
-
-async fn heartbeat(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Life)?;
-    let left = context.host.sessions.left(&visit.session, visit.begin);
+    host(&app)?.sessions.release(token(&headers), client.owner);
+    Ok(Json(json!({"released": true})))
+}
+
+async fn heartbeat(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let visit = enter(&app, client, &headers, Sign::Life)?;
+    let left = visit.host()?.sessions.left(&visit.session, visit.begin);
     Ok(Json(json!({"remaining_seconds": left.as_secs_f64()})))
 }
 
 async fn lease_status(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Life)?;
-    let left = context.host.sessions.left(&visit.session, visit.begin);
-    let idle = context.host.settings.idle.as_secs_f64();
+    let visit = enter(&app, client, &headers, Sign::Life)?;
+    let left = visit.host()?.sessions.left(&visit.session, visit.begin);
+    let idle = visit.host()?.settings.idle.as_secs_f64();
     Ok(Json(json!({"remaining_seconds": left.as_secs_f64(), "idle_timeout_seconds": idle})))
 }
 
@@ -158,38 +168,34 @@ struct ImageReply {
 }
 
 async fn set_image(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ImageReply>, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
+    let received = array::receive(&app, &headers, body, Framing::Nnia).await?;
     let meta: ImageMeta = meta(&headers)?;
-    let (app, settings) = (&context.app, &context.host.settings);
+    let settings = &visit.host()?.settings;
     let placed = (settings.axes, meta.spacing_mm(settings)?);
-    let mut memory = app.memory();
-    let bytes = body::whole(&headers, body, Bounds::of_upload(&app.config.limits), &mut memory).await?;
     let mut work = visit.work().await?;
     // The memory of the earlier image is free for this one.
     *work = Workspace::default();
     let turn = app.readers.clone().acquire_owned().await;
-    let turn = turn.map_err(|_| crate::Error::Draining)?;
+    let turn = turn.map_err(|_| Error::Draining)?;
     let (state, owner) = (app.clone(), client.owner);
     let volume = blocking(move || {
         let _turn = turn;
-        image::volume(&state, &bytes, placed, owner)
+        let Received { array, memory } = received;
+        let volume = image::volume(&state, array, placed, owner);
+        drop(memory);
+        volume
     })
     .await?;
-    drop(memory);
     work.load(Image { volume: volume.clone(), cache: app.cache.clone() });
-    let warnings = visit.encode(&volume).await.inspect_err(|_| *work = Workspace::default())?;
+    let mut warnings = meta.assumptions(settings);
+    warnings.extend(visit.encode(&volume).await.inspect_err(|_| *work = Workspace::default())?);
     let [a, b, c] = volume.input.volume.shape();
-    tracing::info!(
-        name: "viewer image",
-        spacing = placed.1.is_some(),
-        warnings = warnings.len(),
-        session = visit.session.token()
-    );
     Ok(Json(ImageReply { original_image_shape: [1, a, b, c], warnings }))
 }
 
@@ -200,16 +206,15 @@ struct TargetRequest {
 }
 
 async fn set_target_buffer(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
-    let TargetRequest { shape, dtype } = context.json(&headers, body).await?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
+    let TargetRequest { shape, dtype } = json_of(&app, &headers, body).await?;
     let element = ElementType::from_name(&dtype).filter(|element| element.is_whole());
     let element = element.ok_or(Refusal::new("the target buffer must be bool, or of whole numbers"))?;
-    let app = &context.app;
     let voxels = shape.iter().try_fold(1_u64, |n, size| n.checked_mul(*size as u64));
     let bytes = voxels.and_then(|voxels| voxels.checked_mul(element.size() as u64));
     let most = app.config.limits.max_memory_bytes / SHARE_OF_MEMORY;
@@ -237,22 +242,22 @@ struct AutozoomRequest {
 }
 
 async fn set_do_autozoom(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
-    context.enter(client, &headers, Sign::Action)?;
-    context.json::<AutozoomRequest>(&headers, body).await?;
+    enter(&app, client, &headers, Sign::Action)?;
+    json_of::<AutozoomRequest>(&app, &headers, body).await?;
     Ok(Json(json!({})))
 }
 
 async fn reset_interactions(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
     let mut work = visit.work().await?;
     blocking(move || {
         work.reset();
@@ -262,13 +267,13 @@ async fn reset_interactions(
 }
 
 async fn add_point(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Answer, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
-    let request: PointRequest = context.json(&headers, body).await?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
+    let request: PointRequest = json_of(&app, &headers, body).await?;
     if !visit.entry()?.takes(PromptKind::Points) {
         return Err(Refusal::new("points are not supported by this model"));
     }
@@ -278,13 +283,13 @@ async fn add_point(
 }
 
 async fn add_box(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Answer, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
-    let request: BoxRequest = context.json(&headers, body).await?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
+    let request: BoxRequest = json_of(&app, &headers, body).await?;
     if !visit.entry()?.takes(PromptKind::Box) {
         return Err(Refusal::new("boxes are not supported by this model"));
     }
@@ -310,29 +315,25 @@ async fn add(
 
 /// Scribbles and lassos, which are read to the end, so that the viewer gets to read the answer.
 async fn add_drawing(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Answer, Refusal> {
-    context.enter(client, &headers, Sign::Action)?;
-    let app = &context.app;
+    enter(&app, client, &headers, Sign::Action)?;
     let bounds = Bounds::of_upload(&app.config.limits);
     body::whole(&headers, body, bounds, &mut app.memory()).await?;
     Err(Refusal::new("scribbles and lassos are not supported by this model: use points"))
 }
 
 async fn add_initial_seg(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Answer, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
-    let app = &context.app;
-    let bounds = Bounds::of_upload(&app.config.limits);
-    let mut memory = app.memory();
-    let bytes = body::whole(&headers, body, bounds, &mut memory).await?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
+    let received = array::receive(&app, &headers, body, Framing::Nnia).await;
     let mut work = visit.work().await?;
     // Whatever becomes of it, the plug-in has put it into its own mask.
     work.doubt();
@@ -341,14 +342,12 @@ async fn add_initial_seg(
         return Err(Refusal::new(message));
     }
     let SeedMeta { run_prediction } = meta(&headers)?;
-    let volume = work.volume()?.clone();
-    let state = app.clone();
+    let (received, volume) = (received?, work.volume()?.clone());
     let (mut work, mask) = blocking(move || {
-        let mask = image::mask(&state, &bytes, volume.input.volume.geometry())?;
+        let mask = image::mask(&received.array, volume.input.volume.geometry())?;
         Ok((work, Arc::new(mask)))
     })
     .await?;
-    drop(memory);
     if run_prediction {
         let volume = work.volume()?.clone();
         visit.check(&r1seg::Prompt::default().with_mask(mask.clone()), &volume)?;
@@ -361,11 +360,11 @@ async fn add_initial_seg(
 }
 
 async fn predict(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
     let work = visit.work().await?;
     match work.has_pending() {
         true => visit.predict(work, None).await,
@@ -374,11 +373,11 @@ async fn predict(
 }
 
 async fn undo(
-    State(context): State<Context>,
+    State(app): State<App>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
-    let visit = context.enter(client, &headers, Sign::Action)?;
+    let visit = enter(&app, client, &headers, Sign::Action)?;
     let mut work = visit.work().await?;
     blocking(move || {
         let (was_prompt, patch) = work.undo();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::gauge::Gauge;
 use r1seg::CancelToken;
 
-use super::settings::NnInteractive;
+use super::settings::ViewerSessions;
 use super::workspace::Workspace;
 use crate::ids::{Id, Kind};
 use crate::keys::Owner;
@@ -60,7 +60,7 @@ impl Session {
 }
 
 impl Sessions {
-    pub(super) fn new(settings: &NnInteractive, gauge: &Gauge) -> Self {
+    pub(super) fn new(settings: &ViewerSessions, gauge: &Gauge) -> Self {
         Self {
             most: settings.max_sessions,
             idle: settings.idle,
@@ -163,7 +163,7 @@ mod tests {
 
     fn sessions() -> (Sessions, Gauge) {
         let gauge = Gauge::default();
-        (Sessions::new(&NnInteractive::default(), &gauge), gauge)
+        (Sessions::new(&ViewerSessions::default(), &gauge), gauge)
     }
 
     fn seconds(count: u64) -> Duration {

@@ -13,7 +13,7 @@ const SHORTEST_LIVENESS: Duration = Duration::from_secs(10);
 /// How sessions of nnInteractive's plug-ins are held.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct NnInteractive {
+pub struct ViewerSessions {
     /// Sessions at a time.
     pub max_sessions: usize,
     /// How long a session is kept after its user last did something.
@@ -29,7 +29,7 @@ pub struct NnInteractive {
     pub mode: Option<InferenceMode>,
 }
 
-impl Default for NnInteractive {
+impl Default for ViewerSessions {
     fn default() -> Self {
         Self {
             max_sessions: 3,
@@ -42,7 +42,7 @@ impl Default for NnInteractive {
     }
 }
 
-impl NnInteractive {
+impl ViewerSessions {
     /// Whether sessions can be held like this.
     ///
     /// # Errors
@@ -120,14 +120,14 @@ mod tests {
 
     #[test]
     fn settings_that_no_plug_in_lives_with_are_refused() {
-        let refused = |set: fn(&mut NnInteractive)| {
-            let mut settings = NnInteractive::default();
+        let refused = |set: fn(&mut ViewerSessions)| {
+            let mut settings = ViewerSessions::default();
             set(&mut settings);
             settings.check().map_err(|error| error.code()).err()
         };
         assert_eq!(refused(|_| {}), None);
-        assert_eq!(refused(|s| s.liveness = Duration::from_secs(8)), Some("R-SRV-22"));
-        assert_eq!(refused(|s| s.max_sessions = 0), Some("R-SRV-22"));
-        assert_eq!(refused(|s| s.spacing_mm = Some([1.0, -1.0, 1.0])), Some("R-SRV-22"));
+        assert_eq!(refused(|s| s.liveness = Duration::from_secs(8)), Some("R-SRV-24"));
+        assert_eq!(refused(|s| s.max_sessions = 0), Some("R-SRV-24"));
+        assert_eq!(refused(|s| s.spacing_mm = Some([1.0, -1.0, 1.0])), Some("R-SRV-24"));
     }
 }
