@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::budget::{Budget, Reserved};
 use crate::cache::Cache;
+use crate::compat::Compat;
 use crate::finish::Finisher;
 use crate::job::Desk;
 use crate::keys::Owner;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) desk: Desk,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) root: Arc<Root>,
+    /// What is kept for plug-ins of viewers.
+    pub(crate) compat: Compat,
     /// Requests in flight.
     pub(crate) requests: Arc<Semaphore>,
     readers: Arc<Semaphore>,
@@ -62,6 +65,7 @@ impl State {
     pub(crate) fn start(config: Config, served: Vec<Served>) -> Result<App, Error> {
         config.check()?;
         let models = Arc::new(Models::new(served)?);
+        let compat = Compat::new(&config, &models)?;
         let root = Arc::new(Root::new(config.upload_dir.as_deref())?);
         let metrics = Arc::new(Metrics::default());
         let limits = &config.limits;
@@ -104,6 +108,7 @@ impl State {
             cache,
             desk,
             root,
+            compat,
             requests: Arc::new(Semaphore::new(limits.max_requests)),
             readers: Arc::new(Semaphore::new(READERS)),
             disk,
@@ -157,6 +162,7 @@ impl State {
 
     /// Removes whatever has expired; blocks.
     pub(crate) fn sweep(&self) {
+        self.compat.sweep();
         for volume in self.volumes.take_expired() {
             self.let_go(&volume);
         }
@@ -185,6 +191,13 @@ impl State {
         if !self.volumes.any(is_same) {
             self.cache.forget(&content, owner);
         }
+    }
+
+    /// Lets go of the volume that its owner used least recently, of those that may go. Whether there was one.
+    pub(crate) fn make_room(&self, owner: Owner) -> bool {
+        let may_go = |volume: &Stored| volume.may_yield && volume.owner() == owner;
+        let idlest = self.volumes.take_idlest(may_go);
+        idlest.inspect(|volume| self.let_go(volume)).is_some()
     }
 
     /// That there is no room, and when there may be.
@@ -238,8 +251,10 @@ impl State {
         // The thread that hashes the file looks at it before it goes.
         let _ = input.sha256();
         let mut memory = self.memory.nothing();
-        if !memory.grow(bytes_of(&input)) {
-            return Err(self.full());
+        while !memory.grow(bytes_of(&input)) {
+            if !(upload.may_yield && self.make_room(owner)) {
+                return Err(self.full());
+            }
         }
         let origin = Origin {
             owner,
@@ -248,6 +263,7 @@ impl State {
             content: upload.content(),
             lease: crate::shelf::Lease::new(limits.ttl),
             folder: upload.folder,
+            may_yield: upload.may_yield,
             disk: upload.disk,
             memory,
         };
