@@ -56,12 +56,20 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Checks what the array will take against `limit`, and reserves it.
-    pub(crate) fn new(element: ElementType, shape: Vec<usize>, limit: u64) -> Result<Self, Error> {
+    /// Checks what the array will take against `limit` and with `admit`, and reserves it.
+    pub(crate) fn new(
+        element: ElementType,
+        shape: Vec<usize>,
+        limit: u64,
+        admit: impl FnOnce(u64) -> bool,
+    ) -> Result<Self, Error> {
         let expected = array::length(element, &shape)?;
         let declared = expected as u64;
         if limit < declared {
             return Err(Error::TooLarge { declared, limit });
+        }
+        if !admit(declared) {
+            return Err(Error::Memory { bytes: declared });
         }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(expected).map_err(|_| Error::Memory { bytes: declared })?;

@@ -15,6 +15,18 @@ const LZ4: u8 = 2;
 /// # Errors
 /// [`Error::TooLarge`] before memory is reserved; otherwise whatever is wrong with the bytes.
 pub fn read(source: &mut impl Read, limit: u64) -> Result<Array, Error> {
+    read_if(source, limit, |_| true)
+}
+
+/// As [`read`], if `admit` lets an array of so many bytes in.
+///
+/// # Errors
+/// As [`read`]; [`Error::Memory`] for what is not let in.
+pub fn read_if(
+    source: &mut impl Read,
+    limit: u64,
+    admit: impl FnOnce(u64) -> bool,
+) -> Result<Array, Error> {
     if take(source, "its first bytes")? != MAGIC {
         return Err(Error::Magic { expected: "NNIA" });
     }
@@ -33,7 +45,7 @@ pub fn read(source: &mut impl Read, limit: u64) -> Result<Array, Error> {
         })?;
     let shape = take_shape(source, axes)?;
     let count = u32::from_le_bytes(take(source, "the number of chunks")?);
-    let mut reading = Reading::new(element, shape, limit)?;
+    let mut reading = Reading::new(element, shape, limit, admit)?;
     for _ in 0..count {
         reading.read_chunk(source)?;
     }

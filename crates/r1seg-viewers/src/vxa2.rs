@@ -12,6 +12,18 @@ const MAGIC: [u8; 4] = *b"VXA2";
 /// # Errors
 /// [`Error::TooLarge`] before memory is reserved; otherwise whatever is wrong with the bytes.
 pub fn read(source: &mut impl Read, limit: u64) -> Result<Array, Error> {
+    read_if(source, limit, |_| true)
+}
+
+/// As [`read`], if `admit` lets an array of so many bytes in.
+///
+/// # Errors
+/// As [`read`]; [`Error::Memory`] for what is not let in.
+pub fn read_if(
+    source: &mut impl Read,
+    limit: u64,
+    admit: impl FnOnce(u64) -> bool,
+) -> Result<Array, Error> {
     if take(source, "its first bytes")? != MAGIC {
         return Err(Error::Magic { expected: "VXA2" });
     }
@@ -24,7 +36,7 @@ pub fn read(source: &mut impl Read, limit: u64) -> Result<Array, Error> {
     let [axes] = take(source, "the shape")?;
     let shape = take_shape(source, axes)?;
     let declared = u64::from_le_bytes(take(source, "its length")?);
-    let mut reading = Reading::new(element, shape, limit)?;
+    let mut reading = Reading::new(element, shape, limit, admit)?;
     if declared != reading.expected() {
         return Err(Error::Total { declared, expected: reading.expected() });
     }

@@ -97,6 +97,19 @@ fn a_declared_size_is_held_against_the_limit_before_memory_is_reserved() {
 }
 
 #[test]
+fn an_array_that_is_not_let_in_is_not_read() {
+    let bytes = written().unwrap();
+    let mut asked = 0;
+    let admit = |bytes| {
+        asked = bytes;
+        false
+    };
+    let error = nnia::read_if(&mut bytes.as_slice(), LIMIT, admit).unwrap_err();
+    assert!(matches!(error, Error::Memory { bytes: 60_000 }), "{error}");
+    assert_eq!(asked, 60_000);
+}
+
+#[test]
 fn a_header_that_is_none_of_the_framings_says_what_is_wrong() {
     let good = written().unwrap();
     let with = |at: usize, byte: u8| {

@@ -222,6 +222,11 @@ impl AxisMap {
 
     /// The shape of the target of a source of shape `source`.
     pub fn shape(self, source: [usize; 3]) -> [usize; 3] {
+        self.along(source)
+    }
+
+    /// What belongs to each axis of the source, such as its spacing, in the order of the target.
+    pub fn along<T: Copy>(self, source: [T; 3]) -> [T; 3] {
         self.axes.map(|axis| source[axis])
     }
 

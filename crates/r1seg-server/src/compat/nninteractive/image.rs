@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::refusal::Refusal;
 use super::settings::{ViewerAxes, ViewerSessions};
 use crate::Error;
+use crate::budget::Reserved;
 use crate::keys::Owner;
 use crate::shelf::Lease;
 use crate::state::State;
@@ -81,10 +82,7 @@ pub(super) fn volume(
         return Err(Refusal::new(message));
     }
     // At most four bytes for each voxel.
-    let mut memory = app.memory();
-    if !memory.grow(4 * (a * b * c) as u64) {
-        return Err(app.full().into());
-    }
+    let memory = reserved(app, owner, 4 * (a * b * c) as u64)?;
     let mut options = ReadOptions::default().with_max_bytes(app.config.limits.max_volume_bytes);
     options = options.with_axes(ArrayAxes::Zyx);
     options.spacing_mm = spacing_mm;
@@ -99,12 +97,8 @@ pub(super) fn volume(
         let geometry = geometry.map_err(Error::from)?;
         input.volume = Volume::new(voxels, geometry).map_err(Error::from)?;
     }
-    let mut kept = app.memory();
-    let bytes = bytes_of(&input);
     drop(memory);
-    if !kept.grow(bytes) {
-        return Err(app.full().into());
-    }
+    let kept = reserved(app, owner, bytes_of(&input))?;
     let origin = Origin {
         owner,
         name: NAME.to_string(),
@@ -115,8 +109,23 @@ pub(super) fn volume(
         folder: app.root.folder()?,
         disk: app.disk(),
         memory: kept,
+        may_yield: false,
     };
     Ok(Stored::new(input, origin))
+}
+
+/// Memory, for which volumes that may go make room.
+///
+/// # Errors
+/// Where there is not so much.
+pub(super) fn reserved(app: &State, owner: Owner, bytes: u64) -> Result<Reserved, Refusal> {
+    let mut memory = app.memory();
+    while !memory.grow(bytes) {
+        if !app.make_room(owner) {
+            return Err(app.full().into());
+        }
+    }
+    Ok(memory)
 }
 
 /// Makes a mask of an array; blocks.

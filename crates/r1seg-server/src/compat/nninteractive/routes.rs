@@ -26,7 +26,6 @@ use crate::Error;
 use crate::body::{self, Bounds};
 use crate::compat::array::{self, Framing, Received};
 use crate::queue::Client;
-use crate::shelf::Kept;
 use crate::state::App;
 
 /// Names the session of a request.
@@ -174,7 +173,7 @@ async fn set_image(
     body: Body,
 ) -> Result<Json<ImageReply>, Refusal> {
     let visit = enter(&app, client, &headers, Sign::Action)?;
-    let received = array::receive(&app, &headers, body, Framing::Nnia).await?;
+    let received = array::receive(&app, client.owner, &headers, body, Framing::Nnia).await?;
     let meta: ImageMeta = meta(&headers)?;
     let settings = &visit.host()?.settings;
     let placed = (settings.axes, meta.spacing_mm(settings)?);
@@ -226,11 +225,8 @@ async fn set_target_buffer(
     if work.volume()?.input.volume.shape() != shape {
         return Err(Refusal::new("the target buffer is not of the shape of the image"));
     }
-    let mut memory = app.memory();
     // What can be taken back is kept as well.
-    if !memory.grow(2 * voxels) {
-        return Err(app.full().into());
-    }
+    let memory = image::reserved(&app, client.owner, 2 * voxels)?;
     work.set_target(Target::new(shape, element, memory));
     Ok(Json(json!({})))
 }
@@ -333,7 +329,7 @@ async fn add_initial_seg(
     body: Body,
 ) -> Result<Answer, Refusal> {
     let visit = enter(&app, client, &headers, Sign::Action)?;
-    let received = array::receive(&app, &headers, body, Framing::Nnia).await;
+    let received = array::receive(&app, client.owner, &headers, body, Framing::Nnia).await;
     let mut work = visit.work().await?;
     // Whatever becomes of it, the plug-in has put it into its own mask.
     work.doubt();

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use r1seg::volume::Region;
 use r1seg::{Prompt, PromptPoint};
-use r1seg_server::NnInteractive;
 use serde_json::json;
 
 use super::{expected, segvol, sent, viewers, voxels};
@@ -82,10 +81,9 @@ fn what_comes_before_an_image_is_answered() {
 #[test]
 fn a_session_whose_user_does_nothing_ends_and_its_place_is_free() {
     let server = Running::of(vec![recorded("segvol")], |config| {
-        let mut settings = NnInteractive::default();
-        settings.max_sessions = 1;
-        settings.idle = Duration::from_secs(2);
-        config.nninteractive = Some(settings);
+        viewers(config);
+        config.sessions.max_sessions = 1;
+        config.sessions.idle = Duration::from_secs(2);
     });
     let (client, volume) = (server.client(), sent("segvol/golden/volume.npy", None));
     let viewer = Viewer::with_image(&client, &volume, None);

@@ -10,13 +10,13 @@ use std::sync::OnceLock;
 
 use r1seg::volume::{Geometry, Orientation, ReadOptions, Volume, read};
 use r1seg::{Model, Prompt};
-use r1seg_server::{Config, NnInteractive};
+use r1seg_server::{Config, Protocol};
 
 use crate::support::{Running, recorded};
 
 /// Serves plug-ins of nnInteractive.
 fn viewers(config: &mut Config) {
-    config.nninteractive = Some(NnInteractive::default());
+    config.viewers = vec![Protocol::NnInteractive];
 }
 
 /// With one of the recorded models, for tests that do not mind each other.
@@ -24,9 +24,8 @@ fn segvol() -> &'static Running {
     static SHARED: OnceLock<Running> = OnceLock::new();
     SHARED.get_or_init(|| {
         Running::of(vec![recorded("segvol")], |config| {
-            let mut settings = NnInteractive::default();
-            settings.max_sessions = 100;
-            config.nninteractive = Some(settings);
+            viewers(config);
+            config.sessions.max_sessions = 100;
         })
     })
 }

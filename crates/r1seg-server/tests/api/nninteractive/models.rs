@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use r1seg::{Prompt, PromptPoint};
-use r1seg_server::{Config, NnInteractive, Server};
+use r1seg_server::{Config, Server, ViewerSessions};
 use serde_json::json;
 
 use super::{expected, segvol, sent, viewers, voxels};
@@ -114,11 +114,10 @@ fn what_was_encoded_for_a_session_makes_room_and_is_made_again() {
 
 #[test]
 fn a_server_without_a_model_for_clicks_does_not_begin_to_serve_them() {
-    let refused = |models, set: fn(&mut NnInteractive)| {
+    let refused = |models, set: fn(&mut ViewerSessions)| {
         let mut config = Config::default();
-        let mut settings = NnInteractive::default();
-        set(&mut settings);
-        config.nninteractive = Some(settings);
+        viewers(&mut config);
+        set(&mut config.sessions);
         Server::new(config, models).map(drop).unwrap_err()
     };
     for models in [vec![demo()], vec![recorded("r1seg-3dsam")]] {
@@ -129,5 +128,5 @@ fn a_server_without_a_model_for_clicks_does_not_begin_to_serve_them() {
     let error = refused(vec![recorded("segvol")], |s| s.mode = Some(r1seg::InferenceMode::Sliding));
     assert!(error.to_string().contains("segvol") && error.code() == "R-SRV-21", "{error}");
     let error = refused(vec![recorded("segvol")], |s| s.liveness = Duration::from_secs(3));
-    assert_eq!(error.code(), "R-SRV-22");
+    assert_eq!(error.code(), "R-SRV-24");
 }
