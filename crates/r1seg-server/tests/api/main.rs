@@ -12,3 +12,4 @@ mod segment;
 mod support;
 mod turns;
 mod volumes;
+mod voxtell;

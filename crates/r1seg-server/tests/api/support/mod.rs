@@ -14,7 +14,7 @@ use r1seg::{CancelToken, CheckpointSource, LoadOptions, load};
 use r1seg_server::{Config, Error, Keys, Served, Server};
 use serde_json::{Value, json};
 
-pub(crate) use client::{Client, multipart, reply};
+pub(crate) use client::{Client, Reply, multipart, reply};
 
 pub(crate) const LIVER: &str = "Can you segment the liver in this image?";
 pub(crate) const KEYS: [&str; 2] = ["first-key-of-the-tests", "second-key-of-the-tests"];
