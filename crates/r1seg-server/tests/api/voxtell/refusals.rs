@@ -64,7 +64,7 @@ fn refusals_say_what_is_wrong_behind_the_status() {
     let many = begun(&client, &own, json!(vec![LIVER; 65]));
     let told = events(&client, &many);
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0]["message"], "prompts: 1 to 64 are taken");
+    assert_eq!(told[0]["message"], "1 to 64 prompts are taken");
 }
 
 #[test]
