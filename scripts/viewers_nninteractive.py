@@ -20,6 +20,8 @@ from viewers_common import MODELS, canonical, ct_of, free_port, point, raises, s
 KEY = "a-key-of-the-check-of-viewers"
 REFUSED = httpx.HTTPStatusError
 COMPAT = ["--compat", "nninteractive"]
+# In an organ of the CT that SAM-Med3D was recorded with, and beside it.
+INSIDE, BESIDE = (27, 86, 174), (30, 86, 174)
 
 
 def session(url: str, key: str | None = None):
@@ -129,23 +131,19 @@ def kinds(client) -> None:
 
 def other_models(r1seg: str, work: Path) -> None:
     print("SAM-Med3D: clicks on from its logits, an earlier mask, signs of life during a prediction")
-    spacing = (2.1, 0.9, 1.1)
-    array, _ = canonical(MODELS / "sam-med3d/golden/ct.nii.gz")
-    ct = ct_of(work, "sam", array, spacing)
+    ct = ct_of(work, "sam", *canonical(MODELS / "sam-med3d/golden/ct.nii.gz"))
     image, spacing = canonical(ct)
-    middle = tuple(n // 2 for n in image.shape)
-    beside = (middle[0] + 4, middle[1], middle[2])
-    one = segment(r1seg, work, "sam-med3d", ct, *point(middle))
-    two = segment(r1seg, work, "sam-med3d", ct, *point(middle), *point(beside, False))
+    one = segment(r1seg, work, "sam-med3d", ct, *point(INSIDE))
+    two = segment(r1seg, work, "sam-med3d", ct, *point(INSIDE), *point(BESIDE, False))
     with serving(r1seg, work, "sam-med3d", *COMPAT) as url:
         client = session(url)
         with raises(REFUSED, "without a spacing"):
             begin(client, image)
         buffer = begin(client, image, [-mm for mm in spacing])
-        answered = during(client, lambda: client.add_point_interaction(middle, True))
+        answered = during(client, lambda: client.add_point_interaction(INSIDE, True))
         print(f"  {answered} questions after the session were answered during the prediction")
         same("a point", buffer, one)
-        client.add_point_interaction(beside, False)
+        client.add_point_interaction(BESIDE, False)
         same("two points", buffer, two)
         client.close()
 
@@ -154,12 +152,10 @@ def other_models(r1seg: str, work: Path) -> None:
         buffer = begin(resumed, image, spacing)
         resumed.add_initial_seg_interaction(one)
         same("an earlier mask", buffer, one)
-        resumed.add_point_interaction(beside, False)
+        resumed.add_point_interaction(BESIDE, False)
         mask = work / "earlier.nii.gz"
         ct_of(work, "earlier", one, spacing)
-        corrected = segment(
-            r1seg, work, "sam-med3d", ct, "--mask-prompt", str(mask), *point(beside, False)
-        )
+        corrected = segment(r1seg, work, "sam-med3d", ct, "--mask-prompt", str(mask), *point(BESIDE, False))
         same("an earlier mask and a point", buffer, corrected)
         assert resumed.undo()
         same("the point taken back", buffer, one)

@@ -16,8 +16,8 @@ from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from napari_nninteractive.widget_main import nnInteractiveWidget
 from qtpy.QtWidgets import QApplication
-from viewers_common import canonical, ct_of, free_port, point, same, segment, serving, until
-from viewers_nninteractive import COMPAT, phantom
+from viewers_common import MODELS, canonical, ct_of, free_port, point, same, segment, serving, until
+from viewers_nninteractive import BESIDE, COMPAT, INSIDE, phantom
 
 FIRST, SECOND = (6, 20, 31), (12, 50, 10)
 POINTS, BOXES = 0, 1
@@ -150,27 +150,23 @@ def whole_life(r1seg: str, work: Path) -> None:
 
 def resumed(r1seg: str, work: Path) -> None:
     print("napari-nninteractive with SAM-Med3D: a session that was lost is resumed")
-    spacing = (2.1, 0.9, 1.1)
-    array, _ = canonical(Path("tests/data/sam-med3d/golden/ct.nii.gz"))
-    ct = ct_of(work, "napari-sam", array, spacing)
-    middle = tuple(n // 2 for n in array.shape)
-    beside = (middle[0] + 4, middle[1], middle[2])
-    one = segment(r1seg, work, "sam-med3d", ct, *point(middle))
-    ct_of(work, "napari-earlier", one, spacing)
-    earlier = str(work / "napari-earlier.nii.gz")
-    two = segment(r1seg, work, "sam-med3d", ct, "--mask-prompt", earlier, *point(beside, False))
+    ct = ct_of(work, "napari-sam", *canonical(MODELS / "sam-med3d/golden/ct.nii.gz"))
+    _, spacing = canonical(ct)
+    one = segment(r1seg, work, "sam-med3d", ct, *point(INSIDE))
+    earlier = str(ct_of(work, "napari-earlier", one, spacing))
+    two = segment(r1seg, work, "sam-med3d", ct, "--mask-prompt", earlier, *point(BESIDE, False))
     port = free_port()
     with serving(r1seg, work, "sam-med3d", *COMPAT, port=port) as url:
         widget = begin(url, ct)
-        click(widget, middle)
+        click(widget, INSIDE)
         same("a click", mask(widget), one)
         session = widget.session
     with serving(r1seg, work, "sam-med3d", *COMPAT, port=port):
-        click(widget, beside, False)
+        click(widget, BESIDE, False)
         assert messages()[-1].startswith("Server session lost."), messages()[-1]
         initialize(widget)
         same("the mask of the session before", mask(widget), one)
-        click(widget, beside, False)
+        click(widget, BESIDE, False)
         same("a click that corrects it", mask(widget), two)
         widget._release_session()
     session.close()
@@ -179,16 +175,15 @@ def resumed(r1seg: str, work: Path) -> None:
 def picture(r1seg: str, work: Path, to: Path) -> None:
     import napari
 
-    array, _ = canonical(Path("tests/data/sam-med3d/golden/ct.nii.gz"))
-    ct = ct_of(work, "picture", array, (2.1, 0.9, 1.1))
-    middle = tuple(n // 2 for n in array.shape)
+    ct = ct_of(work, "picture", *canonical(MODELS / "sam-med3d/golden/ct.nii.gz"))
+    _, spacing = canonical(ct)
     with serving(r1seg, work, "sam-med3d", *COMPAT) as url:
         viewer = napari.Viewer(show=True)
         widget = begin(url, ct, viewer)
         viewer.window.add_dock_widget(widget, name="nnInteractive")
         viewer.window.resize(1180, 720)
-        viewer.dims.set_point(0, middle[0] * 2.1)
-        click(widget, middle)
+        viewer.dims.set_point(0, INSIDE[0] * spacing[0])
+        click(widget, INSIDE)
         for _ in range(50):
             pump()
         viewer.screenshot(str(to), canvas_only=False, flash=False)

@@ -204,7 +204,7 @@ mod tests {
         for (id, seconds) in [("b", 30), ("c", 20), ("d", 25)] {
             shelf.put(thing(id, seconds));
         }
-        let mut next = || shelf.take_idlest(|thing| thing.0 != "d").map(|thing| thing.0);
+        let next = || shelf.take_idlest(|thing| thing.0 != "d").map(|thing| thing.0);
         assert_eq!([next(), next(), next()], [Some("c"), Some("b"), None]);
         drop(busy);
         assert_eq!((next(), shelf.len()), (Some("a"), 1));

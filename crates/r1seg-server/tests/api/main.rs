@@ -13,3 +13,4 @@ mod segment;
 mod support;
 mod turns;
 mod volumes;
+mod voxtell;

@@ -23,6 +23,8 @@ use crate::volumes::Stored;
 
 /// Plug-ins give up a prompt after 60 s, and with it the session.
 const PATIENCE: Duration = Duration::from_secs(55);
+/// They wait 600 s for what becomes of an image.
+const PATIENCE_FOR_IMAGES: Duration = Duration::from_secs(590);
 
 /// A request of a session on its way.
 pub(super) struct Visit {
@@ -89,7 +91,7 @@ impl Visit {
     /// # Errors
     /// Where the model cannot use it.
     pub(super) async fn encode(&self, volume: &Arc<Stored>) -> Result<Vec<String>, Refusal> {
-        let deadline = self.begin + self.app.config.limits.timeout;
+        let deadline = self.begin + PATIENCE_FOR_IMAGES.min(self.app.config.limits.timeout);
         let ahead = |encoded: &EncodedVolume, cancel: &CancelToken| {
             encoded.encode_ahead(&mut RunContext::from(cancel))?;
             Ok(encoded.warnings().iter().map(|warning| warning.text.clone()).collect())

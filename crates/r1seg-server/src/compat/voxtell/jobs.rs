@@ -176,7 +176,11 @@ fn worded(entry: &Entry, prompt: &str) -> PromptRequest {
 }
 
 fn failed(app: &App, error: &Error) -> End {
-    End::Failed(Failure::new(error, Some(&app.private())).body.message)
+    End::Failed(match error {
+        // Nobody in front of a viewer knows the fields of the API of our own.
+        Error::Invalid { message, .. } => message.clone(),
+        _ => Failure::new(error, Some(&app.private())).body.message,
+    })
 }
 
 /// Tells a job what its prompts come to.
@@ -215,13 +219,17 @@ fn steps(stage: Stage, prompt: usize, window: Option<[usize; 2]>, prompts: usize
     json!({"done": done, "total": total})
 }
 
+/// About files of results, which no viewer sees.
+const OVERLAP: &str = "W-OVERLAP";
+
 /// What a person should read: answers in words, and warnings. Viewers have a channel for one kind of
 /// message alone, which was meant for something else.
 fn said(found: &Found, prompts: &[String]) -> Vec<Value> {
     let answers = found.reply.answers.iter().zip(prompts);
     let answers = answers.filter(|(answer, _)| !answer.text.trim().is_empty());
     let answers = answers.map(|(answer, prompt)| format!("{prompt}: {}", answer.text.trim()));
-    let warnings = found.reply.warnings.iter().map(|warning| warning.text.clone());
+    let warnings = found.reply.warnings.iter().filter(|warning| warning.code != OVERLAP);
+    let warnings = warnings.map(|warning| warning.text.clone());
     let message = |text| json!({"event": "oom_fallback", "message": text});
     answers.chain(warnings).map(message).collect()
 }

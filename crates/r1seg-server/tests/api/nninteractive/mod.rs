@@ -8,7 +8,7 @@ mod refusals;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use r1seg::volume::{Geometry, Orientation, ReadOptions, Volume, read};
+use r1seg::volume::{Geometry, Orientation, ReadOptions, Region, Volume, read};
 use r1seg::{Model, Prompt};
 use r1seg_server::{Config, Protocol};
 
@@ -46,6 +46,15 @@ fn sent(file: &str, spacing: Option<[f64; 3]>) -> Volume {
 fn expected(model: &Model, volume: &Volume, prompt: &Prompt) -> Vec<u8> {
     let mask = model.encode(volume).unwrap().segment(prompt).unwrap().mask.unwrap();
     mask.data().iter().map(|voxel| u8::from(*voxel != 0)).collect()
+}
+
+/// The box around all voxels of a mask.
+fn hull(mask: &[u8], [_, h, w]: [usize; 3]) -> Option<Region> {
+    let set = (0..mask.len()).filter(|n| mask[*n] != 0);
+    set.map(|n| Region::at([n / (h * w), n / w % h, n % w], [1; 3])).reduce(|a, b| Region {
+        start: std::array::from_fn(|n| a.start[n].min(b.start[n])),
+        end: std::array::from_fn(|n| a.end[n].max(b.end[n])),
+    })
 }
 
 fn voxels(mask: &[u8]) -> usize {

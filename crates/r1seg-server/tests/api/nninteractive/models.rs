@@ -30,35 +30,35 @@ fn capabilities_say_what_a_model_takes() {
 
 #[test]
 fn sam_med3d_clicks_on_from_its_logits_and_from_an_earlier_mask() {
-    // Distances of the recorded CT, whose sides are all different.
-    let spacing = [2.1, 0.9, 1.1];
+    let spacing = [0.79, 0.81, 2.53];
     let server = Running::of(vec![recorded("sam-med3d")], viewers);
     let (client, volume) = (server.client(), sent("sam-med3d/golden/ct.nii.gz", Some(spacing)));
     let model = recorded("sam-med3d").model;
-    let [a, b, c] = volume.shape().map(|n| n / 2);
-    let middle = [a, b, c].map(|n| n as f64);
+    // In one of the organs of the recorded CT, and beside it.
+    let (inside, beside) = ([73, 174, 20], [73, 184, 20]);
+    let at = |voxel: [usize; 3]| voxel.map(|n| n as f64);
 
     let viewer = Viewer::claim(&client);
     let refused = viewer.set_image(&volume, None);
     assert_eq!(refused.status, 400);
     assert!(refused.reason.contains("without a spacing"), "{}", refused.reason);
-    assert_eq!(viewer.try_point(middle, true).reason, "no image was sent yet");
+    assert_eq!(viewer.try_point(at(inside), true).reason, "no image was sent yet");
     viewer.post("/release", &json!({}));
 
     // Of a spacing that is negative only the length is meant.
     let mut viewer = Viewer::with_image(&client, &volume, Some(spacing.map(|mm: f64| -mm)));
-    let refused = viewer.try_point(middle, false);
+    let refused = viewer.try_point(at(inside), false);
     assert_eq!(refused.status, 400);
     assert!(refused.reason.contains("every point is negative"), "{}", refused.reason);
 
-    let session = model.encode(&volume).unwrap().session();
+    let mut session = model.encode(&volume).unwrap().session();
     let mut run = r1seg::RunContext::default();
-    let mut session = session;
-    let first = session.click(PromptPoint::positive([a, b, c]), &mut run).unwrap().mask.unwrap();
-    let second = session.click(PromptPoint::negative([a + 4, b, c]), &mut run).unwrap().mask.unwrap();
-    viewer.point(middle, true);
+    let first = session.click(PromptPoint::positive(inside), &mut run).unwrap().mask.unwrap();
+    let second = session.click(PromptPoint::negative(beside), &mut run).unwrap().mask.unwrap();
+    assert!(first != second);
+    viewer.point(at(inside), true);
     assert!(voxels(&viewer.buffer) > 0 && viewer.buffer == first.data());
-    viewer.point([middle[0] + 4.0, middle[1], middle[2]], false);
+    viewer.point(at(beside), false);
     assert!(viewer.buffer == second.data());
     assert!(viewer.undo() && viewer.buffer == first.data());
 
@@ -69,10 +69,10 @@ fn sam_med3d_clicks_on_from_its_logits_and_from_an_earlier_mask() {
     let seeded = viewer.seed(&mask, false);
     viewer.buffer.clone_from(&mask);
     assert_eq!(viewer.apply(&seeded), (false, None));
-    viewer.point([middle[0] + 4.0, middle[1], middle[2]], false);
+    viewer.point(at(beside), false);
     let prompt = Prompt::default()
         .with_mask(std::sync::Arc::new(first))
-        .with_point(PromptPoint::negative([a + 4, b, c]));
+        .with_point(PromptPoint::negative(beside));
     assert!(viewer.buffer == expected(&model, &volume, &prompt));
     assert!(viewer.undo() && viewer.buffer == mask);
 }
@@ -123,7 +123,7 @@ fn a_server_without_a_model_for_clicks_does_not_begin_to_serve_them() {
     for models in [vec![demo()], vec![recorded("r1seg-3dsam")]] {
         let error = refused(models, |_| {});
         assert_eq!(error.code(), "R-SRV-21");
-        assert!(error.to_string().contains("points or boxes"), "{error}");
+        assert!(error.to_string().contains("points and boxes"), "{error}");
     }
     let error = refused(vec![recorded("segvol")], |s| s.mode = Some(r1seg::InferenceMode::Sliding));
     assert!(error.to_string().contains("segvol") && error.code() == "R-SRV-21", "{error}");
