@@ -18,10 +18,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def named(model: str) -> str:
+    """One of the recorded models, or `demo`."""
+    return model if model == "demo" else str(MODELS / model)
+
+
 @contextlib.contextmanager
 def serving(r1seg: str, work: Path, model: str, *more: str, port: int = 0):
-    """A server of one of the recorded models; its address."""
-    args = [r1seg, "serve", "--model", str(MODELS / model), "--port", str(port)]
+    """A server of one model; its address."""
+    args = [r1seg, "serve", "--model", named(model), "--port", str(port)]
     args += ["--upload-dir", str(work / "uploads"), *more]
     log = open(work / "server.log", "a")
     server = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -55,7 +60,7 @@ def canonical(path: Path):
 def segment(r1seg: str, work: Path, model: str, ct: Path, *prompts: str) -> np.ndarray:
     """What the command line finds, with the axes S, A, R."""
     mask = work / "mask.nii.gz"
-    args = [r1seg, "segment", "--model", str(MODELS / model), str(ct), *prompts]
+    args = [r1seg, "segment", "--model", named(model), str(ct), *prompts]
     args += ["--mask", str(mask), "--force", "--quiet"]
     done = subprocess.run(args, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

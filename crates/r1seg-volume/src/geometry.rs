@@ -102,7 +102,9 @@ impl Geometry {
         let straight = Self::with_spacing(shape, spacing_mm)?;
         let [d, h, w] = spacing_mm;
         let mut rows = [[0.0; 4]; 3];
-        for (column, ((row, sign), mm)) in orientation.directions().into_iter().zip([w, h, d]).enumerate() {
+        for (column, ((row, sign), mm)) in
+            orientation.directions().into_iter().zip([w, h, d]).enumerate()
+        {
             rows[row][column] = sign * mm;
         }
         Ok(Self { affine: Some(affine::from_rows(rows)), ..straight })

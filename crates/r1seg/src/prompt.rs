@@ -159,7 +159,10 @@ mod tests {
         let later = Prompt::default().with_point(PromptPoint::negative([2; 3]));
         let both = first.with_region(region(3)).and(later.with_region(region(4)));
         assert_eq!((both.text.as_deref(), both.region), (Some("liver"), Some(region(4))));
-        assert_eq!(both.points.iter().map(|point| point.positive).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(
+            both.points.iter().map(|point| point.positive).collect::<Vec<_>>(),
+            [true, false]
+        );
     }
 
     #[test]

@@ -123,12 +123,13 @@ impl ClickSession {
     /// # Errors
     /// [`Error::Cancelled`], or when the computation fails: then nothing was taken back.
     pub fn undo(&mut self, run: &mut RunContext<'_>) -> Result<Option<Outcome>, Error> {
-        let Some(step) = self.clicks.steps.len().checked_sub(2).map(|before| &self.clicks.steps[before]) else {
-            self.clicks.steps.clear();
+        let steps = &mut self.clicks.steps;
+        let Some(step) = steps.len().checked_sub(2).map(|before| &steps[before]) else {
+            steps.clear();
             return Ok(None);
         };
         let (outcome, _) = self.volume.segment_from(&step.prompt, step.progress.as_ref(), run)?;
-        self.clicks.steps.pop();
+        steps.pop();
         Ok(Some(outcome))
     }
 }

@@ -31,9 +31,10 @@ impl NnInteractive {
         settings.check()?;
         let Some((model, entry)) = models.iter().enumerate().find(|(_, entry)| takes_places(entry))
         else {
-            let message = "nnInteractive's plug-ins send points and boxes, and no model that is served \
+            let message =
+                "nnInteractive's plug-ins send points and boxes, and no model that is served \
                            segments what they say"
-                .to_string();
+                    .to_string();
             return Err(Error::Models { message });
         };
         let mode = settings.mode.or(entry.model.capabilities().default_mode());

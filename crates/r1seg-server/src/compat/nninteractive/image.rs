@@ -38,12 +38,16 @@ impl ImageMeta {
     ///
     /// # Errors
     /// For a spacing that is none.
-    pub(super) fn spacing_mm(&self, settings: &ViewerSessions) -> Result<Option<[f64; 3]>, Refusal> {
+    pub(super) fn spacing_mm(
+        &self,
+        settings: &ViewerSessions,
+    ) -> Result<Option<[f64; 3]>, Refusal> {
         let given = self.image_properties.as_ref().and_then(|of| of.spacing.as_deref());
         let Some(given) = given else { return Ok(settings.spacing_mm) };
         let lengths = <[f64; 3]>::try_from(given).ok().map(|mm| mm.map(f64::abs));
         let lengths = lengths.filter(|mm| mm.iter().all(|mm| mm.is_finite() && 0.0 < *mm));
-        let message = "the spacing of the image must be three numbers other than 0, one for each axis";
+        let message =
+            "the spacing of the image must be three numbers other than 0, one for each axis";
         lengths.map(Some).ok_or(Refusal::new(message))
     }
 
@@ -54,9 +58,9 @@ impl ImageMeta {
         let has_spacing = self.image_properties.as_ref().is_some_and(|of| of.spacing.is_some());
         let spacing = match settings.spacing_mm {
             _ if has_spacing => None,
-            Some([a, b, c]) => Some(format!(
-                "the image came without a spacing: {a}, {b}, {c} mm are assumed"
-            )),
+            Some([a, b, c]) => {
+                Some(format!("the image came without a spacing: {a}, {b}, {c} mm are assumed"))
+            }
             None => Some("the image came without a spacing".to_string()),
         };
         std::iter::once(placed).chain(spacing).collect()
@@ -75,7 +79,9 @@ pub(super) fn volume(
 ) -> Result<Arc<Stored>, Refusal> {
     let &[channels, a, b, c] = array.shape() else {
         let axes = array.shape().len();
-        return Err(Refusal::new(format!("the image has {axes} axes: four are needed, C, A, B, C")));
+        return Err(Refusal::new(format!(
+            "the image has {axes} axes: four are needed, C, A, B, C"
+        )));
     };
     if channels != 1 {
         let message = format!("the image has {channels} channels, and a CT has one");

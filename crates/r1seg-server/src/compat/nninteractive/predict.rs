@@ -217,13 +217,36 @@ impl Click {
 
 /// How long the other windows will take, if each takes as long as those before.
 fn left(since: Duration, done: usize, of: usize) -> Duration {
-    let [done, left] = [done, of.saturating_sub(done)].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let [done, left] =
+        [done, of.saturating_sub(done)].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     since.checked_div(done).unwrap_or_default().saturating_mul(left)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use r1seg::volume::{Geometry, Volume};
+    use r1seg::{CheckpointSource, LoadOptions, PromptPoint, load};
+
     use super::*;
+
+    #[test]
+    fn a_prompt_that_windows_would_take_too_long_for_is_given_up() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/segvol");
+        let model = load(&CheckpointSource::Folder(folder), &LoadOptions::default()).unwrap();
+        let geometry = Geometry::without_affine([20, 70, 70]);
+        let voxels = (0..geometry.voxels()).map(|n| (n % 97) as f32 / 97.0).collect::<Vec<_>>();
+        let encoded = model.encode(&Volume::new(voxels, geometry).unwrap()).unwrap();
+        let run = |deadline| {
+            let pending = Prompt::default().with_point(PromptPoint::positive([6, 20, 31]));
+            let click = Click { clicks: Clicks::default(), pending, deadline };
+            click.run(&encoded, &CancelToken::default()).unwrap()
+        };
+        let now = Instant::now();
+        assert!(matches!(run(now), Ran::TooSlow(_)));
+        assert!(matches!(run(now + Duration::from_secs(600)), Ran::Found(..)));
+    }
 
     #[test]
     fn windows_are_reckoned_by_those_before_them() {

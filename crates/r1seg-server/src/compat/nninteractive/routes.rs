@@ -99,7 +99,8 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 /// What stands beside an array.
 fn meta<T: DeserializeOwned + Default>(headers: &HeaderMap) -> Result<T, Refusal> {
     let Some(text) = headers.get(META) else { return Ok(T::default()) };
-    body::parse(text.as_bytes()).map_err(|_| Refusal::new("X-Meta is not the JSON that is read here"))
+    body::parse(text.as_bytes())
+        .map_err(|_| Refusal::new("X-Meta is not the JSON that is read here"))
 }
 
 #[derive(Serialize)]
@@ -213,7 +214,8 @@ async fn set_target_buffer(
     let visit = enter(&app, client, &headers, Sign::Action)?;
     let TargetRequest { shape, dtype } = json_of(&app, &headers, body).await?;
     let element = ElementType::from_name(&dtype).filter(|element| element.is_whole());
-    let element = element.ok_or(Refusal::new("the target buffer must be bool, or of whole numbers"))?;
+    let element =
+        element.ok_or(Refusal::new("the target buffer must be bool, or of whole numbers"))?;
     let voxels = shape.iter().try_fold(1_u64, |n, size| n.checked_mul(*size as u64));
     let bytes = voxels.and_then(|voxels| voxels.checked_mul(element.size() as u64));
     let most = app.config.limits.max_memory_bytes / SHARE_OF_MEMORY;

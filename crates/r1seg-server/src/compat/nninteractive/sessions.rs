@@ -231,9 +231,8 @@ mod tests {
     fn there_are_so_many_sessions_and_one_that_ends_makes_room() {
         let (sessions, gauge) = sessions();
         let (owner, start) = (Owner::default(), Instant::now());
-        let tokens: Vec<String> = (0..3)
-            .map(|_| sessions.claim(owner, start).unwrap().token().to_string())
-            .collect();
+        let tokens: Vec<String> =
+            (0..3).map(|_| sessions.claim(owner, start).unwrap().token().to_string()).collect();
         assert!(sessions.claim(owner, start).is_none());
         sessions.release(Some(&tokens[0]), owner);
         assert_eq!(gauge.get(), 2);

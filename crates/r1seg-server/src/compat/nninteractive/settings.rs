@@ -48,9 +48,8 @@ impl ViewerSessions {
     /// # Errors
     /// [`crate::Error::Setting`].
     pub(crate) fn check(&self) -> Result<(), crate::Error> {
-        let refused = |what, message: &str| {
-            Err(crate::Error::Setting { what, message: message.to_string() })
-        };
+        let refused =
+            |what, message: &str| Err(crate::Error::Setting { what, message: message.to_string() });
         if self.liveness < SHORTEST_LIVENESS {
             let message = "plug-ins are heard of every 5 s at most: 10 s are needed at least";
             return refused("liveness of sessions", message);
@@ -111,7 +110,10 @@ mod tests {
     fn axes_are_named_in_the_order_of_the_array() {
         let axes: ViewerAxes = "SPL".parse().unwrap();
         assert_eq!(axes.orientation(), Orientation::LPS);
-        assert_eq!((axes.to_string(), ViewerAxes::default().to_string()), ("SPL".into(), "SAR".into()));
+        assert_eq!(
+            (axes.to_string(), ViewerAxes::default().to_string()),
+            ("SPL".into(), "SAR".into())
+        );
         for wrong in ["", "SAS", "SA", "xyz", "SARS"] {
             let error = wrong.parse::<ViewerAxes>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{wrong}`")), "{error}");

@@ -70,7 +70,8 @@ impl Target {
             true => Some(Region::whole(self.shape)),
             false => changed(&self.voxels, &mask, self.shape),
         };
-        let cut = |voxels: &[u8]| region.map(|region| patch(voxels, self.shape, region)).transpose();
+        let cut =
+            |voxels: &[u8]| region.map(|region| patch(voxels, self.shape, region)).transpose();
         let change = Change { now: cut(&mask)?, before: cut(&self.voxels)? };
         self.is_unsure = false;
         self.voxels = mask;

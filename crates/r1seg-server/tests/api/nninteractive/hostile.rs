@@ -57,7 +57,12 @@ fn requests_that_are_no_requests_are_refused_and_the_session_goes_on() {
     let server = Running::of(vec![recorded("segvol")], viewers);
     let (client, volume) = (server.client(), sent("segvol/golden/volume.npy", None));
     let mut viewer = Viewer::with_image(&client, &volume, None);
-    for path in ["/set_target_buffer", "/set_do_autozoom", "/add_point_interaction", "/add_bbox_interaction"] {
+    for path in [
+        "/set_target_buffer",
+        "/set_do_autozoom",
+        "/add_point_interaction",
+        "/add_bbox_interaction",
+    ] {
         for body in [
             json!({}),
             json!(null),

@@ -7,7 +7,7 @@ use r1seg::{Prompt, PromptPoint};
 use serde_json::json;
 
 use super::{expected, hull, segvol, sent, viewers, voxels};
-use crate::support::{LIVER, Running, Viewer, demo, eventually, metric, recorded, uploaded};
+use crate::support::{Client, LIVER, Running, Viewer, demo, eventually, metric, recorded, uploaded};
 
 /// A point that SegVol's recorded prompts have, between two voxels as napari sends it.
 const INSIDE: [f64; 3] = [6.199_999_809, 20.5, 31.0];
@@ -34,7 +34,8 @@ fn every_prompt_gives_the_mask_that_the_library_gives_and_can_be_taken_back() {
     assert!(!viewer.undo() && viewer.buffer == one);
 
     // Prompts that wait change nothing until they run, together.
-    let body = json!({"coordinates": [12, 50, 10], "include_interaction": false, "run_prediction": false});
+    let body =
+        json!({"coordinates": [12, 50, 10], "include_interaction": false, "run_prediction": false});
     let reply = viewer.post("/add_point_interaction", &body);
     assert_eq!(viewer.apply(&reply), (false, None));
     assert!(viewer.buffer == one);
@@ -67,7 +68,11 @@ fn what_comes_before_an_image_is_answered() {
     assert_eq!(viewer.post("/reset_interactions", &json!({})).json(), json!({}));
     for path in ["/undo", "/predict"] {
         let reply = viewer.post(path, &json!({}));
-        assert_eq!(reply.header("x-meta"), Some(r#"{"ran_prediction":false,"bbox":null}"#), "{path}");
+        assert_eq!(
+            reply.header("x-meta"),
+            Some(r#"{"ran_prediction":false,"bbox":null}"#),
+            "{path}"
+        );
     }
     let left = viewer.post("/heartbeat", &json!({})).json()["remaining_seconds"].as_f64().unwrap();
     assert!((590.0..=600.0).contains(&left), "{left}");
@@ -111,10 +116,7 @@ fn signs_of_life_are_answered_while_a_model_is_at_work() {
     let (client, volume) = (server.client(), sent("segvol/golden/volume.npy", None));
     let mut viewer = Viewer::with_image(&client, &volume, None);
     let other = Viewer::claim(&client);
-    let id = uploaded(&client, 3);
-    let prompts: Vec<_> = (0..24).map(|_| json!({"question": LIVER})).collect();
-    let busy = json!({"model": "demo", "volume": id, "prompts": prompts, "stream": true});
-    let stream = client.begin("/v1/segment", &busy, 8);
+    let stream = busy(&client);
     std::thread::scope(|scope| {
         let predicting = scope.spawn(|| viewer.point([6.0, 20.0, 31.0], true).0);
         eventually("the prompt waits", || metric(&client, "r1seg_queue_depth") == 1.0);
@@ -128,6 +130,30 @@ fn signs_of_life_are_answered_while_a_model_is_at_work() {
         drop(stream);
         assert!(predicting.join().unwrap());
     });
+}
+
+#[test]
+fn a_session_that_is_released_takes_its_prompt_with_it() {
+    let server = Running::of(vec![recorded("segvol"), demo()], viewers);
+    let (client, volume) = (server.client(), sent("segvol/golden/volume.npy", None));
+    let viewer = Viewer::with_image(&client, &volume, None);
+    let stream = busy(&client);
+    std::thread::scope(|scope| {
+        let prompt = scope.spawn(|| viewer.try_point([6.0, 20.0, 31.0], true).status);
+        eventually("the prompt waits", || metric(&client, "r1seg_queue_depth") == 1.0);
+        assert_eq!(viewer.post("/release", &json!({})).status, 200);
+        drop(stream);
+        assert_eq!(prompt.join().unwrap(), 410);
+    });
+    eventually("its image is gone", || metric(&client, "r1seg_sessions") == 0.0);
+}
+
+/// Keeps the models at work for somebody else, until the stream is dropped.
+fn busy(client: &Client) -> impl Sized {
+    let id = uploaded(client, 3);
+    let prompts: Vec<_> = (0..24).map(|_| json!({"question": LIVER})).collect();
+    let busy = json!({"model": "demo", "volume": id, "prompts": prompts, "stream": true});
+    client.begin("/v1/segment", &busy, 8)
 }
 
 #[test]
@@ -145,5 +171,9 @@ fn two_hundred_sessions_leave_nothing_behind() {
         assert_eq!(metric(&client, &format!("r1seg_{name}")), 0.0, "{name}");
     }
     assert_eq!(server.files(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(std::fs::read_dir(server.folder.path()).unwrap().count(), 1, "the server's own folder");
+    assert_eq!(
+        std::fs::read_dir(server.folder.path()).unwrap().count(),
+        1,
+        "the server's own folder"
+    );
 }

@@ -1,6 +1,6 @@
 """The real plug-in of nnInteractive for napari, without a screen: scripts/check-viewers runs it.
 
-    viewers_widgets.py R1SEG WORK [PICTURE]
+    viewers_nninteractive_widget.py R1SEG WORK [PICTURE]
 
 With PICTURE, a file of that name gets what the plug-in looks like in napari; that needs a screen, such as
 that of Xvfb.
@@ -144,6 +144,10 @@ def whole_life(r1seg: str, work: Path) -> None:
         initialize(widget)
         print(f"  the user reads: {messages()[-1]}".split("\n")[0])
         assert "corrects no masks" in messages()[-1], messages()[-1]
+        widget._viewer.layers[widget.label_layer_name].name = "before"
+        initialize(widget)
+        click(widget, FIRST)
+        same("begun anew", mask(widget), one)
         widget._release_session()
     session.close()
 
