@@ -101,7 +101,7 @@ def whole_life(r1seg: str, work: Path) -> None:
     print("napari-nninteractive with SegVol")
     ct = ct_of(work, "napari", phantom(), (3.0, 1.5, 1.0))
     one = segment(r1seg, work, "segvol", ct, *point(FIRST))
-    two = segment(r1seg, work, "segvol", ct, *point(FIRST), *point(SECOND, False))
+    two = segment(r1seg, work, "segvol", ct, *point(FIRST), *point(SECOND))
     port = free_port()
     with serving(r1seg, work, "segvol", *COMPAT, port=port) as url:
         widget = begin(url, ct)
@@ -113,7 +113,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         widget.on_reset_interactions()
         click(widget, FIRST)
         same("a click", mask(widget), one)
-        click(widget, SECOND, False)
+        click(widget, SECOND)
         same("a click beside it", mask(widget), two)
         widget.on_undo()
         same("undo", mask(widget), one)
@@ -126,7 +126,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         assert not mask(widget).any()
         widget.auto_run_ckbx.setChecked(False)
         click(widget, FIRST)
-        click(widget, SECOND, False)
+        click(widget, SECOND)
         assert not mask(widget).any()
         widget.on_run()
         same("manual mode", mask(widget), two)
@@ -138,7 +138,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         session = widget.session
     # The server is gone, and comes back without the session.
     with serving(r1seg, work, "segvol", *COMPAT, port=port):
-        click(widget, SECOND, False)
+        click(widget, SECOND)
         assert messages()[-1].startswith("Server session lost."), messages()[-1]
         same("a lost session keeps the mask", mask(widget), one)
         initialize(widget)
