@@ -23,14 +23,15 @@ FIRST, SECOND = (6, 20, 31), (12, 50, 10)
 POINTS, BOXES = 0, 1
 
 
+WINDOW = MagicMock()
+
+
 class Headless(ViewerModel):
     """napari's viewer without its window, which would need OpenGL."""
 
-    _window = MagicMock()
-
     @property
     def window(self):
-        return type(self)._window
+        return WINDOW
 
 
 def pump() -> None:
@@ -178,7 +179,9 @@ def resumed(r1seg: str, work: Path) -> None:
 
 def picture(r1seg: str, work: Path, to: Path) -> None:
     import napari
+    from napari.settings import get_settings
 
+    get_settings().application.gui_notification_level = "error"
     ct = ct_of(work, "picture", *canonical(MODELS / "sam-med3d/golden/ct.nii.gz"))
     _, spacing = canonical(ct)
     with serving(r1seg, work, "sam-med3d", *COMPAT) as url:
@@ -186,6 +189,8 @@ def picture(r1seg: str, work: Path, to: Path) -> None:
         widget = begin(url, ct, viewer)
         viewer.window.add_dock_widget(widget, name="nnInteractive")
         viewer.window.resize(1180, 720)
+        viewer.layers["ct"].contrast_limits = (-160, 240)
+        viewer.layers[widget.label_layer_name].opacity = 0.6
         viewer.dims.set_point(0, INSIDE[0] * spacing[0])
         click(widget, INSIDE)
         for _ in range(50):
