@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Error, Keys, Protocol};
+use crate::{Error, Keys, Protocol, ViewerSessions};
 
 const MIB: u64 = 1 << 20;
 
@@ -26,6 +26,8 @@ pub struct Config {
     pub viewers: Vec<Protocol>,
     /// What it holds at most.
     pub limits: Limits,
+    /// How sessions of nnInteractive's plug-ins are held, where they are served.
+    pub sessions: ViewerSessions,
 }
 
 /// What a server holds at most, and how long it waits.
@@ -77,6 +79,7 @@ impl Default for Config {
             upload_dir: None,
             viewers: Vec::new(),
             limits: Limits::default(),
+            sessions: ViewerSessions::default(),
         }
     }
 }

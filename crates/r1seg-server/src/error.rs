@@ -72,6 +72,9 @@ pub enum Error {
     /// An array that a viewer sent.
     #[error(transparent)]
     Array(#[from] r1seg_viewers::Error),
+    /// A setting of a server that it cannot run with.
+    #[error("{what}: {message}")]
+    Setting { what: &'static str, message: String },
 }
 
 r1seg_diagnostic::diagnostic_methods!(Error);
@@ -104,6 +107,7 @@ impl Diagnostic for Error {
             Self::Models { .. } => "R-SRV-21",
             Self::Viewer { .. } => "R-SRV-22",
             Self::Array(_) => "R-SRV-23",
+            Self::Setting { .. } => "R-SRV-24",
         }
     }
 
@@ -132,7 +136,8 @@ impl Diagnostic for Error {
             | Self::OpenWithoutKey { .. }
             | Self::Keys { .. }
             | Self::Models { .. }
-            | Self::Viewer { .. } => ErrorKind::Usage,
+            | Self::Viewer { .. }
+            | Self::Setting { .. } => ErrorKind::Usage,
         }
     }
 
@@ -173,7 +178,8 @@ impl Diagnostic for Error {
             | Self::Storage { .. }
             | Self::Models { .. }
             | Self::Viewer { .. }
-            | Self::Array(_) => return None,
+            | Self::Array(_)
+            | Self::Setting { .. } => return None,
         })
     }
 }
@@ -203,7 +209,8 @@ impl Error {
             | Self::OpenWithoutKey { .. }
             | Self::Keys { .. }
             | Self::Bind { .. }
-            | Self::Models { .. } => 500,
+            | Self::Models { .. }
+            | Self::Setting { .. } => 500,
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) enum Kind {
     Result,
     Request,
     Chat,
+    Session,
     /// What a viewer asked for.
     Job,
 }
@@ -20,6 +21,7 @@ impl Kind {
             Self::Result => "res_",
             Self::Request => "req_",
             Self::Chat => "chatcmpl-",
+            Self::Session => "ses_",
             // Servers that it stands in for have nothing before the digits.
             Self::Job => "",
         }

@@ -45,7 +45,7 @@ mod upload;
 mod volumes;
 mod worker;
 
-pub use compat::Protocol;
+pub use compat::{Protocol, ViewerAxes, ViewerSessions};
 pub use config::{Config, Limits};
 pub use error::Error;
 pub use keys::{Keys, Owner};

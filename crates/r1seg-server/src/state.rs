@@ -50,7 +50,8 @@ pub(crate) struct State {
     pub(crate) compat: Compat,
     /// Requests in flight.
     pub(crate) requests: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
+    /// Volumes that may be read at the same time.
+    pub(crate) readers: Arc<Semaphore>,
     disk: Budget,
     memory: Budget,
     is_ready: AtomicBool,
@@ -65,9 +66,9 @@ impl State {
     pub(crate) fn start(config: Config, served: Vec<Served>) -> Result<App, Error> {
         config.check()?;
         let models = Arc::new(Models::new(served)?);
-        let compat = Compat::new(&config, &models)?;
         let root = Arc::new(Root::new(config.upload_dir.as_deref())?);
         let metrics = Arc::new(Metrics::default());
+        let compat = Compat::new(&config, &models, &metrics)?;
         let limits = &config.limits;
         let queue = Arc::new(Queue::new(limits.queue));
         let cache = Arc::new(Cache::new(limits.max_cache_bytes, &metrics.cache_bytes));

@@ -9,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use r1seg_server::Protocol;
 
 use super::SeveralModelsArgs;
+use super::viewers::ViewerArgs;
 use super::volume::bytes;
 
 #[derive(Debug, Args)]
@@ -59,6 +60,8 @@ pub(crate) struct ServeArgs {
     /// Say nothing but errors on stderr: no line for each request.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) viewers: ViewerArgs,
 }
 
 fn protocol() -> impl TypedValueParser<Value = Protocol> {
@@ -66,7 +69,7 @@ fn protocol() -> impl TypedValueParser<Value = Protocol> {
 }
 
 /// A time such as `90s`, `10m` or `2h`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

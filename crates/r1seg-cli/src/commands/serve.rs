@@ -51,6 +51,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
         None => Keys::default(),
     };
     config.upload_dir = args.upload_dir.clone();
+    config.sessions = args.viewers.sessions();
     config.limits = limits;
     Ok(config)
 }

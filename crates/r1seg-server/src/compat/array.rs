@@ -28,7 +28,7 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) array: Array,
-    _memory: Reserved,
+    pub(super) memory: Reserved,
 }
 
 /// Receives a whole body to the disk, and reads the array in it.
@@ -60,7 +60,7 @@ pub(super) async fn receive(
             }
             other => other.into(),
         })?;
-        Ok(Received { array, _memory: memory })
+        Ok(Received { array, memory })
     })
     .await
 }

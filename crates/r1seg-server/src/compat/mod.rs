@@ -26,11 +26,13 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use crate::guard::authorize;
+use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::state::App;
 use crate::{Config, Error};
 
 pub(crate) use failure::failed;
+pub use nninteractive::{ViewerAxes, ViewerSessions};
 
 /// Where viewers look whether a server is there. The same for all protocols, and without a key.
 pub(crate) const HEALTH: &str = "/healthz";
@@ -85,12 +87,12 @@ pub(crate) struct Compat {
 
 impl Compat {
     /// # Errors
-    /// [`Error::Models`] where no model can do what a protocol asks for.
-    pub(crate) fn new(config: &Config, models: &Models) -> Result<Self, Error> {
+    /// [`Error::Models`] where no model can do what a protocol asks for; [`Error::Setting`].
+    pub(crate) fn new(config: &Config, models: &Models, metrics: &Metrics) -> Result<Self, Error> {
         let is_on = |protocol| config.viewers.contains(&protocol);
         let voxtell = is_on(Protocol::VoxTell).then(|| voxtell::VoxTell::new(config, models));
         let nninteractive = is_on(Protocol::NnInteractive)
-            .then(|| nninteractive::NnInteractive::new(config, models));
+            .then(|| nninteractive::NnInteractive::new(config, models, metrics));
         Ok(Self { voxtell: voxtell.transpose()?, nninteractive: nninteractive.transpose()? })
     }
 

@@ -7,6 +7,7 @@ mod chat;
 mod guard;
 mod hostile;
 mod lifecycle;
+mod nninteractive;
 mod openapi;
 mod segment;
 mod support;

@@ -1,45 +1,29 @@
-//! nnInteractive's protocol: sessions of points and boxes about a volume.
+//! What nnInteractive's plug-ins for napari and 3D Slicer say: a session with an image in it, prompts, and
+//! the part of the mask that each of them changes.
+//!
+//! 1. `routes` has a handler for each path. `sessions` knows who has a session and until when, and
+//!    `prompts` turns what a plug-in sends into what models take.
+//! 2. `image` makes a volume of an array, `target` holds the mask that the plug-in has as well, and
+//!    `workspace` what was asked for, what waits to be run, and what can be taken back.
+//! 3. `predict` runs prompts in the server's own queue, within the time that plug-ins wait; `answer` says
+//!    what has changed, and `refusal` why nothing has, in words that the user reads.
+//!
+//! Nothing here knows a model by its name: `host` chooses one that takes points or boxes, and
+//! `capabilities` says what it takes.
 
-use axum::Router;
-use r1seg::PromptKind;
-use serde_json::{Map, Value};
+mod answer;
+mod capabilities;
+mod host;
+mod image;
+mod predict;
+mod prompts;
+mod refusal;
+mod routes;
+mod sessions;
+mod settings;
+mod target;
+mod workspace;
 
-use crate::models::Models;
-use crate::state::{App, State};
-use crate::{Config, Error};
-
-/// What its paths begin with.
-pub(super) const PATHS: [&str; 0] = [];
-
-/// What is kept for sessions.
-#[derive(Debug)]
-pub(crate) struct NnInteractive {
-    /// Index of the model.
-    model: usize,
-}
-
-impl NnInteractive {
-    /// With the first model that takes points.
-    ///
-    /// # Errors
-    /// [`Error::Models`] where none does.
-    pub(super) fn new(_config: &Config, models: &Models) -> Result<Self, Error> {
-        let model = models.iter().position(|entry| entry.takes(PromptKind::Points));
-        let message = "nnInteractive's plug-ins send points, and no model that is served takes any";
-        let model = model.ok_or_else(|| Error::Models { message: message.to_string() })?;
-        Ok(Self { model })
-    }
-
-    /// Adds its keys.
-    pub(super) fn capabilities(&self, _app: &State, _all: &mut Map<String, Value>) {
-        let _ = self.model;
-    }
-
-    /// Ends sessions whose time is over.
-    pub(super) fn sweep(&self) {}
-}
-
-/// Its paths.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-}
+pub(crate) use host::NnInteractive;
+pub(crate) use routes::{PATHS, routes};
+pub use settings::{ViewerAxes, ViewerSessions};
