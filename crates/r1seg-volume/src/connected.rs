@@ -158,7 +158,7 @@ mod tests {
                     for y in y.saturating_sub(1)..(y + 2).min(h) {
                         for x in x.saturating_sub(1)..(x + 2).min(w) {
                             let near = (z * h + y) * w + x;
-                            let steps = [z, y, x].iter().zip(from).filter(|(a, b)| **a != *b);
+                            let steps = [z, y, x].into_iter().zip(from).filter(|(a, b)| a != b);
                             if values[near] && numbers[near] == 0 && steps.count() <= axes {
                                 numbers[near] = last;
                                 ahead.push(near);

@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::{HEADER, VERSION, codec, flags, special};
@@ -21,15 +22,16 @@ pub(crate) fn encode(bytes: &[u8], element_size: usize) -> Vec<u8> {
         // Where blocks begin is known once they are there.
         let count = bytes.len().div_ceil(BLOCK);
         chunk.resize(HEADER + 4 * count, 0);
-        for (n, block) in bytes.chunks(BLOCK).enumerate() {
+        // Nothing for zeros.
+        let compress = |block: &[u8]| match is_zero(block) {
+            true => Vec::new(),
+            false => compress_to_vec(block, CompressionLevel::Fastest),
+        };
+        let frames: Vec<Vec<u8>> = bytes.par_chunks(BLOCK).map(compress).collect();
+        for (n, (frame, block)) in frames.iter().zip(bytes.chunks(BLOCK)).enumerate() {
             let offset = field(chunk.len());
             chunk[HEADER + 4 * n..][..4].copy_from_slice(&offset);
-            if is_zero(block) {
-                chunk.extend(field(0));
-                continue;
-            }
-            let frame = compress_to_vec(block, CompressionLevel::Fastest);
-            let stored = if frame.len() < block.len() { &frame } else { block };
+            let stored = if frame.len() < block.len() { frame } else { block };
             chunk.extend(field(stored.len()));
             chunk.extend(stored);
         }

@@ -41,8 +41,10 @@ pub(super) struct ViewerJob {
 /// What was told so far, in lines of JSON, and how it ended.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    pub(super) lines: Vec<Value>,
+    pub(super) lines: Vec<String>,
     pub(super) end: Option<End>,
+    /// The last progress that was told: hundredths, and of how many steps.
+    progress: Option<[usize; 2]>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,13 +69,23 @@ impl Kept for ViewerJob {
 }
 
 impl ViewerJob {
-    fn tell(&self, line: Value) {
-        self.log.send_modify(|log| {
-            // A stage that is told twice says nothing new.
-            if log.lines.last() != Some(&line) {
-                log.lines.push(line);
+    /// Tells how many steps are done, where a bar would show it: there may be thousands of windows, and
+    /// lines are kept.
+    fn tell_progress(&self, [done, total]: [usize; 2]) {
+        let progress = Some([100 * done / total.max(1), total]);
+        self.log.send_if_modified(|log| {
+            let is_new = log.progress != progress;
+            if is_new {
+                log.progress = progress;
+                log.lines.push(json!({"done": done, "total": total}).to_string());
             }
+            is_new
         });
+    }
+
+    fn tell(&self, message: &str) {
+        let line = json!({"event": "oom_fallback", "message": message}).to_string();
+        self.log.send_modify(|log| log.lines.push(line));
     }
 
     fn end(&self, end: End) {
@@ -84,7 +96,7 @@ impl ViewerJob {
         };
         self.lease.renew();
         self.log.send_modify(|log| {
-            log.lines.push(line);
+            log.lines.push(line.to_string());
             log.end = Some(end);
         });
     }
@@ -195,11 +207,11 @@ async fn run(app: &App, job: &ViewerJob, mut ticket: Ticket, prompts: &[String])
         };
         match progress {
             Some(Progress::Stage { stage, prompt, window }) => {
-                job.tell(steps(stage, prompt, window, prompts.len()));
+                job.tell_progress(steps(stage, prompt, window, prompts.len()));
             }
             Some(Progress::Queued { .. } | Progress::Text { .. }) => {}
             Some(Progress::Done(Ok(found))) => {
-                said(&found, prompts).into_iter().for_each(|line| job.tell(line));
+                said(&found, prompts).iter().for_each(|message| job.tell(message));
                 return job.end(End::Done(found));
             }
             Some(Progress::Done(Err(error))) => return job.end(failed(app, &error)),
@@ -209,14 +221,13 @@ async fn run(app: &App, job: &ViewerJob, mut ticket: Ticket, prompts: &[String])
 }
 
 /// How many steps are done, of how many: windows while a volume is encoded, then prompts.
-fn steps(stage: Stage, prompt: usize, window: Option<[usize; 2]>, prompts: usize) -> Value {
-    let [done, total] = match (stage, window) {
+fn steps(stage: Stage, prompt: usize, window: Option<[usize; 2]>, prompts: usize) -> [usize; 2] {
+    match (stage, window) {
         (_, Some([index, of])) => [index.saturating_sub(1), of],
         (Stage::Encoding, None) => [0, prompts],
         (Stage::Reading | Stage::Answering | Stage::Drawing, None) => [prompt, prompts],
         (Stage::Saving, None) => [prompts, prompts],
-    };
-    json!({"done": done, "total": total})
+    }
 }
 
 /// About files of results, which no viewer sees.
@@ -224,14 +235,13 @@ const OVERLAP: &str = "W-OVERLAP";
 
 /// What a person should read: answers in words, and warnings. Viewers have a channel for one kind of
 /// message alone, which was meant for something else.
-fn said(found: &Found, prompts: &[String]) -> Vec<Value> {
+fn said(found: &Found, prompts: &[String]) -> Vec<String> {
     let answers = found.reply.answers.iter().zip(prompts);
     let answers = answers.filter(|(answer, _)| !answer.text.trim().is_empty());
     let answers = answers.map(|(answer, prompt)| format!("{prompt}: {}", answer.text.trim()));
     let warnings = found.reply.warnings.iter().filter(|warning| warning.code != OVERLAP);
     let warnings = warnings.map(|warning| warning.text.clone());
-    let message = |text| json!({"event": "oom_fallback", "message": text});
-    answers.chain(warnings).map(message).collect()
+    answers.chain(warnings).collect()
 }
 
 /// Stops a job, or does nothing where it is over.
