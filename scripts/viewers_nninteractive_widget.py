@@ -195,6 +195,9 @@ def picture(r1seg: str, work: Path, to: Path) -> None:
         click(widget, INSIDE)
         for _ in range(50):
             pump()
+        viewer.reset_view()
+        for _ in range(50):
+            pump()
         viewer.screenshot(str(to), canvas_only=False, flash=False)
         widget._release_session()
         viewer.close()

@@ -7,7 +7,9 @@ use r1seg::{Prompt, PromptPoint};
 use serde_json::json;
 
 use super::{expected, hull, segvol, sent, viewers, voxels};
-use crate::support::{Client, LIVER, Running, Viewer, demo, eventually, metric, recorded, uploaded};
+use crate::support::{
+    Client, LIVER, Running, Viewer, demo, eventually, metric, recorded, uploaded,
+};
 
 /// A point that SegVol's recorded prompts have, between two voxels as napari sends it.
 const INSIDE: [f64; 3] = [6.199_999_809, 20.5, 31.0];
