@@ -428,3 +428,17 @@ fn a_session_says_what_it_was_asked_and_keeps_it_when_a_click_fails() {
     assert!(again.is_none(), "the first click taken back leaves nothing");
     assert_eq!(session.steps(), 1);
 }
+
+#[test]
+fn clicks_without_their_volume_go_on_when_it_is_encoded_again() {
+    let case = sam_med3d();
+    let mut session = case.encode().session();
+    let mut run = RunContext::default();
+    session.click(PromptPoint::positive([64, 60, 70]), &mut run).unwrap();
+    let clicks = session.clone().into_clicks();
+    assert_eq!((clicks.steps(), clicks.prompt()), (1, session.prompt()));
+    let mut resumed = case.encode().resume(clicks);
+    let more = PromptPoint::negative([64, 80, 70]);
+    let (known, resumed) = (session.click(more, &mut run), resumed.click(more, &mut run));
+    assert!(known.unwrap().mask == resumed.unwrap().mask);
+}

@@ -8,7 +8,7 @@ use crate::{Result, assert_none, read, root};
 /// both.
 const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-cli", &["r1seg-server", "r1seg-mcp", "r1seg-results", "r1seg"]),
-    ("r1seg-server", &["r1seg-mcp", "r1seg-results", "r1seg", "r1seg-diagnostic"]),
+    ("r1seg-server", &["r1seg-mcp", "r1seg-results", "r1seg", "r1seg-diagnostic", "r1seg-viewers"]),
     ("r1seg-mcp", &["r1seg-results", "r1seg", "r1seg-diagnostic"]),
     ("r1seg-results", &["r1seg", "r1seg-diagnostic"]),
     (
@@ -39,6 +39,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-convert", &["r1seg-diagnostic", "r1seg-files", "r1seg-checkpoint"]),
     ("r1seg-hub", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-phantom", &[]),
+    ("r1seg-viewers", &[]),
     ("r1seg-vit3d", &["r1seg-nn"]),
     ("r1seg-projector", &["r1seg-nn"]),
     ("r1seg-llm", &["r1seg-nn"]),
@@ -58,6 +59,7 @@ const WITHOUT_CANDLE: &[&str] = &[
     "r1seg-checkpoint",
     "r1seg-hub",
     "r1seg-phantom",
+    "r1seg-viewers",
     "r1seg-kernels",
 ];
 

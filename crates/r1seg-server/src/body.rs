@@ -176,7 +176,7 @@ impl Stream for Bounded {
 /// # Errors
 /// [`Error::TooLarge`], [`Error::TooSlow`], [`Error::Malformed`] where it breaks off, and [`Error::Busy`]
 /// where others need the memory.
-async fn whole(
+pub(crate) async fn whole(
     headers: &HeaderMap,
     body: Body,
     bounds: Bounds,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Error, Keys};
+use crate::{Error, Keys, Protocol, ViewerSessions};
 
 const MIB: u64 = 1 << 20;
 
@@ -22,8 +22,12 @@ pub struct Config {
     /// Where uploads and results are kept, in a folder that is made for this process and removed with
     /// it; the system's folder for temporary files if absent.
     pub upload_dir: Option<PathBuf>,
+    /// What plug-ins of viewers it speaks with, beside its own API.
+    pub viewers: Vec<Protocol>,
     /// What it holds at most.
     pub limits: Limits,
+    /// How sessions of nnInteractive's plug-ins are held, where they are served.
+    pub sessions: ViewerSessions,
 }
 
 /// What a server holds at most, and how long it waits.
@@ -73,7 +77,9 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             keys: Keys::default(),
             upload_dir: None,
+            viewers: Vec::new(),
             limits: Limits::default(),
+            sessions: ViewerSessions::default(),
         }
     }
 }

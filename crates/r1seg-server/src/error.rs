@@ -66,6 +66,15 @@ pub enum Error {
     /// A list of models that cannot be served.
     #[error("{message}")]
     Models { message: String },
+    /// A request of a viewer that cannot be served, in words for the person in front of it.
+    #[error("{message}")]
+    Viewer { status: u16, message: String, retry: Option<Duration> },
+    /// An array that a viewer sent.
+    #[error(transparent)]
+    Array(#[from] r1seg_viewers::Error),
+    /// A setting of a server that it cannot run with.
+    #[error("{what}: {message}")]
+    Setting { what: &'static str, message: String },
 }
 
 r1seg_diagnostic::diagnostic_methods!(Error);
@@ -96,6 +105,9 @@ impl Diagnostic for Error {
             Self::Keys { .. } => "R-SRV-19",
             Self::Bind { .. } => "R-SRV-20",
             Self::Models { .. } => "R-SRV-21",
+            Self::Viewer { .. } => "R-SRV-22",
+            Self::Array(_) => "R-SRV-23",
+            Self::Setting { .. } => "R-SRV-24",
         }
     }
 
@@ -104,7 +116,7 @@ impl Diagnostic for Error {
             Self::R1Seg(error) => error.kind(),
             Self::Results(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::Missing,
-            Self::TooLarge { .. } => ErrorKind::BadData,
+            Self::TooLarge { .. } | Self::Array(_) => ErrorKind::BadData,
             Self::Busy { .. }
             | Self::NoRoom { .. }
             | Self::Draining
@@ -123,7 +135,9 @@ impl Diagnostic for Error {
             | Self::MediaType { .. }
             | Self::OpenWithoutKey { .. }
             | Self::Keys { .. }
-            | Self::Models { .. } => ErrorKind::Usage,
+            | Self::Models { .. }
+            | Self::Viewer { .. }
+            | Self::Setting { .. } => ErrorKind::Usage,
         }
     }
 
@@ -162,7 +176,10 @@ impl Diagnostic for Error {
             | Self::NotReady
             | Self::Panicked
             | Self::Storage { .. }
-            | Self::Models { .. } => return None,
+            | Self::Models { .. }
+            | Self::Viewer { .. }
+            | Self::Array(_)
+            | Self::Setting { .. } => return None,
         })
     }
 }
@@ -183,13 +200,17 @@ impl Error {
             Self::Malformed { .. } => 400,
             Self::Invalid { .. } => 422,
             Self::MediaType { .. } => 415,
+            Self::Viewer { status, .. } => *status,
+            Self::Array(r1seg_viewers::Error::TooLarge { .. }) => 413,
+            Self::Array(_) => 400,
             Self::Busy { .. } | Self::NoRoom { .. } => 429,
             Self::Draining | Self::NotReady | Self::Timeout { .. } | Self::Storage { .. } => 503,
             Self::Panicked
             | Self::OpenWithoutKey { .. }
             | Self::Keys { .. }
             | Self::Bind { .. }
-            | Self::Models { .. } => 500,
+            | Self::Models { .. }
+            | Self::Setting { .. } => 500,
         }
     }
 
@@ -197,6 +218,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry, .. } | Self::NoRoom { retry } => Some(*retry),
+            Self::Viewer { retry, .. } => *retry,
             Self::Draining | Self::NotReady => Some(Duration::from_secs(5)),
             _ => None,
         }
@@ -204,6 +226,11 @@ impl Error {
 
     pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }
+    }
+
+    /// What a viewer shows of `message` is the reason behind the status, so that it must say it all.
+    pub(crate) fn viewer(status: u16, message: impl Into<String>) -> Self {
+        Self::Viewer { status, message: message.into(), retry: None }
     }
 
     pub(crate) fn malformed(message: impl ToString) -> Self {

@@ -107,6 +107,7 @@ impl Finisher {
             owner: job.volume.owner(),
             volume: job.volume.id().to_string(),
             reply,
+            geometry: encoded.geometry().clone(),
             tokens,
             lease: Lease::new(self.ttl),
             folder,

@@ -46,7 +46,8 @@ pub(crate) fn check(app: &App, request: &Request) -> Result<(), Error> {
         }
     }
     // Browsers send no origin with pictures and links. A link to the page itself is welcome.
-    let is_page = !is_api(request.uri().path());
+    let path = request.uri().path();
+    let is_page = !is_api(path) && !app.compat.owns(path);
     let site = headers.get(FETCH_SITE).and_then(|site| site.to_str().ok());
     match site {
         Some("cross-site" | "same-site") if !is_page => Err(Error::ForeignOrigin),

@@ -9,6 +9,9 @@ pub(crate) enum Kind {
     Result,
     Request,
     Chat,
+    Session,
+    /// What a viewer asked for.
+    Job,
 }
 
 impl Kind {
@@ -18,7 +21,20 @@ impl Kind {
             Self::Result => "res_",
             Self::Request => "req_",
             Self::Chat => "chatcmpl-",
+            Self::Session => "ses_",
+            // Servers that it stands in for have nothing before the digits.
+            Self::Job => "",
         }
+    }
+
+    /// The id of this kind with these digits.
+    pub(crate) fn with(self, digits: &str) -> String {
+        format!("{}{digits}", self.prefix())
+    }
+
+    /// The digits of an id of this kind.
+    pub(crate) fn without(self, id: &str) -> &str {
+        id.strip_prefix(self.prefix()).unwrap_or(id)
     }
 
     /// A new id: 128 bits that are drawn from the system's randomness.
@@ -52,5 +68,8 @@ mod tests {
         let (one, other) = (Kind::Volume.draw(), Kind::Volume.draw());
         assert_eq!(one.as_str().len(), "vol_".len() + 32);
         assert_ne!(one, other);
+        let digits = Kind::Volume.without(one.as_str());
+        assert_eq!(Kind::Volume.with(digits), one.as_str());
+        assert_eq!(Kind::Job.draw().as_str().len(), 32);
     }
 }

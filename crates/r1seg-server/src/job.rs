@@ -1,12 +1,14 @@
 //! What a model is to do for a request, and what the request hears of it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use r1seg::{AskOptions, CancelToken, InferenceMode};
+use r1seg::{AskOptions, CancelToken, EncodedVolume, InferenceMode};
 use r1seg_results::Asked;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::keys::Owner;
@@ -66,6 +68,37 @@ pub(crate) struct Work {
     pub(crate) can_share: bool,
 }
 
+/// Something else that a model does with a volume, on the thread of the models, whose result its caller
+/// gets and no file.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Index of the model.
+    pub(crate) model: usize,
+    pub(crate) volume: Arc<Stored>,
+    pub(crate) mode: Option<InferenceMode>,
+    pub(crate) client: Client,
+    /// Until when it must be done.
+    pub(crate) deadline: Instant,
+    /// Stops it earlier.
+    pub(crate) stop: CancelToken,
+}
+
+/// What is done at a [`Place`]; it hands over its result itself.
+pub(crate) struct Turn(Box<dyn FnOnce(&EncodedVolume, &CancelToken) + Send>);
+
+impl Turn {
+    /// Does it, with a volume that is encoded.
+    pub(crate) fn run(self, encoded: &EncodedVolume, cancel: &CancelToken) {
+        (self.0)(encoded, cancel);
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn(..)")
+    }
+}
+
 /// What requests have in common that one pass answers: the volume, its owner, and all options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sharing {
@@ -83,6 +116,8 @@ pub(crate) struct Job {
     pub(crate) number: u64,
     pub(crate) client: Client,
     pub(crate) work: Work,
+    /// In place of prompts.
+    pub(crate) turn: Option<Turn>,
     /// Absent for what runs alone.
     pub(crate) sharing: Option<Sharing>,
     /// The client has left, the volume was deleted, or the time is over.
@@ -143,11 +178,51 @@ impl Desk {
     /// # Errors
     /// [`Error::Busy`] where the queue is full.
     pub(crate) fn take(&self, work: Work, client: Client) -> Result<Ticket, Error> {
+        let deadline = Instant::now() + self.timeout;
+        self.enqueue(work, client, deadline, None)
+    }
+
+    /// Waits for the turn of something else that a model does, and for its result.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where the queue is full; [`Error::Timeout`]; what encoding the volume ends with, and
+    /// what `run` does.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        place: Place,
+        run: impl FnOnce(&EncodedVolume, &CancelToken) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Place { model, volume, mode, client, deadline, stop } = place;
+        let (sender, result) = oneshot::channel();
+        let turn = Turn(Box::new(move |encoded, cancel| {
+            let stopped = cancel.clone();
+            let cancel = CancelToken::when(move || stopped.is_cancelled() || stop.is_cancelled());
+            // A client that has left takes no result.
+            let _ = sender.send(run(encoded, &cancel));
+        }));
+        let work = Work {
+            model,
+            refine: None,
+            volume,
+            mode,
+            asked: Vec::new(),
+            options: AskOptions::default(),
+            can_share: false,
+        };
+        self.enqueue(work, client, deadline, Some(turn))?.result(result).await
+    }
+
+    fn enqueue(
+        &self,
+        work: Work,
+        client: Client,
+        deadline: Instant,
+        turn: Option<Turn>,
+    ) -> Result<Ticket, Error> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, progress) = unbounded_channel();
         let client_left = CancelToken::default();
         let (left, gone) = (client_left.clone(), work.volume.gone.clone());
-        let deadline = Instant::now() + self.timeout;
         let cancel = CancelToken::when(move || {
             left.is_cancelled() || gone.is_cancelled() || Instant::now() >= deadline
         });
@@ -162,8 +237,17 @@ impl Desk {
             }
         });
         let queued = Instant::now();
-        let job =
-            Job { number, client, work, sharing, cancel, queued, active: None, progress: sender };
+        let job = Job {
+            number,
+            client,
+            work,
+            turn,
+            sharing,
+            cancel,
+            queued,
+            active: None,
+            progress: sender,
+        };
         if self.queue.push(job, &self.metrics).is_err() {
             self.metrics.reject("queue");
             let retry = self.retry();
@@ -174,7 +258,7 @@ impl Desk {
             client_left,
             progress,
             deadline: deadline.into(),
-            timeout: self.timeout,
+            timeout: deadline.saturating_duration_since(queued),
             is_done: false,
             queue: self.queue.clone(),
             metrics: self.metrics.clone(),
@@ -219,16 +303,47 @@ impl Ticket {
         Err(Error::Panicked)
     }
 
-    /// A job that was cancelled ran out of time, or its volume was deleted.
+    /// Waits for what a [`Turn`] hands over.
+    async fn result<T>(
+        mut self,
+        mut result: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut is_dropped = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut result, if !is_dropped => match result {
+                    Ok(result) => {
+                        self.is_done = true;
+                        return result.map_err(|error| self.why(error));
+                    }
+                    // The job says why.
+                    Err(_) => is_dropped = true,
+                },
+                progress = self.next() => match progress {
+                    Some(Progress::Done(Err(error))) => return Err(error),
+                    Some(Progress::Done(Ok(_))) | None => return Err(Error::Panicked),
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+
     fn settled(&self, progress: Progress) -> Progress {
         match progress {
-            Progress::Done(Err(error)) if error.is_cancelled() => {
-                Progress::Done(Err(match tokio::time::Instant::now() >= self.deadline {
-                    true => Error::Timeout { limit: self.timeout },
-                    false => Error::NotFound { what: "volume" },
-                }))
-            }
+            Progress::Done(Err(error)) => Progress::Done(Err(self.why(error))),
             other => other,
+        }
+    }
+
+    /// A job that was cancelled ran out of time, or its volume was deleted.
+    fn why(&self, error: Error) -> Error {
+        match error.is_cancelled() {
+            true if tokio::time::Instant::now() >= self.deadline => {
+                Error::Timeout { limit: self.timeout }
+            }
+            true => Error::NotFound { what: "volume" },
+            false => error,
         }
     }
 

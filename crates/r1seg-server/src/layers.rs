@@ -21,6 +21,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Error;
+use crate::compat;
 use crate::guard;
 use crate::ids::{Id, Kind};
 use crate::metrics::{Counted, Metrics};
@@ -55,12 +56,16 @@ pub(crate) async fn outer(State(app): State<App>, mut request: Request, next: Ne
         id: id.clone(),
         _counted: Counted::new(&app.metrics.in_flight),
     };
+    let words = match app.compat.owns(request.uri().path()) {
+        true => Words::OfViewers,
+        false => Words::Own,
+    };
     let mut permit = None;
     let response = match admit(&app, &request, &route, &mut permit) {
         Ok(()) => answer(&app, request, next).await,
-        Err(error) => failure(&app, &error, &id),
+        Err(error) => failure(&app, &error, &id, words),
     };
-    let response = rendered(&app, response, &id);
+    let response = rendered(&app, response, &id, words);
     let mut record = record;
     record.status = response.status().as_u16();
     let mut response = response.map(|body| Body::new(Tracked { body, record, _permit: permit }));
@@ -69,6 +74,13 @@ pub(crate) async fn outer(State(app): State<App>, mut request: Request, next: Ne
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// How errors are said.
+#[derive(Debug, Clone, Copy)]
+enum Words {
+    Own,
+    OfViewers,
 }
 
 /// Whether a request is to be answered at all.
@@ -80,7 +92,7 @@ fn admit(
 ) -> Result<(), Error> {
     guard::check(app, request).inspect_err(|_| app.metrics.reject("origin"))?;
     // Monitoring must get an answer when the server is full, too.
-    if route.starts_with("/v1/health/") || route == "/metrics" {
+    if route.starts_with("/v1/health/") || ["/metrics", compat::HEALTH].contains(&route) {
         return Ok(());
     }
     if app.is_draining() {
@@ -88,7 +100,9 @@ fn admit(
         return Err(Error::Draining);
     }
     // A model that is being warmed up works for nobody else.
-    let needs_models = route == "/mcp" || route.starts_with("/v1/") && route != "/v1/info";
+    let needs_models = route == "/mcp"
+        || route.starts_with("/v1/") && route != "/v1/info"
+        || app.compat.owns(request.uri().path());
     if needs_models && !app.is_ready() {
         return Err(Error::NotReady);
     }
@@ -110,21 +124,25 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
     })
 }
 
-fn failure(app: &App, error: &Error, id: &Id) -> Response {
-    Failure::new(error, Some(&app.private())).response(id.as_str())
+fn failure(app: &App, error: &Error, id: &Id, words: Words) -> Response {
+    let failure = Failure::new(error, Some(&app.private()));
+    match words {
+        Words::Own => failure.response(id.as_str()),
+        Words::OfViewers => compat::failed(&failure, id.as_str()),
+    }
 }
 
 /// An error of a handler, or of the router, as JSON.
-fn rendered(app: &App, response: Response, id: &Id) -> Response {
+fn rendered(app: &App, response: Response, id: &Id, words: Words) -> Response {
     if let Some(Failed(error)) = response.extensions().get::<Failed>() {
         tracing::debug!(name: "failed", code = error.code(), status = error.status());
-        return failure(app, &error.clone(), id);
+        return failure(app, &error.clone(), id, words);
     }
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_text = kind.is_none_or(|kind| kind.starts_with(b"text/plain"));
     // What the router itself refuses: a path that is not UTF-8.
     if response.status() == StatusCode::BAD_REQUEST && is_text {
-        return failure(app, &Error::malformed("the path or the query"), id);
+        return failure(app, &Error::malformed("the path or the query"), id, words);
     }
     response
 }

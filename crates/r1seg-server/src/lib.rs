@@ -10,6 +10,9 @@
 //!    `worker`. Requests about one volume share a pass. `cache` keeps what was encoded.
 //! 4. `finish` writes the files of a result while the models go on.
 //!
+//! `compat` has the routes of other servers, whose plug-ins for viewers people have already: they go the
+//! same way.
+//!
 //! Nothing here prints. Spans and events of `tracing` carry times, sizes and codes, and no text that a
 //! client sent.
 
@@ -17,6 +20,7 @@ mod api;
 mod body;
 mod budget;
 mod cache;
+mod compat;
 mod config;
 mod error;
 mod finish;
@@ -41,6 +45,7 @@ mod upload;
 mod volumes;
 mod worker;
 
+pub use compat::{Protocol, ViewerAxes, ViewerSessions};
 pub use config::{Config, Limits};
 pub use error::Error;
 pub use keys::{Keys, Owner};

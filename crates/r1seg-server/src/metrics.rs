@@ -48,6 +48,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) volumes: Gauge,
     pub(crate) results: Gauge,
+    /// Of viewers.
+    pub(crate) sessions: Gauge,
     pub(crate) stored_bytes: Gauge,
     pub(crate) memory_bytes: Gauge,
     pub(crate) cache_bytes: Gauge,
@@ -92,6 +94,7 @@ impl Default for Metrics {
         let connections = gauge("connections", "Open connections");
         let volumes = gauge("volumes", "Volumes that are kept");
         let results = gauge("results", "Results that are kept");
+        let sessions = gauge("sessions", "Sessions of viewers that are open");
         let stored_bytes = gauge("stored_bytes", "Bytes of uploads and results on the disk");
         let memory_bytes = gauge("memory_bytes", "Bytes of the voxels of volumes");
         let cache_bytes = gauge("cache_bytes", "Bytes of encoded volumes, as an estimate");
@@ -122,6 +125,7 @@ impl Default for Metrics {
             connections,
             volumes,
             results,
+            sessions,
             stored_bytes,
             memory_bytes,
             cache_bytes,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use r1seg::volume::Geometry;
 use serde::Serialize;
 use tempfile::TempDir;
 use utoipa::ToSchema;
@@ -100,6 +101,8 @@ pub(crate) struct Found {
     /// The id of its volume.
     pub(crate) volume: String,
     pub(crate) reply: ResultReply,
+    /// The grid of its masks, which is that of the volume.
+    pub(crate) geometry: Geometry,
     pub(crate) tokens: Tokens,
     pub(crate) lease: Lease,
     pub(crate) folder: TempDir,

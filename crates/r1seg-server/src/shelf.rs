@@ -103,6 +103,21 @@ impl<T: Kept> Shelf<T> {
         item
     }
 
+    /// Takes out what was used least recently, of what `is_wanted` says and nobody works with.
+    pub(crate) fn take_idlest(&self, is_wanted: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let mut items = lock(&self.items);
+        let is_free = |item: &&Arc<T>| Arc::strong_count(item) == 1 && is_wanted(item);
+        let idlest = items.values().filter(is_free).min_by_key(|item| item.lease().left())?;
+        let id = idlest.id().to_string();
+        let taken = items.remove(&id);
+        self.count(&items);
+        taken
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.items).len()
+    }
+
     /// Takes out all that `is_wanted` says.
     pub(crate) fn take_all(&self, is_wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let mut items = lock(&self.items);
@@ -176,5 +191,22 @@ mod tests {
         drop(busy);
         assert_eq!(shelf.take_expired().len(), 1);
         assert!(shelf.take("a", one).is_some() && shelf.get("a", one).is_none());
+    }
+
+    #[test]
+    fn what_was_used_least_recently_makes_room_unless_somebody_works_with_it() {
+        let owner = Owner::default();
+        let thing =
+            |id, seconds| Arc::new(Thing(id, owner, Lease::new(Duration::from_secs(seconds))));
+        let shelf = Shelf::new(&Gauge::default());
+        let busy = thing("a", 10);
+        shelf.put(busy.clone());
+        for (id, seconds) in [("b", 30), ("c", 20), ("d", 25)] {
+            shelf.put(thing(id, seconds));
+        }
+        let next = || shelf.take_idlest(|thing| thing.0 != "d").map(|thing| thing.0);
+        assert_eq!([next(), next(), next()], [Some("c"), Some("b"), None]);
+        drop(busy);
+        assert_eq!((next(), shelf.len()), (Some("a"), 1));
     }
 }

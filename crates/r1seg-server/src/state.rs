@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::budget::{Budget, Reserved};
 use crate::cache::Cache;
+use crate::compat::Compat;
 use crate::finish::Finisher;
 use crate::job::Desk;
 use crate::keys::Owner;
@@ -45,9 +46,12 @@ pub(crate) struct State {
     pub(crate) desk: Desk,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) root: Arc<Root>,
+    /// What is kept for plug-ins of viewers.
+    pub(crate) compat: Compat,
     /// Requests in flight.
     pub(crate) requests: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
+    /// Volumes that may be read at the same time.
+    pub(crate) readers: Arc<Semaphore>,
     disk: Budget,
     memory: Budget,
     is_ready: AtomicBool,
@@ -64,6 +68,7 @@ impl State {
         let models = Arc::new(Models::new(served)?);
         let root = Arc::new(Root::new(config.upload_dir.as_deref())?);
         let metrics = Arc::new(Metrics::default());
+        let compat = Compat::new(&config, &models, &metrics)?;
         let limits = &config.limits;
         let queue = Arc::new(Queue::new(limits.queue));
         let cache = Arc::new(Cache::new(limits.max_cache_bytes, &metrics.cache_bytes));
@@ -104,6 +109,7 @@ impl State {
             cache,
             desk,
             root,
+            compat,
             requests: Arc::new(Semaphore::new(limits.max_requests)),
             readers: Arc::new(Semaphore::new(READERS)),
             disk,
@@ -157,6 +163,7 @@ impl State {
 
     /// Removes whatever has expired; blocks.
     pub(crate) fn sweep(&self) {
+        self.compat.sweep();
         for volume in self.volumes.take_expired() {
             self.let_go(&volume);
         }
@@ -185,6 +192,13 @@ impl State {
         if !self.volumes.any(is_same) {
             self.cache.forget(&content, owner);
         }
+    }
+
+    /// Lets go of the volume that its owner used least recently, of those that may go. Whether there was one.
+    pub(crate) fn make_room(&self, owner: Owner) -> bool {
+        let may_go = |volume: &Stored| volume.may_yield && volume.owner() == owner;
+        let idlest = self.volumes.take_idlest(may_go);
+        idlest.inspect(|volume| self.let_go(volume)).is_some()
     }
 
     /// That there is no room, and when there may be.
@@ -238,8 +252,10 @@ impl State {
         // The thread that hashes the file looks at it before it goes.
         let _ = input.sha256();
         let mut memory = self.memory.nothing();
-        if !memory.grow(bytes_of(&input)) {
-            return Err(self.full());
+        while !memory.grow(bytes_of(&input)) {
+            if !(upload.may_yield && self.make_room(owner)) {
+                return Err(self.full());
+            }
         }
         let origin = Origin {
             owner,
@@ -248,6 +264,7 @@ impl State {
             content: upload.content(),
             lease: crate::shelf::Lease::new(limits.ttl),
             folder: upload.folder,
+            may_yield: upload.may_yield,
             disk: upload.disk,
             memory,
         };

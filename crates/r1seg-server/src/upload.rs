@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use multer::{Field, Multipart};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -15,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use crate::Error;
 use crate::body::{Bounded, Bounds, Broken, Unread};
 use crate::budget::Reserved;
+use crate::keys::Owner;
 use crate::state::State;
 use crate::volumes::{Reading, display_name};
 
@@ -34,6 +36,8 @@ pub(crate) struct Upload {
     pub(crate) reading: Reading,
     /// The field `request`, where one is expected.
     pub(crate) request: Option<Vec<u8>>,
+    /// Whether its volume may go for the sake of a later one.
+    pub(crate) may_yield: bool,
     pub(crate) disk: Reserved,
 }
 
@@ -43,6 +47,22 @@ struct ReceivedFile {
     name: String,
     path: PathBuf,
     sha256: [u8; 32],
+}
+
+/// A file of which more is to come.
+struct Arriving {
+    name: String,
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+}
+
+impl Arriving {
+    /// Adds a piece, for which there is room.
+    async fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
+        self.hash.update(piece);
+        Ok(self.file.write_all(piece).await?)
+    }
 }
 
 /// Where an upload goes, and what it may take.
@@ -101,6 +121,7 @@ impl Upload {
             files: Vec::new(),
             reading: Reading::default(),
             request: None,
+            may_yield: false,
             disk: app.disk(),
         })
     }
@@ -111,20 +132,47 @@ impl Upload {
         steps: &Steps,
         app: &State,
     ) -> Result<(), Error> {
-        let name = display_name(field.file_name());
-        let path = self.folder.path().join(format!("{:06}", self.files.len()));
-        let mut file = create(&path).await?;
-        let mut hash = Sha256::new();
+        let mut file = self.begin(display_name(field.file_name())).await?;
         while let Some(chunk) = steps.chunk(field).await? {
             if !self.disk.grow(chunk.len() as u64) {
                 return Err(app.full());
             }
-            hash.update(&chunk);
-            file.write_all(&chunk).await?;
+            file.write(&chunk).await?;
         }
-        file.flush().await?;
-        self.files.push(ReceivedFile { name, path, sha256: hash.finalize().into() });
-        Ok(())
+        self.end(file).await
+    }
+
+    /// An upload of one file that is the body of a request of a viewer. Earlier ones of the same owner make
+    /// room for it.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::TooSlow`], [`Error::Malformed`], [`Error::NoRoom`] and
+    /// [`Error::Storage`].
+    pub(crate) async fn of_body(
+        app: &State,
+        owner: Owner,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Self, Error> {
+        let bounds = Bounds::of_upload(&app.config.limits);
+        let mut stream = Bounded::new(headers, body, bounds)?;
+        let (broken, unread) = (stream.broken(), stream.unread());
+        let mut upload = Self { may_yield: true, ..Self::new(app)? };
+        let mut file = upload.begin(display_name(None)).await?;
+        while let Some(chunk) = stream.next().await {
+            unread.clear();
+            let chunk = chunk.map_err(|_| {
+                broken.why(bounds).unwrap_or_else(|| Error::malformed("the body breaks off"))
+            })?;
+            while !upload.disk.grow(chunk.len() as u64) {
+                if !app.make_room(owner) {
+                    return Err(app.full());
+                }
+            }
+            file.write(&chunk).await?;
+        }
+        upload.end(file).await?;
+        Ok(upload)
     }
 
     /// An upload of one file that was inside of another request, or made here.
@@ -140,17 +188,24 @@ impl Upload {
         if !upload.disk.grow(bytes.len() as u64) {
             return Err(app.full());
         }
-        let path = upload.folder.path().join("000000");
-        let mut file = create(&path).await?;
-        let mut hash = Sha256::new();
+        let mut file = upload.begin(display_name(name)).await?;
         for piece in bytes.chunks(PIECE_BYTES) {
-            hash.update(piece);
-            file.write_all(piece).await?;
+            file.write(piece).await?;
         }
-        file.flush().await?;
-        let sha256 = hash.finalize().into();
-        upload.files.push(ReceivedFile { name: display_name(name), path, sha256 });
+        upload.end(file).await?;
         Ok(upload)
+    }
+
+    async fn begin(&self, name: String) -> Result<Arriving, Error> {
+        let path = self.folder.path().join(format!("{:06}", self.files.len()));
+        Ok(Arriving { name, file: create(&path).await?, path, hash: Sha256::new() })
+    }
+
+    async fn end(&mut self, mut arrived: Arriving) -> Result<(), Error> {
+        arrived.file.flush().await?;
+        let Arriving { name, path, hash, .. } = arrived;
+        self.files.push(ReceivedFile { name, path, sha256: hash.finalize().into() });
+        Ok(())
     }
 
     fn set(&mut self, field: &str, value: &[u8]) -> Result<(), Error> {

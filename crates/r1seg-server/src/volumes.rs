@@ -93,6 +93,8 @@ pub(crate) struct Stored {
     lease: Lease,
     /// The folder of its own, for what is made of it.
     folder: TempDir,
+    /// Whether it may go for the sake of a later one, if nobody works with it.
+    pub(crate) may_yield: bool,
     /// Of the upload, in bytes.
     bytes: u64,
     disk: Mutex<Reserved>,
@@ -124,6 +126,7 @@ pub(crate) struct Origin {
     pub(crate) content: [u8; 32],
     pub(crate) lease: Lease,
     pub(crate) folder: TempDir,
+    pub(crate) may_yield: bool,
     pub(crate) disk: Reserved,
     pub(crate) memory: Reserved,
 }
@@ -142,6 +145,7 @@ impl Stored {
             gone: CancelToken::default(),
             lease: origin.lease,
             folder: origin.folder,
+            may_yield: origin.may_yield,
             bytes: origin.disk.bytes(),
             disk: Mutex::new(origin.disk),
             copying: Arc::default(),

@@ -14,7 +14,7 @@ use r1seg_results::{Obtained, Refiner, refining_mode, run_prompts};
 use crate::Error;
 use crate::cache::{Cache, CacheKey};
 use crate::finish::Finishing;
-use crate::job::{Job, Progress, Stage};
+use crate::job::{Job, Progress, Stage, Turn};
 use crate::metrics::{Counted, Metrics};
 use crate::models::{Entry, Models};
 use crate::queue::Queue;
@@ -66,9 +66,14 @@ impl Worker {
         self.metrics.seconds.inc_by(begin.elapsed().as_secs_f64());
     }
 
-    /// Runs the prompts of jobs that share a volume and all options.
-    fn pass(&self, jobs: Vec<Job>) {
+    /// Runs the prompts of jobs that share a volume and all options, or the turn of one.
+    fn pass(&self, mut jobs: Vec<Job>) {
         self.metrics.passes.inc();
+        if let [job] = jobs.as_mut_slice()
+            && let Some(turn) = job.turn.take()
+        {
+            return self.take_turn(job, turn);
+        }
         match self.run_all(&jobs) {
             Ok((encoded, parts)) => {
                 for (obtained, job) in parts.into_iter().zip(jobs) {
@@ -90,6 +95,17 @@ impl Worker {
                     job.tell(Progress::Done(Err(error)));
                 }
             }
+        }
+    }
+
+    fn take_turn(&self, job: &Job, turn: Turn) {
+        match self.encoded(job, job.model, job.mode, &job.cancel, std::slice::from_ref(job)) {
+            Ok(encoded) => {
+                let begin = Instant::now();
+                turn.run(&encoded, &job.cancel);
+                self.metrics.stage("answer", begin.elapsed());
+            }
+            Err(error) => job.tell(Progress::Done(Err(error))),
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
 use r1seg::{CancelToken, CheckpointSource, LoadOptions, load};
-use r1seg_server::{Config, Keys, Served, Server};
+use r1seg_server::{Config, Keys, Protocol, Served, Server};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -53,6 +53,7 @@ fn s10_no_name_prompt_answer_or_key_is_said_at_any_level() {
     let mut config = Config::default();
     config.address = "127.0.0.1:0".parse().unwrap();
     config.upload_dir = Some(folder.path().to_path_buf());
+    config.viewers = vec![Protocol::VoxTell];
     config.keys = Keys::of_lines("secret-key-of-the-ward").unwrap();
     let source = CheckpointSource::demo();
     let model = load(&source, &LoadOptions::default()).unwrap();
@@ -80,6 +81,18 @@ fn s10_no_name_prompt_answer_or_key_is_said_at_any_level() {
     }
     client.post("/v1/segment", &serde_json::json!({"Doe^Jane": 1}));
     client.upload("Doe^Jane.nii.gz", b"Doe^Jane");
+    // What a viewer sends.
+    let path = "/images?include_image=false&Doe^Jane";
+    let meta = client.send("POST", path, "application/octet-stream", &named);
+    let meta: serde_json::Value = serde_json::from_str(meta.header("x-meta").unwrap()).unwrap();
+    let image = meta["image_id"].as_str().unwrap();
+    let asked = |prompt: &str| serde_json::json!({"image_id": image, "prompts": [prompt]});
+    let job = client.post("/jobs", &asked(question)).json();
+    let job = job["job_id"].as_str().unwrap();
+    assert!(client.get(&format!("/jobs/{job}/events")).text().contains("\"done\""));
+    assert_eq!(client.get(&format!("/jobs/{job}/result")).status, 200);
+    client.post("/jobs", &serde_json::json!({"image_id": "Doe^Jane", "prompts": ["Jane"]}));
+    client.get("/jobs/Doe^Jane/events");
     stop.cancel();
     thread.join().unwrap().unwrap();
 
@@ -89,6 +102,8 @@ fn s10_no_name_prompt_answer_or_key_is_said_at_any_level() {
     let folder = folder.path().display().to_string();
     for secret in
         ["Doe", "Jane", "liver", question, answer, id, "secret-key", "424242", "phantom-", &folder]
+            .into_iter()
+            .chain([image, job])
     {
         assert!(!heard.contains(secret), "{secret} in {heard}");
     }

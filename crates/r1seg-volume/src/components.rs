@@ -1,7 +1,17 @@
 use std::ops::Range;
 
-/// Counts 26-connected components from the runs of foreground along W, in storage order.
+/// Which voxels hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Neighbors {
+    /// Those that share a face: 6 of each.
+    Faces,
+    /// Those that share a face, an edge or a corner: 26 of each.
+    All,
+}
+
+/// Counts connected components from the runs of foreground along W, in storage order.
 pub(crate) struct Components {
+    neighbors: Neighbors,
     /// Runs of each row of the slice before, and of this slice.
     before: Vec<Vec<Run>>,
     slice: Vec<Vec<Run>>,
@@ -16,9 +26,9 @@ struct Run {
 
 impl Components {
     /// For slices of `height` rows.
-    pub(crate) fn new(height: usize) -> Self {
+    pub(crate) fn new(height: usize, neighbors: Neighbors) -> Self {
         let rows = || (0..height).map(|_| Vec::new()).collect();
-        Self { before: rows(), slice: rows(), parents: Vec::new(), count: 0 }
+        Self { neighbors, before: rows(), slice: rows(), parents: Vec::new(), count: 0 }
     }
 
     /// Adds a run of row `y`, and returns its number, counted from 0; runs come from left to right, rows
@@ -27,13 +37,18 @@ impl Components {
         let id = self.parents.len();
         self.parents.push(id);
         self.count += 1;
-        let rows = y.saturating_sub(1)..(y + 2).min(self.before.len());
-        let above = rows.start..y;
+        // How far a neighbor may be away beyond its own row and column.
+        let reach = match self.neighbors {
+            Neighbors::Faces => 0,
+            Neighbors::All => 1,
+        };
+        let rows = y.saturating_sub(reach)..(y + 1 + reach).min(self.before.len());
+        let above = y.saturating_sub(1)..y;
         for row in self.before[rows].iter().chain(&self.slice[above]) {
             // Runs are disjoint and sorted: skip those that end before this one begins.
-            let first = row.partition_point(|run| run.columns.end < columns.start);
+            let first = row.partition_point(|run| run.columns.end + reach <= columns.start);
             for run in &row[first..] {
-                if columns.end < run.columns.start {
+                if columns.end + reach <= run.columns.start {
                     break;
                 }
                 let (a, b) = (root(&mut self.parents, id), root(&mut self.parents, run.id));

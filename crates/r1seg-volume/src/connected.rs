@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use crate::Error;
-use crate::components::{Components, runs};
+use crate::components::{Components, Neighbors, runs};
 use crate::crop::check_data;
 
 /// The connected components of the voxels of a grid that a condition holds for. Voxels that share a face,
-/// an edge or a corner hang together (26).
+/// an edge or a corner hang together (26), or those alone that share a face (6).
 ///
 /// Components are numbered from 1 in the C order of their first voxels. Memory is taken for runs of
 /// voxels along W, not for voxels.
@@ -46,14 +46,36 @@ impl ConnectedComponents {
         Ok(Self::label(values, shape, inside))
     }
 
+    /// The same where voxels hang together by their faces alone.
+    ///
+    /// # Errors
+    /// `R-GEO-01` if the number of values is not that of the voxels.
+    pub fn by_faces<T: Copy>(
+        values: &[T],
+        shape: [usize; 3],
+        inside: impl Fn(T) -> bool,
+    ) -> Result<Self, Error> {
+        check_data(values, shape)?;
+        Ok(Self::number(values, shape, Neighbors::Faces, inside))
+    }
+
     /// The same for a grid that is known to have one value per voxel.
     pub(crate) fn label<T: Copy>(
         values: &[T],
         shape: [usize; 3],
         inside: impl Fn(T) -> bool,
     ) -> Self {
+        Self::number(values, shape, Neighbors::All, inside)
+    }
+
+    fn number<T: Copy>(
+        values: &[T],
+        shape: [usize; 3],
+        neighbors: Neighbors,
+        inside: impl Fn(T) -> bool,
+    ) -> Self {
         let [d, h, w] = shape;
-        let mut components = Components::new(h);
+        let mut components = Components::new(h, neighbors);
         let mut found: Vec<Range<usize>> = Vec::new();
         for z in 0..d {
             for y in 0..h {
@@ -72,6 +94,16 @@ impl ConnectedComponents {
     /// How many there are, which is the number of the last one.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// The number of the one with the most voxels; of several, the first. `None` if there are none.
+    pub fn largest(&self) -> Option<usize> {
+        let mut voxels = vec![0; self.count];
+        for (number, run) in self.runs() {
+            voxels[number - 1] += run.len();
+        }
+        let most = voxels.iter().max()?;
+        voxels.iter().position(|own| own == most).map(|index| index + 1)
     }
 
     /// The number of the component that a voxel `[D, H, W]` belongs to; `None` for one that belongs to
@@ -107,8 +139,9 @@ impl ConnectedComponents {
 mod tests {
     use super::*;
 
-    /// Numbers by their definition: from each voxel in C order that has none, all that it reaches.
-    fn flooded(values: &[bool], [d, h, w]: [usize; 3]) -> Vec<usize> {
+    /// Numbers by their definition: from each voxel in C order that has none, all that it reaches by steps
+    /// along so many axes at once.
+    fn flooded(values: &[bool], [d, h, w]: [usize; 3], axes: usize) -> Vec<usize> {
         let mut numbers = vec![0; values.len()];
         let mut last = 0;
         for seed in 0..values.len() {
@@ -119,12 +152,14 @@ mod tests {
             numbers[seed] = last;
             let mut ahead = vec![seed];
             while let Some(n) = ahead.pop() {
-                let [z, y, x] = [n / (h * w), n / w % h, n % w];
+                let from = [n / (h * w), n / w % h, n % w];
+                let [z, y, x] = from;
                 for z in z.saturating_sub(1)..(z + 2).min(d) {
                     for y in y.saturating_sub(1)..(y + 2).min(h) {
                         for x in x.saturating_sub(1)..(x + 2).min(w) {
                             let near = (z * h + y) * w + x;
-                            if values[near] && numbers[near] == 0 {
+                            let steps = [z, y, x].into_iter().zip(from).filter(|(a, b)| a != b);
+                            if values[near] && numbers[near] == 0 && steps.count() <= axes {
                                 numbers[near] = last;
                                 ahead.push(near);
                             }
@@ -149,20 +184,29 @@ mod tests {
             for least in [1, 2, 4, 8, 11] {
                 let count = shape.iter().product();
                 let values: Vec<bool> = (0..count).map(|_| random(12) < least).collect();
-                let expected = flooded(&values, shape);
-                let components = ConnectedComponents::of(&values, shape, |v| v).unwrap();
-                let [_, h, w] = shape;
-                let found: Vec<usize> = (0..count)
-                    .map(|n| components.number_at([n / (h * w), n / w % h, n % w]).unwrap_or(0))
-                    .collect();
-                assert_eq!(found, expected, "{shape:?} {least}");
-                assert_eq!(components.count(), expected.iter().copied().max().unwrap_or(0));
-                for number in 1..=components.count() {
-                    let mask = components.mask(|other| other == number);
-                    assert!(mask.iter().zip(&expected).all(|(v, n)| (*v == 1) == (*n == number)));
-                }
+                let all = ConnectedComponents::of(&values, shape, |v| v).unwrap();
+                let by_faces = ConnectedComponents::by_faces(&values, shape, |v| v).unwrap();
+                check(&all, &flooded(&values, shape, 3), shape);
+                check(&by_faces, &flooded(&values, shape, 1), shape);
             }
         }
+    }
+
+    fn check(components: &ConnectedComponents, expected: &[usize], shape: [usize; 3]) {
+        let [_, h, w] = shape;
+        let found: Vec<usize> = (0..expected.len())
+            .map(|n| components.number_at([n / (h * w), n / w % h, n % w]).unwrap_or(0))
+            .collect();
+        assert_eq!(found, expected, "{shape:?}");
+        assert_eq!(components.count(), expected.iter().copied().max().unwrap_or(0));
+        let mut most = 0;
+        for number in 1..=components.count() {
+            let mask = components.mask(|other| other == number);
+            assert!(mask.iter().zip(expected).all(|(v, n)| (*v == 1) == (*n == number)));
+            most = most.max(mask.iter().filter(|v| **v == 1).count());
+        }
+        let of_size = |number: &usize| expected.iter().filter(|n| *n == number).count() == most;
+        assert_eq!(components.largest(), (1..=components.count()).find(of_size));
     }
 
     #[test]

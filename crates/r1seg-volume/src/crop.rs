@@ -61,11 +61,15 @@ impl Region {
 }
 
 pub(crate) fn check_data<T>(data: &[T], shape: [usize; 3]) -> Result<(), Error> {
+    check_length(data.len(), shape)
+}
+
+pub(crate) fn check_length(got: usize, shape: [usize; 3]) -> Result<(), Error> {
     let expected = shape.iter().fold(1, |n: usize, size| n.saturating_mul(*size));
-    if data.len() == expected {
+    if got == expected {
         return Ok(());
     }
-    Err(Detail::DataLength { shape, expected, got: data.len() }.into())
+    Err(Detail::DataLength { shape, expected, got }.into())
 }
 
 /// The cell that a window of `shape` begins at when it has a box in its middle:

@@ -89,6 +89,27 @@ impl Geometry {
         Self::with_affine(shape, affine)
     }
 
+    /// A grid of `shape` with voxels of `spacing_mm` (both `[D, H, W]`), its first voxel at the world
+    /// origin, whose i, j and k grow to the directions of `orientation`.
+    ///
+    /// # Errors
+    /// `R-GEO-03` if a spacing is not finite and positive.
+    pub fn with_orientation(
+        shape: [usize; 3],
+        spacing_mm: [f64; 3],
+        orientation: Orientation,
+    ) -> Result<Self, Error> {
+        let straight = Self::with_spacing(shape, spacing_mm)?;
+        let [d, h, w] = spacing_mm;
+        let mut rows = [[0.0; 4]; 3];
+        for (column, ((row, sign), mm)) in
+            orientation.directions().into_iter().zip([w, h, d]).enumerate()
+        {
+            rows[row][column] = sign * mm;
+        }
+        Ok(Self { affine: Some(affine::from_rows(rows)), ..straight })
+    }
+
     /// A grid of `shape` (`[D, H, W]`) with the given voxel index `(i, j, k, 1)` to RAS+ mm affine.
     ///
     /// # Errors
@@ -263,6 +284,24 @@ mod tests {
         assert!((g.voxel_volume_mm3().unwrap() - 2.8).abs() < 1e-12);
         assert_eq!(g.orientation(), Some(Orientation::RAS));
         assert_eq!(g.voxels(), 120);
+    }
+
+    #[test]
+    fn an_orientation_and_a_spacing_are_a_place_in_the_world() {
+        let spacing = [5.0, 0.8, 0.7];
+        let ras = Geometry::with_orientation([4, 5, 6], spacing, Orientation::RAS).unwrap();
+        assert_eq!(ras, Geometry::with_spacing([4, 5, 6], spacing).unwrap());
+        for codes in ["LPS", "ASR", "PIL", "SLA"] {
+            let orientation = codes.parse().unwrap();
+            let g = Geometry::with_orientation([4, 5, 6], spacing, orientation).unwrap();
+            assert_eq!((g.orientation(), g.spacing_mm()), (Some(orientation), Some(spacing)));
+        }
+        // i grows to the posterior by 0.7 mm, j to the left by 0.8 mm, k upwards by 5 mm.
+        let turned = "PLS".parse().unwrap();
+        let g = Geometry::with_orientation([4, 5, 6], spacing, turned).unwrap();
+        assert_eq!(g.world_mm([1.0, 2.0, 3.0]), Some([-1.6, -0.7, 15.0]));
+        let refused = Geometry::with_orientation([4; 3], [1.0, -1.0, 1.0], Orientation::RAS);
+        assert_eq!(refused.unwrap_err().code(), "R-GEO-03");
     }
 
     #[test]

@@ -37,6 +37,15 @@ impl Orientation {
         (axes == [true; 3]).then_some(Self(codes))
     }
 
+    /// For i, j and k the axis of the world (RAS+) that it follows, and 1, or -1 against it.
+    pub(crate) fn directions(self) -> [(usize, f64); 3] {
+        self.0.map(|code| {
+            let sign = if matches!(code, 'R' | 'A' | 'S') { 1.0 } else { -1.0 };
+            // Codes are checked where an orientation is made.
+            (body_axis(code).unwrap_or_default(), sign)
+        })
+    }
+
     /// Whether the third index counts axial slices, from inferior to superior or the reverse.
     pub fn has_axial_slices(self) -> bool {
         body_axis(self.0[2]) == Some(2)
@@ -213,6 +222,11 @@ impl AxisMap {
 
     /// The shape of the target of a source of shape `source`.
     pub fn shape(self, source: [usize; 3]) -> [usize; 3] {
+        self.along(source)
+    }
+
+    /// What belongs to each axis of the source, such as its spacing, in the order of the target.
+    pub fn along<T: Copy>(self, source: [T; 3]) -> [T; 3] {
         self.axes.map(|axis| source[axis])
     }
 

@@ -1,6 +1,6 @@
 //! What a report says about a mask.
 
-use crate::components::{Components, runs};
+use crate::components::{Components, Neighbors, runs};
 use crate::error::Detail;
 use crate::{Error, Mask, Volume};
 
@@ -36,7 +36,7 @@ pub fn mask_stats(mask: &Mask, label: u8, volume: &Volume) -> Result<MaskStats, 
         return Err(Detail::ShapeMismatch { expected: volume.shape(), got: shape }.into());
     }
     let [d, h, w] = shape;
-    let mut components = Components::new(h);
+    let mut components = Components::new(h, Neighbors::All);
     let mut voxels = 0;
     let mut index_sums = [0.0; 3];
     let mut intensity_sum = 0.0;

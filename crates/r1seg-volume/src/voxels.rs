@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::crop::check_length;
 use crate::orientation::Row;
+use crate::{AxisMap, Error, Region};
 
 /// The intensities of a volume (HU for most CT), in `[D, H, W]` C order.
 ///
@@ -108,6 +110,27 @@ impl Voxels {
         }
     }
 
+    /// The intensities of some slices of the target of `map`, whose source has the shape `source`.
+    ///
+    /// # Errors
+    /// `R-GEO-01` if there is not one value for each voxel of the source.
+    pub fn turned(
+        &self,
+        map: AxisMap,
+        source: [usize; 3],
+        slices: Range<usize>,
+    ) -> Result<Vec<f32>, Error> {
+        check_length(self.len(), source)?;
+        let [depth, height, width] = map.shape(source);
+        let slices = slices.start..slices.end.min(depth);
+        let mut out = Vec::with_capacity(slices.len() * height * width);
+        for (z, y) in slices.flat_map(|z| (0..height).map(move |y| (z, y))) {
+            let row = map.row_in(Region::whole(source), [source[1], source[2]], [z, y]);
+            self.append_row_to(row, width, &mut out);
+        }
+        Ok(out)
+    }
+
     /// All intensities in one slice; a copy unless they are kept as f32.
     pub fn to_f32(&self) -> Cow<'_, [f32]> {
         match self {
@@ -155,5 +178,20 @@ mod tests {
         let mut out = vec![7.0];
         voxels.append_to(1..3, &mut out);
         assert_eq!(out, [7.0, -1022.5, -1025.0]);
+    }
+
+    #[test]
+    fn slices_of_a_turned_grid_are_those_of_its_turned_data() {
+        let source = [3, 4, 5];
+        let stored: Vec<i16> = (0..60).collect();
+        let (lps, ail) = ("LPS".parse().unwrap(), "AIL".parse().unwrap());
+        let map = AxisMap::between(ail, lps);
+        let [depth, ..] = map.shape(source);
+        let expected = map.data(&stored, source).unwrap();
+        let voxels = Voxels::from(stored);
+        let slices = |part| voxels.turned(map, source, part).unwrap();
+        let all = [slices(0..2), slices(2..depth + 7)].concat();
+        assert_eq!(all, expected.into_iter().map(f32::from).collect::<Vec<_>>());
+        assert_eq!(voxels.turned(map, [3, 4, 6], 0..1).unwrap_err().code(), "R-GEO-01");
     }
 }

@@ -13,7 +13,7 @@
 //! | write the mask | [`volume::write_mask`] |
 //! | segment by a text, points or a box | [`PromptableModel::load`], [`EncodedVolume::segment`] |
 //! | segment classes by their names, several in one pass | [`AutomaticModel::load`], [`EncodedVolume::segment_each`] |
-//! | click, get a mask, click again, undo | [`EncodedVolume::session`], [`ClickSession`] |
+//! | click, get a mask, click again, undo | [`EncodedVolume::session`], [`ClickSession`], [`Clicks`] |
 //! | run a prompt on a volume of any model | [`EncodedVolume::run`], [`Prompt`], [`Outcome`] |
 //! | stop it, or watch it | [`RunContext`], [`CancelToken`] |
 //! | compare volumes with texts | [`M3dClip::embed_volume`], [`M3dClip::embed_text`] |
@@ -150,7 +150,7 @@ pub use promptable::{PromptableConfig, PromptableModel, Simulated, simulate};
 pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy, Rephrasing};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
-pub use session::ClickSession;
+pub use session::{ClickSession, Clicks};
 pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,

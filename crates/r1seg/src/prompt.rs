@@ -100,6 +100,19 @@ impl Prompt {
         self
     }
 
+    /// Adds what another prompt says: its points behind the own ones, and its text, box, mask and center in
+    /// place of the own ones.
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
+        self.points.extend(more.points);
+        self.text = more.text.or(self.text);
+        self.region = more.region.or(self.region);
+        self.mask = more.mask.or(self.mask);
+        self.center = more.center.or(self.center);
+        self.points_at_once |= more.points_at_once;
+        self
+    }
+
     /// Whether its points, its center, its box and its mask lie in a volume.
     ///
     /// # Errors
@@ -138,6 +151,19 @@ impl From<&Prompt> for Prompt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prompts_are_joined_and_the_later_one_decides() {
+        let region = |n| Region { start: [0; 3], end: [n; 3] };
+        let first = Prompt::of_text("liver").with_point(PromptPoint::positive([1; 3]));
+        let later = Prompt::default().with_point(PromptPoint::negative([2; 3]));
+        let both = first.with_region(region(3)).and(later.with_region(region(4)));
+        assert_eq!((both.text.as_deref(), both.region), (Some("liver"), Some(region(4))));
+        assert_eq!(
+            both.points.iter().map(|point| point.positive).collect::<Vec<_>>(),
+            [true, false]
+        );
+    }
 
     #[test]
     fn a_point_outside_of_the_volume_is_told_with_its_size() {

@@ -27,7 +27,14 @@ use crate::{EncodedVolume, Error, Outcome, Prompt, PromptPoint, RunContext};
 #[derive(Debug, Clone)]
 pub struct ClickSession {
     volume: EncodedVolume,
-    /// What was asked for so far, and what it came to, step by step.
+    clicks: Clicks,
+}
+
+/// What a [`ClickSession`] was asked for so far, and what that came to, without the volume: whoever keeps
+/// many of them need not keep what was encoded for each.
+#[derive(Debug, Clone, Default)]
+pub struct Clicks {
+    /// Step by step.
     steps: Vec<Step>,
 }
 
@@ -40,11 +47,17 @@ struct Step {
 impl EncodedVolume {
     /// Begins to segment an object by clicks. Sessions on one volume share what it encoded.
     pub fn session(&self) -> ClickSession {
-        ClickSession { volume: self.clone(), steps: Vec::new() }
+        self.resume(Clicks::default())
+    }
+
+    /// Goes on with clicks on the same volume, encoded by the same model in the same way: this time, or an
+    /// earlier time.
+    pub fn resume(&self, clicks: Clicks) -> ClickSession {
+        ClickSession { volume: self.clone(), clicks }
     }
 }
 
-impl ClickSession {
+impl Clicks {
     /// All that was asked for so far.
     pub fn prompt(&self) -> Prompt {
         self.steps.last().map(|step| step.prompt.clone()).unwrap_or_default()
@@ -53,6 +66,23 @@ impl ClickSession {
     /// How many steps can be taken back.
     pub fn steps(&self) -> usize {
         self.steps.len()
+    }
+}
+
+impl ClickSession {
+    /// All that was asked for so far.
+    pub fn prompt(&self) -> Prompt {
+        self.clicks.prompt()
+    }
+
+    /// How many steps can be taken back.
+    pub fn steps(&self) -> usize {
+        self.clicks.steps()
+    }
+
+    /// What was asked for and what it came to, for [`EncodedVolume::resume`].
+    pub fn into_clicks(self) -> Clicks {
+        self.clicks
     }
 
     /// Adds a point.
@@ -79,17 +109,11 @@ impl ClickSession {
     ) -> Result<Outcome, Error> {
         let more = more.into();
         let points_alone = Prompt { points: more.points.clone(), ..Prompt::default() } == more;
-        let last = self.steps.last().filter(|_| points_alone);
+        let last = self.clicks.steps.last().filter(|_| points_alone);
         let from = last.and_then(|step| step.progress.clone());
-        let mut prompt = self.prompt();
-        prompt.points.extend(more.points);
-        prompt.text = more.text.or(prompt.text);
-        prompt.region = more.region.or(prompt.region);
-        prompt.mask = more.mask.or(prompt.mask);
-        prompt.center = more.center.or(prompt.center);
-        prompt.points_at_once |= more.points_at_once;
+        let prompt = self.prompt().and(more);
         let (outcome, progress) = self.volume.segment_from(&prompt, from.as_ref(), run)?;
-        self.steps.push(Step { prompt, progress });
+        self.clicks.steps.push(Step { prompt, progress });
         Ok(outcome)
     }
 
@@ -99,12 +123,13 @@ impl ClickSession {
     /// # Errors
     /// [`Error::Cancelled`], or when the computation fails: then nothing was taken back.
     pub fn undo(&mut self, run: &mut RunContext<'_>) -> Result<Option<Outcome>, Error> {
-        let Some(step) = self.steps.len().checked_sub(2).map(|before| &self.steps[before]) else {
-            self.steps.clear();
+        let steps = &mut self.clicks.steps;
+        let Some(step) = steps.len().checked_sub(2).map(|before| &steps[before]) else {
+            steps.clear();
             return Ok(None);
         };
         let (outcome, _) = self.volume.segment_from(&step.prompt, step.progress.as_ref(), run)?;
-        self.steps.pop();
+        steps.pop();
         Ok(Some(outcome))
     }
 }

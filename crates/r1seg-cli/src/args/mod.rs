@@ -17,6 +17,7 @@ mod running;
 mod segment;
 mod serve;
 mod tools;
+mod viewers;
 mod volume;
 
 use std::ffi::OsString;

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use r1seg_server::Protocol;
 
 use super::SeveralModelsArgs;
+use super::viewers::ViewerArgs;
 use super::volume::bytes;
 
 #[derive(Debug, Args)]
@@ -15,17 +18,23 @@ Examples:
   r1seg serve --model demo
   r1seg serve --model ./my-r1seg --model ./my-sam --port 9000
   r1seg serve --model ./my-r1seg --host 0.0.0.0 --api-key-file keys.txt --allow-host ct.example.org
+  r1seg serve --model ./my-segvol --compat voxtell,nninteractive
 
-Standard output gets one line, the address, once the server is ready. docs/server.md describes the API.")]
+Standard output gets one line, the address, once the server is ready. docs/server.md describes the API,
+and docs/viewers.md how 3D Slicer and napari connect.")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) model: SeveralModelsArgs,
     /// The address to listen at. Any but those of this machine alone needs --api-key-file.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) host: IpAddr,
-    /// The port to listen at; 0 takes a free one.
-    #[arg(long, default_value_t = 8080, value_name = "PORT")]
-    pub(crate) port: u16,
+    /// The port to listen at; 0 takes a free one [default: 8080, or 1527 with --compat].
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Also answer plug-ins of 3D Slicer and napari, as the server of VoxTell or nnInteractive does that
+    /// they were made for. The first model that takes what they send is asked.
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', value_parser = protocol())]
+    pub(crate) compat: Vec<Protocol>,
     /// A file of keys, one per line. Requests must name one of them: `Authorization: Bearer KEY`.
     #[arg(long, env = "R1SEG_API_KEY_FILE", value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
@@ -39,22 +48,28 @@ pub(crate) struct ServeArgs {
     /// How many requests may wait for a model; others are asked to come back later.
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) queue: u16,
-    /// How long a request may wait and run.
-    #[arg(long, default_value = "120s", value_name = "TIME", value_parser = duration)]
-    pub(crate) timeout: Duration,
-    /// How long volumes and results are kept after they were last used.
-    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = duration)]
-    pub(crate) ttl: Duration,
+    /// How long a request may wait and run [default: 120s, or 1h with --compat].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long volumes and results are kept after they were last used [default: 10m, or 1h with --compat].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
     /// Where volumes and results are kept meanwhile [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR")]
     pub(crate) upload_dir: Option<PathBuf>,
     /// Say nothing but errors on stderr: no line for each request.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) viewers: ViewerArgs,
+}
+
+fn protocol() -> impl TypedValueParser<Value = Protocol> {
+    PossibleValuesParser::new(Protocol::ALL.map(Protocol::name)).try_map(|name| name.parse())
 }
 
 /// A time such as `90s`, `10m` or `2h`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

@@ -111,7 +111,7 @@ impl VolumeArgs {
     }
 }
 
-fn spacing(text: &str) -> Result<[f64; 3], String> {
+pub(super) fn spacing(text: &str) -> Result<[f64; 3], String> {
     let numbers: Option<Vec<f64>> = text
         .split(',')
         .map(|part| part.trim().parse().ok().filter(|mm: &f64| mm.is_finite() && 0.0 < *mm))

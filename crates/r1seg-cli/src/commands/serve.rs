@@ -2,16 +2,20 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use r1seg::{CancelToken, LoadOptions, load};
-use r1seg_server::{Config, Keys, Limits, Served, Server};
+use r1seg_server::{Config, Keys, Limits, Protocol, Served, Server};
 
 use crate::args::{ModelArgs, ServeArgs};
 use crate::exit::{Exit, say};
 use crate::interrupt;
 use crate::model;
 use crate::progress::Progress;
+
+/// How long a job of a viewer may take, and how long its volumes are kept.
+const FOR_VIEWERS: Duration = Duration::from_secs(3600);
 
 pub(crate) fn run(args: &ServeArgs, stop: &CancelToken) -> Result<Exit> {
     let config = config(args)?;
@@ -27,19 +31,27 @@ pub(crate) fn run(args: &ServeArgs, stop: &CancelToken) -> Result<Exit> {
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {
+    let mut config = Config::default();
     let mut limits = Limits::default();
+    let mut port = config.address.port();
+    if !args.compat.is_empty() {
+        // People in front of viewers wait for a result longer than scripts do, and go on with a volume later.
+        (limits.timeout, limits.ttl) = (FOR_VIEWERS, FOR_VIEWERS);
+        port = Protocol::PORT;
+    }
     limits.max_body_bytes = args.max_body;
     limits.queue = args.queue.into();
-    limits.timeout = args.timeout;
-    limits.ttl = args.ttl;
-    let mut config = Config::default();
-    config.address = SocketAddr::new(args.host, args.port);
+    limits.timeout = args.timeout.unwrap_or(limits.timeout);
+    limits.ttl = args.ttl.unwrap_or(limits.ttl);
+    config.address = SocketAddr::new(args.host, args.port.unwrap_or(port));
+    config.viewers = args.compat.clone();
     config.allowed_hosts = args.allowed_hosts.clone();
     config.keys = match &args.api_key_file {
         Some(path) => Keys::from_file(path)?,
         None => Keys::default(),
     };
     config.upload_dir = args.upload_dir.clone();
+    config.sessions = args.viewers.sessions();
     config.limits = limits;
     Ok(config)
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::Desk;
+use crate::{Desk, data, finish};
 
 /// A server that has said where it listens.
 struct Running {
@@ -83,4 +83,34 @@ fn s5_a_server_that_others_reach_needs_keys_that_can_be_used() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     serve(&format!("--port {port}")).fails(73, "R-SRV-20");
+}
+
+#[test]
+fn viewers_are_answered_where_they_are_named_and_a_model_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["--quiet", "--compat", "voxtell"]);
+    assert!(server.get("/healthz").contains(r#"{"ok":true}"#));
+    assert!(server.get("/capabilities").contains(r#""model":"demo""#));
+    // An hour instead of what programs have.
+    let info = server.get("/v1/info");
+    assert!(info.contains(r#""ttl_s":3600"#) && info.contains(r#""timeout_s":3600"#), "{info}");
+    let times = ["--quiet", "--compat", "voxtell", "--ttl", "5m", "--timeout", "2m"];
+    let info = Running::start(folder.path(), &times).get("/v1/info");
+    assert!(info.contains(r#""ttl_s":300"#) && info.contains(r#""timeout_s":120"#), "{info}");
+
+    let desk = Desk::new();
+    let serve = |more: &str| {
+        desk.run(["serve", "--model", "demo"].into_iter().chain(more.split_whitespace()))
+    };
+    serve("--compat nninteractive").fails(2, "R-SRV-21").says("send points");
+    let times = "--compat nninteractive --session-liveness 3s";
+    serve(times).fails(2, "R-SRV-24").says("10 s are needed");
+    assert!(serve("--viewer-axes SAS").stderr.contains("`SAS`"));
+    serve("--compat voxtell,nninteractive").fails(2, "R-SRV-21");
+    let unknown = serve("--compat slicer");
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("[possible values: voxtell, nninteractive]"), "{unknown:?}");
+    let mut command = desk.command();
+    command.args(["serve", "--compat", "voxtell", "--model"]).arg(data("sam-med3d"));
+    finish(&mut command).fails(2, "R-SRV-21").says("send texts");
 }

@@ -13,12 +13,12 @@ use tokio::io::AsyncReadExt;
 
 use crate::Error;
 
-pub(super) const NIFTI_GZ: &str = "application/gzip";
-pub(super) const PNG: &str = "image/png";
+pub(crate) const NIFTI_GZ: &str = "application/gzip";
+pub(crate) const PNG: &str = "image/png";
 const CHUNK: usize = 1 << 16;
 
 /// The media type of a file that results have.
-pub(super) fn media_type(name: &str) -> &'static str {
+pub(crate) fn media_type(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("gz") => NIFTI_GZ,
         Some("png") => PNG,
@@ -33,7 +33,7 @@ pub(super) fn media_type(name: &str) -> &'static str {
 ///
 /// # Errors
 /// What it ended with; [`Error::Panicked`].
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)?
@@ -43,7 +43,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// [`Error::NotFound`] for one that has gone meanwhile.
-pub(super) async fn file(path: &Path, name: &str, kind: &'static str) -> Result<Response, Error> {
+pub(crate) async fn file(path: &Path, name: &str, kind: &'static str) -> Result<Response, Error> {
     let file = File::open(path).await.map_err(|_| Error::NotFound { what: "file" })?;
     let length = file.metadata().await?.len();
     let chunks = stream::try_unfold(file, |mut file| async move {
@@ -59,7 +59,7 @@ pub(super) async fn file(path: &Path, name: &str, kind: &'static str) -> Result<
 }
 
 /// Bytes, under a name for the client.
-pub(super) fn bytes(bytes: impl Into<Bytes>, name: &str, kind: &'static str) -> Response {
+pub(crate) fn bytes(bytes: impl Into<Bytes>, name: &str, kind: &'static str) -> Response {
     named(Body::from(bytes.into()), name, kind)
 }
 

@@ -2,16 +2,16 @@
 
 mod chat;
 mod chat_form;
-mod download;
+pub(crate) mod download;
 mod health;
 mod mcp;
 mod models;
 mod page;
 pub(crate) mod prompts;
-mod results;
+pub(crate) mod results;
 mod segment;
 mod slice;
-mod sse;
+pub(crate) mod sse;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Error;
+use crate::compat;
 use crate::guard::authorize;
 use crate::layers::outer;
 use crate::reply::ErrorReply;
@@ -122,6 +123,7 @@ pub(crate) fn router(app: &App) -> (Router, Document) {
     let (router, document) = all.with_state(app.clone()).split_for_parts();
     let text = Described(document.to_json().unwrap_or_default().into());
     let router = router
+        .merge(compat::router(app))
         .method_not_allowed_fallback(|| async { Error::Method })
         .fallback(page::asset)
         .layer(Extension(text))

@@ -113,7 +113,7 @@ impl SegmentRequest {
         let mode = mode.map_err(|e| Error::invalid("mode", e.to_string()))?;
         let most = app.config.limits.max_prompts;
         if self.prompts.is_empty() || self.prompts.len() > most {
-            return Err(Error::invalid("prompts", format!("1 to {most} are taken")));
+            return Err(Error::invalid("prompts", format!("1 to {most} prompts are taken")));
         }
         let model = app.models.find(&self.model)?;
         let entry = app.models.get(model).ok_or(Error::NotFound { what: "model" })?;

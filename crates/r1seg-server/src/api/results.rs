@@ -156,7 +156,7 @@ pub(super) async fn mask(
 ///
 /// # Errors
 /// [`Error::NotFound`] for a result without masks, or one that has gone meanwhile.
-pub(super) fn labels(found: &Found) -> Result<LabelMap, Error> {
+pub(crate) fn labels(found: &Found) -> Result<LabelMap, Error> {
     let none = || Error::NotFound { what: "mask" };
     let open = |name: &str| -> Result<LabelMap, Error> {
         let path = found.file(name).ok_or_else(none)?;

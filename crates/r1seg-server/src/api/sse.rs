@@ -1,4 +1,4 @@
-//! Events in a response that goes on: server-sent events.
+//! Events in a response that goes on: server-sent events, and whatever is sent like them.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -30,13 +30,23 @@ pub(super) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 /// A response of events, which come in groups. Dropped when the client leaves.
 pub(super) fn response(groups: impl Stream<Item = Vec<Bytes>> + Send + 'static) -> Response {
-    let events = Box::pin(groups.flat_map(stream::iter));
+    streamed(groups.flat_map(stream::iter), "text/event-stream", b": still here\n\n")
+}
+
+/// A response that goes on, of what is sent piece by piece, with `idle` whenever there was nothing for a
+/// while. Dropped when the client leaves.
+pub(crate) fn streamed(
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+    kind: &'static str,
+    idle: &'static [u8],
+) -> Response {
     let mut beat = interval(KEEP_ALIVE);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat.reset();
-    let mut response = Response::new(Body::from_stream(Beating { events, beat }));
+    let beating = Beating { events: Box::pin(pieces), beat, idle };
+    let mut response = Response::new(Body::from_stream(beating));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies would wait for more.
     let buffering = HeaderName::from_static("x-accel-buffering");
@@ -44,10 +54,11 @@ pub(super) fn response(groups: impl Stream<Item = Vec<Bytes>> + Send + 'static) 
     response
 }
 
-/// Events with a comment whenever there were none for a while.
+/// Events with something between whenever there were none for a while.
 struct Beating<S> {
     events: Pin<Box<S>>,
     beat: Interval,
+    idle: &'static [u8],
 }
 
 impl<S: Stream<Item = Bytes>> Stream for Beating<S> {
@@ -60,7 +71,7 @@ impl<S: Stream<Item = Bytes>> Stream for Beating<S> {
                 Poll::Ready(event.map(Ok))
             }
             Poll::Pending if self.beat.poll_tick(cx).is_ready() => {
-                Poll::Ready(Some(Ok(Bytes::from_static(b": still here\n\n"))))
+                Poll::Ready(Some(Ok(Bytes::from_static(self.idle))))
             }
             Poll::Pending => Poll::Pending,
         }

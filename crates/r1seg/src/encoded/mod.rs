@@ -232,6 +232,19 @@ impl EncodedVolume {
         map.clone().fitted(grid).ok()?.resolution_mm(geometry)
     }
 
+    /// Runs the encoder over all that no prompt decides, so that the first prompt does not wait for it: over
+    /// the whole volume, in modes that begin with it. Crops and windows are chosen by prompts.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], or when the computation fails.
+    pub fn encode_ahead(&self, run: &mut RunContext<'_>) -> Result<(), Error> {
+        match &self.encoded {
+            Encoded::Promptable(volume) => volume.encode_whole(run),
+            // The one has been encoded already, and the other one looks at windows alone.
+            Encoded::Language(_) | Encoded::Automatic(_) => Ok(()),
+        }
+    }
+
     /// Runs a prompt as the model's family does: as a question, or as what to segment. `options` are
     /// those of a question.
     ///

@@ -28,6 +28,14 @@ pub(super) struct Whole {
 }
 
 impl PromptableVolume {
+    /// Encodes now what every prompt looks at, in the modes that begin with the whole volume.
+    pub(crate) fn encode_whole(&self, context: &mut RunContext<'_>) -> Result<(), Error> {
+        match self.setup.mode {
+            InferenceMode::Resize | InferenceMode::Zoom => self.whole(context).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// What the vision transformer makes of the whole volume, and how long that took just now.
     fn whole(&self, context: &mut RunContext<'_>) -> Result<(&Whole, Duration), Error> {
         let start = Instant::now();

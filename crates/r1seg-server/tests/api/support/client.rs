@@ -17,6 +17,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// The words behind the status.
+    pub(crate) reason: String,
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -173,7 +175,9 @@ pub(crate) fn multipart(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
 pub(crate) fn reply(reader: &mut impl BufRead) -> Reply {
     let mut status = String::new();
     let read = reader.read_line(&mut status).unwrap_or(0);
-    let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let mut words = status.trim_end().splitn(3, ' ').skip(1);
+    let code = words.next().and_then(|code| code.parse().ok()).unwrap_or(0);
+    let reason = words.next().unwrap_or_default().to_string();
     let mut headers = Vec::new();
     let mut lines = std::iter::from_fn(|| {
         let mut line = String::new();
@@ -186,7 +190,7 @@ pub(crate) fn reply(reader: &mut impl BufRead) -> Reply {
         let (name, value) = line.split_once(':').unwrap();
         headers.push((name.to_ascii_lowercase(), value.trim().to_string()));
     }
-    let mut reply = Reply { status, headers, body: Vec::new() };
+    let mut reply = Reply { status: code, reason, headers, body: Vec::new() };
     if reply.header("transfer-encoding") == Some("chunked") {
         reply.body = chunked(reader);
     } else if let Some(length) = reply.header("content-length").and_then(|l| l.parse().ok()) {

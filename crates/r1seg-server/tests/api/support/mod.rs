@@ -1,6 +1,7 @@
 //! A server on a free port, and a client that can also behave badly.
 
 mod client;
+mod viewer;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use r1seg::{CancelToken, CheckpointSource, LoadOptions, load};
 use r1seg_server::{Config, Error, Keys, Served, Server};
 use serde_json::{Value, json};
 
-pub(crate) use client::{Client, multipart, reply};
+pub(crate) use client::{Client, Reply, multipart, reply};
+pub(crate) use viewer::{Viewer, array};
 
 pub(crate) const LIVER: &str = "Can you segment the liver in this image?";
 pub(crate) const KEYS: [&str; 2] = ["first-key-of-the-tests", "second-key-of-the-tests"];

@@ -1,0 +1,5 @@
+#![no_main]
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+fuzz_target!(|data: &[u8]| -> Corpus { r1seg_viewers_fuzz::read_vxa2(data) });
