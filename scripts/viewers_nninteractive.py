@@ -49,7 +49,7 @@ def whole_life(r1seg: str, work: Path) -> None:
     image, spacing = canonical(ct)
     first, second = (6, 20, 31), (12, 50, 10)
     one = segment(r1seg, work, "segvol", ct, *point(first))
-    two = segment(r1seg, work, "segvol", ct, *point(first), *point(second, False))
+    two = segment(r1seg, work, "segvol", ct, *point(first), *point(second))
     boxed = segment(r1seg, work, "segvol", ct, "--box", "12,10,2,49,39,11")
     with serving(r1seg, work, "segvol", *COMPAT, "--api-key-file", str(keys), "--max-sessions", "1") as url:
         for key in (None, "wrong"):
@@ -72,7 +72,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         changed = np.argwhere(buffer)
         assert box == [[low, high + 1] for low, high in zip(changed.min(0), changed.max(0))], box
         same("a point", buffer, one)
-        assert client.add_point_interaction(second, False, run_prediction=False) is None
+        assert client.add_point_interaction(second, True, run_prediction=False) is None
         same("a point that waits", buffer, one)
         assert client._predict() is not None
         same("two points", buffer, two)

@@ -23,14 +23,15 @@ FIRST, SECOND = (6, 20, 31), (12, 50, 10)
 POINTS, BOXES = 0, 1
 
 
+WINDOW = MagicMock()
+
+
 class Headless(ViewerModel):
     """napari's viewer without its window, which would need OpenGL."""
 
-    _window = MagicMock()
-
     @property
     def window(self):
-        return type(self)._window
+        return WINDOW
 
 
 def pump() -> None:
@@ -101,7 +102,7 @@ def whole_life(r1seg: str, work: Path) -> None:
     print("napari-nninteractive with SegVol")
     ct = ct_of(work, "napari", phantom(), (3.0, 1.5, 1.0))
     one = segment(r1seg, work, "segvol", ct, *point(FIRST))
-    two = segment(r1seg, work, "segvol", ct, *point(FIRST), *point(SECOND, False))
+    two = segment(r1seg, work, "segvol", ct, *point(FIRST), *point(SECOND))
     port = free_port()
     with serving(r1seg, work, "segvol", *COMPAT, port=port) as url:
         widget = begin(url, ct)
@@ -113,7 +114,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         widget.on_reset_interactions()
         click(widget, FIRST)
         same("a click", mask(widget), one)
-        click(widget, SECOND, False)
+        click(widget, SECOND)
         same("a click beside it", mask(widget), two)
         widget.on_undo()
         same("undo", mask(widget), one)
@@ -126,7 +127,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         assert not mask(widget).any()
         widget.auto_run_ckbx.setChecked(False)
         click(widget, FIRST)
-        click(widget, SECOND, False)
+        click(widget, SECOND)
         assert not mask(widget).any()
         widget.on_run()
         same("manual mode", mask(widget), two)
@@ -138,7 +139,7 @@ def whole_life(r1seg: str, work: Path) -> None:
         session = widget.session
     # The server is gone, and comes back without the session.
     with serving(r1seg, work, "segvol", *COMPAT, port=port):
-        click(widget, SECOND, False)
+        click(widget, SECOND)
         assert messages()[-1].startswith("Server session lost."), messages()[-1]
         same("a lost session keeps the mask", mask(widget), one)
         initialize(widget)
@@ -178,7 +179,9 @@ def resumed(r1seg: str, work: Path) -> None:
 
 def picture(r1seg: str, work: Path, to: Path) -> None:
     import napari
+    from napari.settings import get_settings
 
+    get_settings().application.gui_notification_level = "error"
     ct = ct_of(work, "picture", *canonical(MODELS / "sam-med3d/golden/ct.nii.gz"))
     _, spacing = canonical(ct)
     with serving(r1seg, work, "sam-med3d", *COMPAT) as url:
@@ -186,8 +189,13 @@ def picture(r1seg: str, work: Path, to: Path) -> None:
         widget = begin(url, ct, viewer)
         viewer.window.add_dock_widget(widget, name="nnInteractive")
         viewer.window.resize(1180, 720)
+        viewer.layers["ct"].contrast_limits = (-160, 240)
+        viewer.layers[widget.label_layer_name].opacity = 0.6
         viewer.dims.set_point(0, INSIDE[0] * spacing[0])
         click(widget, INSIDE)
+        for _ in range(50):
+            pump()
+        viewer.reset_view()
         for _ in range(50):
             pump()
         viewer.screenshot(str(to), canvas_only=False, flash=False)

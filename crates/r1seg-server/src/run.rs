@@ -13,6 +13,8 @@ const THREADS: usize = 2;
 /// Threads for files and for drawing slices.
 const BLOCKING: usize = 16;
 const GLANCE: Duration = Duration::from_millis(50);
+/// For threads that a busy machine gives their turn late: what they hold would be left on the disk.
+const LAST_TURN: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Listens, warms the models up, says where it listens once it is ready, and answers requests until
@@ -34,7 +36,7 @@ impl Server {
             .build()?;
         let outcome = runtime.block_on(self.until(stop, ready));
         // Whoever still waits is gone with the runtime, and what ran for them is cancelled.
-        runtime.shutdown_timeout(GLANCE);
+        runtime.shutdown_timeout(LAST_TURN);
         self.stop();
         outcome
     }

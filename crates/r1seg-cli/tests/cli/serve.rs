@@ -103,6 +103,9 @@ fn viewers_are_answered_where_they_are_named_and_a_model_can() {
         desk.run(["serve", "--model", "demo"].into_iter().chain(more.split_whitespace()))
     };
     serve("--compat nninteractive").fails(2, "R-SRV-21").says("send points");
+    let times = "--compat nninteractive --session-liveness 3s";
+    serve(times).fails(2, "R-SRV-24").says("10 s are needed");
+    assert!(serve("--viewer-axes SAS").stderr.contains("`SAS`"));
     serve("--compat voxtell,nninteractive").fails(2, "R-SRV-21");
     let unknown = serve("--compat slicer");
     assert_eq!(unknown.code, Some(2));

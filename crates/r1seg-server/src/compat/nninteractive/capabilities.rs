@@ -50,7 +50,8 @@ fn of(entry: &Entry) -> Map<String, Value> {
 fn license(entry: &Entry) -> String {
     let row = entry.model.family().entry();
     let id = &entry.model.name().id;
-    let own = row.published.iter().find(|of| of.repository == id || of.alias == id);
+    let own =
+        row.published.iter().find(|of| of.repository == id || of.alias.eq_ignore_ascii_case(id));
     let statement = |part: &str| {
         let known = row.licenses.iter().find(|statement| statement.part == part);
         known.and_then(|statement| statement.license).unwrap_or("not stated")

@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(55);
 /// They wait 600 s for what becomes of an image.
 const PATIENCE_FOR_IMAGES: Duration = Duration::from_secs(590);
 
+/// What a user can do about a slow server.
+const WAITING: &str =
+    "viewers wait 60 s: the server needs a GPU, or a mode that looks at fewer windows";
+
 /// A request of a session on its way.
 pub(super) struct Visit {
     pub(super) app: App,
@@ -36,7 +40,7 @@ pub(super) struct Visit {
 
 /// What became of a prompt.
 enum Ran {
-    Found(Clicks, Mask),
+    Found(Clicks, Box<Mask>),
     /// It would have taken about so long from now on.
     TooSlow(Duration),
 }
@@ -82,6 +86,9 @@ impl Visit {
     fn why(&self, error: Error) -> Refusal {
         match error.is_cancelled() || matches!(error, Error::NotFound { .. }) {
             true if self.session.gone.is_cancelled() => Refusal::gone(),
+            _ if matches!(error, Error::Timeout { .. }) => {
+                Refusal::too_slow(format!("no answer was there in time, and {WAITING}"))
+            }
             _ => error.into(),
         }
     }
@@ -98,13 +105,13 @@ impl Visit {
         };
         let encoded = self.app.desk.run(self.place(volume, deadline)?, ahead).await;
         encoded.map_err(|error| {
-            let has_spacing = volume.input.volume.geometry().affine().is_some();
-            match has_spacing || error.is_cancelled() {
-                true => self.why(error),
-                false => Refusal::new(format!(
+            let is_placed = volume.input.volume.geometry().affine().is_some();
+            match &error {
+                Error::R1Seg(r1seg::Error::Volume(why)) if !is_placed => Refusal::new(format!(
                     "the image came without a spacing, and this model needs one: {}",
-                    r1seg::Diagnostic::message(&error)
+                    why.message()
                 )),
+                _ => self.why(error),
             }
         })
     }
@@ -146,7 +153,7 @@ impl Visit {
         };
         blocking(move || {
             let element = work.target()?.element();
-            let patch = work.found(clicks, mask, more.is_some())?;
+            let patch = work.found(clicks, *mask, more.is_some())?;
             Answer::of(patch.as_ref(), element)
         })
         .await
@@ -172,8 +179,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 fn too_slow(estimate: Duration) -> Refusal {
     Refusal::too_slow(format!(
-        "this prompt would take about {} s here, and viewers wait 60 s: the server needs a GPU, or \
-         a mode that looks at fewer windows",
+        "this prompt would take about {} s here, and {WAITING}",
         estimate.as_secs()
     ))
 }
@@ -209,7 +215,7 @@ impl Click {
             (Err(r1seg::Error::Cancelled), Some(left)) => Ok(Ran::TooSlow(left)),
             (found, _) => {
                 let mask = found?.mask.ok_or(Error::Panicked)?;
-                Ok(Ran::Found(session.into_clicks(), mask))
+                Ok(Ran::Found(session.into_clicks(), Box::new(mask)))
             }
         }
     }

@@ -7,7 +7,9 @@ use r1seg::{Prompt, PromptPoint};
 use serde_json::json;
 
 use super::{expected, hull, segvol, sent, viewers, voxels};
-use crate::support::{Client, LIVER, Running, Viewer, demo, eventually, metric, recorded, uploaded};
+use crate::support::{
+    Client, LIVER, Running, Viewer, demo, eventually, metric, recorded, uploaded,
+};
 
 /// A point that SegVol's recorded prompts have, between two voxels as napari sends it.
 const INSIDE: [f64; 3] = [6.199_999_809, 20.5, 31.0];
@@ -26,16 +28,16 @@ fn every_prompt_gives_the_mask_that_the_library_gives_and_can_be_taken_back() {
     assert!(ran && voxels(&one) > 0 && viewer.buffer == one);
     assert_eq!(region, hull(&one, volume.shape()));
 
-    let both = first.with_point(PromptPoint::negative([12, 50, 10]));
-    viewer.point([12.0, 50.0, 10.0], false);
+    let both = first.with_point(PromptPoint::positive([12, 50, 10]));
+    viewer.point([12.0, 50.0, 10.0], true);
     let two = expected(&model, &volume, &both);
-    assert!(viewer.buffer == two);
+    assert!(viewer.buffer == two && two != one);
     assert!(viewer.undo() && viewer.buffer == one);
     assert!(!viewer.undo() && viewer.buffer == one);
 
     // Prompts that wait change nothing until they run, together.
     let body =
-        json!({"coordinates": [12, 50, 10], "include_interaction": false, "run_prediction": false});
+        json!({"coordinates": [12, 50, 10], "include_interaction": true, "run_prediction": false});
     let reply = viewer.post("/add_point_interaction", &body);
     assert_eq!(viewer.apply(&reply), (false, None));
     assert!(viewer.buffer == one);
