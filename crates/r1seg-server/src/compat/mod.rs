@@ -90,7 +90,7 @@ impl Compat {
     /// [`Error::Models`] where no model can do what a protocol asks for; [`Error::Setting`].
     pub(crate) fn new(config: &Config, models: &Models, metrics: &Metrics) -> Result<Self, Error> {
         let is_on = |protocol| config.viewers.contains(&protocol);
-        let voxtell = is_on(Protocol::VoxTell).then(|| voxtell::VoxTell::new(config, models));
+        let voxtell = is_on(Protocol::VoxTell).then(|| voxtell::VoxTell::new(models));
         let nninteractive = is_on(Protocol::NnInteractive)
             .then(|| nninteractive::NnInteractive::new(config, models, metrics));
         Ok(Self { voxtell: voxtell.transpose()?, nninteractive: nninteractive.transpose()? })

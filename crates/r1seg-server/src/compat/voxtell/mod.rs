@@ -14,10 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use r1seg::{Class, ClassStatus, PromptKind};
 use serde_json::{Map, Value, json};
 
+use crate::Error;
 use crate::models::{Entry, Models};
 use crate::shelf::Shelf;
 use crate::state::{App, State};
-use crate::{Config, Error};
 use jobs::ViewerJob;
 
 /// What its paths begin with.
@@ -38,7 +38,7 @@ impl VoxTell {
     ///
     /// # Errors
     /// [`Error::Models`] where none does.
-    pub(super) fn new(_config: &Config, models: &Models) -> Result<Self, Error> {
+    pub(super) fn new(models: &Models) -> Result<Self, Error> {
         let model = models.iter().position(takes_words);
         let message = "VoxTell's plug-ins send texts, and no model that is served takes any";
         let model = model.ok_or_else(|| Error::Models { message: message.to_string() })?;

@@ -5,7 +5,6 @@ use r1seg_viewers::ElementType;
 use serde_json::json;
 
 use super::*;
-use crate::support::recorded;
 
 /// Voxels of a stored grid in the order of viewers, by where each of them lies: Z, Y and X are the ranks of
 /// its place along the axes of the world that its own axes follow.
@@ -83,6 +82,24 @@ fn a_volume_is_shown_and_segmented_in_the_order_of_viewers_whatever_its_own_is()
         assert!(expected[0].contains(&1));
         assert!(masks.bytes() == expected[0]);
     }
+}
+
+#[test]
+fn a_volume_without_a_place_in_the_world_is_shown_as_it_is_stored() {
+    let running = serving(vec![demo()]);
+    let client = running.client();
+    let geometry = Geometry::without_affine([16, 64, 64]);
+    let values: Vec<f32> = (0..16 * 64 * 64).map(|n| (n % 1000) as f32).collect();
+    let file = file_of(&Volume::new(values.clone(), geometry).unwrap(), "ct.npy");
+    let reply = client.send("POST", "/images?include_image=true", "", &file);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let meta = meta(reply.header("x-meta"));
+    assert_eq!((&meta["shape"], &meta["spacing"]), (&json!([16, 64, 64]), &json!([1.0, 1.0, 1.0])));
+    let shown = vxa2::read(&mut reply.body.as_slice(), LIMIT).unwrap();
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert!(shown.bytes() == bytes);
+    let (_, masks) = run(&client, meta["image_id"].as_str().unwrap(), json!("Where is it?"));
+    assert_eq!(masks.shape(), [1, 16, 64, 64]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use r1seg_viewers::ElementType;
 use serde_json::json;
 
 use super::*;
-use crate::support::{LIVER, metric, phantom, recorded};
+use crate::support::{LIVER, metric};
 
 /// A question that gets words alone.
 const CAPTION: &str = r1seg::phantom::CAPTION_QUESTION;

@@ -9,7 +9,7 @@ use r1seg_server::{Config, Protocol, Served};
 use r1seg_viewers::{Array, vxa2};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Running, demo};
+use crate::support::{Client, Running, demo, phantom, recorded};
 
 /// More than any array of these tests.
 const LIMIT: u64 = 1 << 28;
@@ -113,6 +113,22 @@ fn viewers_find_the_server_and_what_it_can_do() {
     let known = client.get("/capabilities").json();
     assert_eq!((&known["model"], &known["available_embeddings"]), (&json!("demo"), &json!([])));
     assert_eq!(known["patch_size"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_server_of_both_protocols_says_what_each_of_their_viewers_reads() {
+    let running = Running::of(vec![recorded("segvol")], |config| {
+        config.viewers = Protocol::ALL.to_vec();
+    });
+    let client = running.client();
+    let known = client.get("/capabilities").json();
+    for key in ["model", "patch_size", "available_embeddings", "supported_interactions"] {
+        assert!(!known[key].is_null(), "{key} in {known}");
+    }
+    let image = image(&client, &phantom(9));
+    let (_, masks) = run(&client, &image, json!("liver"));
+    assert_eq!(masks.shape(), [1, 16, 64, 64]);
+    assert_eq!(client.post_text("/claim", "").status, 200);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use r1seg_viewers::ElementType;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::support::{KEYS, LIVER, Reply, eventually, metric, phantom, recorded, uploaded};
+use crate::support::{KEYS, LIVER, Reply, eventually, metric, uploaded};
 
 /// The words of a refusal, which stand in the body and behind the status.
 fn detail(reply: &Reply) -> String {
