@@ -8,42 +8,16 @@ that of Xvfb.
 
 import sys
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 from napari._qt.qt_event_loop import get_qapp
-from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from napari_nninteractive.widget_main import nnInteractiveWidget
-from qtpy.QtWidgets import QApplication
-from viewers_common import MODELS, canonical, ct_of, free_port, point, same, segment, serving, until
+from viewers_common import MODELS, canonical, ct_of, free_port, point, same, segment, serving
+from viewers_headless import Headless, messages, pump, wait
 from viewers_nninteractive import BESIDE, COMPAT, INSIDE, phantom
 
 FIRST, SECOND = (6, 20, 31), (12, 50, 10)
 POINTS, BOXES = 0, 1
-
-
-WINDOW = MagicMock()
-
-
-class Headless(ViewerModel):
-    """napari's viewer without its window, which would need OpenGL."""
-
-    @property
-    def window(self):
-        return WINDOW
-
-
-def pump() -> None:
-    QApplication.processEvents()
-
-
-def wait(what: str, holds) -> None:
-    until(what, holds, 120, pump)
-
-
-def messages() -> list[str]:
-    return [str(record.message) for record in notification_manager.records]
 
 
 def begin(url: str, ct: Path, viewer=None):

@@ -5,37 +5,16 @@
 
 import sys
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 from napari._qt.qt_event_loop import get_qapp
-from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from napari_voxtell._reader import reader_function
 from napari_voxtell.widget_main import VoxtellWidget
-from qtpy.QtWidgets import QApplication
-from viewers_common import MODELS, same, serving, until
+from viewers_common import MODELS, same, serving
+from viewers_headless import Headless, messages, wait
 from viewers_voxtell import COMPAT, LIVER, on_grid_of, phantom, turned
 
 REMOTE = 1
-
-
-class Headless(ViewerModel):
-    """napari's viewer without its window, which would need OpenGL."""
-
-    _window = MagicMock()
-
-    @property
-    def window(self):
-        return type(self)._window
-
-
-def wait(what: str, holds) -> None:
-    until(what, holds, 120, QApplication.processEvents)
-
-
-def messages(since: int = 0) -> list[str]:
-    return [str(record.message) for record in notification_manager.records[since:]]
 
 
 def connected(url: str) -> VoxtellWidget:

@@ -83,8 +83,10 @@ pub(crate) struct Place {
     pub(crate) stop: CancelToken,
 }
 
+type Act = dyn FnOnce(&EncodedVolume, &CancelToken) + Send;
+
 /// What is done at a [`Place`]; it hands over its result itself.
-pub(crate) struct Turn(Box<dyn FnOnce(&EncodedVolume, &CancelToken) + Send>);
+pub(crate) struct Turn(Box<Act>);
 
 impl Turn {
     /// Does it, with a volume that is encoded.

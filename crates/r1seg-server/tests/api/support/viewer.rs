@@ -1,6 +1,6 @@
 //! What nnInteractive's plug-ins do, over the same words.
 
-use r1seg::volume::{Region, Volume};
+use r1seg::volume::{Region, Volume, Voxels};
 use r1seg_viewers::{Array, ElementType, nnia};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ impl Viewer {
         Self { client, shape: [0; 3], buffer: Vec::new() }
     }
 
-    /// Opens a session with an image, as f32, and an empty mask.
+    /// Opens a session with an image and an empty mask.
     pub(crate) fn with_image(client: &Client, volume: &Volume, spacing: Option<[f64; 3]>) -> Self {
         let mut viewer = Self::claim(client);
         let reply = viewer.set_image(volume, spacing);
@@ -45,8 +45,16 @@ impl Viewer {
 
     pub(crate) fn set_image(&self, volume: &Volume, spacing: Option<[f64; 3]>) -> Reply {
         let [a, b, c] = volume.shape();
-        let bytes = volume.voxels().iter().flat_map(f32::to_le_bytes).collect();
-        let body = array(ElementType::F32, &[1, a, b, c], bytes);
+        // Whole numbers are resampled as such.
+        let (element, bytes) = match volume.voxels() {
+            Voxels::I16 { stored, .. } => {
+                (ElementType::I16, stored.iter().flat_map(|n| n.to_le_bytes()).collect())
+            }
+            Voxels::F32(data) => {
+                (ElementType::F32, data.iter().flat_map(|n| n.to_le_bytes()).collect())
+            }
+        };
+        let body = array(element, &[1, a, b, c], bytes);
         let properties = spacing.map_or(json!({}), |spacing| json!({"spacing": spacing}));
         self.send("/set_image", &json!({"image_properties": properties}), &body)
     }
