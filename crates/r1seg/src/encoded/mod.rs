@@ -49,6 +49,11 @@ pub(crate) trait Answering: Debug + Send + Sync {
         false
     }
 
+    /// As [`EncodedVolume::encode_ahead`].
+    fn encode_ahead(&self, _run: &mut RunContext<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// As [`EncodedVolume::ask_many_with`].
     fn ask_many(
         &self,
@@ -238,11 +243,7 @@ impl EncodedVolume {
     /// # Errors
     /// [`Error::Cancelled`], or when the computation fails.
     pub fn encode_ahead(&self, run: &mut RunContext<'_>) -> Result<(), Error> {
-        match &self.encoded {
-            Encoded::Promptable(volume) => volume.encode_whole(run),
-            // The one has been encoded already, and the other one looks at windows alone.
-            Encoded::Language(_) | Encoded::Automatic(_) => Ok(()),
-        }
+        self.encoded.encode_ahead(run)
     }
 
     /// Runs a prompt as the model's family does: as a question, or as what to segment. `options` are

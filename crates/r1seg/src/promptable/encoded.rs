@@ -63,6 +63,10 @@ impl Answering for PromptableVolume {
         &self.setup
     }
 
+    fn encode_ahead(&self, run: &mut RunContext<'_>) -> Result<(), Error> {
+        self.encode_whole(run)
+    }
+
     fn segment_from(
         &self,
         prompt: &Prompt,

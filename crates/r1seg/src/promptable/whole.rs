@@ -29,7 +29,7 @@ pub(super) struct Whole {
 
 impl PromptableVolume {
     /// Encodes now what every prompt looks at, in the modes that begin with the whole volume.
-    pub(crate) fn encode_whole(&self, context: &mut RunContext<'_>) -> Result<(), Error> {
+    pub(super) fn encode_whole(&self, context: &mut RunContext<'_>) -> Result<(), Error> {
         match self.setup.mode {
             InferenceMode::Resize | InferenceMode::Zoom => self.whole(context).map(drop),
             _ => Ok(()),
