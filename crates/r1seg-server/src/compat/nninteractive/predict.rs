@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_prompt_that_windows_would_take_too_long_for_is_given_up() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/segvol");
-        let model = load(&CheckpointSource::Folder(folder), &LoadOptions::default()).unwrap();
+        let model = load(CheckpointSource::Folder(folder), &LoadOptions::default()).unwrap();
         let geometry = Geometry::without_affine([20, 70, 70]);
         let voxels = (0..geometry.voxels()).map(|n| (n % 97) as f32 / 97.0).collect::<Vec<_>>();
         let encoded = model.encode(&Volume::new(voxels, geometry).unwrap()).unwrap();

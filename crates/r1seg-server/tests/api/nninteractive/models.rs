@@ -107,7 +107,8 @@ fn what_was_encoded_for_a_session_makes_room_and_is_made_again() {
     viewer.point([6.0, 20.0, 31.0], true);
     let one = viewer.buffer.clone();
     viewer.point([12.0, 50.0, 10.0], true);
-    assert!(viewer.buffer != one && viewer.undo() && viewer.buffer == one);
+    assert!(viewer.buffer != one);
+    assert!(viewer.undo() && viewer.buffer == one);
     assert_eq!(metric(&client, "r1seg_cache_bytes"), 0.0);
     assert!(metric(&client, "r1seg_cache_misses_total") >= 3.0);
 }
