@@ -6,7 +6,8 @@
 //!   memory-mapped safetensors or GGUF file;
 //! - [`attention`]: dense, causal or windowed, with a bias, with grouped heads and a cache read in
 //!   place;
-//! - [`ConvWeights`]: 3D convolution with any kernel, stride and padding;
+//! - [`ConvWeights`]: 3D convolution with any kernel, stride and padding, with the norm before it and the
+//!   sum behind it ([`ConvFusion`]), and [`DoublingWeights`]: the transposed one that doubles a grid;
 //! - [`gelu_erf`], [`gelu_dot`] and [`silu_mul`]: exact activations in one pass;
 //! - [`Norm`], [`InstanceNorm`], [`softmax`] and [`add`] of rows.
 //!

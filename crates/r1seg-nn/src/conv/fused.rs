@@ -108,7 +108,10 @@ mod tests {
                         Some(plus) => add(&steps, plus)?,
                         None => steps,
                     };
-                    assert!(y.dtype() == dtype && gap(&y, &steps)? < 2e-5, "{config:?}");
+                    // Numbers that differ in their last bit go through sums of hundreds of products.
+                    let largest = gap(&steps, &steps.zeros_like()?)?;
+                    let gap = gap(&y, &steps)?;
+                    assert!(y.dtype() == dtype && gap < 1e-5 * largest, "{config:?}: {gap:e}");
                 }
                 // What does not fit is refused on either way.
                 let other = x.narrow(2, 0, 2)?;
