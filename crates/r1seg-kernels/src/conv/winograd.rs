@@ -14,7 +14,9 @@ use std::ptr::null;
 use rayon::prelude::*;
 
 use super::ConvFusion;
-use super::transforms::{self, PLANES, POINTS, Run, SCRATCH, TAPS, TILE, Transformed};
+use super::transforms::{
+    self, Input, Output, PLANES, POINTS, Run, SCRATCH, TAPS, TILE, Transformed,
+};
 use crate::buffer::{LINE, SharedMut, with_scratch, written};
 use crate::isa::Isa;
 use crate::simd::{self, Kernel, Simd};
@@ -248,6 +250,7 @@ impl Kernel for Job<'_> {
             tile_stride: weights.tile_stride(),
         };
         let sums_stride = panels.len() * LINE;
+        let from = Input { numbers: x, channels, norm: fusion.norm };
         let run_at = |tile: usize| Run::new(tile, tile - tiles.start, tiles.end, grid);
         for plane in 0..PLANES {
             let mut tile = tiles.start;
@@ -255,7 +258,7 @@ impl Kernel for Job<'_> {
                 let run = run_at(tile);
                 // SAFETY: the caller has the instructions; the scratch has these parts.
                 unsafe {
-                    transforms::input::<S>(x, fusion.norm, channels, size, run, plane, to, scratch);
+                    transforms::input::<S>(from, size, run, plane, to, scratch);
                 }
                 tile += run.len;
             }
@@ -300,10 +303,12 @@ impl Kernel for Job<'_> {
             // SAFETY: as above; these channels of these tiles belong to this task.
             unsafe {
                 let sums = sums.add(run.first * 32 * sums_stride);
-                let to = y.get().add(first * voxels);
-                let bias = fusion.bias.map(|bias| &bias[first..]);
-                let plus = fusion.residual.map_or(null(), |r| r.as_ptr().add(first * voxels));
-                transforms::write::<S>(sums, sums_stride, run, size, count, bias, plus, to);
+                let into = Output {
+                    bias: fusion.bias.map(|bias| &bias[first..]),
+                    plus: fusion.residual.map_or(null(), |r| r.as_ptr().add(first * voxels)),
+                    to: y.get().add(first * voxels),
+                };
+                transforms::write::<S>(sums, sums_stride, run, size, count, into);
             }
             tile += run.len;
         }

@@ -71,6 +71,15 @@ unsafe fn whole<S: Simd>(row: *const f32, at: isize, norm: Option<Normalize<S>>)
     }
 }
 
+/// What [`input`] reads.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Input<'a> {
+    /// `[channels, size..]`, normalized as they are read
+    pub(in super::super) numbers: &'a [f32],
+    pub(in super::super) channels: usize,
+    pub(in super::super) norm: Option<ConvNorm<'a>>,
+}
+
 /// Where [`input`] puts its numbers.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Transformed {
@@ -82,23 +91,19 @@ pub(in super::super) struct Transformed {
 
 /// The input of a run of tiles at the points of a plane.
 ///
-/// # Shapes
-/// - `x`: `[channels, size..]`, normalized as it is read
-///
 /// # Safety
-/// As of [`Simd`]; `to` must reach over the tiles and over `channels` in whole vectors, `scratch` over
-/// [`SCRATCH`].
+/// As of [`Simd`]; `from` must have its shape, `to` must reach over the tiles and over `channels` in whole
+/// vectors, `scratch` over [`SCRATCH`].
 #[inline(always)]
 pub(in super::super) unsafe fn input<S: Simd>(
-    x: &[f32],
-    norm: Option<ConvNorm<'_>>,
-    channels: usize,
+    from: Input<'_>,
     size: [usize; 3],
     run: Run,
     plane: usize,
     to: Transformed,
     scratch: *mut f32,
 ) {
+    let Input { numbers: x, channels, norm } = from;
     let [depth, height, width] = size;
     let voxels = depth * height * width;
     let (first, second, sign) = [(0, 2, -1.0), (1, 2, 1.0), (2, 1, -1.0), (1, 3, -1.0)][plane];
@@ -125,6 +130,10 @@ pub(in super::super) unsafe fn input<S: Simd>(
             for lane in 0..S::LANES.min(channels - group) {
                 let x = x.as_ptr().add((group + lane) * voxels);
                 let rows = rows.map(|pair| pair.map(|r| r.map_or(null(), |r: usize| x.add(r))));
+                #[expect(
+                    clippy::manual_map,
+                    reason = "a closure would not be compiled for the caller's instructions"
+                )]
                 let vectors = match norm {
                     Some(norm) => Some(Normalize::<S>::new(norm, group + lane)),
                     None => None,

@@ -9,8 +9,8 @@ mod weights;
 
 use crate::simd::WIDEST;
 
-pub(super) use input::{Transformed, input};
-pub(super) use output::{output, write};
+pub(super) use input::{Input, Transformed, input};
+pub(super) use output::{Output, output, write};
 pub(super) use weights::weights;
 
 /// Points along D.

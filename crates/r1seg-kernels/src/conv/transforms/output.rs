@@ -75,11 +75,21 @@ pub(in super::super) unsafe fn output<S: Simd>(
     }
 }
 
+/// Where [`write`] puts the output of some channels, and what it adds to it.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Output<'a> {
+    /// `[channels]`
+    pub(in super::super) bias: Option<&'a [f32]>,
+    /// Null, or as `to`.
+    pub(in super::super) plus: *const f32,
+    /// `[channels, size..]`
+    pub(in super::super) to: *mut f32,
+}
+
 /// The output of a run of tiles, from channels last to channels first.
 ///
 /// # Shapes
-/// - `sums`: `[2, 4, 4 len, stride]`, of which the first `bias.len()` channels are used
-/// - `plus`: null, or what is added, as `to`    - `to`: `[bias.len(), size..]`
+/// - `sums`: `[2, 4, 4 len, stride]`, of which the first `channels` are used
 ///
 /// # Safety
 /// As of [`Simd`]; the pointers must reach over these shapes, `sums` over whole vectors of voxels and
@@ -91,10 +101,9 @@ pub(in super::super) unsafe fn write<S: Simd>(
     run: Run,
     size: [usize; 3],
     channels: usize,
-    bias: Option<&[f32]>,
-    plus: *const f32,
-    to: *mut f32,
+    into: Output<'_>,
 ) {
+    let Output { bias, plus, to } = into;
     let [depth, height, width] = size;
     let voxels = depth * height * width;
     let columns = (run.len * TILE[2]).min(width - run.at[2]);
