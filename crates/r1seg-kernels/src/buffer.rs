@@ -88,7 +88,7 @@ fn prefer_large_pages(numbers: *mut f32, len: usize) {
 #[cfg(not(target_os = "linux"))]
 fn prefer_large_pages(_: *mut f32, _: usize) {}
 
-/// `len` numbers that `write` puts where it is told. Clearing them first would be a pass over memory
+/// `len` numbers that `write` stores through the pointer that it gets. Clearing them first would be a pass over memory
 /// on one thread.
 ///
 /// # Safety

@@ -53,7 +53,7 @@ impl WorkingMemory {
     }
 }
 
-/// Bytes of the masks of a run on the grid of the volume, of which so many are there at once.
+/// Bytes of the masks of a run on the grid of the volume, of which this many are in memory at once.
 fn labels_bytes(work: &Workload<'_>, at_once: u64) -> u64 {
     // A mask for each prompt that runs at once, the label map in two bytes, a mask that is measured, and
     // a layer of the segmentation for each prompt at the worst, when all masks overlap.

@@ -78,6 +78,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// What is wrong, and how to go on.
+    pub(crate) fn words(&self) -> String {
+        match &self.body.fix {
+            Some(fix) => format!("{}; {fix}", self.body.message),
+            None => self.body.message.clone(),
+        }
+    }
+
     /// `private` is a folder that no message may name.
     pub(crate) fn new(error: &Error, private: Option<&PathBuf>) -> Self {
         let series = error.series().map(|all| all.iter().map(SeriesReply::from).collect());

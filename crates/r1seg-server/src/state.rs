@@ -201,6 +201,25 @@ impl State {
         idlest.inspect(|volume| self.let_go(volume)).is_some()
     }
 
+    /// Takes more memory, for which volumes of the same owner that may go make room.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] where that is not enough; what can never fit makes nothing go.
+    pub(crate) fn reserve(
+        &self,
+        memory: &mut Reserved,
+        bytes: u64,
+        owner: Owner,
+    ) -> Result<(), Error> {
+        let could_fit = bytes <= self.config.limits.max_memory_bytes;
+        while !memory.grow(bytes) {
+            if !(could_fit && self.make_room(owner)) {
+                return Err(self.full());
+            }
+        }
+        Ok(())
+    }
+
     /// That there is no room, and when there may be.
     pub(crate) fn full(&self) -> Error {
         let retry = self.volumes.next_expiry().unwrap_or(self.config.limits.ttl);
@@ -251,11 +270,11 @@ impl State {
         let input = upload.reading.read(&upload.source()?, limits.max_volume_bytes)?;
         // The thread that hashes the file looks at it before it goes.
         let _ = input.sha256();
-        let mut memory = self.memory.nothing();
-        while !memory.grow(bytes_of(&input)) {
-            if !(upload.may_yield && self.make_room(owner)) {
-                return Err(self.full());
-            }
+        let (mut memory, bytes) = (self.memory.nothing(), bytes_of(&input));
+        if upload.may_yield {
+            self.reserve(&mut memory, bytes, owner)?;
+        } else if !memory.grow(bytes) {
+            return Err(self.full());
         }
         let origin = Origin {
             owner,

@@ -30,7 +30,7 @@ pub enum Error {
     Chunk { number: u64, fault: ChunkFault },
     #[error("{got} bytes for an array of {expected}")]
     Length { got: usize, expected: usize },
-    #[error("an element of the array is no whole number from 0 to 65535")]
+    #[error("an element of the array is not a whole number from 0 to 65535")]
     NoLabel,
     #[error("there is no memory for an array of {bytes} bytes")]
     Memory { bytes: u64 },
@@ -47,7 +47,7 @@ pub enum ChunkFault {
     Header,
     #[error("it is of version {0} of blosc2's format; 5 is read")]
     Version(u8),
-    #[error("it has not the extended header of blosc2")]
+    #[error("it does not have blosc2's extended header")]
     OldHeader,
     #[error("its sizes contradict each other")]
     Sizes,

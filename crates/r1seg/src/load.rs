@@ -129,7 +129,7 @@ pub(crate) trait Loadable: Debug + Sized + Send + Sync {
         weights
     }
 
-    /// Bytes for a pass of the networks in f32, with so many questions at once.
+    /// Bytes for a pass of the networks in f32, with this many questions at once.
     fn pass_bytes(&self, questions: usize) -> u64;
 
     /// Compares what the model asks for with what there is.

@@ -141,7 +141,7 @@ impl LoadedModel {
     }
 
     /// Bytes of main memory that the model takes on a CPU, its weights and the largest pass of its networks,
-    /// as they were reckoned before the weights were read.
+    /// as estimated before the weights were read.
     pub fn memory_bytes(&self) -> u64 {
         self.needed
     }

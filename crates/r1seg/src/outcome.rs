@@ -70,7 +70,7 @@ impl MaskStatus {
 }
 
 impl Outcome {
-    /// Of a model that generates no text: a mask, which rests on so many windows.
+    /// Of a model that generates no text: a mask, computed from this many windows.
     pub(crate) fn segmented(mask: Mask, windows: usize, timings: Timings) -> Self {
         Self {
             text: String::new(),

@@ -20,8 +20,8 @@ pub(crate) struct InspectArgs {
     /// Of a model, read all weights and name the tensors that hold NaN or infinity.
     #[arg(long)]
     pub(crate) check_tensors: bool,
-    /// Of a model, say what memory a run on this volume takes: the volume is read, and the weights are
-    /// not. `-` reads it from standard input.
+    /// For a model, state the memory that a run on this volume takes. Reads the volume, not the weights;
+    /// `-` reads it from standard input.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["strict", "preview"])]
     pub(crate) with_image: Option<PathBuf>,
     /// End with exit code 65 if there is any warning, or several series to choose from.

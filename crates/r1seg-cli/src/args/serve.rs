@@ -31,8 +31,8 @@ pub(crate) struct ServeArgs {
     /// The port to listen at; 0 takes a free one [default: 8080, or 1527 with --compat].
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// Also answer plug-ins of 3D Slicer and napari, as the server of VoxTell or nnInteractive does that
-    /// they were made for. The first model that takes what they send is asked.
+    /// Also serve plug-ins of 3D Slicer and napari that were made for the servers of VoxTell or
+    /// nnInteractive. The first model that takes what a plug-in sends answers it.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', value_parser = protocol())]
     pub(crate) compat: Vec<Protocol>,
     /// A file of keys, one per line. Requests must name one of them: `Authorization: Bearer KEY`.

@@ -19,11 +19,11 @@ pub(crate) struct ViewerArgs {
     /// How long one is kept after its user last did something.
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = duration)]
     session_idle: Duration,
-    /// How long one is kept after its viewer was last heard of; at least 10s, since plug-ins are heard of
-    /// every 5 s at most.
+    /// How long one is kept without a sign of life from its viewer; at least 10s, since plug-ins send one
+    /// every 5 s at most often.
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
     session_liveness: Duration,
-    /// The directions in the body that the three axes of an image grow to, which viewers do not say: SAR is
+    /// The directions in the body that the three axes of an image grow to, which viewers do not send: SAR is
     /// superior, anterior, right. It matters to models that were trained on one orientation.
     #[arg(long, default_value_t, value_name = "AXES", value_parser = axes)]
     viewer_axes: ViewerAxes,
@@ -31,7 +31,7 @@ pub(crate) struct ViewerArgs {
     /// 5,0.8,0.8 [default: none, so that models that need one refuse such an image].
     #[arg(long, value_name = "A,B,C", value_parser = spacing)]
     viewer_spacing: Option<[f64; 3]>,
-    /// How the model looks at an image, as for `segment` [default: as there].
+    /// The inference mode, as for `segment --mode` [default: the model's own].
     #[arg(long, value_name = "resize|zoom|crop|grow", value_parser = mode)]
     viewer_mode: Option<InferenceMode>,
 }

@@ -5,8 +5,8 @@
 //! these points the channels of some tiles are multiplied with the weights, by the register tile: its
 //! rows are tiles, and its lanes are output channels. The points of one plane are computed at a time,
 //! and added up to the output. A task of `t` tiles has `36 t in + 32 t out + 1728 t` numbers in memory
-//! and at most 110,000 more: 0.6 MiB for 48 channels (24 tiles), 2.8 MiB for 192 (48), 7 MiB for 384
-//! and 14 MiB for 768 (64).
+//! and `102,000 + 16 out` more: 0.6 MiB for 48 channels (24 tiles), 2.8 MiB for 192 (48), 7 MiB for 384 and
+//! 14 MiB for 768 (64).
 
 use std::ops::Range;
 use std::ptr::null;

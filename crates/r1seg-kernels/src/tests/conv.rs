@@ -169,6 +169,10 @@ fn neighborhoods_of_random_sizes_after_winograd_equal_the_reference() {
         let input = [0; 3].map(|_| random.size(1, 20));
         check_winograd(random, channels, input, 5e-6);
     }
+    // Rows of several runs, the last of which is cut.
+    for input in [[3, 5, 64], [3, 5, 65], [2, 6, 150]] {
+        check_winograd(random, [20, 18], input, 5e-6);
+    }
 }
 
 #[test]

@@ -74,10 +74,11 @@ impl Obtained {
 
     /// Prompts another model with what some labels hold, by the rule of [`refining_prompt`], and adds what
     /// it draws as further labels, such as `liver (refined by SAM-Med3D)`. Labels without a place to
-    /// refine are left out, and those that name no class where the model takes nothing else. `on_event` hears of progress, with the index of the label among `labels`.
+    /// refine are skipped, as are those that name no class when the model takes only classes. `on_event`
+    /// receives progress, with the index of the label among `labels`.
     ///
-    /// An empty mask, or a label without a class, is a warning (`W-REFINE`) of [`Obtained::warnings`], as everything that the model
-    /// has to say.
+    /// An empty mask and a label without a class are warnings (`W-REFINE`) in [`Obtained::warnings`], as is
+    /// everything else that the model reports.
     ///
     /// # Errors
     /// As [`EncodedVolume::segment_with`]; what was refined before the error stays.

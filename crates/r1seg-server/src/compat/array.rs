@@ -44,11 +44,12 @@ pub(super) async fn receive(
     framing: Framing,
 ) -> Result<Received, Error> {
     let upload = Upload::of_body(app, owner, headers, body).await?;
-    let (mut memory, limit) = (app.memory(), app.config.limits.max_volume_bytes);
+    let (app, limit) = (app.clone(), app.config.limits.max_volume_bytes);
+    let mut memory = app.memory();
     blocking(move || {
         let mut source = BufReader::new(File::open(upload.source()?)?);
         // The array, and as much again for a chunk of it before it is decompressed.
-        let admit = |bytes: u64| memory.grow(bytes.saturating_mul(2));
+        let admit = |bytes: u64| app.reserve(&mut memory, bytes.saturating_mul(2), owner).is_ok();
         let read = match framing {
             Framing::Vxa2 => r1seg_viewers::vxa2::read_if(&mut source, limit, admit),
             Framing::Nnia => r1seg_viewers::nnia::read_if(&mut source, limit, admit),

@@ -21,8 +21,8 @@ pub(crate) fn failed(failure: &Failure, request_id: &str) -> Response {
     {
         parts.status = StatusCode::BAD_REQUEST;
     }
-    let message = &failure.body.message;
-    if let Ok(reason) = ReasonPhrase::try_from(reason(message)) {
+    let message = failure.words();
+    if let Ok(reason) = ReasonPhrase::try_from(reason(&message)) {
         parts.extensions.insert(reason);
     }
     Response::from_parts(parts, Body::from(json!({"detail": message}).to_string()))

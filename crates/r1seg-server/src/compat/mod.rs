@@ -1,12 +1,12 @@
-//! Servers that plug-ins of viewers know how to talk to: their routes and their words, beside the API of
-//! our own, on the same volumes, queue and models.
+//! Protocols that plug-ins of viewers speak: routes and the wording of errors, beside r1seg's own API, on the
+//! same volumes, queue and models.
 //!
 //! A protocol is a module with the same few parts:
 //!
 //! - a type that keeps what the protocol needs between requests, made with the model that it serves, with
 //!   `capabilities` and `sweep`;
 //! - `routes`, without those that all protocols have;
-//! - `PATHS`, what its paths begin with: errors are said in the words of viewers there (`failure`).
+//! - `PATHS`, what its paths begin with: errors on them are worded for viewers (`failure`).
 //!
 //! `array` receives the arrays that they send.
 
@@ -34,9 +34,9 @@ use crate::{Config, Error};
 pub(crate) use failure::failed;
 pub use nninteractive::{ViewerAxes, ViewerSessions};
 
-/// Where viewers look whether a server is there. The same for all protocols, and without a key.
+/// Where viewers check whether a server is there. The same for all protocols, and without a key.
 pub(crate) const HEALTH: &str = "/healthz";
-/// Where viewers look what a server can do. Each protocol reads keys of its own there.
+/// Where viewers read what a server can do. Each protocol reads keys of its own there.
 const CAPABILITIES: &str = "/capabilities";
 
 /// A server that plug-ins of viewers know how to talk to.
@@ -49,7 +49,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Where both of the servers listen unless they are told otherwise.
+    /// Where both of the servers listen by default.
     pub const PORT: u16 = 1527;
     /// All of them.
     pub const ALL: [Self; 2] = [Self::VoxTell, Self::NnInteractive];
@@ -74,7 +74,10 @@ impl FromStr for Protocol {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let known = Self::ALL.into_iter().find(|own| own.name() == text);
-        known.ok_or_else(|| Error::invalid("protocol", "voxtell and nninteractive are known"))
+        known.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|own| own.name()).collect();
+            Error::invalid("protocol", format!("{} are known", names.join(" and ")))
+        })
     }
 }
 

@@ -117,7 +117,8 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
     if let Some(windows) = working.windows.filter(|_| !args.output.quiet && args.places.len() == 0)
     {
         let [x, y, z] = model.input_shape();
-        let bytes = gigabytes(model.memory_bytes().saturating_add(working.peak));
+        let beside = working.peak.saturating_add(input.volume.voxels().bytes());
+        let bytes = gigabytes(model.memory_bytes().saturating_add(beside));
         say!("r1seg: at most {windows} windows of {x} x {y} x {z} voxels, and {bytes} of memory");
     }
     job.announce(&model, &name.id, &input);

@@ -54,7 +54,7 @@ impl ImageMeta {
     /// What had to be assumed of the image, since the viewer does not say it.
     pub(super) fn assumptions(&self, settings: &ViewerSessions) -> Vec<String> {
         let axes = settings.axes;
-        let placed = format!("viewers say nothing of orientation: the axes are taken as {axes}");
+        let placed = format!("viewers do not send an orientation: the axes are taken as {axes}");
         let has_spacing = self.image_properties.as_ref().is_some_and(|of| of.spacing.is_some());
         let spacing = match settings.spacing_mm {
             _ if has_spacing => None,
@@ -80,7 +80,7 @@ pub(super) fn volume(
     let &[channels, a, b, c] = array.shape() else {
         let axes = array.shape().len();
         return Err(Refusal::new(format!(
-            "the image has {axes} axes: four are needed, C, A, B, C"
+            "the image has {axes} axes: four are needed: channel, A, B, C"
         )));
     };
     if channels != 1 {
@@ -126,11 +126,7 @@ pub(super) fn volume(
 /// Where there is not so much.
 pub(super) fn reserved(app: &State, owner: Owner, bytes: u64) -> Result<Reserved, Refusal> {
     let mut memory = app.memory();
-    while !memory.grow(bytes) {
-        if !app.make_room(owner) {
-            return Err(app.full().into());
-        }
-    }
+    app.reserve(&mut memory, bytes, owner)?;
     Ok(memory)
 }
 

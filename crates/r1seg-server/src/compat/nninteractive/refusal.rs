@@ -10,8 +10,8 @@ use crate::reply::Failure;
 /// When a viewer that found no session free may try again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// An answer that is none. Plug-ins take 410 for a lost session and 503 for a full server, so that nothing
-/// else may be either.
+/// A refused request. Plug-ins take 410 for a lost session and 503 for a full server, so that nothing that a
+/// handler refuses may be either; a server that starts or stops answers 503 before it gets here.
 #[derive(Debug)]
 pub(super) struct Refusal(Error);
 
@@ -51,11 +51,7 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let failure = Failure::new(&error, None);
-        let message = match failure.body.fix {
-            Some(fix) => format!("{}; {fix}", failure.body.message),
-            None => failure.body.message,
-        };
+        let message = Failure::new(&error, None).words();
         let status = match error.status() {
             _ if matches!(error, Error::Timeout { .. }) => 504,
             404 | 415 | 422 => 400,

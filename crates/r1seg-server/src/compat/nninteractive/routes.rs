@@ -227,8 +227,9 @@ async fn set_target_buffer(
     if work.volume()?.input.volume.shape() != shape {
         return Err(Refusal::new("the target buffer is not of the shape of the image"));
     }
-    // What can be taken back is kept as well, and a mask to correct.
-    let memory = image::reserved(&app, client.owner, 3 * voxels)?;
+    // What can be taken back is kept as well, and a mask to correct; an answer has wider numbers.
+    let each = 3 + element.size() as u64;
+    let memory = image::reserved(&app, client.owner, voxels.saturating_mul(each))?;
     work.set_target(Target::new(shape, element, memory));
     Ok(Json(json!({})))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use r1seg::volume::Orientation;
 use r1seg::{Error, InferenceMode};
 
-/// Plug-ins say every 5 s at most that they are alive.
+/// Plug-ins send a sign of life every 5 s at most often.
 const SHORTEST_LIVENESS: Duration = Duration::from_secs(10);
 
 /// How sessions of nnInteractive's plug-ins are held.

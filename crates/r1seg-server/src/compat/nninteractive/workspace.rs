@@ -125,9 +125,11 @@ impl Workspace {
         let earlier = std::mem::replace(&mut self.clicks, clicks);
         let pending = std::mem::take(&mut self.pending);
         match &mut self.undo {
-            _ if is_prompt => self.undo = Some(Undo { clicks: earlier, pending, before }),
-            Some(undo) => undo.before = before,
-            None => {}
+            // Prompts that waited changed nothing until now.
+            Some(undo) if !is_prompt && undo.before.is_none() => undo.before = before,
+            None if !is_prompt => {}
+            // A prompt, or a mask to correct, which had changed the target before it was run.
+            _ => self.undo = Some(Undo { clicks: earlier, pending, before }),
         }
         Ok(now)
     }
@@ -238,6 +240,15 @@ mod tests {
         assert_eq!((all(&mut w).as_slice(), w.has_pending()), (mask(&[1]).data(), false));
         w.reset();
         assert_eq!(all(&mut w), [0; 64]);
+    }
+
+    #[test]
+    fn a_mask_to_correct_that_was_run_is_there_again_when_that_is_taken_back() {
+        let mut w = workspace();
+        w.seed(Arc::new(mask(&[8, 9]))).unwrap();
+        w.found(Clicks::default(), mask(&[9, 10]), false).unwrap();
+        assert!(w.undo().0 && w.has_pending());
+        assert_eq!(all(&mut w), mask(&[8, 9]).data());
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::volumes::Stored;
 
 const META: HeaderName = HeaderName::from_static("x-meta");
 const OCTETS: &str = "application/octet-stream";
+/// Bytes per voxel while labels are turned: twice 16 bits, up to four bytes of a volume, and the label map.
+const BYTES_PER_LABEL: u64 = 10;
 /// Slices that are written at a time, in bytes.
 const PART_BYTES: usize = 16 << 20;
 
@@ -115,8 +117,11 @@ pub(super) async fn export(
     body: Body,
 ) -> Result<Response, Error> {
     let image = stored(&app, &id, client)?;
-    let received = array::receive(&app, client.owner, &headers, body, Framing::Vxa2).await?;
+    let mut received = array::receive(&app, client.owner, &headers, body, Framing::Vxa2).await?;
     let bytes = blocking(move || {
+        let voxels = image.input.volume.geometry().voxels() as u64;
+        let bytes = voxels.saturating_mul(BYTES_PER_LABEL);
+        app.reserve(&mut received.memory, bytes, client.owner)?;
         let labels = on_grid_of(&received.array, &image)?;
         let mut bytes = Vec::new();
         write_labels_to(&mut bytes, &labels, MaskFormat::NiftiGz)?;

@@ -1,6 +1,7 @@
 //! Jobs: prompts about an image, which run whether or not somebody listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -152,6 +153,13 @@ pub(super) async fn begin(
         log: watch::Sender::new(Log::default()),
         cancelled: Notify::new(),
     });
+    while voxtell.jobs.len() >= MOST_JOBS {
+        // Results of others stay.
+        if voxtell.jobs.take_idlest(|job| job.owner() == client.owner).is_none() {
+            let retry = Duration::from_secs(10);
+            return Err(Error::Busy { what: "results of others take the room", retry });
+        }
+    }
     match queued(&app, voxtell, client, image, &prompts).await {
         Ok(ticket) => {
             let (app, job) = (app.clone(), job.clone());
@@ -159,7 +167,6 @@ pub(super) async fn begin(
         }
         Err(error) => job.end(failed(&app, &error)),
     }
-    while voxtell.jobs.len() >= MOST_JOBS && voxtell.jobs.take_idlest(|_| true).is_some() {}
     voxtell.jobs.put(job.clone());
     Ok(Json(json!({"job_id": job.id()})))
 }
@@ -189,9 +196,9 @@ fn worded(entry: &Entry, prompt: &str) -> PromptRequest {
 
 fn failed(app: &App, error: &Error) -> End {
     End::Failed(match error {
-        // Nobody in front of a viewer knows the fields of the API of our own.
+        // Nobody in front of a viewer knows the fields of r1seg's own API.
         Error::Invalid { message, .. } => message.clone(),
-        _ => Failure::new(error, Some(&app.private())).body.message,
+        _ => Failure::new(error, Some(&app.private())).words(),
     })
 }
 

@@ -1,7 +1,5 @@
 //! The masks of a job, in the order of viewers.
 
-use std::time::Duration;
-
 use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use r1seg::volume::{ConnectedComponents, LabelMap};
@@ -37,10 +35,7 @@ pub(super) async fn result(
     let keep_largest = job.keep_largest;
     let bytes = blocking(move || {
         let voxels = found.geometry.voxels() as u64;
-        if !memory.grow(voxels.saturating_mul(BYTES_PER_VOXEL)) {
-            let retry = Duration::from_secs(1);
-            return Err(Error::Busy { what: "other requests need the memory", retry });
-        }
+        app.reserve(&mut memory, voxels.saturating_mul(BYTES_PER_VOXEL), client.owner)?;
         masks(&found, keep_largest)
     })
     .await?;

@@ -33,6 +33,11 @@ impl Viewer {
         Self { client, shape: [0; 3], buffer: Vec::new() }
     }
 
+    /// Another connection of the same session.
+    pub(crate) fn twin(&self) -> Self {
+        Self { client: self.client.clone(), shape: self.shape, buffer: Vec::new() }
+    }
+
     /// Opens a session with an image and an empty mask.
     pub(crate) fn with_image(client: &Client, volume: &Volume, spacing: Option<[f64; 3]>) -> Self {
         let mut viewer = Self::claim(client);

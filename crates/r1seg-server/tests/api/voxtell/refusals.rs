@@ -96,7 +96,7 @@ fn files_that_are_no_volume_and_labels_that_do_not_fit_are_refused() {
     assert_eq!(detail(&reply), words);
     let reply = export(&of(ElementType::I16, [16, 64, 64], 0xff));
     assert_eq!(reply.status, 400);
-    assert_eq!(detail(&reply), "an element of the array is no whole number from 0 to 65535");
+    assert_eq!(detail(&reply), "an element of the array is not a whole number from 0 to 65535");
 }
 
 #[test]
