@@ -1,4 +1,4 @@
-//! Bytes that are no array, or not the one that they declare: an error each, no panic, and no memory
+//! Bytes that are not an array, or not the one that they declare: an error each, no panic, and no memory
 //! for what they claim.
 
 use r1seg_viewers::{Array, ChunkFault, ElementType, Error, nnia, vxa2};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor, bail};
-use r1seg_kernels::{ConvGeometry, ConvWeights};
+use r1seg_kernels::{ConvFusion, ConvGeometry, ConvNorm, ConvWeights};
 
-use super::fused::Convolution;
+use super::fused::EachVolume;
 use super::taps::sum_of_taps;
 use crate::activation::add;
+use crate::by_instance::ByInstance;
 #[cfg(feature = "cuda")]
 use crate::cuda::ConvTiles;
 use crate::norm3d::InstanceNorm3d;
@@ -177,12 +178,28 @@ impl Conv3d {
         self.convolve(x, self.config.output([d, h, w])?)
     }
 
-    fn packed(&self, weights: &Arc<ConvWeights>, geometry: ConvGeometry) -> Result<Convolution> {
+    /// # Shapes
+    /// - `x`: `[B, in, D, H, W]`    - `residual`, returns: `[B, out, D', H', W']`, all of them in f32
+    fn packed(
+        &self,
+        weights: &ConvWeights,
+        geometry: ConvGeometry,
+        x: &Tensor,
+        norm: Option<(&ByInstance, f32)>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let bias = match &self.bias {
-            Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1()?),
+            Some(bias) => Some(bias.to_dtype(DType::F32)?.to_vec1::<f32>()?),
             None => None,
         };
-        Ok(Convolution { weights: weights.clone(), geometry, bias, norm: None })
+        let [d, h, w] = geometry.output;
+        let forward = |x: &[f32], residual: Option<&[f32]>| {
+            let norms = norm.map(|(norm, slope)| (norm.measure(x), slope));
+            let norm = norms.as_ref().map(|(channels, slope)| ConvNorm { channels, slope: *slope });
+            weights.forward(x, geometry, ConvFusion { norm, bias: bias.as_deref(), residual })
+        };
+        let output = [self.config.out_channels, d, h, w];
+        EachVolume { name: "conv3d", output, forward }.apply(x, residual)
     }
 
     /// The convolution of `norm` of `x` with a leaky ReLU behind it, plus `residual`. On a CPU neither
@@ -217,13 +234,8 @@ impl Conv3d {
             && residual.is_none_or(narrow)
         {
             let geometry = ConvGeometry { input: [d, h, w], output: [od, oh, ow], stride, padding };
-            let norm = Some((norm.by_instance(x, None)?, slope));
-            let op = Convolution { norm, ..self.packed(weights, geometry)? };
-            let x = x.contiguous()?;
-            return match residual {
-                Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, &op),
-                None => x.apply_op1_no_bwd(&op),
-            };
+            let norm = norm.by_instance(x, None)?;
+            return self.packed(weights, geometry, x, Some((&norm, slope)), residual);
         }
         let y = self.forward(&norm.forward_leaky_relu(x, slope)?)?;
         match residual {
@@ -246,9 +258,8 @@ impl Conv3d {
         match &self.kernel {
             Kernel::Absent => bail!("the weights of a convolution were not loaded"),
             Kernel::Packed(weights) => {
-                let op = self.packed(weights, geometry)?;
-                let x32 = x.to_dtype(DType::F32)?.contiguous()?;
-                x32.apply_op1_no_bwd(&op)?.to_dtype(x.dtype())
+                let x32 = x.to_dtype(DType::F32)?;
+                self.packed(weights, geometry, &x32, None, None)?.to_dtype(x.dtype())
             }
             #[cfg(feature = "cuda")]
             Kernel::Tiles(tiles) => tiles.forward(x, geometry, false),

@@ -1,60 +1,58 @@
-//! A convolution on a CPU with what it takes over from the layers around it.
+//! Operators of a CPU on each volume of a batch, and what is added to what they give.
 
-use std::sync::Arc;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape};
-use r1seg_kernels::{ConvFusion, ConvGeometry, ConvNorm, ConvWeights};
-
-use crate::by_instance::ByInstance;
 use crate::cpu::f32_slice;
 
-pub(super) struct Convolution {
-    pub(super) weights: Arc<ConvWeights>,
-    pub(super) geometry: ConvGeometry,
-    pub(super) bias: Option<Vec<f32>>,
-    /// What normalizes the input, and the slope of the leaky ReLU behind it.
-    pub(super) norm: Option<(ByInstance, f32)>,
+/// An operator on volumes, in f32.
+pub(super) struct EachVolume<F> {
+    pub(super) name: &'static str,
+    /// `[out, D', H', W']`
+    pub(super) output: [usize; 4],
+    /// Gets a volume and what is added to the result, which has as many numbers as `output` says.
+    pub(super) forward: F,
 }
 
-impl Convolution {
-    const NAME: &str = "conv3d";
-
+impl<F: Fn(&[f32], Option<&[f32]>) -> Vec<f32>> EachVolume<F> {
     /// # Shapes
     /// - `x`: `[B, in, D, H, W]`    - `residual`, returns: `[B, out, D', H', W']`
+    pub(super) fn apply(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        match residual {
+            Some(residual) => x.apply_op2_no_bwd(&residual.contiguous()?, self),
+            None => x.apply_op1_no_bwd(self),
+        }
+    }
+
     fn run(&self, x: &[f32], residual: Option<&[f32]>, b: usize) -> (CpuStorage, Shape) {
-        let [d, h, w] = self.geometry.output;
-        let shape = Shape::from((b, self.weights.out_channels(), d, h, w));
-        let of =
-            |all: &[f32], n: usize| n * (all.len() / b.max(1))..(n + 1) * (all.len() / b.max(1));
+        let [out, d, h, w] = self.output;
         let forward = |n: usize| {
-            let (x, residual) = (&x[of(x, n)], residual.map(|residual| &residual[of(residual, n)]));
-            let norms = self.norm.as_ref().map(|(norm, slope)| (norm.measure(x), *slope));
-            let norm = norms.as_ref().map(|(channels, slope)| ConvNorm { channels, slope: *slope });
-            let fusion = ConvFusion { norm, bias: self.bias.as_deref(), residual };
-            self.weights.forward(x, self.geometry, fusion)
+            let of = |all: usize| n * (all / b.max(1))..(n + 1) * (all / b.max(1));
+            let residual = residual.map(|residual| &residual[of(residual.len())]);
+            (self.forward)(&x[of(x.len())], residual)
         };
         let y = match b {
             1 => forward(0),
             _ => (0..b).flat_map(forward).collect(),
         };
-        (CpuStorage::F32(y), shape)
+        (CpuStorage::F32(y), Shape::from((b, out, d, h, w)))
     }
 }
 
-impl CustomOp1 for Convolution {
+impl<F: Fn(&[f32], Option<&[f32]>) -> Vec<f32>> CustomOp1 for EachVolume<F> {
     fn name(&self) -> &'static str {
-        Self::NAME
+        self.name
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (b, ..) = layout.shape().dims5()?;
-        Ok(self.run(f32_slice(x, layout, Self::NAME)?, None, b))
+        Ok(self.run(f32_slice(x, layout, self.name)?, None, b))
     }
 }
 
-impl CustomOp2 for Convolution {
+impl<F: Fn(&[f32], Option<&[f32]>) -> Vec<f32>> CustomOp2 for EachVolume<F> {
     fn name(&self) -> &'static str {
-        Self::NAME
+        self.name
     }
 
     fn cpu_fwd(
@@ -65,8 +63,8 @@ impl CustomOp2 for Convolution {
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (b, ..) = layout.shape().dims5()?;
-        let residual = f32_slice(residual, residual_layout, Self::NAME)?;
-        Ok(self.run(f32_slice(x, layout, Self::NAME)?, Some(residual), b))
+        let residual = f32_slice(residual, residual_layout, self.name)?;
+        Ok(self.run(f32_slice(x, layout, self.name)?, Some(residual), b))
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Second<'a> {
 /// asked before anything is read. `takes` is what its checkpoint takes.
 ///
 /// # Errors
-/// [`Error::Prompt`] for a model that takes no place, in this mode or at all, and knows no classes;
+/// [`Error::Prompt`] for a model that takes neither points nor boxes, in this mode or at all, nor classes;
 /// [`Error::InvalidOption`] for a mode that it does not have.
 pub fn refining_mode(
     family: Family,

@@ -34,7 +34,7 @@ pub(super) struct Received {
 /// Receives a whole body to the disk, and reads the array in it.
 ///
 /// # Errors
-/// [`Error::TooLarge`] and [`Error::Array`] for what is no array or too large a one; [`Error::Busy`] where
+/// [`Error::TooLarge`] and [`Error::Array`] for bytes that are not an array, or too large a one; [`Error::Busy`] where
 /// others need the memory; [`Error::TooSlow`], [`Error::NoRoom`] and [`Error::Storage`].
 pub(super) async fn receive(
     app: &App,

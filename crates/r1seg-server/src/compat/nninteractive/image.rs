@@ -18,7 +18,7 @@ use crate::shelf::Lease;
 use crate::state::State;
 use crate::volumes::{Origin, Stored, bytes_of};
 
-/// What messages and reports call it: a viewer says no name.
+/// What messages and reports call it: viewers send no name.
 const NAME: &str = "image of a viewer";
 
 /// What comes along with an image.
@@ -37,7 +37,7 @@ impl ImageMeta {
     /// nothing without the others.
     ///
     /// # Errors
-    /// For a spacing that is none.
+    /// For an invalid spacing.
     pub(super) fn spacing_mm(
         &self,
         settings: &ViewerSessions,
@@ -70,7 +70,7 @@ impl ImageMeta {
 /// Makes a volume of an image; blocks.
 ///
 /// # Errors
-/// For an image with other axes than one channel and three of space, and for one that is no volume.
+/// For an image with other axes than one channel and three of space, and for one that is not a volume.
 pub(super) fn volume(
     app: &State,
     array: Array,

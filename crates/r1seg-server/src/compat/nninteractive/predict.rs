@@ -192,7 +192,7 @@ struct Click {
 }
 
 impl Click {
-    /// Runs it, unless the first windows tell that there is no time for the others.
+    /// Runs it, unless the first windows show that there is no time for the others.
     fn run(self, encoded: &EncodedVolume, cancel: &CancelToken) -> Result<Ran, Error> {
         let stopped = cancel.clone();
         let token = CancelToken::when(move || stopped.is_cancelled());

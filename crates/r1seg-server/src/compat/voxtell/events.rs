@@ -12,7 +12,7 @@ use crate::api::sse;
 use crate::queue::Client;
 use crate::state::App;
 
-/// All that a job has told, and tells until it ends. The last line says how it ended: without it, viewers
+/// All events of a job, from its start to its end. The last line says how it ended: without it, viewers
 /// would wait for ever.
 pub(super) async fn follow(
     State(app): State<App>,

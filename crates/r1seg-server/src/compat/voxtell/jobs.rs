@@ -126,7 +126,7 @@ enum Prompts {
     Several(Vec<String>),
 }
 
-/// Begins a job. What the model cannot do is told by its events, which viewers show; they hide errors here.
+/// Begins a job. What the model cannot do is reported in its events, which viewers show; they hide errors here.
 pub(super) async fn begin(
     State(app): State<App>,
     Extension(client): Extension<Client>,
@@ -202,7 +202,7 @@ fn failed(app: &App, error: &Error) -> End {
     })
 }
 
-/// Tells a job what its prompts come to.
+/// Reports to a job what its prompts come to.
 async fn run(app: &App, job: &ViewerJob, mut ticket: Ticket, prompts: &[String]) {
     loop {
         let progress = tokio::select! {

@@ -48,7 +48,7 @@ impl VoxTell {
     /// Adds its keys.
     pub(super) fn capabilities(&self, app: &State, all: &mut Map<String, Value>) {
         let Some(entry) = app.models.get(self.model) else { return };
-        // Names that jobs may have, where a model knows no others.
+        // Names that jobs may have, where a model has no others.
         let is_known = |class: &&Class| class.status != ClassStatus::Unsupported;
         let classes = entry.model.capabilities().classes.map_or(&[][..], |table| table.classes());
         let words: Vec<&str> = classes.iter().filter(is_known).map(|class| class.name).collect();

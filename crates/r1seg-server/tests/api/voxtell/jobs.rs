@@ -30,7 +30,7 @@ fn questions_get_the_masks_of_the_api_and_their_answers_as_messages() {
     };
     assert!(said_of(LIVER)[0].contains("[SEG]"), "{said:?}");
     assert_eq!(said_of(CAPTION).len(), 1);
-    // What the report warns of, too: the demo model is none for patients.
+    // What the report warns of, too: the demo model is not for patients.
     assert!(said.iter().any(|words| words.contains("phantom")), "{said:?}");
 
     // A lone prompt counts as a list of one, and the image is still there.
