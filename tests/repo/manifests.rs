@@ -8,6 +8,7 @@ use crate::{Result, assert_none, read, root};
 /// both.
 const CRATES: &[(&str, &[&str])] = &[
     ("r1seg-cli", &["r1seg-server", "r1seg-mcp", "r1seg-results", "r1seg"]),
+    ("r1seg-python", &["r1seg-results", "r1seg"]),
     ("r1seg-server", &["r1seg-mcp", "r1seg-results", "r1seg", "r1seg-diagnostic", "r1seg-viewers"]),
     ("r1seg-mcp", &["r1seg-results", "r1seg", "r1seg-diagnostic"]),
     ("r1seg-results", &["r1seg", "r1seg-diagnostic"]),

@@ -48,6 +48,8 @@ pub(crate) enum Code {
     Allocation,
     /// a thread could not be started in the middle of the work
     NoThread,
+    /// a server that does not answer, or is not ready yet
+    NotReady,
     /// no mask to write to standard output
     NoMask,
     /// a prompt that cannot be read
@@ -104,6 +106,7 @@ impl Code {
             Self::UnknownOrgan => "R-PRM-07",
             Self::CandidatesUnreadable => "R-RET-01",
             Self::Pairs => "R-RET-02",
+            Self::NotReady => "R-SRV-25",
             Self::Threads => "R-THR-01",
         }
     }
@@ -137,6 +140,7 @@ impl Code {
             | Self::Threads
             | Self::BatchRunning
             | Self::ItemTimeout => ErrorKind::Resources,
+            Self::NotReady => ErrorKind::Network,
         }
     }
 }

@@ -16,7 +16,6 @@ mod interrupt;
 mod job;
 #[expect(unsafe_code, reason = "an allocator and signal handlers, which know no safe form")]
 mod last_words;
-mod memory;
 mod model;
 mod names;
 mod organs;

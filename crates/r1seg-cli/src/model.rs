@@ -11,7 +11,7 @@ use r1seg::{
 
 use crate::args::{LoadArgs, ModelArgs, RefineArgs};
 use crate::exit::{self, CliError, say};
-use crate::{hints, last_words, memory};
+use crate::{hints, last_words};
 
 /// `demo` by name, or a folder.
 pub(crate) fn source(args: &ModelArgs) -> Result<(CheckpointSource, ModelName)> {
@@ -60,7 +60,7 @@ pub(crate) fn load_options(args: &LoadArgs, reserved: u64) -> LoadOptions {
     } else {
         last_words::weights_are_mapped();
     }
-    match memory::available() {
+    match r1seg::available_memory() {
         Some(available) => options.with_memory_limit(available.saturating_sub(reserved)),
         None => options,
     }

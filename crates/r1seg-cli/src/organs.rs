@@ -1,8 +1,7 @@
 //! `--organ`: names of organs, for which the model is asked in its own words.
 
 use anyhow::Result;
-use r1seg::terms;
-use r1seg_results::OrganName;
+use r1seg_results::{OrganName, UnknownOrgan};
 
 use crate::codes::Code;
 use crate::exit::CliError;
@@ -11,25 +10,21 @@ use crate::exit::CliError;
 pub(crate) fn organs(given: &[String], in_words: &str) -> Result<Vec<OrganName>> {
     let mut organs: Vec<OrganName> = Vec::with_capacity(given.len());
     for given in given {
-        let term = terms::lookup(given).ok_or_else(|| unknown(given, in_words))?.english;
-        if let Some(first) = organs.iter().find(|organ| organ.term == term) {
+        let organ = OrganName::find(given).map_err(|unknown| refused(&unknown, in_words))?;
+        if let Some(first) = organs.iter().find(|known| known.term == organ.term) {
             return Err(CliError::usage(
-                format!("--organ {} and --organ {given} are both the {term}", first.given),
+                format!("--organ {} and --organ {given} are both the {}", first.given, organ.term),
                 "ask for each organ once",
             ));
         }
-        organs.push(OrganName { given: given.clone(), term });
+        organs.push(organ);
     }
     Ok(organs)
 }
 
-fn unknown(given: &str, in_words: &str) -> anyhow::Error {
-    let near = terms::nearest(given);
-    let meant = match near.is_empty() {
-        true => String::new(),
-        false => format!("did you mean {}? ", near.join(" or ")),
-    };
-    CliError::new(Code::UnknownOrgan, format!("--organ {given}: unknown organ"))
+fn refused(unknown: &UnknownOrgan, in_words: &str) -> anyhow::Error {
+    let meant = unknown.suggestion().map(|meant| meant + " ").unwrap_or_default();
+    CliError::new(Code::UnknownOrgan, format!("--organ {}: unknown organ", unknown.given))
         .fix(format!("{meant}Any term may be asked for with {in_words}"))
         .into()
 }

@@ -11,7 +11,6 @@ use r1seg::{
 use r1seg_results::{Obtained, Refiner, WorkingMemory, Workload, refining_mode};
 
 use crate::args::{ModelArgs, VolumeArgs};
-use crate::memory;
 use crate::model::{self, ModelName};
 use crate::progress::Progress;
 
@@ -47,7 +46,7 @@ impl SecondModel {
         }
         let on_cpu = summary.memory.iter().find(|need| need.device == "cpu");
         let needed = on_cpu.map_or(0, |need| need.bytes);
-        let Some(limit) = memory::available() else { return Ok(()) };
+        let Some(limit) = r1seg::available_memory() else { return Ok(()) };
         let limit = limit.saturating_sub(self.reserved(volume, args, labels)?);
         if limit < needed {
             let path = self.source.path();

@@ -4,7 +4,7 @@ use r1seg::registry::Family;
 use r1seg::volume::Mask;
 use r1seg::{
     AskOptions, BOX_PLACEHOLDER, BoxText, InferenceMode, MaskStatus, Model, Outcome, Prompt,
-    PromptKind, phrasing,
+    PromptKind, phrasing, terms,
 };
 use serde::Serialize;
 
@@ -26,6 +26,36 @@ pub struct OrganName {
     pub given: String,
     /// As the models call it.
     pub term: &'static str,
+}
+
+/// That no organ of a name is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownOrgan {
+    /// As typed.
+    pub given: String,
+    /// The names that are spelled most like it.
+    pub near: Vec<&'static str>,
+}
+
+impl OrganName {
+    /// The organ of a name in any language, or of TotalSegmentator.
+    ///
+    /// # Errors
+    /// [`UnknownOrgan`].
+    pub fn find(given: impl Into<String>) -> Result<Self, UnknownOrgan> {
+        let given = given.into();
+        match terms::lookup(&given) {
+            Some(term) => Ok(Self { given, term: term.english }),
+            None => Err(UnknownOrgan { near: terms::nearest(&given), given }),
+        }
+    }
+}
+
+impl UnknownOrgan {
+    /// What may have been meant, such as `did you mean liver or spleen?`, if any name is like it.
+    pub fn suggestion(&self) -> Option<String> {
+        (!self.near.is_empty()).then(|| format!("did you mean {}?", self.near.join(" or ")))
+    }
 }
 
 /// What a prompt got.
@@ -55,6 +85,22 @@ impl Asked {
     pub fn of_organ(organ: OrganName, family: Family) -> Self {
         let prompt = Prompt::of_text(phrasing::sentence(family, organ.term));
         Self { name: organ.term.to_string(), prompt, organ: Some(organ) }
+    }
+
+    /// Points, a box or a mask without words, called by what they are.
+    pub fn of_places(prompt: Prompt) -> Self {
+        Self::new(Self::kinds(&prompt), prompt)
+    }
+
+    /// What a prompt without words is called.
+    pub fn kinds(prompt: &Prompt) -> &'static str {
+        match (prompt.points.len(), prompt.region) {
+            (0, None) => "mask",
+            (0, Some(_)) => "box",
+            (1, None) => "point",
+            (_, None) => "points",
+            (_, Some(_)) => "points and box",
+        }
     }
 
     /// Gives it another name.

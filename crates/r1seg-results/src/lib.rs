@@ -85,7 +85,7 @@ pub mod report;
 mod results;
 mod staged_files;
 
-pub use asked::{Asked, Given, OrganName};
+pub use asked::{Asked, Given, OrganName, UnknownOrgan};
 pub use atomic_folder::{OutputFolder, parent};
 pub use doubts::begins_with_seg;
 pub use error::Error;

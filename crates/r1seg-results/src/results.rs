@@ -206,6 +206,32 @@ impl Measured<'_> {
         &self.report
     }
 
+    /// The picture, as PNG.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`].
+    pub fn picture(&self) -> Result<Vec<u8>, Error> {
+        let is_found = !self.report.masks().is_empty();
+        let labels = if is_found { self.results.findings.labels().labels() } else { &[] };
+        self.results.picture(labels)
+    }
+
+    /// What the run took and what is odd about it, without writing anything: the text of the report.
+    /// `start` is when the run began.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`].
+    pub fn into_json(mut self, start: Instant) -> Result<String, Error> {
+        self.finish(start);
+        self.report.to_json()
+    }
+
+    fn finish(&mut self, start: Instant) {
+        let warnings = self.warnings.iter();
+        let warnings = warnings.map(|w| WarningReport::new(w, self.results.words)).collect();
+        self.report.finish(warnings, self.saving.elapsed(), start.elapsed());
+    }
+
     /// Writes all files or none. `start` is when the run began.
     ///
     /// # Errors
@@ -219,9 +245,7 @@ impl Measured<'_> {
         let shown = !layout.request.private;
         self.report.set_folder(layout.paths().folder().filter(|_| shown));
         self.stage(&mut stage)?;
-        let warnings = self.warnings.iter();
-        let warnings = warnings.map(|w| WarningReport::new(w, self.results.words)).collect();
-        self.report.finish(warnings, self.saving.elapsed(), start.elapsed());
+        self.finish(start);
         let json = self.report.to_json()?;
         let paths = self.results.layout.paths();
         if let Some(path) = &paths.report {
@@ -253,9 +277,7 @@ impl Measured<'_> {
             stage.write(path, labels.as_bytes())?;
         }
         if let Some(path) = &paths.preview {
-            let is_found = !self.report.masks().is_empty();
-            let labels = if is_found { results.findings.labels().labels() } else { &[] };
-            stage.write(path, &results.picture(labels)?)?;
+            stage.write(path, &self.picture()?)?;
         }
         if let Some(path) = &paths.answer {
             stage.write(path, results.answer.as_bytes())?;

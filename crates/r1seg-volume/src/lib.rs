@@ -132,8 +132,8 @@ pub use io::dicom::{ChosenSeries, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
-    npy_header, read, read_from, write_atomically, write_labels, write_labels_to, write_mask,
-    write_mask_to, write_segmentation, write_segmentation_to, write_volume,
+    nifti_geometry, npy_header, read, read_from, write_atomically, write_labels, write_labels_to,
+    write_mask, write_mask_to, write_segmentation, write_segmentation_to, write_volume,
 };
 pub use label_map::LabelMap;
 pub use lattice::{Lattice, SpacingConvention};

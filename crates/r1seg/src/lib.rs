@@ -136,7 +136,9 @@ pub use load::load;
 pub use load_options::LoadOptions;
 pub use loaded::{LoadedModel, Model};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
-pub use machine::{cpu_features, cpu_kernels, tensor_threads};
+pub use machine::{
+    available_memory, cpu_features, cpu_kernels, memory_limits, tensor_threads, total_memory,
+};
 pub use model::{R1SegModel, check_question};
 pub use options::{
     AskOptions, DtypeChoice, EncodeOptions, InferenceMode, Orient, Orientation, Preprocess, Recipe,

@@ -57,6 +57,10 @@ pub(crate) struct ServeArgs {
     /// Where volumes and results are kept meanwhile [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR")]
     pub(crate) upload_dir: Option<PathBuf>,
+    /// Start nothing: ask the server at --host and --port whether it is ready, and end with code 0 or 75, as
+    /// health checks of containers want it.
+    #[arg(long)]
+    pub(crate) healthcheck: bool,
     /// Say nothing but errors on stderr: no line for each request.
     #[arg(short, long)]
     pub(crate) quiet: bool,

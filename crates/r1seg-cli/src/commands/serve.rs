@@ -1,7 +1,7 @@
 //! `r1seg serve`: models over HTTP.
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,16 +9,22 @@ use r1seg::{CancelToken, LoadOptions, load};
 use r1seg_server::{Config, Keys, Limits, Protocol, Served, Server};
 
 use crate::args::{ModelArgs, ServeArgs};
-use crate::exit::{Exit, say};
+use crate::codes::Code;
+use crate::exit::{CliError, Exit, say};
 use crate::interrupt;
 use crate::model;
 use crate::progress::Progress;
 
 /// How long a job of a viewer may take, and how long its volumes are kept.
 const FOR_VIEWERS: Duration = Duration::from_secs(3600);
+/// How long a server that works takes to say that it is ready, at the most.
+const FOR_HEALTH: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &ServeArgs, stop: &CancelToken) -> Result<Exit> {
     let config = config(args)?;
+    if args.healthcheck {
+        return healthcheck(config.address);
+    }
     config.check()?;
     let mut served = Vec::new();
     for model in args.model.each() {
@@ -28,6 +34,41 @@ pub(crate) fn run(args: &ServeArgs, stop: &CancelToken) -> Result<Exit> {
     server.run(stop, |address| announce(args, address))?;
     // Only a signal ends it.
     Ok(Exit::Stopped(interrupt::exit_code()))
+}
+
+/// Whether the server at an address is ready.
+fn healthcheck(mut address: SocketAddr) -> Result<Exit> {
+    // A server that listens everywhere is here, too.
+    match address {
+        SocketAddr::V4(any) if any.ip().is_unspecified() => {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        SocketAddr::V6(any) if any.ip().is_unspecified() => {
+            address.set_ip(Ipv6Addr::LOCALHOST.into());
+        }
+        _ => (),
+    }
+    let status = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, FOR_HEALTH)?;
+        stream.set_read_timeout(Some(FOR_HEALTH))?;
+        let port = address.port();
+        write!(
+            stream,
+            "GET /v1/health/ready HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start)?;
+        Ok(String::from_utf8_lossy(&start).into_owned())
+    };
+    let why = match status() {
+        Ok(status) if status.ends_with(" 200") => return Ok(Exit::Answered),
+        Ok(status) => format!("it answers {status}"),
+        Err(error) => error.to_string(),
+    };
+    let what = format!("the server at {address} is not ready: {why}");
+    Err(CliError::new(Code::NotReady, what)
+        .fix("wait until its models are loaded, or see its log")
+        .into())
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {

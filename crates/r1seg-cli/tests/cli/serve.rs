@@ -55,6 +55,27 @@ fn s11_a_server_is_ready_when_it_says_so_and_a_signal_ends_it_with_its_code() {
     }
 }
 
+#[test]
+fn a_health_check_says_whether_the_server_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running::start(folder.path(), &[]);
+    let (_, port) = server.host.rsplit_once(':').unwrap();
+    let check = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_r1seg"));
+        command.args(["serve", "--healthcheck", "--port", port]).args(more).output().unwrap()
+    };
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let output = check(&["--host", host]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let output = check(&[]);
+    assert_eq!(output.status.code(), Some(75));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("R-SRV-25"), "{output:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_quiet_server_says_nothing_but_where_it_listens() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use r1seg::registry::Family;
 use r1seg::volume::{Geometry, LabelMap, Mask, ReadOptions, Region, read};
-use r1seg::{BOX_PLACEHOLDER, Prompt, PromptPoint, terms};
+use r1seg::{BOX_PLACEHOLDER, Prompt, PromptPoint};
 use r1seg_results::{Asked, OrganName};
 
 use super::roots::Roots;
@@ -139,17 +139,11 @@ fn mask(earlier: &EarlierMask, geometry: &Geometry, masks: &Roots) -> Result<Mas
 }
 
 fn organ(given: &str) -> Result<OrganName, Error> {
-    let unknown = || {
-        let near = terms::nearest(given);
-        let meant = match near.is_empty() {
-            true => String::new(),
-            false => format!("did you mean {}? ", near.join(" or ")),
-        };
+    OrganName::find(given).map_err(|unknown| {
+        let meant = unknown.suggestion().map(|meant| meant + " ").unwrap_or_default();
         let near = format!("{meant}Any term may be asked for in words, as a question or a text");
-        Error::UnknownOrgan { given: given.to_string(), near }
-    };
-    let term = terms::lookup(given).ok_or_else(unknown)?.english;
-    Ok(OrganName { given: given.to_string(), term })
+        Error::UnknownOrgan { given: unknown.given, near }
+    })
 }
 
 fn check_count(prompts: usize, what: &str) -> Result<(), Error> {

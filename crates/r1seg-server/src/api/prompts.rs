@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use r1seg::volume::{Geometry, Region};
-use r1seg::{
-    AskOptions, InferenceMode, MAX_TEXT_BYTES, Prompt, PromptKind, PromptPoint, Sampling, terms,
-};
+use r1seg::{AskOptions, InferenceMode, MAX_TEXT_BYTES, Prompt, PromptKind, PromptPoint, Sampling};
 use r1seg_results::report::ijk;
 use r1seg_results::{Asked, OrganName, refining_mode};
 use serde::Deserialize;
@@ -196,19 +194,18 @@ impl PromptRequest {
         if words.iter().any(|words| words.as_ref().is_some_and(|w| w.len() > MAX_TEXT_BYTES)) {
             return Err(Error::TooLarge { limit: MAX_TEXT_BYTES as u64 });
         }
+        let mut places = Prompt::default();
+        for PointRequest { voxel, positive } in self.points {
+            places.points.push(PromptPoint { voxel: ijk(voxel), positive });
+        }
+        places.region = self.r#box.map(region).transpose()?;
         let mut asked = match (self.question, self.text, self.organ) {
             (Some(question), _, _) => question_to(entry, question)?,
             (_, Some(text), _) => Asked::of_text(text),
             (_, _, Some(organ)) => organ_for(entry, organ)?,
-            (None, None, None) => {
-                let name = kinds(self.points.len(), self.r#box.is_some());
-                Asked::new(name, Prompt::default())
-            }
+            (None, None, None) => Asked::new(Asked::kinds(&places), Prompt::default()),
         };
-        for PointRequest { voxel, positive } in self.points {
-            asked.prompt.points.push(PromptPoint { voxel: ijk(voxel), positive });
-        }
-        asked.prompt.region = self.r#box.map(region).transpose()?;
+        asked.prompt = asked.prompt.and(places);
         if let Some(MaskRequest { result, label }) = self.mask {
             let found = results::found(app, &result, client)?;
             let map = download::blocking(move || results::labels(&found)).await?;
@@ -254,15 +251,11 @@ fn organ_for(entry: &Entry, given: String) -> Result<Asked, Error> {
     if !entry.takes(PromptKind::Question) && !entry.takes(PromptKind::Text) {
         return Err(Error::invalid("organ", format!("{} takes no words", entry.id)));
     }
-    let Some(term) = terms::lookup(&given) else {
-        let near = terms::nearest(&given);
-        let meant = match near.is_empty() {
-            true => "use `question` or `text` for other terms".to_string(),
-            false => format!("did you mean {}?", near.join(" or ")),
-        };
-        return Err(Error::invalid("organ", format!("no organ of this name is known; {meant}")));
-    };
-    let organ = OrganName { given, term: term.english };
+    let organ = OrganName::find(given).map_err(|unknown| {
+        let instead = || "use `question` or `text` for other terms".to_string();
+        let meant = unknown.suggestion().unwrap_or_else(instead);
+        Error::invalid("organ", format!("no organ of this name is known; {meant}"))
+    })?;
     Ok(Asked::of_organ(organ, entry.model.family()))
 }
 
@@ -276,17 +269,6 @@ fn region([first, last]: [[usize; 3]; 2]) -> Result<Region, Error> {
         return Err(Error::invalid("box", "the first voxel lies behind the last one"));
     }
     Ok(Region { start: ijk(first), end: ijk([i, j, k]) })
-}
-
-/// What a prompt without words is called.
-fn kinds(points: usize, has_box: bool) -> &'static str {
-    match (points, has_box) {
-        (0, false) => "mask",
-        (0, true) => "box",
-        (1, false) => "point",
-        (_, false) => "points",
-        (_, true) => "points and box",
-    }
 }
 
 /// How tokens are chosen, as OpenAI's clients say it.

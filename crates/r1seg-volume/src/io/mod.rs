@@ -21,12 +21,13 @@ use std::path::{Path, PathBuf};
 pub use atomic::{Overwrite, write_atomically};
 pub use npy::npy_header;
 pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
+pub use overrides::nifti_geometry;
 pub use write::{
     MaskFormat, write_labels, write_labels_to, write_mask, write_mask_to, write_volume,
 };
 
 use crate::error::Detail;
-use crate::{ChosenSeries, Error, Volume, Warning};
+use crate::{ChosenSeries, Error, Geometry, Volume, Warning};
 use source::Source;
 
 /// The file format that a volume was read from.
@@ -82,6 +83,8 @@ pub struct ReadOptions {
     pub spacing_mm: Option<[f64; 3]>,
     /// A volume of the same shape whose geometry is taken instead of the file's own.
     pub affine_from: Option<PathBuf>,
+    /// The geometry of the volume, where the caller knows it, instead of the file's own.
+    pub geometry: Option<Geometry>,
     /// Which DICOM series: its number in the list, or at least four characters from the start of its id
     /// there. Digits alone are a number, unless they are a whole id.
     pub series: Option<String>,
@@ -113,6 +116,7 @@ impl Default for ReadOptions {
             axes: None,
             spacing_mm: None,
             affine_from: None,
+            geometry: None,
             series: None,
             allow_gaps: false,
             allow_modality: false,
@@ -174,6 +178,13 @@ impl ReadOptions {
     #[must_use]
     pub fn with_affine_from(mut self, path: impl Into<PathBuf>) -> Self {
         self.affine_from = Some(path.into());
+        self
+    }
+
+    /// Sets the geometry of the volume.
+    #[must_use]
+    pub fn with_geometry(mut self, geometry: Geometry) -> Self {
+        self.geometry = Some(geometry);
         self
     }
 

@@ -14,16 +14,18 @@ const OF_GEOMETRY: [&str; 5] = ["W-AFFINE", "W-GEOM", "W-GEOM-GUESS", "W-SHEAR",
 
 /// Checks what can be checked before any file is read.
 pub(super) fn check(options: &ReadOptions) -> Result<(), Error> {
-    let Some(spacing_mm) = options.spacing_mm else { return Ok(()) };
-    if options.affine_from.is_some() {
+    let others =
+        usize::from(options.affine_from.is_some()) + usize::from(options.geometry.is_some());
+    if others + usize::from(options.spacing_mm.is_some()) > 1 {
         return Err(Detail::SpacingAndAffine.into());
     }
+    let Some(spacing_mm) = options.spacing_mm else { return Ok(()) };
     Geometry::with_spacing([1; 3], spacing_mm).map(|_| ())
 }
 
 /// Whether a file's own geometry may be unusable, since it is replaced.
 pub(super) fn replace_geometry(options: &ReadOptions) -> bool {
-    options.spacing_mm.is_some() || options.affine_from.is_some()
+    options.spacing_mm.is_some() || options.affine_from.is_some() || options.geometry.is_some()
 }
 
 /// The warning of a file whose own geometry is unusable, and is replaced.
@@ -39,7 +41,13 @@ pub(super) fn apply(
     options: &ReadOptions,
 ) -> Result<Loaded, Error> {
     let own = loaded.volume.geometry();
-    let (given, warnings) = if let Some(from) = &options.affine_from {
+    let (given, warnings) = if let Some(given) = &options.geometry {
+        if given.shape() != own.shape() {
+            let (expected, got) = (own.shape(), given.shape());
+            return Err(Detail::ShapeMismatch { expected, got }.into());
+        }
+        (given.clone(), Vec::new())
+    } else if let Some(from) = &options.affine_from {
         let (given, warnings) = geometry_of(from, options)?;
         if given.affine().is_none() {
             return Err(Detail::AffineFromNone { path: from.clone() }.into());
@@ -86,6 +94,7 @@ fn geometry_of(path: &Path, options: &ReadOptions) -> Result<(Geometry, Vec<Warn
         axes: None,
         spacing_mm: None,
         affine_from: None,
+        geometry: None,
         ..options.clone()
     };
     if let Some(placed) = geometry_of_header(path, &options)? {
@@ -93,6 +102,32 @@ fn geometry_of(path: &Path, options: &ReadOptions) -> Result<(Geometry, Vec<Warn
     }
     let loaded = read(path, &options)?;
     Ok((loaded.volume.into_parts().1, loaded.warnings))
+}
+
+/// The geometry that a NIfTI header says, with the fields that masks repeat, and the warnings about it: of a
+/// volume that is in memory.
+///
+/// # Errors
+/// Those of [`read`] about headers of NIfTI; `R-IN-06` for bytes that are none.
+pub fn nifti_geometry(header: &[u8]) -> Result<(Geometry, Vec<Warning>), Error> {
+    let name = Path::new("header");
+    let mut source = Source::new(header, name, None)?;
+    match nifti::sniff(source.peek(4)?) {
+        Some((version, endian)) => {
+            // Of several frames, one is read, and all lie in one place.
+            let options = ReadOptions {
+                frame: Some(0),
+                min_axis: 1,
+                max_bytes: u64::MAX,
+                ..ReadOptions::default()
+            };
+            nifti::geometry(source, version, endian, &options)
+        }
+        None => {
+            Err(Detail::UnknownFormat { path: name.to_owned(), looks_like: "no NIfTI header" }
+                .into())
+        }
+    }
 }
 
 /// The same for a file whose header says it, without reading any voxel.

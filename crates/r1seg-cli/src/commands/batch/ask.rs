@@ -7,7 +7,6 @@ use r1seg_results::Asked;
 
 use super::row::Asks;
 use crate::codes::Code;
-use crate::commands::segment::kinds;
 use crate::exit::CliError;
 use crate::{organs, prompts};
 
@@ -70,7 +69,7 @@ pub(super) fn asked(
         asks.places.prompts(geometry).map_err(|e| CliError::from(&e as &dyn Diagnostic))?;
     let place = places.into_iter().next().map(|(_, prompt)| prompt);
     match place {
-        Some(place) if all.is_empty() => all.push(Asked::new(kinds(&place), place)),
+        Some(place) if all.is_empty() => all.push(Asked::of_places(place)),
         Some(place) => put_at(&mut all, &place, model)?,
         None => {}
     }

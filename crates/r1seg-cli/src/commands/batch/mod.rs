@@ -45,7 +45,6 @@ use crate::args::BatchArgs;
 use crate::codes::Code;
 use crate::exit::{self, CliError, Exit, one_line, say};
 use crate::input;
-use crate::memory;
 use crate::model::{self, ModelName};
 use crate::progress::Progress as Spinner;
 use crate::prompts;
@@ -249,7 +248,7 @@ fn exists(out: &Path, what: &str) -> CliError {
 }
 
 fn in_flight(args: &BatchArgs) -> u64 {
-    let quarter = memory::available().map_or(IN_FLIGHT, |bytes| bytes / 4);
+    let quarter = r1seg::available_memory().map_or(IN_FLIGHT, |bytes| bytes / 4);
     args.order.max_in_flight.unwrap_or(IN_FLIGHT.min(quarter))
 }
 

@@ -14,7 +14,6 @@ use super::conversation::{Conversation, OpenObject};
 use super::words;
 use crate::args::TypedPlace;
 use crate::commands::infer::{Printer, To};
-use crate::commands::segment::kinds;
 use crate::exit::{CliError, one_line, say};
 use crate::job::{box_line, number};
 use crate::organs;
@@ -88,7 +87,7 @@ impl Conversation<'_> {
         let add = |prompt: Prompt, place: &TypedPlace| place.add_to(prompt, geometry);
         let prompt = places.iter().try_fold(Prompt::default(), add)?;
         let Model::Language(model) = &self.first.model else {
-            let more = Asked::new(kinds(&prompt), prompt);
+            let more = Asked::of_places(prompt);
             return match self.open.take() {
                 Some(open) => self.object(more, Some(open), cancel),
                 None => self.object(more, None, cancel),
@@ -144,7 +143,7 @@ impl Conversation<'_> {
         // An object is called after its text, or after what it was shown with.
         let asked = match prompt.text {
             Some(_) => Asked { prompt, ..before.unwrap_or(more) },
-            None => Asked::new(kinds(&prompt), prompt),
+            None => Asked::of_places(prompt),
         };
         if self.open.is_some() {
             self.close()?;
@@ -182,7 +181,7 @@ impl Conversation<'_> {
             Some(outcome) => {
                 asked.prompt = session.prompt();
                 if asked.prompt.text.is_none() {
-                    asked.name = kinds(&asked.prompt).to_string();
+                    asked.name = Asked::kinds(&asked.prompt).to_string();
                 }
                 self.show(OpenObject { session, asked, outcome })
             }

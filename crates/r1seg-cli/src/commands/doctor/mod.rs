@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::DoctorArgs;
 use crate::exit::{Exit, Reported};
 use crate::hints;
-use crate::{memory, threads};
+use crate::threads;
 
 /// Raised when a field changes its meaning or goes away.
 const SCHEMA_VERSION: u32 = 1;
@@ -168,9 +168,9 @@ impl Cpu {
 
 impl Memory {
     fn new() -> Self {
-        let tightest = memory::limits().into_iter().min_by_key(|(_, bytes)| *bytes);
+        let tightest = r1seg::memory_limits().into_iter().min_by_key(|(_, bytes)| *bytes);
         Self {
-            total_bytes: memory::total(),
+            total_bytes: r1seg::total_memory(),
             available_bytes: tightest.map(|(_, bytes)| bytes),
             limited_by: tightest.map(|(by, _)| by),
         }

@@ -95,7 +95,7 @@ impl Texts {
     pub(super) fn asked(self, mut places: Vec<(Option<String>, Prompt)>) -> Vec<Asked> {
         if self.texts.is_empty() {
             let named = |(name, prompt): (Option<String>, Prompt)| {
-                Asked::new(name.unwrap_or_else(|| kinds(&prompt).to_string()), prompt)
+                Asked::new(name.unwrap_or_else(|| Asked::kinds(&prompt).to_string()), prompt)
             };
             return places.into_iter().map(named).collect();
         }
@@ -114,17 +114,6 @@ impl Texts {
 /// A grid for what is only outlined.
 fn nowhere() -> Geometry {
     Geometry::without_affine([1; 3])
-}
-
-/// What a prompt without a name is called.
-pub(crate) fn kinds(prompt: &Prompt) -> &'static str {
-    match (prompt.points.len(), prompt.region) {
-        (0, None) => "mask",
-        (0, Some(_)) => "box",
-        (1, None) => "point",
-        (_, None) => "points",
-        (_, Some(_)) => "points and box",
-    }
 }
 
 /// There is one text at most beside the places of one object.

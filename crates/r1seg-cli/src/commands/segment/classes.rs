@@ -41,15 +41,10 @@ pub(super) fn classes(
     };
     let listed = args.classes_file.as_deref().map(prompts::lines).transpose()?.unwrap_or_default();
     let listed = listed.iter().filter(|line| !line.trim_start().starts_with('#'));
-    for name in args.classes.iter().chain(listed) {
-        let found = match is_clicked {
-            true => vec![table.find_for_points(name)?],
-            false => table.find(name)?,
-        };
-        for id in found {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
+    let named = args.classes.iter().chain(listed).map(String::as_str);
+    for id in table.find_all(named, is_clicked)? {
+        if !ids.contains(&id) {
+            ids.push(id);
         }
     }
     if ids.is_empty() {
@@ -58,9 +53,5 @@ pub(super) fn classes(
             "write a name or a number in each line",
         ));
     }
-    let asked = |id: u16| {
-        // Numbers that stand for whatever is pointed at have no name.
-        Asked::of_text(table.name(id).map_or_else(|| id.to_string(), str::to_owned))
-    };
-    Ok(ids.into_iter().map(asked).collect())
+    Ok(ids.into_iter().map(|id| Asked::of_text(table.text(id))).collect())
 }

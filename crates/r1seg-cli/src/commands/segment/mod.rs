@@ -26,7 +26,6 @@ use crate::model;
 use crate::organs;
 use crate::progress::{Progress, gigabytes};
 use crate::prompts;
-pub(crate) use asked::kinds;
 use asked::{Texts, check_places, with_masks};
 
 /// How many classes are assumed to claim the same voxel.

@@ -253,6 +253,36 @@ impl ClassTable {
         Ok(class.id)
     }
 
+    /// The classes that several texts ask for, each once, in the order of the texts: as
+    /// [`find`](Self::find), or beside points as [`find_for_points`](Self::find_for_points).
+    ///
+    /// # Errors
+    /// As these.
+    pub fn find_all<'t>(
+        &self,
+        texts: impl IntoIterator<Item = &'t str>,
+        beside_points: bool,
+    ) -> Result<Vec<u16>, Error> {
+        let mut ids = Vec::new();
+        for text in texts {
+            let found = match beside_points {
+                true => vec![self.find_for_points(text)?],
+                false => self.find(text)?,
+            };
+            for id in found {
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// What asks for a class: its name, or the number of one that stands for whatever is pointed at.
+    pub fn text(&self, id: u16) -> String {
+        self.name(id).map_or_else(|| id.to_string(), str::to_owned)
+    }
+
     /// The class, or the group, that a text names.
     ///
     /// # Errors

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::Path;
 
 /// Bytes that can still be had, swap included; `None` where that is not known.
-pub(crate) fn available() -> Option<u64> {
-    limits().into_iter().map(|(_, bytes)| bytes).min()
+#[must_use]
+pub fn available_memory() -> Option<u64> {
+    memory_limits().into_iter().map(|(_, bytes)| bytes).min()
 }
 
 /// What limits memory, and how many bytes each limit leaves, swap included.
-pub(crate) fn limits() -> Vec<(&'static str, u64)> {
+#[must_use]
+pub fn memory_limits() -> Vec<(&'static str, u64)> {
     let host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let container = of_groups(&groups, Path::new("/sys/fs/cgroup"));
@@ -20,7 +22,8 @@ pub(crate) fn limits() -> Vec<(&'static str, u64)> {
 }
 
 /// The memory of the machine, in bytes, without swap.
-pub(crate) fn total() -> Option<u64> {
+#[must_use]
+pub fn total_memory() -> Option<u64> {
     kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 

@@ -1,5 +1,9 @@
 //! What the machine gives to a CPU computation.
 
+mod memory;
+
+pub use memory::{available_memory, memory_limits, total_memory};
+
 /// The instruction set that the CPU kernels chose: `portable`, `avx2`, `avx512` or `avx512-bf16`.
 #[must_use]
 pub fn cpu_kernels() -> &'static str {
