@@ -19,7 +19,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use atomic::{Overwrite, write_atomically};
-pub use npy::npy_header;
+pub use npy::{npy_header, read_matrix};
 pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 pub use write::{
     MaskFormat, write_labels, write_labels_to, write_mask, write_mask_to, write_volume,
