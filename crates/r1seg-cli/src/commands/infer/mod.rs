@@ -6,13 +6,14 @@
 mod printer;
 mod refining;
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::volume::Region;
+use r1seg::volume::{Overwrite, Region};
 use r1seg::{
-    BOX_PLACEHOLDER, CancelToken, EncodeOptions, Event, InferenceMode, Model, Outcome, R1SegModel,
-    RunContext,
+    BOX_PLACEHOLDER, CancelToken, CheckpointSource, EncodeOptions, Event, InferenceMode, Model,
+    Outcome, OutputKind, PromptKind, R1SegModel, RunContext, SliceFeatures,
 };
 use r1seg_results::report::Origin;
 use r1seg_results::{Asked, Given, Obtained, WorkingMemory, Workload, begins_with_seg, obtain};
@@ -45,6 +46,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
+    check_masks(args, &source)?;
     let options = args.ask.answers.options()?;
     let prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
@@ -52,6 +54,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     job.check_count(count)?;
     let labels = refining::labels(second.as_ref(), count)?;
 
+    let encode_options = encode_options(args)?;
     let start = Instant::now();
     let progress = Progress::new(args.output.quiet);
     let input = job.read(&progress)?;
@@ -87,13 +90,17 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let progress = Progress::new(args.output.quiet);
     progress.stage("encoding the volume");
     let mut run = RunContext::from(&cancel);
-    let encoded = model.encode_with(&input.volume, &encode_options(args), &mut run)?;
+    let encoded = model.encode_with(&input.volume, &encode_options, &mut run)?;
     let mut screen = Screen::new(&job, progress, count, encoded.mode());
     let mut obtained =
         obtain(&encoded, asked, &options, &cancel, &mut |event| screen.on_event(event))?;
     let printer = screen.end(&obtained);
     let named = r1seg_results::report::Model::of(&model, &source);
     let run = job::run(&model, &named, Origin::from(&input), &encoded);
+    if let Some(path) = &args.ask.save_slice_features {
+        save_slice_features(path, encoded.slice_features(), args.output.force)?;
+    }
+    let draws_masks = model.capabilities().gives(OutputKind::Mask);
     let mut report = obtained.report(run, &model, &options);
     let mut warnings = obtained.warnings(&source, model.family(), &input, &encoded);
     drop((encoded, model));
@@ -107,7 +114,10 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         start,
         report,
         warnings,
-        why_no_mask: obtained.given().iter().map(|of| why_no_mask(&of.outcome)).collect(),
+        why_no_mask: match draws_masks {
+            true => obtained.given().iter().map(|of| why_no_mask(&of.outcome)).collect(),
+            false => vec!["the model draws none"; obtained.given().len()],
+        },
         by_name: false,
         results: obtained.into_results(layout, &input, hints::words),
     };
@@ -124,11 +134,58 @@ fn announce(asked: &[Asked], quiet: bool) {
     }
 }
 
-fn encode_options(args: &InferArgs) -> EncodeOptions {
+fn encode_options(args: &InferArgs) -> Result<EncodeOptions> {
     let options =
         EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
     let options = args.volume.with_orient(options);
-    if args.output.trace.is_some() { options.with_trace() } else { options }
+    let options = match &args.ask.slice_features {
+        Some(path) => options.with_slice_features(SliceFeatures::read(path)?),
+        None => options,
+    };
+    Ok(if args.output.trace.is_some() { options.with_trace() } else { options })
+}
+
+/// Refuses what is for masks where the model draws none, before anything is read.
+fn check_masks(args: &InferArgs, source: &CheckpointSource) -> Result<()> {
+    // A checkpoint that cannot be read is refused when it is loaded.
+    let Ok(capabilities) = source.capabilities() else { return Ok(()) };
+    if !capabilities.takes(PromptKind::Question) || capabilities.gives(OutputKind::Mask) {
+        return Ok(());
+    }
+    let out = &args.output;
+    for (flag, given) in [
+        ("--organ", !args.organ.is_empty()),
+        ("--mask", out.mask.is_some()),
+        ("--empty-mask", out.empty_mask),
+        ("--require-mask", out.require_mask),
+        ("--refine-with", args.refine_with.refine_with.is_some()),
+        ("--num-clicks", args.refine.num_clicks.is_some()),
+        ("--first-seg", args.ask.answers.first_seg),
+        ("--abstain", args.ask.answers.abstain),
+    ] {
+        if given {
+            let name = source.family()?.name();
+            return Err(CliError::usage(
+                format!("{flag} is for masks, and {name} answers in words alone"),
+                format!(
+                    "leave out {flag}, or use a model that segments: `r1seg models` lists them"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what took the encoder of slices its time, for the next run about this volume.
+fn save_slice_features(path: &Path, features: Option<&SliceFeatures>, replace: bool) -> Result<()> {
+    let Some(features) = features else {
+        return Err(CliError::usage(
+            "--save-slice-features has nothing to write: the model reads no slices",
+            "leave it out",
+        ));
+    };
+    let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
+    Ok(features.write(path, overwrite)?)
 }
 
 /// Tells `-v` where the time of an answer went.
