@@ -133,7 +133,7 @@ fn the_probe_of_a_run_can_cancel_it() {
     let mut run = RunContext::from(&cancel).with_probe(&mut probe);
     let ended = model.encode_with(&volume, &as_it_is(), &mut run);
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
-    assert_eq!(probe.2, ["vit.block_0"]);
+    assert_eq!(probe.2, ["vit.patch_embedding", "vit.block_0"]);
 }
 
 #[test]

@@ -130,3 +130,57 @@ impl SliceEncoder {
         x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_nn::{VarBuilder, VarMap};
+    use r1seg_nn::NoProbe;
+
+    use super::*;
+
+    const CONFIG: SliceEncoderConfig = SliceEncoderConfig {
+        image_size: 32,
+        patch_size: 16,
+        hidden_size: 24,
+        mlp_dim: 40,
+        num_layers: 2,
+        num_heads: 3,
+        norm_eps: 1e-6,
+    };
+
+    fn encoder() -> Result<SliceEncoder> {
+        let weights = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+        SliceEncoder::new(&CONFIG, &weights.into())
+    }
+
+    #[test]
+    fn each_slice_is_described_by_itself() -> Result<()> {
+        let encoder = encoder()?;
+        let slices = Tensor::randn(0f32, 1., (3, 3, 32, 32), &Device::Cpu)?;
+        let all = encoder.forward(&slices, &mut NoProbe)?;
+        assert_eq!(all.dims(), [3, 24]);
+        let second = encoder.forward(&slices.narrow(0, 1, 1)?, &mut NoProbe)?;
+        let gap = (all.narrow(0, 1, 1)? - second)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(gap < 1e-5, "{gap}");
+        Ok(())
+    }
+
+    #[test]
+    fn slices_of_another_size_and_sizes_that_do_not_fit_are_refused() -> Result<()> {
+        let gray = Tensor::zeros((3, 1, 32, 32), DType::F32, &Device::Cpu)?;
+        let error = encoder()?.forward(&gray, &mut NoProbe).unwrap_err();
+        assert!(error.to_string().contains("3 channels of 32 x 32, got 1 of 32 x 32"), "{error}");
+        for (config, said) in [
+            (SliceEncoderConfig { patch_size: 15, ..CONFIG }, "patch_size 15"),
+            (SliceEncoderConfig { num_heads: 5, ..CONFIG }, "heads"),
+            (SliceEncoderConfig { norm_eps: 0.0, ..CONFIG }, "layer_norm_eps"),
+            (SliceEncoderConfig { mlp_dim: 0, ..CONFIG }, "zero"),
+        ] {
+            assert!(config.validate().is_err_and(|e| e.contains(said)), "{said}");
+        }
+        let many = usize::MAX / 4;
+        assert_eq!(CONFIG.working_bytes(many), u64::MAX);
+        Ok(())
+    }
+}

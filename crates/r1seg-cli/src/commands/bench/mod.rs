@@ -54,7 +54,7 @@ fn check(args: &BenchArgs, capabilities: &Capabilities) -> Result<()> {
     let masks = ("mask decoder", capabilities.gives(OutputKind::Mask));
     for (flag, given, (part, there)) in [
         ("--tokens", args.tokens.is_some(), language),
-        ("--seg-step", args.seg_step.is_some(), masks),
+        ("--seg-step", args.seg_step.is_some(), if answers { masks } else { language }),
         ("--prompt-tokens", args.prompt_tokens.is_some(), language),
         ("--questions", args.questions.is_some(), language),
         ("--num-clicks", args.refine.num_clicks.is_some(), masks),

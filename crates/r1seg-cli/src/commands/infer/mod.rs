@@ -16,11 +16,15 @@ use r1seg::{
     Outcome, OutputKind, PromptKind, R1SegModel, RunContext, SliceFeatures,
 };
 use r1seg_results::report::Origin;
-use r1seg_results::{Asked, Given, Obtained, WorkingMemory, Workload, begins_with_seg, obtain};
+use r1seg_results::{
+    Asked, Given, Obtained, OutputFolder, Protected, WorkingMemory, Workload, begins_with_seg,
+    obtain,
+};
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::hints;
+use crate::input;
 use crate::job::{self, Finished, Job, finish};
 use crate::model;
 use crate::organs;
@@ -40,13 +44,16 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         second: second_source.as_ref(),
         output: &args.output,
         prompts: ("--prompt -", &args.prompt),
-        masks: Vec::new(),
+        read: args.ask.slice_features.iter().map(|path| ("features of slices", path)).collect(),
         has_answers: true,
         apart: Vec::new(),
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
     check_masks(args, &source)?;
+    if let Some(path) = &args.ask.save_slice_features {
+        check_place(args, &source, path)?;
+    }
     let options = args.ask.answers.options()?;
     let prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
@@ -72,6 +79,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let load = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
     let load = load.with_questions(count).with_cancel(cancel.clone());
     let model = Model::Language(R1SegModel::load_with(&source, &load)?);
+    if args.ask.save_slice_features.is_some() && model.slices().is_none() {
+        return Err(CliError::usage(
+            "--save-slice-features has nothing to write: the model reads no slices",
+            "leave it out",
+        ));
+    }
     progress.clear();
     job.announce(&model, &name.id, &input);
     let organs = organs.into_iter().map(|organ| Asked::of_organ(organ, model.family()));
@@ -97,8 +110,10 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let printer = screen.end(&obtained);
     let named = r1seg_results::report::Model::of(&model, &source);
     let run = job::run(&model, &named, Origin::from(&input), &encoded);
-    if let Some(path) = &args.ask.save_slice_features {
-        save_slice_features(path, encoded.slice_features(), args.output.force)?;
+    if let (Some(path), Some(features)) = (&args.ask.save_slice_features, encoded.slice_features())
+    {
+        // For the next run about this volume.
+        features.write(path, overwrite(args))?;
     }
     let draws_masks = model.capabilities().gives(OutputKind::Mask);
     let mut report = obtained.report(run, &model, &options);
@@ -176,16 +191,17 @@ fn check_masks(args: &InferArgs, source: &CheckpointSource) -> Result<()> {
     Ok(())
 }
 
-/// Keeps what took the encoder of slices its time, for the next run about this volume.
-fn save_slice_features(path: &Path, features: Option<&SliceFeatures>, replace: bool) -> Result<()> {
-    let Some(features) = features else {
-        return Err(CliError::usage(
-            "--save-slice-features has nothing to write: the model reads no slices",
-            "leave it out",
-        ));
-    };
-    let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
-    Ok(features.write(path, overwrite)?)
+/// Refuses a file for features of slices that cannot be written, before anything is computed.
+fn check_place(args: &InferArgs, source: &CheckpointSource, path: &Path) -> Result<()> {
+    let inputs = input::protect(Protected::default(), "the image", &args.image).model(source);
+    let files = [path.to_path_buf()];
+    inputs.check(&files)?;
+    OutputFolder::open(None, overwrite(args), &files)?;
+    Ok(())
+}
+
+fn overwrite(args: &InferArgs) -> Overwrite {
+    if args.output.force { Overwrite::Replace } else { Overwrite::Refuse }
 }
 
 /// Tells `-v` where the time of an answer went.
