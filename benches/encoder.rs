@@ -23,6 +23,7 @@ fn cases() -> [(&'static str, Vit3dConfig, usize); 2] {
         num_layers: 12,
         num_heads: 12,
         cls_token: false,
+        slice_guided: false,
     };
     let tiny = Vit3dConfig {
         image_size: [16, 64, 64],
@@ -56,7 +57,7 @@ fn vit(c: &mut Criterion) {
             group.throughput(Throughput::Elements(vit_flop(&config)));
             group.bench_function(BenchmarkId::new(name, dtype.as_str()), |b| {
                 b.iter(|| {
-                    let features = model.forward(&volume, &mut NoProbe).unwrap();
+                    let features = model.forward(&volume, None, &mut NoProbe).unwrap();
                     device.synchronize().unwrap();
                     features
                 });
@@ -128,7 +129,7 @@ fn projector(c: &mut Criterion) {
             group.throughput(Throughput::Elements(flop as u64));
             group.bench_function(BenchmarkId::new(name, dtype.as_str()), |b| {
                 b.iter(|| {
-                    let tokens = model.forward(&features).unwrap();
+                    let tokens = model.forward(&features, &mut NoProbe).unwrap();
                     device.synchronize().unwrap();
                     tokens
                 });

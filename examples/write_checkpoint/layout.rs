@@ -41,6 +41,7 @@ pub(crate) fn tensors(variant: &Variant) -> Vec<TensorPlan> {
         Family::SegVol | Family::Sam => promptable(variant),
         Family::SamMed3d => crate::sam_med3d::tensors(variant),
         Family::Vista3d => crate::vista3d::tensors(),
+        Family::HseNet => crate::hsenet::tensors(variant),
         Family::Phi3 | Family::Llama => language_model(variant),
     }
 }
@@ -129,14 +130,14 @@ impl Layout {
         }
     }
 
-    fn decoder_layer(&mut self, prefix: &str, variant: &Variant) {
+    pub(crate) fn decoder_layer(&mut self, prefix: &str, variant: &Variant) {
         let (hidden, inner) = (variant.hidden_size, variant.intermediate_size);
         let queries = variant.num_attention_heads * variant.head_dim();
         let keys = variant.num_key_value_heads * variant.head_dim();
         self.matrix(&format!("{prefix}.self_attn.o_proj.weight"), &[hidden, queries]);
         self.matrix(&format!("{prefix}.mlp.down_proj.weight"), &[hidden, inner]);
         let inputs: &[(&str, usize)] = match variant.family {
-            Family::Phi3 => {
+            Family::Phi3 | Family::HseNet => {
                 &[("self_attn.qkv_proj", queries + 2 * keys), ("mlp.gate_up_proj", 2 * inner)]
             }
             Family::Llama => &[
@@ -155,7 +156,7 @@ impl Layout {
         self.ones(&format!("{prefix}.post_attention_layernorm.weight"), &[hidden]);
     }
 
-    fn image_encoder(&mut self, prefix: &str, variant: &Variant) {
+    pub(crate) fn image_encoder(&mut self, prefix: &str, variant: &Variant) {
         let (width, mlp_dim) = (variant.mm_hidden_size, variant.vit.mlp_dim);
         let patches = variant.grid().iter().product();
         let voxels = variant.patch_size.iter().product();

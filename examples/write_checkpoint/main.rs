@@ -8,6 +8,7 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 
+mod hsenet;
 mod layout;
 mod sam_med3d;
 mod tokenizer;
@@ -34,8 +35,8 @@ const USAGE: &str = "\
 Usage: write_checkpoint --variant NAME --out DIR [OPTIONS]
 
   --variant NAME     phi3-mini (4.0 B parameters), llama31-8b (8.2 B), segvol (0.2 B),
-                     r1seg-3dsam (0.2 B), sam-med3d (0.1 B), vista3d (0.2 B) or tiny (for
-                     tests)
+                     r1seg-3dsam (0.2 B), sam-med3d (0.1 B), vista3d (0.2 B), hsenet (4.1 B)
+                     or tiny (for tests)
   --out DIR          folder to write, new or empty
   --layers N         of the language model [default: the variant's]
   --dtype DTYPE      bf16, f16 or f32 [default: bf16]

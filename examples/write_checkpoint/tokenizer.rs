@@ -87,6 +87,35 @@ impl Vocabulary {
         is_r1seg: true,
     };
 
+    /// Phi-4-mini-instruct, with as many tokens; some of the special ones have other ids.
+    pub(crate) const PHI4_MINI: Self = Self {
+        first: &[],
+        model_size: 199_999,
+        added: &[
+            "<|endoftext|>",
+            "<|endofprompt|>",
+            "<|assistant|>",
+            "<|end|>",
+            "<|user|>",
+            "<|system|>",
+            "<|tool|>",
+            "<|/tool|>",
+            "<|tool_call|>",
+            "<|/tool_call|>",
+            "<|tool_response|>",
+            "<|tag|>",
+        ],
+        reserved: 0..18,
+        bos: 199_999,
+        eos: 199_999,
+        also_ends: &[],
+        pad: 199_999,
+        unk: None,
+        adds_bos: false,
+        adds_eos: false,
+        is_r1seg: true,
+    };
+
     /// CLIP's text encoder.
     pub(crate) const CLIP: Self = Self {
         first: &[],

@@ -18,6 +18,8 @@ pub(crate) enum Family {
     /// Neither a language model nor a text encoder: SAM-Med3D.
     SamMed3d,
     Vista3d,
+    /// Two vision transformers and a Phi-4-mini: HSENet.
+    HseNet,
 }
 
 /// Widths of CLIP ViT-B/32's text encoder.
@@ -96,6 +98,15 @@ const SAM_MED3D: Variant =
 /// NVIDIA publishes it as NV-Segment-CT. Its sizes are those of its module.
 const VISTA3D: Variant = Variant { family: Family::Vista3d, ..SAM_MED3D };
 
+/// On Phi-4-mini-instruct.
+const HSENET: Variant = Variant {
+    family: Family::HseNet,
+    num_attention_heads: 24,
+    num_key_value_heads: 8,
+    vocabulary: Vocabulary::PHI4_MINI,
+    ..PHI3_MINI
+};
+
 /// A Phi-3 in which everything is small.
 const TINY: Variant = Variant {
     hidden_size: 64,
@@ -120,13 +131,14 @@ impl Variant {
             "r1seg-3dsam" => Some(R1SEG_3D_SAM),
             "sam-med3d" => Some(SAM_MED3D),
             "vista3d" => Some(VISTA3D),
+            "hsenet" => Some(HSENET),
             "tiny" => Some(TINY),
             _ => None,
         }
     }
 
     pub(crate) fn has_language_model(&self) -> bool {
-        matches!(self.family, Family::Phi3 | Family::Llama)
+        matches!(self.family, Family::Phi3 | Family::Llama | Family::HseNet)
     }
 
     pub(crate) fn reads_words(&self) -> bool {
@@ -164,6 +176,9 @@ impl Variant {
             // Its sizes are the defaults.
             Family::SamMed3d => return json!({ "model_type": "sam_med3d" }),
             Family::Vista3d => return json!({ "model_type": "vista3d" }),
+            Family::HseNet => {
+                return merged([self.language_model_config(dtype), crate::hsenet::config(self)]);
+            }
             Family::Phi3 => json!({
                 "architectures": ["LamedPhi3ForCausalLMCrossA"],
                 "model_type": "lamed_phi3_cross",
@@ -262,11 +277,9 @@ impl Variant {
             "transformers_version": "4.46.3",
         });
         let sampling = match self.family {
-            Family::Phi3 | Family::SegVol | Family::Sam | Family::SamMed3d | Family::Vista3d => {
-                json!({})
-            }
             // The base model's own.
             Family::Llama => json!({ "do_sample": true, "temperature": 0.6, "top_p": 0.9 }),
+            _ => json!({}),
         };
         merged([ids, sampling])
     }

@@ -117,6 +117,8 @@ class EncodedVolume:
     @property
     def effective_resolution_mm(self) -> list[float] | None: ...
     @property
+    def slice_features(self) -> npt.NDArray[np.float32] | None: ...
+    @property
     def warnings(self) -> list[Warning]: ...
     def ask(
         self,
@@ -205,6 +207,7 @@ class Model:
         mode: Mode | None = None,
         preprocess: str = "auto",
         overlaps: bool = False,
+        slice_features: str | PathLike[str] | npt.NDArray[np.float32] | None = None,
         on_event: Callable[[Event], object] | None = None,
         cancel: CancelToken | None = None,
         **reading: Any,
@@ -216,6 +219,7 @@ class Model:
         text: str | None = None,
         orient: str | None = None,
         preprocess: str = "auto",
+        slice_features: str | PathLike[str] | npt.NDArray[np.float32] | None = None,
         cancel: CancelToken | None = None,
         **reading: Any,
     ) -> npt.NDArray[np.float32]: ...

@@ -1,5 +1,7 @@
 """Every kind of model, and every kind of prompt."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,19 @@ def test_the_models_are_listed():
     known = {model["name"]: model for model in r1seg.models()}
     assert "R1Seg-3D-Phi-3-4B" in known["R1Seg-3D"]["published"]
     assert known["VISTA3D"]["outputs"] == ["mask"]
+
+
+def test_a_model_that_reads_slices_takes_their_features():
+    recorded = CASES / "hsenet-phi4" / "golden"
+    case = json.loads((recorded / "case0.json").read_text())
+    model = r1seg.load(CASES / "hsenet-phi4")
+    features = recorded / case["slice_features"]
+    encoded = model.encode(recorded / case["volume"], preprocess="none", slice_features=features)
+    result = encoded.ask(case["question"], max_new_tokens=case["max_new_tokens"])
+    assert result.text == case["text"] and result.mask is None
+    array = encoded.slice_features
+    assert np.array_equal(array, np.load(features))
+    again = model.encode(recorded / case["volume"], preprocess="none", slice_features=array)
+    assert again.ask(case["question"], max_new_tokens=case["max_new_tokens"]).text == case["text"]
+    with pytest.raises(r1seg.errors.UsageError, match="slices"):
+        model.encode(recorded / case["volume"], preprocess="none", slice_features=array[:-1])

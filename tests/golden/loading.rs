@@ -33,7 +33,7 @@ fn every_family_is_loaded_by_what_its_checkpoint_is() {
         published.input_shape = family.capabilities().input_shape;
         assert_eq!(published, *family.capabilities(), "{case}");
         let encoder = match &model {
-            Model::Language(model) => model.config().vit.clone().into(),
+            Model::Language(model) => model.config().branches[0].vit.clone().into(),
             Model::Promptable(model) => model.config().image_encoder.clone(),
             Model::Retrieval(model) => model.config().vit.clone().into(),
             Model::Automatic(_) => continue,

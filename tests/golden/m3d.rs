@@ -127,7 +127,7 @@ fn a_question_about_a_box_has_the_ids_of_the_authors_text() {
                 "Is this liver? <bx_start>[0.0, 0.34, 0.062, 0.938, 0.5, 0.984]<bx_end>",
             ),
         ] {
-            let images = "<im_patch>".repeat(model.config().mm_projector.num_tokens());
+            let images = "<im_patch>".repeat(model.config().visual_tokens());
             let authors = model.tokenizer().encode_raw(&format!("{images} {text}")).unwrap();
             let ours = model.prompt_about(question, &about, None).unwrap();
             assert_eq!(ours.ids(), authors, "{case}");

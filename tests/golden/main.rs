@@ -13,6 +13,8 @@ mod families;
 mod grow;
 mod half_precision;
 mod hiera;
+mod hsenet;
+mod hsenet_parts;
 mod loading;
 mod m3d;
 mod m3d_clip;

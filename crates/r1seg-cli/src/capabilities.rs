@@ -48,6 +48,9 @@ pub(crate) fn note(entry: &ModelEntry) -> String {
     if let Some(bare_names) = entry.bare_names {
         return format!("Ask in whole sentences: {bare_names}. --organ NAME writes one.");
     }
+    if entry.capabilities.takes(PromptKind::Question) {
+        return "Ask in whole sentences: it answers in words, and draws no masks.".to_string();
+    }
     if entry.capabilities.gives(OutputKind::Embedding) {
         return "Takes no questions: it compares volumes with sentences of a radiology report."
             .to_string();

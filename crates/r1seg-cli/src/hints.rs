@@ -114,6 +114,9 @@ pub(crate) fn words(remedy: &Remedy) -> String {
              r1seg convert CHECKPOINT --llm FILE.gguf -o DIR"
         }
         Remedy::GiveBaseModel => "name the folder of the base model: --base DIR",
+        Remedy::GiveParts => {
+            "name the language model with --base DIR, and each further part with --with DIR"
+        }
         Remedy::ConvertOriginal => {
             "convert the original checkpoint, or name the folder's GGUF file with --llm"
         }
@@ -255,6 +258,7 @@ mod tests {
             Remedy::ConvertWithCheckpoint { language_model: None },
             Remedy::ConvertWithCheckpoint { language_model: Some(path) },
             Remedy::GiveBaseModel,
+            Remedy::GiveParts,
             Remedy::ConvertOriginal,
             Remedy::ReplaceFolder,
             Remedy::ReplaceFile,

@@ -49,7 +49,7 @@ pub fn check_tensors(folder: &Path) -> Result<usize, Error> {
     let found: Vec<Option<&str>> = checkpoint
         .tensors
         .par_iter()
-        .map(|Stored { file, entry }| {
+        .map(|Stored { file, entry, .. }| {
             let path = checkpoint.path(*file);
             let mut opened = open_regular(&path)?;
             let [start, end] = entry.storage;

@@ -9,10 +9,11 @@ use r1seg_checkpoint::layout::{INDEX, LANGUAGE_MODEL};
 use r1seg_checkpoint::{FileRecord, LoraRecord, MANIFEST, Manifest, SCHEMA_VERSION};
 use serde_json::{Map, Value};
 
+use crate::join::Compose;
 use crate::lora::Lora;
 use crate::output::Staged;
 use crate::pipeline::{run, shard_name};
-use crate::plan::{Plan, Planned, plan};
+use crate::plan::{Plan, Planned, plan, shapes};
 use crate::sidecar::CONFIG;
 use crate::stream::Sources;
 use crate::{Error, Quant, Sandbox, TargetDtype, sidecar, source};
@@ -25,6 +26,10 @@ pub struct ConvertOptions {
     /// A checkpoint that the source lies on top of: its tensors come along where the source has none of
     /// that name, and so do small files. A folder without weights lends only the latter.
     pub base: Option<PathBuf>,
+    /// Further parts of a model that is published in parts, in any order: each is known by its tensors.
+    pub parts: Vec<PathBuf>,
+    /// Makes the `config.json` of a model that is joined from parts.
+    pub compose: Compose,
     /// What floating-point weights become; `None` keeps each as it is, but for f64, which becomes f32.
     pub dtype: Option<TargetDtype>,
     /// Whether the language model is quantized, into a GGUF file of its own. The rest is as `dtype`
@@ -59,6 +64,8 @@ impl ConvertOptions {
         Self {
             source: source.into(),
             base: None,
+            parts: Vec::new(),
+            compose: |_| Err("no model is joined from parts here".to_owned()),
             dtype: None,
             quant: None,
             llm: None,
@@ -236,10 +243,17 @@ fn fill(
             Err(error) => return Err(error),
         },
     };
-    let mut plan = plan(checkpoint, base, base_folder, options)?;
+    let parts = options.parts.iter().map(|path| source::open(path, sandbox));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let mut plan = plan(checkpoint, base, base_folder, parts, options)?;
     refuse_same_folder(&plan.folders, out)?;
 
-    let mut files = sidecar::write(&plan.folders, target)?;
+    let mut files = match &plan.joined {
+        Some(joined) if !joined.files.is_empty() => {
+            sidecar::write_joined(&plan.folders, &joined.files, target)?
+        }
+        _ => sidecar::write(&plan.folders, target)?,
+    };
     let (config, recovered) = config(&plan, options)?;
     if let Some(config) = config {
         files.push(sidecar::put_config(target, config, options.dtype)?);
@@ -296,13 +310,10 @@ type ConfigAndModel = (Option<Map<String, Value>>, Option<&'static str>);
 /// The fields of `config.json`: those of the first one that is not for another loader, or else those
 /// recovered from the tensors, and then of which model.
 fn config(plan: &Plan, options: &ConvertOptions) -> Result<ConfigAndModel, Error> {
-    // An axis beyond memory is that of no model.
-    let axis = |axis: &u64| usize::try_from(*axis).unwrap_or(usize::MAX);
-    let shapes = plan.tensors().map(|planned| {
-        let entry = &planned.from.entry;
-        (entry.name.clone(), entry.shape.iter().map(axis).collect())
-    });
-    let shapes: Shapes = shapes.collect();
+    if let Some(joined) = &plan.joined {
+        return Ok((Some(joined.config.clone()), None));
+    }
+    let shapes = shapes(plan.tensors().map(|planned| &planned.from));
     let mut recovered = None;
     for folder in &plan.folders {
         let Some(own) = sidecar::config(folder)? else { continue };

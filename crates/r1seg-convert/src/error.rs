@@ -62,6 +62,9 @@ pub enum Error {
         At(path)
     )]
     NeedsBase { path: PathBuf, count: usize },
+    /// Parts of a model that do not make a whole.
+    #[error("{}{what}", At(path))]
+    Parts { path: PathBuf, what: String },
     #[error("{}LoRA weights are not usable: {message}", At(path))]
     Lora { path: PathBuf, message: String },
 
@@ -127,6 +130,7 @@ impl Diagnostic for Error {
             Self::Cancelled => "R-CNV-23",
             Self::LanguageModel { .. } => "R-CNV-24",
             Self::Unusable { .. } => "R-CNV-27",
+            Self::Parts { .. } => "R-CNV-28",
             Self::QuantizedSource { .. } => "R-CNV-25",
             Self::LanguageModelAlone { .. } => "R-CNV-26",
             Self::Gguf { source, .. } => source.code(),
@@ -150,9 +154,10 @@ impl Diagnostic for Error {
                 ErrorKind::CannotCreate
             }
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Option { .. } | Self::Ambiguous { .. } | Self::NeedsBase { .. } => {
-                ErrorKind::Usage
-            }
+            Self::Option { .. }
+            | Self::Ambiguous { .. }
+            | Self::NeedsBase { .. }
+            | Self::Parts { .. } => ErrorKind::Usage,
             _ => ErrorKind::Model,
         }
     }
@@ -177,6 +182,7 @@ impl Diagnostic for Error {
             | Self::Strided { path, .. }
             | Self::NeedsBase { path, .. }
             | Self::Lora { path, .. }
+            | Self::Parts { path, .. }
             | Self::Gguf { path, .. }
             | Self::LanguageModelAlone { path }
             | Self::LanguageModel { path, .. }
@@ -215,6 +221,7 @@ impl Diagnostic for Error {
             Self::Overflow { .. } => "convert to bf16, which has the range of f32",
             Self::Strided { .. } => "save the tensor again after .contiguous()",
             Self::NeedsBase { .. } => return Some(Remedy::GiveBaseModel),
+            Self::Parts { .. } => return Some(Remedy::GiveParts),
             Self::LanguageModelAlone { .. } => {
                 return Some(Remedy::ConvertWithCheckpoint { language_model: None });
             }

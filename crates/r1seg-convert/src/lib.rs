@@ -15,6 +15,8 @@
 //! - Names change in one place ([`r1seg_checkpoint::keys`]).
 //! - A `config.json` that was not published is made from the tensors, where a caller knows the model
 //!   ([`ConvertOptions::recover`]).
+//! - Parts that a model is published in become one checkpoint (`join`), with the tokenizer that it was
+//!   trained with (`vocabulary`).
 //! - The language model may go into a GGUF file, quantized or taken over from one (`llm`).
 //! - [`convert`] makes a folder that appears whole or not at all, [`prepare`] one that can be checked
 //!   before it appears; [`r1seg_checkpoint::verify`] checks it again.
@@ -44,6 +46,7 @@ mod contents;
 mod convert;
 mod dtype;
 mod error;
+mod join;
 mod llm;
 mod lora;
 mod output;
@@ -57,6 +60,7 @@ mod stream;
 mod strided;
 mod tensor;
 mod torch;
+mod vocabulary;
 
 pub use contents::{Contents, check_tensors, contents};
 pub use convert::{
@@ -65,6 +69,7 @@ pub use convert::{
 };
 pub use dtype::TargetDtype;
 pub use error::Error;
+pub use join::{Compose, PartConfigs};
 pub use llm::Quant;
 pub use lora::Lora;
 pub use pickle::PickleError;
@@ -72,3 +77,4 @@ pub use r1seg_diagnostic::{ErrorKind, Remedy};
 pub use sandbox::{Sandbox, SandboxError, sandbox_main};
 pub use tensor::TensorEntry;
 pub use torch::{TorchIndex, read_index};
+pub use vocabulary::NewTokens;

@@ -161,6 +161,7 @@ impl<'a> Converter<'a> {
         let mut tally = Tally::default();
         let row_length = entry.shape.last().and_then(|n| usize::try_from(*n).ok()).unwrap_or(1);
         let mut first_row = 0;
+        let mut means = (0 < planned.from.mean_rows).then(|| vec![0.0; row_length]);
         while left > 0 {
             let Read::Chunk(chunk) = self.next()? else {
                 return Err(Stop::from(Error::Changed { path: PathBuf::new() }));
@@ -191,6 +192,9 @@ impl<'a> Converter<'a> {
                 }
             });
             first_row += chunk_bytes / entry.dtype.size() / row_length;
+            if let Some(means) = &mut means {
+                add_rows(&chunk, entry.dtype, means);
+            }
             let read = chunk.len() as u64;
             self.pool.give(chunk);
             self.send(Write::Chunk(out))?;
@@ -211,6 +215,9 @@ impl<'a> Converter<'a> {
                 return Err(Stop::from(Error::Cancelled));
             }
         }
+        if let Some(means) = means {
+            self.mean_rows(planned, means)?;
+        }
         let is_quantized = match &planned.to {
             Target::Numbers(_) => false,
             Target::Gguf(target) => {
@@ -224,6 +231,29 @@ impl<'a> Converter<'a> {
         Ok(())
     }
 
+    /// The rows behind those of a tensor whose sums these are.
+    fn mean_rows(&mut self, planned: &Planned, mut sums: Vec<f64>) -> Result<(), Stop> {
+        let rows = planned.from.entry.shape.first().copied().unwrap_or(1);
+        #[expect(clippy::cast_precision_loss, reason = "far fewer rows than f64 can count")]
+        sums.iter_mut().for_each(|sum| *sum /= rows as f64);
+        #[expect(clippy::cast_possible_truncation, reason = "weights are f32 at most")]
+        let mean: Vec<f32> = sums.into_iter().map(|mean| mean as f32).collect();
+        let count = usize::try_from(planned.from.mean_rows).unwrap_or(usize::MAX);
+        let mut out = self.pool.take();
+        match &planned.to {
+            Target::Numbers(dtype) => {
+                encode(&mean.repeat(count), *dtype, &mut out);
+            }
+            Target::Gguf(target) => {
+                let bytes: Vec<u8> =
+                    mean.repeat(count).into_iter().flat_map(f32::to_le_bytes).collect();
+                blocks::convert(&bytes, NumberFormat::F32, target, count, |_| {}, &mut out)
+                    .map_err(|source| self.failed(planned, &source))?;
+            }
+        }
+        self.send(Write::Chunk(out))
+    }
+
     fn failed(&self, planned: &Planned, source: &candle_core::Error) -> Stop {
         let source = match source {
             candle_core::Error::WithBacktrace { inner, .. } => inner.as_ref(),
@@ -233,6 +263,15 @@ impl<'a> Converter<'a> {
             path: self.plan.files.get(planned.from.file).cloned().unwrap_or_default(),
             what: format!("tensor `{}`: {source}", sanitize(&planned.from.entry.name)),
         })
+    }
+}
+
+/// Adds whole rows to their sums.
+fn add_rows(bytes: &[u8], dtype: NumberFormat, sums: &mut [f64]) {
+    let mut rows = vec![0.0; bytes.len() / dtype.size()];
+    to_f32(bytes, dtype, &mut rows);
+    for row in rows.chunks_exact(sums.len().max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
     }
 }
 

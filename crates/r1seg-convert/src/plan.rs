@@ -9,11 +9,12 @@ use r1seg_checkpoint::shown::first_names;
 use r1seg_checkpoint::{LoraRecord, NumberFormat};
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use crate::join::{self, Joined};
 use crate::llm::{self, GgufTarget};
 use crate::lora::{self, Update};
 use crate::pickle::sanitize;
 use crate::source::{Checkpoint, Stored};
-use crate::{ConvertOptions, Error};
+use crate::{ConvertOptions, Error, Shapes};
 
 /// A tensor to be written.
 #[derive(Debug)]
@@ -45,14 +46,13 @@ impl Planned {
 
     /// Bytes in a safetensors file.
     pub(crate) fn bytes(&self) -> u64 {
-        // Counted when the entry was checked.
-        self.from.entry.numbers().unwrap_or(0) * self.dtype().size() as u64
+        self.from.numbers().saturating_mul(self.dtype().size() as u64)
     }
 
     /// How many numbers it has.
     pub(crate) fn numbers(&self) -> u64 {
         match &self.to {
-            Target::Numbers(_) => self.from.entry.numbers().unwrap_or(0),
+            Target::Numbers(_) => self.from.numbers(),
             Target::Gguf(target) => target.tensor.shape.iter().product(),
         }
     }
@@ -73,6 +73,8 @@ pub(crate) struct Plan {
     pub(crate) tied: usize,
     pub(crate) has_pickles: bool,
     pub(crate) lora: Option<LoraRecord>,
+    /// What it was joined from, where that were parts.
+    pub(crate) joined: Option<Joined>,
 }
 
 impl Plan {
@@ -90,6 +92,7 @@ pub(crate) fn plan(
     mut checkpoint: Checkpoint,
     base: Option<Checkpoint>,
     base_folder: Option<PathBuf>,
+    parts: Vec<Checkpoint>,
     options: &ConvertOptions,
 ) -> Result<Plan, Error> {
     let ConvertOptions { lora, dtype, max_shard_bytes, .. } = *options;
@@ -106,7 +109,9 @@ pub(crate) fn plan(
 
     let mut files = checkpoint.files;
     let mut folders = vec![folder.clone()];
-    let mut has_pickles = checkpoint.has_pickles;
+    let mut has_pickles = checkpoint.has_pickles || parts.iter().any(|part| part.has_pickles);
+    let own = join::part_of(&plain);
+    let mut given = vec![(own, folder.clone())];
     if let Some(mut base) = base {
         let base_renamed = base.normalize_names();
         base.check_names()?;
@@ -114,6 +119,7 @@ pub(crate) fn plan(
             let message = "the base has LoRA updates of its own".to_owned();
             return Err(Error::Lora { path: base.folder, message });
         }
+        given.push((join::part_of(&base.tensors), base.folder.clone()));
         renamed.renamed.extend(base_renamed.renamed);
         renamed.dropped.extend(base_renamed.dropped);
         plain = overlay(base.tensors, plain, files.len());
@@ -121,7 +127,14 @@ pub(crate) fn plan(
         folders.push(base.folder);
         has_pickles |= base.has_pickles;
     }
+    folders.extend(base_folder);
+    folders.extend(parts.iter().map(|part| part.folder.clone()));
+    let sources = (&mut files, &mut renamed);
+    let mut joined = join::join(own, &given, &mut plain, parts, sources)?;
     check_updates(&plain, &updates, &folder)?;
+    if let Some(joined) = &mut joined {
+        joined.compose(&shapes(plain.iter()), record.as_ref(), options.compose)?;
+    }
 
     // In the order of the files, so that each is read once from front to back.
     plain.sort_by_key(|stored| (stored.file, stored.entry.start));
@@ -142,7 +155,6 @@ pub(crate) fn plan(
             from,
         })
         .collect();
-    folders.extend(base_folder);
     let language_model = match (options.quant, &options.llm) {
         (Some(quant), None) => Some(llm::From::Weights(quant)),
         (None, Some(path)) => Some(llm::From::File(path)),
@@ -154,7 +166,13 @@ pub(crate) fn plan(
     };
     let language_model = match language_model {
         Some(from) => {
-            let decoder = llm::Decoder::read(&folders, options.architecture)?;
+            let decoder = match &joined {
+                Some(joined) => {
+                    let config = joined.config.clone().into();
+                    llm::Decoder::from_config(&config, &folder, options.architecture)?
+                }
+                None => llm::Decoder::read(&folders, options.architecture)?,
+            };
             Some(llm::take(&mut tensors, from, &mut files, &decoder)?)
         }
         None => None,
@@ -171,7 +189,16 @@ pub(crate) fn plan(
         tied,
         has_pickles,
         lora: record,
+        joined,
     })
+}
+
+/// The axes of tensors as they are written, by name.
+pub(crate) fn shapes<'a>(tensors: impl Iterator<Item = &'a Stored>) -> Shapes {
+    // An axis beyond memory is that of no model.
+    let axis = |axis: &u64| usize::try_from(*axis).unwrap_or(usize::MAX);
+    let shape = |from: &Stored| (from.entry.name.clone(), from.shape().iter().map(axis).collect());
+    tensors.map(shape).collect()
 }
 
 /// Tensors of the checkpoint replace those of the base, or come on top.
@@ -247,7 +274,7 @@ pub(crate) fn header(shard: &[Planned], path: &Path) -> Result<Vec<u8>, Error> {
     let mut tensors = Vec::with_capacity(shard.len());
     for tensor in shard {
         let axis = |axis: &u64| usize::try_from(*axis).ok();
-        let shape: Option<Vec<usize>> = tensor.from.entry.shape.iter().map(axis).collect();
+        let shape: Option<Vec<usize>> = tensor.from.shape().iter().map(axis).collect();
         let end = usize::try_from(tensor.bytes()).ok().and_then(|bytes| start.checked_add(bytes));
         let dtype = to_dtype(tensor.dtype());
         let (Some(shape), Some(end), Some(dtype)) = (shape, end, dtype) else {

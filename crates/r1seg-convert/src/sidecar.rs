@@ -17,7 +17,7 @@ pub(crate) const CONFIG: &str = "config.json";
 
 /// Taken over byte for byte, from the first folder that has it.
 const COPIED: [&str; 14] = [
-    "generation_config.json",
+    GENERATION,
     "preprocessor_config.json",
     "LICENSE",
     "LICENSE.txt",
@@ -32,6 +32,7 @@ const COPIED: [&str; 14] = [
     "merges.txt",
     "vocab.txt",
 ];
+const GENERATION: &str = "generation_config.json";
 /// From here on the names belong together: half a tokenizer of each folder would be none.
 const FIRST_OF_TOKENIZER: usize = 6;
 
@@ -59,6 +60,25 @@ pub(crate) fn write(folders: &[PathBuf], target: &Path) -> Result<Vec<FileRecord
                 records.push(put(target, name, &bytes)?);
             }
         }
+    }
+    Ok(records)
+}
+
+/// The same of a model that was joined, whose tokenizer files these are.
+pub(crate) fn write_joined(
+    folders: &[PathBuf],
+    tokenizer: &[(&'static str, Vec<u8>)],
+    target: &Path,
+) -> Result<Vec<FileRecord>, Error> {
+    let mut records = Vec::new();
+    // What ends an answer of the base does not end one of the whole, whose config.json says that.
+    for name in COPIED.iter().take(FIRST_OF_TOKENIZER).filter(|name| **name != GENERATION) {
+        if let Some((_, bytes)) = first(folders, name)? {
+            records.push(put(target, name, &bytes)?);
+        }
+    }
+    for (name, bytes) in tokenizer {
+        records.push(put(target, name, bytes)?);
     }
     Ok(records)
 }

@@ -202,7 +202,7 @@ pub(crate) fn chunk_bytes(tensor: &Planned) -> usize {
     let rows = match &tensor.to {
         Target::Gguf(GgufTarget { order: RowOrder::Interleaved { head_dim }, .. }) => *head_dim,
         Target::Gguf(_) => 1,
-        Target::Numbers(_) if tensor.update.is_some() => 1,
+        Target::Numbers(_) if tensor.update.is_some() || tensor.from.mean_rows > 0 => 1,
         Target::Numbers(_) => return CHUNK,
     };
     let columns = entry.shape.last().copied().unwrap_or(1);
@@ -325,6 +325,7 @@ mod tests {
                 start: 2 * offset,
                 storage: [0, bytes.len() as u64],
             },
+            mean_rows: 0,
         };
         let number = |at: u64| bytes[2 * at as usize..][..2].to_vec();
         // The first half is nobody's, as a publisher left it; then slices, and one of them transposed.

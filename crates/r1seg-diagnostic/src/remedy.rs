@@ -70,6 +70,8 @@ pub enum Remedy {
     },
     /// Name the folder of the base model that LoRA updates belong to.
     GiveBaseModel,
+    /// Name the folders of the other parts that a model is published in.
+    GiveParts,
     /// Convert the original checkpoint instead of one that is quantized already, or name its language
     /// model.
     ConvertOriginal,

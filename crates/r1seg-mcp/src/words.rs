@@ -66,6 +66,7 @@ pub fn words(remedy: &Remedy) -> Option<String> {
         | Remedy::ConvertFirst { .. }
         | Remedy::ConvertWithCheckpoint { .. }
         | Remedy::GiveBaseModel
+        | Remedy::GiveParts
         | Remedy::ConvertOriginal
         | Remedy::ReplaceFolder
         | Remedy::ReplaceFile

@@ -8,7 +8,7 @@
 //! - [`Linear`], whose weights may stay in half precision while the activations are f32, or quantized
 //!   on a GPU ([`QuantizedMatrix`]);
 //! - [`attention`] with an f32 softmax, [`AttentionBias`] for relative positions and masks, and
-//!   [`Windows`] to attend within; the activations [`gelu_erf`], [`quick_gelu`], [`relu`]
+//!   [`Windows`] to attend within, [`CrossAttention`] to other tokens; the activations [`gelu_erf`], [`quick_gelu`], [`relu`]
 //!   and [`silu_mul`], and [`add`];
 //! - [`CachedAttention`] with [`Rotary`] positions, for the tokens of a sequence, and [`greedy`], which
 //!   chooses the next; [`Embedding`] of tokens;
@@ -61,7 +61,8 @@ mod windows;
 
 pub use activation::{Activation, add, gelu_dot, gelu_erf, quick_gelu, relu, silu_mul};
 pub use attention::{
-    AttentionBias, AttentionMask, CachedAttention, MAX_SCORES, Rotary, attention, softmax,
+    AttentionBias, AttentionMask, CachedAttention, CrossAttention, MAX_SCORES, Rotary, attention,
+    softmax,
 };
 pub use conv::{
     Conv3d, Conv3dConfig, ConvTranspose3d, PatchConv3d, PatchConvTranspose3d, avg_pool3d,

@@ -1,8 +1,11 @@
 //! Image embeddings to visual tokens.
-//! Keys: `mm_projector.projector.N` (pooling), `mm_projector.linear` (linear), none (identity).
+//! Keys: `mm_projector.projector.N` (pooling), `mm_projector.linear` (linear), none (identity),
+//! `mm_projector.resolution_attention` and `mm_projector.proj_mpls.N` (visual packer).
 
 use candle_core::{Result, Tensor, bail};
-use r1seg_nn::{Linear, Weights, avg_pool3d, gelu_erf, linear};
+use r1seg_nn::{Linear, Probe, Weights, avg_pool3d, gelu_erf, linear};
+
+use crate::visual_packer::VisualPacker;
 
 /// `mm_projector_type` of a config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +16,12 @@ pub enum ProjectorType {
     Linear,
     /// `identity`: the embeddings themselves.
     Identity,
+    /// `VisualPacker_3d_phi_v3`: the mean of each window of patches looks at them, then two linear layers
+    /// with a GELU between them.
+    VisualPacker {
+        /// Patches of a window, `[D, H, W]`.
+        window: [usize; 3],
+    },
 }
 
 /// `proj_layer_type` of a config.json.
@@ -60,6 +69,9 @@ impl MmProjectorConfig {
         let patches: usize = self.grid.iter().product();
         match (self.projector_type, self.pooling_type) {
             (ProjectorType::Linear | ProjectorType::Identity, _) => patches,
+            (ProjectorType::VisualPacker { window }, _) => {
+                self.grid.iter().zip(window).map(|(n, patches)| n / patches.max(1)).product()
+            }
             (_, PoolingType::Spatial) => {
                 self.grid.iter().map(|n| n / self.pooling_size.max(1)).product()
             }
@@ -76,6 +88,16 @@ impl MmProjectorConfig {
             && !(1..=16).contains(&self.layer_num)
         {
             return Err(format!("proj_layer_num is {}, expected 1 to 16", self.layer_num));
+        }
+        if let ProjectorType::VisualPacker { window } = self.projector_type {
+            let divides = |(n, patches): (&usize, &usize)| *patches != 0 && n % patches == 0;
+            return match self.grid.iter().zip(&window).all(divides) && self.num_tokens() != 0 {
+                true => Ok(()),
+                false => Err(format!(
+                    "proj_kernel_size {window:?} does not divide the patch grid {:?}",
+                    self.grid
+                )),
+            };
         }
         if self.pooling_size == 0 || self.num_tokens() == 0 {
             return Err(format!(
@@ -97,6 +119,7 @@ impl MmProjectorConfig {
 #[derive(Debug, Clone)]
 pub struct MmProjector {
     cfg: MmProjectorConfig,
+    packer: Option<VisualPacker>,
     layers: Vec<Linear>,
 }
 
@@ -108,9 +131,19 @@ impl MmProjector {
     pub fn new(cfg: &MmProjectorConfig, weights: Weights) -> Result<Self> {
         cfg.validate().map_err(candle_core::Error::msg)?;
         let (i, o) = (cfg.in_dim, cfg.out_dim);
+        let packer = match cfg.projector_type {
+            ProjectorType::VisualPacker { window } => {
+                Some(VisualPacker::new(i, cfg.grid, window, &weights)?)
+            }
+            _ => None,
+        };
         let layers = match cfg.projector_type {
             ProjectorType::Identity => Vec::new(),
             ProjectorType::Linear => vec![linear(i, o, weights.pp("linear"))?],
+            ProjectorType::VisualPacker { .. } => {
+                let layers = weights.pp("proj_mpls");
+                vec![linear(i, o, layers.pp(0))?, linear(o, o, layers.pp(2))?]
+            }
             ProjectorType::SpatialPooling => {
                 // The activations take the odd places of the nn.Sequential.
                 let step = match cfg.layer_type {
@@ -123,18 +156,24 @@ impl MmProjector {
                     .collect::<Result<_>>()?
             }
         };
-        Ok(Self { cfg: cfg.clone(), layers })
+        Ok(Self { cfg: cfg.clone(), packer, layers })
     }
 
+    /// Shows `projector.packed` (what packing makes of windows, `[B, num_tokens, E]`) to the probe.
+    ///
     /// # Shapes
     /// - `image_embeddings`: `[B, N, E]`    - returns: `[B, num_tokens, hidden]`
     ///
     /// # Errors
     /// When the embeddings do not lie on the configured patch grid.
-    pub fn forward(&self, image_embeddings: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, image_embeddings: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         let mut x = self.pool(image_embeddings)?;
+        if self.packer.is_some() {
+            probe.record("projector.packed", &x)?;
+        }
+        let is_mlp = self.packer.is_some() || self.cfg.layer_type == LayerType::Mlp;
         for (n, layer) in self.layers.iter().enumerate() {
-            if n > 0 && self.cfg.layer_type == LayerType::Mlp {
+            if n > 0 && is_mlp {
                 x = gelu_erf(&x)?;
             }
             x = layer.forward(&x)?;
@@ -147,6 +186,9 @@ impl MmProjector {
         let [d, h, w] = self.cfg.grid;
         if n != d * h * w {
             bail!("the projector expects {} patches, got {n}", d * h * w)
+        }
+        if let Some(packer) = &self.packer {
+            return packer.forward(x);
         }
         let tokens = self.cfg.num_tokens();
         match (self.cfg.projector_type, self.cfg.pooling_type) {
@@ -169,6 +211,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use candle_nn::{VarBuilder, VarMap};
+    use r1seg_nn::NoProbe;
 
     fn config() -> MmProjectorConfig {
         MmProjectorConfig {
@@ -205,12 +248,18 @@ mod tests {
         assert_eq!(keys(&cfg)?, linear);
         let cfg = MmProjectorConfig { projector_type: ProjectorType::Linear, ..cfg };
         assert_eq!(keys(&cfg)?, ["linear.weight"]);
+        let packer = ProjectorType::VisualPacker { window: [1, 4, 4] };
+        let cfg = MmProjectorConfig { projector_type: packer, ..cfg };
+        let mut packer = vec!["proj_mpls.0.weight".to_string(), "proj_mpls.2.weight".to_string()];
+        let attention = ["Wk", "Wq", "Wv", "norm", "output_linear"];
+        packer.extend(attention.map(|layer| format!("resolution_attention.{layer}.weight")));
+        assert_eq!((keys(&cfg)?, cfg.num_tokens()), (packer, 4));
         Ok(())
     }
 
     fn pooled(cfg: MmProjectorConfig, x: &Tensor) -> Result<Vec<f32>> {
-        let projector = MmProjector { cfg, layers: Vec::new() };
-        projector.forward(x)?.narrow(2, 0, 1)?.flatten_all()?.to_vec1()
+        let projector = MmProjector { cfg, packer: None, layers: Vec::new() };
+        projector.forward(x, &mut NoProbe)?.narrow(2, 0, 1)?.flatten_all()?.to_vec1()
     }
 
     #[test]
@@ -238,5 +287,10 @@ mod tests {
     fn a_pooling_that_leaves_nothing_is_refused() {
         let cfg = MmProjectorConfig { pooling_size: 5, ..config() };
         assert!(cfg.validate().is_err_and(|e| e.contains("proj_pooling_size 5")));
+        for window in [[1, 3, 4], [0, 4, 4], [8, 4, 4]] {
+            let projector_type = ProjectorType::VisualPacker { window };
+            let cfg = MmProjectorConfig { projector_type, ..config() };
+            assert!(cfg.validate().is_err_and(|e| e.contains("proj_kernel_size")));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use numpy::PyArray2;
 use pyo3::prelude::*;
 use r1seg::{AskOptions, InferenceMode};
 use r1seg_results::{Asked, Obtained, obtain, run_prompts};
@@ -53,6 +54,17 @@ impl EncodedVolume {
     fn effective_resolution_mm(&self, py: Python<'_>) -> Option<[f64; 3]> {
         let axes = self.about.volume.bind(py).get().axes_of_arrays();
         self.about.encoded.effective_resolution_mm().map(|mm| axes.swap(mm))
+    }
+
+    /// What the model's encoder has made of slices of the volume, ``[S, E]``, for models that read slices:
+    /// given to another ``encode``, it need not be computed again.
+    #[getter]
+    fn slice_features<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<f32>>>> {
+        let Some(features) = self.about.encoded.slice_features() else { return Ok(None) };
+        let [_, width] = features.shape();
+        let rows: Vec<Vec<f32>> =
+            features.numbers().chunks(width.max(1)).map(<[f32]>::to_vec).collect();
+        Ok(Some(PyArray2::from_vec2(py, &rows)?))
     }
 
     /// What a person should know about how the volume was prepared.

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use numpy::PyArray1;
+use numpy::{PyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use r1seg::registry::MODELS;
 use r1seg::{
     CheckpointSource, EncodeOptions, LoadOptions, ModelSource, OutputKind, PromptKind, RunContext,
+    SliceFeatures,
 };
 use r1seg_results::report;
 
@@ -173,10 +174,11 @@ impl Model {
     /// ``volume`` is a :class:`Volume` or anything that one is made of: a path, an array, an image of
     /// nibabel or SimpleITK; further keywords are those of :class:`Volume`. ``orient`` is the orientation
     /// in which the model sees it, ``mode`` one of :attr:`modes`, ``preprocess`` the recipe for
-    /// intensities. ``overlaps`` lets masks of several classes share voxels.
+    /// intensities. ``overlaps`` lets masks of several classes share voxels. ``slice_features`` are those of
+    /// an earlier :attr:`EncodedVolume.slice_features`, or of a file, for models that read slices.
     #[pyo3(signature = (
-        volume, *, orient = None, mode = None, preprocess = "auto", overlaps = false, on_event = None,
-        cancel = None, **reading,
+        volume, *, orient = None, mode = None, preprocess = "auto", overlaps = false, slice_features = None,
+        on_event = None, cancel = None, **reading,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords of Python")]
     fn encode(
@@ -187,19 +189,16 @@ impl Model {
         mode: Option<&str>,
         preprocess: &str,
         overlaps: bool,
+        slice_features: Option<&Bound<'_, PyAny>>,
         on_event: Option<Py<PyAny>>,
         cancel: Option<&CancelToken>,
         reading: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<EncodedVolume> {
         let volume = as_volume(py, volume, reading)?;
-        let refused = |error: r1seg::Error| exception(py, &error);
-        let mut options = EncodeOptions::default();
-        options.preprocess = preprocess.parse().map_err(refused)?;
-        options.mode = mode.map(|mode| mode.parse().map_err(refused)).transpose()?;
-        options.orient = match orient {
-            Some(orient) => Some(orient.parse().map_err(|error| exception(py, &error))?),
-            None => None,
-        };
+        let mut options = encode_options(py, orient, preprocess, slice_features)?;
+        options.mode = mode
+            .map(|mode| mode.parse().map_err(|error: r1seg::Error| exception(py, &error)))
+            .transpose()?;
         options.overlaps = overlaps;
         let (model, read) = (&self.checkpoint.model, &volume.get().input.volume);
         let encoded = run(py, cancel, |watch| {
@@ -216,7 +215,10 @@ impl Model {
 
     /// Turns a volume or a text into a vector of length 1, to compare by dot products: for models that give
     /// an ``"embedding"``. Further keywords are those of :class:`Volume`.
-    #[pyo3(signature = (volume = None, *, text = None, orient = None, preprocess = "auto", cancel = None, **reading))]
+    #[pyo3(signature = (
+        volume = None, *, text = None, orient = None, preprocess = "auto", slice_features = None,
+        cancel = None, **reading,
+    ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords of Python")]
     fn embed<'py>(
         &self,
@@ -225,6 +227,7 @@ impl Model {
         text: Option<String>,
         orient: Option<&str>,
         preprocess: &str,
+        slice_features: Option<&Bound<'py, PyAny>>,
         cancel: Option<&CancelToken>,
         reading: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyArray1<f32>>> {
@@ -235,13 +238,7 @@ impl Model {
         let numbers = match (volume, text) {
             (Some(volume), None) => {
                 let volume = as_volume(py, volume, reading)?;
-                let mut options = EncodeOptions::default();
-                options.preprocess =
-                    preprocess.parse().map_err(|error: r1seg::Error| exception(py, &error))?;
-                options.orient = match orient {
-                    Some(orient) => Some(orient.parse().map_err(|error| exception(py, &error))?),
-                    None => None,
-                };
+                let options = encode_options(py, orient, preprocess, slice_features)?;
                 let read = &volume.get().input.volume;
                 run(py, cancel, |watch| {
                     let mut context = RunContext::from(&watch.token);
@@ -271,6 +268,37 @@ impl Model {
             self.dtype()
         )
     }
+}
+
+/// What `encode` and `embed` have in common.
+fn encode_options(
+    py: Python<'_>,
+    orient: Option<&str>,
+    preprocess: &str,
+    slice_features: Option<&Bound<'_, PyAny>>,
+) -> PyResult<EncodeOptions> {
+    let mut options = EncodeOptions::default();
+    options.preprocess = preprocess.parse().map_err(|error: r1seg::Error| exception(py, &error))?;
+    options.orient = match orient {
+        Some(orient) => Some(orient.parse().map_err(|error| exception(py, &error))?),
+        None => None,
+    };
+    options.slice_features = slice_features.map(|given| features(py, given)).transpose()?;
+    Ok(options)
+}
+
+/// Features of slices, from a file or an array `[S, E]`.
+fn features(py: Python<'_>, given: &Bound<'_, PyAny>) -> PyResult<SliceFeatures> {
+    let read = match given.extract::<PathBuf>() {
+        Ok(path) => SliceFeatures::read(path),
+        Err(_) => {
+            let given: PyReadonlyArray2<'_, f32> = given.extract()?;
+            let array = given.as_array();
+            let (slices, width) = array.dim();
+            SliceFeatures::new(array.iter().copied().collect(), [slices, width])
+        }
+    };
+    read.map_err(|error| exception(py, &error))
 }
 
 fn as_volume<'py>(

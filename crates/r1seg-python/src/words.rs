@@ -56,6 +56,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "run `r1seg convert CHECKPOINT --llm FILE.gguf -o DIR`, and load that folder"
         }
         Remedy::GiveBaseModel => "name the folder of the base model: `r1seg convert .. --base DIR`",
+        Remedy::GiveParts => "name the folders of the other parts: `r1seg convert .. --with DIR`",
         Remedy::ConvertOriginal => "convert the original checkpoint",
         Remedy::ReplaceFolder | Remedy::ReplaceFile => "choose another name",
         Remedy::ReplaceResults => "choose another folder, or overwrite=True",

@@ -3,8 +3,8 @@
 use r1seg::registry::Family;
 use r1seg::volume::Mask;
 use r1seg::{
-    AskOptions, BOX_PLACEHOLDER, BoxText, InferenceMode, MaskStatus, Model, Outcome, Prompt,
-    PromptKind, phrasing, terms,
+    AskOptions, BOX_PLACEHOLDER, BoxText, InferenceMode, MaskStatus, Model, Outcome, OutputKind,
+    Prompt, PromptKind, phrasing, terms,
 };
 use serde::Serialize;
 
@@ -129,12 +129,20 @@ impl Asked {
     ) -> Result<(), r1seg::Error> {
         match model {
             Model::Language(language) => {
+                let name = model.family().name();
+                let gives_masks = model.capabilities().gives(OutputKind::Mask);
+                if self.organ.is_some() && !gives_masks {
+                    let message = format!("{name} draws no masks, and so none of an organ");
+                    let fix = "ask in words, or use a model that segments";
+                    return Err(r1seg::Error::Prompt { message, fix });
+                }
                 let given = [
                     (PromptKind::Points, !self.prompt.points.is_empty(), "points"),
                     (PromptKind::Mask, self.prompt.mask.is_some(), "masks to correct"),
+                    (PromptKind::Box, self.prompt.region.is_some() && !gives_masks, "boxes"),
                 ];
                 if let Some((_, _, what)) = given.iter().find(|(_, is_given, _)| *is_given) {
-                    let message = format!("{} takes no {what}", model.family().name());
+                    let message = format!("{name} takes no {what}");
                     let fix = "ask in words, or use a model that takes them";
                     return Err(r1seg::Error::Prompt { message, fix });
                 }

@@ -2,7 +2,7 @@
 
 use r1seg::registry::Family;
 use r1seg::volume::Warning;
-use r1seg::{FinishReason, MaskStatus, Outcome, Purpose, Remedy, Rephrasing, phrasing};
+use r1seg::{FinishReason, MaskStatus, Outcome, OutputKind, Purpose, Remedy, Rephrasing, phrasing};
 
 use crate::Given;
 use crate::findings::one_line;
@@ -72,6 +72,9 @@ fn of_answer(family: Family, given: &Given) -> Vec<Warning> {
     if answer.text.trim().is_empty() {
         let text = "the answer is empty: the model ended it at once";
         doubts.push(with_fix(Warning::new("W-NOANSWER", text), instead(family, prompt)));
+    } else if phrasing::asks_for_mask(prompt) && !family.capabilities().gives(OutputKind::Mask) {
+        let text = format!("the question asks for a mask, and {} draws none", family.name());
+        doubts.push(Warning::new("W-NOSEG", text).with_remedy("use a model that segments"));
     } else if phrasing::asks_for_mask(prompt) {
         doubts.push(if begins_with_seg(answer) {
             let text = "the answer begins with [SEG], which the authors' code ignores";

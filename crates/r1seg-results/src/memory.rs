@@ -1,6 +1,7 @@
 //! How much memory a run takes beside the volume and the model.
 
-use r1seg::volume::Volume;
+use r1seg::registry::Family;
+use r1seg::volume::{Step, Volume};
 use r1seg::{AutomaticConfig, CheckpointSource, InferenceMode, Purpose, QUESTIONS_AT_ONCE};
 
 /// What is to be run on a volume.
@@ -40,7 +41,7 @@ impl WorkingMemory {
     pub fn of(work: &Workload<'_>) -> Result<Self, r1seg::Error> {
         let family = work.source.family()?;
         if !family.has_classes() {
-            let results = results_bytes(work, family.capabilities().purpose());
+            let results = results_bytes(work, family);
             return Ok(Self { results, peak: results, ..Self::default() });
         }
         let (config, geometry) = (AutomaticConfig::read(work.source)?, work.volume.geometry());
@@ -64,7 +65,8 @@ fn labels_bytes(work: &Workload<'_>, at_once: u64) -> u64 {
 }
 
 /// The same with what is prepared of the volume, and sums of logits.
-fn results_bytes(work: &Workload<'_>, purpose: Purpose) -> u64 {
+fn results_bytes(work: &Workload<'_>, family: Family) -> u64 {
+    let purpose = family.capabilities().purpose();
     let stored = work.volume.voxels().len() as u64;
     let at_once = match purpose {
         Purpose::Answer => work.prompts.min(QUESTIONS_AT_ONCE) as u64,
@@ -77,11 +79,20 @@ fn results_bytes(work: &Workload<'_>, purpose: Purpose) -> u64 {
         (Purpose::Answer, _) => 2 + 2 * at_once,
         _ => 3,
     };
-    // Around crops: the volume in voxels of 1.5 mm, as f32; and where they grow, sums of logits and a
-    // mask as well.
-    let spacing = work.volume.geometry().spacing_mm().unwrap_or([1.5; 3]);
-    let resampled = (stored as f64 * spacing.iter().map(|mm| mm / 1.5).product::<f64>()) as u64;
+    // Resampled, also around crops: the volume in voxels of another size, as f32; and where crops grow, sums
+    // of logits and a mask as well.
+    let own = family.entry().recipes.first().and_then(|recipe| {
+        recipe.steps().into_iter().find_map(|step| match step {
+            Step::Space { mm, .. } => Some(mm),
+            _ => None,
+        })
+    });
+    let to = own.unwrap_or([1.5; 3]);
+    let from = work.volume.geometry().spacing_mm().unwrap_or(to);
+    let scale: f64 = from.iter().zip(to).map(|(from, to)| from / to).product();
+    let resampled = (stored as f64 * scale) as u64;
     let around_crops = match work.mode {
+        InferenceMode::Resize if own.is_some() => resampled.saturating_mul(4),
         InferenceMode::Crop => resampled.saturating_mul(4),
         InferenceMode::Grow => resampled.max(stored).saturating_mul(4 + 4 + 4 + 1),
         _ => 0,

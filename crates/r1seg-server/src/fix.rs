@@ -53,6 +53,7 @@ pub(crate) fn fix(remedy: &Remedy) -> Option<String> {
         | Remedy::ConvertFirst { .. }
         | Remedy::ConvertWithCheckpoint { .. }
         | Remedy::GiveBaseModel
+        | Remedy::GiveParts
         | Remedy::ConvertOriginal
         | Remedy::ReplaceFolder
         | Remedy::ReplaceFile

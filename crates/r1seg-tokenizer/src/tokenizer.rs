@@ -28,6 +28,8 @@ pub struct PromptTokenizer {
     bx_start: u32,
     bx_end: u32,
     seg: u32,
+    /// What prompts begin with, where the tokenizer does not see to that by itself.
+    lead: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -99,10 +101,20 @@ impl PromptTokenizer {
         };
         let [patch, start, end] = R1SEG_SPECIAL;
         let (im_patch, bx_start, bx_end, seg) = (id(patch)?, id(start)?, id(end)?, id(R1SEG_SEG)?);
-        let tokenizer = Self { engine, im_patch, bx_start, bx_end, seg };
+        let tokenizer = Self { engine, im_patch, bx_start, bx_end, seg, lead: None };
         tokenizer.check_atomic(patch, im_patch)?;
         tokenizer.check_atomic(R1SEG_SEG, seg)?;
         Ok(tokenizer)
+    }
+
+    /// The same with prompts that begin with the config's `bos_token`, as a text does that spells it.
+    ///
+    /// # Errors
+    /// `R-TOK-13` where there is none.
+    pub fn with_leading_bos(self) -> Result<Self, Error> {
+        let token = || Error::from(Detail::UnknownToken { token: "bos_token".to_owned() });
+        let bos = self.bos_id().ok_or_else(token)?;
+        Ok(Self { lead: Some(bos), ..self })
     }
 
     /// A token that is cut up would shift the image, or never be found in an answer.
@@ -233,7 +245,11 @@ impl PromptTokenizer {
         let mut parts = vec![PromptPart::Token(R1SEG_SPECIAL[0]); n_image_tokens];
         parts.push(PromptPart::Text(separator.as_str()));
         parts.extend_from_slice(question);
-        Prompt::new(self.encode_checked_parts(&parts)?, n_image_tokens, self.im_patch)
+        let mut ids = self.encode_checked_parts(&parts)?;
+        if let Some(bos) = self.lead.filter(|bos| ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        Prompt::new(ids, n_image_tokens, self.im_patch)
     }
 
     /// Ids of `parts` put together, BOS and EOS as the tokenizer adds them. Only

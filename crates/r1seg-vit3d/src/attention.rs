@@ -1,9 +1,9 @@
-//! MONAI's self-attention block. Keys: `qkv` (no bias), `out_proj`.
+//! Self-attention of MONAI's blocks and of timm's. Keys: `qkv`, `out_proj` or `proj`.
 
 use candle_core::{Result, Tensor};
 use r1seg_nn::{AttentionMask, Linear, Weights, attention, linear, linear_no_bias};
 
-use crate::Vit3dConfig;
+use crate::BlockConfig;
 
 /// Multi-head self-attention over all tokens.
 #[derive(Debug, Clone)]
@@ -18,11 +18,12 @@ impl Attention {
     ///
     /// # Errors
     /// When a tensor is missing or misshaped.
-    pub fn new(cfg: &Vit3dConfig, weights: Weights) -> Result<Self> {
+    pub fn new(cfg: &BlockConfig, weights: Weights) -> Result<Self> {
         let e = cfg.hidden_size;
+        let qkv = if cfg.qkv_bias { linear } else { linear_no_bias };
         Ok(Self {
-            qkv: linear_no_bias(e, 3 * e, weights.pp("qkv"))?,
-            out_proj: linear(e, e, weights.pp("out_proj"))?,
+            qkv: qkv(e, 3 * e, weights.pp("qkv"))?,
+            out_proj: linear(e, e, weights.pp(cfg.out_key))?,
             num_heads: cfg.num_heads,
         })
     }

@@ -1,3 +1,5 @@
+use crate::BlockConfig;
+
 /// Widths of a [`Vit3d`](crate::Vit3d).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vit3dConfig {
@@ -17,9 +19,15 @@ pub struct Vit3dConfig {
     pub num_heads: usize,
     /// Whether a class token precedes the patches.
     pub cls_token: bool,
+    /// Whether patches are scaled by what slices of the volume make of them ([`SliceGuide`](crate::SliceGuide)).
+    pub slice_guided: bool,
 }
 
 impl Vit3dConfig {
+    pub(crate) fn block(&self) -> BlockConfig {
+        BlockConfig::monai(self.hidden_size, self.mlp_dim, self.num_heads)
+    }
+
     /// Patches per axis, `[D, H, W]`.
     pub fn grid(&self) -> [usize; 3] {
         std::array::from_fn(|axis| self.image_size[axis] / self.patch_size[axis].max(1))
@@ -99,6 +107,7 @@ mod tests {
             num_layers: 1,
             num_heads: 12,
             cls_token: false,
+            slice_guided: false,
         }
     }
 

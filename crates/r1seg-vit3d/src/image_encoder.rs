@@ -81,7 +81,7 @@ impl ImageEncoderConfig {
 #[derive(Debug, Clone)]
 pub enum ImageEncoder {
     /// That of R1Seg-3D, M3D and SegVol.
-    Monai(Vit3d),
+    Monai(Box<Vit3d>),
     /// SAM-Med3D's.
     Sam(Box<SamVit>),
     /// The Hiera of NeuroSAM3D.
@@ -95,7 +95,9 @@ impl ImageEncoder {
     /// When the configuration is inconsistent, or a tensor is missing or misshaped.
     pub fn new(config: &ImageEncoderConfig, weights: Weights) -> Result<Self> {
         Ok(match config {
-            ImageEncoderConfig::Monai(config) => Self::Monai(Vit3d::new(config, weights)?),
+            ImageEncoderConfig::Monai(config) => {
+                Self::Monai(Box::new(Vit3d::new(config, weights)?))
+            }
             ImageEncoderConfig::Sam(config) => Self::Sam(Box::new(SamVit::new(config, weights)?)),
             ImageEncoderConfig::Hiera(config) => Self::Hiera(Hiera::new(config, weights)?),
         })
@@ -111,7 +113,7 @@ impl ImageEncoder {
     pub fn forward(&self, volume: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         match self {
             Self::Monai(encoder) => {
-                let features = encoder.forward(volume, probe)?;
+                let features = encoder.forward(volume, None, probe)?;
                 probe.record("vit.features", &features)?;
                 Ok(features)
             }

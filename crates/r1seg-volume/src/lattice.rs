@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::error::Detail;
 use crate::resample::{Rows, keep_two};
+use crate::slices;
 
 /// Most cells of a lattice.
 const MOST_CELLS: f64 = (1_u64 << 31) as f64;
@@ -22,6 +23,10 @@ pub enum SpacingConvention {
     /// `round((n - 1) * from / to) + 1` cells, whose first center is the volume's. Cells outside repeat
     /// the edge, and the nearest cell of a half is the even one.
     Monai,
+    /// The scripts that prepare CT-RATE (torch's `interpolate`, trilinear, `align_corners=False`):
+    /// `int(n * (from / to))` cells, which cover the volume from edge to edge. Cells beyond the outermost
+    /// centers repeat the edge. Pixels are taken for squares of the size of the third axis.
+    CtRate,
 }
 
 /// Cells of a grid of another spacing, as coordinates of the cells of a volume: cell `n` is at
@@ -41,6 +46,19 @@ pub(crate) struct Between {
     pub(crate) high: usize,
     /// 0 at `low`, 1 at `high`.
     pub(crate) way: f64,
+}
+
+/// The cells between which each of `to` cells lies that cover an axis of `from` cells from edge to edge, as
+/// torch interpolates without aligned corners.
+pub(crate) fn between_edges(from: usize, to: usize) -> Vec<Between> {
+    let (scale, last) = (from as f64 / to as f64, from.saturating_sub(1));
+    let between = |cell: usize| {
+        let at = ((cell as f64 + 0.5) * scale - 0.5).max(0.0);
+        // Casts from float to integer round towards 0.
+        let low = (at as usize).min(last);
+        Between { low, high: (low + 1).min(last), way: at - low as f64 }
+    };
+    (0..to).map(between).collect()
 }
 
 /// An axis whose spacing is this close to the wanted one is left alone by MONAI's `Spacing`.
@@ -77,9 +95,12 @@ impl Lattice {
                 SpacingConvention::ItkCeil => (size * from[n] / to).ceil(),
                 SpacingConvention::ItkCentered => (size * from[n] / to).floor(),
                 SpacingConvention::Monai => ((size - 1.0) * from[n] / to + 1.0).round_ties_even(),
+                SpacingConvention::CtRate => slices::cells(shape[n], from[n], to) as f64,
             };
-            // One slice stays one slice.
-            let cells = if shape[n] == 1 { 1.0 } else { cells.max(1.0) };
+            let is_ct_rate = convention == SpacingConvention::CtRate;
+            // One slice stays one slice, but for what covers it.
+            let cells = if shape[n] == 1 && !is_ct_rate { 1.0 } else { cells.max(1.0) };
+            let scale = if is_ct_rate { size / cells } else { scale };
             most /= cells;
             if most < 1.0 {
                 return Err(Detail::LatticeSize { from_mm: from, to_mm }.into());
@@ -87,7 +108,7 @@ impl Lattice {
             lattice.shape[n] = cells as usize;
             lattice.scale[n] = scale;
             lattice.offset[n] = match convention {
-                SpacingConvention::ItkCeil => 0.5 * (scale - 1.0),
+                SpacingConvention::ItkCeil | SpacingConvention::CtRate => 0.5 * (scale - 1.0),
                 SpacingConvention::ItkCentered => (size - 1.0) / 2.0 - (cells - 1.0) / 2.0 * scale,
                 SpacingConvention::Monai => 0.0,
             };
@@ -102,6 +123,9 @@ impl Lattice {
 
     /// Between which cells of an axis of `size` each cell of axis `n` lies; `None` where it is outside.
     pub(crate) fn between(&self, n: usize, size: usize) -> Vec<Option<Between>> {
+        if self.convention == SpacingConvention::CtRate {
+            return between_edges(size, self.shape[n]).into_iter().map(Some).collect();
+        }
         let last = size.saturating_sub(1);
         let between = |cell: usize| {
             let at = self.offset[n] + self.scale[n] * cell as f64;
@@ -122,7 +146,9 @@ impl Lattice {
     /// after all steps. `None` outside.
     pub(crate) fn nearest(&self, at: f64, size: usize) -> Option<f64> {
         match self.convention {
-            SpacingConvention::Monai => Some(self.nearest_cell(at, size)),
+            SpacingConvention::Monai | SpacingConvention::CtRate => {
+                Some(self.nearest_cell(at, size))
+            }
             _ => (-0.5 <= at && at < size as f64 - 0.5).then_some(at),
         }
     }
@@ -130,7 +156,7 @@ impl Lattice {
     /// The same for a voxel of the volume, which may lie beyond the outermost cells.
     pub(crate) fn nearest_cell(&self, at: f64, size: usize) -> f64 {
         match self.convention {
-            SpacingConvention::Monai => {
+            SpacingConvention::Monai | SpacingConvention::CtRate => {
                 at.round_ties_even().clamp(0.0, size.saturating_sub(1) as f64)
             }
             _ => at,

@@ -114,6 +114,7 @@ mod places;
 mod prepared;
 pub mod resample;
 mod selection;
+mod slices;
 pub mod sliding;
 mod stats;
 mod steps;
@@ -132,8 +133,9 @@ pub use io::dicom::{ChosenSeries, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
     ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
-    nifti_geometry, npy_header, read, read_from, write_atomically, write_labels, write_labels_to,
-    write_mask, write_mask_to, write_segmentation, write_segmentation_to, write_volume,
+    nifti_geometry, npy_header, read, read_from, read_matrix, write_atomically, write_labels,
+    write_labels_to, write_mask, write_mask_to, write_segmentation, write_segmentation_to,
+    write_volume,
 };
 pub use label_map::LabelMap;
 pub use lattice::{Lattice, SpacingConvention};
@@ -141,6 +143,7 @@ pub use orientation::{AxisMap, Orient, Orientation};
 pub use part::Part;
 pub use prepared::Prepared;
 pub use r1seg_diagnostic::Remedy;
+pub use slices::{SliceRecipe, Slices, slices};
 pub use stats::{MaskStats, mask_stats};
 pub use steps::{Ends, Step, prepare};
 pub use volume::{Mask, Volume};

@@ -250,7 +250,7 @@ impl Diagnostic for Error {
             Self::Prompt { fix, .. } => fix,
             Self::Recipe { .. } => {
                 "use none, m3d-seg, m3d-cap, m3d-refseg, window:LEVEL,WIDTH (width above 0), sam-med3d, \
-                 sam-med3d-centered or neurosam3d"
+                 sam-med3d-centered, neurosam3d, hsenet or hsenet-as-published"
             }
             Self::NoBoxTokens => "describe the place in words, or use a model that knows boxes",
             Self::NotEnoughMemory { .. } => return Some(Remedy::FreeMemory),

@@ -70,6 +70,7 @@ mod promptable;
 pub mod registry;
 mod run;
 mod session;
+mod slices;
 mod source;
 mod summary;
 pub mod terms;
@@ -80,9 +81,9 @@ mod vision;
 /// Published checkpoints into folders that load: the crate `r1seg-convert`.
 pub mod convert {
     pub use r1seg_convert::{
-        Contents, ConvertOptions, Converted, Error, ErrorKind, Lora, PickleError, PickleReading,
-        Progress, Quant, Report, Sandbox, SandboxError, TargetDtype, TensorEntry, TorchIndex,
-        check_tensors, contents, convert, prepare, read_index, sandbox_main,
+        Compose, Contents, ConvertOptions, Converted, Error, ErrorKind, Lora, PickleError,
+        PickleReading, Progress, Quant, Report, Sandbox, SandboxError, TargetDtype, TensorEntry,
+        TorchIndex, check_tensors, contents, convert, prepare, read_index, sandbox_main,
     };
 }
 
@@ -118,7 +119,9 @@ pub mod networks {
     pub use r1seg_projector::{LayerType, MmProjectorConfig, PoolingType, ProjectorType};
     pub use r1seg_segresnet::SegResNetConfig;
     pub use r1seg_text_encoder::{BertConfig, ClipTextConfig};
-    pub use r1seg_vit3d::{HieraConfig, ImageEncoderConfig, SamVitConfig, Vit3dConfig};
+    pub use r1seg_vit3d::{
+        HieraConfig, ImageEncoderConfig, SamVitConfig, SliceEncoderConfig, Vit3dConfig,
+    };
 }
 
 pub use automatic::{AutomaticConfig, AutomaticModel, Class, ClassStatus, ClassTable, Scan};
@@ -126,7 +129,7 @@ pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
 pub use checkpoint::layout::{is_gguf, is_pickle};
 pub use checkpoint::{CheckpointSource, LoadReport};
-pub use config::ModelConfig;
+pub use config::{ImageBranch, MaskConfig, ModelConfig, SliceEncoderSettings, SliceInputConfig};
 pub use device::DeviceChoice;
 pub use encoded::{EncodedVolume, QUESTIONS_AT_ONCE, SLIDING_OVERLAP};
 pub use error::Error;
@@ -153,6 +156,7 @@ pub use r1seg_diagnostic::{Diagnostic, ErrorKind, Purpose, Remedy, Rephrasing};
 pub use r1seg_tokenizer::{MAX_TEXT_BYTES, sanitize_terminal};
 pub use run::{CancelToken, Event, Probe, RunContext};
 pub use session::{ClickSession, Clicks};
+pub use slices::SliceFeatures;
 pub use source::{FoundModel, ModelName, ModelSource, downloaded, not_a_folder};
 pub use summary::{
     DtypeSummary, FileSummary, GgufSummary, LanguageSummary, License, MemoryNeed, ModelSummary,

@@ -25,7 +25,7 @@ use crate::source::FoundModel;
 use crate::verify::verify;
 use crate::{
     CancelToken, Capabilities, CheckpointSource, DtypeChoice, Error, LoadOptions, LoadedModel,
-    Model, ModelName, ModelSource, Recipe,
+    Model, ModelName, ModelSource, Recipe, SliceInputConfig,
 };
 
 /// Loads a model of any family.
@@ -93,6 +93,11 @@ pub(crate) trait Loadable: Debug + Sized + Send + Sync {
 
     /// Sets the passes of the mask decoder after the first, if it can take its own mask.
     fn set_num_clicks(&mut self, _num_clicks: usize) {}
+
+    /// The slices that it reads beside a volume, if it does.
+    fn slices(&self) -> Option<&SliceInputConfig> {
+        None
+    }
 
     /// How it wants volumes prepared; `None` where the range of the voxels says it.
     fn recipe(&self) -> Option<Recipe> {
@@ -232,6 +237,7 @@ impl<'a> Loader<'a> {
             time: start.elapsed(),
             finite: FiniteCheck::new(source, computed),
             recipe: config.recipe(),
+            slices: config.slices().cloned(),
             trained_on: config.trained_on().or(source.trained_on()),
         };
         C::check_parts(&parts, &model.finite)?;

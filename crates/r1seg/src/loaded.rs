@@ -12,20 +12,20 @@ use crate::finite::FiniteCheck;
 use crate::registry::Family;
 use crate::{
     AutomaticModel, Capabilities, EncodeOptions, EncodedVolume, Error, LoadReport, M3dClip,
-    ModelName, PromptableModel, R1SegModel, Recipe, RunContext,
+    ModelName, PromptableModel, R1SegModel, Recipe, RunContext, SliceInputConfig,
 };
 
 /// A loaded model of any family: a handle whose clones share the weights.
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// R1Seg-3D and M3D-LaMed, which answer questions.
+    /// R1Seg-3D, M3D-LaMed and HSENet, which answer questions.
     Language(R1SegModel),
     /// SegVol, R1Seg-3D-SAM, SAM-Med3D and NeuroSAM3D, which segment what a text, points, a box or an
     /// earlier mask say.
     Promptable(PromptableModel),
     /// VISTA3D, which segments classes by their names, and what is pointed at.
     Automatic(AutomaticModel),
-    /// M3D-CLIP, which compares volumes with texts.
+    /// M3D-CLIP and HSENet-CLIP, which compare volumes with texts.
     Retrieval(M3dClip),
 }
 
@@ -90,6 +90,8 @@ pub struct LoadedModel {
     pub(crate) finite: FiniteCheck,
     /// Its own; absent where the range of the voxels says it.
     pub(crate) recipe: Option<Recipe>,
+    /// What it reads beside the voxels.
+    pub(crate) slices: Option<SliceInputConfig>,
     /// The only orientation of its training, if that was one.
     pub(crate) trained_on: Option<Orientation>,
 }
@@ -128,6 +130,11 @@ impl LoadedModel {
     /// What it takes and gives back.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// The slices that it reads beside the voxels, if it does.
+    pub fn slices(&self) -> Option<&SliceInputConfig> {
+        self.slices.as_ref()
     }
 
     /// Voxels of one pass of the vision encoder, `[D, H, W]`.

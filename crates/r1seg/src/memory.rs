@@ -6,7 +6,7 @@ use r1seg_text_encoder::ClipTextConfig;
 use crate::checkpoint::{Found, weight_type};
 use crate::m3d_clip::M3dClipConfig;
 use crate::promptable::PromptableConfig;
-use crate::{ModelConfig, QUESTIONS_AT_ONCE};
+use crate::{ModelConfig, QUESTIONS_AT_ONCE, SliceInputConfig};
 
 /// Tokens of a question and its answer that are reckoned with.
 const WORDS: usize = 64;
@@ -17,9 +17,17 @@ const WORDS: usize = 64;
 pub(crate) fn to_answer(config: &ModelConfig, questions: usize) -> u64 {
     // The keys and values of the image are kept beside those of each question about it.
     let caches = 1 + questions.min(QUESTIONS_AT_ONCE);
-    let cache = config.decoder.cache_bytes(config.mm_projector.num_tokens() + WORDS);
-    let vision = config.vit.working_bytes().max(config.mask_head.working_bytes());
+    let cache = config.decoder.cache_bytes(config.visual_tokens() + WORDS);
+    let encoders = config.branches.iter().map(|branch| branch.vit.working_bytes());
+    let mask = config.mask.as_ref().map(|mask| mask.head.working_bytes());
+    let slices = config.slices.as_ref().map(of_slices);
+    let vision = encoders.chain(mask).chain(slices).max().unwrap_or(0);
     cache.saturating_mul(caches as u64).saturating_add(vision)
+}
+
+/// Of the encoder of slices, if there is one.
+fn of_slices(slices: &SliceInputConfig) -> u64 {
+    slices.encoder.as_ref().map_or(0, |encoder| encoder.network.working_bytes(slices.count))
 }
 
 /// The same for a model that takes prompts and segments.
@@ -31,7 +39,8 @@ pub(crate) fn to_segment(config: &PromptableConfig) -> u64 {
 
 /// The same for a model that embeds volumes and texts.
 pub(crate) fn to_embed(config: &M3dClipConfig) -> u64 {
-    config.vit.working_bytes().max(config.text.working_bytes())
+    let slices = config.slices.as_ref().map_or(0, of_slices);
+    config.vit.working_bytes().max(config.text.working_bytes()).max(slices)
 }
 
 /// The same on a GPU, where activations, keys and values, `activations` bytes in f32, have the weights'

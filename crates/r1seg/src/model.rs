@@ -1,8 +1,8 @@
 //! The models with a language model: R1Seg-3D, with one vision transformer for language and mask,
-//! and M3D-LaMed, with one for each.
+//! M3D-LaMed, with one for each, and HSENet, with two for language and no mask.
 //!
-//! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945) and of
-//! `LaMed/src/model/lamed_arch.py` (M3D @63e7200). Keys: `r1seg_checkpoint::keys`.
+//! Port of `LaMed/src/model/lamed_arch_cross.py` (R1Seg-3D @2974945), of `LaMed/src/model/lamed_arch.py`
+//! (M3D @63e7200) and of the same file of HSENet (@c7198f3). Keys: `r1seg_checkpoint::keys`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,13 +21,14 @@ use crate::handle::ModelHandle;
 use crate::load::Loadable;
 use crate::registry::{ConfigReader, Family, ReadConfig};
 use crate::run::UntilCancelled;
+use crate::slices::SliceMaterial;
 use crate::vision::{ImageFeatures, Vision};
 use crate::{
-    AskOptions, CancelToken, Capabilities, CheckpointSource, Error, ModelConfig, Separator, Stage,
-    boxes, memory,
+    AskOptions, CancelToken, Capabilities, CheckpointSource, Error, ModelConfig, Separator,
+    SliceInputConfig, Stage, boxes, memory,
 };
 
-/// A loaded checkpoint with a language model: R1Seg-3D or M3D-LaMed.
+/// A loaded checkpoint with a language model: R1Seg-3D, M3D-LaMed or HSENet.
 ///
 /// ```no_run
 /// let model = r1seg::R1SegModel::load("R1Seg-3D-Phi-3-4B")?;
@@ -42,9 +43,17 @@ pub type R1SegModel = ModelHandle<ModelConfig>;
 #[derive(Debug)]
 pub(crate) struct Parts {
     vision: Vision,
-    seg_projector: SegProjector,
-    mask_head: MaskHead,
+    mask: Option<MaskParts>,
     decoder: Decoder,
+}
+
+/// What draws the mask of an answer.
+#[derive(Debug)]
+struct MaskParts {
+    seg_projector: SegProjector,
+    head: MaskHead,
+    /// Passes after the first.
+    num_clicks: usize,
 }
 
 impl Parts {
@@ -55,11 +64,21 @@ impl Parts {
         activation: DType,
     ) -> candle_core::Result<Self> {
         let keys = config.keys;
-        let (hidden, embed) = (config.decoder.hidden_size, config.vit.hidden_size);
+        let mask = match &config.mask {
+            Some(mask) => {
+                let (hidden, embed) = (config.decoder.hidden_size, mask.head.transformer.dim);
+                let projector = weights.pp("model.seg_projector");
+                Some(MaskParts {
+                    seg_projector: SegProjector::new(hidden, embed, projector)?,
+                    head: MaskHead::new(&mask.head, weights.pp(keys.mask_head))?,
+                    num_clicks: mask.num_clicks,
+                })
+            }
+            None => None,
+        };
         Ok(Self {
             vision: Vision::new(config, keys, weights)?,
-            seg_projector: SegProjector::new(hidden, embed, weights.pp("model.seg_projector"))?,
-            mask_head: MaskHead::new(&config.mask_head, weights.pp(keys.mask_head))?,
+            mask,
             decoder: Decoder::new(&config.decoder, weights.clone(), activation)?,
         })
     }
@@ -83,7 +102,8 @@ impl Loadable for ModelConfig {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.family.capabilities().with_input(self.vit.image_size, self.vit.in_channels)
+        let channels = self.branches.first().map_or(1, |branch| branch.vit.in_channels);
+        self.family.capabilities().with_input(self.image_size(), channels)
     }
 
     fn head_dim(&self) -> usize {
@@ -91,11 +111,17 @@ impl Loadable for ModelConfig {
     }
 
     fn num_clicks(&self) -> usize {
-        self.num_clicks
+        self.mask.as_ref().map_or(0, |mask| mask.num_clicks)
     }
 
     fn set_num_clicks(&mut self, num_clicks: usize) {
-        self.num_clicks = num_clicks;
+        if let Some(mask) = &mut self.mask {
+            mask.num_clicks = num_clicks;
+        }
+    }
+
+    fn slices(&self) -> Option<&SliceInputConfig> {
+        self.slices.as_ref()
     }
 
     /// Training resizes the embedding table to the tokenizer; the weights know, config.json may
@@ -109,7 +135,11 @@ impl Loadable for ModelConfig {
     }
 
     fn read_tokenizer(&self, source: &CheckpointSource) -> Result<PromptTokenizer, Error> {
-        Ok(PromptTokenizer::new(&source.tokenizer_files()?)?)
+        let tokenizer = PromptTokenizer::new(&source.tokenizer_files()?)?;
+        match self.is_plain_text {
+            true => Ok(tokenizer.with_leading_bos()?),
+            false => Ok(tokenizer),
+        }
     }
 
     fn check_tokenizer(
@@ -197,7 +227,7 @@ impl R1SegModel {
         question: &[PromptPart<'_>],
         separator: Separator,
     ) -> Result<PromptIds, Error> {
-        let images = self.inner.config.mm_projector.num_tokens();
+        let images = self.inner.config.visual_tokens();
         let prompt = self.inner.tokenizer.encode_prompt_parts(question, images, separator)?;
         let limit = self.inner.config.decoder.max_position_embeddings;
         if prompt.ids().len() >= limit {
@@ -207,13 +237,24 @@ impl R1SegModel {
         Ok(prompt)
     }
 
-    /// Runs the vision transformer that the language model reads, and the projector.
+    /// Whether answers can have a mask.
+    pub(crate) fn draws_masks(&self) -> bool {
+        self.inner.parts.mask.is_some()
+    }
+
+    /// The logit of all voxels when an answer has no `[SEG]`; of a model that draws masks.
+    pub(crate) fn no_seg_logit(&self) -> f32 {
+        self.inner.config.mask.as_ref().map_or(f32::NEG_INFINITY, |mask| mask.no_seg_logit)
+    }
+
+    /// Runs the vision transformers that the language model reads, and the projectors.
     ///
     /// # Shapes
     /// - `voxels`: `D * H * W` of the model's grid, in `0..=1`
     pub(crate) fn encode_image(
         &self,
         voxels: Vec<f32>,
+        slices: Option<&SliceMaterial>,
         probe: &mut dyn Probe,
     ) -> Result<ImageFeatures, Error> {
         let [d, h, w] = self.input_shape();
@@ -221,7 +262,7 @@ impl R1SegModel {
         let volume = volume
             .to_device(&self.inner.model.device)?
             .to_dtype(self.inner.parts.decoder.activation_dtype())?;
-        self.inner.parts.vision.encode(volume, &self.inner.model.finite, probe)
+        self.inner.parts.vision.encode(volume, slices, &self.inner.model.finite, probe)
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -295,6 +336,9 @@ impl R1SegModel {
         hidden_states: &[&Tensor],
         probe: &mut dyn Probe,
     ) -> Result<Vec<f32>, Error> {
+        let Some(mask) = &self.inner.parts.mask else {
+            return Err(candle_core::Error::msg("the model draws no masks").into());
+        };
         let _span = tracing::info_span!("mask", seg_tokens = hidden_states.len()).entered();
         // Several [SEG] share one mask: the authors average before they project.
         let hidden = match hidden_states {
@@ -303,14 +347,13 @@ impl R1SegModel {
         };
         self.inner.model.finite.tensor(Stage::Generate, &hidden)?;
         let hidden = hidden.to_dtype(self.inner.parts.decoder.activation_dtype())?;
-        let text = self.inner.parts.seg_projector.forward(&hidden)?;
+        let text = mask.seg_projector.forward(&hidden)?;
         self.inner.model.finite.tensor(Stage::MaskPrompt, &text)?;
         probe.record("seg.prompt_embedding", &text)?;
         let prompts = Prompts { text: Some(&text), ..Prompts::default() };
         let features =
             self.inner.parts.vision.mask_features(image, &self.inner.model.finite, probe)?;
-        let (head, passes) = (&self.inner.parts.mask_head, self.inner.config.num_clicks);
-        let low_res = head.refine(&features, &prompts, passes, probe)?;
+        let low_res = mask.head.refine(&features, &prompts, mask.num_clicks, probe)?;
         self.inner.model.finite.tensor(Stage::Mask, &low_res)?;
         let logits = trilinear(&low_res, self.input_shape())?;
         Ok(logits.flatten_all()?.to_vec1::<f32>()?)

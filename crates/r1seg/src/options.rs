@@ -8,8 +8,8 @@ pub use r1seg_llm::Sampling;
 pub use r1seg_tokenizer::Separator;
 pub use r1seg_volume::{Orient, Orientation};
 
-use crate::Error;
 pub use crate::preprocess::Recipe;
+use crate::{Error, SliceFeatures};
 
 /// In which dtype the weights are kept.
 ///
@@ -187,6 +187,9 @@ pub struct EncodeOptions {
     /// Whether masks of several classes keep the voxels that they share. Otherwise a voxel belongs to the
     /// class with the highest logit alone. For models that score classes together.
     pub overlaps: bool,
+    /// What was made of the slices of the volume before ([`EncodedVolume::slice_features`](crate::EncodedVolume)),
+    /// for a model that reads them; absent to compute it.
+    pub slice_features: Option<SliceFeatures>,
 }
 
 impl EncodeOptions {
@@ -208,6 +211,13 @@ impl EncodeOptions {
     #[must_use]
     pub fn with_mode(mut self, mode: InferenceMode) -> Self {
         self.mode = Some(mode);
+        self
+    }
+
+    /// Gives what was made of the slices of the volume before.
+    #[must_use]
+    pub fn with_slice_features(mut self, features: SliceFeatures) -> Self {
+        self.slice_features = Some(features);
         self
     }
 

@@ -251,6 +251,32 @@ impl Probe for UntilCancelled<'_> {
     }
 }
 
+/// Shows stages of one of several encoders: `vit.features` of the second is `vit2.features`.
+pub(crate) struct Numbered<'a> {
+    pub(crate) probe: &'a mut dyn Probe,
+    /// From 1 on; absent for the only one.
+    pub(crate) number: Option<usize>,
+}
+
+impl Probe for Numbered<'_> {
+    fn record(&mut self, name: &str, tensor: &Tensor) -> candle_core::Result<()> {
+        match (self.number, name.split_once('.')) {
+            (Some(number), Some((part, stage))) => {
+                self.probe.record(&format!("{part}{number}.{stage}"), tensor)
+            }
+            _ => self.probe.record(name, tensor),
+        }
+    }
+
+    fn is_listening(&self) -> bool {
+        self.probe.is_listening()
+    }
+
+    fn check_cancelled(&self) -> candle_core::Result<()> {
+        self.probe.check_cancelled()
+    }
+}
+
 /// Lets a pass be stopped, and shows nobody its tensors.
 pub(crate) struct Unrecorded<'a>(pub(crate) &'a dyn Probe);
 

@@ -8,11 +8,15 @@
 pub struct KeyMap {
     /// The encoder that the language model reads through the projector.
     pub encoder: &'static str,
+    /// Another one, which it reads through a projector of its own.
+    pub second_encoder: Option<&'static str>,
     /// The encoder of the mask decoder, where it is another one.
     pub mask_encoder: Option<&'static str>,
     /// What holds `prompt_encoder` and `mask_decoder`; empty for the root, where a model without a
     /// language model keeps them.
     pub mask_head: &'static str,
+    /// Whether there is a language model.
+    has_words: bool,
     /// Tensors below `mask_head` that published checkpoints carry and the authors' code never reads
     /// at inference: a name, or the beginning of names where it ends in a dot.
     unused: &'static [&'static str],
@@ -21,8 +25,10 @@ pub struct KeyMap {
 /// R1Seg-3D with a language model.
 pub const R1SEG_3D: KeyMap = KeyMap {
     encoder: "model.vision_module.image_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "model.vision_module",
+    has_words: true,
     unused: &[
         // The contrastive heads of the pretraining.
         "mm_vision_proj.",
@@ -38,8 +44,10 @@ pub const R1SEG_3D: KeyMap = KeyMap {
 /// M3D-LaMed.
 pub const M3D_LAMED: KeyMap = KeyMap {
     encoder: "model.vision_tower.vision_tower",
+    second_encoder: None,
     mask_encoder: Some("model.seg_module.image_encoder"),
     mask_head: "model.seg_module",
+    has_words: true,
     unused: &[
         // 2D layers left of SAM, which no 3D mask goes through.
         "prompt_encoder.mask_downscaling.",
@@ -52,8 +60,10 @@ pub const M3D_LAMED: KeyMap = KeyMap {
 /// R1Seg-3D-SAM.
 pub const R1SEG_3D_SAM: KeyMap = KeyMap {
     encoder: "image_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "",
+    has_words: false,
     unused: &[
         "mm_vision_proj.",
         "mm_language_proj.",
@@ -68,8 +78,10 @@ pub const R1SEG_3D_SAM: KeyMap = KeyMap {
 /// SegVol, once `r1seg convert` has taken off its publishers' prefixes.
 pub const SEGVOL: KeyMap = KeyMap {
     encoder: "image_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "",
+    has_words: false,
     unused: &[
         "prompt_encoder.mask_downscaling.",
         "mask_decoder.output_hypernetworks_mlps.1.",
@@ -82,8 +94,10 @@ pub const SEGVOL: KeyMap = KeyMap {
 /// M3D-CLIP.
 pub const M3D_CLIP: KeyMap = KeyMap {
     encoder: "vision_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "",
+    has_words: false,
     unused: &[
         // BERT's head for sentence pairs, and a buffer that old versions of transformers saved.
         "language_encoder.pooler.",
@@ -94,8 +108,10 @@ pub const M3D_CLIP: KeyMap = KeyMap {
 /// SAM-Med3D.
 pub const SAM_MED3D: KeyMap = KeyMap {
     encoder: "image_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "",
+    has_words: false,
     unused: &[
         "mask_decoder.output_hypernetworks_mlps.1.",
         "mask_decoder.output_hypernetworks_mlps.2.",
@@ -106,8 +122,10 @@ pub const SAM_MED3D: KeyMap = KeyMap {
 /// NeuroSAM3D with either encoder, once `r1seg convert` has taken off Lightning's prefix.
 pub const NEUROSAM3D: KeyMap = KeyMap {
     encoder: "image_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "",
+    has_words: false,
     unused: &[
         // Hiera's finer levels, which never reach the neck's output.
         "image_encoder.neck.convs.2.",
@@ -121,12 +139,41 @@ pub const NEUROSAM3D: KeyMap = KeyMap {
 /// VISTA3D under the names of MONAI 1.4, which `r1seg convert` gives the tensors of the research code, too.
 pub const VISTA3D: KeyMap = KeyMap {
     encoder: "image_encoder",
+    second_encoder: None,
     mask_encoder: None,
     mask_head: "",
+    has_words: false,
     unused: &[
         // The authors create them, and read them nowhere.
         "point_head.mask_downsample.",
         "point_head.class_embeddings.weight",
+    ],
+};
+
+/// HSENet, once `r1seg convert` has joined what its authors publish in parts.
+pub const HSENET: KeyMap = KeyMap {
+    encoder: "model.vision_tower.vision_tower_stage1",
+    second_encoder: Some("model.vision_tower.vision_tower_stage2"),
+    mask_encoder: None,
+    mask_head: "",
+    has_words: true,
+    unused: &[],
+};
+
+/// HSENet-CLIP of either stage.
+pub const HSENET_CLIP: KeyMap = KeyMap {
+    encoder: "vision_encoder",
+    second_encoder: None,
+    mask_encoder: None,
+    mask_head: "",
+    has_words: false,
+    unused: &[
+        "language_encoder.pooler.",
+        "language_encoder.embeddings.position_ids",
+        // The second stage carries the whole first one, from which it was trained, and a trunk that only a
+        // masked training reads.
+        "stage1_pretrained_CLIP.",
+        "visual_encoder_2D.",
     ],
 };
 
@@ -151,8 +198,9 @@ impl KeyMap {
         // Of a language model: buffers that old versions of transformers saved, and a head that is
         // tied.
         let of_words = name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight";
-        !self.mask_head.is_empty() && of_words
+        self.has_words && of_words
             || below(self.encoder).is_some_and(extra)
+            || self.second_encoder.and_then(below).is_some_and(extra)
             || self.mask_encoder.and_then(below).is_some_and(extra)
             || below(self.mask_head)
                 .is_some_and(|rest| self.unused.iter().any(|unused| is(rest, unused)))
@@ -229,6 +277,19 @@ mod tests {
             "weight_mapper.0.weight",
         ] {
             assert!(!VISTA3D.never_used(name), "{name}");
+        }
+        for name in [
+            "lm_head.weight",
+            "model.vision_tower.vision_tower_stage2.blocks.0.cross_attn.to_q.weight",
+        ] {
+            assert!(HSENET.never_used(name), "{name}");
+        }
+        assert!(
+            !HSENET.never_used("model.vision_tower.vision_tower_stage2.patch_score_proj.weight")
+        );
+        assert!(HSENET_CLIP.never_used("stage1_pretrained_CLIP.logit_scale"));
+        for name in ["logit_scale", "lm_head.weight", "vision_encoder.patch_score_proj.bias"] {
+            assert!(!HSENET_CLIP.never_used(name), "{name}");
         }
         assert!(R1SEG_3D_SAM.never_used("logit_scale"));
         assert!(!R1SEG_3D_SAM.never_used("prompt_encoder.mask3D_downscaling.0.weight"));

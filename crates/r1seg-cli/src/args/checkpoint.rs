@@ -130,6 +130,10 @@ pub(crate) struct ConvertArgs {
     /// LoRA checkpoints do.
     #[arg(long, value_name = "DIR")]
     pub(crate) base: Option<PathBuf>,
+    /// A further part of a model that is published in parts; may be given several times, in any order:
+    /// each is known by its tensors. For HSENet the folders of HSENet-CLIP, stage 2, and of BiomedCLIP.
+    #[arg(long = "with", value_name = "DIR")]
+    pub(crate) parts: Vec<PathBuf>,
     /// Which published model SRC is, by its short name or OWNER/NAME, where that does not follow from its
     /// tensors or its folder: NV-Segment-CTMR has the tensors of NV-Segment-CT.
     #[arg(long = "as", value_name = "NAME", value_parser = published)]

@@ -185,7 +185,9 @@ pub(crate) struct AskArgs {
     )]
     pub(crate) mode: InferenceMode,
     /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
-    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU.
+    /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU. HSENet has recipes of its own:
+    /// hsenet, which `auto` takes, and hsenet-as-published, which cuts a scan with at least as many slices
+    /// as columns the way its authors' script does by mistake.
     #[arg(
         long,
         default_value = "auto",
@@ -194,6 +196,14 @@ pub(crate) struct AskArgs {
         value_parser = preprocess
     )]
     pub(crate) preprocess: Preprocess,
+    /// What HSENet's encoder has made of the slices of this volume, a numpy array with a row for each
+    /// slice. It is then not computed again, and with `--preprocess none` the model is given both of its
+    /// inputs as they are.
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) slice_features: Option<PathBuf>,
+    /// Write the same to a file, for the next run about this volume.
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) save_slice_features: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) answers: AnswerArgs,
 }
@@ -282,7 +292,7 @@ pub(super) fn preprocess(text: &str) -> Result<Preprocess, String> {
     text.parse().map_err(|e: r1seg::Error| {
         format!(
             "{e}; use auto, none, m3d-seg, m3d-cap, m3d-refseg, window:LEVEL,WIDTH (width above 0), \
-             sam-med3d, sam-med3d-centered or neurosam3d"
+             sam-med3d, sam-med3d-centered, neurosam3d, hsenet or hsenet-as-published"
         )
     })
 }

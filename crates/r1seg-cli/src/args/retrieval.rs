@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use r1seg::Preprocess;
 
 use super::infer::preprocess;
@@ -31,6 +31,10 @@ pub(crate) struct EmbedArgs {
     /// metadata, under `r1seg`.
     #[arg(short, long, value_name = "OUT.npy|OUT.safetensors")]
     pub(crate) out: PathBuf,
+    /// What an HSENet's encoder has made of the slices of a volume, a numpy array with a row for each slice;
+    /// given once for each volume, in their order.
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) slice_features: Vec<PathBuf>,
     /// Replace files that exist already.
     #[arg(long)]
     pub(crate) force: bool,
@@ -59,11 +63,14 @@ cut at their end, with a warning. A volume that cannot be read is reported and h
 code is then 4.";
 
 #[derive(Debug, Args)]
-#[command(after_long_help = RETRIEVE_EXAMPLES)]
+#[command(
+    after_long_help = RETRIEVE_EXAMPLES,
+    group = ArgGroup::new("searched").args(["volumes", "texts"]).multiple(true)
+)]
 pub(crate) struct RetrieveArgs {
     /// Volumes to search, or folders of them: a folder stands for all volumes and DICOM series in
     /// it and in its folders. A series of several goes by its number, as in `study#2`.
-    #[arg(value_name = "FILE|FOLDER", conflicts_with_all = ["image", "texts", "pairs"])]
+    #[arg(value_name = "FILE|FOLDER", conflicts_with_all = ["texts", "pairs"])]
     pub(crate) volumes: Vec<PathBuf>,
     /// Rank the volumes for this text; may be given several times. `@FILE` takes every line of a
     /// text file that is not blank, `-` reads one text from standard input.
@@ -75,9 +82,9 @@ pub(crate) struct RetrieveArgs {
         conflicts_with_all = ["image", "texts", "pairs"]
     )]
     pub(crate) text: Vec<OsString>,
-    /// Rank the lines of --texts for this volume; may be given several times. `-` reads a file
-    /// from standard input.
-    #[arg(short, long, value_name = "PATH|-", requires = "texts", conflicts_with = "pairs")]
+    /// Rank the lines of --texts for this volume, or the volumes that are searched; may be given several
+    /// times. `-` reads a file from standard input.
+    #[arg(short, long, value_name = "PATH|-", requires = "searched", conflicts_with = "pairs")]
     pub(crate) image: Vec<PathBuf>,
     /// Texts to search, one a line.
     #[arg(long, value_name = "FILE", requires = "image", conflicts_with = "pairs")]
@@ -107,6 +114,7 @@ const RETRIEVE_EXAMPLES: &str = "\
 Examples:
   r1seg retrieve -m M3D-CLIP -t \"Aneurysm of the abdominal aorta.\" scans/
   r1seg retrieve -m M3D-CLIP -i ct.nii.gz --texts findings.txt --top 5
+  r1seg retrieve -m M3D-CLIP -i ct.nii.gz scans/ --top 5
   r1seg retrieve -m M3D-CLIP --pairs pairs.csv --json
 
 Each line is a similarity in -1..1 and a name, the best first. Of equal ones the first given is \
@@ -119,7 +127,8 @@ pub(crate) struct PrepareArgs {
     /// Intensities: auto, none (already 0..1), m3d-seg, m3d-cap, m3d-refseg or
     /// window:LEVEL,WIDTH. `auto` takes none for 0..1 and m3d-seg for HU. SAM-Med3D and NeuroSAM3D have
     /// recipes of their own, which `auto` takes: sam-med3d (voxels of 1.5 mm), sam-med3d-centered (the
-    /// grid of newer versions of torchio) and neurosam3d (voxels as they are).
+    /// grid of newer versions of torchio) and neurosam3d (voxels as they are); HSENet has hsenet and
+    /// hsenet-as-published (which cuts a scan with many slices into sagittal ones).
     #[arg(
         long,
         default_value = "auto",

@@ -37,8 +37,8 @@ pub(crate) struct Job<'a> {
     pub(crate) output: &'a OutputArgs,
     /// What the volume is asked for, as given by the flag of this name.
     pub(crate) prompts: (&'static str, &'a [OsString]),
-    /// Files of masks that are read.
-    pub(crate) masks: Vec<&'a PathBuf>,
+    /// Further files that are read, and what they are.
+    pub(crate) read: Vec<(&'static str, &'a PathBuf)>,
     /// Whether the model answers in words.
     pub(crate) has_answers: bool,
     /// The labels of masks that have files of their own.
@@ -208,8 +208,8 @@ impl Job<'_> {
         let inputs = input::protect(Protected::default(), "the image", self.image);
         let inputs = prompts::protect(inputs, self.prompts.1).model(source);
         let inputs = self.second.into_iter().fold(inputs, Protected::model);
-        let masks = self.masks.iter();
-        let inputs = masks.fold(inputs, |inputs, path| input::protect(inputs, "a mask", path));
+        let read = self.read.iter();
+        let inputs = read.fold(inputs, |inputs, (what, path)| input::protect(inputs, what, path));
         match &self.volume.affine_from {
             Some(path) => input::protect(inputs, "the file of --affine-from", path),
             None => inputs,

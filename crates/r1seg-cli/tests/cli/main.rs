@@ -15,7 +15,7 @@
 //! - `not_finite`: NaN and infinity end in an error that names the stage.
 //! - `output`: nothing is replaced, half-written or left behind; `kept`: inputs and models least of
 //!   all; `left`: what a run leaves where nothing is named or found; `readme`: its commands.
-//! - `classes`: what VISTA3D does.
+//! - `classes`: what VISTA3D does; `hsenet`: what HSENet and HSENet-CLIP do.
 //! - `checkpoints`: where models come from: the cache, and conversion; `conversion`: what it says.
 //! - `retrieval`: what M3D-CLIP does; `segment`: what SegVol and R1Seg-3D-SAM do.
 //! - `twins`: the published repositories, file by file, from `download` to the answer.
@@ -48,6 +48,7 @@ mod demo_and_bench;
 mod destinations;
 mod doctor;
 mod habits;
+mod hsenet;
 mod infer;
 mod input_faults;
 mod inspect;

@@ -43,6 +43,7 @@ fn the_commands_of_the_readme_run_one_after_the_other_in_one_folder() {
         ("SegVol", "segvol"),
         ("R1Seg-3D-SAM", "r1seg-3dsam"),
         ("SAM-Med3D", "sam-med3d"),
+        ("HSENet", "hsenet-phi4"),
     ] {
         std::os::unix::fs::symlink(data(model), desk.path(name)).unwrap();
     }

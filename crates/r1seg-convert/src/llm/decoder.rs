@@ -27,6 +27,8 @@ pub(crate) struct Decoder {
     pub(super) heads: u64,
     pub(super) kv_heads: u64,
     pub(super) head_dim: u64,
+    /// How many numbers of a head rotate.
+    rotary: u64,
     /// Rows of the embedding table.
     vocabulary: u64,
     /// The output layer is the embedding table.
@@ -67,7 +69,8 @@ impl Decoder {
         Self::from_config(&config, &path, architecture)
     }
 
-    fn from_config(
+    /// What a `config.json` says; `path` stands for it in errors.
+    pub(crate) fn from_config(
         config: &Json,
         path: &Path,
         architecture: fn(&str) -> Option<Architecture>,
@@ -102,6 +105,10 @@ impl Decoder {
         if !head_dim.is_multiple_of(2) {
             return Err(refuse(format!("head_dim is {head_dim}, which is odd")));
         }
+        let part = number("partial_rotary_factor", 1.0)?;
+        if !(0.0 < part && part <= 1.0) {
+            return Err(refuse(format!("partial_rotary_factor is {part}, expected up to 1")));
+        }
         let is_qwen2 = architecture == Architecture::Qwen2;
         let attention_bias = architecture == Architecture::Llama && flag("attention_bias");
         Ok(Self {
@@ -114,6 +121,8 @@ impl Decoder {
             heads,
             kv_heads: size("num_key_value_heads", Some(heads), MAX_WIDTH)?,
             head_dim,
+            // At most 1024, and rounded down as transformers does it.
+            rotary: (head_dim as f64 * part) as u64,
             vocabulary: size("vocab_size", None, MAX_WIDTH)?,
             tied: flag("tie_word_embeddings"),
             context: size("max_position_embeddings", Some(4096), 1 << 30)?,
@@ -180,7 +189,7 @@ impl Decoder {
             ("attention.key_length", count(self.head_dim)),
             ("attention.value_length", count(self.head_dim)),
             ("attention.layer_norm_rms_epsilon", float(self.rms_norm_eps)),
-            ("rope.dimension_count", count(self.head_dim)),
+            ("rope.dimension_count", count(self.rotary)),
             ("rope.freq_base", float(self.rope_theta)),
             ("vocab_size", count(self.vocabulary)),
         ];

@@ -137,7 +137,7 @@ fn check_vocabulary(own: &[Planned], gguf: &Gguf) -> Result<(), String> {
     let table = own.iter().find(|p| p.from.entry.name == "model.embed_tokens.weight");
     let stored = gguf.tensors.get("token_embd.weight");
     if let (Some(table), Some(stored)) = (table, stored) {
-        let (needed, found) = (rows(&table.from.entry.shape), rows(&stored.shape));
+        let (needed, found) = (rows(&table.from.shape()), rows(&stored.shape));
         if found != needed {
             return Err(format!(
                 "its vocabulary has {found} rows, the checkpoint's {needed}: the rows of [SEG] and \
@@ -173,5 +173,5 @@ fn choose(expected: &Expected, info: &TensorInfo, file: usize) -> Result<Chosen,
         start: info.range.start,
         storage: [info.range.start, info.range.end],
     };
-    Ok(Chosen::new(expected, Stored { file, entry }, None, [found, stored], Some(found)))
+    Ok(Chosen::new(expected, Stored::new(file, entry), None, [found, stored], Some(found)))
 }

@@ -62,10 +62,13 @@ pub(super) fn choose(
             unexpected.push(entry.name.clone());
             continue;
         };
-        if entry.shape != expected.shape || !entry.dtype.is_float() {
+        if planned.from.shape() != expected.shape || !entry.dtype.is_float() {
             let what = format!(
                 "tensor `{}` is {:?} of shape {:?}; config.json asks for {:?}",
-                entry.name, entry.dtype, entry.shape, expected.shape
+                entry.name,
+                entry.dtype,
+                planned.from.shape(),
+                expected.shape
             );
             return Err(refuse(what));
         }

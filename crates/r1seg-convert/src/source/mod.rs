@@ -55,6 +55,29 @@ pub(crate) struct Stored {
     /// Index in [`Checkpoint::files`].
     pub(crate) file: usize,
     pub(crate) entry: TensorEntry,
+    /// Rows that come behind those of the entry, each the mean of all of them: tokens that were added to a
+    /// vocabulary.
+    pub(crate) mean_rows: u64,
+}
+
+impl Stored {
+    pub(crate) fn new(file: usize, entry: TensorEntry) -> Self {
+        Self { file, entry, mean_rows: 0 }
+    }
+
+    /// Its axes as it is written.
+    pub(crate) fn shape(&self) -> Vec<u64> {
+        let mut shape = self.entry.shape.clone();
+        if let Some(rows) = shape.first_mut() {
+            *rows = rows.saturating_add(self.mean_rows);
+        }
+        shape
+    }
+
+    /// How many numbers it has as it is written.
+    pub(crate) fn numbers(&self) -> u64 {
+        self.shape().iter().fold(1, |product, axis| product.saturating_mul(*axis))
+    }
 }
 
 /// A checkpoint whose tensors are known and not yet read.
@@ -133,7 +156,7 @@ impl Checkpoint {
             self.ignored += index.ignored;
             index.tensors
         };
-        self.tensors.extend(tensors.into_iter().map(|entry| Stored { file, entry }));
+        self.tensors.extend(tensors.into_iter().map(|entry| Stored::new(file, entry)));
         self.files.push(path);
         Ok(())
     }

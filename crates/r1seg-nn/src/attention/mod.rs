@@ -8,9 +8,11 @@ use r1seg_kernels::{AttentionArgs, Bias};
 
 mod bias;
 mod cached;
+mod cross;
 
 pub use bias::AttentionBias;
 pub use cached::{CachedAttention, Rotary};
+pub use cross::CrossAttention;
 
 /// Scores that one pass may hold at once where they are materialized: bounds the memory of long
 /// sequences (64 MiB of f32). They are in half precision on a CPU.

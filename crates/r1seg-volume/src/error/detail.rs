@@ -101,6 +101,8 @@ pub(crate) enum Detail {
     NpyDtype { path: PathBuf, descr: String },
     #[error("array is {shape}; one 3D volume (D,H,W) or 1xDxHxW is needed")]
     NpyShape { path: PathBuf, shape: String, frames: u64 },
+    #[error("array is {shape}; a table of two axes is needed")]
+    NpyMatrix { path: PathBuf, shape: String },
     #[error("file goes on after the array: its shape promises {promised} bytes, got {got} or more")]
     NpyTooLong { path: PathBuf, promised: u64, got: u64 },
 
@@ -249,6 +251,7 @@ impl Diagnostic for Detail {
             E::NpyTooLong { .. } => "R-NPY-05",
             E::NpyVersion { .. } => "R-NPY-07",
             E::NpyObject { .. } => "R-NPY-09",
+            E::NpyMatrix { .. } => "R-NPY-10",
             E::NpzArchive { .. } => "R-NPZ-01",
             E::NpzKey { .. } => "R-NPZ-02",
             E::NrrdHeader { .. } => "R-NRD-01",
@@ -360,6 +363,7 @@ impl Diagnostic for Detail {
             | E::NpyObject { path }
             | E::NpyDtype { path, .. }
             | E::NpyShape { path, .. }
+            | E::NpyMatrix { path, .. }
             | E::NpyTooLong { path, .. }
             | E::SpacingContradicts { path, .. }
             | E::AffineFromShape { path, .. }
@@ -439,6 +443,7 @@ impl Diagnostic for Detail {
             E::NpyDtype { .. } => "save it as a number type, such as float32",
             E::NpyShape { frames: 2.., .. } => return Some(Remedy::ChooseAlongFirstAxis),
             E::NpyShape { .. } => "save it as one volume",
+            E::NpyMatrix { .. } => "save a row for each of them",
             E::Dicom { fault, .. } => return fault.remedy(),
             E::NpyTooLong { .. } => "save one array per file",
             E::NpzArchive { .. } => "re-copy the file, or pack it again",

@@ -19,7 +19,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use atomic::{Overwrite, write_atomically};
-pub use npy::npy_header;
+pub use npy::{npy_header, read_matrix};
 pub use nrrd::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 pub use overrides::nifti_geometry;
 pub use write::{

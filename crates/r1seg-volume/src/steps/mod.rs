@@ -274,9 +274,14 @@ fn space(
         SpacingConvention::Monai => prepared.source().axis_lengths_mm(),
         _ => prepared.source().header_spacing_mm(),
     };
-    let from = prepared.map().cell_lengths(unit.ok_or(Error::from(Detail::UnknownSpacing))?);
+    let mut unit = unit.ok_or(Error::from(Detail::UnknownSpacing))?;
+    if convention == SpacingConvention::CtRate {
+        unit[1] = unit[2];
+    }
+    let from = prepared.map().cell_lengths(unit);
     let lattice = Lattice::new(prepared.shape(), from, mm, convention)?;
-    let stays_whole = convention != SpacingConvention::Monai && prepared.is_whole();
+    let is_itk = !matches!(convention, SpacingConvention::Monai | SpacingConvention::CtRate);
+    let stays_whole = is_itk && prepared.is_whole();
     let voxels = match stays_whole {
         // Between two numbers of 16 bits, so that the cast cannot saturate.
         true => Voxels::from(lattice::linear(&lattice, &prepared, |v| v as i16)),

@@ -170,6 +170,27 @@ fn voxels_of_another_size_are_those_of_monai() {
 }
 
 #[test]
+fn voxels_of_another_size_are_those_of_torch() {
+    // torch.nn.functional.interpolate(a[None, None].double(), size=[int(n * (f / 1.5)) for n, f in ..],
+    //                                 mode="trilinear", align_corners=False), of a ramp along each axis:
+    // cell i of n over m voxels is at max((i + 0.5) * m / n - 0.5, 0), and the last voxel goes on.
+    let geometry = Geometry::with_spacing([1, 4, 5], [3.0, 9.0, 2.0]).unwrap();
+    let ramp = |n: usize| 10.0 * (n / 5) as f32 + (n % 5) as f32;
+    let volume = Volume::new((0..20).map(ramp).collect::<Vec<_>>(), geometry).unwrap();
+    let prepared = take_all(&volume, &[to_mm(1.5, SpacingConvention::CtRate)]);
+    // One slice becomes two, and rows are taken for as far apart as columns.
+    assert_eq!(prepared.shape(), [2, 5, 6]);
+    let at = |cell: usize, cells: f32, size: f32| {
+        ((cell as f32 + 0.5) * size / cells - 0.5).clamp(0.0, size - 1.0)
+    };
+    for (n, value) in prepared.to_f32().into_iter().enumerate() {
+        let (row, column) = (n / 6 % 5, n % 6);
+        let expected = 10.0 * at(row, 5.0, 4.0) + at(column, 6.0, 5.0);
+        assert!((value - expected).abs() < 1e-5, "{n}: {value} {expected}");
+    }
+}
+
+#[test]
 fn an_axis_that_is_almost_of_the_wanted_size_is_left_alone_by_monai() {
     let geometry = Geometry::with_spacing([5, 6, 7], [1.5009, 1.4991, 1.502]).unwrap();
     let volume = Volume::new((0..210).map(|n| n as f32).collect::<Vec<_>>(), geometry).unwrap();

@@ -181,7 +181,7 @@ mod tests {
         (decoder.num_hidden_layers, decoder.vocab_size) = (32, 128_260);
         (decoder.num_attention_heads, decoder.num_key_value_heads) = (32, 8);
         decoder.head_dim = 128;
-        config.mm_projector.out_dim = 4096;
+        config.branches[0].mm_projector.out_dim = 4096;
         let start = std::time::Instant::now();
         let build = |weights: &Weights| config.build(weights, DType::F32).map(drop);
         let asked = asked_for(&build).unwrap();

@@ -1,4 +1,4 @@
-//! R1Seg-3D and M3D-LaMed in `config.json`.
+//! R1Seg-3D, M3D-LaMed and HSENet in `config.json`.
 
 use r1seg_diagnostic::Purpose;
 use r1seg_llm::{DecoderConfig, eos_token_ids};
@@ -7,6 +7,7 @@ use r1seg_projector::MmProjectorConfig;
 use r1seg_vit3d::Vit3dConfig;
 use serde_json::Value;
 
+use super::slices::{self, SliceInputConfig};
 use super::vision::VisionFields;
 use super::{ConfigFile, field, num_clicks, projector, read_json};
 use crate::checkpoint::keys::KeyMap;
@@ -22,39 +23,67 @@ pub struct ModelConfig {
     pub family: Family,
     /// The family of its language model, such as `Phi-3`.
     pub language_model: &'static str,
-    /// The vision transformer that the language model reads.
-    pub vit: Vit3dConfig,
-    /// The mask decoder's own, where it has one.
-    pub mask_vit: Option<Vit3dConfig>,
-    /// Image embeddings to visual tokens.
-    pub mm_projector: MmProjectorConfig,
-    /// The mask decoder.
-    pub mask_head: MaskDecoderConfig,
+    /// The vision transformers that the language model reads one behind the other, one at least.
+    pub branches: Vec<ImageBranch>,
+    /// The slices that guide one of them, for a model that reads any.
+    pub slices: Option<SliceInputConfig>,
+    /// What draws masks, for a model that does.
+    pub mask: Option<MaskConfig>,
     /// The language model.
     pub decoder: DecoderConfig,
-    /// Passes of the mask decoder after the first.
-    pub num_clicks: usize,
     /// Id of `[SEG]`, where the config names it.
     pub seg_token_id: Option<u32>,
     /// Ids that end an answer.
     pub eos_token_ids: Vec<u32>,
     /// What stands between the image and a question unless a caller says otherwise.
     pub separator: Separator,
+    /// Whether prompts begin with `bos_token` although the tokenizer does not see to that, and answers with
+    /// white space.
+    pub(crate) is_plain_text: bool,
+    pub(crate) keys: &'static KeyMap,
+}
+
+/// A vision transformer that the language model reads, and what brings its embeddings there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageBranch {
+    /// The vision transformer.
+    pub vit: Vit3dConfig,
+    /// Image embeddings to visual tokens.
+    pub mm_projector: MmProjectorConfig,
+}
+
+/// What draws the mask of an answer.
+#[derive(Debug, Clone)]
+pub struct MaskConfig {
+    /// The mask decoder's own vision transformer, where it has one.
+    pub vit: Option<Vit3dConfig>,
+    /// The mask decoder.
+    pub head: MaskDecoderConfig,
+    /// Passes of the mask decoder after the first.
+    pub num_clicks: usize,
     /// The logit of all voxels when an answer has no `[SEG]`.
     pub no_seg_logit: f32,
-    pub(crate) keys: &'static KeyMap,
 }
 
 /// Where the families differ, beside their rows.
 pub(crate) struct Rules {
     vision: VisionFields,
-    /// Whether the mask decoder has an encoder of its own, without the other one's class token.
-    two_encoders: bool,
-    prompts: fn() -> PromptConfig,
+    /// Whether a second vision transformer follows, of the same sizes and guided by slices.
+    has_guided_branch: bool,
+    mask: Option<MaskRules>,
     separator: Separator,
-    no_seg_logit: f32,
+    /// Whether training put `bos_token` in front of a prompt, and a space in front of an answer.
+    is_plain_text: bool,
     /// Refuses what the authors' code fails on.
     check: fn(&Value) -> Result<(), String>,
+}
+
+/// Where they draw masks differently.
+struct MaskRules {
+    /// Whether the mask decoder has an encoder of its own, without the other one's class token.
+    own_encoder: bool,
+    prompts: fn() -> PromptConfig,
+    no_seg_logit: f32,
 }
 
 pub(crate) const R1SEG_3D: Rules = Rules {
@@ -64,36 +93,61 @@ pub(crate) const R1SEG_3D: Rules = Rules {
         hidden_size: "mm_hidden_size",
         needs_hidden_size: true,
         cls_token: false,
+        slice_guided: false,
     },
-    two_encoders: false,
-    prompts: PromptConfig::text_and_masks,
+    has_guided_branch: false,
+    mask: Some(MaskRules {
+        own_encoder: false,
+        prompts: PromptConfig::text_and_masks,
+        no_seg_logit: -1000.0,
+    }),
     separator: Separator::Space,
-    no_seg_logit: -1000.0,
+    is_plain_text: false,
     // It stores `vision_select_layer` and `vision_select_feature`, and ignores them.
     check: |_| Ok(()),
 };
 
 pub(crate) const M3D_LAMED: Rules = Rules {
     vision: VisionFields { image_size: &["image_size"], cls_token: true, ..R1SEG_3D.vision },
-    two_encoders: true,
-    prompts: PromptConfig::text_points_and_boxes,
+    has_guided_branch: false,
+    mask: Some(MaskRules {
+        own_encoder: true,
+        prompts: PromptConfig::text_points_and_boxes,
+        no_seg_logit: f32::NEG_INFINITY,
+    }),
     separator: Separator::None,
-    no_seg_logit: f32::NEG_INFINITY,
+    is_plain_text: false,
+    // The authors' code fails on other layers, and `cls_patch` breaks its projector.
     check: |config| {
-        // The authors' code fails on other layers, and `cls_patch` breaks its projector.
-        let layer: Option<Value> = field(config, "vision_select_layer")?;
-        if let Some(layer) = layer.filter(|layer| *layer != -1) {
-            return Err(format!("vision_select_layer is {layer}, expected -1"));
-        }
-        let feature: Option<Value> = field(config, "vision_select_feature")?;
-        match feature.filter(|feature| *feature != "patch") {
-            Some(other) => Err(format!("vision_select_feature is {other}, expected \"patch\"")),
-            None => Ok(()),
-        }
+        only(config, "vision_select_layer", (-1).into())?;
+        only(config, "vision_select_feature", "patch".into())
     },
 };
 
-/// The reader of both.
+pub(crate) const HSENET: Rules = Rules {
+    vision: VisionFields { image_size: &["image_size"], cls_token: true, ..R1SEG_3D.vision },
+    has_guided_branch: true,
+    mask: None,
+    separator: Separator::None,
+    is_plain_text: true,
+    check: |config| {
+        (M3D_LAMED.check)(config)?;
+        // Other values are those of ablations, with one encoder, or with the packers in another order.
+        only(config, "vision_tower", "vit_stage2_dual_encoders".into())?;
+        only(config, "remain_2d3d_ViT_type", "dual_vits".into())?;
+        only(config, "use_parallel_projector", true.into())
+    },
+};
+
+/// That a field has this value, if it is given.
+fn only(config: &Value, name: &str, expected: Value) -> Result<(), String> {
+    match field::<Value>(config, name)?.filter(|given| *given != expected) {
+        Some(other) => Err(format!("{name} is {other}, expected {expected}")),
+        None => Ok(()),
+    }
+}
+
+/// The reader of all of them.
 ///
 /// # Errors
 /// [`Error::Config`] naming the field.
@@ -117,26 +171,47 @@ fn from_parts(
     let config = &file.value;
     (rules.check)(config)?;
     let vit = rules.vision.read(config)?;
-    let prompts = (rules.prompts)();
-    let mask_head = MaskDecoderConfig::segvol(vit.hidden_size, vit.image_size, vit.grid(), prompts);
-    mask_head.validate()?;
-    let num_clicks = num_clicks(config)?;
+    let mask = match &rules.mask {
+        Some(mask) => Some(mask.read(file, &vit)?),
+        None => None,
+    };
+    let guided = Vit3dConfig { slice_guided: true, ..vit.clone() };
+    let vits: Vec<Vit3dConfig> =
+        std::iter::once(vit.clone()).chain(rules.has_guided_branch.then_some(guided)).collect();
+    let mm_projector = projector::read(config, &vit, (decoder.hidden_size, vits.len()))?;
+    let branch = |vit| ImageBranch { vit, mm_projector: mm_projector.clone() };
     Ok(ModelConfig {
         model_type: file.model_type.name.to_string(),
         family: file.entry.family,
         language_model,
-        mask_vit: rules.two_encoders.then(|| Vit3dConfig { cls_token: false, ..vit.clone() }),
-        mm_projector: projector::read(config, &vit, decoder.hidden_size)?,
-        mask_head,
-        num_clicks: if file.entry.capabilities.refines_masks { num_clicks } else { 0 },
+        branches: vits.into_iter().map(branch).collect(),
+        slices: match rules.has_guided_branch {
+            true => Some(slices::read(config, vit.hidden_size)?),
+            false => None,
+        },
+        mask,
         seg_token_id: field(config, "seg_token_id")?,
         eos_token_ids: eos_token_ids(config, generation).map_err(|e| e.to_string())?,
         separator: rules.separator,
-        no_seg_logit: rules.no_seg_logit,
+        is_plain_text: rules.is_plain_text,
         keys: file.entry.keys,
         decoder,
-        vit,
     })
+}
+
+impl MaskRules {
+    fn read(&self, file: &ConfigFile, vit: &Vit3dConfig) -> Result<MaskConfig, String> {
+        let (size, grid) = (vit.image_size, vit.grid());
+        let head = MaskDecoderConfig::segvol(vit.hidden_size, size, grid, (self.prompts)());
+        head.validate()?;
+        let num_clicks = num_clicks(&file.value)?;
+        Ok(MaskConfig {
+            vit: self.own_encoder.then(|| Vit3dConfig { cls_token: false, ..vit.clone() }),
+            head,
+            num_clicks: if file.entry.capabilities.refines_masks { num_clicks } else { 0 },
+            no_seg_logit: self.no_seg_logit,
+        })
+    }
 }
 
 impl ModelConfig {
@@ -147,6 +222,16 @@ impl ModelConfig {
     /// [`Error::UnsupportedModel`], or [`Error::OtherFamily`] for a model without a language model.
     pub fn read(source: &CheckpointSource) -> Result<Self, Error> {
         ConfigFile::read(source)?.read_as()
+    }
+
+    /// Voxels of a volume as the language model's vision transformers read it, `[D, H, W]`.
+    pub fn image_size(&self) -> [usize; 3] {
+        self.branches.first().map_or([0; 3], |branch| branch.vit.image_size)
+    }
+
+    /// Tokens that the language model reads of a volume.
+    pub fn visual_tokens(&self) -> usize {
+        self.branches.iter().map(|branch| branch.mm_projector.num_tokens()).sum()
     }
 }
 
@@ -170,9 +255,9 @@ mod tests {
     #[test]
     fn a_published_config_is_read() {
         let config = read(&phi3()).unwrap();
-        assert_eq!(config.vit.grid(), [4, 4, 4]);
-        assert_eq!(config.mm_projector.num_tokens(), 8);
-        assert_eq!(config.mask_head.low_res_size(), [16, 16, 16]);
+        assert_eq!(config.branches[0].vit.grid(), [4, 4, 4]);
+        assert_eq!(config.visual_tokens(), 8);
+        assert_eq!(config.mask.as_ref().unwrap().head.low_res_size(), [16, 16, 16]);
         assert_eq!((config.seg_token_id, config.eos_token_ids), (Some(618), vec![2]));
     }
 
@@ -183,10 +268,11 @@ mod tests {
             config.as_object_mut().unwrap().remove(key);
         }
         let config = read(&config).unwrap();
-        assert_eq!((config.vit.num_layers, config.vit.num_heads), (12, 12));
-        assert_eq!((config.vit.mlp_dim, config.num_clicks), (3072, 0));
-        assert_eq!(config.vit.image_size, [32, 256, 256]);
-        assert_eq!(config.mm_projector.num_tokens(), 256);
+        let vit = &config.branches[0].vit;
+        assert_eq!((vit.num_layers, vit.num_heads), (12, 12));
+        assert_eq!((vit.mlp_dim, config.mask.as_ref().unwrap().num_clicks), (3072, 0));
+        assert_eq!(config.image_size(), [32, 256, 256]);
+        assert_eq!(config.visual_tokens(), 256);
     }
 
     #[test]
@@ -225,7 +311,7 @@ mod tests {
     fn t4_a_number_of_visual_tokens_that_the_projector_does_not_make_is_refused() {
         let mut config = phi3();
         config["proj_out_num"] = json!(8);
-        assert_eq!(read(&config).unwrap().mm_projector.num_tokens(), 8);
+        assert_eq!(read(&config).unwrap().visual_tokens(), 8);
         config["proj_out_num"] = json!(256);
         let error = read(&config).unwrap_err();
         assert_eq!(error.code(), "R-CFG-01");
@@ -264,10 +350,11 @@ mod tests {
         object.insert("image_size".to_string(), json!([8, 32, 32]));
         object.insert("num_clicks".to_string(), json!(2));
         let m3d = read(&config).unwrap();
-        assert_eq!((m3d.family, m3d.vit.image_size), (Family::M3dLamed, [8, 32, 32]));
-        assert!(m3d.vit.cls_token && m3d.mask_vit.is_some_and(|vit| !vit.cls_token));
-        assert_eq!((m3d.num_clicks, m3d.separator), (0, Separator::None));
-        assert_eq!(m3d.no_seg_logit, f32::NEG_INFINITY);
+        assert_eq!((m3d.family, m3d.image_size()), (Family::M3dLamed, [8, 32, 32]));
+        let mask = m3d.mask.unwrap();
+        assert!(m3d.branches[0].vit.cls_token && mask.vit.is_some_and(|vit| !vit.cls_token));
+        assert_eq!((mask.num_clicks, m3d.separator), (0, Separator::None));
+        assert_eq!(mask.no_seg_logit, f32::NEG_INFINITY);
 
         for (key, value) in [
             ("vision_select_layer", json!(-2)),
@@ -282,7 +369,32 @@ mod tests {
         let mut config = phi3();
         config["vision_select_layer"] = json!(-2);
         config["image_size"] = json!([8, 32, 32]);
-        assert_eq!(read(&config).unwrap().vit.image_size, [16, 64, 64]);
+        assert_eq!(read(&config).unwrap().image_size(), [16, 64, 64]);
+    }
+
+    #[test]
+    fn two_encoders_one_of_them_guided_by_slices_and_no_mask_make_an_hsenet() {
+        let path = "/../../tests/data/hsenet-phi4/config.json";
+        let path = format!("{}{path}", env!("CARGO_MANIFEST_DIR"));
+        let published: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let config = read(&published).unwrap();
+        let guided: Vec<bool> = config.branches.iter().map(|of| of.vit.slice_guided).collect();
+        assert_eq!((guided, config.visual_tokens()), (vec![false, true], 256));
+        assert!(config.mask.is_none() && config.slices.is_some_and(|slices| slices.count == 32));
+        for (key, value) in [
+            ("vision_tower", json!("vit3d")),
+            ("remain_2d3d_ViT_type", json!("2e3_vit")),
+            ("use_parallel_projector", json!(false)),
+            ("proj_out_num", json!(128)),
+            ("proj_kernel_size", json!([1, 3, 4])),
+            ("slice_encoder", json!({"hidden_size": 96})),
+        ] {
+            let mut config = published.clone();
+            config[key] = value;
+            let error = read(&config).unwrap_err();
+            assert_eq!(error.code(), "R-CFG-01", "{key}");
+            assert!(error.to_string().contains(key), "{error}");
+        }
     }
 
     #[test]

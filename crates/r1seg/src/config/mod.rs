@@ -1,10 +1,11 @@
 //! `config.json` of a checkpoint to the configurations of its networks: one reader for each kind of
-//! network ([`vision`], [`sam`], [`projector`], [`text`]; the language model's is in `r1seg-llm`), which the
+//! network ([`vision`], [`slices`], [`sam`], [`projector`], [`text`]; the language model's is in `r1seg-llm`), which the
 //! readers of the families share.
 
 pub(crate) mod language;
 pub(crate) mod projector;
 pub(crate) mod sam;
+pub(crate) mod slices;
 pub(crate) mod text;
 pub(crate) mod vision;
 
@@ -22,7 +23,8 @@ use crate::{
     AutomaticConfig, Capabilities, CheckpointSource, Error, M3dClipConfig, PromptableConfig,
 };
 
-pub use language::ModelConfig;
+pub use language::{ImageBranch, MaskConfig, ModelConfig};
+pub use slices::{SliceEncoderSettings, SliceInputConfig};
 
 /// The largest volume axis, width or count that a config.json may ask for: far beyond any
 /// published model, and small enough that products of a few of them do not overflow.

@@ -6,15 +6,17 @@ use serde_json::Value;
 
 use super::{MAX_SIZE, field};
 
-/// Between the patches of `vit` and tokens of width `out_dim`.
+/// Between the patches of `vit` and tokens of width `out_dim`, of which each of so many encoders has as
+/// many as the others.
 ///
 /// # Errors
 /// The first field of which no projector can be made.
 pub(crate) fn read(
     config: &Value,
     vit: &Vit3dConfig,
-    out_dim: usize,
+    (out_dim, encoders): (usize, usize),
 ) -> Result<MmProjectorConfig, String> {
+    let window = field(config, "proj_kernel_size")?.unwrap_or([1, 4, 4]);
     let projector = MmProjectorConfig {
         projector_type: choice(
             config,
@@ -23,6 +25,7 @@ pub(crate) fn read(
                 ("spp", ProjectorType::SpatialPooling),
                 ("linear", ProjectorType::Linear),
                 ("identity", ProjectorType::Identity),
+                ("VisualPacker_3d_phi_v3", ProjectorType::VisualPacker { window }),
             ],
         )?,
         layer_type: choice(
@@ -47,12 +50,12 @@ pub(crate) fn read(
     }
     projector.validate()?;
     // It follows from the other fields; a config that says otherwise is of another model.
-    let tokens = projector.num_tokens();
+    let tokens = projector.num_tokens().saturating_mul(encoders);
     match field::<usize>(config, "proj_out_num")?.filter(|given| *given != tokens) {
         None => Ok(projector),
         Some(given) => Err(format!(
-            "proj_out_num is {given}, but image size, patch_size, mm_projector_type and \
-             proj_pooling_size give {tokens} visual tokens"
+            "proj_out_num is {given}, but image size, patch_size, mm_projector_type and the sizes of its \
+             pooling give {tokens} visual tokens"
         )),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct VisionFields {
     pub(crate) needs_hidden_size: bool,
     /// Whether a class token stands before the patches.
     pub(crate) cls_token: bool,
+    /// Whether slices guide the patches.
+    pub(crate) slice_guided: bool,
 }
 
 impl VisionFields {
@@ -59,6 +61,7 @@ impl VisionFields {
             num_layers: size("num_layers", NUM_LAYERS)?,
             num_heads: size("num_heads", NUM_HEADS)?,
             cls_token: self.cls_token,
+            slice_guided: self.slice_guided,
         };
         self.check(&vit, image_size.0)?;
         Ok(vit)

@@ -18,7 +18,7 @@ use crate::trace::pack_bits;
 use crate::vision::ImageFeatures;
 use crate::{
     AskOptions, EncodeOptions, Error, Event, InferenceMode, ModelConfig, Outcome, Prompt,
-    R1SegModel, RunContext, SegToken, Timings, Trace,
+    PromptKind, R1SegModel, RunContext, SegToken, SliceFeatures, Timings, Trace,
 };
 
 /// Questions that [`EncodedVolume::ask_many`](crate::EncodedVolume::ask_many) answers at once; more take
@@ -82,7 +82,8 @@ impl Encodes for ModelConfig {
         } else {
             let voxels = prepared.resize(grid)?;
             setup.preprocess += start.elapsed();
-            Images::Whole(Box::new(model.encode_image(voxels, &mut run.probe(trace.as_mut()))?))
+            let (slices, mut probe) = (prepared.slices.as_ref(), run.probe(trace.as_mut()));
+            Images::Whole(Box::new(model.encode_image(voxels, slices, &mut probe)?))
         };
         Ok(LanguageVolume { model, setup, images, trace })
     }
@@ -97,15 +98,29 @@ impl Answering for LanguageVolume {
         true
     }
 
+    fn slice_features(&self) -> Option<&SliceFeatures> {
+        match &self.images {
+            Images::Whole(image) => image.slice_features.as_ref(),
+            Images::Sliding(_) => None,
+        }
+    }
+
     fn segment_from(
         &self,
         _prompt: &Prompt,
         _from: Option<&Progress>,
         _run: &mut RunContext<'_>,
     ) -> Result<(Outcome, Option<Progress>), Error> {
-        Err(Error::Prompt {
-            message: format!("{} segments what a question asks for", self.setup.family.name()),
-            fix: "ask a question, such as `Can you segment the liver in this image?`",
+        let name = self.setup.family.name();
+        Err(match self.model.draws_masks() {
+            true => Error::Prompt {
+                message: format!("{name} segments what a question asks for"),
+                fix: "ask a question, such as `Can you segment the liver in this image?`",
+            },
+            false => Error::Prompt {
+                message: format!("{name} answers in words, and draws no masks"),
+                fix: "ask a question, or segment with R1Seg-3D or VISTA3D",
+            },
         })
     }
 
@@ -158,6 +173,12 @@ impl LanguageVolume {
             });
         }
         let question = prompt.text.as_deref().unwrap_or_default();
+        if prompt.region.is_some() && !self.model.capabilities().takes(PromptKind::Box) {
+            return Err(Error::Prompt {
+                message: format!("{} was not trained with boxes", self.setup.family.name()),
+                fix: "ask about the whole volume, or use M3D-LaMed",
+            });
+        }
         let Some(region) = prompt.region else {
             return self.model.prompt(question, options.separator);
         };
@@ -218,8 +239,8 @@ impl LanguageVolume {
         let logits = self.logits(image, &text, &mut run.probe(trace.as_mut()))?;
         let mask_time = start.elapsed();
         let grid = self.setup.grid;
-        if let Some(trace) = &mut trace {
-            trace_mask(trace, logits.as_deref(), self.model.config().no_seg_logit, grid)?;
+        if let Some(trace) = trace.as_mut().filter(|_| self.model.draws_masks()) {
+            trace_mask(trace, logits.as_deref(), self.model.no_seg_logit(), grid)?;
         }
         let start = Instant::now();
         let mask = match &logits {
@@ -265,13 +286,21 @@ impl LanguageVolume {
         let Asked { prompts, first, options } = *asked;
         let tokenizer = self.model.tokenizer();
         let mut streams: Vec<_> = prompts.iter().map(|_| tokenizer.stream_decoder()).collect();
+        // Where answers begin with white space, it is left out.
+        let mut is_trimmed = vec![self.model.config().is_plain_text; prompts.len()];
         let mut failure = None;
         let cancel = run.cancel_token().clone();
         let mut on_token = |which: usize, step: Step<'_>| {
             let prompt = first + which;
+            let is_first = &mut is_trimmed[which];
             let mut emit = |text: Result<String, r1seg_tokenizer::Error>| match text {
-                Ok(text) if !text.is_empty() => run.emit(Event::Text { prompt, text: &text }),
-                Ok(_) => {}
+                Ok(text) => {
+                    let text = if *is_first { text.trim_start() } else { &text };
+                    if !text.is_empty() {
+                        *is_first = false;
+                        run.emit(Event::Text { prompt, text });
+                    }
+                }
                 Err(e) => failure = Some(e),
             };
             let stream = &mut streams[which];
@@ -291,18 +320,22 @@ impl LanguageVolume {
             return Err(e.into());
         }
         let texts = all.into_iter().map(|(generated, prefix)| {
-            let positions =
-                seg_positions(&generated.token_ids, tokenizer.seg_token_id(), options.first_seg);
+            let positions = match self.model.draws_masks() {
+                true => {
+                    seg_positions(&generated.token_ids, tokenizer.seg_token_id(), options.first_seg)
+                }
+                false => Vec::new(),
+            };
             let seg = positions
                 .into_iter()
                 .map(|position| SegToken { position, logprob: generated.logprobs[position] })
                 .collect();
-            Ok(GeneratedText {
-                text: tokenizer.decode(&generated.token_ids)?,
-                generated,
-                seg,
-                prefix,
-            })
+            let text = tokenizer.decode(&generated.token_ids)?;
+            let text = match self.model.config().is_plain_text {
+                true => text.trim().to_string(),
+                false => text,
+            };
+            Ok(GeneratedText { text, generated, seg, prefix })
         });
         texts.collect()
     }

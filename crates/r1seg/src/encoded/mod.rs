@@ -12,9 +12,10 @@ use r1seg_volume::{Geometry, GridMap, Mask, Orientation, Region, Volume, Warning
 use crate::preprocess::{Preparation, prepare};
 use crate::registry::Family;
 use crate::simulate::RandomState;
+use crate::slices;
 use crate::{
     AskOptions, EncodeOptions, Error, InferenceMode, LoadedModel, Outcome, Preprocess, Prompt,
-    Recipe, RunContext, Simulated, Timings, Trace,
+    Recipe, RunContext, Simulated, SliceFeatures, Timings, Trace,
 };
 
 pub use language::QUESTIONS_AT_ONCE;
@@ -47,6 +48,11 @@ pub(crate) trait Answering: Debug + Send + Sync {
     /// Whether it answers questions in words.
     fn answers_questions(&self) -> bool {
         false
+    }
+
+    /// As [`EncodedVolume::slice_features`].
+    fn slice_features(&self) -> Option<&SliceFeatures> {
+        None
     }
 
     /// As [`EncodedVolume::encode_ahead`].
@@ -153,7 +159,8 @@ impl Setup {
             (Preprocess::Auto, Some(own)) => Preprocess::Recipe(own),
             (chosen, _) => family.preprocess(chosen)?,
         };
-        let prepared = prepare(volume, preprocess, options.orient, model.trained_on)?;
+        let mut prepared = prepare(volume, preprocess, options.orient, model.trained_on)?;
+        prepared.slices = slices::material(model.slices(), volume, prepared.recipe, options)?;
         let setup = Self {
             family,
             geometry: volume.geometry().clone(),
@@ -198,6 +205,12 @@ impl EncodedVolume {
     /// Whether the model answers questions in words; others segment what a prompt says.
     pub fn answers_questions(&self) -> bool {
         self.encoded.answers_questions()
+    }
+
+    /// What the model's encoder has made of slices of the volume, for a model that reads them. Given with
+    /// [`EncodeOptions::slice_features`], they need not be computed again.
+    pub fn slice_features(&self) -> Option<&SliceFeatures> {
+        self.encoded.slice_features()
     }
 
     /// The recipe that prepared the intensities.

@@ -33,7 +33,7 @@ impl LanguageVolume {
             timings: self.setup.timings(),
         };
         let mut all: Vec<Windowed> = asked.prompts.iter().map(|_| begun()).collect();
-        let no_seg = self.model.config().no_seg_logit;
+        let no_seg = self.model.no_seg_logit();
         for (index, (region, encoded)) in windows.iter().enumerate() {
             run.check()?;
             run.emit(Event::Window { index, of: windows.len() });
@@ -41,7 +41,7 @@ impl LanguageVolume {
                 Some(image) => image,
                 None => {
                     let voxels = crop(voxels, padding.shape, *region)?;
-                    let image = self.model.encode_image(voxels, &mut run.probe(None))?;
+                    let image = self.model.encode_image(voxels, None, &mut run.probe(None))?;
                     if let Some(first) = all.first_mut() {
                         first.timings.vit += image.vit;
                         first.timings.projector += image.projector;
@@ -95,7 +95,7 @@ impl LanguageVolume {
         windowed: Windowed,
     ) -> Result<Outcome, Error> {
         let Windowed { blend, answers, found, mut timings } = windowed;
-        let no_seg = self.model.config().no_seg_logit;
+        let no_seg = self.model.no_seg_logit();
         let start = Instant::now();
         // Where every window abstained there is nothing to average.
         let logits = padding.unpad(&blend.finish(no_seg))?;

@@ -1,11 +1,12 @@
-//! `config.json` of an M3D-CLIP.
+//! `config.json` of an M3D-CLIP or an HSENet-CLIP.
 
 use r1seg_text_encoder::BertConfig;
 use r1seg_vit3d::Vit3dConfig;
 
 use crate::config::vision::VisionFields;
-use crate::config::{ConfigFile, field, text};
-use crate::{CheckpointSource, Error};
+use crate::config::{ConfigFile, field, slices, text};
+use crate::registry::Family;
+use crate::{CheckpointSource, Error, SliceInputConfig};
 
 const VISION: VisionFields = VisionFields {
     image_size: &["img_size"],
@@ -13,32 +14,60 @@ const VISION: VisionFields = VisionFields {
     hidden_size: "hidden_size",
     needs_hidden_size: false,
     cls_token: true,
+    slice_guided: false,
 };
 
-/// Everything that an M3D-CLIP's `config.json` decides.
-#[derive(Debug, Clone, PartialEq)]
-pub struct M3dClipConfig {
-    /// The vision transformer, with a class token.
-    pub vit: Vit3dConfig,
-    /// The text encoder.
-    pub text: BertConfig,
+/// Where the families differ, beside their rows.
+pub(crate) struct Rules {
+    vision: VisionFields,
+    dropped: &'static [char],
 }
 
-/// The reader of the family.
+pub(crate) const M3D_CLIP: Rules = Rules { vision: VISION, dropped: &[] };
+pub(crate) const HSENET_STAGE_1: Rules = Rules { dropped: &['"', '\'', '(', ')'], ..M3D_CLIP };
+pub(crate) const HSENET_STAGE_2: Rules =
+    Rules { vision: VisionFields { slice_guided: true, ..VISION }, ..HSENET_STAGE_1 };
+
+/// Everything that the `config.json` of an M3D-CLIP or an HSENet-CLIP decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct M3dClipConfig {
+    /// Which of the models it is.
+    pub family: Family,
+    /// The vision transformer, with a class token.
+    pub vit: Vit3dConfig,
+    /// The slices that guide its patches, for a model that reads any.
+    pub slices: Option<SliceInputConfig>,
+    /// The text encoder.
+    pub text: BertConfig,
+    /// Characters that were taken out of texts in training, and are now.
+    pub dropped: &'static [char],
+}
+
+/// The reader of the families.
 ///
 /// # Errors
 /// [`Error::Config`] naming the field.
-pub(crate) fn read_config(file: &ConfigFile) -> Result<M3dClipConfig, Error> {
-    from_parts(file).map_err(|message| file.wrong(message))
+pub(crate) fn read_config(file: &ConfigFile, rules: &Rules) -> Result<M3dClipConfig, Error> {
+    from_parts(file, rules).map_err(|message| file.wrong(message))
 }
 
-fn from_parts(file: &ConfigFile) -> Result<M3dClipConfig, String> {
+fn from_parts(file: &ConfigFile, rules: &Rules) -> Result<M3dClipConfig, String> {
     let config = &file.value;
     let pos_embed: Option<String> = field(config, "pos_embed")?;
     if let Some(other) = pos_embed.filter(|given| given != "perceptron") {
         return Err(format!("pos_embed is `{other}`, expected `perceptron`"));
     }
-    Ok(M3dClipConfig { vit: VISION.read(config)?, text: text::bert(config)? })
+    let vit = rules.vision.read(config)?;
+    Ok(M3dClipConfig {
+        family: file.entry.family,
+        slices: match vit.slice_guided {
+            true => Some(slices::read(config, vit.hidden_size)?),
+            false => None,
+        },
+        vit,
+        text: text::bert(config)?,
+        dropped: rules.dropped,
+    })
 }
 
 impl M3dClipConfig {
@@ -97,7 +126,7 @@ mod tests {
     fn another_model_is_refused_by_its_type() {
         let error = read(&json!({"model_type": "segvol"})).unwrap_err();
         assert_eq!(error.code(), "R-MDL-05");
-        assert!(error.to_string().contains("M3D-CLIP can"), "{error}");
+        assert!(error.to_string().contains("M3D-CLIP and HSENet-CLIP can"), "{error}");
         assert_eq!(read(&json!({"model_type": "lamed_phi3"})).unwrap_err().code(), "R-MDL-05");
         assert_eq!(read(&json!({"model_type": ""})).unwrap_err().code(), "R-CFG-01");
     }

@@ -1,6 +1,7 @@
-//! M3D-CLIP: volumes and texts as points on one sphere.
+//! M3D-CLIP and HSENet-CLIP: volumes and texts as points on one sphere.
 //!
-//! Port of `LaMed/src/model/CLIP.py` (M3D @63e7200).
+//! Port of `LaMed/src/model/CLIP.py` (M3D @63e7200) and of `CLIP_stage1.py` and `CLIP_stage2.py` beside it
+//! (HSENet @c7198f3), whose second stage is guided by slices.
 //! Keys: `vision_encoder`, `mm_vision_proj`, `language_encoder`, `mm_language_proj`, `logit_scale`.
 
 mod config;
@@ -18,17 +19,19 @@ use crate::finite::FiniteCheck;
 use crate::handle::ModelHandle;
 use crate::load::{Loadable, check_vocabulary};
 use crate::registry::{ConfigReader, Family, ReadConfig};
+use crate::slices::{SliceFeatures, SliceReader};
 use crate::{
-    Capabilities, CheckpointSource, EncodeOptions, Error, Recipe, RunContext, Stage, memory,
+    Capabilities, CheckpointSource, EncodeOptions, Error, Recipe, RunContext, SliceInputConfig,
+    Stage, memory,
 };
 
 pub use config::M3dClipConfig;
-pub(crate) use config::read_config;
+pub(crate) use config::{HSENET_STAGE_1, HSENET_STAGE_2, M3D_CLIP, read_config};
 
 /// The smallest length that a vector is divided by (`torch.nn.functional.normalize`).
 const NORMALIZE_EPS: f64 = 1e-12;
 
-/// A loaded M3D-CLIP checkpoint: a handle whose clones share the weights.
+/// A loaded M3D-CLIP or HSENet-CLIP checkpoint: a handle whose clones share the weights.
 ///
 /// ```no_run
 /// use r1seg::volume::{ReadOptions, read};
@@ -47,6 +50,7 @@ pub type M3dClip = ModelHandle<M3dClipConfig>;
 #[derive(Debug)]
 pub(crate) struct Parts {
     vision_encoder: Vit3d,
+    slices: Option<SliceReader>,
     mm_vision_proj: Linear,
     language_encoder: BertModel,
     mm_language_proj: Linear,
@@ -57,7 +61,12 @@ impl Parts {
     /// Takes every tensor from the root of a checkpoint.
     fn new(config: &M3dClipConfig, weights: &Weights) -> candle_core::Result<Self> {
         let (vision, text) = (config.vit.hidden_size, config.text.hidden_size);
+        let slices = match &config.slices {
+            Some(slices) => Some(SliceReader::new(slices, &weights.pp("slice_encoder"))?),
+            None => None,
+        };
         Ok(Self {
+            slices,
             vision_encoder: Vit3d::new(&config.vit, weights.pp("vision_encoder"))?,
             mm_vision_proj: linear(vision, vision, weights.pp("mm_vision_proj"))?,
             language_encoder: BertModel::new(&config.text, weights.pp("language_encoder"))?,
@@ -81,11 +90,15 @@ impl Loadable for M3dClipConfig {
     }
 
     fn family(&self) -> Family {
-        Family::M3dClip
+        self.family
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.family().capabilities().with_input(self.vit.image_size, self.vit.in_channels)
+        self.family.capabilities().with_input(self.vit.image_size, self.vit.in_channels)
+    }
+
+    fn slices(&self) -> Option<&SliceInputConfig> {
+        self.slices.as_ref()
     }
 
     fn read_tokenizer(&self, source: &CheckpointSource) -> Result<TextTokenizer, Error> {
@@ -118,6 +131,8 @@ impl Loadable for M3dClipConfig {
 pub struct VolumeEmbedding {
     /// `[E]`, of length 1.
     pub embedding: Vec<f32>,
+    /// What the model's encoder has made of slices of the volume, for a model that reads them.
+    pub slice_features: Option<SliceFeatures>,
     /// How the intensities were prepared.
     pub recipe: Recipe,
     /// What a person should know about how the volume was prepared.
@@ -173,12 +188,24 @@ impl M3dClip {
         let input = Tensor::from_vec(voxels, (1, 1, d, h, w), &Device::Cpu)?;
         let input =
             input.to_device(&self.inner.model.device)?.to_dtype(self.inner.model.activation)?;
-        let tokens = self.inner.parts.vision_encoder.forward(&input, &mut run.probe(None))?;
+        let (parts, finite) = (&self.inner.parts, &self.inner.model.finite);
+        let slices = match (&parts.slices, &prepared.slices) {
+            (Some(reader), Some(slices)) => {
+                Some(reader.features(slices, &input, finite, &mut run.probe(None))?)
+            }
+            _ => None,
+        };
+        let tokens = parts.vision_encoder.forward(&input, slices.as_ref(), &mut run.probe(None))?;
         let first = first_token(&tokens)?;
         self.inner.model.finite.tensor(Stage::Encode, &first)?;
         let embedding =
             self.embedding(&first, &self.inner.parts.mm_vision_proj, Stage::EmbedVolume)?;
-        Ok(VolumeEmbedding { embedding, recipe: setup.recipe, warnings: setup.warnings })
+        Ok(VolumeEmbedding {
+            embedding,
+            slice_features: slices.as_ref().map(SliceFeatures::of).transpose()?,
+            recipe: setup.recipe,
+            warnings: setup.warnings,
+        })
     }
 
     /// Embeds a text: a finding, or a whole report. What the encoder has no room for at its end
@@ -201,7 +228,8 @@ impl M3dClip {
     ) -> Result<TextEmbedding, Error> {
         let _span = tracing::info_span!("embed_text").entered();
         let limit = self.inner.config.text.max_position_embeddings;
-        let (ids, dropped_tokens) = self.inner.tokenizer.encode_truncated(text, limit)?;
+        let text = text.replace(self.inner.config.dropped, "");
+        let (ids, dropped_tokens) = self.inner.tokenizer.encode_truncated(&text, limit)?;
         let states = self.inner.parts.language_encoder.forward(&ids, &mut run.probe(None))?;
         let first = first_token(&states)?;
         let embedding =

@@ -110,6 +110,13 @@ pub(crate) const SEGVOL: &[Phrasing] = &[phrasing(Aim::Text, BOTH, "{organ}")];
 
 pub(crate) const M3D_CLIP: &[Phrasing] = &[phrasing(Aim::Text, BOTH, "{description}")];
 
+pub(crate) const HSENET: &[Phrasing] = &[
+    phrasing(Aim::Describe, BOTH, "Can you summarize with findings the images presented?"),
+    phrasing(Aim::Ask, BOTH, "Where is the {description} located in the image?"),
+    phrasing(Aim::Ask, BOTH, "What is the precise location of the {description} in the image?"),
+    phrasing(Aim::Ask, BOTH, "Where exactly within the image does the {description} present?"),
+];
+
 /// The phrasings of a model, the best of each aim first.
 pub fn of(family: Family) -> &'static [Phrasing] {
     family.entry().phrasings

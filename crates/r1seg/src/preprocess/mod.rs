@@ -6,6 +6,7 @@ use r1seg_diagnostic::Remedy;
 use r1seg_volume::intensity::min_max;
 use r1seg_volume::{AxisMap, Orient, Orientation, Prepared, Volume, Warning};
 
+use crate::slices::SliceMaterial;
 use crate::{Error, Preprocess};
 
 pub use recipe::Recipe;
@@ -16,6 +17,8 @@ pub(crate) struct Preparation {
     pub(crate) recipe: Recipe,
     /// In which the model sees it; `None` where that is not known.
     pub(crate) orientation: Option<Orientation>,
+    /// What the model reads beside it.
+    pub(crate) slices: Option<SliceMaterial>,
     prepared: Prepared,
     /// From the stored axes to those that the model sees.
     axes: AxisMap,
@@ -55,7 +58,7 @@ pub(crate) fn prepare(
         }
     }
     warnings.extend(prepared.warnings().iter().cloned());
-    Ok(Preparation { recipe, orientation, prepared, axes, warnings })
+    Ok(Preparation { recipe, orientation, slices: None, prepared, axes, warnings })
 }
 
 impl Preparation {

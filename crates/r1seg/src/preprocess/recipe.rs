@@ -47,6 +47,13 @@ pub enum Recipe {
     Vista3d,
     /// `vista3d-ctmr`: the same with percentiles 1 and 99 of what was cropped.
     Vista3dCtmr,
+    /// `hsenet`: -1000 to 200 HU, voxels of 1.5 x 0.75 x 0.75 mm, the last two axes exchanged, from the smallest
+    /// to the largest value, cropped to what is above the smallest. Beside it slices of the volume
+    /// ([`SliceRecipe`](r1seg_volume::SliceRecipe)).
+    Hsenet,
+    /// `hsenet-as-published`: the same, but a scan with at least as many slices as it has voxels along the
+    /// first axis of its file is cut into slices along that axis, as the authors' script does it.
+    HsenetAsPublished,
 }
 
 /// The ends of intensities that VISTA3D was trained with, in HU.
@@ -70,7 +77,16 @@ impl Named {
     }
 }
 
-const NAMED: [Named; 9] = [
+/// `CT-RATE_nii_to_3D_volume_npy_file.py` of HSENet.
+const HSENET: &[Step] = &[
+    Step::Clip { low: -1000.0, high: 200.0 },
+    Step::Space { mm: [1.5, 0.75, 0.75], convention: SpacingConvention::CtRate },
+    Step::Turn(AxisMap::TRANSPOSED),
+    Step::Rescale(Ends::MinMax),
+    Step::CropForeground { margin: 0 },
+];
+
+const NAMED: [Named; 11] = [
     Named::new(Recipe::None, "none", &[]),
     // `ForegroundNormalization` in `m3d_seg_data_preprocess.py`.
     Named::new(
@@ -150,6 +166,8 @@ const NAMED: [Named; 9] = [
             Step::Turn(AxisMap::REVERSED_ORDER),
         ],
     ),
+    Named::new(Recipe::Hsenet, "hsenet", HSENET),
+    Named::new(Recipe::HsenetAsPublished, "hsenet-as-published", HSENET),
 ];
 
 impl Recipe {
@@ -178,6 +196,12 @@ impl Recipe {
 
     fn named(&self) -> Option<&'static Named> {
         NAMED.iter().find(|named| named.recipe == *self)
+    }
+
+    /// Whether it is of use to any model that has no recipe of its own.
+    pub(crate) fn is_general(&self) -> bool {
+        use Recipe::{M3dCap, M3dRefSeg, M3dSeg, None, Window};
+        matches!(self, None | M3dSeg | M3dCap | M3dRefSeg | Window { .. })
     }
 
     /// What is done to a volume, in this order.
@@ -348,7 +372,9 @@ mod tests {
                 | Recipe::NeuroSam3d
                 | Recipe::Vista3d
                 | Recipe::Vista3dCtmr => (Orient::To(Orientation::RAS), AxisMap::REVERSED_ORDER),
-                Recipe::M3dRefSeg => (Orient::Stored, AxisMap::TRANSPOSED),
+                Recipe::M3dRefSeg | Recipe::Hsenet | Recipe::HsenetAsPublished => {
+                    (Orient::Stored, AxisMap::TRANSPOSED)
+                }
                 _ => (Orient::Stored, AxisMap::IDENTITY),
             };
             let seen = |orient| {

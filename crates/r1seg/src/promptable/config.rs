@@ -116,6 +116,7 @@ const VISION: VisionFields = VisionFields {
     hidden_size: "mm_hidden_size",
     needs_hidden_size: false,
     cls_token: false,
+    slice_guided: false,
 };
 
 /// The reader of all of them.

@@ -27,7 +27,7 @@ use crate::{
 
 #[cfg(feature = "hub")]
 pub use names::{aliases, hub, model_id};
-pub use recognize::recover_config;
+pub use recognize::{compose_config, recover_config};
 pub use rows::MODELS;
 
 /// A model of which several sizes and language models are published.
@@ -50,6 +50,10 @@ pub enum Family {
     NeuroSam3d,
     /// VISTA3D (NV-Segment-CT, NV-Segment-CTMR).
     Vista3d,
+    /// HSENet: reports and answers about chest CT.
+    HseNet,
+    /// HSENet-CLIP of either stage.
+    HseNetClip,
 }
 
 impl Family {
@@ -64,6 +68,8 @@ impl Family {
             Self::SamMed3d => &rows::SAM_MED3D,
             Self::NeuroSam3d => &rows::NEUROSAM3D,
             Self::Vista3d => &rows::VISTA3D,
+            Self::HseNet => &rows::HSENET,
+            Self::HseNetClip => &rows::HSENET_CLIP,
         }
     }
 
@@ -225,7 +231,7 @@ impl ModelEntry {
             return Ok(own.map_or(chosen, Preprocess::Recipe));
         };
         let fits = match self.recipes {
-            [] => !MODELS.iter().any(|entry| entry.recipes.contains(&recipe)),
+            [] => recipe.is_general(),
             own => own.contains(&recipe),
         };
         if fits {

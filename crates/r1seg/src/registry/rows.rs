@@ -16,11 +16,22 @@ use crate::{Capabilities, InferenceMode, PromptKind, PromptPoint, Recipe, Separa
 use crate::{automatic, m3d_clip, phrasing, promptable};
 
 /// All models.
-pub static MODELS: &[&ModelEntry] =
-    &[&R1SEG_3D, &M3D_LAMED, &R1SEG_3D_SAM, &SEGVOL, &M3D_CLIP, &SAM_MED3D, &NEUROSAM3D, &VISTA3D];
+pub static MODELS: &[&ModelEntry] = &[
+    &R1SEG_3D,
+    &M3D_LAMED,
+    &R1SEG_3D_SAM,
+    &SEGVOL,
+    &M3D_CLIP,
+    &SAM_MED3D,
+    &NEUROSAM3D,
+    &VISTA3D,
+    &HSENET,
+    &HSENET_CLIP,
+];
 
 const PHI_3: LanguageModel =
     LanguageModel { name: "Phi-3", read: DecoderConfig::phi3, architecture: Architecture::Phi3 };
+const PHI_4_MINI: LanguageModel = LanguageModel { name: "Phi-4-mini", ..PHI_3 };
 const LLAMA: LanguageModel =
     LanguageModel { name: "Llama", read: DecoderConfig::llama, architecture: Architecture::Llama };
 const QWEN2: LanguageModel =
@@ -276,7 +287,7 @@ pub(super) static M3D_CLIP: ModelEntry = ModelEntry {
     sentence: ["", ""],
     licenses: &[M3D_CODE, license("GoodBaiBai88/M3D-CLIP", "apache-2.0", CARD)],
     keys: &keys::M3D_CLIP,
-    reader: ConfigReader::Retrieval(m3d_clip::read_config),
+    reader: ConfigReader::Retrieval(|file| m3d_clip::read_config(file, &m3d_clip::M3D_CLIP)),
 };
 
 /// A click, as the authors place one in a volume of the size of the input.
@@ -453,3 +464,66 @@ pub(super) static VISTA3D: ModelEntry = ModelEntry {
         automatic::read_config(file, rules)
     }),
 };
+
+/// HSENet's own recipes, and voxels that were prepared before.
+const HSENET_RECIPES: &[Recipe] = &[Recipe::Hsenet, Recipe::HsenetAsPublished, Recipe::None];
+const HSENET_CODE: LicenseStatement =
+    not_stated("code", "not known: see github.com/YanzhaoShi/HSENet");
+
+pub(super) static HSENET: ModelEntry = ModelEntry {
+    family: Family::HseNet,
+    name: "HSENet",
+    model_types: &[with("hsenet_phi4", PHI_4_MINI)],
+    evidence: &[],
+    published: &[],
+    capabilities: Capabilities {
+        prompts: &[PromptKind::Question],
+        outputs: &[Text],
+        modes: &[],
+        refines_masks: false,
+        input_shape: INPUT_SHAPE,
+        channels: 1,
+        classes: None,
+    },
+    recipes: HSENET_RECIPES,
+    tasks: &[
+        question(
+            "report",
+            Separator::None,
+            "Can you summarize with findings the images presented?",
+        ),
+        question("question", Separator::None, "Where is the nodule located in the image?"),
+    ],
+    phrasings: phrasing::HSENET,
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[HSENET_CODE],
+    keys: &keys::HSENET,
+    reader: ConfigReader::Language(|file| language::read(file, &language::HSENET)),
+};
+
+pub(super) static HSENET_CLIP: ModelEntry = ModelEntry {
+    family: Family::HseNetClip,
+    name: "HSENet-CLIP",
+    model_types: &[without("m3d_clip_stage1"), without(STAGE_2)],
+    evidence: &[],
+    published: &[],
+    capabilities: M3D_CLIP.capabilities,
+    recipes: HSENET_RECIPES,
+    tasks: &[text("retrieval", "A solid nodule in the right upper lobe.")],
+    phrasings: phrasing::M3D_CLIP,
+    bare_names: None,
+    sentence: ["", ""],
+    licenses: &[HSENET_CODE],
+    keys: &keys::HSENET_CLIP,
+    reader: ConfigReader::Retrieval(|file| {
+        let rules = match file.model_type.name {
+            STAGE_2 => &m3d_clip::HSENET_STAGE_2,
+            _ => &m3d_clip::HSENET_STAGE_1,
+        };
+        m3d_clip::read_config(file, rules)
+    }),
+};
+
+/// The `model_type` of HSENet-CLIP whose patches are guided by slices.
+pub(super) const STAGE_2: &str = "m3d_clip_stage2";

@@ -43,8 +43,8 @@ pub(super) trait Described: Loadable {
 
 impl Described for ModelConfig {
     fn vision(&self) -> Option<VisionSummary> {
-        let visual_tokens = Some(self.mm_projector.num_tokens());
-        Some(VisionSummary::of(&self.vit.clone().into(), visual_tokens))
+        let first = self.branches.first()?;
+        Some(VisionSummary::of(&first.vit.clone().into(), Some(self.visual_tokens())))
     }
 
     fn language(&self) -> Option<LanguageSummary> {

@@ -1,9 +1,9 @@
-//! M3D-CLIP, timed: the embeddings of a volume and of a text.
+//! M3D-CLIP and HSENet-CLIP, timed: the embeddings of a volume and of a text.
 
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{EncodeOptions, M3dClip, Preprocess, Recipe, RunContext};
+use r1seg::{M3dClip, RunContext};
 use serde::Serialize;
 
 use super::{Bench, Common, median, row};
@@ -22,7 +22,7 @@ struct Figures {
 
 pub(super) fn run(bench: &mut Bench<'_>, model: &M3dClip) -> Result<Exit> {
     let text = bench.args.prompt.as_deref().unwrap_or(TEXT);
-    let options = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
+    let options = super::as_it_is(model);
     let cancel = bench.cancel.clone();
     let mut context = RunContext::from(&cancel);
     let (mut volume_times, mut text_times) = (Vec::new(), Vec::new());

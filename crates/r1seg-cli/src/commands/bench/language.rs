@@ -3,10 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{
-    AskOptions, DtypeChoice, EncodeOptions, EncodedVolume, Outcome, Preprocess, R1SegModel, Recipe,
-    RunContext, Separator,
-};
+use r1seg::{AskOptions, DtypeChoice, EncodedVolume, Outcome, R1SegModel, RunContext, Separator};
 use serde::Serialize;
 
 use super::{Bench, Common, Rows, median, row, seconds, stage};
@@ -100,7 +97,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
         .with_separator(Separator::None)
         .with_max_new_tokens(tokens)
         .with_forced_tokens(forced);
-    let encode = EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None));
+    let encode = super::as_it_is(model);
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let (mut answers, mut several) = (Vec::new(), Vec::new());

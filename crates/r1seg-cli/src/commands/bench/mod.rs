@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use r1seg::volume::{Geometry, ReadOptions, Volume, read};
-use r1seg::{CancelToken, Capabilities, LoadedModel, Model, OutputKind, PromptKind};
+use r1seg::{
+    CancelToken, Capabilities, EncodeOptions, LoadedModel, Model, OutputKind, Preprocess,
+    PromptKind, Recipe,
+};
 use r1seg_results::peak_rss_bytes;
 use serde::Serialize;
 
@@ -51,7 +54,7 @@ fn check(args: &BenchArgs, capabilities: &Capabilities) -> Result<()> {
     let masks = ("mask decoder", capabilities.gives(OutputKind::Mask));
     for (flag, given, (part, there)) in [
         ("--tokens", args.tokens.is_some(), language),
-        ("--seg-step", args.seg_step.is_some(), language),
+        ("--seg-step", args.seg_step.is_some(), if answers { masks } else { language }),
         ("--prompt-tokens", args.prompt_tokens.is_some(), language),
         ("--questions", args.questions.is_some(), language),
         ("--num-clicks", args.refine.num_clicks.is_some(), masks),
@@ -191,6 +194,14 @@ fn median(mut of: Vec<f64>) -> Option<f64> {
     of.get(of.len() / 2).copied()
 }
 
+/// How a volume of noise is given: as it is, or where slices are cut out of it as the model wants it.
+fn as_it_is(model: &LoadedModel) -> EncodeOptions {
+    match model.slices() {
+        Some(_) => EncodeOptions::default(),
+        None => EncodeOptions::default().with_preprocess(Preprocess::Recipe(Recipe::None)),
+    }
+}
+
 /// Voxels in 0..1 without a pattern.
 fn noise(shape: [usize; 3], seed: u64) -> Result<Volume> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -202,7 +213,8 @@ fn noise(shape: [usize; 3], seed: u64) -> Result<Volume> {
             (state >> 40) as f32 / (1u64 << 24) as f32
         })
         .collect();
-    Ok(Volume::new(voxels, Geometry::without_affine(shape))?)
+    // Voxels of the size that HSENet resamples to.
+    Ok(Volume::new(voxels, Geometry::with_spacing(shape, [1.5, 0.75, 0.75])?)?)
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     let published = args.published.or_else(|| repository_of(&source));
     let options = ConvertOptions {
         base: args.base.clone(),
+        parts: args.parts.clone(),
+        compose: r1seg::registry::compose_config,
         published,
         dtype: args.dtype.map(Into::into),
         quant: args.quant.as_ref().map(|quant| quant.quant),
@@ -53,6 +55,9 @@ pub(crate) fn run(args: &ConvertArgs, cancel: CancelToken) -> Result<Exit> {
     let mut inputs = Protected::default().checkpoint("the source", &options.source);
     if let Some(base) = &options.base {
         inputs = inputs.checkpoint("the base", base);
+    }
+    for part in &options.parts {
+        inputs = inputs.checkpoint("a part of the model", part);
     }
     if let Some(file) = &options.llm {
         inputs = inputs.file("the file of --llm", file);

@@ -6,20 +6,25 @@
 mod printer;
 mod refining;
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::volume::Region;
+use r1seg::volume::{Overwrite, Region};
 use r1seg::{
-    BOX_PLACEHOLDER, CancelToken, EncodeOptions, Event, InferenceMode, Model, Outcome, R1SegModel,
-    RunContext,
+    BOX_PLACEHOLDER, CancelToken, CheckpointSource, EncodeOptions, Event, InferenceMode, Model,
+    Outcome, OutputKind, PromptKind, R1SegModel, RunContext, SliceFeatures,
 };
 use r1seg_results::report::Origin;
-use r1seg_results::{Asked, Given, Obtained, WorkingMemory, Workload, begins_with_seg, obtain};
+use r1seg_results::{
+    Asked, Given, Obtained, OutputFolder, Protected, WorkingMemory, Workload, begins_with_seg,
+    obtain,
+};
 
 use crate::args::InferArgs;
 use crate::exit::{CliError, Exit, say};
 use crate::hints;
+use crate::input;
 use crate::job::{self, Finished, Job, finish};
 use crate::model;
 use crate::organs;
@@ -39,12 +44,16 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         second: second_source.as_ref(),
         output: &args.output,
         prompts: ("--prompt -", &args.prompt),
-        masks: Vec::new(),
+        read: args.ask.slice_features.iter().map(|path| ("features of slices", path)).collect(),
         has_answers: true,
         apart: Vec::new(),
     };
     job.check()?;
     let (source, name) = job.model(&cancel)?;
+    check_masks(args, &source)?;
+    if let Some(path) = &args.ask.save_slice_features {
+        check_place(args, &source, path)?;
+    }
     let options = args.ask.answers.options()?;
     let prompts = prompts::questions(&args.prompt)?;
     let organs = organs::organs(&args.organ, IN_WORDS)?;
@@ -52,6 +61,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     job.check_count(count)?;
     let labels = refining::labels(second.as_ref(), count)?;
 
+    let encode_options = encode_options(args)?;
     let start = Instant::now();
     let progress = Progress::new(args.output.quiet);
     let input = job.read(&progress)?;
@@ -69,6 +79,12 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let load = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
     let load = load.with_questions(count).with_cancel(cancel.clone());
     let model = Model::Language(R1SegModel::load_with(&source, &load)?);
+    if args.ask.save_slice_features.is_some() && model.slices().is_none() {
+        return Err(CliError::usage(
+            "--save-slice-features has nothing to write: the model reads no slices",
+            "leave it out",
+        ));
+    }
     progress.clear();
     job.announce(&model, &name.id, &input);
     let organs = organs.into_iter().map(|organ| Asked::of_organ(organ, model.family()));
@@ -87,13 +103,19 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let progress = Progress::new(args.output.quiet);
     progress.stage("encoding the volume");
     let mut run = RunContext::from(&cancel);
-    let encoded = model.encode_with(&input.volume, &encode_options(args), &mut run)?;
+    let encoded = model.encode_with(&input.volume, &encode_options, &mut run)?;
     let mut screen = Screen::new(&job, progress, count, encoded.mode());
     let mut obtained =
         obtain(&encoded, asked, &options, &cancel, &mut |event| screen.on_event(event))?;
     let printer = screen.end(&obtained);
     let named = r1seg_results::report::Model::of(&model, &source);
     let run = job::run(&model, &named, Origin::from(&input), &encoded);
+    if let (Some(path), Some(features)) = (&args.ask.save_slice_features, encoded.slice_features())
+    {
+        // For the next run about this volume.
+        features.write(path, overwrite(args))?;
+    }
+    let draws_masks = model.capabilities().gives(OutputKind::Mask);
     let mut report = obtained.report(run, &model, &options);
     let mut warnings = obtained.warnings(&source, model.family(), &input, &encoded);
     drop((encoded, model));
@@ -107,7 +129,10 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
         start,
         report,
         warnings,
-        why_no_mask: obtained.given().iter().map(|of| why_no_mask(&of.outcome)).collect(),
+        why_no_mask: match draws_masks {
+            true => obtained.given().iter().map(|of| why_no_mask(&of.outcome)).collect(),
+            false => vec!["the model draws none"; obtained.given().len()],
+        },
         by_name: false,
         results: obtained.into_results(layout, &input, hints::words),
     };
@@ -124,11 +149,59 @@ fn announce(asked: &[Asked], quiet: bool) {
     }
 }
 
-fn encode_options(args: &InferArgs) -> EncodeOptions {
+fn encode_options(args: &InferArgs) -> Result<EncodeOptions> {
     let options =
         EncodeOptions::default().with_preprocess(args.ask.preprocess).with_mode(args.ask.mode);
     let options = args.volume.with_orient(options);
-    if args.output.trace.is_some() { options.with_trace() } else { options }
+    let options = match &args.ask.slice_features {
+        Some(path) => options.with_slice_features(SliceFeatures::read(path)?),
+        None => options,
+    };
+    Ok(if args.output.trace.is_some() { options.with_trace() } else { options })
+}
+
+/// Refuses what is for masks where the model draws none, before anything is read.
+fn check_masks(args: &InferArgs, source: &CheckpointSource) -> Result<()> {
+    // A checkpoint that cannot be read is refused when it is loaded.
+    let Ok(capabilities) = source.capabilities() else { return Ok(()) };
+    if !capabilities.takes(PromptKind::Question) || capabilities.gives(OutputKind::Mask) {
+        return Ok(());
+    }
+    let out = &args.output;
+    for (flag, given) in [
+        ("--organ", !args.organ.is_empty()),
+        ("--mask", out.mask.is_some()),
+        ("--empty-mask", out.empty_mask),
+        ("--require-mask", out.require_mask),
+        ("--refine-with", args.refine_with.refine_with.is_some()),
+        ("--num-clicks", args.refine.num_clicks.is_some()),
+        ("--first-seg", args.ask.answers.first_seg),
+        ("--abstain", args.ask.answers.abstain),
+    ] {
+        if given {
+            let name = source.family()?.name();
+            return Err(CliError::usage(
+                format!("{flag} is for masks, and {name} answers in words alone"),
+                format!(
+                    "leave out {flag}, or use a model that segments: `r1seg models` lists them"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a file for features of slices that cannot be written, before anything is computed.
+fn check_place(args: &InferArgs, source: &CheckpointSource, path: &Path) -> Result<()> {
+    let inputs = input::protect(Protected::default(), "the image", &args.image).model(source);
+    let files = [path.to_path_buf()];
+    inputs.check(&files)?;
+    OutputFolder::open(None, overwrite(args), &files)?;
+    Ok(())
+}
+
+fn overwrite(args: &InferArgs) -> Overwrite {
+    if args.output.force { Overwrite::Replace } else { Overwrite::Refuse }
 }
 
 /// Tells `-v` where the time of an answer went.

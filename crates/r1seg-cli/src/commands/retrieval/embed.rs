@@ -72,7 +72,7 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
         std::iter::once(args.out.clone()).chain(format.sidecar(&args.out)).collect();
     let inputs = prompts::protect(Protected::default(), &args.text);
     let mut inputs = inputs.model(&model::source(&args.model)?.0);
-    for path in args.image.iter().chain(&args.volume.affine_from) {
+    for path in args.image.iter().chain(&args.volume.affine_from).chain(&args.slice_features) {
         inputs = input::protect(inputs, "a volume", path);
     }
     inputs.check(&files)?;
@@ -80,7 +80,8 @@ pub(crate) fn run(args: &EmbedArgs, cancel: CancelToken) -> Result<Exit> {
     let output = OutputFolder::open(None, overwrite, &files)?;
 
     let quiet = args.quiet;
-    let mut encoder = Encoder::open(&args.model, &args.volume, &args.prepare, quiet, cancel)?;
+    let encoder = Encoder::open(&args.model, &args.volume, &args.prepare, quiet, cancel)?;
+    let mut encoder = encoder.with_slice_features(&volumes.paths, &args.slice_features)?;
     // Texts first: one that cannot be read costs nothing then.
     let texts = encoder.texts(&texts)?;
     let mut batch = Batch::of(&mut encoder, volumes, Several::Each)?;

@@ -1,13 +1,15 @@
-//! An M3D-CLIP, and its progress and warnings.
+//! An M3D-CLIP or an HSENet-CLIP, and its progress and warnings.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use r1seg::volume::{ReadOptions, Warning};
-use r1seg::{CancelToken, EncodeOptions, Error, M3dClip, RunContext};
+use r1seg::{CancelToken, EncodeOptions, Error, M3dClip, RunContext, SliceFeatures};
 
 use super::batch::series_name;
 use crate::args::{ModelArgs, PrepareArgs, VolumeArgs};
+use crate::exit::CliError;
 use crate::input;
 use crate::progress::Progress;
 use crate::{model, prompts};
@@ -27,6 +29,8 @@ pub(super) struct Encoder {
     pub(super) model: String,
     read_options: ReadOptions,
     embed_options: EncodeOptions,
+    /// Files of features of slices, by the volume that they are of.
+    slice_features: HashMap<PathBuf, PathBuf>,
     pub(super) quiet: bool,
     cancel: CancelToken,
     warnings: Vec<Warning>,
@@ -56,10 +60,31 @@ impl Encoder {
             read_options: volume.read_options(),
             embed_options: volume
                 .with_orient(EncodeOptions::default().with_preprocess(prepare.preprocess)),
+            slice_features: HashMap::new(),
             quiet,
             cancel,
             warnings: Vec::new(),
         })
+    }
+
+    /// Takes features of slices, of these volumes in their order.
+    pub(super) fn with_slice_features(
+        mut self,
+        volumes: &[PathBuf],
+        features: &[PathBuf],
+    ) -> Result<Self> {
+        if !features.is_empty() && features.len() != volumes.len() {
+            return Err(CliError::usage(
+                format!(
+                    "--slice-features is given {} times, and the number of volumes is {}",
+                    features.len(),
+                    volumes.len()
+                ),
+                "give it once for each volume, in their order",
+            ));
+        }
+        self.slice_features = volumes.iter().cloned().zip(features.iter().cloned()).collect();
+        Ok(self)
     }
 
     /// Embeds a volume; `series` is which one of a folder of DICOM files, by its number.
@@ -74,8 +99,11 @@ impl Encoder {
         };
         let loaded = input::load(path, &options)?;
         let mut run = RunContext::from(&self.cancel);
-        let embedded =
-            self.clip.embed_volume_with(&loaded.volume, &self.embed_options, &mut run)?;
+        let mut options = self.embed_options.clone();
+        if let Some(features) = self.slice_features.get(path) {
+            options = options.with_slice_features(SliceFeatures::read(features)?);
+        }
+        let embedded = self.clip.embed_volume_with(&loaded.volume, &options, &mut run)?;
         for mut warning in loaded.warnings.into_iter().chain(embedded.warnings) {
             warning.text = format!("{name}: {}", warning.text);
             self.warn(warning);

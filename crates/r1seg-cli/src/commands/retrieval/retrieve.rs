@@ -65,11 +65,12 @@ pub(crate) fn run(args: &RetrieveArgs, cancel: CancelToken) -> Result<Exit> {
         None if by_text => {
             (prompts::texts(&args.text, "--text")?, candidates::expand(&args.volumes))
         }
+        None if !args.image.is_empty() => return alike(args, open(cancel)?),
         None => {
             return Err(CliError::usage(
                 "nothing is asked for",
-                "--text TEXT FOLDER ranks volumes, --image VOLUME --texts FILE ranks texts, and \
-                 --pairs FILE.csv measures both",
+                "--text TEXT FOLDER ranks volumes, as --image VOLUME FOLDER does, --image VOLUME \
+                 --texts FILE ranks texts, and --pairs FILE.csv measures both",
             ));
         }
     };
@@ -103,6 +104,29 @@ fn answer<'a>(query: &'a Embedded, items: &'a [Embedded], top: Option<usize>) ->
         Some(Ranked { rank: place + 1, name: &item.name, similarity: hit.score })
     });
     Query { query: &query.name, results: ranked.collect() }
+}
+
+/// Ranks volumes for volumes. One that is among those that are searched is found first.
+fn alike(args: &RetrieveArgs, mut encoder: Encoder) -> Result<Exit> {
+    let (queries, searched) = (candidates::expand(&args.image), candidates::expand(&args.volumes));
+    check_series(args.volume.series.as_deref(), &queries)?;
+    let all = queries.paths.iter().chain(&searched.paths);
+    if all.filter(|path| is_stdin(path)).count() > 1 {
+        return Err(CliError::usage(
+            "standard input can be read once only",
+            "use - for one volume",
+        ));
+    }
+    let mut asked = Batch::of(&mut encoder, queries, Several::Each)?;
+    let mut found = Batch::of(&mut encoder, searched, Several::Each)?;
+    let (queries, items) =
+        (std::mem::take(&mut asked.embedded), std::mem::take(&mut found.embedded));
+    found.failed.splice(0..0, asked.failed);
+    let exit = found.exit(!queries.is_empty() && !items.is_empty());
+    let queries = if items.is_empty() { &[] } else { &queries[..] };
+    let result = Outcome::Queries(queries.iter().map(|q| answer(q, &items, args.top)).collect());
+    print(args, encoder, result, &found.failed)?;
+    Ok(exit)
 }
 
 /// Recall in both directions, of the volumes that can be read.

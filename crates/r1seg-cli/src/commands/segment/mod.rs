@@ -40,9 +40,10 @@ pub(crate) fn run(args: &SegmentArgs, cancel: CancelToken) -> Result<Exit> {
         second: None,
         output: &args.output,
         prompts: ("--text -", &args.text),
-        masks: [&clicks.mask_prompt, &clicks.truth, &args.classes.classes_file]
+        read: [&clicks.mask_prompt, &clicks.truth, &args.classes.classes_file]
             .into_iter()
             .flatten()
+            .map(|path| ("a mask", path))
             .collect(),
         has_answers: false,
         apart: Vec::new(),

@@ -70,6 +70,42 @@ pub(super) fn read(
     Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind, series: None })
 }
 
+/// Reads a table of numbers: an array with two axes, row by row, and its shape.
+///
+/// # Errors
+/// What the file is instead, or where it ends; as for a volume beyond its default limits.
+pub fn read_matrix(path: &Path) -> Result<([usize; 2], Vec<f32>), Error> {
+    let mut source = super::open(path)?;
+    let kind = SourceKind::Npy;
+    source.set_kind(kind);
+    if source.peek(MAGIC.len())? != MAGIC {
+        let reason = "it does not begin as numpy.save begins";
+        return Err(Detail::NpyHeader { path: path.to_owned(), reason }.into());
+    }
+    let header = Header::read(&mut source)?;
+    let [rows, columns] = *header.shape.as_slice() else {
+        let shape = join(&header.shape);
+        return Err(Detail::NpyMatrix { path: path.to_owned(), shape }.into());
+    };
+    let (size, options) = (header.scalar.size(), ReadOptions::default());
+    let numbers = check_size(path, kind, &header.shape, size, &options)?;
+    let decoder = Decoder { scalar: header.scalar, endian: header.endian, scale: None };
+    let data = source.voxels(kind, numbers, &decoder)?;
+    if source.rest()? == Rest::MoreData {
+        let promised = source.got() - 1;
+        let (path, got) = (path.to_owned(), source.got());
+        return Err(Detail::NpyTooLong { path, promised, got }.into());
+    }
+    // `check_size` has shown that the product, hence each size, fits.
+    let [rows, columns] = [rows, columns].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let data = data.to_f32().into_owned();
+    let data = match header.fortran_order {
+        false => data,
+        true => (0..numbers).map(|n| data[n / columns + rows * (n % columns)]).collect(),
+    };
+    Ok(([rows, columns], data))
+}
+
 /// How the voxels of one volume lie in an array.
 struct Array {
     /// `[D, H, W]`.

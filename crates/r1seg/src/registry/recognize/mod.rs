@@ -4,6 +4,7 @@
 //! The authors of SAM-Med3D, NeuroSAM3D and VISTA3D keep the sizes of their networks in code. What of these
 //! no tensor shows is a constant of that code, and a constant here.
 
+mod hsenet;
 mod vista3d;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{MODELS, ModelEntry, ModelType, identify};
 use crate::checkpoint::Found;
 
+pub use hsenet::compose_config;
 pub(super) use vista3d::vista3d;
 
 /// Fields of `config.json`.
