@@ -303,12 +303,7 @@ mod tests {
     use super::*;
 
     /// The squares of all distances by their definition, in C order.
-    fn by_definition(
-        shape: [usize; 3],
-        mm: [f64; 3],
-        beyond: Beyond,
-        seeds: &[bool],
-    ) -> Vec<f64> {
+    fn by_definition(shape: [usize; 3], mm: [f64; 3], beyond: Beyond, seeds: &[bool]) -> Vec<f64> {
         let [d, h, w] = shape.map(|n| n as i64);
         let is_seed = |[z, y, x]: [i64; 3]| {
             let inside = (0..d).contains(&z) && (0..h).contains(&y) && (0..w).contains(&x);
@@ -358,8 +353,8 @@ mod tests {
                     let found = transformed(&DistanceTransform::new(shape, mm, beyond, of_row));
                     let expected = by_definition(shape, mm, beyond, &seeds);
                     for (found, expected) in found.iter().zip(&expected) {
-                        let is_same = found == expected
-                            || (found - expected).abs() < 1e-12 * expected.abs();
+                        let is_same =
+                            found == expected || (found - expected).abs() < 1e-12 * expected.abs();
                         assert!(is_same, "{found} {expected} {shape:?} {beyond:?}");
                     }
                 }
