@@ -113,6 +113,7 @@ mod orientation;
 mod part;
 mod places;
 mod prepared;
+mod regrid;
 pub mod resample;
 mod selection;
 pub mod sliding;
@@ -133,9 +134,10 @@ pub use intensity::IntensityRange;
 pub use io::dicom::{ChosenSeries, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
-    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
-    npy_header, read, read_from, write_atomically, write_labels, write_labels_to, write_mask,
-    write_mask_to, write_segmentation, write_segmentation_to, write_volume,
+    ArrayAxes, Loaded, LoadedLabels, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation,
+    SourceKind, npy_header, read, read_from, read_labels, write_atomically, write_labels,
+    write_labels_to, write_mask, write_mask_to, write_segmentation, write_segmentation_to,
+    write_volume,
 };
 pub use label_map::LabelMap;
 pub use lattice::{Lattice, SpacingConvention};
