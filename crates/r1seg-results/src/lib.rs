@@ -15,7 +15,7 @@
 //! 7. [`Written`] is what there is to say about it.
 //!
 //! [`preview`], [`OutputFolder`] and [`inspection`], which looks at a volume before any of this, also serve
-//! alone.
+//! alone. [`cases`] reads what an evaluation is to run.
 //!
 //! ```
 //! use std::time::Instant;
@@ -68,6 +68,7 @@
 
 mod asked;
 mod atomic_folder;
+pub mod cases;
 mod doubts;
 mod error;
 mod findings;

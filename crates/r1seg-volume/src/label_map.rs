@@ -80,6 +80,18 @@ impl LabelMap {
         self.labels = labels;
     }
 
+    /// The same labels, voxel by voxel, at another place in the world.
+    ///
+    /// # Errors
+    /// `R-GEO-02` for a geometry of another shape.
+    pub fn placed(self, geometry: &Geometry) -> Result<Self, Error> {
+        let (expected, got) = (self.shape(), geometry.shape());
+        if expected != got {
+            return Err(Detail::ShapeMismatch { expected, got }.into());
+        }
+        Ok(Self { geometry: geometry.clone(), ..self })
+    }
+
     /// The voxels of all labels.
     pub fn any_label(&self) -> Mask {
         let data = self.labels.iter().map(|label| u8::from(*label != 0)).collect();

@@ -5,6 +5,7 @@ mod boxes;
 mod chat;
 mod checkpoint;
 mod classes;
+mod compare;
 mod image;
 mod infer;
 mod inspect;
@@ -32,6 +33,7 @@ pub(crate) use chat::{ChatArgs, TypedPlace};
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use classes::ClassArgs;
+pub(crate) use compare::{By, CompareArgs};
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
+    /// Measure two masks or label maps against each other: Dice, surface distances, volumes, label by label.
+    Compare(Box<CompareArgs>),
     /// Turn volumes and texts into vectors that can be compared, with M3D-CLIP.
     Embed(Box<EmbedArgs>),
     /// Find the volumes that fit a text best, or the texts that fit a volume, with M3D-CLIP.
@@ -206,7 +210,7 @@ pub(crate) struct RefineArgs {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    answered, with or without a mask; or inspected
+  0    answered, with or without a mask; or inspected, or compared
   2    the arguments cannot be used, or no model was named
   3    --require-mask, and a prompt got no mask; or --mask -, and none did
   4    batch, embed, retrieve: finished, but some of the volumes failed
@@ -279,6 +283,7 @@ impl Command {
             Self::Segment(args) => args.output.json,
             Self::Batch(args) => args.order.json,
             Self::Inspect(args) => args.json,
+            Self::Compare(args) => args.json,
             Self::Embed(args) => args.json,
             Self::Retrieve(args) => args.json,
             Self::Demo(args) => args.json,

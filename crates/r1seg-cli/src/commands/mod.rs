@@ -5,6 +5,7 @@ pub(crate) mod bench;
 #[cfg(feature = "hub")]
 pub(crate) mod cache;
 pub(crate) mod chat;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod demo;
