@@ -7,7 +7,7 @@ use crate::{Result, assert_none, read, root};
 /// The column `knows` of the code map in ARCHITECTURE.md says the same: a new crate must be put into
 /// both.
 const CRATES: &[(&str, &[&str])] = &[
-    ("r1seg-cli", &["r1seg-server", "r1seg-mcp", "r1seg-results", "r1seg"]),
+    ("r1seg-cli", &["r1seg-server", "r1seg-mcp", "r1seg-results", "r1seg-metrics", "r1seg"]),
     ("r1seg-python", &["r1seg-results", "r1seg"]),
     ("r1seg-server", &["r1seg-mcp", "r1seg-results", "r1seg", "r1seg-diagnostic", "r1seg-viewers"]),
     ("r1seg-mcp", &["r1seg-results", "r1seg", "r1seg-diagnostic"]),
@@ -34,6 +34,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("r1seg-diagnostic", &[]),
     ("r1seg-files", &[]),
+    ("r1seg-metrics", &["r1seg-diagnostic", "r1seg-volume"]),
     ("r1seg-volume", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-tokenizer", &["r1seg-diagnostic", "r1seg-files"]),
     ("r1seg-checkpoint", &["r1seg-diagnostic", "r1seg-files"]),
@@ -56,6 +57,7 @@ const WITHOUT_CANDLE: &[&str] = &[
     "r1seg-diagnostic",
     "r1seg-files",
     "r1seg-volume",
+    "r1seg-metrics",
     "r1seg-tokenizer",
     "r1seg-checkpoint",
     "r1seg-hub",

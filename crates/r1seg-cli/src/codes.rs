@@ -18,6 +18,16 @@ pub(crate) enum Code {
     Stream,
     /// a volume with warnings, refused as asked
     Strict,
+    /// two masks to compare on different grids
+    Grids,
+    /// a label to compare that neither mask has
+    NoLabel,
+    /// names of labels that cannot be used
+    Names,
+    /// names of labels that cannot be read
+    NamesUnreadable,
+    /// two masks to compare without a voxel
+    NothingToCompare,
     /// a ledger of recorded results that cannot be read or is not one
     Ledger,
     /// a recorded label map with another shape than its volume
@@ -89,6 +99,11 @@ impl Code {
             Self::ItemTimeout => "R-BAT-09",
             Self::BatchPrompt => "R-BAT-10",
             Self::Pattern => "R-BAT-11",
+            Self::Grids => "R-CMP-01",
+            Self::NoLabel => "R-CMP-02",
+            Self::Names => "R-CMP-03",
+            Self::NamesUnreadable => "R-CMP-04",
+            Self::NothingToCompare => "R-CMP-05",
             Self::Panic => "R-BUG-01",
             Self::Internal => "R-BUG-02",
             Self::Stream => "R-IO-01",
@@ -114,9 +129,11 @@ impl Code {
     /// Who must act.
     pub(crate) const fn kind(self) -> ErrorKind {
         match self {
-            Self::Arguments | Self::Refused | Self::PromptsEmpty | Self::UnknownOrgan => {
-                ErrorKind::Usage
-            }
+            Self::Arguments
+            | Self::Refused
+            | Self::PromptsEmpty
+            | Self::UnknownOrgan
+            | Self::NoLabel => ErrorKind::Usage,
             Self::Panic | Self::Internal | Self::Poisoned => ErrorKind::Internal,
             Self::Stream | Self::MappedFile | Self::BatchUnwritable => ErrorKind::Io,
             Self::BatchExists => ErrorKind::CannotCreate,
@@ -130,10 +147,14 @@ impl Code {
             | Self::SameId
             | Self::BatchResults
             | Self::BatchPrompt
+            | Self::Grids
+            | Self::Names
+            | Self::NothingToCompare
             | Self::Pairs => ErrorKind::BadData,
             Self::PromptUnreadable
             | Self::CandidatesUnreadable
             | Self::ListUnreadable
+            | Self::NamesUnreadable
             | Self::Pattern => ErrorKind::Missing,
             Self::Allocation
             | Self::NoThread

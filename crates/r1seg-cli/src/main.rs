@@ -64,6 +64,8 @@ fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
         Command::Batch(args) => commands::batch::run(&args, interrupt::install()),
         Command::Chat(args) => commands::chat::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args, interrupt::install()),
+        Command::Compare(args) => commands::compare::run(&args, interrupt::install()),
+        Command::Eval(args) => commands::eval::run(*args, interrupt::install()),
         Command::Embed(args) => commands::retrieval::embed(&args, interrupt::install()),
         Command::Retrieve(args) => commands::retrieval::retrieve(&args, interrupt::install()),
         Command::Serve(args) => commands::serve::run(&args, &interrupt::install_for_server()),

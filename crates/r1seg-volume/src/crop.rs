@@ -31,7 +31,8 @@ impl Region {
     }
 
     /// The smallest box that holds both.
-    fn union(self, other: Self) -> Self {
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
         Self {
             start: std::array::from_fn(|n| self.start[n].min(other.start[n])),
             end: std::array::from_fn(|n| self.end[n].max(other.end[n])),

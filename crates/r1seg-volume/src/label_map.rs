@@ -56,20 +56,40 @@ impl LabelMap {
     /// `R-GEO-16` for voxels that are not whole numbers from 0 to [`Self::MAX_LABELS`].
     pub fn from_volume(volume: &Volume) -> Result<Self, Error> {
         let mut map = Self::new(volume.geometry().clone());
-        for (label, value) in map.labels.iter_mut().zip(volume.voxels().iter()) {
+        let mut labels = Vec::with_capacity(map.labels.len());
+        for value in volume.voxels().iter() {
             // A cast from float to integer saturates, and NaN becomes 0.
             let whole = value as u16;
             if f32::from(whole) != value {
                 return Err(Detail::NotALabel { value }.into());
             }
-            *label = whole;
-            let known = map.structures.len().max(usize::from(whole));
-            map.structures.resize_with(known, Structure::default);
-            if let Some(at) = usize::from(whole).checked_sub(1) {
-                map.structures[at].voxels += 1;
-            }
+            labels.push(whole);
         }
+        map.show(labels);
         Ok(map)
+    }
+
+    /// Shows these labels, one for each voxel, and nothing else; none of them is covered.
+    pub(crate) fn show(&mut self, labels: Vec<u16>) {
+        debug_assert_eq!(labels.len(), self.geometry.voxels());
+        let last = labels.iter().copied().max().map_or(0, usize::from);
+        let mut voxels = vec![0; last + 1];
+        labels.iter().for_each(|label| voxels[usize::from(*label)] += 1);
+        let of_label = |voxels: &usize| Structure { voxels: *voxels, covered: Vec::new() };
+        self.structures = voxels[1..].iter().map(of_label).collect();
+        self.labels = labels;
+    }
+
+    /// The same labels, voxel by voxel, at another place in the world.
+    ///
+    /// # Errors
+    /// `R-GEO-02` for a geometry of another shape.
+    pub fn placed(self, geometry: &Geometry) -> Result<Self, Error> {
+        let (expected, got) = (self.shape(), geometry.shape());
+        if expected != got {
+            return Err(Detail::ShapeMismatch { expected, got }.into());
+        }
+        Ok(Self { geometry: geometry.clone(), ..self })
     }
 
     /// The voxels of all labels.

@@ -101,6 +101,7 @@ mod affine;
 mod components;
 mod connected;
 mod crop;
+mod distance;
 mod error;
 mod geometry;
 mod grid_map;
@@ -112,6 +113,7 @@ mod orientation;
 mod part;
 mod places;
 mod prepared;
+mod regrid;
 pub mod resample;
 mod selection;
 mod slices;
@@ -125,6 +127,7 @@ mod warning;
 pub use affine::Affine;
 pub use connected::ConnectedComponents;
 pub use crop::{Padding, Region, crop, crop_around, foreground_box, paste};
+pub use distance::{Beyond, Column, DistanceTransform};
 pub use error::{Error, ErrorKind};
 pub use geometry::{AffineSource, Geometry};
 pub use grid_map::{GridMap, NearestMode, RegionRule};
@@ -132,10 +135,10 @@ pub use intensity::IntensityRange;
 pub use io::dicom::{ChosenSeries, SeriesSummary, list_series};
 pub use io::nifti::{NiftiFields, NiftiVersion};
 pub use io::{
-    ArrayAxes, Loaded, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation, SourceKind,
-    nifti_geometry, npy_header, read, read_from, read_matrix, write_atomically, write_labels,
-    write_labels_to, write_mask, write_mask_to, write_segmentation, write_segmentation_to,
-    write_volume,
+    ArrayAxes, Loaded, LoadedLabels, MaskFormat, Overwrite, ReadOptions, Segment, Segmentation,
+    SourceKind, nifti_geometry, npy_header, read, read_from, read_labels, read_matrix,
+    write_atomically, write_labels, write_labels_to, write_mask, write_mask_to, write_segmentation,
+    write_segmentation_to, write_volume,
 };
 pub use label_map::LabelMap;
 pub use lattice::{Lattice, SpacingConvention};

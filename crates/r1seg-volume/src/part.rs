@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{ConnectedComponents, Geometry, Mask, Region};
+use crate::{Beyond, ConnectedComponents, DistanceTransform, Geometry, Mask, Region};
 
 /// A connected part of a mask. Voxels that share a face, an edge or a corner hang together (26), as the
 /// components of [`MaskStats`](crate::MaskStats) do.
@@ -63,35 +63,23 @@ impl Part {
         let spacing = geometry.spacing_mm().unwrap_or([1.0; 3]);
         let [_, height, width] = geometry.shape();
         let (start, [_, h, w]) = (self.region.start, self.region.shape());
-        let mut depths = vec![0.0_f32; self.region.shape().iter().product()];
-        for run in &self.runs {
-            let [z, y, x] =
-                [run.start / (height * width), run.start / width % height, run.start % width];
-            let first = ((z - start[0]) * h + y - start[1]) * w + x - start[2];
-            depths[first..first + run.len()].fill(1.0);
-        }
-        depths.par_chunks_mut(h * w).for_each(|slice| {
-            let mut line = Line::default();
-            for row in slice.chunks_mut(w) {
-                along_row(row, spacing[2]);
+        // Runs are sorted, and none goes on into another row.
+        let outside = |[z, y]: [usize; 2], row: &mut [bool]| {
+            row.fill(true);
+            let first = ((start[0] + z) * height + start[1] + y) * width + start[2];
+            let from = self.runs.partition_point(|run| run.end <= first);
+            for run in self.runs[from..].iter().take_while(|run| run.start < first + w) {
+                row[run.start - first..run.end - first].fill(false);
             }
-            for x in 0..w {
-                line.take((0..h).map(|y| slice[y * w + x]));
-                line.transform(spacing[1], |y, squared| slice[y * w + x] = squared);
-            }
-        });
-        // Rows of all slices at once, so that memory is read in order.
+        };
+        let distances =
+            DistanceTransform::new(self.region.shape(), spacing, Beyond::Seeds, outside);
         let deepest = (0..h).into_par_iter().filter_map(|y| {
-            let row = |z: usize| &depths[(z * h + y) * w..][..w];
-            let d = self.region.shape()[0];
-            let plane: Vec<f32> = (0..d).flat_map(|z| row(z).iter().copied()).collect();
-            let (mut line, mut deepest) = (Line::default(), None);
-            for x in 0..w {
-                line.take((0..d).map(|z| plane[z * w + x]));
-                line.transform(spacing[0], |z, squared| {
-                    deepest = deeper(deepest, (squared, [z, y, x]));
-                });
-            }
+            let mut deepest = None;
+            // In f64, distances that are the same may differ in the last digit.
+            distances.plane(y, |voxel, squared| {
+                deepest = deeper(deepest, (squared as f32, voxel));
+            });
             deepest
         });
         let deepest = deepest.reduce_with(|a, b| deeper(Some(a), b).unwrap_or(a));
@@ -124,74 +112,6 @@ fn around(runs: &[Range<usize>], [h, w]: [usize; 2]) -> Region {
         }
     }
     region
-}
-
-/// Turns the voxels of a row that are not 0 into squares of distances to the nearest that is. Beyond its
-/// ends everything is 0.
-fn along_row(row: &mut [f32], spacing: f64) {
-    let mut since = 0;
-    for voxel in row.iter_mut() {
-        since = if *voxel == 0.0 { 0 } else { since + 1 };
-        *voxel = since as f32;
-    }
-    since = 0;
-    for voxel in row.iter_mut().rev() {
-        since = if *voxel == 0.0 { 0 } else { since + 1 };
-        let steps = voxel.min(since as f32);
-        *voxel = (f64::from(steps) * spacing).powi(2) as f32;
-    }
-}
-
-/// One line of the distance transform of Felzenszwalb and Huttenlocher ("Distance Transforms of Sampled
-/// Functions", 2012): the lower envelope of a parabola for each voxel.
-#[derive(Debug, Default)]
-struct Line {
-    /// Squares of distances across the line, with a 0 beyond each end.
-    heights: Vec<f64>,
-    /// The parabolas of the envelope, and where each begins to be the lowest.
-    lowest: Vec<(usize, f64)>,
-}
-
-impl Line {
-    fn take(&mut self, heights: impl Iterator<Item = f32>) {
-        self.heights.clear();
-        self.heights.push(0.0);
-        self.heights.extend(heights.map(f64::from));
-        self.heights.push(0.0);
-    }
-
-    /// Calls `found` with the index of each voxel and the square of its distance.
-    fn transform(&mut self, spacing: f64, mut found: impl FnMut(usize, f32)) {
-        let last = self.heights.len() - 1;
-        if self.heights.iter().all(|height| *height == 0.0) {
-            return (1..last).for_each(|n| found(n - 1, 0.0));
-        }
-        let at = |n: usize| n as f64 * spacing;
-        self.lowest.clear();
-        for (n, height) in self.heights.iter().enumerate() {
-            let begins = loop {
-                let Some((top, from)) = self.lowest.last().copied() else {
-                    break f64::NEG_INFINITY;
-                };
-                let difference = height + at(n).powi(2) - self.heights[top] - at(top).powi(2);
-                let crossing = difference / (2.0 * (at(n) - at(top)));
-                if from < crossing {
-                    break crossing;
-                }
-                self.lowest.pop();
-            };
-            self.lowest.push((n, begins));
-        }
-        let mut parabola = 0;
-        for n in 1..last {
-            while self.lowest.get(parabola + 1).is_some_and(|(_, begins)| *begins < at(n)) {
-                parabola += 1;
-            }
-            let nearest = self.lowest[parabola].0;
-            let squared = (at(n) - at(nearest)).powi(2) + self.heights[nearest];
-            found(n - 1, squared as f32);
-        }
-    }
 }
 
 #[cfg(test)]

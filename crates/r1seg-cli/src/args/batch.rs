@@ -69,7 +69,7 @@ A volume that fails is reported in results.jsonl and stops nothing; the exit cod
 For research use only: not a medical device.";
 
 /// What a volume is asked for that a list does not say it of.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Prompts of volumes that have none in the list")]
 pub(crate) struct BatchAskedArgs {
     /// A question, for models that answer. May be given several times. `@FILE` takes every line of a text

@@ -5,6 +5,8 @@ mod boxes;
 mod chat;
 mod checkpoint;
 mod classes;
+mod compare;
+mod eval;
 mod image;
 mod infer;
 mod inspect;
@@ -32,6 +34,8 @@ pub(crate) use chat::{ChatArgs, TypedPlace};
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use classes::ClassArgs;
+pub(crate) use compare::{By, CompareArgs};
+pub(crate) use eval::{EvalArgs, Layout};
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
 pub(crate) use inspect::InspectArgs;
@@ -71,6 +75,10 @@ pub(crate) enum Command {
     /// Look at a volume: geometry, intensities, what the model will see of it, and whether anything
     /// must be fixed first. Or at a model, without its weights: what it is and what it needs.
     Inspect(Box<InspectArgs>),
+    /// Measure two masks or label maps against each other: Dice, surface distances, volumes, label by label.
+    Compare(Box<CompareArgs>),
+    /// Measure a model on volumes whose truth is known: lists of your own, and published benchmarks.
+    Eval(Box<EvalArgs>),
     /// Turn volumes and texts into vectors that can be compared, with M3D-CLIP.
     Embed(Box<EmbedArgs>),
     /// Find the volumes that fit a text best, or the texts that fit a volume, with M3D-CLIP.
@@ -206,7 +214,7 @@ pub(crate) struct RefineArgs {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    answered, with or without a mask; or inspected
+  0    answered, with or without a mask; or inspected, or compared
   2    the arguments cannot be used, or no model was named
   3    --require-mask, and a prompt got no mask; or --mask -, and none did
   4    batch, embed, retrieve: finished, but some of the volumes failed
@@ -279,6 +287,8 @@ impl Command {
             Self::Segment(args) => args.output.json,
             Self::Batch(args) => args.order.json,
             Self::Inspect(args) => args.json,
+            Self::Compare(args) => args.json,
+            Self::Eval(args) => args.order.json,
             Self::Embed(args) => args.json,
             Self::Retrieve(args) => args.json,
             Self::Demo(args) => args.json,

@@ -5,12 +5,14 @@ pub(crate) mod bench;
 #[cfg(feature = "hub")]
 pub(crate) mod cache;
 pub(crate) mod chat;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 #[cfg(feature = "hub")]
 pub(crate) mod download;
+pub(crate) mod eval;
 pub(crate) mod infer;
 pub(crate) mod inspect;
 pub(crate) mod man;

@@ -6,6 +6,7 @@
 //! - `bounded`: what is read of a model has limits.
 //! - `boxes`: boxes in answers, and questions about boxes.
 //! - `chat`: conversations whose lines come from a pipe; `refine`: what a second model draws again.
+//! - `compare`: what two masks have in common.
 //! - `inspect`, `inspect_dicom`: what a volume, or a study of several, is said to be.
 //! - `inspect_model`: what a model is said to be.
 //! - `volume_options`: which volume of a file is meant; `orientation`: which way a model sees it.
@@ -43,10 +44,12 @@ mod chat;
 mod checkpoints;
 mod classes;
 mod clicks;
+mod compare;
 mod conversion;
 mod demo_and_bench;
 mod destinations;
 mod doctor;
+mod eval;
 mod habits;
 mod hsenet;
 mod infer;

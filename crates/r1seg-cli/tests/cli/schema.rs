@@ -1,5 +1,5 @@
 //! Reports keep to `docs/report.schema.json`, and what is inspected to `docs/inspect.schema.json`
-//! and `docs/inspect-model.schema.json`.
+//! and `docs/inspect-model.schema.json`; `compare` holds what is compared to `docs/compare.schema.json`.
 //!
 //! The checker below knows the part of JSON Schema (draft 2020-12) that the schema uses, and
 //! refuses a schema that uses more.
@@ -135,11 +135,13 @@ fn every_property_of_the_schema_is_described() {
     check(&schema_of("inspect"), "inspect");
     check(&schema_of("inspect-model"), "inspect-model");
     check(&schema_of("error"), "error");
-    let schema = schema();
-    check(&schema, "report");
-    for (name, def) in schema["$defs"].as_object().unwrap() {
-        assert!(def["description"].is_string(), "{name}");
-        check(def, name);
+    for what in ["report", "compare"] {
+        let schema = schema_of(what);
+        check(&schema, what);
+        for (name, def) in schema["$defs"].as_object().unwrap() {
+            assert!(def["description"].is_string(), "{name}");
+            check(def, name);
+        }
     }
 }
 

@@ -6,11 +6,12 @@
 //! true aspect ratio: `view` says which way the axes run, `label_stats` where the mask is,
 //! `window` which intensities show it, `raster` resamples a cut, `overlay` colors it,
 //! `panel` adds letters and `marks`, `legend` draws what `captions` says of labels, and
-//! `sheet` puts all of it in its place. [`render_slice`] draws one slice alone. Only what is drawn is
-//! converted and resampled.
+//! `sheet` puts all of it in its place. [`render_slice`] draws one slice alone, [`render_comparison`] one of
+//! two label maps and where they differ. Only what is drawn is converted and resampled.
 
 mod canvas;
 mod captions;
+mod comparison;
 mod font;
 mod label_stats;
 mod legend;
@@ -27,9 +28,10 @@ mod window;
 use std::io::{self, Write};
 
 use r1seg::PromptPoint;
-use r1seg::volume::{LabelMap, Region, Volume, Voxels};
+use r1seg::volume::{Geometry, LabelMap, Region, Volume, Voxels};
 
 use crate::Error;
+pub use comparison::{Comparison, WorstSlice, render_comparison};
 pub use palette::color_of as label_color;
 pub use slice::{SliceAxis, render_slice};
 pub use window::{UnknownWindow, Window};
@@ -64,11 +66,16 @@ pub struct Scene<'a> {
 impl<'a> Scene<'a> {
     /// A volume with nothing on it.
     pub fn of(volume: &'a Volume) -> Self {
-        let axes = volume.geometry().affine().map(|a| {
+        let axes = Self::axes_of(volume.geometry());
+        Self { axes, ..Self::new(volume.voxels(), volume.shape()) }
+    }
+
+    /// The steps in the world of one voxel along D, H and W, where they are known.
+    pub fn axes_of(geometry: &Geometry) -> Option<[[f64; 3]; 3]> {
+        geometry.affine().map(|a| {
             // Columns of the affine are the steps along i, j, k; rows here are D, H, W.
             [2, 1, 0].map(|column| [a[0][column], a[1][column], a[2][column]])
-        });
-        Self { axes, ..Self::new(volume.voxels(), volume.shape()) }
+        })
     }
 
     /// A volume with nothing on it, whose place in the world is not known.

@@ -14,6 +14,7 @@ mod source;
 mod voxels;
 mod write;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub use write::{
 };
 
 use crate::error::Detail;
-use crate::{ChosenSeries, Error, Geometry, Volume, Warning};
+use crate::{ChosenSeries, Error, Geometry, LabelMap, Volume, Warning};
 use source::Source;
 
 /// The file format that a volume was read from.
@@ -229,6 +230,39 @@ impl Loaded {
     pub fn new(volume: Volume, kind: SourceKind) -> Self {
         Self { volume, warnings: Vec::new(), kind, series: None }
     }
+}
+
+/// A segmentation, and what is worth saying about the file it was in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoadedLabels {
+    /// The labels, those of overlapping segments included.
+    pub labels: LabelMap,
+    /// The names of labels, as far as the file has them. They are text of its header: somebody typed them.
+    pub names: BTreeMap<u16, String>,
+    /// What was repaired or guessed.
+    pub warnings: Vec<Warning>,
+    /// The format of the file.
+    pub kind: SourceKind,
+}
+
+/// Reads a segmentation from any file that [`read`] reads: its voxels are labels, whole numbers from 0. Of
+/// NRRD files as 3D Slicer writes them (`.seg.nrrd`) names are read, too, and segments that overlap.
+///
+/// # Errors
+/// As [`read`], and `R-GEO-16` for voxels that are no labels.
+pub fn read_labels(path: impl AsRef<Path>, options: &ReadOptions) -> Result<LoadedLabels, Error> {
+    let path = path.as_ref();
+    overrides::check(options)?;
+    if path.is_file() && nifti::header_of(path).is_none() {
+        let mut source = open(path)?;
+        if source.peek(nrrd::MAGIC.len())?.starts_with(nrrd::MAGIC) {
+            return nrrd::read_labels(source, options);
+        }
+    }
+    let Loaded { volume, warnings, kind, .. } = read(path, options)?;
+    let labels = LabelMap::from_volume(&volume)?;
+    Ok(LoadedLabels { labels, names: BTreeMap::new(), warnings, kind })
 }
 
 /// Reads one 3D volume from NIfTI-1 or NIfTI-2 (`.nii`, `.nii.gz`), NRRD (`.nrrd`, `.nhdr`),

@@ -197,7 +197,7 @@ fn text(line: &Line) -> Result<String, CliError> {
 }
 
 /// Puts a whole file in the place of another.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     use r1seg::volume::{Overwrite, write_atomically};
     write_atomically(path, Overwrite::Replace, |out| out.write_all(bytes)).map_err(|e| {
         CliError::new(Code::BatchUnwritable, format!("the results cannot be written: {e}")).at(path)

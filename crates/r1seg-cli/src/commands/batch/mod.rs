@@ -28,6 +28,8 @@ mod state;
 mod summary;
 mod work;
 
+pub(crate) use ledger::replace;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,15 @@ pub(crate) fn run(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
     if args.order.json {
         exit::report_in_json_lines();
     }
+    run_printing(args, Printer::new(args.order.json), cancel)
+}
+
+/// The same for a command that has results of its own to print.
+pub(crate) fn run_silent(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
+    run_printing(args, Printer::silent(), cancel)
+}
+
+fn run_printing(args: &BatchArgs, printer: Printer, cancel: CancelToken) -> Result<Exit> {
     let start = Instant::now();
     let (source, name) = model::source(&args.model)?;
     let family = family(&source)?;
@@ -122,7 +133,7 @@ pub(crate) fn run(args: &BatchArgs, cancel: CancelToken) -> Result<Exit> {
         ledger: Mutex::new(ledger),
         markers,
         progress: Progress::new(items.len(), args.order.quiet),
-        printer: Printer::new(args.order.json),
+        printer,
         cancel: cancel.clone(),
         begun: Mutex::new(HashMap::new()),
         counts: Mutex::default(),

@@ -19,6 +19,11 @@ impl Printer {
         Self { json, has_left: AtomicBool::new(false) }
     }
 
+    /// Prints nothing.
+    pub(super) fn silent() -> Self {
+        Self { json: false, has_left: AtomicBool::new(true) }
+    }
+
     pub(super) fn print(&self, line: &Line) {
         let text = match self.json {
             true => serde_json::to_string(line).unwrap_or_default(),

@@ -1,7 +1,8 @@
 //! The header of an NRRD file: lines of text up to an empty one (the Teem project's NRRD format
 //! definition, versions 1 to 5). Comments, key/value pairs and `content` may name a patient: they
-//! are passed over, and no text of a header is repeated anywhere.
+//! are passed over but for the names of segments, and no text of a header is repeated in a message.
 
+use super::labels::{SegmentEntry, segment_entries};
 use super::values::{directions, domains, encoding, scalar, spacings, vector};
 use crate::Error;
 use crate::error::Detail;
@@ -68,6 +69,8 @@ pub(super) struct Header {
     pub(super) domains: Option<Vec<bool>>,
     /// Whether `space units` are absent or mm.
     pub(super) in_mm: bool,
+    /// What 3D Slicer says of the labels.
+    pub(super) segments: Vec<SegmentEntry>,
 }
 
 impl Header {
@@ -75,11 +78,13 @@ impl Header {
     pub(super) fn read(source: &mut Source<'_>) -> Result<Self, Error> {
         let path = source.path();
         let lines = lines(source)?;
-        Fields::collect(&lines).and_then(|fields| fields.header()).map_err(|fault| match fault {
+        let header = Fields::collect(&lines).and_then(|fields| fields.header());
+        let header = header.map_err(|fault| match fault {
             Fault::Header(reason) => Error::from(Detail::NrrdHeader { path, reason }),
             Fault::Encoding(name) => Error::from(Detail::NrrdEncoding { path, name }),
             Fault::Block => Error::from(Detail::NrrdBlock { path }),
-        })
+        })?;
+        Ok(Self { segments: segment_entries(&lines), ..header })
     }
 }
 
@@ -215,6 +220,7 @@ impl<'a> Fields<'a> {
                 let units = text.split_whitespace().map(|unit| unit.trim_matches('"'));
                 units.into_iter().all(|unit| MILLIMETERS.contains(&unit))
             }),
+            segments: Vec::new(),
         })
     }
 

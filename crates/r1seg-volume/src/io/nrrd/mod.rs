@@ -4,6 +4,7 @@
 //! `[D, H, W]` as it stands.
 
 mod header;
+mod labels;
 mod segmentation;
 mod text;
 mod values;
@@ -15,8 +16,9 @@ use super::source::{Rest, Source, check_size};
 use super::{Loaded, ReadOptions, SourceKind, findings, frames, open_file, overrides, voxels};
 use crate::error::Detail;
 use crate::error::join;
-use crate::{AffineSource, Error, Geometry, Volume, Warning, affine};
+use crate::{AffineSource, Error, Geometry, Volume, Voxels, Warning, affine};
 use header::{ByteSkip, Encoding, Header, Space};
+pub(super) use labels::read_labels;
 pub use segmentation::{Segment, Segmentation, write_segmentation, write_segmentation_to};
 
 pub(super) const MAGIC: &[u8] = b"NRRD000";
@@ -25,8 +27,24 @@ const KIND: SourceKind = SourceKind::Nrrd;
 /// Reads a volume from the start of `source`, which begins with [`MAGIC`].
 pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Loaded, Error> {
     let path = source.path();
-    let (header, geometry, mut warnings) = grid(&mut source, options)?;
-    let count = geometry.voxels();
+    let (header, grid) = grid(&mut source, options)?;
+    if grid.layers != 1 {
+        return Err(Detail::NrrdShape { path, shape: join(&header.sizes) }.into());
+    }
+    let Grid { geometry, mut warnings, .. } = grid;
+    let data = stored(source, &header, geometry.voxels(), options, &mut warnings)?;
+    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND, series: None })
+}
+
+/// So many voxels, which the file has behind its header or beside it.
+fn stored(
+    mut source: Source<'_>,
+    header: &Header,
+    count: usize,
+    options: &ReadOptions,
+    warnings: &mut Vec<Warning>,
+) -> Result<Voxels, Error> {
+    let path = source.path();
     if let Some(name) = &header.data_file {
         source = detached(&source, name)?;
     }
@@ -62,8 +80,7 @@ pub(super) fn read(mut source: Source<'_>, options: &ReadOptions) -> Result<Load
         (source.voxels(KIND, count, &decoder)?, source.rest()?)
     };
     warnings.extend(findings::rest(&rest));
-    let data = voxels::make_finite(path, data, &mut warnings)?;
-    Ok(Loaded { volume: Volume::new(data, geometry)?, warnings, kind: KIND, series: None })
+    voxels::make_finite(path, data, warnings)
 }
 
 /// Only the geometry, with the warnings about it.
@@ -71,8 +88,16 @@ pub(super) fn geometry(
     mut source: Source<'_>,
     options: &ReadOptions,
 ) -> Result<(Geometry, Vec<Warning>), Error> {
-    let (_, geometry, warnings) = grid(&mut source, options)?;
+    let (_, Grid { geometry, warnings, .. }) = grid(&mut source, options)?;
     Ok((geometry, warnings))
+}
+
+/// Where the voxels lie.
+struct Grid {
+    geometry: Geometry,
+    /// How many values each voxel has, one after the other: layers of a segmentation.
+    layers: usize,
+    warnings: Vec<Warning>,
 }
 
 /// Most bytes that are passed over on the way to the voxels.
@@ -81,10 +106,7 @@ const MAX_SKIP: u64 = 256 << 20;
 const MAX_LINES: u64 = 4 << 20;
 
 /// The header, the grid and its place, before any voxel is read.
-fn grid(
-    source: &mut Source<'_>,
-    options: &ReadOptions,
-) -> Result<(Header, Geometry, Vec<Warning>), Error> {
+fn grid(source: &mut Source<'_>, options: &ReadOptions) -> Result<(Header, Grid), Error> {
     let path = source.path();
     source.set_kind(KIND);
     let header = Header::read(source)?;
@@ -108,10 +130,13 @@ fn grid(
             _ => return Err(error),
         },
     };
-    Ok((header, geometry, warnings))
+    // All other axes have one voxel, but perhaps the first.
+    let layers = if axes.contains(&0) { 1 } else { header.sizes[0] };
+    let layers = usize::try_from(layers).unwrap_or(usize::MAX);
+    Ok((header, Grid { geometry, layers, warnings }))
 }
 
-/// The three axes of the file that make the volume; all others have one voxel.
+/// The three axes of the file that make the volume; all others have one voxel, but the first may be a list.
 fn axes(header: &Header) -> Option<[usize; 3]> {
     let in_world = |n: usize| match (&header.directions, &header.domains) {
         (Some(directions), _) => directions.get(n).is_some_and(Option::is_some),
@@ -125,7 +150,8 @@ fn axes(header: &Header) -> Option<[usize; 3]> {
         axes.remove(odd);
     }
     let outside = |n: &usize| !axes.contains(n);
-    let single = (0..header.sizes.len()).filter(outside).all(|n| header.sizes.get(n) == Some(&1));
+    let is_single = |n: usize| n == 0 || header.sizes.get(n) == Some(&1);
+    let single = (0..header.sizes.len()).filter(outside).all(is_single);
     axes.try_into().ok().filter(|_| single)
 }
 

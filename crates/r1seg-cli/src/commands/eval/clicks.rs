@@ -1,0 +1,231 @@
+//! SAM-Med3D's protocol: each label of the truth is clicked, once, twice and so on.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use r1seg::registry::Family;
+use r1seg::simulate::RandomState;
+use r1seg::volume::{LabelMap, ReadOptions, read, read_labels};
+use r1seg::{CancelToken, EncodeOptions, InferenceMode, Model, PromptKind, RunContext};
+use serde::{Deserialize, Serialize};
+
+use super::case::{Case, TrueLabel};
+use super::score::{Scored, Scoring, scores_of};
+use crate::args::EvalArgs;
+use crate::exit::{CliError, say};
+use crate::model;
+
+/// What each label of a volume came to: a line of clicks.jsonl.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Clicked {
+    id: String,
+    /// What it depends on beside the volume.
+    basis: String,
+    labels: Vec<OfLabel>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct OfLabel {
+    group: String,
+    /// Dice after each click.
+    dice: Vec<f64>,
+    scores: BTreeMap<String, f64>,
+}
+
+/// The name of the file that a run goes on with.
+const NAME: &str = "clicks.jsonl";
+
+/// Whether a model can be evaluated so. Returns the mode in which it is.
+pub(super) fn check(args: &EvalArgs, family: Family) -> Result<InferenceMode> {
+    let mode = family.mode(args.mode)?;
+    let looks_at_crops = matches!(mode, InferenceMode::Crop | InferenceMode::Grow);
+    if !family.capabilities().takes(PromptKind::Points) || !looks_at_crops {
+        return Err(CliError::usage(
+            format!("--clicks simulates clicks in crops, which {} does not take", family.name()),
+            "use it with SAM-Med3D or NeuroSAM3D, in mode crop or grow",
+        ));
+    }
+    if args.order.shard.is_some() {
+        return Err(CliError::usage(
+            "--shard divides a batch, and --clicks runs none",
+            "give each part a list of its own",
+        ));
+    }
+    Ok(mode)
+}
+
+/// Clicks every label of every truth. Returns scores, and the mean Dice after each click.
+pub(super) fn run(
+    args: &EvalArgs,
+    cases: &[Case],
+    clicks: u16,
+    how: Scoring,
+    cancel: &CancelToken,
+) -> Result<(Vec<Scored>, Vec<f64>)> {
+    let (source, name) = model::source(&args.model)?;
+    let mode = check(args, source.family()?)?;
+    let path = args.out.join(NAME);
+    let basis = format!("{} {mode} {clicks} {:?}", name.id, args.prepare.preprocess);
+    let known = match args.order.resume || args.score_only {
+        true => read_back(&path, &basis),
+        false => BTreeMap::new(),
+    };
+    let mut lines: BTreeMap<String, Clicked> = known;
+    let todo: Vec<&Case> = cases.iter().filter(|case| !lines.contains_key(&case.id)).collect();
+    if !todo.is_empty() && !args.score_only {
+        let options = model::refined(model::load_options(&args.model.load, 0), &args.refine);
+        let loaded = r1seg::load(&source, &options.with_cancel(cancel.clone()))?;
+        if !args.order.quiet {
+            model::announce(&loaded, &name.id);
+        }
+        let mut file = File::options().create(true).append(true).open(&path)?;
+        for (number, case) in (1..).zip(&todo) {
+            let clicked = match of_case(&loaded, case, (args, mode, clicks, how), cancel) {
+                Ok(labels) => {
+                    Clicked { id: case.id.clone(), basis: basis.clone(), labels, problem: None }
+                }
+                Err(error) => {
+                    cancel.check()?;
+                    let problem = Some(error.to_string());
+                    let labels = Vec::new();
+                    Clicked { id: case.id.clone(), basis: basis.clone(), labels, problem }
+                }
+            };
+            if !args.order.quiet {
+                say!("r1seg: {number} of {}: {}", todo.len(), words(&clicked));
+            }
+            writeln!(file, "{}", serde_json::to_string(&clicked)?)?;
+            lines.insert(case.id.clone(), clicked);
+        }
+    }
+    Ok(scored(cases, &lines, clicks))
+}
+
+fn words(clicked: &Clicked) -> String {
+    match &clicked.problem {
+        Some(problem) => format!("{}: {problem}", clicked.id),
+        None => {
+            let last = |of: &OfLabel| of.dice.last().map_or(0.0, |dice| *dice);
+            let all: Vec<String> =
+                clicked.labels.iter().map(|of| format!("{} {:.3}", of.group, last(of))).collect();
+            format!("{}: Dice {}", clicked.id, all.join(", "))
+        }
+    }
+}
+
+/// The lines of an earlier run of the same model and clicks.
+fn read_back(path: &Path, basis: &str) -> BTreeMap<String, Clicked> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Clicked>(line).ok());
+    let same = lines.filter(|line| line.basis == basis && line.problem.is_none());
+    same.map(|line| (line.id.clone(), line)).collect()
+}
+
+fn of_case(
+    model: &Model,
+    case: &Case,
+    (args, mode, clicks, how): (&EvalArgs, InferenceMode, u16, Scoring),
+    cancel: &CancelToken,
+) -> Result<Vec<OfLabel>> {
+    let image = case.row.get("image").and_then(|path| path.as_str()).unwrap_or_default();
+    let volume = read(image, &args.volume.read_options())?.volume;
+    let options = EncodeOptions::default().with_preprocess(args.prepare.preprocess).with_mode(mode);
+    let options = args.volume.with_orient(options);
+    let encoded = model.encode_with(&volume, &options, &mut RunContext::from(cancel))?;
+    let mut all = Vec::new();
+    let mut maps: BTreeMap<&Path, (LabelMap, BTreeMap<u16, String>)> = BTreeMap::new();
+    for truth in &case.truths {
+        let Some(mask) = &truth.mask else { continue };
+        if !maps.contains_key(mask.file.as_path()) {
+            let loaded = read_labels(&mask.file, &ReadOptions::default().with_min_axis(1))?;
+            maps.insert(&mask.file, (loaded.labels, loaded.names));
+        }
+        let Some((labels, names)) = maps.get(mask.file.as_path()) else { continue };
+        for (number, group) in chosen(labels, names, &mask.label, &truth.group) {
+            let own = labels.label_mask(number);
+            let (mut dice, mut last) = (Vec::new(), Scored::default());
+            for count in 1..=usize::from(clicks) {
+                // The first clicks of a sequence are the same however long it is.
+                let mut random = RandomState::new(0);
+                let mut run = RunContext::from(cancel);
+                let of = encoded.simulate_clicks(&own, count, &mut random, &mut run)?;
+                let none = vec![0; own.data().len()];
+                let predicted =
+                    of.outcome.mask.as_ref().map_or(none.as_slice(), |mask| mask.data());
+                let is_last = count == usize::from(clicks);
+                let how = Scoring { tolerance_mm: how.tolerance_mm.filter(|_| is_last), ..how };
+                last = Scored::default();
+                scores_of(&mut last, own.data(), predicted, own.geometry(), how)
+                    .map_err(anyhow::Error::msg)?;
+                dice.push(last.scores.get("dice").copied().unwrap_or(0.0));
+            }
+            let scores = last.scores.into_iter().map(|(name, score)| (name.to_owned(), score));
+            all.push(OfLabel { group, dice, scores: scores.collect() });
+        }
+    }
+    Ok(all)
+}
+
+/// The labels that a truth is about; of a whole map, each of its own.
+fn chosen(
+    labels: &LabelMap,
+    names: &BTreeMap<u16, String>,
+    wanted: &TrueLabel,
+    group: &str,
+) -> Vec<(u16, String)> {
+    let there = (1..=u16::MAX).take(labels.len()).filter(|label| labels.voxels(*label) > 0);
+    match wanted {
+        TrueLabel::Number(number) => {
+            there.filter(|label| label == number).map(|label| (label, group.to_owned())).collect()
+        }
+        TrueLabel::Name(name) => there
+            .filter(|label| names.get(label).is_some_and(|known| known.eq_ignore_ascii_case(name)))
+            .map(|label| (label, group.to_owned()))
+            .collect(),
+        TrueLabel::Any => there
+            .map(|label| {
+                let name = names.get(&label).cloned();
+                (label, name.unwrap_or_else(|| format!("label {label}")))
+            })
+            .collect(),
+    }
+}
+
+fn scored(
+    cases: &[Case],
+    lines: &BTreeMap<String, Clicked>,
+    clicks: u16,
+) -> (Vec<Scored>, Vec<f64>) {
+    let mut all = Vec::new();
+    let mut curves: Vec<Vec<f64>> = vec![Vec::new(); usize::from(clicks)];
+    for case in cases {
+        let base =
+            Scored { id: case.id.clone(), dataset: case.dataset.clone(), ..Scored::default() };
+        let Some(line) = lines.get(&case.id) else {
+            let problem = Some("it was not run".to_owned());
+            all.push(Scored { status: "missing".to_owned(), problem, ..base });
+            continue;
+        };
+        if line.problem.is_some() {
+            let problem = line.problem.clone();
+            all.push(Scored { status: "failed".to_owned(), problem, ..base });
+            continue;
+        }
+        for of in &line.labels {
+            for (curve, dice) in curves.iter_mut().zip(&of.dice) {
+                curve.push(*dice);
+            }
+            let known = super::score::METRICS.iter().map(|metric| metric.name);
+            let scores = known.filter_map(|name| Some((name, *of.scores.get(name)?))).collect();
+            let (group, status) = (of.group.clone(), "found".to_owned());
+            all.push(Scored { group, status, scores, ..base.clone() });
+        }
+    }
+    let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+    let curve = curves.iter().filter(|values| !values.is_empty()).map(mean).collect();
+    (all, curve)
+}
