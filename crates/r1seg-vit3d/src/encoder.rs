@@ -160,14 +160,15 @@ mod tests {
     fn slices_are_needed_where_they_guide_and_refused_elsewhere() -> Result<()> {
         let volume = Tensor::rand(0f32, 1., (1, 1, 8, 32, 32), &Device::Cpu)?;
         let slices = Tensor::randn(0f32, 1., (1, 5, 24), &Device::Cpu)?;
-        let guided = model(&Vit3dConfig { slice_guided: true, ..config() })?;
+        let cfg = Vit3dConfig { slice_guided: true, ..config() };
+        let guided = Vit3d::new(&cfg, crate::testing::random_weights())?;
         let mut probe = Recording::default();
         let found = guided.forward(&volume, Some(&slices), &mut probe)?;
         let names: Vec<&str> = probe.tensors.iter().map(|(name, _)| name.as_str()).collect();
         let stages = ["patch_embedding", "attention", "attended", "scores", "block_0"];
         assert_eq!(names, stages.map(|stage| format!("vit.{stage}")));
         let scores = probe.tensors[3].1.flatten_all()?.to_vec1::<f32>()?;
-        assert!(scores.len() == 8 && scores.iter().all(|score| (0.0..1.0).contains(score)));
+        assert!(scores.len() == 8 && scores.iter().all(|score| (0.0..=1.0).contains(score)));
         let other = guided.forward(&volume, Some(&(slices.clone() * -1.0)?), &mut NoProbe)?;
         assert!((found - other)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-4);
         let error = guided.forward(&volume, None, &mut NoProbe).unwrap_err();

@@ -29,6 +29,8 @@ mod patch_embedding;
 mod sam;
 mod slice_encoder;
 mod slice_guide;
+#[cfg(test)]
+mod testing;
 
 pub use attention::Attention;
 pub use block::{Block, BlockConfig};

@@ -88,25 +88,51 @@ impl CrossAttention {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
-    use candle_nn::{VarBuilder, VarMap};
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+
+    use candle_core::{DType, Device, Shape};
 
     use super::*;
+    use crate::TensorSource;
     use crate::testing::{device, gap, random};
 
-    fn layers(e: usize) -> Result<(VarMap, CrossAttention)> {
-        let map = VarMap::new();
-        let weights = Weights::from(VarBuilder::from_varmap(&map, DType::F32, &device()?));
+    /// Random numbers, which are remembered.
+    #[derive(Default)]
+    struct Drawn(Mutex<HashMap<String, Tensor>>);
+
+    impl TensorSource for Drawn {
+        fn tensor(
+            &self,
+            name: &str,
+            shape: &Shape,
+            dtype: DType,
+            device: &Device,
+        ) -> Result<Tensor> {
+            let tensor = random(0.0, 0.5, shape)?.to_dtype(dtype)?.to_device(device)?;
+            let mut all = self.0.lock().map_err(|e| candle_core::Error::msg(e.to_string()))?;
+            all.insert(name.to_string(), tensor.clone());
+            Ok(tensor)
+        }
+
+        fn contains(&self, _name: &str) -> bool {
+            true
+        }
+    }
+
+    fn layers(e: usize) -> Result<(HashMap<String, Tensor>, CrossAttention)> {
+        let drawn = Arc::new(Drawn::default());
+        let weights = Weights::new(drawn.clone(), DType::F32, device()?);
         let made = CrossAttention::new(e, &weights)?;
-        Ok((map, made))
+        let drawn = drawn.0.lock().map_err(|e| candle_core::Error::msg(e.to_string()))?;
+        Ok((drawn.clone(), made))
     }
 
     #[test]
     fn queries_attend_as_the_definition_says() -> Result<()> {
-        let (map, attention) = layers(12)?;
+        let (data, attention) = layers(12)?;
         let (queries, tokens) = (random(0.0, 2.0, (2, 5, 12))?, random(0.0, 2.0, (2, 7, 12))?);
-        let data = map.data().lock().map_err(|e| candle_core::Error::msg(e.to_string()))?;
-        let get = |name: &str| data[name].as_tensor().to_dtype(DType::F64);
+        let get = |name: &str| data[name].to_dtype(DType::F64);
         let project = |x: &Tensor, name: &str| {
             let weight = get(&format!("{name}.weight"))?.t()?;
             x.broadcast_matmul(&weight)?.broadcast_add(&get(&format!("{name}.bias"))?)
@@ -119,13 +145,14 @@ mod tests {
         let y = (&q + project(&weights.matmul(&v)?, "output_linear")?)?;
         let y = y.broadcast_sub(&y.mean_keepdim(2)?)?;
         let y = y.broadcast_div(&(y.sqr()?.mean_keepdim(2)? + NORM_EPS)?.sqrt()?)?;
+        let y = y.broadcast_mul(&get("norm.weight")?)?.broadcast_add(&get("norm.bias")?)?;
         assert!(gap(&attention.forward(&queries, &tokens)?, &y)? < 5e-6);
         Ok(())
     }
 
     #[test]
     fn a_group_is_all_that_its_query_looks_at() -> Result<()> {
-        let (_map, attention) = layers(8)?;
+        let (_, attention) = layers(8)?;
         let (queries, groups) = (random(0.0, 1.0, (2, 3, 8))?, random(0.0, 1.0, (2, 3, 4, 8))?);
         let all = attention.forward_grouped(&queries, &groups)?;
         for (b, n) in [(0, 0), (1, 2)] {
