@@ -284,7 +284,7 @@ fn what_cannot_be_evaluated_is_refused_before_anything_is_run() {
     fs::write(desk.path("templates.json"), "{\"segmnt\": []}").unwrap();
     let args = ["--data", "cases.jsonl", "--layout", "m3d-cap", "--templates", "templates.json"];
     refused(&args, 65, "R-BAT-01", "unknown task `segmnt`");
-    refused(&["--data", "cases.jsonl", "--tolerance-mm=-1"], 2, "R-ARG-04", "millimeters");
+    eval(&desk, &["--data", "cases.jsonl", "--tolerance-mm=-1"]).code_is(2).says("millimeters");
     let clip = data("m3d-clip");
     let mut command = desk.command();
     command.args(["eval", "--data", "cases.jsonl", "-o", "out", "-m"]).arg(clip);

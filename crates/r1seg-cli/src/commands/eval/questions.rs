@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn a_file_of_templates_is_checked() {
         for (file, why) in [
-            (json!([]), "no JSON object"),
-            (json!({"segmnt": ["x"]}), "no task"),
+            (json!([]), "not a JSON object"),
+            (json!({"segmnt": ["x"]}), "unknown task"),
             (json!({"segment": []}), "no question"),
-            (json!({"segment": "x"}), "no list"),
+            (json!({"segment": "x"}), "not a list"),
         ] {
             let error = Questions::of(Family::R1Seg3d, 1).with_file(&file).unwrap_err();
             assert!(error.contains(why), "{error}");
