@@ -91,8 +91,7 @@ pub(super) fn run(
         return Err(CliError::usage(
             "clicks are scored while they are simulated, and these were with other options, files or weights",
             "run it again without --score-only, or with the options of that run",
-        )
-        .into());
+        ));
     }
     let todo: Vec<&Case> = cases.iter().filter(|case| !lines.contains_key(&case.id)).collect();
     if !todo.is_empty() && !args.score_only {
