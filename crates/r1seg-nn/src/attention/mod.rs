@@ -313,7 +313,7 @@ mod tests {
                 // Probabilities and results are each rounded to 8 bits: half a unit of 2^-8 of the largest
                 // value, for both, and as much again for the sum over keys.
                 let largest = v.abs()?.max_all()?.to_scalar::<f32>()?;
-                let of_bf16 = largest / 128.0;
+                let of_bf16 = f64::from(largest) / 128.0;
                 let masks = match lk.checked_sub(lq) {
                     Some(past) => vec![
                         AttentionMask::Causal { past, window: None },
