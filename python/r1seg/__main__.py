@@ -20,7 +20,7 @@ def program() -> Path:
         if folder and (path := Path(folder) / name).is_file():
             return path
     places = ", ".join(folder for folder in schemes if folder)
-    fix = "install the wheel again: pip install --force-reinstall r1seg"
+    fix = "install the wheel again with pip install --force-reinstall"
     sys.exit(f"r1seg: the program is in none of {places}\n  fix: {fix}")
 
 

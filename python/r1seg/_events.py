@@ -1,4 +1,4 @@
-"""Functions that hear of the progress of a run."""
+"""Callbacks for the progress of a run."""
 
 from __future__ import annotations
 

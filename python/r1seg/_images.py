@@ -1,4 +1,4 @@
-"""Between arrays and images of nibabel and SimpleITK, and the native module."""
+"""Converts arrays and images of nibabel and SimpleITK for the native module, and back."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def as_labels(array: Any) -> np.ndarray:
 def _of_array(array: np.ndarray, affine: Any, axes: str, header: bytes | None = None) -> Parts:
     if array.dtype.kind not in "biuf":
         raise UsageError(
-            f"an array of {array.dtype} holds no intensities",
+            f"an array of {array.dtype} does not hold intensities",
             "R-PY-01",
             fix="convert it with .astype(numpy.float32)",
         )
@@ -116,7 +116,7 @@ def _of_nibabel(image: Any, affine: Any, axes: str | None, frame: int | None) ->
 
 
 def _nifti_header(image: Any) -> bytes | None:
-    """The header, where it says the same place as the image: masks repeat it bit for bit."""
+    """The header, where it gives the same place as the image: masks repeat it bit for bit."""
     header = image.header
     if image.affine is None or not hasattr(header, "get_best_affine"):
         return None
@@ -149,14 +149,14 @@ def _of_sitk(image: Any, affine: Any, axes: str | None) -> Parts:
 
 def _refuse_geometry(what: str, affine: Any, axes: str | None) -> None:
     if affine is not None or axes is not None:
-        raise UsageError(f"{what} says itself where it lies", "R-PY-01", fix="leave affine and axes out")
+        raise UsageError(f"{what} already says where it is", "R-PY-01", fix="leave affine and axes out")
 
 
 def to_nibabel(data: bytes) -> Any:
     """The bytes of a NIfTI file as an image."""
     import nibabel
 
-    # The length of the header, in the byte order of this machine, says the version.
+    # The length of the header, in the byte order of this machine, tells the version.
     is_first = int.from_bytes(data[:4], "little") == 348
     return (nibabel.Nifti1Image if is_first else nibabel.Nifti2Image).from_bytes(data)
 
@@ -168,7 +168,7 @@ def to_sitk(mask: np.ndarray, volume: Any) -> Any:
     affine = volume.affine
     if affine is None:
         raise UsageError(
-            "the volume has no affine, so that an image of the mask would lie anywhere",
+            "the volume has no affine, so an image of the mask would have no place",
             "R-PY-01",
             fix="give the volume its affine= or spacing=",
         )

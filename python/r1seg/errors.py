@@ -1,7 +1,7 @@
 """Errors of r1seg.
 
-Each says what is wrong, where, and what to do about it. Beside the class that says who must act, an error is
-one of Python's own classes where there is a fitting one, so that ``except FileNotFoundError`` works.
+Each says what is wrong, where, and what to do about it. Its class says who must act, and derives from one of
+Python's own classes where one fits, so that ``except FileNotFoundError`` works.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Error(Exception):
     #: What to do about it.
     fix: str | None
 
-    def __init__(self, message: str, code: str = "R-PY-00", path: str | None = None, fix: str | None = None) -> None:
+    def __init__(self, message: str, code: str = "R-BUG-02", path: str | None = None, fix: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
@@ -32,7 +32,7 @@ class Error(Exception):
         return f"[{self.code}] {where}{self.message}{fix}"
 
     def __reduce__(self) -> tuple[type[Error], tuple[str, str, str | None, str | None]]:
-        # Errors cross the border of processes, as in multiprocessing and Ray.
+        # Errors travel between processes, as in multiprocessing and Ray.
         return type(self), (self.message, self.code, self.path, self.fix)
 
 
@@ -73,7 +73,7 @@ class ModelError(Error, ValueError):
 
 
 class NotFiniteError(Error, ArithmeticError):
-    """A computation ended in NaN or infinity, with weights that are finite."""
+    """A computation ended in NaN or infinity although all weights are finite."""
 
 
 class Cancelled(Error):
@@ -84,5 +84,5 @@ class InternalError(Error, RuntimeError):
     """A fault of r1seg itself."""
 
 
-#: What may go well a moment later, or on another machine.
+#: Errors that may not occur again a moment later, or on another machine.
 TEMPORARY = (ResourceError, NetworkError, StorageError)

@@ -2,9 +2,8 @@
 
     python -m r1seg.ray --model ./SegVol --manifest list.jsonl --out results --actors 4 --gpus 1
 
-Lists, folders and lines of results are those of ``r1seg batch`` (docs/batch.md), so that one can go on where
-the other ended to look at. A volume that cannot be used costs its row. A run that was ended, however, goes on
-where it was: volumes whose results are there are left out.
+Lists, folders and result lines are those of ``r1seg batch`` (docs/batch.md). A volume that cannot be used fails
+its own row only. A run that was stopped continues: volumes that already have results are skipped.
 
 Rows carry paths, which every node must see; voxels never travel.
 """
@@ -25,14 +24,17 @@ from typing import Any
 
 import r1seg
 from r1seg import errors
-from r1seg._lists import folder_of, places, read_rows
+from r1seg._lists import places, read_rows
+from r1seg._r1seg import folder_of
 
-#: How often a process may die of a volume before it is left out.
+#: A volume is skipped once this many processes of one run have died of it.
 MOST_DEATHS = 2
-#: How often what may go well a moment later is tried again.
+#: How many times a volume is retried after an error that may be temporary.
 RETRIES = 1
-#: Seconds before that.
+#: Seconds to wait before a retry.
 PAUSE = 1.0
+#: Keywords of ``r1seg.load`` that say where and how a model runs, and do not change results.
+_WITHOUT_EFFECT = ("device", "mmap", "verify", "memory_limit")
 
 #: The exit code of a run of one volume, by the class of its error.
 _EXIT_CODES = {
@@ -65,10 +67,10 @@ def run(
     ask: Mapping[str, Any] | None = None,
     preview: bool = True,
 ) -> list[dict[str, Any]]:
-    """Runs every volume of a list, and returns a line for each, in their order.
+    """Runs every volume of a list, and returns a result line for each, in the order of the list.
 
     ``manifest`` is a list as JSON lines or CSV, or the rows themselves. ``actors`` is how many processes
-    compute, or the least and the most of them; each takes ``cpus`` processors and ``gpus`` GPUs and loads
+    compute, or the fewest and the most of them; each takes ``cpus`` processors and ``gpus`` GPUs and loads
     the model once. ``load``, ``encode`` and ``ask`` are keywords of :func:`r1seg.load`,
     :meth:`r1seg.Model.encode` and of questions. ``out`` must be a folder that all nodes share.
     """
@@ -81,16 +83,17 @@ def run(
         "model": model, "load": dict(load or {}), "encode": dict(encode or {}), "ask": dict(ask or {}),
         "preview": preview,
     }  # fmt: skip
-    keys = {row["id"]: _key(row, settings) for row in rows}
+    basis = _basis(settings)
+    keys = {row["id"]: _key(row, basis) for row in rows}
     lines = _done(out, keys) if resume else {}
     todo = [row for row in rows if row["id"] not in lines]
     if todo:
         (out / "results").mkdir(parents=True, exist_ok=True)
-        settings |= {"out": str(out), "threads": max(1, int(cpus)) if gpus == 0 else None}
+        settings |= {"out": str(out), "threads": max(1, int(cpus)) if gpus == 0 else None, "run": uuid.uuid4().hex}
         least, most = (actors, actors) if isinstance(actors, int) else actors
         items = [{"row": json.dumps(row), "key": keys[row["id"]]} for row in todo]
-        # Ray begins actors and their batches again without end; what a process dies of is left out after
-        # MOST_DEATHS, so that there is one.
+        # Ray restarts dead actors and their batches without end; the run ends because a volume is skipped
+        # after MOST_DEATHS.
         dataset = ray.data.from_items(items, override_num_blocks=-(-len(todo) // batch_size)).map_batches(
             _Actor,
             fn_constructor_args=(settings,),
@@ -110,7 +113,7 @@ def run(
 
 
 class _Actor:
-    """Loads the model once, and runs the volumes of one batch after the other."""
+    """Loads the model once, and runs one batch of volumes after another."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -118,14 +121,14 @@ class _Actor:
         if settings["threads"]:
             with contextlib.suppress(errors.UsageError):
                 r1seg.set_num_threads(settings["threads"])
-        # A file for each start, which is also what shows how often the model was loaded.
+        # A file for each start, so that their number also tells how many times the model was loaded.
         self.part = self.out / "results" / f"part-{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
         self.part.touch()
         self.unusable: errors.Error | None = None
         try:
             self.model = r1seg.load(settings["model"], **settings["load"])
         except errors.Error as error:
-            # Raised here, it would reach the driver as a text among others of Ray.
+            # Raised here, it would reach the driver only as text within an error of Ray's.
             self.unusable = error
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -140,13 +143,13 @@ class _Actor:
         line: dict[str, Any] = {"id": row["id"], "status": "ok", "code": None, "text": None, "fix": None}
         line |= {"exit_code": 0, "attempts": 1, "image": row["image"], "folder": None, "answers": []}
         line |= {"masks": [], "warnings": []}
-        with _Marker(self.out, row["id"]) as deaths:
+        with _Marker(self.out, row["id"], self.settings["run"]) as deaths:
             try:
                 if deaths >= MOST_DEATHS:
                     raise errors.InternalError(
                         f"{deaths} processes ended while this volume was read or computed",
-                        "R-PY-03",
-                        fix="look at it with `r1seg inspect`; `r1seg batch` says more about its end",
+                        "R-BAT-08",
+                        fix="look at it with `r1seg inspect`; `r1seg batch` says more about how they ended",
                     )
                 line |= self._run(row, line)
             except errors.Cancelled:
@@ -184,7 +187,7 @@ def _result(model: r1seg.Model, row: dict[str, Any], settings: Mapping[str, Any]
     questions, organs = row.get("prompts", []), row.get("organs", [])
     if "question" not in model.prompts:
         if questions:
-            raise errors.UsageError(f"{model.family} takes no questions", fix="name what to segment with text")
+            raise _refused(f"{model.family} takes no questions", "name what to segment with `text` or `organ`")
         return encoded.segment(
             row.get("texts", []) or None,
             organs=organs or None,
@@ -192,21 +195,27 @@ def _result(model: r1seg.Model, row: dict[str, Any], settings: Mapping[str, Any]
             names=names,
             **at,
         )
-    for kind in ("texts", "classes"):
+    for kind in ("texts", "classes", "points", "points_mm", "center"):
         if row.get(kind):
-            raise errors.UsageError(f"{model.family} takes no {kind}", fix="ask a question with prompt, or name organs")
+            raise _refused(
+                f"{model.family} takes no `{kind}`", "ask a question with `prompt`, or name an organ with `organ`"
+            )
     results = encoded.ask_many(questions, **at, **settings["ask"]) if questions else []
     results += [encoded.ask(organ=organ, **at, **settings["ask"]) for organ in organs]
     if not results:
-        raise errors.UsageError("the row asks nothing", fix="give prompt or organs")
+        raise _refused("this volume has no prompt", "give `prompt` or `organs`")
     if not names:
         return r1seg.join(results)
     if len(names) != len(results):
-        raise errors.UsageError(
+        raise _refused(
             f"{len(names)} labels, and the number of prompts is {len(results)}",
-            fix="name the label of every prompt, in their order, or of none",
+            "name the label of every prompt, in their order, or of none",
         )
     return r1seg.join(results, names=names)
+
+
+def _refused(what: str, fix: str) -> errors.DataError:
+    return errors.DataError(what, "R-BAT-10", fix=fix)
 
 
 def _found(result: r1seg.Result) -> dict[str, Any]:
@@ -226,7 +235,7 @@ def _failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, errors.Error):
         code, text, fix = error.code, error.message, error.fix
     else:
-        code, text, fix = "R-PY-04", f"{type(error).__name__}: {error}", None
+        code, text, fix = "R-BUG-02", f"{type(error).__name__}: {error}", None
     line = {"status": "failed", "code": code, "text": text, "fix": fix, "exit_code": _exit_code(error)}
     return line | {"folder": None, "answers": [], "masks": [], "warnings": []}
 
@@ -236,16 +245,22 @@ def _exit_code(error: Exception) -> int:
 
 
 class _Marker:
-    """A file as long as a volume is worked on: what stays of it says how often a process died of it."""
+    """A file that exists while a volume is worked on: a line for each start, with the id of its run.
 
-    def __init__(self, out: Path, id: str) -> None:
+    Lines that stay are of processes that died. Those of other runs do not count: a run that was stopped
+    leaves them, too.
+    """
+
+    def __init__(self, out: Path, id: str, run: str) -> None:
         self.path = out / ".running" / hashlib.sha256(id.encode()).hexdigest()[:32]
+        self.run = run
 
     def __enter__(self) -> int:
         self.path.parent.mkdir(exist_ok=True)
-        deaths = self.path.stat().st_size if self.path.exists() else 0
-        with self.path.open("a") as file:
-            file.write("x")
+        with self.path.open("a+") as file:
+            file.seek(0)
+            deaths = file.read().split("\n").count(self.run)
+            file.write(self.run + "\n")
             file.flush()
             os.fsync(file.fileno())
         return deaths
@@ -254,13 +269,28 @@ class _Marker:
         self.path.unlink(missing_ok=True)
 
 
-def _key(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """What results depend on, but for the contents of the volume."""
-    state: dict[str, Any] = {"row": row, "settings": settings, "version": r1seg.__version__}
-    for name in ("manifest.json", "config.json"):
-        file = Path(settings["model"]) / name
-        if file.is_file():
-            state[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+def _basis(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results of all volumes depend on."""
+    load = {name: value for name, value in settings["load"].items() if name not in _WITHOUT_EFFECT}
+    return {**settings, "load": load, "version": r1seg.__version__, "model_files": _model_files(settings["model"])}
+
+
+def _model_files(model: str) -> list[list[Any]]:
+    """What tells whether the files of a model folder were replaced; nothing for a model that is a name."""
+    files = []
+    for path in sorted(Path(model).rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            # The manifest holds the hash of every file, so its own content counts.
+            is_manifest = path.name == "manifest.json"
+            state = [hashlib.sha256(path.read_bytes()).hexdigest()] if is_manifest else [stat.st_size, stat.st_mtime_ns]
+            files.append([path.relative_to(model).as_posix(), *state])
+    return files
+
+
+def _key(row: Mapping[str, Any], basis: Mapping[str, Any]) -> str:
+    """What the results of a volume depend on, with its size and time of change in place of its contents."""
+    state: dict[str, Any] = {"row": row, **basis}
     with contextlib.suppress(OSError):
         stat = os.stat(row["image"])
         state["input"] = [stat.st_size, stat.st_mtime_ns]
@@ -268,14 +298,15 @@ def _key(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 
 
 def _done(out: Path, keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Lines of volumes whose results are there, and of what they would be again."""
+    """The lines of volumes that have results, where these would be the same again."""
     done: dict[str, dict[str, Any]] = {}
     for part in sorted((out / "results").glob("part-*.jsonl")):
-        for text in part.read_text(encoding="utf-8").splitlines():
+        # `splitlines` would also split at characters that JSON allows within text, such as U+2028.
+        for text in part.read_text(encoding="utf-8").split("\n"):
             try:
                 line = json.loads(text)
             except ValueError:
-                continue  # cut short by the end of its process
+                continue  # cut short when its process died
             is_same = line.get("status") == "ok" and keys.get(line.get("id")) == line.get("key")
             if is_same and (out / line["folder"] / "report.json").is_file():
                 done[line["id"]] = line
@@ -300,17 +331,19 @@ def _replace(path: Path, text: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """``python -m r1seg.ray``."""
     parser = argparse.ArgumentParser(prog="python -m r1seg.ray", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("-m", "--model", required=True, help="a folder that all nodes see, or a downloaded model")
+    parser.add_argument(
+        "-m", "--model", required=True, help="a folder that all nodes see, or the name of a downloaded model"
+    )
     parser.add_argument("--manifest", required=True, help="the list of volumes, as JSON lines or CSV")
     parser.add_argument("-o", "--out", required=True, help="the folder of results, which all nodes share")
     parser.add_argument("--actors", type=int, default=1, metavar="N", help="processes that compute (default: 1)")
-    parser.add_argument("--cpus", type=float, default=1, metavar="N", help="processors of each (default: 1)")
-    parser.add_argument("--gpus", type=float, default=0, metavar="N", help="GPUs of each (default: 0)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="volumes of a task (default: 8)")
+    parser.add_argument("--cpus", type=float, default=1, metavar="N", help="processors for each (default: 1)")
+    parser.add_argument("--gpus", type=float, default=0, metavar="N", help="GPUs for each (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="volumes in a task (default: 8)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--no-preview", action="store_true", help="draw no pictures")
-    parser.add_argument("--no-resume", action="store_true", help="run volumes again whose results are there")
-    parser.add_argument("--address", help="of a running Ray cluster; without one, this machine")
+    parser.add_argument("--no-resume", action="store_true", help="also run volumes that already have results")
+    parser.add_argument("--address", help="address of a running Ray cluster (default: this machine)")
     given = parser.parse_args(arguments)
     import ray
 

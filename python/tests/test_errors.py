@@ -1,6 +1,8 @@
 """Errors are typed, say what to do, and cross processes."""
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +46,16 @@ def test_an_error_says_what_kind_it_is(tmp_path, cause, kind, also, code):
     if code:
         assert isinstance(error, kind) and isinstance(error, also)
         assert error.code == code and code in str(error)
+
+
+def test_the_page_of_errors_lists_every_code_of_the_package():
+    page = Path(__file__).parents[2] / "docs" / "errors.md"
+    if not page.is_file():
+        pytest.skip("the package is tested without the project")
+    listed = set(re.findall(r"^\| (R-\w+-\d\d) \|", page.read_text(encoding="utf-8"), re.MULTILINE))
+    for source in Path(r1seg.__file__).parent.glob("*.py"):
+        given = set(re.findall(r"R-[A-Z0-9]+-\d\d", source.read_text(encoding="utf-8")))
+        assert given <= listed, f"{source.name}: {given - listed}"
 
 
 def test_errors_survive_pickle():

@@ -145,6 +145,28 @@ def test_a_forked_process_gets_an_error_and_does_not_hang(encoded):
     child.join(60)
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.parametrize(
+    "use", [lambda result, _: result.report, lambda result, _: result.preview(), lambda result, out: result.save(out)]
+)
+def test_a_result_in_a_forked_process_gives_an_error_and_does_not_hang(encoded, tmp_path, use):
+    result = encoded.ask(QUESTION)
+    script = multiprocessing.get_context("fork")
+    told = script.Queue()
+
+    def in_child(told):
+        try:
+            use(result, tmp_path / "out")
+            told.put("done")
+        except r1seg.errors.UsageError as error:
+            told.put(error.code)
+
+    child = script.Process(target=in_child, args=(told,))
+    child.start()
+    assert told.get(timeout=60) == "R-PY-02"
+    child.join(60)
+
+
 def test_a_spawned_process_computes(phantom):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(voxels, (str(phantom),)) > 0

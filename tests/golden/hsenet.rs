@@ -149,7 +149,7 @@ fn a_ct_becomes_both_inputs_as_in_the_authors_scripts() {
     let short = AskOptions::default().with_max_new_tokens(1);
     let answer = encoded.ask_with("Why?", &short, &mut RunContext::default()).unwrap();
     let pixels = answer.trace.unwrap().get("slices.normalized").unwrap().get(5).unwrap();
-    check(&sampled(&pixels, [1, 8, 8]), "slices.normalised_5");
+    check(&sampled(&pixels, [1, 8, 8]), "slices.normalised_5"); // spellchecker:disable-line
     for (file, name, recipe) in [
         ("tall.nii.gz", "tall", Recipe::HsenetAsPublished),
         ("thin.nii.gz", "thin", Recipe::Hsenet),

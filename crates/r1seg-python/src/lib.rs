@@ -6,6 +6,7 @@
 //! | `model.rs` | loading; encoding; embedding |
 //! | `encoded.rs`, `asking.rs`, `prompts.rs` | prompts on an encoded volume, as Python gives them |
 //! | `result.rs`, `answer.rs` | what they got: arrays, the report, files |
+//! | `lists.rs` | ids and folders of many volumes |
 //! | `arrays.rs` | between `[D, H, W]` and the axes of the caller's array |
 //! | `running.rs` | computing without the interpreter's lock, until Ctrl-C |
 //! | `error.rs`, `words.rs` | errors as exceptions, and remedies in Python's words |
@@ -19,6 +20,7 @@ mod arrays;
 mod asking;
 mod encoded;
 mod error;
+mod lists;
 mod model;
 mod prompts;
 mod result;
@@ -40,6 +42,8 @@ mod _r1seg {
     use crate::answer::{Answer, Box, Warning};
     #[pymodule_export]
     use crate::encoded::EncodedVolume;
+    #[pymodule_export]
+    use crate::lists::{folder_of, ids_of};
     #[pymodule_export]
     use crate::model::{Model, load, models};
     #[pymodule_export]

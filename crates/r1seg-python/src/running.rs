@@ -168,18 +168,25 @@ fn keep(raised: &Mutex<Option<PyErr>>, error: PyErr) {
     raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
 }
 
-/// Does `work` without the interpreter's lock. Ctrl-C, `cancel` and exceptions of callbacks stop it.
-pub(crate) fn run<T: Send>(
-    py: Python<'_>,
-    cancel: Option<&CancelToken>,
-    work: impl FnOnce(&Watch) -> Result<T, Failure> + Send,
-) -> PyResult<T> {
+/// Refuses to compute in a process that was forked from one that had computed: the threads that it would wait
+/// for are not there.
+fn check_process(py: Python<'_>) -> PyResult<()> {
     let this = process::id();
     let before = COMPUTED_IN.swap(this, Ordering::Relaxed);
     if before != 0 && before != this {
         COMPUTED_IN.store(before, Ordering::Relaxed);
         return Err(error::forked(py));
     }
+    Ok(())
+}
+
+/// Does `work` without the interpreter's lock. Ctrl-C, `cancel` and exceptions of callbacks stop it.
+pub(crate) fn run<T: Send>(
+    py: Python<'_>,
+    cancel: Option<&CancelToken>,
+    work: impl FnOnce(&Watch) -> Result<T, Failure> + Send,
+) -> PyResult<T> {
+    check_process(py)?;
     let watch = Watch::new(py, cancel)?;
     let done = py.detach(|| work(&watch));
     let raised = watch.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -194,5 +201,6 @@ pub(crate) fn without_lock<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T, r1seg_results::Error> + Send,
 ) -> PyResult<T> {
+    check_process(py)?;
     py.detach(work).map_err(|error| exception(py, &error))
 }

@@ -71,6 +71,7 @@ mod atomic_folder;
 mod doubts;
 mod error;
 mod findings;
+pub mod ids;
 mod input;
 pub mod inspection;
 mod layout;

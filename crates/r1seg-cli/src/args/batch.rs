@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use r1seg::InferenceMode;
+use r1seg_results::ids;
 use r1seg_results::preview::Window;
 
 use super::infer::AnswerArgs;
@@ -183,6 +184,13 @@ pub(crate) struct Shard {
     /// From 0.
     pub(crate) index: u64,
     pub(crate) of: u64,
+}
+
+impl Shard {
+    /// Whether a volume of this id is in it.
+    pub(crate) fn has(self, id: &str) -> bool {
+        ids::number(id) % self.of == self.index
+    }
 }
 
 impl FromStr for Shard {

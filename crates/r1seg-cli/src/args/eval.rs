@@ -14,10 +14,10 @@ use super::{BatchArgs, ModelArgs, PrepareArgs, RefineArgs, RetrieveArgs, VolumeA
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct EvalArgs {
-    /// The cases: a list as of `batch`, with the truth of each volume, or a published file (--layout).
+    /// The cases: a `batch` list with the truth of each volume, or a published file (--layout).
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
-    /// How the data are laid out, and with that, which task they are of.
+    /// The layout of the data, which also sets the task.
     #[arg(long, value_enum, default_value = "list", hide_possible_values = true)]
     pub(crate) layout: Layout,
     /// Which part of a published file.
@@ -35,7 +35,7 @@ pub(crate) struct EvalArgs {
     /// {description} and {box} in them.
     #[arg(long, value_name = "FILE")]
     pub(crate) templates: Option<PathBuf>,
-    /// Names the sequence in which questions are drawn from several templates; each is in cases.jsonl.
+    /// Seed for drawing questions from several templates; cases.jsonl records each question.
     #[arg(long, default_value_t = 42, value_name = "N")]
     pub(crate) draw: u64,
     /// Evaluate the first N cases only.
@@ -61,7 +61,8 @@ pub(crate) struct EvalArgs {
         hide_possible_values = true
     )]
     pub(crate) empty: EmptyPolicy,
-    /// Folder of all results: eval.json, eval.csv, report.html, and what `batch` writes.
+    /// Folder of all results: eval.json, eval.csv, report.html, and what `batch` writes. Retrieval writes
+    /// pairs.csv alone, and prints its numbers.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// How the model looks at each volume [default: as for `infer` and `segment`].

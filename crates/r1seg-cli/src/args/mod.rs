@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use r1seg::{DeviceChoice, DtypeChoice};
 
-pub(crate) use batch::{BatchArgs, Shard};
+pub(crate) use batch::{BatchArgs, OrderArgs, Shard};
 pub(crate) use chat::{ChatArgs, TypedPlace};
 #[cfg(feature = "hub")]
 pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};

@@ -57,8 +57,8 @@ pub(crate) struct ServeArgs {
     /// Where volumes and results are kept meanwhile [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR")]
     pub(crate) upload_dir: Option<PathBuf>,
-    /// Start nothing: ask the server at --host and --port whether it is ready, and end with code 0 or 75, as
-    /// health checks of containers want it.
+    /// Do not start a server: ask the one at --host and --port whether it is ready. Exits with 0 if it is, 75
+    /// if not.
     #[arg(long)]
     pub(crate) healthcheck: bool,
     /// Say nothing but errors on stderr: no line for each request.

@@ -60,14 +60,6 @@ impl<S: Storage> Appender<S> {
         written
     }
 
-    /// Bytes in the file.
-    ///
-    /// # Errors
-    /// The error of the operating system.
-    pub(super) fn length(&self) -> io::Result<u64> {
-        self.to.length()
-    }
-
     /// Removes everything.
     ///
     /// # Errors

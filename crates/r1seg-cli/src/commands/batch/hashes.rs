@@ -26,7 +26,7 @@ const RACY_NS: u64 = 2_000_000_000;
 ///
 /// # Errors
 /// The error of the operating system.
-pub(super) fn of_model(source: &CheckpointSource) -> io::Result<String> {
+pub(crate) fn of_model(source: &CheckpointSource) -> io::Result<String> {
     let mut list = String::new();
     match source {
         CheckpointSource::Embedded(files) => {

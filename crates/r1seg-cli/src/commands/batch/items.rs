@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use r1seg_results::ids;
+
+use super::manifest;
 use super::row::{Asks, Which};
-use super::{ids, manifest};
 use crate::args::{BatchArgs, Shard};
 use crate::candidates;
 use crate::codes::Code;
@@ -26,7 +28,7 @@ pub(super) struct Item {
 impl Item {
     /// Whether it is in a part of the batch.
     pub(super) fn is_in(&self, shard: Option<Shard>) -> bool {
-        shard.is_none_or(|shard| ids::number(&self.id) % shard.of == shard.index)
+        shard.is_none_or(|shard| shard.has(&self.id))
     }
 }
 

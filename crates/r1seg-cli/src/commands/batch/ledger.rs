@@ -47,11 +47,6 @@ impl Ledger {
         self.file.append(text.as_bytes()).map_err(|e| unwritable(&self.path, &e))
     }
 
-    /// Whether it has no line.
-    pub(super) fn is_empty(&self) -> bool {
-        self.file.length().is_ok_and(|bytes| bytes == 0)
-    }
-
     /// Forgets all lines.
     pub(super) fn clear(&mut self) -> Result<(), CliError> {
         self.file.clear().map_err(|e| unwritable(&self.path, &e))
@@ -120,7 +115,7 @@ fn parts_of(path: &Path) -> Option<u64> {
 }
 
 /// The files of results in a folder, by name.
-pub(super) fn files(out: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(out: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(out).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> =
         entries.map(|entry| entry.path()).filter(|path| parts_of(path).is_some()).collect();
@@ -131,8 +126,16 @@ pub(super) fn files(out: &Path) -> Vec<PathBuf> {
 /// Whether a batch that was divided into another number of parts, or was not divided, left results.
 pub(super) fn has_others(out: &Path, shard: Option<Shard>) -> bool {
     let of = shard.map_or(0, |shard| shard.of);
-    let has_bytes = |path: &PathBuf| path.metadata().is_ok_and(|metadata| metadata.len() > 0);
     files(out).iter().any(|path| parts_of(path) != Some(of) && has_bytes(path))
+}
+
+/// Whether there are results of this part of a batch, or of the whole one.
+pub(super) fn has_lines(out: &Path, shard: Option<Shard>) -> bool {
+    has_bytes(&out.join(file_name(shard)))
+}
+
+fn has_bytes(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// The lines of a file. One that has no end is being written, or was when its run was killed.

@@ -1,8 +1,8 @@
 //! `r1seg batch`: many volumes, with a model that is loaded once.
 //!
 //! [`items`] are the volumes, from a list ([`manifest`], [`row`]) or from the command line, with their ids
-//! ([`ids`]). [`standing`] says which of them are done, by hashes of files ([`hashes`]) and of what results
-//! depend on ([`basis`]). [`pipeline`] takes them through [`stages`] that read, compute and write at the
+//! ([`r1seg_results::ids`]). [`standing`] says which of them are done, by hashes of files ([`hashes`]) and of
+//! what results depend on ([`basis`]). [`pipeline`] takes them through [`stages`] that read, compute and write at the
 //! same time, within a [`budget`] of memory; [`work`] is what these do here, and [`ask`] turns a row into
 //! prompts. What is finished gets a [`mod@line`] in the [`ledger`], which it is added to as a whole
 //! ([`append`]), and all together a [`summary`]. [`markers`] record what a process was doing when it died.
@@ -12,7 +12,6 @@ mod ask;
 mod basis;
 mod budget;
 mod hashes;
-mod ids;
 mod items;
 mod ledger;
 mod line;
@@ -28,7 +27,8 @@ mod state;
 mod summary;
 mod work;
 
-pub(crate) use ledger::replace;
+pub(crate) use hashes::of_model;
+pub(crate) use ledger::{files, replace};
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -43,7 +43,7 @@ use r1seg::{
 };
 use r1seg_results::{Protected, report};
 
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, OrderArgs};
 use crate::codes::Code;
 use crate::exit::{self, CliError, Exit, one_line, say};
 use crate::input;
@@ -229,31 +229,46 @@ fn list(wanted: &Wanted<'_>, items: &[Item]) -> Result<Exit> {
 
 /// Makes the folder of the results, where there is nothing that must not be lost.
 fn open(args: &BatchArgs) -> Result<Ledger, CliError> {
-    std::fs::create_dir_all(&args.out).map_err(|e| {
-        let what = format!("the folder of the results cannot be created: {e}");
-        let error = r1seg_results::Error::CannotCreate { path: args.out.clone(), what };
-        CliError::from(&error as &dyn Diagnostic)
-    })?;
+    make_folder(&args.out)?;
     // What runs that were killed left.
     r1seg::files::sweep(&args.out, PARTS.as_ref());
-    let shard = args.order.shard;
-    let is_new = !args.order.resume && !args.order.force;
-    // Before a file is made. Other parts of the same batch may be at work, or have ended.
-    if is_new && ledger::has_others(&args.out, shard) {
-        let what = "there are results in this folder of a batch that was divided in another way";
-        return Err(exists(&args.out, what));
-    }
-    let mut ledger = Ledger::open(&args.out, shard)?;
-    if is_new && !ledger.is_empty() {
-        return Err(exists(&args.out, "there are results of an earlier batch in this folder"));
-    }
+    // Before a file is made.
+    check_unused(&args.out, &args.order)?;
+    let mut ledger = Ledger::open(&args.out, args.order.shard)?;
+    // Another run may have ended in between; from here on none can begin.
+    check_unused(&args.out, &args.order)?;
     if args.order.force {
         ledger.clear()?;
     }
     Ok(ledger)
 }
 
-fn exists(out: &Path, what: &str) -> CliError {
+/// Makes a folder of results, and those around it.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder).map_err(|e| {
+        let what = format!("the folder of the results cannot be created: {e}");
+        let error = r1seg_results::Error::CannotCreate { path: folder.to_path_buf(), what };
+        CliError::from(&error as &dyn Diagnostic)
+    })
+}
+
+/// Refuses a folder with results of an earlier run, where neither `--resume` nor `--force` is given. Other
+/// parts of the same batch may be at work, or have ended.
+pub(crate) fn check_unused(out: &Path, order: &OrderArgs) -> Result<(), CliError> {
+    if order.resume || order.force {
+        return Ok(());
+    }
+    if ledger::has_others(out, order.shard) {
+        let what = "there are results in this folder of a batch that was divided in another way";
+        return Err(exists(out, what));
+    }
+    if ledger::has_lines(out, order.shard) {
+        return Err(exists(out, "there are results of an earlier batch in this folder"));
+    }
+    Ok(())
+}
+
+pub(crate) fn exists(out: &Path, what: &str) -> CliError {
     let fix = "go on with --resume, run everything again with --force, or choose another folder";
     CliError::new(Code::BatchExists, what).at(out).fix(fix)
 }

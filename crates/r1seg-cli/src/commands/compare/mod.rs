@@ -10,7 +10,7 @@ mod sides;
 mod text;
 
 pub(crate) use grids::{Grids, compare as compare_grids};
-pub(crate) use naming::beside;
+pub(crate) use naming::{beside, key};
 
 use std::io::Write;
 use std::path::Path;

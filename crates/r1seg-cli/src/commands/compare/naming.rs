@@ -171,8 +171,8 @@ fn numbers(map: &LabelMap, names: &Names) -> BTreeSet<u16> {
     numbers
 }
 
-/// How names are compared.
-fn key(name: &str) -> String {
+/// A name as it is compared with others.
+pub(crate) fn key(name: &str) -> String {
     name.trim().to_lowercase().replace([' ', '-'], "_")
 }
 

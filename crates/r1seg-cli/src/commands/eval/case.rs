@@ -1,5 +1,6 @@
 //! A case of an evaluation: a volume, what it is asked for, and what would be right.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub(super) struct Case {
 /// What would be right for a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Truth {
+    /// What its prompt is called, where that tells it from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
     /// What scores are put together by, such as the name of the organ.
     pub(super) group: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,14 +77,15 @@ pub(super) type Rows = Vec<(u64, Result<Map<String, Value>, String>)>;
 pub(super) struct Cases {
     pub(super) cases: Vec<Case>,
     pub(super) refused: Vec<Refused>,
+    ids: HashSet<String>,
 }
 
 impl Cases {
     /// Adds a case, or the reason why there is none. Of two cases of one id, the first stays.
     pub(super) fn push(&mut self, line: u64, case: Result<Case, String>) {
-        let case = case.and_then(|case| match self.cases.iter().any(|known| known.id == case.id) {
-            true => Err(format!("the id `{}` is that of an earlier row", case.id)),
-            false => Ok(case),
+        let case = case.and_then(|case| match self.ids.insert(case.id.clone()) {
+            true => Ok(case),
+            false => Err(format!("the id `{}` is that of an earlier row", case.id)),
         });
         match case {
             Ok(case) => self.cases.push(case),

@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Result;
+use r1seg::files::sha256_of;
 use r1seg::registry::Family;
 use r1seg::simulate::RandomState;
-use r1seg::volume::{LabelMap, ReadOptions, read, read_labels};
-use r1seg::{CancelToken, EncodeOptions, InferenceMode, Model, PromptKind, RunContext};
+use r1seg::volume::{LabelMap, read};
+use r1seg::{
+    CancelToken, CheckpointSource, EncodeOptions, InferenceMode, Model, PromptKind, RunContext,
+};
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, TrueLabel};
-use super::score::{Scored, Scoring, scores_of};
+use super::case::{Case, MaskTruth};
+use super::score::{Files, Scored, Scoring, number_of, scores_of};
 use crate::args::EvalArgs;
+use crate::codes::Code;
+use crate::commands::batch;
 use crate::exit::{CliError, say};
 use crate::model;
 
@@ -22,7 +28,7 @@ use crate::model;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Clicked {
     id: String,
-    /// What it depends on beside the volume.
+    /// The hash of what the scores depend on: the case, its files, the model, and all options.
     basis: String,
     labels: Vec<OfLabel>,
     problem: Option<String>,
@@ -37,7 +43,7 @@ struct OfLabel {
 }
 
 /// The name of the file that a run goes on with.
-const NAME: &str = "clicks.jsonl";
+pub(super) const NAME: &str = "clicks.jsonl";
 
 /// Whether a model can be evaluated so. Returns the mode in which it is.
 pub(super) fn check(args: &EvalArgs, family: Family) -> Result<InferenceMode> {
@@ -69,12 +75,24 @@ pub(super) fn run(
     let (source, name) = model::source(&args.model)?;
     let mode = check(args, source.family()?)?;
     let path = args.out.join(NAME);
-    let basis = format!("{} {mode} {clicks} {:?}", name.id, args.prepare.preprocess);
-    let known = match args.order.resume || args.score_only {
-        true => read_back(&path, &basis),
+    let continues = args.order.resume || args.score_only;
+    let bases = Bases::new(args, &source, (mode, clicks), how)?;
+    let mut lines = match continues {
+        true => read_back(&path),
         false => BTreeMap::new(),
     };
-    let mut lines: BTreeMap<String, Clicked> = known;
+    let before = lines.len();
+    for case in cases {
+        if lines.get(&case.id).is_some_and(|line| line.basis != bases.of(case)) {
+            lines.remove(&case.id);
+        }
+    }
+    if args.score_only && lines.len() < before {
+        return Err(CliError::usage(
+            "clicks are scored while they are simulated, and these were with other options, files or weights",
+            "run it again without --score-only, or with the options of that run",
+        ));
+    }
     let todo: Vec<&Case> = cases.iter().filter(|case| !lines.contains_key(&case.id)).collect();
     if !todo.is_empty() && !args.score_only {
         let options = model::refined(model::load_options(&args.model.load, 0), &args.refine);
@@ -82,23 +100,30 @@ pub(super) fn run(
         if !args.order.quiet {
             model::announce(&loaded, &name.id);
         }
-        let mut file = File::options().create(true).append(true).open(&path)?;
+        let mut open = File::options();
+        let open = open.create(true).write(true).append(continues).truncate(!continues);
+        let unwritable = |e: std::io::Error| {
+            let what = format!("the results cannot be written: {e}");
+            CliError::new(Code::BatchUnwritable, what).at(&path)
+        };
+        let mut file = open.open(&path).map_err(unwritable)?;
         for (number, case) in (1..).zip(&todo) {
-            let clicked = match of_case(&loaded, case, (args, mode, clicks, how), cancel) {
-                Ok(labels) => {
-                    Clicked { id: case.id.clone(), basis: basis.clone(), labels, problem: None }
-                }
+            // Before the files are read: a file that changes meanwhile is clicked again.
+            let basis = bases.of(case);
+            let (labels, problem) = match of_case(&loaded, case, (args, mode, clicks, how), cancel)
+            {
+                Ok(labels) => (labels, None),
                 Err(error) => {
                     cancel.check()?;
-                    let problem = Some(error.to_string());
-                    let labels = Vec::new();
-                    Clicked { id: case.id.clone(), basis: basis.clone(), labels, problem }
+                    (Vec::new(), Some(error.to_string()))
                 }
             };
+            let clicked = Clicked { id: case.id.clone(), basis, labels, problem };
             if !args.order.quiet {
                 say!("r1seg: {number} of {}: {}", todo.len(), words(&clicked));
             }
-            writeln!(file, "{}", serde_json::to_string(&clicked)?)?;
+            let line = serde_json::to_string(&clicked)? + "\n";
+            file.write_all(line.as_bytes()).map_err(unwritable)?;
             lines.insert(case.id.clone(), clicked);
         }
     }
@@ -117,12 +142,52 @@ fn words(clicked: &Clicked) -> String {
     }
 }
 
-/// The lines of an earlier run of the same model and clicks.
-fn read_back(path: &Path, basis: &str) -> BTreeMap<String, Clicked> {
+/// What scores of clicks depend on.
+struct Bases {
+    options: String,
+}
+
+impl Bases {
+    fn new(
+        args: &EvalArgs,
+        source: &CheckpointSource,
+        (mode, clicks): (InferenceMode, u16),
+        how: Scoring,
+    ) -> Result<Self> {
+        let model = batch::of_model(source)?;
+        let options = format!(
+            "{} {model} {:?} {mode} {clicks} {how:?} {:?} {:?} {:?}",
+            env!("CARGO_PKG_VERSION"),
+            args.model.load.dtype,
+            args.prepare,
+            args.volume,
+            args.refine,
+        );
+        Ok(Self { options })
+    }
+
+    /// The hash of a case.
+    fn of(&self, case: &Case) -> String {
+        let image = case.row.get("image").and_then(|path| path.as_str()).unwrap_or_default();
+        let truths =
+            case.truths.iter().filter_map(|truth| Some(truth.mask.as_ref()?.file.as_path()));
+        let mut text = format!("{}\n{case:?}\n", self.options);
+        for file in std::iter::once(Path::new(image)).chain(truths) {
+            let state = file.metadata().ok().map(|file| {
+                let time = file.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+                (file.len(), time)
+            });
+            text.push_str(&format!("{state:?}\n"));
+        }
+        sha256_of(text.as_bytes())
+    }
+}
+
+/// The lines of an earlier run, the last one of each volume.
+fn read_back(path: &Path) -> BTreeMap<String, Clicked> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Clicked>(line).ok());
-    let same = lines.filter(|line| line.basis == basis && line.problem.is_none());
-    same.map(|line| (line.id.clone(), line)).collect()
+    lines.filter(|line| line.problem.is_none()).map(|line| (line.id.clone(), line)).collect()
 }
 
 fn of_case(
@@ -137,15 +202,12 @@ fn of_case(
     let options = args.volume.with_orient(options);
     let encoded = model.encode_with(&volume, &options, &mut RunContext::from(cancel))?;
     let mut all = Vec::new();
-    let mut maps: BTreeMap<&Path, (LabelMap, BTreeMap<u16, String>)> = BTreeMap::new();
+    let mut files = Files::default();
     for truth in &case.truths {
         let Some(mask) = &truth.mask else { continue };
-        if !maps.contains_key(mask.file.as_path()) {
-            let loaded = read_labels(&mask.file, &ReadOptions::default().with_min_axis(1))?;
-            maps.insert(&mask.file, (loaded.labels, loaded.names));
-        }
-        let Some((labels, names)) = maps.get(mask.file.as_path()) else { continue };
-        for (number, group) in chosen(labels, names, &mask.label, &truth.group) {
+        let (labels, names) = files.labels(&mask.file).map_err(anyhow::Error::msg)?;
+        let chosen = chosen(labels, names, mask, &truth.group).map_err(anyhow::Error::msg)?;
+        for (number, group) in chosen {
             let own = labels.label_mask(number);
             let (mut dice, mut last) = (Vec::new(), Scored::default());
             for count in 1..=usize::from(clicks) {
@@ -174,24 +236,24 @@ fn of_case(
 fn chosen(
     labels: &LabelMap,
     names: &BTreeMap<u16, String>,
-    wanted: &TrueLabel,
+    truth: &MaskTruth,
     group: &str,
-) -> Vec<(u16, String)> {
+) -> Result<Vec<(u16, String)>, String> {
     let there = (1..=u16::MAX).take(labels.len()).filter(|label| labels.voxels(*label) > 0);
-    match wanted {
-        TrueLabel::Number(number) => {
-            there.filter(|label| label == number).map(|label| (label, group.to_owned())).collect()
+    let chosen: Vec<(u16, String)> = match number_of(names, truth)? {
+        Some(number) => {
+            there.filter(|label| *label == number).map(|label| (label, group.to_owned())).collect()
         }
-        TrueLabel::Name(name) => there
-            .filter(|label| names.get(label).is_some_and(|known| known.eq_ignore_ascii_case(name)))
-            .map(|label| (label, group.to_owned()))
-            .collect(),
-        TrueLabel::Any => there
-            .map(|label| {
-                let name = names.get(&label).cloned();
-                (label, name.unwrap_or_else(|| format!("label {label}")))
-            })
-            .collect(),
+        None => {
+            let name = |label| names.get(&label).cloned();
+            there.map(|label| (label, name(label).unwrap_or(format!("label {label}")))).collect()
+        }
+    };
+    match chosen.is_empty() {
+        true => {
+            Err(format!("the truth `{}` has no voxel of what is asked for", truth.file.display()))
+        }
+        false => Ok(chosen),
     }
 }
 
@@ -219,7 +281,7 @@ fn scored(
             for (curve, dice) in curves.iter_mut().zip(&of.dice) {
                 curve.push(*dice);
             }
-            let known = super::score::METRICS.iter().map(|metric| metric.name);
+            let known = super::metrics::METRICS.iter().map(|metric| metric.name);
             let scores = known.filter_map(|name| Some((name, *of.scores.get(name)?))).collect();
             let (group, status) = (of.group.clone(), "found".to_owned());
             all.push(Scored { group, status, scores, ..base.clone() });

@@ -73,24 +73,25 @@ fn case(line: u64, mut row: Map<String, Value>, folder: &Path) -> Result<Case, S
     let boxes = one_or_many(&own, "truth_boxes", "truth_boxes");
     check_count(boxes.len(), count, "truth_boxes")?;
     let file =
-        own.get("truth").map(|file| file.as_str().ok_or("`truth` is no path")).transpose()?;
+        own.get("truth").map(|file| file.as_str().ok_or("`truth` must be a path")).transpose()?;
     let truth = |index: usize| -> Result<Truth, String> {
         let name = names.get(index).cloned();
         let group = groups.get(index).cloned().or_else(|| name.clone());
         let label = match labels.get(index) {
             Some(Value::Number(number)) => {
                 let number = number.as_u64().and_then(|n| u16::try_from(n).ok());
-                TrueLabel::Number(number.ok_or("a label is no number from 0 to 65535")?)
+                TrueLabel::Number(number.ok_or("a label must be a number from 0 to 65535")?)
             }
             Some(Value::String(name)) => match name.parse() {
                 Ok(number) => TrueLabel::Number(number),
                 Err(_) => TrueLabel::Name(name.clone()),
             },
-            Some(_) => return Err("a label is a number or a name".to_owned()),
+            Some(_) => return Err("a label must be a number or a name".to_owned()),
             None if count == 1 => TrueLabel::Any,
             None => TrueLabel::Name(name.ok_or("several masks need `truth_labels`")?),
         };
         Ok(Truth {
+            name: names.get(index).cloned(),
             group: group.unwrap_or_else(|| "all".to_owned()),
             mask: file.map(|file| MaskTruth { file: folder.join(file), label }),
             text: answers.get(index).cloned(),

@@ -1,26 +1,30 @@
 //! `r1seg eval`: a model on data whose truth is known.
 //!
-//! [`list`] and [`published`] read cases out of the layouts in which they are, with [`questions`] where the
-//! data have none. `batch` runs them, so that a run can be resumed and divided; [`clicks`] simulates a person
-//! instead. [`score`] compares what came out with the truths, [`summary`] puts scores together, and [`page`]
-//! shows them.
+//! [`read`] reads cases in the layouts in which they are, [`list`] or [`published`], with [`questions`] where
+//! the data have none. `batch` runs them, so that a run can be resumed and divided; [`clicks`] simulates a person
+//! instead. [`score`] compares what came out with the truths by each of the [`metrics`], [`summary`] puts scores together, and [`page`]
+//! shows them, with [`drawings`].
 
 mod case;
 mod clicks;
+mod drawings;
 mod list;
+mod metrics;
 mod page;
 mod published;
 mod questions;
+mod read;
 mod score;
 mod summary;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use r1seg::registry::Family;
-use r1seg::{CancelToken, Purpose};
+use r1seg::{CancelToken, CheckpointSource, Purpose};
+use r1seg_results::Protected;
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -29,16 +33,13 @@ use crate::args::{EvalArgs, Layout};
 use crate::codes::Code;
 use crate::exit::{CliError, Exit, say};
 use crate::model;
-use case::{Cases, Rows};
-use published::Reader;
-use questions::Questions;
-use score::{METRICS, Scored, Scoring};
+use case::Cases;
+use metrics::METRICS;
+use score::{Scored, Scoring};
 use summary::{Counts, Settings, Summary};
 
 /// Raised when a field of eval.json changes its meaning or goes away.
 const SCHEMA_VERSION: u32 = 1;
-/// The largest file of cases or templates: those of M3D have some 100 MB.
-const MAX_BYTES: u64 = 1 << 30;
 const CASES: &str = "cases.jsonl";
 const LIST: &str = "list.jsonl";
 const JSON: &str = "eval.json";
@@ -50,31 +51,26 @@ pub(crate) fn run(args: EvalArgs, cancel: CancelToken) -> Result<Exit> {
     let (source, name) = model::source(&args.model)?;
     let family = source.family()?;
     if family.capabilities().purpose() == Purpose::Retrieve {
-        return ranked(args, family, cancel);
+        return ranked(args, &source, family, cancel);
     }
-    let mut cases = read(&args, family)?;
+    let mut cases = read::cases(&args, family)?;
     if let Some(limit) = args.limit {
         cases.cases.truncate(limit);
     }
-    if cases.cases.is_empty() {
-        let why =
-            cases.refused.first().map(|refused| format!(": row {}: {}", refused.line, refused.why));
-        let what = format!("there is no case that can be run{}", why.unwrap_or_default());
-        return Err(CliError::new(Code::List, what).at(&args.data).into());
-    }
+    check_any(&args, &cases)?;
     for refused in cases.refused.iter().filter(|_| !args.order.quiet) {
         say!("r1seg: row {} is left out: {}", refused.line, refused.why);
     }
     if args.order.list {
+        protect(&args, &source, &[LIST])?;
+        batch::make_folder(&args.out)?;
         let list = args.out.join(LIST);
-        std::fs::create_dir_all(&args.out)?;
         write_lines(&list, cases.cases.iter().map(|case| serde_json::to_string(&case.row)))?;
         return batch::run(&args.into_batch(list), cancel);
     }
-    std::fs::create_dir_all(&args.out).map_err(|e| r1seg_results::Error::CannotCreate {
-        path: args.out.clone(),
-        what: format!("the folder of the results cannot be created: {e}"),
-    })?;
+    protect(&args, &source, &[CASES, LIST, JSON, TABLE, PAGE, clicks::NAME])?;
+    check_unused(&args)?;
+    batch::make_folder(&args.out)?;
     let how = Scoring {
         empties: args.empty.into(),
         tolerance_mm: (!args.no_surface).then_some(args.tolerance_mm),
@@ -86,7 +82,7 @@ pub(crate) fn run(args: EvalArgs, cancel: CancelToken) -> Result<Exit> {
         confidence: r1seg_metrics::Bootstrap::default().confidence,
     };
     let (out, as_json, quiet) = (args.out.clone(), args.order.json, args.order.quiet);
-    let (data, layout) = (args.data.clone(), args.layout);
+    let (data, layout, shard) = (args.data.clone(), args.layout, args.order.shard);
     write_lines(&out.join(CASES), cases.cases.iter().map(serde_json::to_string))?;
 
     let (scored, curve) = match args.clicks {
@@ -94,6 +90,11 @@ pub(crate) fn run(args: EvalArgs, cancel: CancelToken) -> Result<Exit> {
         None => (of_batch(args, &cases, how, &cancel)?, Vec::new()),
     };
     let counts = counts(&cases, &scored);
+    // Of a batch that is divided, other parts may still run.
+    let is_whole = scored
+        .iter()
+        .filter(|of| shard.is_none_or(|shard| shard.has(&of.id)))
+        .all(|of| of.problem.is_none());
     let (overall, groups) = summary::groups(&scored);
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
@@ -122,27 +123,47 @@ pub(crate) fn run(args: EvalArgs, cancel: CancelToken) -> Result<Exit> {
     if !quiet {
         say!("r1seg: {}", out.join(PAGE).display());
     }
-    let Counts { scored, prompts, refused, .. } = summary.counts;
-    Ok(if scored == prompts && refused == 0 { Exit::Answered } else { Exit::SomeFailed })
+    Ok(if is_whole && summary.counts.refused == 0 { Exit::Answered } else { Exit::SomeFailed })
 }
 
 /// Retrieval, which `retrieve` measures: how often the right text or volume is found among all.
-fn ranked(args: EvalArgs, family: Family, cancel: CancelToken) -> Result<Exit> {
+fn ranked(
+    args: EvalArgs,
+    source: &CheckpointSource,
+    family: Family,
+    cancel: CancelToken,
+) -> Result<Exit> {
     if args.layout != Layout::M3dCap {
         return Err(CliError::usage(
             format!("{} compares volumes with texts", family.name()),
             "give --layout m3d-cap, or measure pairs of your own with `r1seg retrieve --pairs FILE`",
         ));
     }
-    let mut cases = read(&args, family)?;
+    let order = &args.order;
+    let given = [
+        (order.resume, "--resume"),
+        (order.shard.is_some(), "--shard"),
+        (order.list, "--list"),
+        (args.score_only, "--score-only"),
+        (args.clicks.is_some(), "--clicks"),
+    ];
+    if let Some((_, option)) = given.iter().find(|(is_given, _)| *is_given) {
+        return Err(CliError::usage(
+            format!("{option} is for models that answer or segment: {} ranks", family.name()),
+            format!("leave {option} out"),
+        ));
+    }
+    let mut cases = read::cases(&args, family)?;
     cases.cases.truncate(args.limit.unwrap_or(usize::MAX));
+    check_any(&args, &cases)?;
+    protect(&args, source, &[PAIRS])?;
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["image", "text"])?;
     for case in &cases.cases {
         let text = case.truths.first().and_then(|truth| truth.text.as_deref()).unwrap_or_default();
         table.write_record([case.row["image"].as_str().unwrap_or_default(), text])?;
     }
-    std::fs::create_dir_all(&args.out)?;
+    batch::make_folder(&args.out)?;
     let pairs = args.out.join(PAIRS);
     write(&pairs, &table.into_inner().map_err(|e| e.into_error())?)?;
     for refused in cases.refused.iter().filter(|_| !args.order.quiet) {
@@ -151,6 +172,46 @@ fn ranked(args: EvalArgs, family: Family, cancel: CancelToken) -> Result<Exit> {
     let exit = retrieval::retrieve(&args.into_retrieve(pairs), cancel)?;
     let is_all = cases.refused.is_empty();
     Ok(if is_all { exit } else { Exit::SomeFailed })
+}
+
+/// Refuses data without a case that can be run.
+fn check_any(args: &EvalArgs, cases: &Cases) -> Result<(), CliError> {
+    if !cases.cases.is_empty() {
+        return Ok(());
+    }
+    let why =
+        cases.refused.first().map(|refused| format!(": row {}: {}", refused.line, refused.why));
+    let what = format!("there is no case that can be run{}", why.unwrap_or_default());
+    Err(CliError::new(Code::List, what).at(&args.data))
+}
+
+/// Refuses to write files over what is read.
+fn protect(args: &EvalArgs, source: &CheckpointSource, names: &[&str]) -> Result<()> {
+    let mut inputs = Protected::default().model(source).file("the data", &args.data);
+    for (what, path) in [
+        ("the file of --templates", &args.templates),
+        ("the file of --class-names", &args.class_names),
+        ("the file of --affine-from", &args.volume.affine_from),
+    ] {
+        if let Some(path) = path {
+            inputs = inputs.file(what, path);
+        }
+    }
+    inputs.check(&names.iter().map(|name| args.out.join(name)).collect::<Vec<_>>())?;
+    Ok(())
+}
+
+/// Refuses a folder with results of another run, before anything in it is replaced.
+fn check_unused(args: &EvalArgs) -> Result<(), CliError> {
+    let continues = args.score_only || args.order.resume || args.order.force;
+    if args.clicks.is_some() && !continues && args.out.join(clicks::NAME).exists() {
+        let what = "there are results of simulated clicks in this folder";
+        return Err(batch::exists(&args.out, what));
+    }
+    match args.score_only || args.clicks.is_some() {
+        true => Ok(()),
+        false => batch::check_unused(&args.out, &args.order),
+    }
 }
 
 /// Runs the cases with `batch`, and scores what there is.
@@ -165,29 +226,28 @@ fn of_batch(
     if !args.score_only {
         batch::run_silent(&args.into_batch(list), cancel.clone())?;
     }
-    let lines = lines(&out);
+    let lines = lines(&out)?;
     let of = |case: &case::Case| score::of_case(case, lines.get(&case.id), &out, how);
     Ok(cases.cases.par_iter().map(of).flatten().collect())
 }
 
-/// The last line of each volume, of all parts of a batch.
-fn lines(out: &Path) -> BTreeMap<String, Value> {
-    let is_results = |name: &str| name.starts_with("results") && name.ends_with(".jsonl");
-    let files = std::fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = files
-        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_results))
-        .collect();
-    files.sort();
-    let mut lines = BTreeMap::new();
-    for file in files {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            if let Some(id) = line["id"].as_str() {
-                lines.insert(id.to_owned(), line);
+/// The newest line of each volume, of all parts of a batch.
+fn lines(out: &Path) -> Result<BTreeMap<String, Value>> {
+    let mut newest: BTreeMap<String, Value> = BTreeMap::new();
+    for file in batch::files(out) {
+        let text = std::fs::read_to_string(&file).map_err(|e| {
+            CliError::new(Code::BatchResults, format!("the results cannot be read: {e}")).at(&file)
+        })?;
+        // Another part may be writing its last line.
+        for line in text.split('\n').filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let Some(id) = line["id"].as_str() else { continue };
+            let at = |line: &Value| line["finished_unix_ms"].as_u64();
+            if newest.get(id).is_none_or(|known| at(known) <= at(&line)) {
+                newest.insert(id.to_owned(), line);
             }
         }
     }
-    lines
+    Ok(newest)
 }
 
 fn counts(cases: &Cases, scored: &[Scored]) -> Counts {
@@ -200,104 +260,6 @@ fn counts(cases: &Cases, scored: &[Scored]) -> Counts {
         missing: of("missing"),
         refused: cases.refused.len(),
     }
-}
-
-fn read(args: &EvalArgs, family: Family) -> Result<Cases> {
-    // The list that `batch` reads lies elsewhere.
-    let folder = std::path::absolute(r1seg_results::parent(&args.data))?;
-    if let Some(clicks) = args.clicks {
-        clicks::check(args, family)?;
-        if args.layout != Layout::List {
-            return Err(CliError::usage(
-                format!("--clicks {clicks} is for a list with truths"),
-                "leave --layout out",
-            ));
-        }
-    }
-    let text = text(&args.data)?;
-    let is_table = !text.trim_start().starts_with(['{', '[']);
-    if args.layout == Layout::List {
-        let rows = if is_table { rows_of_table(&text) } else { rows_of_lines(&text) };
-        return Ok(list::cases(rows, &folder));
-    }
-    let wrong = |path: &Path, what: String| CliError::new(Code::List, what).at(path);
-    let names = match &args.class_names {
-        Some(path) => serde_json::from_str(&self::text(path)?)
-            .map_err(|e| wrong(path, format!("this is no JSON object of names: {e}")))?,
-        None => BTreeMap::new(),
-    };
-    let mut questions = Questions::of(family, args.draw);
-    if let Some(path) = &args.templates {
-        let file: Value = serde_json::from_str(&self::text(path)?)
-            .map_err(|e| wrong(path, format!("this is no JSON object: {e}")))?;
-        questions = questions.with_file(&file).map_err(|what| wrong(path, what))?;
-    }
-    let root = args.root.as_ref().map_or(Ok(folder), std::path::absolute)?;
-    let mut reader = Reader {
-        layout: args.layout,
-        split: &args.split,
-        root: &root,
-        names: &names,
-        questions: &mut questions,
-        answers: family.capabilities().purpose() == Purpose::Answer,
-    };
-    let is_json = matches!(
-        args.layout,
-        Layout::M3dSeg | Layout::M3dRes | Layout::M3dRec | Layout::M3dReg | Layout::M3dCap
-    );
-    match is_json {
-        true => {
-            let value = serde_json::from_str(&text)
-                .map_err(|e| wrong(&args.data, format!("this is no JSON: {e}")))?;
-            Ok(reader.json(&value).map_err(|what| wrong(&args.data, what))?)
-        }
-        false => {
-            let rows = rows_of_table(&text).into_iter().map(|(line, row)| {
-                let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
-                let row =
-                    row.map(|row| row.into_iter().map(|(name, cell)| (name, text(cell))).collect());
-                (line, row)
-            });
-            Ok(reader.table(rows))
-        }
-    }
-}
-
-fn rows_of_lines(text: &str) -> Rows {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let row = |(number, line): (u64, &str)| {
-        let row = serde_json::from_str(line).map_err(|e| format!("it is no JSON object: {e}"));
-        (number, row)
-    };
-    lines.map(row).collect()
-}
-
-fn rows_of_table(text: &str) -> Rows {
-    let mut table =
-        csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
-    let header = table.headers().cloned().unwrap_or_default();
-    let row = |(index, record): (u64, csv::Result<csv::StringRecord>)| {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => return (index, Err(error.to_string())),
-        };
-        let line = record.position().map_or(index, csv::Position::line);
-        let cells = header.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
-        let row = cells.map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect();
-        (line, Ok(row))
-    };
-    (2..).zip(table.records()).map(row).collect()
-}
-
-fn text(path: &Path) -> Result<String> {
-    let bytes = r1seg::files::read(path, MAX_BYTES).map_err(|e| {
-        let error = CliError::new(Code::ListUnreadable, format!("it cannot be read: {e}"));
-        error.at(path).fix("check its path")
-    })?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        CliError::new(Code::List, "it is not UTF-8").at(path).fix("save it as UTF-8")
-    })?;
-    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 fn write_lines(path: &Path, lines: impl Iterator<Item = serde_json::Result<String>>) -> Result<()> {

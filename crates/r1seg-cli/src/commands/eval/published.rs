@@ -65,7 +65,7 @@ impl Reader<'_> {
         let class = label
             .file_stem()
             .and_then(|name| name.to_str()?.strip_prefix("mask_").map(str::to_owned))
-            .ok_or_else(|| format!("`{}` is no mask_N.npy", label.display()))?;
+            .ok_or_else(|| format!("`{}` is not a mask_N.npy", label.display()))?;
         let parts: Vec<&str> = label.iter().filter_map(|part| part.to_str()).collect();
         let dataset = parts.iter().find(|part| part.len() == 4 && part.parse::<u16>().is_ok());
         let dataset = dataset.ok_or("its path names no data set, such as 0003")?.to_string();
@@ -134,7 +134,7 @@ impl Reader<'_> {
     /// A row of M3D-RefSeg.
     fn referred(&mut self, line: u64, row: &BTreeMap<String, String>) -> Result<Case, String> {
         let image = PathBuf::from(cell(row, "Image")?);
-        let label: u16 = cell(row, "Mask_ID")?.parse().map_err(|_| "`Mask_ID` is no number")?;
+        let label: u16 = cell(row, "Mask_ID")?.parse().map_err(|_| "`Mask_ID` is not a number")?;
         let group = match row.get("Question_Type").map(String::as_str) {
             Some("1") => "reasoning",
             _ => "description",

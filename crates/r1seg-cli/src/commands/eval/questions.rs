@@ -36,19 +36,19 @@ impl Questions {
 
     /// The same with those of a file.
     pub(super) fn with_file(mut self, file: &Value) -> Result<Self, String> {
-        let fields = file.as_object().ok_or("it is no JSON object")?;
+        let fields = file.as_object().ok_or("it is not a JSON object")?;
         for (name, value) in fields {
             if name == "descriptions" {
                 self.descriptions = serde_json::from_value(value.clone())
-                    .map_err(|e| format!("`descriptions` is no object of lists: {e}"))?;
+                    .map_err(|e| format!("`descriptions` is not an object of lists: {e}"))?;
                 continue;
             }
             let aim = AIMS.iter().find(|aim| aim.as_str() == name).ok_or_else(|| {
                 let known: Vec<&str> = AIMS.iter().map(|aim| aim.as_str()).collect();
-                format!("`{name}` is no task; known are {} and descriptions", known.join(", "))
+                format!("unknown task `{name}`; expected {} or descriptions", known.join(", "))
             })?;
             let list: Vec<String> = serde_json::from_value(value.clone())
-                .map_err(|_| format!("`{name}` is no list of questions"))?;
+                .map_err(|_| format!("`{name}` is not a list of questions"))?;
             if list.is_empty() {
                 return Err(format!("`{name}` has no question"));
             }
@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn a_file_of_templates_is_checked() {
         for (file, why) in [
-            (json!([]), "no JSON object"),
-            (json!({"segmnt": ["x"]}), "no task"),
+            (json!([]), "not a JSON object"),
+            (json!({"segmnt": ["x"]}), "unknown task"),
             (json!({"segment": []}), "no question"),
-            (json!({"segment": "x"}), "no list"),
+            (json!({"segment": "x"}), "not a list"),
         ] {
             let error = Questions::of(Family::R1Seg3d, 1).with_file(&file).unwrap_err();
             assert!(error.contains(why), "{error}");

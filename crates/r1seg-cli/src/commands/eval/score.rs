@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::case::{Case, MaskTruth, TrueLabel, Truth};
-use crate::commands::compare::{Grids, beside, compare_grids};
+use crate::commands::compare::{Grids, beside, compare_grids, key};
 
 /// How masks are scored.
 #[derive(Debug, Clone, Copy)]
@@ -37,58 +37,12 @@ pub(super) struct Scored {
     pub(super) status: String,
     /// Why there are no scores.
     pub(super) problem: Option<String>,
-    /// By the names of [`METRICS`].
+    /// By the names of [`METRICS`](super::metrics::METRICS).
     pub(super) scores: BTreeMap<&'static str, f64>,
     pub(super) seg_probability: Option<f64>,
     /// The picture of its volume, relative to the folder of results.
     pub(super) preview: Option<String>,
 }
-
-/// A metric: what it is called, its unit, whether more is better, and what it is.
-pub(super) struct Metric {
-    pub(super) name: &'static str,
-    pub(super) title: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) more_is_better: bool,
-}
-
-const fn metric(
-    name: &'static str,
-    title: &'static str,
-    unit: &'static str,
-    more_is_better: bool,
-) -> Metric {
-    Metric { name, title, unit, more_is_better }
-}
-
-/// All metrics, in the order of tables.
-pub(super) const METRICS: [Metric; 25] = [
-    metric("dice", "Dice", "", true),
-    metric("iou", "IoU", "", true),
-    metric("precision", "Precision", "", true),
-    metric("recall", "Recall", "", true),
-    metric("surface_dice", "Surface Dice (NSD)", "", true),
-    metric("hd95_mm", "HD95, larger direction", "mm", false),
-    metric("hd95_pooled_mm", "HD95, pooled", "mm", false),
-    metric("hausdorff_mm", "Hausdorff distance", "mm", false),
-    metric("assd_mm", "ASSD", "mm", false),
-    metric("volume_error", "Relative volume error", "", false),
-    metric("m3d_dice", "Dice with +1 (M3D, of the mask)", "", true),
-    metric("r1seg_dice", "Dice (R1Seg's evaluation)", "", true),
-    metric("r1seg_iou", "IoU (R1Seg's evaluation)", "", true),
-    metric("box_iou", "Box IoU", "", true),
-    metric("box_iou_m3d", "Box IoU (M3D: of the enclosing box)", "", true),
-    metric("accuracy", "Accuracy of choices", "", true),
-    metric("same_text", "Answers that are the same text", "", true),
-    metric("bleu_1", "BLEU-1", "", true),
-    metric("bleu_2", "BLEU-2", "", true),
-    metric("bleu_3", "BLEU-3", "", true),
-    metric("bleu_4", "BLEU-4", "", true),
-    metric("rouge_1", "ROUGE-1 F", "", true),
-    metric("rouge_2", "ROUGE-2 F", "", true),
-    metric("rouge_l", "ROUGE-L F", "", true),
-    metric("meteor", "METEOR (exact and stem)", "", true),
-];
 
 /// Scores what a volume got. `line` is that of `batch`, if there is one.
 pub(super) fn of_case(case: &Case, line: Option<&Value>, out: &Path, how: Scoring) -> Vec<Scored> {
@@ -112,7 +66,8 @@ pub(super) fn of_case(case: &Case, line: Option<&Value>, out: &Path, how: Scorin
             scored.problem = Some(format!("[{}] {}", part("code"), part("text")));
             return scored;
         }
-        if let Err(problem) = answered(&mut scored, truth, index, line, out, how, &mut files) {
+        let place = (index, case.truths.len());
+        if let Err(problem) = answered(&mut scored, truth, place, line, out, how, &mut files) {
             scored.problem = Some(problem);
             scored.scores.clear();
         }
@@ -123,12 +78,15 @@ pub(super) fn of_case(case: &Case, line: Option<&Value>, out: &Path, how: Scorin
 
 /// Label maps of a case that were read.
 #[derive(Default)]
-struct Files {
+pub(super) struct Files {
     read: BTreeMap<PathBuf, (LabelMap, BTreeMap<u16, String>)>,
 }
 
 impl Files {
-    fn labels(&mut self, path: &Path) -> Result<&(LabelMap, BTreeMap<u16, String>), String> {
+    pub(super) fn labels(
+        &mut self,
+        path: &Path,
+    ) -> Result<&(LabelMap, BTreeMap<u16, String>), String> {
         if !self.read.contains_key(path) {
             let options = ReadOptions::default().with_min_axis(1);
             let loaded = read_labels(path, &options).map_err(|e| e.to_string())?;
@@ -145,16 +103,15 @@ impl Files {
 fn answered(
     scored: &mut Scored,
     truth: &Truth,
-    index: usize,
+    (index, prompts): (usize, usize),
     line: &Value,
     out: &Path,
     how: Scoring,
     files: &mut Files,
 ) -> Result<(), String> {
     let answers = line["answers"].as_array().ok_or("its line has no answers")?;
-    // A group of classes is several prompts: then names tell.
-    let by_name = || answers.iter().find(|answer| answer["name"] == truth.group.as_str());
-    let answer = by_name().or_else(|| answers.get(index)).ok_or("its line has no such answer")?;
+    let index = position(answers, truth, index, prompts)?;
+    let answer = &answers[index];
     let folder = out.join(line["folder"].as_str().unwrap_or_default());
     scored.status = answer["status"].as_str().unwrap_or_default().to_owned();
     scored.answer = answer["answer"].as_str().map(str::to_owned);
@@ -191,6 +148,31 @@ fn answered(
         of_mask(scored, mask, answer, line, &folder, how, files)?;
     }
     Ok(())
+}
+
+/// Which of the answers is that of a prompt. A group of classes has several: then names tell.
+fn position(
+    answers: &[Value],
+    truth: &Truth,
+    index: usize,
+    prompts: usize,
+) -> Result<usize, String> {
+    if answers.len() == prompts {
+        return Ok(index);
+    }
+    let is_named = |answer: &Value| {
+        let name = answer["name"].as_str().zip(truth.name.as_deref());
+        name.is_some_and(|(a, b)| key(a) == key(b))
+    };
+    let mut named = (0..answers.len()).filter(|n| is_named(&answers[*n]));
+    match (named.next(), named.next()) {
+        (Some(only), None) => Ok(only),
+        _ => Err(format!(
+            "there are {} answers and {prompts} prompts, and their names do not tell which is which: \
+             name one class in each prompt",
+            answers.len()
+        )),
+    }
 }
 
 fn report(folder: &Path) -> Option<Value> {
@@ -329,17 +311,45 @@ fn chosen(
     names: &BTreeMap<u16, String>,
     truth: &MaskTruth,
 ) -> Result<Vec<u8>, String> {
-    let number = match &truth.label {
-        TrueLabel::Any => return Ok(labels.any_label().into_parts().0),
-        TrueLabel::Number(number) => *number,
+    Ok(match number_of(names, truth)? {
+        None => labels.any_label().into_parts().0,
+        Some(number) => labels.label_mask(number).into_parts().0,
+    })
+}
+
+/// The number of the label that is meant; `None` where all are one.
+pub(super) fn number_of(
+    names: &BTreeMap<u16, String>,
+    truth: &MaskTruth,
+) -> Result<Option<u16>, String> {
+    match &truth.label {
+        TrueLabel::Any => Ok(None),
+        TrueLabel::Number(number) => Ok(Some(*number)),
         TrueLabel::Name(name) => {
-            let key = |name: &str| name.trim().to_lowercase().replace([' ', '-'], "_");
             let found = names.iter().find(|(_, known)| key(known) == key(name));
-            *found.map(|(number, _)| number).ok_or_else(|| {
+            let number = found.map(|(number, _)| *number).ok_or_else(|| {
                 let file = truth.file.display();
                 format!("the truth `{file}` has no label `{name}`: give `truth_labels`")
-            })?
+            })?;
+            Ok(Some(number))
         }
-    };
-    Ok(labels.label_mask(number).into_parts().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_by_its_place_and_in_a_group_of_classes_by_its_name() {
+        let named = |name: &str| Truth { name: Some(name.to_owned()), ..Truth::default() };
+        let two = [json!({"name": "liver"}), json!({"name": "liver"})];
+        assert_eq!(position(&two, &named("liver"), 1, 2), Ok(1));
+        let three = [json!({"name": "left lung"}), json!({"name": "liver"}), json!({"name": "a"})];
+        assert_eq!(position(&three, &named("Liver"), 0, 2), Ok(1));
+        assert!(position(&three, &named("lungs"), 0, 2).unwrap_err().contains("3 answers"));
+        assert!(position(&two, &named("liver"), 0, 1).is_err());
+    }
 }

@@ -1,12 +1,13 @@
 //! Scores put together: by group and over all, with how sure they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use r1seg_metrics::{Bootstrap, Interval};
 use serde::Serialize;
 
 use super::case::Refused;
-use super::score::{METRICS, Scored};
+use super::metrics::METRICS;
+use super::score::Scored;
 
 /// Bins of the calibration of `[SEG]`.
 const BINS: usize = 10;
@@ -85,14 +86,16 @@ pub(super) struct Bin {
 /// Means by metric, and of each group.
 pub(super) fn groups(scored: &[Scored]) -> (BTreeMap<&'static str, Mean>, Vec<Group>) {
     let all: Vec<&Scored> = scored.iter().collect();
-    let mut names: Vec<&str> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut members: Vec<(&str, Vec<&Scored>)> = Vec::new();
     for of in scored {
-        if !names.contains(&of.group.as_str()) {
-            names.push(&of.group);
+        let place = *places.entry(&of.group).or_insert(members.len());
+        match members.get_mut(place) {
+            Some((_, own)) => own.push(of),
+            None => members.push((&of.group, vec![of])),
         }
     }
-    let group = |name: &str| {
-        let own: Vec<&Scored> = scored.iter().filter(|of| of.group == name).collect();
+    let group = |(name, own): (&str, Vec<&Scored>)| {
         let without = own.iter().filter(|of| of.status == "not_found").count();
         Group {
             name: name.to_owned(),
@@ -101,7 +104,7 @@ pub(super) fn groups(scored: &[Scored]) -> (BTreeMap<&'static str, Mean>, Vec<Gr
             scores: means(&own),
         }
     };
-    (means(&all), names.into_iter().map(group).collect())
+    (means(&all), members.into_iter().map(group).collect())
 }
 
 /// Of each metric the mean of the groups' means.

@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use r1seg::files::sha256_of;
-use r1seg_results::study_name;
+
+use crate::study_name;
 
 /// The longest name of a folder that is made of an id; file systems take 255 bytes.
 const MAX_NAME: usize = 200;
@@ -14,14 +15,14 @@ const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 
 /// The folder of an id, relative to that of the results: `aa/bb/NAME`, where `aa` and `bb` are the first
 /// four digits of its SHA-256, so that no folder grows too large to be listed.
-pub(super) fn folder(id: &str) -> PathBuf {
+pub fn folder(id: &str) -> PathBuf {
     let hash = sha256_of(id.as_bytes());
     Path::new(&hash[..2]).join(&hash[2..4]).join(name(id, &hash))
 }
 
 /// A number that is the same on all machines, from which the part of a batch follows: the first eight
 /// bytes of the id's SHA-256, the first one the most significant.
-pub(super) fn number(id: &str) -> u64 {
+pub fn number(id: &str) -> u64 {
     let hash = sha256_of(id.as_bytes());
     u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
 }
@@ -60,7 +61,7 @@ fn name(id: &str, hash: &str) -> String {
 /// Ids for volumes that have none: the name of the file or folder without its ending and, where several
 /// would be the same, with as many of the folders around them as tell them apart. `known` are ids that
 /// others have.
-pub(super) fn of_paths(paths: &[&Path], known: &[&str]) -> Vec<String> {
+pub fn of_paths(paths: &[&Path], known: &[&str]) -> Vec<String> {
     let parts: Vec<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
     let mut depth = vec![1; paths.len()];
     loop {
@@ -85,7 +86,7 @@ pub(super) fn of_paths(paths: &[&Path], known: &[&str]) -> Vec<String> {
 }
 
 /// The id of a volume in a folder: the path from there, without its ending.
-pub(super) fn within(rest: &Path, image: &Path) -> String {
+pub fn within(rest: &Path, image: &Path) -> String {
     named(rest, image).join("/")
 }
 
