@@ -55,6 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn run(Cli { command, running }: Cli) -> anyhow::Result<exit::Exit> {
+    r1seg::check_cpu_kernels().map_err(|what| {
+        let fix = "unset R1SEG_ISA, or set it to an instruction set of this processor";
+        exit::CliError::usage(format!("R1SEG_ISA: {what}"), fix)
+    })?;
     if command.computes() {
         threads::start(running.threads, command.quiet())?;
     }

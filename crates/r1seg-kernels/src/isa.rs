@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+/// Names the instruction set that kernels are held to.
+const VARIABLE: &str = "R1SEG_ISA";
+
 const AVX2: [&str; 3] = ["avx2", "fma", "f16c"];
 const AVX512: [&str; 4] = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
 const DOTS: [&str; 2] = ["avx512bf16", "avx512vnni"];
@@ -21,10 +24,41 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The best instruction set of this machine, looked up once.
+    /// All of them, weakest first.
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// The instruction set that kernels use: the best of this machine, or a weaker one that `R1SEG_ISA` names,
+    /// so that every path can be tested and measured where it is not the best. Looked up once.
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(Self::look_up)
+        *BEST.get_or_init(|| {
+            let best = Self::look_up();
+            Self::limit().ok().flatten().map_or(best, |limit| best.min(limit))
+        })
+    }
+
+    /// What `R1SEG_ISA` holds kernels to, if it is set.
+    ///
+    /// # Errors
+    /// What is wrong with its value: not a name, or an instruction set that this machine does not have.
+    pub fn limit() -> Result<Option<Self>, String> {
+        match std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+            Some(value) => Self::named(&value.to_string_lossy(), Self::look_up()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// An instruction set of a machine by its name.
+    fn named(name: &str, best: Self) -> Result<Self, String> {
+        let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+        let found = Self::ALL.into_iter().find(|isa| plain(isa.name()) == plain(name));
+        let known = Self::ALL.into_iter().filter(|isa| *isa <= best).map(Self::name);
+        let known = known.collect::<Vec<_>>().join(", ");
+        match found {
+            Some(isa) if isa <= best => Ok(isa),
+            Some(isa) => Err(format!("this processor has no {}; it has {known}", isa.name())),
+            None => Err(format!("unknown instruction set `{name}`; this processor has {known}")),
+        }
     }
 
     /// In words, such as `avx512-bf16`.
@@ -77,9 +111,21 @@ impl Isa {
     /// Every instruction set that this machine can run, weakest first.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16]
-            .into_iter()
-            .filter(|isa| *isa <= Self::detect())
-            .collect()
+        Self::ALL.into_iter().filter(|isa| *isa <= Self::detect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_held_to_what_the_machine_has() {
+        assert_eq!(Isa::named("avx2", Isa::Avx512), Ok(Isa::Avx2));
+        assert_eq!(Isa::named("AVX512BF16", Isa::Avx512Bf16), Ok(Isa::Avx512Bf16));
+        let error = Isa::named("avx512", Isa::Avx2).unwrap_err();
+        assert!(error.contains("no avx512") && error.contains("portable, avx2"), "{error}");
+        let error = Isa::named("sse9", Isa::Avx512).unwrap_err();
+        assert!(error.contains("`sse9`") && error.ends_with("avx512"), "{error}");
     }
 }

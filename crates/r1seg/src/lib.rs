@@ -140,7 +140,8 @@ pub use load_options::LoadOptions;
 pub use loaded::{LoadedModel, Model};
 pub use m3d_clip::{M3dClip, M3dClipConfig, TextEmbedding, VolumeEmbedding};
 pub use machine::{
-    available_memory, cpu_features, cpu_kernels, memory_limits, tensor_threads, total_memory,
+    available_memory, check_cpu_kernels, cpu_features, cpu_kernels, memory_limits, tensor_threads,
+    total_memory,
 };
 pub use model::{R1SegModel, check_question};
 pub use options::{

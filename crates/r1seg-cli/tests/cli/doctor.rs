@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Desk, finish};
+use crate::{Desk, Run, data, finish};
 
 #[test]
 fn the_machine_and_the_build_are_described_for_a_bug_report() {
@@ -44,6 +44,34 @@ fn the_same_is_one_json_object() {
         assert!(found["memory"]["limited_by"].is_string());
     }
     assert_eq!(found["problem"], Value::Null);
+}
+
+#[test]
+fn kernels_are_held_to_a_weaker_instruction_set_and_answers_stay_the_same() {
+    let desk = Desk::new();
+    let under = |isa: &str, args: &[&str]| finish(desk.command().env("R1SEG_ISA", isa).args(args));
+    let found: Value =
+        serde_json::from_str(&under("portable", &["doctor", "--json"]).succeeds().stdout).unwrap();
+    assert_eq!(found["cpu"]["kernels"], "portable");
+    under("sse9", &["doctor"])
+        .fails(2, "R-ARG-03")
+        .says("R1SEG_ISA: unknown instruction set `sse9`");
+
+    let volume = data("phi3/golden/volume.npy");
+    let ask = || desk.infer_command(&volume, "--force --json");
+    let answer = |run: &Run| {
+        let report: Value = serde_json::from_str(&run.succeeds().stdout).unwrap();
+        report["answers"][0]["answer"].clone()
+    };
+    let own = answer(&finish(&mut ask()));
+    assert!(own.is_string());
+    for isa in ["portable", "avx2"] {
+        let run = finish(ask().env("R1SEG_ISA", isa));
+        // A processor may have none.
+        if isa != "avx2" || run.code != Some(2) {
+            assert_eq!(answer(&run), own, "{isa}");
+        }
+    }
 }
 
 #[test]

@@ -122,19 +122,36 @@ impl FewRows<'_> {
     pub(super) unsafe fn run(self) {
         #[cfg(target_arch = "x86_64")]
         if self.rounded {
-            use super::rounded;
+            use super::rounded::{avx2, avx512};
+            use crate::isa::Isa;
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-            unsafe fn in_integers(task: FewRows<'_>) {
+            unsafe fn with_avx512(task: FewRows<'_>) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match task.part.weight_type() {
-                        WeightType::Q4K => task.of::<simd::Avx512, rounded::Q4K>(),
-                        _ => task.of::<simd::Avx512, rounded::Q6K>(),
+                        WeightType::Q4K => task.of::<simd::Avx512, avx512::Q4K>(),
+                        _ => task.of::<simd::Avx512, avx512::Q6K>(),
                     }
                 }
             }
-            // SAFETY: activations are rounded with AVX-512 alone.
-            return unsafe { in_integers(self) };
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn with_avx2(task: FewRows<'_>) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match task.part.weight_type() {
+                        WeightType::Q4K => task.of::<simd::Avx2, avx2::Q4K>(),
+                        WeightType::Q6K => task.of::<simd::Avx2, avx2::Q6K>(),
+                        _ => task.of::<simd::Avx2, avx2::Q8_0>(),
+                    }
+                }
+            }
+            // SAFETY: activations are rounded with AVX2 or AVX-512 alone, and the machine has the job's.
+            return unsafe {
+                match self.job.isa {
+                    Isa::Avx2 => with_avx2(self),
+                    _ => with_avx512(self),
+                }
+            };
         }
         // SAFETY: the caller's promise.
         unsafe { simd::run(self.job.isa, Widening(self)) }

@@ -36,8 +36,10 @@ const SERIAL: usize = 1 << 17;
 
 /// # Precision
 ///
-/// Sums are in f32 on every path. Up to [`FEW_ROWS`] rows, activations are those given and weights those of
-/// [`widen_rows`](Matrix::widen_rows). More rows round as this table says (to nearest even) where
+/// Sums are in f32 on every path. Up to [`FEW_ROWS`] rows, weights are those of
+/// [`widen_rows`](Matrix::widen_rows) and activations those given; but where the processor has AVX2, they are
+/// rounded to 16 bits for `Q4K` and `Q6K`, and for `Q8_0` where it has no AVX-512, an error of about `1e-5` of the
+/// result. More rows round as this table says (to nearest even) where
 /// the processor has AVX512-BF16, whose products count denormals as zero, and AVX512-VNNI; elsewhere
 /// nothing is rounded, either.
 ///
@@ -166,8 +168,7 @@ impl Job<'_> {
 
     /// Whether activations are rounded to 16 bits for a few rows of such weights.
     fn rounds(&self, weight_type: WeightType) -> bool {
-        let small = matches!(weight_type, WeightType::Q4K | WeightType::Q6K);
-        cfg!(target_arch = "x86_64") && small && !self.exact && self.isa >= Isa::Avx512
+        cfg!(target_arch = "x86_64") && !self.exact && rounded::takes(weight_type, self.isa)
     }
 
     /// Calls `run` with the activations rounded for such weights, if any part has them.
@@ -176,7 +177,7 @@ impl Job<'_> {
         if !any || !self.rounds(weight_type) {
             return run(&[]);
         }
-        with_scratch(few::padded(self.m) * rounded::words(self.k), |x| {
+        with_scratch(few::padded(self.m) * rounded::words(weight_type, self.k), |x| {
             rounded::round(self.x, weight_type, x);
             run(x)
         })
@@ -185,15 +186,17 @@ impl Job<'_> {
     fn few_rows(&self) {
         self.with_rounded(WeightType::Q4K, |q4k| {
             self.with_rounded(WeightType::Q6K, |q6k| {
-                with_scratch(few::padded(self.m) * few::words(self.k), |exact| {
-                    few::fill_up(self.x, self.k, exact);
-                    self.few_rows_of(exact, q4k, q6k);
+                self.with_rounded(WeightType::Q8_0, |q8_0| {
+                    with_scratch(few::padded(self.m) * few::words(self.k), |exact| {
+                        few::fill_up(self.x, self.k, exact);
+                        self.few_rows_of(exact, [q4k, q6k, q8_0]);
+                    });
                 });
             });
         });
     }
 
-    fn few_rows_of(&self, exact: &[f32], q4k: &[f32], q6k: &[f32]) {
+    fn few_rows_of(&self, exact: &[f32], [q4k, q6k, q8_0]: [&[f32]; 3]) {
         let run = |rows: std::ops::Range<usize>| {
             let mut first = 0;
             for part in self.parts {
@@ -204,6 +207,7 @@ impl Job<'_> {
                 let x = match part.weight_type() {
                     WeightType::Q4K if rounded => q4k,
                     WeightType::Q6K if rounded => q6k,
+                    WeightType::Q8_0 if rounded => q8_0,
                     _ => exact,
                 };
                 let kernel = FewRows { job: self, part, x, rounded, first, rows };

@@ -135,14 +135,18 @@ impl Case {
             let mut first = 0;
             for part in parts {
                 let kind = part.weight_type;
-                let blocks = matches!(kind, WeightType::Q4K | WeightType::Q6K);
+                let block = match kind {
+                    WeightType::Q4K | WeightType::Q6K if isa >= Isa::Avx2 => 256,
+                    WeightType::Q8_0 if isa == Isa::Avx2 => 32,
+                    _ => 0,
+                };
                 let given: Vec<f64> = self.x.iter().map(|&x| f64::from(x)).collect();
                 let x: Vec<f64> = if rounds(isa, kind, m, exact) {
                     given.iter().copied().map(rounded).collect()
                 } else if rounds_to_8_bits(isa, kind, m, exact) {
                     given.chunks(32).flat_map(rounded_to_8_bits).collect()
-                } else if blocks && isa >= Isa::Avx512 && m <= FEW_ROWS && !exact {
-                    given.chunks(256).flat_map(rounded_to_16_bits).collect()
+                } else if block > 0 && m <= FEW_ROWS && !exact {
+                    given.chunks(block).flat_map(rounded_to_16_bits).collect()
                 } else {
                     given.clone()
                 };

@@ -4,10 +4,20 @@ mod memory;
 
 pub use memory::{available_memory, memory_limits, total_memory};
 
-/// The instruction set that the CPU kernels chose: `portable`, `avx2`, `avx512` or `avx512-bf16`.
+/// The instruction set that the CPU kernels use: `portable`, `avx2`, `avx512` or `avx512-bf16`. It is the best
+/// of this processor, or a weaker one that the variable `R1SEG_ISA` names.
 #[must_use]
 pub fn cpu_kernels() -> &'static str {
     r1seg_nn::Isa::detect().name()
+}
+
+/// Whether the variable `R1SEG_ISA`, if it is set, names an instruction set of this processor. One that it does
+/// not have is not used.
+///
+/// # Errors
+/// What is wrong with it, and what this processor has.
+pub fn check_cpu_kernels() -> Result<(), String> {
+    r1seg_nn::Isa::limit().map(|_| ())
 }
 
 /// The vector extensions of this CPU that kernels make use of, by the compiler's names for them.

@@ -1,5 +1,5 @@
-//! A few rows against 4-bit and 6-bit blocks in integers: activations are rounded to 16 bits with a
-//! scale per 256 of them, an error of about `1e-5` of the result where 8 bits would cost `1e-2`.
+//! A few rows against blocks in integers: activations are rounded to 16 bits with a scale per block of
+//! weights, an error of about `1e-5` of the result where 8 bits would cost `1e-2`.
 //!
 //! Small weights lie several to a 16-bit word, and are cut out of it by masks alone: those of even
 //! bytes from the word, those of odd bytes from the word shifted down by 8. Weights in the high half
@@ -12,22 +12,38 @@
 //! f32.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
 
+use crate::isa::Isa;
 use crate::weights::WeightType;
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use avx512::{Q4K, Q6K};
-
-/// Weights of a block.
+/// Weights of a block of 4 or 6 bits each.
 const LEN: usize = 256;
+
+/// Words of the activations of a block of 8 bits each: 32 of 16 bits, eight times the scale.
+const BYTES_WORDS: usize = 32 / 2 + 8;
 
 /// Words of a block of activations: 256 of 16 bits, the factors of the 16 minima, 16 times the scale.
 const WORDS: usize = LEN / 2 + 16 + 16;
 
+/// Whether a few rows of such weights are multiplied in integers. Where vectors are wide, widening bytes takes
+/// no longer than reading them.
+pub(super) fn takes(weight_type: WeightType, isa: Isa) -> bool {
+    match weight_type {
+        WeightType::Q4K | WeightType::Q6K => isa >= Isa::Avx2,
+        WeightType::Q8_0 => isa == Isa::Avx2,
+        _ => false,
+    }
+}
+
 /// Words of a row of `k` activations.
-pub(super) fn words(k: usize) -> usize {
-    k / LEN * WORDS
+pub(super) fn words(weight_type: WeightType, k: usize) -> usize {
+    match weight_type {
+        WeightType::Q8_0 => k / 32 * BYTES_WORDS,
+        _ => k / LEN * WORDS,
+    }
 }
 
 /// Rounds rows of whole blocks.
@@ -35,20 +51,15 @@ pub(super) fn words(k: usize) -> usize {
 /// # Shapes
 /// - `x`: `[m, k]`    - `rounded`: `[padded(m), words(k)]`
 pub(super) fn round(x: &[f32], weight_type: WeightType, rounded: &mut [f32]) {
+    if weight_type == WeightType::Q8_0 {
+        return round_for_bytes(x, rounded);
+    }
     let (blocks, _) = x.as_chunks::<LEN>();
     // Rows beyond those of `x` are zeros.
     let (rounded, zeros) = rounded.split_at_mut(blocks.len() * WORDS);
     zeros.fill(0.0);
     for (x, block) in blocks.iter().zip(rounded.chunks_exact_mut(WORDS)) {
-        // As bits, so that a NaN counts as the largest.
-        let largest = x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
-        let scale = f32::from_bits(largest) / 32767.0;
-        // What is too small to divide by counts as zero, below 1e-33.
-        let (scale, inverse) =
-            if scale < f32::MIN_POSITIVE { (0.0, 0.0) } else { (scale, scale.recip()) };
-        // Adding 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits.
-        let magic = 12_582_912f32;
-        let q = x.map(|x| (x * inverse + magic).to_bits() as i16);
+        let (q, scale) = rounded_block(x);
         let (numbers, rest) = block.split_at_mut(LEN / 2);
         let (minima, scales) = rest.split_at_mut(16);
         reorder(&q, weight_type, numbers);
@@ -63,6 +74,35 @@ pub(super) fn round(x: &[f32], weight_type: WeightType, rounded: &mut [f32]) {
             for (minimum, q) in minima.iter_mut().zip(q.chunks_exact(16)) {
                 *minimum = -32.0 * scale * sum(q);
             }
+        }
+        scales.fill(scale);
+    }
+}
+
+/// The integers of a block, and what they are multiplied by.
+fn rounded_block<const N: usize>(x: &[f32; N]) -> ([i16; N], f32) {
+    // As bits, so that a NaN counts as the largest.
+    let largest = x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
+    let scale = f32::from_bits(largest) / 32767.0;
+    // What is too small to divide by counts as zero, below 1e-33.
+    let (scale, inverse) =
+        if scale < f32::MIN_POSITIVE { (0.0, 0.0) } else { (scale, scale.recip()) };
+    // Adding 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits.
+    let magic = 12_582_912f32;
+    (x.map(|x| (x * inverse + magic).to_bits() as i16), scale)
+}
+
+/// The same for blocks of bytes, in their order.
+fn round_for_bytes(x: &[f32], rounded: &mut [f32]) {
+    let (blocks, _) = x.as_chunks::<32>();
+    let (rounded, zeros) = rounded.split_at_mut(blocks.len() * BYTES_WORDS);
+    zeros.fill(0.0);
+    for (x, block) in blocks.iter().zip(rounded.chunks_exact_mut(BYTES_WORDS)) {
+        let (q, scale) = rounded_block(x);
+        let (numbers, scales) = block.split_at_mut(16);
+        for (word, pair) in numbers.iter_mut().zip(q.as_chunks::<2>().0) {
+            let pair = pair.map(|q| u32::from(q as u16));
+            *word = f32::from_bits(pair[0] | pair[1] << 16);
         }
         scales.fill(scale);
     }
