@@ -12,6 +12,14 @@ struct Running {
     host: String,
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Where a test has ended it, there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
     fn start(folder: &std::path::Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_r1seg"));
