@@ -93,7 +93,7 @@ pub(crate) fn join(
             true => Ok(None),
             false => Err(wrong(
                 &source,
-                "it is no part of a model that is published in parts".to_owned(),
+                "it does not belong to a model that is published in parts".to_owned(),
             )),
         };
     };

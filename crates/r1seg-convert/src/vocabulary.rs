@@ -61,7 +61,7 @@ impl Vocabulary {
     /// Reads a folder that holds `vocab.json` and `merges.txt`, or a `tokenizer.json` with both.
     ///
     /// # Errors
-    /// [`Error::Config`] for files that are no such tokenizer, or whose ids have gaps.
+    /// [`Error::Config`] for files of another kind of tokenizer, or ids with gaps.
     pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
         let wrong = |what: String| Error::Config { path: folder.to_owned(), what };
         let fast: Option<Value> = read(&folder.join("tokenizer.json"))?;

@@ -107,6 +107,24 @@ impl<S: Simd> Stored<S> for Q8_0 {
 
 pub(crate) struct Q4K;
 
+impl Q4K {
+    /// The eight scales of a block and its eight minima, of 6 bits each, in a byte each.
+    ///
+    /// # Safety
+    /// There must be a block.
+    #[inline(always)]
+    pub(crate) unsafe fn six_bits(w: *const u8) -> [u64; 2] {
+        // SAFETY: the caller's promise.
+        // Four bytes at a time: the low four scales, the low four minima, the rest of both.
+        let [s, m, rest] = unsafe { w.add(4).cast::<[u32; 3]>().read_unaligned() };
+        let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+        let scales = [s & low, rest & high | s >> 2 & top];
+        let minima = [m & low, rest >> 4 & high | m >> 2 & top];
+        // As they lie in memory, the first byte the lowest.
+        [scales, minima].map(|[a, b]| u64::from(a) | u64::from(b) << 32)
+    }
+}
+
 impl<S: Simd> Stored<S> for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = 144;
@@ -118,11 +136,7 @@ impl<S: Simd> Stored<S> for Q4K {
     unsafe fn head(w: *const u8) -> Self::Head {
         // SAFETY: the caller has the block, and the local arrays have 16 elements.
         unsafe {
-            // Four bytes at a time: the low four scales, the low four minima, the rest of both.
-            let [s, m, rest] = w.add(4).cast::<[u32; 3]>().read_unaligned();
-            let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
-            let six_bits =
-                [s & low, rest & high | s >> 2 & top, m & low, rest >> 4 & high | m >> 2 & top];
+            let six_bits = Self::six_bits(w);
             let mut numbers = [0f32; 16];
             for v in (0..16).step_by(S::LANES) {
                 let six_bits = S::i8(six_bits.as_ptr().cast::<u8>().add(v));

@@ -59,7 +59,7 @@ pub(crate) type Corners<T> = [[T; 3]; 2];
 pub(crate) struct Places {
     pub(crate) points: Vec<[usize; 3]>,
     pub(crate) points_mm: Vec<[f64; 3]>,
-    /// Of the points, then of those in mm; positive where nothing is said.
+    /// Of the points, then of those in mm; positive by default.
     pub(crate) labels: Option<Vec<PointLabel>>,
     pub(crate) region: Option<Corners<usize>>,
     pub(crate) region_mm: Option<Corners<f64>>,

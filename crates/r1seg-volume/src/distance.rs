@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-/// What is said to lie beyond the edges of a grid.
+/// What is assumed to lie beyond the edges of a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beyond {
     /// Nothing that a distance could end at.

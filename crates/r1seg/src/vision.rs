@@ -110,7 +110,7 @@ impl Vision {
         let (mut vit, mut projector) = (Duration::ZERO, Duration::ZERO);
         let (mut first, mut tokens) = (None, Vec::with_capacity(self.branches.len()));
         for (index, branch) in self.branches.iter().enumerate() {
-            // Stages of several encoders are told apart by number.
+            // Stages of several encoders are numbered.
             let number = (self.branches.len() > 1).then_some(index + 1);
             let mut probe = Numbered { probe: &mut *probe, number };
             let span = tracing::info_span!("vit").entered();

@@ -25,7 +25,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// By the names of its tensors; `None` for what is no part of a model.
+    /// By the names of its tensors; `None` for files that do not belong to a model.
     pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
         let any = |beginning: &str| names.clone().any(|name| name.starts_with(beginning));
         let kinds = [

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use r1seg::volume::{ArrayAxes, ReadOptions};
+use r1seg::volume::ReadOptions;
 use r1seg_metrics::Empties;
 
 use super::volume::{Axes, bytes, spacing};
@@ -39,12 +39,8 @@ pub(crate) struct CompareArgs {
     /// millimeters are A's.
     #[arg(long)]
     pub(crate) ignore_affine: bool,
-    /// How far apart surfaces may be that count as the same, in mm, for the surface Dice (NSD).
-    #[arg(long, default_value_t = 1.0, value_name = "MM", value_parser = tolerance)]
-    pub(crate) tolerance_mm: f64,
-    /// Leave out surface Dice and distances.
-    #[arg(long)]
-    pub(crate) no_surface: bool,
+    #[command(flatten)]
+    pub(crate) surface: SurfaceArgs,
     /// What a score is where a label has no voxels: what its formula says, none where A has none
     /// (skip-absent), or the best where both have none and the worst where one has none (reward-absent).
     #[arg(
@@ -103,15 +99,30 @@ impl ReadingArgs {
             options = options.with_key(key);
         }
         if let Some(axes) = self.axes {
-            options = options.with_axes(match axes {
-                Axes::Zyx => ArrayAxes::Zyx,
-                Axes::Xyz => ArrayAxes::Xyz,
-            });
+            options = options.with_axes(axes.into());
         }
         if let Some(spacing) = self.spacing {
             options = options.with_spacing_mm(spacing);
         }
         options
+    }
+}
+
+/// How surfaces are compared.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SurfaceArgs {
+    /// How far apart surfaces may be that count as the same, in mm, for the surface Dice (NSD).
+    #[arg(long, default_value_t = 1.0, value_name = "MM", value_parser = tolerance)]
+    pub(crate) tolerance_mm: f64,
+    /// Leave out surface Dice and distances.
+    #[arg(long)]
+    pub(crate) no_surface: bool,
+}
+
+impl SurfaceArgs {
+    /// How far apart surfaces may be, in mm; `None` where they are not compared.
+    pub(crate) fn tolerance_mm(self) -> Option<f64> {
+        (!self.no_surface).then_some(self.tolerance_mm)
     }
 }
 
@@ -140,7 +151,7 @@ impl From<EmptyPolicy> for Empties {
     }
 }
 
-pub(super) fn tolerance(text: &str) -> Result<f64, String> {
+fn tolerance(text: &str) -> Result<f64, String> {
     let mm = text.trim().parse().ok().filter(|mm: &f64| mm.is_finite() && 0.0 <= *mm);
     mm.ok_or_else(|| "a number of millimeters of 0 or more is needed, such as 2 or 1.5".to_owned())
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use r1seg::InferenceMode;
 
 use super::batch::{BatchAskedArgs, BatchFilesArgs, OrderArgs};
-use super::compare::{EmptyPolicy, tolerance};
+use super::compare::{EmptyPolicy, SurfaceArgs};
 use super::infer::AnswerArgs;
 use super::segment::mode;
 use super::{BatchArgs, ModelArgs, PrepareArgs, RefineArgs, RetrieveArgs, VolumeArgs};
@@ -47,12 +47,8 @@ pub(crate) struct EvalArgs {
     /// Score what an earlier run has left in the folder, and run nothing.
     #[arg(long)]
     pub(crate) score_only: bool,
-    /// How far apart surfaces may be that count as the same, in mm, for the surface Dice (NSD).
-    #[arg(long, default_value_t = 1.0, value_name = "MM", value_parser = tolerance)]
-    pub(crate) tolerance_mm: f64,
-    /// Leave out surface Dice and distances.
-    #[arg(long)]
-    pub(crate) no_surface: bool,
+    #[command(flatten)]
+    pub(crate) surface: SurfaceArgs,
     /// What a score is where a label has no voxels, as for `compare`.
     #[arg(
         long,

@@ -66,6 +66,15 @@ pub(crate) enum Axes {
     Xyz,
 }
 
+impl From<Axes> for ArrayAxes {
+    fn from(axes: Axes) -> Self {
+        match axes {
+            Axes::Zyx => Self::Zyx,
+            Axes::Xyz => Self::Xyz,
+        }
+    }
+}
+
 impl VolumeArgs {
     /// The same options with the orientation that is asked for.
     pub(crate) fn with_orient(&self, options: EncodeOptions) -> EncodeOptions {
@@ -96,10 +105,7 @@ impl VolumeArgs {
             options = options.with_series(series);
         }
         if let Some(axes) = self.axes {
-            options = options.with_axes(match axes {
-                Axes::Zyx => ArrayAxes::Zyx,
-                Axes::Xyz => ArrayAxes::Xyz,
-            });
+            options = options.with_axes(axes.into());
         }
         if let Some(spacing) = self.spacing {
             options = options.with_spacing_mm(spacing);

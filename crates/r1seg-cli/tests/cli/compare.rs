@@ -265,7 +265,7 @@ fn what_cannot_be_compared_says_why() {
     says("a.nii.gz b.nii.gz --names no.json", 66, "R-CMP-04", "--> no.json");
     says("a.nii.gz b.nii.gz --names a.nii.gz", 65, "R-CMP-03", "not a file of label names");
     says("a.nii.gz b.nii.gz --by name", 65, "R-CMP-03", "A has no names");
-    // A CT is no label map.
+    // A CT is not a label map.
     let data: Vec<f32> = (0..SHAPE.iter().product()).map(|n| n as f32 / 7.0 - 100.0).collect();
     let volume = Volume::new(data, geometry()).unwrap();
     write_volume(desk.path("ct.nii.gz"), &volume, Overwrite::Refuse).unwrap();

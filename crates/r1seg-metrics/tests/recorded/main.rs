@@ -30,7 +30,8 @@ const F32: f64 = 3e-7;
 
 #[track_caller]
 fn assert_close(found: Option<f64>, expected: &Value, tolerance: f64, what: &str) {
-    let expected = expected.as_f64().unwrap_or_else(|| panic!("{what}: {expected} is no number"));
+    let expected =
+        expected.as_f64().unwrap_or_else(|| panic!("{what}: {expected} is not a number"));
     let found = found.unwrap_or_else(|| panic!("{what}: nothing, expected {expected}"));
     let scale = expected.abs().max(1.0);
     assert!((found - expected).abs() <= tolerance * scale, "{what}: {found}, expected {expected}");

@@ -250,7 +250,7 @@ pub struct LoadedLabels {
 /// NRRD files as 3D Slicer writes them (`.seg.nrrd`) names are read, too, and segments that overlap.
 ///
 /// # Errors
-/// As [`read`], and `R-GEO-16` for voxels that are no labels.
+/// As [`read`], and `R-GEO-16` for voxels that are not labels.
 pub fn read_labels(path: impl AsRef<Path>, options: &ReadOptions) -> Result<LoadedLabels, Error> {
     let path = path.as_ref();
     overrides::check(options)?;

@@ -56,7 +56,7 @@ pub(crate) fn read(config: &Value, width: usize) -> Result<SliceInputConfig, Str
     Ok(SliceInputConfig { count, width, encoder })
 }
 
-/// timm's `vit_base_patch16_224` where nothing else is said.
+/// timm's `vit_base_patch16_224` by default.
 fn settings(encoder: &Value, width: usize) -> Result<SliceEncoderSettings, String> {
     let network = SliceEncoderConfig {
         image_size: given(encoder, "image_size", 224, MAX_SIZE)?,

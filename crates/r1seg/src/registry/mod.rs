@@ -1,6 +1,6 @@
 //! Which models r1seg knows, and how a checkpoint is recognized as one of them.
 //!
-//! All that distinguishes a family is in its row of [`MODELS`] (`rows.rs`): its `model_type`s and
+//! All that distinguishes a family is in its row of [`MODELS`] (`rows`): its `model_type`s and
 //! published names, its capabilities, the reader of its `config.json`, its keys and its phrasings.
 //! No other file knows a `model_type`.
 

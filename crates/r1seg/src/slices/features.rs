@@ -36,7 +36,7 @@ impl SliceFeatures {
     /// Reads a numpy array `[S, E]`.
     ///
     /// # Errors
-    /// When the file is no such array, or its numbers are not all finite.
+    /// When the file holds another kind of array, or numbers that are not finite.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let (shape, numbers) = read_matrix(path.as_ref())?;
         Self::new(numbers, shape)

@@ -46,10 +46,8 @@ pub(crate) fn run(args: &CompareArgs, cancel: CancelToken) -> Result<Exit> {
     };
     check_voxels(&named, args, &mut warnings)?;
 
-    let options = LabelOptions {
-        empties: args.empty.into(),
-        tolerance_mm: (!args.no_surface).then_some(args.tolerance_mm),
-    };
+    let options =
+        LabelOptions { empties: args.empty.into(), tolerance_mm: args.surface.tolerance_mm() };
     let span = tracing::info_span!("score").entered();
     let scores = compare_labels(&named.truth, &named.predicted, chosen.as_deref(), options)?;
     drop(span);

@@ -257,8 +257,8 @@ pub(super) fn read(path: &Path) -> Result<Names> {
     })
 }
 
-/// The names in a labels.json that lies beside a file, as far as they are of that file. One that cannot be
-/// used is said to be, and changes nothing else.
+/// The names in a labels.json beside a file, if they are those of that file. One that cannot be used gives a
+/// warning.
 pub(crate) fn beside(path: &Path, warnings: &mut Vec<Warning>) -> Names {
     let names = path.with_file_name(LABELS);
     if !names.is_file() {
@@ -294,7 +294,7 @@ fn of_json(bytes: &[u8], file: Option<&str>) -> Option<Names> {
                 }
                 _ => None,
             },
-            // Regions of several labels, which nnU-Net has as well, are no labels.
+            // Regions of several labels, which nnU-Net has as well, are not labels.
             Err(_) if value.is_array() => continue,
             Err(_) => match value {
                 Value::String(text) => text.parse().ok().map(|label| (label, key.clone())),

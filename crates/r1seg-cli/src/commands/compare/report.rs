@@ -144,7 +144,6 @@ impl Report {
             }
         };
         let labels: Vec<Row> = scores.iter().map(row).collect();
-        let has_mm = voxel_ml.is_some() && !args.no_surface;
         Self {
             schema_version: 1,
             r1seg_version: env!("CARGO_PKG_VERSION"),
@@ -157,7 +156,7 @@ impl Report {
                 (false, By::Number) => "number",
                 (false, By::Name) => "name",
             },
-            tolerance_mm: has_mm.then_some(args.tolerance_mm),
+            tolerance_mm: voxel_ml.and(args.surface.tolerance_mm()),
             empty: named.empties,
             mean: mean(&labels),
             labels,

@@ -60,7 +60,7 @@ pub(super) enum TrueLabel {
     Any,
 }
 
-/// A row that cannot be used, which costs itself and not the run.
+/// A row that cannot be used. The others are run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Refused {
     /// Counted from 1.
@@ -69,7 +69,7 @@ pub(super) struct Refused {
     pub(super) why: String,
 }
 
-/// Rows with the numbers of their lines, counted from 1; or why one is none.
+/// Rows with the numbers of their lines, counted from 1, or why a line cannot be used.
 pub(super) type Rows = Vec<(u64, Result<Map<String, Value>, String>)>;
 
 /// What a file of cases holds.

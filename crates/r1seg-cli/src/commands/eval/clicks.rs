@@ -45,7 +45,7 @@ struct OfLabel {
 /// The name of the file that a run goes on with.
 pub(super) const NAME: &str = "clicks.jsonl";
 
-/// Whether a model can be evaluated so. Returns the mode in which it is.
+/// Checks that clicks can be simulated for this model, and returns the mode to run it in.
 pub(super) fn check(args: &EvalArgs, family: Family) -> Result<InferenceMode> {
     let mode = family.mode(args.mode)?;
     let looks_at_crops = matches!(mode, InferenceMode::Crop | InferenceMode::Grow);

@@ -71,10 +71,7 @@ pub(crate) fn run(args: EvalArgs, cancel: CancelToken) -> Result<Exit> {
     protect(&args, &source, &[CASES, LIST, JSON, TABLE, PAGE, clicks::NAME])?;
     check_unused(&args)?;
     batch::make_folder(&args.out)?;
-    let how = Scoring {
-        empties: args.empty.into(),
-        tolerance_mm: (!args.no_surface).then_some(args.tolerance_mm),
-    };
+    let how = Scoring { empties: args.empty.into(), tolerance_mm: args.surface.tolerance_mm() };
     let settings = Settings {
         empty: how.empties.as_str(),
         tolerance_mm: how.tolerance_mm,

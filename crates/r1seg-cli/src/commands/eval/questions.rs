@@ -28,7 +28,7 @@ impl Questions {
         for phrasing in phrasing::of(family) {
             templates.entry(phrasing.aim.as_str()).or_default().push(phrasing.template.to_owned());
         }
-        // Where nothing else is said, every case is asked alike.
+        // By default every case is asked the same question.
         templates.values_mut().for_each(|of_aim| of_aim.truncate(1));
         let draws = ChaCha8Rng::seed_from_u64(draw);
         Self { templates, descriptions: BTreeMap::new(), draws, family }

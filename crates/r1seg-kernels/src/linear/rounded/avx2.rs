@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::{BYTES_WORDS, LEN, WORDS};
 use crate::linear::few::Unit;
 use crate::simd::Avx2;
+use crate::stored;
 
 /// The weights of 32 bytes, as `reorder` has the activations: even and odd bytes, low halves and high ones.
 type Quarter = [__m256i; 4];
@@ -93,13 +94,9 @@ impl Unit<Avx2> for Q4K {
     ) {
         // SAFETY: the caller has the instructions, a block, and the activations.
         unsafe {
-            // Eight scales, then eight minima, four bytes at a time.
-            let [s, m, rest] = w.add(4).cast::<[u32; 3]>().read_unaligned();
-            let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
-            let scales = [s & low, rest & high | s >> 2 & top];
-            let minima = [m & low, rest >> 4 & high | m >> 2 & top];
-            let numbers = |[a, b]: [u32; 2]| {
-                let bytes = _mm_cvtsi64_si128((u64::from(a) | u64::from(b) << 32) as i64);
+            let [scales, minima] = stored::Q4K::six_bits(w);
+            let numbers = |six_bits: u64| {
+                let bytes = _mm_cvtsi64_si128(six_bits as i64);
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
             };
             let unit =

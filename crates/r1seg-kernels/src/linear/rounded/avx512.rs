@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::{LEN, WORDS};
 use crate::linear::few::Unit;
 use crate::simd::Avx512;
+use crate::stored;
 
 /// The weights of half a block, as `reorder` has the activations.
 type Half = [__m512i; 4];
@@ -94,14 +95,8 @@ impl Unit<Avx512> for Q4K {
     ) {
         // SAFETY: the caller has the instructions, a block, and the activations.
         unsafe {
-            // Eight scales, then eight minima, four bytes at a time.
-            let [s, m, rest] = w.add(4).cast::<[u32; 3]>().read_unaligned();
-            let (low, high, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
-            let scales = [s & low, rest & high | s >> 2 & top];
-            let minima = [m & low, rest >> 4 & high | m >> 2 & top];
-            let [scales, minima] =
-                [scales, minima].map(|[a, b]| (u64::from(a) | u64::from(b) << 32) as i64);
-            let six_bits = _mm512_cvtepu8_epi32(_mm_set_epi64x(minima, scales));
+            let [scales, minima] = stored::Q4K::six_bits(w);
+            let six_bits = _mm512_cvtepu8_epi32(_mm_set_epi64x(minima as i64, scales as i64));
             let unit = _mm_cvtph_ps(_mm_castps_si128(_mm_load_ss(w.cast())));
             let d_or_min = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
             let unit = _mm512_permutexvar_ps(d_or_min, _mm512_castps128_ps512(unit));
