@@ -98,16 +98,17 @@ impl Vision {
         finite: &FiniteCheck,
         probe: &mut dyn Probe,
     ) -> Result<ImageFeatures, Error> {
-        let start = Instant::now();
+        let (mut vit, mut projector) = (Duration::ZERO, Duration::ZERO);
         let slices = match (&self.slices, slices) {
             (Some(reader), Some(material)) => {
-                Some(reader.features(material, &volume, finite, probe)?)
+                let start = Instant::now();
+                let features = reader.features(material, &volume, finite, probe)?;
+                self.device.synchronize()?;
+                vit += start.elapsed();
+                Some(features)
             }
             _ => None,
         };
-        self.device.synchronize()?;
-        let slices_time = start.elapsed();
-        let (mut vit, mut projector) = (Duration::ZERO, Duration::ZERO);
         let (mut first, mut tokens) = (None, Vec::with_capacity(self.branches.len()));
         for (index, branch) in self.branches.iter().enumerate() {
             // Stages of several encoders are numbered.
@@ -153,7 +154,7 @@ impl Vision {
             slice_features,
             visual_tokens,
             cache,
-            vit: vit + slices_time,
+            vit,
             projector,
         };
         if self.mask_encoder.is_some() && probe.is_listening() {
