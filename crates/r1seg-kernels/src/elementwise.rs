@@ -33,7 +33,7 @@ pub fn gelu_erf(x: &[f32]) -> Vec<f32> {
 
 /// `isa` must be one of this machine.
 pub(crate) fn gelu_erf_on(isa: Isa, x: &[f32]) -> Vec<f32> {
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(isa.is_here(), "this machine has no {isa:?}");
     let run = |y: SharedMut, range: Range<usize>| {
         let x = &x[range.clone()];
         // SAFETY: the machine has `isa`; the stretches are disjoint and within the output.
@@ -60,7 +60,7 @@ pub fn gelu_dot(x: &[f32], weights: &[f32]) -> Vec<f32> {
 
 /// `isa` must be one of this machine.
 pub(crate) fn gelu_dot_on(isa: Isa, x: &[f32], weights: &[f32]) -> Vec<f32> {
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(isa.is_here(), "this machine has no {isa:?}");
     let rows = rows(x, weights.len());
     let run = |y: SharedMut, range: Range<usize>| {
         let x = &x[range.start * weights.len()..range.end * weights.len()];
@@ -105,7 +105,7 @@ pub fn softmax(x: &[f32], n: usize, scale: f32) -> Vec<f32> {
 
 /// `isa` must be one of this machine.
 pub(crate) fn softmax_on(isa: Isa, x: &[f32], n: usize, scale: f32) -> Vec<f32> {
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(isa.is_here(), "this machine has no {isa:?}");
     let run = |y: SharedMut, range: Range<usize>| {
         let x = &x[range.start * n..range.end * n];
         with_scratch(x.len() + WIDEST, |scratch| {
@@ -145,7 +145,7 @@ pub fn silu_mul(gate_up: &[f32], f: usize, y: &mut [f32]) {
 
 /// `isa` must be one of this machine.
 pub(crate) fn silu_mul_on(isa: Isa, gate_up: &[f32], f: usize, y: &mut [f32]) {
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(isa.is_here(), "this machine has no {isa:?}");
     if y.is_empty() && gate_up.is_empty() {
         return;
     }

@@ -6,8 +6,10 @@ use std::sync::OnceLock;
 const VARIABLE: &str = "R1SEG_ISA";
 
 const AVX2: [&str; 3] = ["avx2", "fma", "f16c"];
+const AVX_VNNI: [&str; 1] = ["avxvnni"];
 const AVX512: [&str; 4] = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
-const DOTS: [&str; 2] = ["avx512bf16", "avx512vnni"];
+const AVX512_BF16: [&str; 2] = ["avx512bf16", "avx512vnni"];
+const AMX_BF16: [&str; 2] = ["amx-tile", "amx-bf16"];
 
 /// An instruction set that the kernels are written for, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,23 +19,35 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// The same with dot products of bytes (AVX-VNNI), as laptops since 2021 have them. Not every processor with
+    /// AVX-512 does.
+    AvxVnni,
     /// x86-64 with AVX-512F, BW, DQ and VL, as every server and desktop core with AVX-512 has.
     Avx512,
     /// The same with dot products of bf16 and of bytes (VNNI), which come together.
     Avx512Bf16,
+    /// The same with products of whole tiles of bf16 (AMX), on Linux.
+    AmxBf16,
 }
 
 impl Isa {
     /// All of them, weakest first.
-    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    const ALL: [Self; 6] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::AmxBf16,
+    ];
 
     /// The instruction set that kernels use: the best of this machine, or a weaker one that `R1SEG_ISA` names,
     /// so that every path can be tested and measured where it is not the best. Looked up once.
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let best = Self::look_up();
-            Self::limit().ok().flatten().map_or(best, |limit| best.min(limit))
+            let best = || Self::of_machine().last().copied().unwrap_or(Self::Portable);
+            Self::limit().ok().flatten().unwrap_or_else(best)
         })
     }
 
@@ -43,19 +57,19 @@ impl Isa {
     /// What is wrong with its value: not a name, or an instruction set that this machine does not have.
     pub fn limit() -> Result<Option<Self>, String> {
         match std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-            Some(value) => Self::named(&value.to_string_lossy(), Self::look_up()).map(Some),
+            Some(value) => Self::named(&value.to_string_lossy(), &Self::of_machine()).map(Some),
             None => Ok(None),
         }
     }
 
     /// An instruction set of a machine by its name.
-    fn named(name: &str, best: Self) -> Result<Self, String> {
+    fn named(name: &str, here: &[Self]) -> Result<Self, String> {
         let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
         let found = Self::ALL.into_iter().find(|isa| plain(isa.name()) == plain(name));
-        let known = Self::ALL.into_iter().filter(|isa| *isa <= best).map(Self::name);
-        let known = known.collect::<Vec<_>>().join(", ");
+        let known: Vec<_> = here.iter().map(|isa| isa.name()).collect();
+        let known = known.join(", ");
         match found {
-            Some(isa) if isa <= best => Ok(isa),
+            Some(isa) if here.contains(&isa) => Ok(isa),
             Some(isa) => Err(format!("this processor has no {}; it has {known}", isa.name())),
             None => Err(format!("unknown instruction set `{name}`; this processor has {known}")),
         }
@@ -66,20 +80,37 @@ impl Isa {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
+            Self::AmxBf16 => "amx-bf16",
         }
     }
 
-    fn look_up() -> Self {
+    /// The vector extensions that it needs, by the compiler's names.
+    fn needs(self) -> Vec<&'static str> {
+        let lists: &[&[&str]] = match self {
+            Self::Portable => &[],
+            Self::Avx2 => &[&AVX2],
+            Self::AvxVnni => &[&AVX2, &AVX_VNNI],
+            Self::Avx512 => &[&AVX2, &AVX512],
+            Self::Avx512Bf16 => &[&AVX2, &AVX512, &AVX512_BF16],
+            Self::AmxBf16 => &[&AVX2, &AVX512, &AVX512_BF16, &AMX_BF16],
+        };
+        lists.concat()
+    }
+
+    /// Every instruction set of this machine, weakest first.
+    fn of_machine() -> Vec<Self> {
         let here = Self::features();
-        let has = |names: &[&str]| names.iter().all(|name| here.contains(name));
-        match (has(&AVX2), has(&AVX512), has(&DOTS)) {
-            (true, true, true) => Self::Avx512Bf16,
-            (true, true, false) => Self::Avx512,
-            (true, false, _) => Self::Avx2,
-            (false, ..) => Self::Portable,
-        }
+        let has = |isa: &Self| isa.needs().iter().all(|name| here.contains(name));
+        Self::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Whether this machine can run it.
+    pub(crate) fn is_here(self) -> bool {
+        static HERE: OnceLock<Vec<Isa>> = OnceLock::new();
+        HERE.get_or_init(Self::of_machine).contains(&self)
     }
 
     /// The vector extensions of this machine that kernels make use of, by the compiler's names.
@@ -89,12 +120,15 @@ impl Isa {
             ("avx2", is_x86_feature_detected!("avx2")),
             ("fma", is_x86_feature_detected!("fma")),
             ("f16c", is_x86_feature_detected!("f16c")),
+            ("avxvnni", is_x86_feature_detected!("avxvnni")),
             ("avx512f", is_x86_feature_detected!("avx512f")),
             ("avx512bw", is_x86_feature_detected!("avx512bw")),
             ("avx512dq", is_x86_feature_detected!("avx512dq")),
             ("avx512vl", is_x86_feature_detected!("avx512vl")),
             ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
             ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+            ("amx-tile", tiles_of_bf16()),
+            ("amx-bf16", tiles_of_bf16()),
         ]
         .into_iter()
         .filter_map(|(name, is_here)| is_here.then_some(name))
@@ -108,11 +142,35 @@ impl Isa {
         Vec::new()
     }
 
-    /// Every instruction set that this machine can run, weakest first.
+    /// The instruction set that kernels use and every weaker one of this machine, weakest first.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|isa| *isa <= Self::detect()).collect()
+        Self::of_machine().into_iter().filter(|isa| *isa <= Self::detect()).collect()
     }
+}
+
+/// Whether the processor multiplies tiles of bf16 and the system lets this process do so.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn tiles_of_bf16() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Linux keeps the tiles' registers, 8 KiB for each thread, only of processes that ask for them.
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // Bits of the seventh leaf's EDX.
+    const BF16_AND_TILE: u32 = 1 << 22 | 1 << 24;
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & BF16_AND_TILE != BF16_AND_TILE {
+            return false;
+        }
+        // SAFETY: the call takes two numbers and changes nothing but what this process may use.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+    })
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn tiles_of_bf16() -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -121,11 +179,13 @@ mod tests {
 
     #[test]
     fn kernels_are_held_to_what_the_machine_has() {
-        assert_eq!(Isa::named("avx2", Isa::Avx512), Ok(Isa::Avx2));
-        assert_eq!(Isa::named("AVX512BF16", Isa::Avx512Bf16), Ok(Isa::Avx512Bf16));
-        let error = Isa::named("avx512", Isa::Avx2).unwrap_err();
-        assert!(error.contains("no avx512") && error.contains("portable, avx2"), "{error}");
-        let error = Isa::named("sse9", Isa::Avx512).unwrap_err();
+        // Zen 4 has no AVX-VNNI.
+        let here = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+        assert_eq!(Isa::named("avx2", &here), Ok(Isa::Avx2));
+        assert_eq!(Isa::named("AVX512BF16", &here), Ok(Isa::Avx512Bf16));
+        let error = Isa::named("avxvnni", &here).unwrap_err();
+        assert!(error.contains("no avx-vnni") && error.contains("portable, avx2"), "{error}");
+        let error = Isa::named("sse9", &here[..3]).unwrap_err();
         assert!(error.contains("`sse9`") && error.ends_with("avx512"), "{error}");
     }
 }

@@ -135,7 +135,7 @@ impl<'a> Matrix<'a> {
     /// `isa` must be one of this machine.
     pub(crate) fn widen_rows_on(&self, isa: Isa, first: usize, count: usize, out: &mut [f32]) {
         let (n, k) = (self.n, self.k);
-        assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+        assert!(isa.is_here(), "this machine has no {isa:?}");
         assert!(
             first.checked_add(count).is_some_and(|end| end <= n),
             "{count} rows from {first} of [{n}, {k}]"

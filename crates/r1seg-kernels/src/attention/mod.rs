@@ -113,7 +113,7 @@ pub fn attention(args: AttentionArgs<'_>) {
 /// `isa` must be one of this machine.
 pub(crate) fn attention_on(isa: Isa, args: AttentionArgs<'_>) {
     let AttentionArgs { q, k, v, out, heads, kv_heads, lq, lk, dim, scale, mask, bias, .. } = args;
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(isa.is_here(), "this machine has no {isa:?}");
     let length = heads.checked_mul(lq).and_then(|rows| rows.checked_mul(dim));
     assert_eq!(Some(q.len()), length, "queries of [{heads}, {lq}, {dim}]");
     assert_eq!(Some(out.len()), length, "an output of [{heads}, {lq}, {dim}]");

@@ -100,7 +100,7 @@ impl DoublingWeights {
         bias: Option<&[f32]>,
         residual: Option<&[f32]>,
     ) -> Vec<f32> {
-        assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+        assert!(isa.is_here(), "this machine has no {isa:?}");
         let length = |n: usize| size.iter().try_fold(n, |n, side| n.checked_mul(*side));
         let [out, inner] = self.channels;
         assert_eq!(Some(x.len()), length(inner), "an input of [{inner}, {size:?}]");

@@ -129,7 +129,7 @@ impl ConvWeights {
         geometry: ConvGeometry,
         fusion: ConvFusion<'_>,
     ) -> Vec<f32> {
-        assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+        assert!(isa.is_here(), "this machine has no {isa:?}");
         let length = |channels: usize, size: [usize; 3]| {
             size.iter().try_fold(channels, |n, side| n.checked_mul(*side))
         };

@@ -148,7 +148,7 @@ impl FewRows<'_> {
             // SAFETY: activations are rounded with AVX2 or AVX-512 alone, and the machine has the job's.
             return unsafe {
                 match self.job.isa {
-                    Isa::Avx2 => with_avx2(self),
+                    Isa::Avx2 | Isa::AvxVnni => with_avx2(self),
                     _ => with_avx512(self),
                 }
             };

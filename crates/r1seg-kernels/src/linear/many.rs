@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::{Job, Path, Task};
+use super::path::Path;
+use super::{Job, Task};
 use crate::buffer::LINE;
 use crate::simd::{self, Kernel, Simd, WIDEST};
 use crate::tile::{F32, MAX_ROWS, PANEL, Product, Start, Strides, Tile};
@@ -20,7 +21,7 @@ const STAGED: usize = 64 << 10;
 /// Up to this many panels of activations, weights are read where they lie if they can be.
 const IN_PLACE: usize = 2;
 
-/// Weight rows per task, which share one read of the activations: whole tiles of every height.
+/// Weight rows per task, which share one read of the activations: whole tiles and groups of every height.
 pub(super) const ROWS: usize = 96;
 
 /// Panels of activations per task, which share one read of the weights.
@@ -40,14 +41,19 @@ pub(super) struct ManyRows<'a> {
 impl ManyRows<'_> {
     /// Sums of the task, staged weights, and a row of them in f32.
     pub(super) fn scratch_words(task: &Task, path: Path, k: usize) -> usize {
-        let rows = task.rows.len().next_multiple_of(WIDEST);
-        let words = path.w_words(k);
-        rows * task.panels.len() * PANEL + Self::staged_rows(words) * words + k
+        let sums = Self::rows_of_sums(task, path) * task.panels.len() * PANEL;
+        sums + Self::staged_rows(path, k) * path.w_words(k) + k
     }
 
-    /// Rows of so many words that are staged at a time, in whole tiles.
-    fn staged_rows(words: usize) -> usize {
-        (STAGED / words.max(1) / MAX_ROWS).clamp(1, ROWS / MAX_ROWS) * MAX_ROWS
+    /// Rows of sums, whole tiles and whole vectors of them.
+    fn rows_of_sums(task: &Task, path: Path) -> usize {
+        task.rows.len().next_multiple_of(path.group()).next_multiple_of(WIDEST)
+    }
+
+    /// Rows of `k` weights that are staged at a time, in whole groups.
+    fn staged_rows(path: Path, k: usize) -> usize {
+        let group = path.group();
+        (STAGED / path.w_words(k).max(1) / group).clamp(1, ROWS / group) * group
     }
 
     /// # Safety
@@ -56,30 +62,74 @@ impl ManyRows<'_> {
     pub(super) unsafe fn run(self) {
         #[cfg(target_arch = "x86_64")]
         if self.path != Path::F32 {
-            use super::eight_bits::EightBits;
-            use crate::tile::DotBf16;
-            use simd::Avx512;
-
-            #[target_feature(
-                enable = "avx512f,avx512bf16,avx512vnni,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
-            )]
-            unsafe fn rounded(task: ManyRows<'_>) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    match (task.path, task.part.weight_type()) {
-                        (Path::EightBits, WeightType::Q4K) => {
-                            task.multiply::<Avx512, EightBits<true>>();
-                        }
-                        (Path::EightBits, _) => task.multiply::<Avx512, EightBits<false>>(),
-                        _ => task.multiply::<Avx512, Words<DotBf16>>(),
-                    }
-                }
-            }
-            // SAFETY: these paths are chosen with AVX512-BF16 and VNNI alone.
-            return unsafe { rounded(self) };
+            // SAFETY: the caller's promise.
+            return unsafe { self.rounded() };
         }
         // SAFETY: the caller's promise.
         unsafe { simd::run(self.job.isa, ByF32(self)) }
+    }
+
+    /// On a path that rounds activations.
+    ///
+    /// # Safety
+    /// As of [`run`](Self::run).
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn rounded(self) {
+        use super::amx::{AmxTiles, Registers};
+        use super::blocks::{Blocks, Bytes256, Bytes512, Halves, InBlocks, Nibbles};
+        use crate::isa::Isa;
+        use crate::tile::DotBf16;
+        use simd::{Avx2, Avx512};
+
+        #[target_feature(
+            enable = "avx512f,avx512bf16,avx512vnni,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+        )]
+        unsafe fn with_avx512(task: ManyRows<'_>) {
+            // SAFETY: the caller's promise; registers are taken once for each task.
+            unsafe {
+                match (task.path, task.part.weight_type()) {
+                    (Path::Amx, _) => {
+                        let _registers = Registers::take();
+                        task.multiply::<Avx512, AmxTiles>();
+                    }
+                    (Path::Blocks(_), WeightType::Q4K) => {
+                        task.multiply::<Avx512, InBlocks<Bytes512, true>>();
+                    }
+                    (Path::Blocks(_), _) => task.multiply::<Avx512, InBlocks<Bytes512, false>>(),
+                    _ => task.multiply::<Avx512, Words<DotBf16>>(),
+                }
+            }
+        }
+        #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+        unsafe fn with_avx_vnni(task: ManyRows<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match task.part.weight_type() {
+                    WeightType::Q4K => task.multiply::<Avx2, InBlocks<Bytes256, true>>(),
+                    _ => task.multiply::<Avx2, InBlocks<Bytes256, false>>(),
+                }
+            }
+        }
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn with_avx2(task: ManyRows<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match task.path {
+                    Path::Blocks(Blocks::Nibbles) => {
+                        task.multiply::<Avx2, InBlocks<Nibbles, true>>();
+                    }
+                    _ => task.multiply::<Avx2, InBlocks<Halves, false>>(),
+                }
+            }
+        }
+        // SAFETY: `Path::of` chooses each path with the instructions that it takes.
+        unsafe {
+            match self.job.isa {
+                Isa::Avx2 => with_avx2(self),
+                Isa::AvxVnni => with_avx_vnni(self),
+                _ => with_avx512(self),
+            }
+        }
     }
 
     #[inline(always)]
@@ -87,9 +137,10 @@ impl ManyRows<'_> {
         let Task { rows, panels, .. } = self.task;
         let words = self.path.w_words(self.job.k);
         let stride = panels.len() * PANEL;
+        let group = self.path.group();
         let (sums, staging) = std::mem::take(&mut self.scratch)
-            .split_at_mut(rows.len().next_multiple_of(WIDEST) * stride);
-        let height = Self::staged_rows(words);
+            .split_at_mut(Self::rows_of_sums(self.task, self.path) * stride);
+        let height = Self::staged_rows(self.path, self.job.k);
         for top in (0..rows.len()).step_by(height) {
             let block = rows.start + top..rows.end.min(rows.start + top + height);
             match self.in_place(block.clone()) {
@@ -97,7 +148,7 @@ impl ManyRows<'_> {
                     let row = self.part.row_bytes() / 4;
                     // SAFETY: the caller's promise, and these are the rows.
                     unsafe {
-                        self.block::<S, T>(block, weights, Strides::rows(row), MAX_ROWS * row, sums)
+                        self.block::<S, T>(block, weights, Strides::rows(row), group * row, sums)
                     }
                 }
                 None => {
@@ -105,9 +156,9 @@ impl ManyRows<'_> {
                     // SAFETY: the caller's promise, and these are the rows.
                     unsafe {
                         self.stage::<S>(block.clone(), staging, wide);
-                        let strides = Strides { row: LINE, word: 1, line: MAX_ROWS * LINE };
+                        let strides = Strides { row: LINE, word: 1, line: group * LINE };
                         let weights = staging.as_ptr();
-                        self.block::<S, T>(block, weights, strides, MAX_ROWS * words, sums);
+                        self.block::<S, T>(block, weights, strides, group * words, sums);
                     }
                 }
             }
@@ -116,8 +167,7 @@ impl ManyRows<'_> {
         unsafe { self.write::<S>(sums) }
     }
 
-    /// The sums of some rows, of which the first is at `weights` and every [`MAX_ROWS`] more are
-    /// `next` words further.
+    /// The sums of some rows, of which the first is at `weights` and every group of them `next` words further.
     ///
     /// # Shapes
     /// - `sums`: `[rows, panels, PANEL]` of the task
@@ -133,6 +183,7 @@ impl ManyRows<'_> {
         let &Job { k, m, .. } = self.job;
         let Task { panels, rows: all, .. } = self.task;
         let (steps, words) = (self.path.steps(k), self.path.x_words(k));
+        let (group, x_line) = (self.path.group(), self.path.x_line());
         let stride = panels.len() * PANEL;
         // The rows behind these, of which each pass fetches a share into the second-level cache.
         let bytes = self.part.bytes();
@@ -145,7 +196,7 @@ impl ManyRows<'_> {
             let height = T::height(columns);
             // A product over nothing is zero, too.
             for first in (0..steps.max(1)).step_by(PASS) {
-                let x = &self.x[(panel * words + first / LINE * T::X_LINE) * PANEL..];
+                let x = &self.x[(panel * words + first / LINE * x_line) * PANEL..];
                 for line in shares.next().unwrap_or_default().chunks(64) {
                     // SAFETY: the caller's promise.
                     unsafe { S::prefetch(line.as_ptr()) }
@@ -153,7 +204,7 @@ impl ManyRows<'_> {
                 for i in (0..rows.len()).step_by(height) {
                     let sum = (rows.start - all.start + i) * stride;
                     let sum = &mut sums[sum + (panel - panels.start) * PANEL..];
-                    let at = i / MAX_ROWS * next + i % MAX_ROWS * strides.row;
+                    let at = i / group * next + i % group * strides.row;
                     let tile = Tile {
                         a: weights.wrapping_add(at + first / LINE * strides.line),
                         a_strides: strides,
@@ -177,6 +228,7 @@ impl ManyRows<'_> {
         let row_bytes = self.part.row_bytes();
         let as_words = match (self.path, self.part.weight_type()) {
             (Path::F32, WeightType::F32) => true,
+            #[cfg(target_arch = "x86_64")]
             (Path::Dot, WeightType::Bf16) => row_bytes.is_multiple_of(4),
             _ => false,
         };
@@ -187,27 +239,30 @@ impl ManyRows<'_> {
     /// Brings rows together, so that a tile reads one stream of weights.
     ///
     /// # Shapes
-    /// - `staging`: `[rows / MAX_ROWS][words / LINE][MAX_ROWS][LINE]`    - `wide`: `[k]`
+    /// - `staging`: `[rows / group][words / LINE][group][LINE]`    - `wide`: `[k]`
     #[inline(always)]
     unsafe fn stage<S: Simd>(&self, rows: Range<usize>, staging: &mut [f32], wide: &mut [f32]) {
         let &Self { part, path, .. } = self;
         let (weight_type, k, row_bytes) = (part.weight_type(), part.k(), part.row_bytes());
-        let words = path.w_words(k);
+        let (words, group) = (path.w_words(k), path.group());
         for (i, row) in rows.enumerate() {
             let stored = &part.bytes()[row * row_bytes..][..row_bytes];
             let wide = &mut wide[..k];
-            let at = i / MAX_ROWS * MAX_ROWS * words + i % MAX_ROWS * LINE;
+            let at = i / group * group * words + i % group * LINE;
             let lines = &mut staging[at..];
             // SAFETY: a row is `k` weights. Blocks are whole vectors, and what is rounded is shorter
             // than what it replaces.
             let bytes = unsafe {
                 match (path, weight_type) {
-                    (Path::F32, WeightType::F32) | (Path::Dot, WeightType::Bf16) => stored,
+                    (Path::F32, WeightType::F32) => stored,
+                    #[cfg(target_arch = "x86_64")]
+                    (Path::Dot | Path::Amx, WeightType::Bf16) => stored,
                     (Path::F32, _) => {
                         widen::<S>(weight_type, stored.as_ptr(), wide);
                         std::slice::from_raw_parts(wide.as_ptr().cast(), 4 * k)
                     }
-                    (Path::Dot, _) => {
+                    #[cfg(target_arch = "x86_64")]
+                    (Path::Dot | Path::Amx, _) => {
                         widen::<S>(weight_type, stored.as_ptr(), wide);
                         let numbers = wide.as_mut_ptr();
                         for i in (0..k).step_by(S::LANES) {
@@ -217,14 +272,13 @@ impl ManyRows<'_> {
                         std::slice::from_raw_parts(numbers.cast(), 2 * k)
                     }
                     #[cfg(target_arch = "x86_64")]
-                    (Path::EightBits, _) => {
-                        let line = lines.as_mut_ptr();
-                        super::eight_bits::stage(weight_type, stored, line, MAX_ROWS * LINE);
+                    (Path::Blocks(blocks), _) => {
+                        blocks.stage(weight_type, stored, lines.as_mut_ptr(), group * LINE);
                         continue;
                     }
                 }
             };
-            for (line, bytes) in lines.chunks_mut(MAX_ROWS * LINE).zip(bytes.chunks(4 * LINE)) {
+            for (line, bytes) in lines.chunks_mut(group * LINE).zip(bytes.chunks(4 * LINE)) {
                 let line = line.as_mut_ptr().cast::<u8>();
                 // SAFETY: a line is as long as this; zeros fill up the last word.
                 unsafe {
@@ -283,10 +337,7 @@ impl ManyRows<'_> {
 
 /// How a panel of activations is multiplied with some rows of weights.
 pub(super) trait Tiles<S: Simd> {
-    /// Words of activations for a [`LINE`] of weights.
-    const X_LINE: usize;
-
-    /// Rows of a tile of so many columns, which divide [`MAX_ROWS`].
+    /// Rows of a tile of so many columns, which divide a [group](Path::group).
     fn height(columns: usize) -> usize;
 
     /// # Safety
@@ -298,8 +349,6 @@ pub(super) trait Tiles<S: Simd> {
 struct Words<P>(std::marker::PhantomData<P>);
 
 impl<S: Simd, P: Product<S> + Product<S::Narrow>> Tiles<S> for Words<P> {
-    const X_LINE: usize = LINE;
-
     fn height(columns: usize) -> usize {
         if columns <= S::Narrow::LANES { MAX_ROWS } else { S::ROWS }
     }

@@ -5,22 +5,25 @@
 //!   multiplied with all of them.
 
 #[cfg(target_arch = "x86_64")]
-mod eight_bits;
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod blocks;
 mod few;
 mod many;
 mod pack;
+mod path;
 mod rounded;
 
 use rayon::prelude::*;
 
-use crate::buffer::{LINE, SharedMut, with_scratch, written};
+use crate::buffer::{SharedMut, with_scratch, written};
 use crate::isa::Isa;
-use crate::simd::WIDEST;
 use crate::tile::{MAX_ROWS, PANEL};
 use crate::weights::{Matrix, WeightType};
 
 use few::FewRows;
 use many::{ManyRows, PANELS, ROWS};
+use path::Path;
 
 /// Up to this many rows of activations, [`Matrix::forward`] reads every weight once and keeps all
 /// rows in registers. It is bound by reading the weights: one row takes about as long as all of
@@ -134,7 +137,7 @@ unsafe fn forward_to(
 ) {
     let k = parts.first().map_or(0, Matrix::k);
     let n: usize = parts.iter().map(Matrix::n).sum();
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    assert!(isa.is_here(), "this machine has no {isa:?}");
     assert!(parts.iter().all(|part| part.k() == k), "parts of one width out of {parts:?}");
     assert_eq!(Some(x.len()), m.checked_mul(k), "an input of [{m}, {k}]");
     assert!(bias.is_none_or(|bias| bias.len() == n), "a bias of [{n}]");
@@ -231,10 +234,12 @@ impl Job<'_> {
         let &Self { x, m, k, isa, .. } = self;
         let path = |part: &Matrix<'_>| Path::of(part.weight_type(), isa, self.exact);
         // The parts may differ in what they multiply with.
-        let paths =
-            Path::ALL.iter().filter(|wanted| self.parts.iter().any(|p| path(p) == **wanted));
-        let paths: Vec<(Path, usize)> =
-            paths.map(|&path| (path, pack::words(path, m, k))).collect();
+        let mut paths: Vec<(Path, usize)> = Vec::new();
+        for path in self.parts.iter().map(path) {
+            if paths.iter().all(|(known, _)| *known != path) {
+                paths.push((path, pack::words(path, m, k)));
+            }
+        }
         with_scratch(paths.iter().map(|(_, words)| words).sum(), |mut rest| {
             let mut packed = Vec::new();
             for &(path, words) in &paths {
@@ -269,6 +274,8 @@ impl Job<'_> {
         let mut tasks = Vec::new();
         let mut column = 0;
         for (index, part) in self.parts.iter().enumerate() {
+            let path = Path::of(part.weight_type(), self.isa, self.exact);
+            let height = height.next_multiple_of(path.group()).min(ROWS);
             for row in (0..part.n()).step_by(height) {
                 for panel in (0..panels).step_by(width) {
                     tasks.push(Task {
@@ -293,57 +300,4 @@ struct Task {
     /// Of the part's weights, which are columns of `y`.
     rows: std::ops::Range<usize>,
     panels: std::ops::Range<usize>,
-}
-
-/// Which tile kernel multiplies many rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Path {
-    /// f32 by f32.
-    F32,
-    /// bf16 by bf16.
-    Dot,
-    /// Blocks of 8-bit integers.
-    #[cfg(target_arch = "x86_64")]
-    EightBits,
-}
-
-impl Path {
-    #[cfg(target_arch = "x86_64")]
-    const ALL: &'static [Self] = &[Self::F32, Self::Dot, Self::EightBits];
-    #[cfg(not(target_arch = "x86_64"))]
-    const ALL: &'static [Self] = &[Self::F32, Self::Dot];
-
-    fn of(weight_type: WeightType, isa: Isa, exact: bool) -> Self {
-        match weight_type {
-            _ if isa != Isa::Avx512Bf16 || exact => Self::F32,
-            WeightType::F32 | WeightType::F16 => Self::F32,
-            #[cfg(target_arch = "x86_64")]
-            _ if eight_bits::takes(weight_type) => Self::EightBits,
-            _ => Self::Dot,
-        }
-    }
-
-    /// 32-bit words of a row of `k` weights: one each, one for two, or a [`LINE`] for a block.
-    fn steps(self, k: usize) -> usize {
-        match self {
-            Self::F32 => k,
-            Self::Dot => k.div_ceil(2),
-            #[cfg(target_arch = "x86_64")]
-            Self::EightBits => k / eight_bits::LEN * LINE,
-        }
-    }
-
-    /// The same, in whole lines.
-    fn w_words(self, k: usize) -> usize {
-        self.steps(k).next_multiple_of(LINE)
-    }
-
-    /// Words of a row of `k` activations, filled up to whole vectors.
-    fn x_words(self, k: usize) -> usize {
-        match self {
-            Self::F32 | Self::Dot => self.w_words(k),
-            #[cfg(target_arch = "x86_64")]
-            Self::EightBits => (k / eight_bits::LEN * eight_bits::X_WORDS).next_multiple_of(WIDEST),
-        }
-    }
 }

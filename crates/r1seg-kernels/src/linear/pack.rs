@@ -2,17 +2,29 @@
 
 use rayon::prelude::*;
 
-use super::Path;
 #[cfg(target_arch = "x86_64")]
-use super::eight_bits;
+use super::blocks::Blocks;
+use super::path::Path;
 use crate::buffer::SharedMut;
 use crate::isa::Isa;
 use crate::simd::{self, Kernel, Simd, WIDEST};
 use crate::tile::PANEL;
 
-/// Words that are transposed at a time: they stay in the first-level cache, are whole vectors, and
-/// whole blocks of 8-bit integers.
+/// The most words that are transposed at a time: they stay in the first-level cache.
 const CHUNK: usize = 160;
+
+/// Words that are transposed at a time: whole vectors and whole blocks.
+fn chunk_of(path: Path) -> usize {
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Blocks(blocks) => {
+            // Blocks have an even number of words.
+            let unit = blocks.x_words() / 2 * WIDEST;
+            CHUNK / unit * unit
+        }
+        _ => CHUNK,
+    }
+}
 
 /// Words of all panels.
 pub(super) fn words(path: Path, m: usize, k: usize) -> usize {
@@ -25,11 +37,12 @@ pub(super) fn words(path: Path, m: usize, k: usize) -> usize {
 /// - `x`: `[m, k]`    - `packed`: `[m / PANEL][words(k)][PANEL]`
 pub(super) fn pack(isa: Isa, path: Path, x: &[f32], m: usize, k: usize, packed: &mut [f32]) {
     let words = path.x_words(k);
-    let chunks = words.div_ceil(CHUNK);
+    let chunk = chunk_of(path);
+    let chunks = words.div_ceil(chunk);
     let out = SharedMut::new(packed);
     let run = |task: usize| {
-        let (panel, first) = (task / chunks, task % chunks * CHUNK);
-        let len = CHUNK.min(words - first) * PANEL;
+        let (panel, first) = (task / chunks, task % chunks * chunk);
+        let len = chunk.min(words - first) * PANEL;
         // SAFETY: chunks of panels lie one behind the other and end with the buffer.
         let packed = unsafe {
             std::slice::from_raw_parts_mut(out.get().add((panel * words + first) * PANEL), len)
@@ -71,13 +84,14 @@ impl Kernel for Pack<'_> {
                         words[..row.len()].copy_from_slice(row);
                         words[row.len()..].fill(0.0);
                     }
-                    Path::Dot => {
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Dot | Path::Amx => {
                         round_pairs(&row[(2 * first).min(k)..(2 * (first + count)).min(k)], words);
                     }
                     #[cfg(target_arch = "x86_64")]
-                    Path::EightBits => {
-                        let number = |word: usize| word / eight_bits::X_WORDS * eight_bits::LEN;
-                        eight_bits::round(&row[number(first)..number(first + count).min(k)], words);
+                    Path::Blocks(blocks) => {
+                        let number = |word: usize| word / blocks.x_words() * Blocks::LEN;
+                        blocks.round(&row[number(first)..number(first + count).min(k)], words);
                     }
                 }
             }

@@ -82,8 +82,12 @@ fn rounded_to_16_bits(x: &[f64]) -> impl Iterator<Item = f64> {
 }
 
 fn rounds(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
-    let rounded = matches!(weight_type, WeightType::Bf16 | WeightType::Q6K);
-    isa == Isa::Avx512Bf16 && m > FEW_ROWS && !exact && rounded
+    let rounded = match isa {
+        Isa::AmxBf16 => !matches!(weight_type, WeightType::F32 | WeightType::F16),
+        Isa::Avx512Bf16 => matches!(weight_type, WeightType::Bf16 | WeightType::Q6K),
+        _ => false,
+    };
+    m > FEW_ROWS && !exact && rounded
 }
 
 /// What a block of 32 activations is rounded to where integers of 8 bits are multiplied.
@@ -94,8 +98,25 @@ fn rounded_to_8_bits(x: &[f64]) -> impl Iterator<Item = f64> {
 }
 
 fn rounds_to_8_bits(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
-    let bytes = matches!(weight_type, WeightType::Q8_0 | WeightType::Q4K);
-    isa == Isa::Avx512Bf16 && m > FEW_ROWS && !exact && bytes
+    let bytes = match isa {
+        Isa::Avx512Bf16 | Isa::AvxVnni => {
+            matches!(weight_type, WeightType::Q8_0 | WeightType::Q4K)
+        }
+        Isa::Avx2 => weight_type == WeightType::Q4K,
+        _ => false,
+    };
+    m > FEW_ROWS && !exact && bytes
+}
+
+/// The activations that share a scale where they are rounded to 16 bits.
+fn rounds_to_16_bits(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> Option<usize> {
+    let block = match (weight_type, isa) {
+        (WeightType::Q4K | WeightType::Q6K, _) if isa >= Isa::Avx2 && m <= FEW_ROWS => 256,
+        (WeightType::Q8_0, Isa::Avx2) => 32,
+        (WeightType::Q8_0, Isa::AvxVnni) if m <= FEW_ROWS => 32,
+        _ => return None,
+    };
+    (!exact).then_some(block)
 }
 
 struct Case {
@@ -135,17 +156,12 @@ impl Case {
             let mut first = 0;
             for part in parts {
                 let kind = part.weight_type;
-                let block = match kind {
-                    WeightType::Q4K | WeightType::Q6K if isa >= Isa::Avx2 => 256,
-                    WeightType::Q8_0 if isa == Isa::Avx2 => 32,
-                    _ => 0,
-                };
                 let given: Vec<f64> = self.x.iter().map(|&x| f64::from(x)).collect();
                 let x: Vec<f64> = if rounds(isa, kind, m, exact) {
                     given.iter().copied().map(rounded).collect()
                 } else if rounds_to_8_bits(isa, kind, m, exact) {
                     given.chunks(32).flat_map(rounded_to_8_bits).collect()
-                } else if block > 0 && m <= FEW_ROWS && !exact {
+                } else if let Some(block) = rounds_to_16_bits(isa, kind, m, exact) {
                     given.chunks(block).flat_map(rounded_to_16_bits).collect()
                 } else {
                     given.clone()

@@ -33,7 +33,7 @@ const WORDS: usize = LEN / 2 + 16 + 16;
 pub(super) fn takes(weight_type: WeightType, isa: Isa) -> bool {
     match weight_type {
         WeightType::Q4K | WeightType::Q6K => isa >= Isa::Avx2,
-        WeightType::Q8_0 => isa == Isa::Avx2,
+        WeightType::Q8_0 => matches!(isa, Isa::Avx2 | Isa::AvxVnni),
         _ => false,
     }
 }

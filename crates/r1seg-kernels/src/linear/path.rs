@@ -1,0 +1,92 @@
+//! Which way a product of many rows goes, and how its operands are laid out for it.
+
+#[cfg(target_arch = "x86_64")]
+use super::blocks::Blocks;
+use crate::buffer::LINE;
+use crate::isa::Isa;
+use crate::simd::WIDEST;
+use crate::tile::MAX_ROWS;
+use crate::weights::WeightType;
+
+/// What many rows are multiplied as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Path {
+    /// f32 by f32.
+    F32,
+    /// bf16 by bf16.
+    #[cfg(target_arch = "x86_64")]
+    Dot,
+    /// bf16 by bf16, whole tiles at a time.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    /// Blocks of integers.
+    #[cfg(target_arch = "x86_64")]
+    Blocks(Blocks),
+}
+
+impl Path {
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn of(weight_type: WeightType, isa: Isa, exact: bool) -> Self {
+        use WeightType::{Bf16, F16, F32, Q4K, Q6K, Q8_0};
+        match (weight_type, isa) {
+            _ if exact => Self::F32,
+            (F32 | F16, _) => Self::F32,
+            (_, Isa::AmxBf16) => Self::Amx,
+            (Bf16 | Q6K, Isa::Avx512Bf16) => Self::Dot,
+            // Scales of fewer weights, as `Q6K` has them, would cost what is won.
+            (Q8_0 | Q4K, Isa::Avx512Bf16 | Isa::AvxVnni) => Self::Blocks(Blocks::Bytes),
+            (Q4K, Isa::Avx2) => Self::Blocks(Blocks::Nibbles),
+            (Q8_0, Isa::Avx2) => Self::Blocks(Blocks::Halves),
+            _ => Self::F32,
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn of(_: WeightType, _: Isa, _: bool) -> Self {
+        Self::F32
+    }
+
+    /// Steps of a tile over rows of `k` weights, in 32-bit words: one for a weight, for two, or some lines for a
+    /// block.
+    pub(super) fn steps(self, k: usize) -> usize {
+        match self {
+            Self::F32 => k,
+            #[cfg(target_arch = "x86_64")]
+            Self::Dot | Self::Amx => k.div_ceil(2),
+            #[cfg(target_arch = "x86_64")]
+            Self::Blocks(blocks) => k / Blocks::LEN * blocks.lines() * LINE,
+        }
+    }
+
+    /// The same, in whole lines.
+    pub(super) fn w_words(self, k: usize) -> usize {
+        self.steps(k).next_multiple_of(LINE)
+    }
+
+    /// Words of a row of `k` activations, filled up to whole vectors.
+    pub(super) fn x_words(self, k: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Blocks(blocks) => (k / Blocks::LEN * blocks.x_words()).next_multiple_of(WIDEST),
+            _ => self.w_words(k),
+        }
+    }
+
+    /// Words of activations for a [`LINE`] of weights.
+    pub(super) fn x_line(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Blocks(blocks) => blocks.x_words() / blocks.lines(),
+            _ => LINE,
+        }
+    }
+
+    /// Rows of weights that lie side by side where they are brought together: whole tiles.
+    pub(super) fn group(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => super::amx::ROWS,
+            _ => MAX_ROWS,
+        }
+    }
+}
