@@ -32,14 +32,8 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, weakest first.
-    const ALL: [Self; 6] = [
-        Self::Portable,
-        Self::Avx2,
-        Self::AvxVnni,
-        Self::Avx512,
-        Self::Avx512Bf16,
-        Self::AmxBf16,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Bf16, Self::AmxBf16];
 
     /// The instruction set that kernels use: the best of this machine, or a weaker one that `R1SEG_ISA` names,
     /// so that every path can be tested and measured where it is not the best. Looked up once.

@@ -363,7 +363,7 @@ impl Multiply<'_> {
                         let next = b.wrapping_add((steps + row / S::ROWS * ahead) * LINE);
                         for line in 0..ahead {
                             // SAFETY: a hint needs no valid pointer.
-                            unsafe { S::prefetch(next.wrapping_add(line * LINE).cast()) }
+                            unsafe { S::prefetch_l2(next.wrapping_add(line * LINE).cast()) }
                         }
                         let at = point * to.point_stride + row * to.tile_stride + first;
                         let tile = Tile {

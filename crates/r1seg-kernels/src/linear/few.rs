@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::Job;
+use crate::buffer::LINE;
 use crate::simd::{self, Kernel, Simd};
 use crate::stored::{Bf16, F16, F32, MAX_VECTORS, Q4K, Q6K, Q8_0, Stored, first_of};
 use crate::weights::{Matrix, WeightType};
@@ -10,6 +11,12 @@ use crate::weights::{Matrix, WeightType};
 /// Weight rows that are read side by side, far apart from each other: the processor fetches several
 /// streams ahead of their use sooner than one.
 const STREAMS: usize = 4;
+
+/// How far ahead of their use weights are fetched, in bytes. Where a block takes long to multiply, the processor
+/// itself does not look that far.
+const AHEAD: usize = 2048;
+
+const LINE_BYTES: usize = 4 * LINE;
 
 /// Sums per weight row and row of activations, so that additions need not wait for each other.
 pub(super) const CHAINS: usize = 2;
@@ -134,12 +141,17 @@ impl FewRows<'_> {
                     }
                 }
             }
+            #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+            unsafe fn q4k_with_avx_vnni(task: FewRows<'_>) {
+                // SAFETY: the caller's promise.
+                unsafe { task.of::<simd::Avx2, avx2::Q4K<true>>() }
+            }
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn with_avx2(task: FewRows<'_>) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match task.part.weight_type() {
-                        WeightType::Q4K => task.of::<simd::Avx2, avx2::Q4K>(),
+                        WeightType::Q4K => task.of::<simd::Avx2, avx2::Q4K<false>>(),
                         WeightType::Q6K => task.of::<simd::Avx2, avx2::Q6K>(),
                         _ => task.of::<simd::Avx2, avx2::Q8_0>(),
                     }
@@ -147,8 +159,9 @@ impl FewRows<'_> {
             }
             // SAFETY: activations are rounded with AVX2 or AVX-512 alone, and the machine has the job's.
             return unsafe {
-                match self.job.isa {
-                    Isa::Avx2 | Isa::AvxVnni => with_avx2(self),
+                match (self.job.isa, self.part.weight_type()) {
+                    (Isa::AvxVnni, WeightType::Q4K) => q4k_with_avx_vnni(self),
+                    (Isa::Avx2 | Isa::AvxVnni, _) => with_avx2(self),
                     _ => with_avx512(self),
                 }
             };
@@ -211,7 +224,11 @@ impl FewRows<'_> {
             for unit in 0..whole {
                 let x = x.as_ptr().add(unit * U::WORDS);
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    U::add(sums, w.add(r * height * row_bytes + unit * U::BYTES), x, stride);
+                    let w = w.add(r * height * row_bytes + unit * U::BYTES);
+                    for line in 0..U::BYTES.div_ceil(LINE_BYTES) {
+                        S::prefetch_l1(w.wrapping_add(AHEAD + line * LINE_BYTES));
+                    }
+                    U::add(sums, w, x, stride);
                 }
             }
             for (r, sums) in sums.iter_mut().enumerate() {

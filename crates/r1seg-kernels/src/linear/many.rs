@@ -21,9 +21,6 @@ const STAGED: usize = 64 << 10;
 /// Up to this many panels of activations, weights are read where they lie if they can be.
 const IN_PLACE: usize = 2;
 
-/// Weight rows per task, which share one read of the activations: whole tiles and groups of every height.
-pub(super) const ROWS: usize = 96;
-
 /// Panels of activations per task, which share one read of the weights.
 pub(super) const PANELS: usize = 16;
 
@@ -42,7 +39,19 @@ impl ManyRows<'_> {
     /// Sums of the task, staged weights, and a row of them in f32.
     pub(super) fn scratch_words(task: &Task, path: Path, k: usize) -> usize {
         let sums = Self::rows_of_sums(task, path) * task.panels.len() * PANEL;
-        sums + Self::staged_rows(path, k) * path.w_words(k) + k
+        let staged = Self::staged_rows(path, k) * Self::stretch(path, k).next_multiple_of(LINE);
+        sums + staged + k
+    }
+
+    /// Steps that are staged at a time. Vectors take so long for a row that all of it is read from the cache
+    /// meanwhile. Tiles of AMX do not: what they need next has to be in the second-level cache, the activations of
+    /// all panels included.
+    fn stretch(path: Path, k: usize) -> usize {
+        match path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Amx => PASS.min(path.steps(k)),
+            _ => path.steps(k),
+        }
     }
 
     /// Rows of sums, whole tiles and whole vectors of them.
@@ -53,7 +62,7 @@ impl ManyRows<'_> {
     /// Rows of `k` weights that are staged at a time, in whole groups.
     fn staged_rows(path: Path, k: usize) -> usize {
         let group = path.group();
-        (STAGED / path.w_words(k).max(1) / group).clamp(1, ROWS / group) * group
+        (STAGED / Self::stretch(path, k).max(1) / group).clamp(1, path.rows() / group) * group
     }
 
     /// # Safety
@@ -134,32 +143,33 @@ impl ManyRows<'_> {
 
     #[inline(always)]
     unsafe fn multiply<S: Simd, T: Tiles<S>>(mut self) {
-        let Task { rows, panels, .. } = self.task;
-        let words = self.path.w_words(self.job.k);
-        let stride = panels.len() * PANEL;
-        let group = self.path.group();
+        let &Self { task: Task { rows, panels, .. }, path, job: &Job { k, .. }, .. } = &self;
+        let (rows, group, steps) = (rows.clone(), path.group(), path.steps(k));
         let (sums, staging) = std::mem::take(&mut self.scratch)
-            .split_at_mut(Self::rows_of_sums(self.task, self.path) * stride);
-        let height = Self::staged_rows(self.path, self.job.k);
+            .split_at_mut(Self::rows_of_sums(self.task, path) * panels.len() * PANEL);
+        let (height, stretch) = (Self::staged_rows(path, k), Self::stretch(path, k));
         for top in (0..rows.len()).step_by(height) {
             let block = rows.start + top..rows.end.min(rows.start + top + height);
-            match self.in_place(block.clone()) {
-                Some(weights) => {
-                    let row = self.part.row_bytes() / 4;
-                    // SAFETY: the caller's promise, and these are the rows.
-                    unsafe {
-                        self.block::<S, T>(block, weights, Strides::rows(row), group * row, sums)
-                    }
+            if let Some(weights) = self.in_place(block.clone()) {
+                let row = self.part.row_bytes() / 4;
+                let strides = Strides::rows(row);
+                // SAFETY: the caller's promise, and these are the rows.
+                unsafe {
+                    self.block::<S, T>(block, 0..steps, weights, strides, group * row, sums);
                 }
-                None => {
-                    let (staging, wide) = staging.split_at_mut(height * words);
-                    // SAFETY: the caller's promise, and these are the rows.
-                    unsafe {
-                        self.stage::<S>(block.clone(), staging, wide);
-                        let strides = Strides { row: LINE, word: 1, line: group * LINE };
-                        let weights = staging.as_ptr();
-                        self.block::<S, T>(block, weights, strides, group * words, sums);
-                    }
+                continue;
+            }
+            // A product over nothing is zero, too.
+            for first in (0..steps.max(1)).step_by(stretch.max(1)) {
+                let steps = first..steps.min(first + stretch);
+                let words = steps.len().next_multiple_of(LINE);
+                let (staging, wide) = staging.split_at_mut(height * words);
+                let strides = Strides { row: LINE, word: 1, line: group * LINE };
+                let weights = staging.as_ptr();
+                // SAFETY: the caller's promise, and these are the rows.
+                unsafe {
+                    self.stage::<S>(block.clone(), steps.clone(), staging, wide);
+                    self.block::<S, T>(block.clone(), steps, weights, strides, group * words, sums);
                 }
             }
         }
@@ -167,7 +177,8 @@ impl ManyRows<'_> {
         unsafe { self.write::<S>(sums) }
     }
 
-    /// The sums of some rows, of which the first is at `weights` and every group of them `next` words further.
+    /// Adds to the sums of some rows over some steps. The first row is at `weights`, and every group of them `next`
+    /// words further.
     ///
     /// # Shapes
     /// - `sums`: `[rows, panels, PANEL]` of the task
@@ -175,6 +186,7 @@ impl ManyRows<'_> {
     unsafe fn block<S: Simd, T: Tiles<S>>(
         &self,
         rows: Range<usize>,
+        steps: Range<usize>,
         weights: *const f32,
         strides: Strides,
         next: usize,
@@ -182,35 +194,34 @@ impl ManyRows<'_> {
     ) {
         let &Job { k, m, .. } = self.job;
         let Task { panels, rows: all, .. } = self.task;
-        let (steps, words) = (self.path.steps(k), self.path.x_words(k));
-        let (group, x_line) = (self.path.group(), self.path.x_line());
+        let (group, x_line, words) = (self.path.group(), self.path.x_line(), self.path.x_words(k));
         let stride = panels.len() * PANEL;
         // The rows behind these, of which each pass fetches a share into the second-level cache.
-        let bytes = self.part.bytes();
-        let ahead = &bytes[rows.end * self.part.row_bytes()..];
-        let ahead = &ahead[..ahead.len().min(rows.len() * self.part.row_bytes())];
-        let share = ahead.len().div_ceil(panels.len() * steps.div_ceil(PASS).max(1)).max(1);
-        let mut shares = ahead.chunks(share);
+        let ahead = if self.path.fetches_ahead() { rows.len() * self.part.row_bytes() } else { 0 };
+        let behind = &self.part.bytes()[rows.end * self.part.row_bytes()..];
+        let ahead = &behind[..ahead.min(behind.len())];
+        let passes = panels.len() * self.path.steps(k).div_ceil(PASS).max(1);
+        let share = ahead.len().div_ceil(passes).max(1);
+        let mut shares = ahead.chunks(share).skip(panels.len() * (steps.start / PASS));
         for panel in panels.clone() {
             let columns = PANEL.min(m - panel * PANEL);
             let height = T::height(columns);
-            // A product over nothing is zero, too.
-            for first in (0..steps.max(1)).step_by(PASS) {
+            for first in (steps.start..steps.end.max(steps.start + 1)).step_by(PASS) {
                 let x = &self.x[(panel * words + first / LINE * x_line) * PANEL..];
                 for line in shares.next().unwrap_or_default().chunks(64) {
                     // SAFETY: the caller's promise.
-                    unsafe { S::prefetch(line.as_ptr()) }
+                    unsafe { S::prefetch_l2(line.as_ptr()) }
                 }
                 for i in (0..rows.len()).step_by(height) {
                     let sum = (rows.start - all.start + i) * stride;
                     let sum = &mut sums[sum + (panel - panels.start) * PANEL..];
                     let at = i / group * next + i % group * strides.row;
                     let tile = Tile {
-                        a: weights.wrapping_add(at + first / LINE * strides.line),
+                        a: weights.wrapping_add(at + (first - steps.start) / LINE * strides.line),
                         a_strides: strides,
                         b: x.as_ptr(),
                         b_stride: PANEL,
-                        steps: PASS.min(steps - first),
+                        steps: PASS.min(steps.end - first),
                         c: sum.as_mut_ptr(),
                         c_stride: stride,
                         start: if first == 0 { Start::Zero } else { Start::Output },
@@ -236,17 +247,27 @@ impl ManyRows<'_> {
         (as_words && once).then(|| self.part.bytes()[rows.start * row_bytes..].as_ptr().cast())
     }
 
-    /// Brings rows together, so that a tile reads one stream of weights.
+    /// Brings rows together over some steps, so that a tile reads one stream of weights.
     ///
     /// # Shapes
     /// - `staging`: `[rows / group][words / LINE][group][LINE]`    - `wide`: `[k]`
     #[inline(always)]
-    unsafe fn stage<S: Simd>(&self, rows: Range<usize>, staging: &mut [f32], wide: &mut [f32]) {
+    unsafe fn stage<S: Simd>(
+        &self,
+        rows: Range<usize>,
+        steps: Range<usize>,
+        staging: &mut [f32],
+        wide: &mut [f32],
+    ) {
         let &Self { part, path, .. } = self;
-        let (weight_type, k, row_bytes) = (part.weight_type(), part.k(), part.row_bytes());
-        let (words, group) = (path.w_words(k), path.group());
+        let (weight_type, row_bytes) = (part.weight_type(), part.row_bytes());
+        let (words, group) = (steps.len().next_multiple_of(LINE), path.group());
+        let numbers = path.numbers(steps, part.k());
+        let offset = numbers.start / weight_type.block_len() * weight_type.block_bytes();
+        let len = numbers.len() / weight_type.block_len() * weight_type.block_bytes();
+        let k = numbers.len();
         for (i, row) in rows.enumerate() {
-            let stored = &part.bytes()[row * row_bytes..][..row_bytes];
+            let stored = &part.bytes()[row * row_bytes + offset..][..len];
             let wide = &mut wide[..k];
             let at = i / group * group * words + i % group * LINE;
             let lines = &mut staging[at..];

@@ -18,11 +18,11 @@ use rayon::prelude::*;
 
 use crate::buffer::{SharedMut, with_scratch, written};
 use crate::isa::Isa;
-use crate::tile::{MAX_ROWS, PANEL};
+use crate::tile::PANEL;
 use crate::weights::{Matrix, WeightType};
 
 use few::FewRows;
-use many::{ManyRows, PANELS, ROWS};
+use many::{ManyRows, PANELS};
 use path::Path;
 
 /// Up to this many rows of activations, [`Matrix::forward`] reads every weight once and keeps all
@@ -180,8 +180,8 @@ impl Job<'_> {
         if !any || !self.rounds(weight_type) {
             return run(&[]);
         }
-        with_scratch(few::padded(self.m) * rounded::words(weight_type, self.k), |x| {
-            rounded::round(self.x, weight_type, x);
+        with_scratch(few::padded(self.m) * rounded::words(weight_type, self.isa, self.k), |x| {
+            rounded::round(self.x, weight_type, self.isa, x);
             run(x)
         })
     }
@@ -269,13 +269,12 @@ impl Job<'_> {
     fn split(&self) -> Vec<Task> {
         let wanted = self.tasks();
         let panels = self.m.div_ceil(PANEL);
-        let height = self.n.div_ceil(wanted).next_multiple_of(MAX_ROWS).min(ROWS);
-        let width = panels.div_ceil(wanted.div_ceil(self.n.div_ceil(height))).min(PANELS);
         let mut tasks = Vec::new();
         let mut column = 0;
         for (index, part) in self.parts.iter().enumerate() {
             let path = Path::of(part.weight_type(), self.isa, self.exact);
-            let height = height.next_multiple_of(path.group()).min(ROWS);
+            let height = self.n.div_ceil(wanted).next_multiple_of(path.group()).min(path.rows());
+            let width = panels.div_ceil(wanted.div_ceil(self.n.div_ceil(height))).min(PANELS);
             for row in (0..part.n()).step_by(height) {
                 for panel in (0..panels).step_by(width) {
                     tasks.push(Task {

@@ -1,5 +1,7 @@
 //! Which way a product of many rows goes, and how its operands are laid out for it.
 
+use std::ops::Range;
+
 #[cfg(target_arch = "x86_64")]
 use super::blocks::Blocks;
 use crate::buffer::LINE;
@@ -58,7 +60,19 @@ impl Path {
         }
     }
 
-    /// The same, in whole lines.
+    /// The weights of some steps, whole blocks of them.
+    pub(super) fn numbers(self, steps: Range<usize>, k: usize) -> Range<usize> {
+        let number = |step: usize| match self {
+            Self::F32 => step,
+            #[cfg(target_arch = "x86_64")]
+            Self::Dot | Self::Amx => 2 * step,
+            #[cfg(target_arch = "x86_64")]
+            Self::Blocks(blocks) => step / (blocks.lines() * LINE) * Blocks::LEN,
+        };
+        number(steps.start).min(k)..number(steps.end).min(k)
+    }
+
+    /// Words of a row of `k` weights: the steps, in whole lines.
     pub(super) fn w_words(self, k: usize) -> usize {
         self.steps(k).next_multiple_of(LINE)
     }
@@ -81,12 +95,31 @@ impl Path {
         }
     }
 
+    /// Rows of weights of a task, which share one read of the activations: whole groups.
+    pub(super) fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => 192,
+            _ => 96,
+        }
+    }
+
     /// Rows of weights that lie side by side where they are brought together: whole tiles.
     pub(super) fn group(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Amx => super::amx::ROWS,
             _ => MAX_ROWS,
+        }
+    }
+
+    /// Whether weights are fetched into the cache before they are brought together. Tiles of AMX read from there
+    /// so fast themselves that it would hold them up.
+    pub(super) fn fetches_ahead(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => false,
+            _ => true,
         }
     }
 }

@@ -78,8 +78,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn half(p: *const u8) -> Self::V;
     /// The first lane.
     unsafe fn first(v: Self::V) -> f32;
+    /// A hint that the line at `p`, which need not be valid, is read next.
+    unsafe fn prefetch_l1(p: *const u8);
     /// A hint that the line at `p`, which need not be valid, is read soon.
-    unsafe fn prefetch(p: *const u8);
+    unsafe fn prefetch_l2(p: *const u8);
     /// `LANES` bf16, rounded to nearest even.
     unsafe fn store_bf16(p: *mut u8, v: Self::V);
     /// `LANES` rows of `LANES` 32-bit words, `stride` bytes apart, to columns `to_stride` apart.

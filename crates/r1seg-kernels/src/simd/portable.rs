@@ -157,7 +157,9 @@ impl Simd for Portable {
         v.0[0]
     }
     #[inline(always)]
-    unsafe fn prefetch(_: *const u8) {}
+    unsafe fn prefetch_l1(_: *const u8) {}
+    #[inline(always)]
+    unsafe fn prefetch_l2(_: *const u8) {}
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u8, v: F32x4) {
         let bits = v.0.map(|x| bf16::from_f32(x).to_bits());

@@ -105,7 +105,8 @@ fn rounds_to_8_bits(isa: Isa, weight_type: WeightType, m: usize, exact: bool) ->
         Isa::Avx2 => weight_type == WeightType::Q4K,
         _ => false,
     };
-    m > FEW_ROWS && !exact && bytes
+    let short = matches!(isa, Isa::Avx2 | Isa::AvxVnni) && weight_type == WeightType::Q4K;
+    !exact && (bytes && m > FEW_ROWS || short)
 }
 
 /// The activations that share a scale where they are rounded to 16 bits.
@@ -170,7 +171,7 @@ impl Case {
                 let error = self.error(&y, &x, &weights, first, biased);
                 let label = format!("{isa:?} {kind:?} exact={exact} {m}x{k}x{n}");
                 assert!(error < TOLERANCE, "{label}: {error:e}");
-                if m <= FEW_ROWS {
+                if m <= FEW_ROWS && !rounds_to_8_bits(isa, kind, m, exact) {
                     let error = self.error(&y, &given, &weights, first, biased);
                     // Half of 1 in 32767 of a block's largest activation, some four times as large
                     // as the others, and some of it cancels.
@@ -210,9 +211,14 @@ fn products_of_odd_shapes_equal_the_reference() {
 fn products_over_several_passes_panels_and_tasks_equal_the_reference() {
     let random = &mut Random::new(2);
     for weight_type in TYPES {
-        for shape in
-            [(1, 2049, 515), (5, 1501, 130), (37, 2100, 161), (301, 130, 97), (150, 7, 700)]
-        {
+        for shape in [
+            (1, 2049, 515),
+            (5, 1501, 130),
+            (37, 2100, 161),
+            (9, 1300, 1600),
+            (301, 130, 97),
+            (150, 7, 700),
+        ] {
             check(random, weight_type, shape);
         }
     }

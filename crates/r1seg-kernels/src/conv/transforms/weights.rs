@@ -56,7 +56,7 @@ pub(in super::super) unsafe fn weights<S: Simd>(
             let taps = taps.add(channel * TAPS * LINE + lane);
             if lane == 0 {
                 for line in read.clone() {
-                    S::prefetch(taps.wrapping_add((AHEAD * TAPS + line) * LINE).cast());
+                    S::prefetch_l2(taps.wrapping_add((AHEAD * TAPS + line) * LINE).cast());
                 }
             }
             let mut rows = [[zero; 3]; SIX];

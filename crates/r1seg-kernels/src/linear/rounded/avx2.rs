@@ -1,8 +1,9 @@
 //! The products of a block in integers, eight lanes at a time.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
-use super::{BYTES_WORDS, LEN, WORDS};
+use super::{BYTES_WORDS, LEN, NIBBLES_WORDS, WORDS};
 use crate::linear::few::Unit;
 use crate::simd::Avx2;
 use crate::stored;
@@ -10,25 +11,36 @@ use crate::stored;
 /// The weights of 32 bytes, as `reorder` has the activations: even and odd bytes, low halves and high ones.
 type Quarter = [__m256i; 4];
 
-/// Adds the products of 32 bytes of weights, whose activations begin at `x`, 16 words from part to part.
+/// Adds the products of 32 bytes of weights, whose activations begin at `x`, 16 words from part to part. Those of low
+/// and of high halves have sums of their own, so that additions wait for each other half as long.
 ///
 /// # Safety
 /// Needs AVX2 and FMA; the activations must be there.
 #[inline(always)]
 unsafe fn products(
-    block: __m256,
+    sums: [__m256; 2],
     weights: &Quarter,
     [low, high]: [__m256; 2],
     x: *const f32,
-) -> __m256 {
+) -> [__m256; 2] {
     // SAFETY: the caller's promise.
     unsafe {
         let part =
             |n: usize| _mm256_madd_epi16(weights[n], _mm256_loadu_si256(x.add(16 * n).cast()));
         let of_low = _mm256_cvtepi32_ps(_mm256_add_epi32(part(0), part(1)));
         let of_high = _mm256_cvtepi32_ps(_mm256_add_epi32(part(2), part(3)));
-        _mm256_fmadd_ps(of_high, high, _mm256_fmadd_ps(of_low, low, block))
+        [_mm256_fmadd_ps(of_low, low, sums[0]), _mm256_fmadd_ps(of_high, high, sums[1])]
     }
+}
+
+/// Eight bytes, converted.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn eight_bytes(bytes: u64) -> __m256 {
+    // SAFETY: the caller has the instructions.
+    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes.cast_signed()))) }
 }
 
 /// The number at an index, in every lane.
@@ -54,35 +66,32 @@ unsafe fn pair<const FIRST: i32, const SECOND: i32>(numbers: __m256) -> __m256 {
     }
 }
 
-/// 4-bit blocks.
-pub(in crate::linear) struct Q4K;
+/// 4-bit blocks by bytes, with AVX-VNNI or without.
+pub(in crate::linear) struct Q4K<const VNNI: bool>;
 
-impl Q4K {
-    /// The weights of 32 bytes.
+impl<const VNNI: bool> Q4K<VNNI> {
+    /// Eight sums of the products of 32 weights and activations. Without AVX-VNNI sums of two products are 16 bits
+    /// wide: at most `2 * 15 * 127`.
     ///
     /// # Safety
-    /// Needs AVX2, and the bytes.
+    /// Needs AVX2, and AVX-VNNI where it is asked for.
     #[inline(always)]
-    unsafe fn quarter(w: *const u8) -> Quarter {
-        // SAFETY: the caller's promise.
+    unsafe fn products(weights: __m256i, x: __m256i) -> __m256 {
+        // SAFETY: the caller has the instructions.
         unsafe {
-            let even = _mm256_loadu_si256(w.cast());
-            let odd = _mm256_srli_epi16::<8>(even);
-            let (low, high) = (_mm256_set1_epi16(0x0f), _mm256_set1_epi16(0xf0));
-            [
-                _mm256_and_si256(even, low),
-                _mm256_and_si256(odd, low),
-                _mm256_and_si256(even, high),
-                _mm256_and_si256(odd, high),
-            ]
+            _mm256_cvtepi32_ps(if VNNI {
+                _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), weights, x)
+            } else {
+                _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x), _mm256_set1_epi16(1))
+            })
         }
     }
 }
 
-impl Unit<Avx2> for Q4K {
+impl<const VNNI: bool> Unit<Avx2> for Q4K<VNNI> {
     const LEN: usize = LEN;
     const BYTES: usize = 144;
-    const WORDS: usize = WORDS;
+    const WORDS: usize = NIBBLES_WORDS;
     const SHARED: bool = true;
 
     #[inline(always)]
@@ -95,36 +104,33 @@ impl Unit<Avx2> for Q4K {
         // SAFETY: the caller has the instructions, a block, and the activations.
         unsafe {
             let [scales, minima] = stored::Q4K::six_bits(w);
-            let numbers = |six_bits: u64| {
-                let bytes = _mm_cvtsi64_si128(six_bits as i64);
-                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
-            };
             let unit =
                 _mm256_castps128_ps256(_mm_cvtph_ps(_mm_castps_si128(_mm_load_ss(w.cast()))));
-            let minima = _mm256_mul_ps(numbers(minima), at::<1>(unit));
-            // Odd scales belong to the high halves of bytes, which are 16 times as large.
-            const H: f32 = 1.0 / 16.0;
-            let back = _mm256_setr_ps(1., H, 1., H, 1., H, 1., H);
-            let scales = _mm256_mul_ps(_mm256_mul_ps(numbers(scales), at::<0>(unit)), back);
-            let scales = [
-                [at::<0>(scales), at::<1>(scales)],
-                [at::<2>(scales), at::<3>(scales)],
-                [at::<4>(scales), at::<5>(scales)],
-                [at::<6>(scales), at::<7>(scales)],
-            ];
-            let mut blocks = [_mm256_setzero_ps(); M];
-            for (quarter, scales) in scales.into_iter().enumerate() {
-                let weights = Self::quarter(w.add(16 + 32 * quarter));
-                let first = quarter / 2 * (LEN / 4) + quarter % 2 * 8;
-                for (i, block) in blocks.iter_mut().enumerate() {
-                    *block = products(*block, &weights, scales, x.add(i * stride + first));
-                }
-            }
-            for (i, ([sum, offset], block)) in sums.iter_mut().zip(blocks).enumerate() {
-                let x = x.add(i * stride + LEN / 2);
-                // The first eight factors are zeros.
+            let scales = _mm256_mul_ps(eight_bytes(scales), at::<0>(unit));
+            let minima = _mm256_mul_ps(eight_bytes(minima), at::<1>(unit));
+            let mut factors = [[0f32; 8]; M];
+            for (i, (factors, [_, offset])) in factors.iter_mut().zip(&mut *sums).enumerate() {
+                let x = x.add(i * stride + LEN / 4);
+                let factor = _mm256_mul_ps(scales, _mm256_loadu_ps(x));
+                _mm256_storeu_ps(factors.as_mut_ptr(), factor);
                 *offset = _mm256_fmadd_ps(minima, _mm256_loadu_ps(x.add(8)), *offset);
-                *sum = _mm256_fmadd_ps(block, _mm256_loadu_ps(x.add(16)), *sum);
+            }
+            // In memory, from where a factor comes in every lane at no cost. The compiler would rather shuffle a
+            // register, on the port that the products need.
+            let factors = black_box(&factors);
+            for quarter in 0..4 {
+                let bytes = _mm256_loadu_si256(w.add(16 + 32 * quarter).cast());
+                let mask = _mm256_set1_epi8(15);
+                let low = _mm256_and_si256(bytes, mask);
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
+                for (i, (factors, [sum, _])) in factors.iter().zip(&mut *sums).enumerate() {
+                    let x = x.add(i * stride + 16 * quarter);
+                    let of_low = Self::products(low, _mm256_loadu_si256(x.cast()));
+                    let of_high = Self::products(high, _mm256_loadu_si256(x.add(8).cast()));
+                    let factor = |high: usize| _mm256_broadcast_ss(&factors[2 * quarter + high]);
+                    *sum = _mm256_fmadd_ps(of_low, factor(0), *sum);
+                    *sum = _mm256_fmadd_ps(of_high, factor(1), *sum);
+                }
             }
         }
     }
@@ -186,7 +192,7 @@ impl Unit<Avx2> for Q6K {
             let d = _mm256_cvtph_ps(_mm_set1_epi16(w.add(208).cast::<i16>().read_unaligned()));
             const H: f32 = 1.0 / 16.0;
             let back = _mm256_setr_ps(1., 1., 1., 1., H, H, H, H);
-            let mut blocks = [_mm256_setzero_ps(); M];
+            let mut blocks = [[_mm256_setzero_ps(); 2]; M];
             for half in 0..2 {
                 let integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(w.add(192 + 8 * half).cast()));
                 let minima = _mm256_mul_ps(_mm256_cvtepi32_ps(integers), d);
@@ -213,7 +219,7 @@ impl Unit<Avx2> for Q6K {
             }
             for (i, ([sum, _], block)) in sums.iter_mut().zip(blocks).enumerate() {
                 let scale = _mm256_loadu_ps(x.add(i * stride + LEN / 2 + 16));
-                *sum = _mm256_fmadd_ps(block, scale, *sum);
+                *sum = _mm256_fmadd_ps(_mm256_add_ps(block[0], block[1]), scale, *sum);
             }
         }
     }
