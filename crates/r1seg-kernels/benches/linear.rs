@@ -80,7 +80,14 @@ fn rows(c: &mut Criterion) {
         .sample_size(10)
         .measurement_time(Duration::from_secs(2))
         .sampling_mode(SamplingMode::Flat);
-    for (m, k, n) in [(8, 3072, 8192), (40, 3072, 8192), (296, 3072, 8192), (2048, 768, 3072)] {
+    let shapes = [
+        (8, 3072, 8192),
+        (40, 3072, 8192),
+        (296, 3072, 8192),
+        (296, 8192, 3072),
+        (2048, 768, 3072),
+    ];
+    for (m, k, n) in shapes {
         let bytes = weights(MATRICES * n * WeightType::Bf16.row_bytes(k).unwrap());
         let (x, mut y) = (activations(m * k), vec![0f32; m * n]);
         group.throughput(Throughput::Elements(2 * (m * n * k) as u64));

@@ -15,9 +15,6 @@ use crate::weights::{Matrix, WeightType, widen};
 /// first-level cache, 32 KiB of them; fewer would load and store the sums more often.
 const PASS: usize = 256;
 
-/// Words of weights that are brought together at a time, in the second-level cache.
-const STAGED: usize = 64 << 10;
-
 /// Up to this many panels of activations, weights are read where they lie if they can be.
 const IN_PLACE: usize = 2;
 
@@ -62,7 +59,8 @@ impl ManyRows<'_> {
     /// Rows of `k` weights that are staged at a time, in whole groups.
     fn staged_rows(path: Path, k: usize) -> usize {
         let group = path.group();
-        (STAGED / Self::stretch(path, k).max(1) / group).clamp(1, path.rows() / group) * group
+        let fit = path.staged_words() / Self::stretch(path, k).max(1) / group;
+        fit.clamp(1, path.rows() / group) * group
     }
 
     /// # Safety

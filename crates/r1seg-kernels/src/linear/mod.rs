@@ -39,28 +39,29 @@ const SERIAL: usize = 1 << 17;
 
 /// # Precision
 ///
-/// Sums are in f32 on every path. Up to [`FEW_ROWS`] rows, weights are those of
-/// [`widen_rows`](Matrix::widen_rows) and activations those given; but where the processor has AVX2, they are
-/// rounded to 16 bits for `Q4K` and `Q6K`, and for `Q8_0` where it has no AVX-512, an error of about `1e-5` of the
-/// result. More rows round as this table says (to nearest even) where
-/// the processor has AVX512-BF16, whose products count denormals as zero, and AVX512-VNNI; elsewhere
-/// nothing is rounded, either.
+/// Sums are in f32 on every path. Weights are those of [`widen_rows`](Matrix::widen_rows), and activations are
+/// rounded (to nearest even) as these tables say; elsewhere nothing is rounded. With 16 bits the error is about `1e-5`
+/// of the result, with 8 bits and with bf16 about `1e-2` and `1e-3`. AVX512-BF16 and AMX count denormals as zero.
 ///
-/// | weights | activations | weights |
+/// Up to [`FEW_ROWS`] rows, integers of 16 bits or 8 have a scale per block of weights or per 32:
+///
+/// | weights | AVX2, AVX-VNNI | AVX-512 |
 /// |---|---|---|
-/// | f32, f16 | as given | as stored |
-/// | bf16 | **rounded to bf16** | as stored |
-/// | `Q6K` | **rounded to bf16** | widened, then **rounded to bf16** |
-/// | `Q8_0`, `Q4K` | **rounded to 8 bits**, with a scale per 32 of them | as stored |
+/// | `Q8_0` | 16 bits | as given |
+/// | `Q6K` | 16 bits | 16 bits |
+/// | `Q4K` | **8 bits** | 16 bits |
+///
+/// More rows, with a scale per 32 integers:
+///
+/// | weights | AVX2 | AVX-VNNI | AVX512-BF16 with VNNI | AMX-BF16 |
+/// |---|---|---|---|---|
+/// | bf16 | as given | as given | **bf16** | **bf16** |
+/// | `Q8_0` | 16 bits | **8 bits** | **8 bits** | **bf16**, weights as well |
+/// | `Q6K` | as given | as given | **bf16**, weights as well | **bf16**, weights as well |
+/// | `Q4K` | **8 bits** | **8 bits** | **8 bits** | **bf16**, weights as well |
 ///
 /// [`Matrix::forward_exact`] never rounds either.
 impl Matrix<'_> {
-    /// Whether [`forward`](Self::forward) rounds the activations of `m` rows here, to bf16 or to 8
-    /// bits.
-    pub fn rounds_activations(&self, m: usize) -> bool {
-        m > FEW_ROWS && Path::of(self.weight_type(), Isa::detect(), false) != Path::F32
-    }
-
     /// `y = x Wᵀ + bias`, on rayon's current pool. Results do not depend on its size.
     ///
     /// # Shapes

@@ -99,8 +99,18 @@ impl Path {
     pub(super) fn rows(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => 192,
+            Self::Amx => 384,
             _ => 96,
+        }
+    }
+
+    /// Words of weights that are brought together at a time, in the second-level cache. Those of servers, which alone
+    /// have AMX, are larger.
+    pub(super) fn staged_words(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => 96 << 10,
+            _ => 64 << 10,
         }
     }
 

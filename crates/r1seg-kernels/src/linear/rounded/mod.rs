@@ -43,11 +43,16 @@ pub(super) fn takes(weight_type: WeightType, isa: Isa) -> bool {
     }
 }
 
+/// Whether activations are rounded to 8 bits for a few rows of such weights.
+pub(super) fn takes_bytes(weight_type: WeightType, isa: Isa) -> bool {
+    weight_type == WeightType::Q4K && is_short(isa)
+}
+
 /// Words of a row of `k` activations.
 pub(super) fn words(weight_type: WeightType, isa: Isa, k: usize) -> usize {
     match weight_type {
         WeightType::Q8_0 => k / 32 * BYTES_WORDS,
-        WeightType::Q4K if is_short(isa) => k / LEN * NIBBLES_WORDS,
+        _ if takes_bytes(weight_type, isa) => k / LEN * NIBBLES_WORDS,
         _ => k / LEN * WORDS,
     }
 }
@@ -64,7 +69,7 @@ fn is_short(isa: Isa) -> bool {
 pub(super) fn round(x: &[f32], weight_type: WeightType, isa: Isa, rounded: &mut [f32]) {
     match weight_type {
         WeightType::Q8_0 => return round_for_bytes(x, rounded),
-        WeightType::Q4K if is_short(isa) => return round_for_nibbles(x, rounded),
+        _ if takes_bytes(weight_type, isa) => return round_for_nibbles(x, rounded),
         _ => {}
     }
     let (blocks, _) = x.as_chunks::<LEN>();
