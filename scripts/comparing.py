@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,31 @@ STAGES = {
     "first_answer_s": "first answer, {tokens} tokens and a mask, from `.npy`",
     "second_prefill_s": "second question, first token",
 }
+
+# ATen, oneDNN and MKL choose their instructions apart from each other, and oneDNN had another name.
+VARIABLES = (
+    "R1SEG_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
+# Instruction sets as r1seg names them, and what these three call the same.
+ISAS = {
+    "portable": ("default", "SSE41", "SSE4_2"),
+    "avx2": ("avx2", "AVX2", "AVX2"),
+    "avx-vnni": ("avx2", "AVX2_VNNI", "AVX2_E1"),
+    "avx512": ("avx512", "AVX512_CORE", "AVX512"),
+    "avx512-bf16": ("avx512", "AVX512_CORE_BF16", "AVX512_E3"),
+    "amx-bf16": ("avx512", "AVX512_CORE_AMX", "AVX512_E4"),
+}
+# Prints what PyTorch's three parts say that they use.
+PROBE = """
+import torch
+print("aten", torch.backends.cpu.get_cpu_capability())
+torch.ones(64).to_mkldnn().relu()
+torch.ones(64, 64) @ torch.ones(64, 64)
+"""
 
 
 class Failed(SystemExit):
@@ -51,7 +77,45 @@ def arguments(description):
     parser.add_argument("--threads", type=int, default=cores, help="of each tool [all]")
     parser.add_argument("--r1seg", type=Path, help="a program that is built already")
     parser.add_argument("--json", type=Path, help="a file for every number of every round")
+    isa_argument(parser)
     return parser
+
+
+def isa_argument(parser):
+    parser.add_argument("--isa", choices=ISAS, help="hold both to it [the processor's best]")
+
+
+def hold(args, program):
+    """Holds the processes that are started from here on to `--isa`, if the processor has it."""
+    if not args.isa:
+        return
+    aten, onednn, mkl = ISAS[args.isa]
+    os.environ.update(zip(VARIABLES, (args.isa, aten, onednn, onednn, mkl)))
+    doctor = subprocess.run([program, "doctor", "--json"], capture_output=True, text=True)
+    if doctor.returncode == 2:
+        raise Failed(doctor.stderr.strip())
+    kernels = json.loads(doctor.stdout)["cpu"]["kernels"]
+    if kernels != args.isa:
+        raise Failed(f"{program} is held to {args.isa} and uses {kernels}")
+
+
+def used_by_pytorch(args):
+    """What `--isa` makes of PyTorch, in its own words, so that a table cannot claim more."""
+    if not args.isa:
+        return {}
+    environment = {**os.environ, "ONEDNN_VERBOSE": "1", "MKL_VERBOSE": "1"}
+    probe = [sys.executable, "-c", PROBE]
+    run = subprocess.run(probe, env=environment, capture_output=True, text=True, check=True)
+
+    def first(pattern):
+        found = re.search(pattern, run.stdout, re.MULTILINE)
+        return found[1] if found else "?"
+
+    return {
+        "ATen": first(r"^aten (.*)$"),
+        "oneDNN": first(r"^onednn_verbose.*,isa:(.*)$"),
+        "MKL": first(r"^MKL_VERBOSE .*? architecture (.*?)(?: enabled processors)?, "),
+    }
 
 
 def shape_flags(args):
@@ -181,6 +245,7 @@ def about(args, **tools):
     return {
         "machine": f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}",
         "threads": args.threads,
+        **({"isa": args.isa} if args.isa else {}),
         "r1seg": commit(),
         **tools,
         "rounds": args.rounds,
