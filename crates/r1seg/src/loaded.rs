@@ -163,6 +163,12 @@ impl LoadedModel {
         device_name(&self.device)
     }
 
+    /// The instruction set that the kernels of the CPU use, as [`cpu_kernels`](crate::cpu_kernels) names it, which
+    /// times and the last bits of results depend on. `None` on a GPU.
+    pub fn cpu_kernels(&self) -> Option<&'static str> {
+        self.device.is_cpu().then(crate::cpu_kernels)
+    }
+
     /// Why it computes on the CPU, where [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) found no
     /// GPU that it can use; never in a build without CUDA.
     pub fn device_fallback(&self) -> Option<&Error> {

@@ -102,6 +102,14 @@ fn a_benchmark_says_what_a_token_reads_and_takes_a_volume() {
     // So little lies in caches.
     assert!(read["read_gb_per_s"].is_null() && read["decode_share_of_read"].is_null(), "{read}");
 
+    // A processor has the best instruction set that its kernels know, unless it is held to a weaker one.
+    assert_eq!(read["cpu_kernels"], r1seg::cpu_kernels());
+    let mut command = desk.command();
+    command.env("R1SEG_ISA", "portable").args(["bench", "--device", "cpu", "-m"]).arg(&model);
+    let run = crate::finish(&mut command);
+    let title = "phi3 on cpu (f32, portable kernels), ";
+    assert!(run.succeeds().stdout.starts_with(title), "{}", run.stdout);
+
     // Kept in another dtype than the file's, and noise.
     let converted = bench(&["--dtype", "bf16"]);
     assert!(converted["decode_gb_per_token"].is_null(), "{converted}");

@@ -40,6 +40,8 @@ pub struct Refined {
     pub model: report::Model,
     /// Where it computed.
     pub device: String,
+    /// The instruction set of the kernels, where that is a CPU.
+    pub cpu_kernels: Option<&'static str>,
     /// How long loading it took.
     pub load: Duration,
     /// How the volume was prepared for it.
@@ -131,6 +133,7 @@ impl Obtained {
             self.refined.push(Refined {
                 model,
                 device: with.model.device_name(),
+                cpu_kernels: with.model.cpu_kernels(),
                 load: with.model.load_time(),
                 preparation,
                 refinements: Vec::new(),

@@ -37,6 +37,7 @@ pub struct Report {
     git: Option<&'static str>,
     model: Model,
     device: String,
+    cpu_kernels: Option<&'static str>,
     #[serde(flatten)]
     settings: Option<Settings>,
     input: run::InputReport,
@@ -163,6 +164,7 @@ impl Report {
             git: run.git,
             model: run.model,
             device: run.device,
+            cpu_kernels: run.cpu_kernels,
             settings,
             input: run::InputReport::new(&run.origin, run.preparation),
             output_folder: None,

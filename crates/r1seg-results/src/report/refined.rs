@@ -11,6 +11,7 @@ use crate::{Refined, Refinement};
 pub(super) struct RefinedReport {
     model: Model,
     device: String,
+    cpu_kernels: Option<&'static str>,
     preprocess: String,
     mode: String,
     effective_resolution_mm: Option<[f64; 3]>,
@@ -49,6 +50,7 @@ impl RefinedReport {
         Self {
             model: of.model.clone(),
             device: of.device.clone(),
+            cpu_kernels: of.cpu_kernels,
             preprocess: preparation.recipe.clone(),
             mode: preparation.mode.clone(),
             effective_resolution_mm: preparation.effective_resolution_mm.map(ijk),

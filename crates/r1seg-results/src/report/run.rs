@@ -20,6 +20,8 @@ pub struct Run<'a> {
     pub model: Model,
     /// Where it computed, such as `cpu` or `cuda:0`.
     pub device: String,
+    /// The instruction set of the kernels, where that is a CPU.
+    pub cpu_kernels: Option<&'static str>,
     /// How long loading the model took.
     pub load: Duration,
     /// The volume.
@@ -42,6 +44,7 @@ impl<'a> Run<'a> {
             git,
             model: named.clone(),
             device: model.device_name(),
+            cpu_kernels: model.cpu_kernels(),
             load: model.load_time(),
             origin,
             preparation: encoded.into(),

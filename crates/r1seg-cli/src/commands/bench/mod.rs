@@ -82,6 +82,8 @@ struct Bench<'a> {
 struct Common {
     model: String,
     device: String,
+    /// The instruction set of the kernels, on a CPU
+    cpu_kernels: Option<&'static str>,
     dtype: &'static str,
     threads: usize,
     runs: usize,
@@ -98,6 +100,7 @@ impl Bench<'_> {
         Common {
             model: self.model.clone(),
             device: model.device_name(),
+            cpu_kernels: model.cpu_kernels(),
             dtype: model.dtype_name(),
             threads: rayon::current_num_threads(),
             runs: self.args.runs,
@@ -130,8 +133,9 @@ impl Common {
     /// The stages, between those that every model has, under a line that says what was measured.
     fn table(&self, stages: Rows) -> String {
         let Self { model, device, dtype, threads, runs, .. } = self;
+        let kernels = self.cpu_kernels.map(|isa| format!(", {isa} kernels")).unwrap_or_default();
         let mut text = format!(
-            "{model} on {device} ({dtype}), {threads} threads, median of {runs}\n\n| stage | time |\n|---|---|\n",
+            "{model} on {device} ({dtype}{kernels}), {threads} threads, median of {runs}\n\n| stage | time |\n|---|---|\n",
         );
         let load = format!("{} ({:.2} GB)", seconds(self.load_s), self.weights_gb);
         let read = self.read_s.map(|time| row("read the volume", time));
