@@ -15,6 +15,9 @@ use crate::weights::{Matrix, WeightType, widen};
 /// first-level cache, 32 KiB of them; fewer would load and store the sums more often.
 const PASS: usize = 256;
 
+/// How many rows ahead of those that are brought together by stretches weights are fetched.
+const ROWS_AHEAD: usize = 8;
+
 /// Up to this many panels of activations, weights are read where they lie if they can be.
 const IN_PLACE: usize = 2;
 
@@ -264,7 +267,16 @@ impl ManyRows<'_> {
         let offset = numbers.start / weight_type.block_len() * weight_type.block_bytes();
         let len = numbers.len() / weight_type.block_len() * weight_type.block_bytes();
         let k = numbers.len();
-        for (i, row) in rows.enumerate() {
+        for (i, row) in rows.clone().enumerate() {
+            if !path.fetches_ahead() {
+                // Of each row just a stretch is read, too short for the processor to look ahead.
+                let later =
+                    &part.bytes()[(row + ROWS_AHEAD).min(rows.end - 1) * row_bytes + offset..];
+                for line in later[..len].chunks(4 * LINE) {
+                    // SAFETY: the caller's promise.
+                    unsafe { S::prefetch_l1(line.as_ptr()) }
+                }
+            }
             let stored = &part.bytes()[row * row_bytes + offset..][..len];
             let wide = &mut wide[..k];
             let at = i / group * group * words + i % group * LINE;
