@@ -54,6 +54,10 @@ pub(super) struct AnswerFields {
 struct Tokens {
     prompt: usize,
     generated: usize,
+    /// Guessed, and checked several at a time.
+    drafted: usize,
+    /// Of these, right.
+    accepted: usize,
     ids: Vec<u32>,
 }
 
@@ -134,6 +138,8 @@ impl AnswerFields {
             tokens: Tokens {
                 prompt: answer.prompt_tokens,
                 generated: answer.token_ids.len(),
+                drafted: answer.drafts.drafted,
+                accepted: answer.drafts.accepted,
                 ids: answer.token_ids.clone(),
             },
             status: status.as_str(),
