@@ -49,6 +49,7 @@ mod conversion;
 mod demo_and_bench;
 mod destinations;
 mod doctor;
+mod drafts;
 mod eval;
 mod habits;
 mod hsenet;
