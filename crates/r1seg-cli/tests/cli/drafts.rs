@@ -9,17 +9,18 @@ use crate::{Desk, data, finish};
 
 /// Passes over the weights that an answer of a report took.
 fn passes(answer: &Value) -> u64 {
-    let tokens = &answer["tokens"];
-    tokens["generated"].as_u64().unwrap() - tokens["accepted"].as_u64().unwrap()
+    let tokens = answer["tokens"]["generated"].as_u64().unwrap();
+    tokens - answer["drafts"]["accepted"].as_u64().unwrap()
 }
 
-/// The embedded model, asked for the liver of its phantom.
+/// What the embedded model says when it is asked for the liver of its phantom.
 fn infer(desk: &Desk, options: &str) -> Value {
     let mut command = desk.command();
+    command.env_remove("R1SEG_DRAFTS");
     command.args(["infer", "-m", "demo", "--device", "cpu", "-i", "ct.nii.gz", "--no-preview"]);
     command.args(["-p", LIVER, "-o", "out", "--force"]).args(options.split_whitespace());
     finish(&mut command).succeeds();
-    desk.report()
+    desk.report()["answers"][0].take()
 }
 
 /// The names and contents of the files of answers.
@@ -82,10 +83,9 @@ fn later_runs_guess_from_an_answer_that_was_given_twice() {
 fn nothing_is_kept_in_memory_alone_and_nothing_is_guessed_when_drafts_are_off() {
     let desk = Desk::new();
     chat::phantom_of(&desk, "ct.nii.gz", 7);
-    for _ in 0..3 {
-        infer(&desk, "--drafts memory");
-        assert_eq!(infer(&desk, "--drafts off")["tokens"]["drafted"], 0);
-        infer(&desk, "--temperature 0.001");
+    for options in ["--drafts memory", "--drafts off", "--temperature 0.001"] {
+        let answer = infer(&desk, options);
+        assert_eq!(answer["drafts"]["drafted"], 0, "{options}: {answer:#}");
     }
     assert!(kept(&desk).is_empty());
     let mut command = desk.command();
