@@ -94,7 +94,7 @@ def lines(out):
 
 
 def plain(out):
-    """Everything in a folder of results, without times."""
+    """Everything in a folder of results, without times and what depends on the volumes before."""
     out, found = Path(out), {}
     for path in out.rglob("*"):
         name = str(path.relative_to(out))
@@ -104,6 +104,7 @@ def plain(out):
             report = json.loads(path.read_text())
             for part in [report, *report.get("answers", [])]:
                 part.pop("timings_ms", None)
+                part.pop("drafts", None)
             # The folder is another one.
             for field in ["peak_rss_mb", "output_folder"]:
                 report.pop(field, None)

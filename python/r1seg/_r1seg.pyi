@@ -136,6 +136,7 @@ class EncodedVolume:
         separator: Literal["none", "space"] | None = None,
         first_seg: bool = False,
         abstain: bool = False,
+        drafts: bool = True,
         on_text: Callable[[str], object] | None = None,
         on_event: Callable[[Event], object] | None = None,
         cancel: CancelToken | None = None,
@@ -155,6 +156,7 @@ class EncodedVolume:
         separator: Literal["none", "space"] | None = None,
         first_seg: bool = False,
         abstain: bool = False,
+        drafts: bool = True,
         on_event: Callable[[Event], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Result]: ...

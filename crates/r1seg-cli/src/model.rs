@@ -1,15 +1,15 @@
 //! The model of a command: which one is meant, how it is loaded, and what is printed about it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 pub(crate) use r1seg::ModelName;
 use r1seg::volume::{ChosenSeries, Warning};
 use r1seg::{
-    CancelToken, CheckpointSource, Error, FoundModel, LoadOptions, LoadedModel, ModelSource,
+    CancelToken, CheckpointSource, Drafts, Error, FoundModel, LoadOptions, LoadedModel, ModelSource,
 };
 
-use crate::args::{LoadArgs, ModelArgs, RefineArgs};
+use crate::args::{DraftArgs, LoadArgs, ModelArgs, RefineArgs, Remembering};
 use crate::exit::{self, CliError, say};
 use crate::{hints, last_words};
 
@@ -70,6 +70,28 @@ pub(crate) fn load_options(args: &LoadArgs, reserved: u64) -> LoadOptions {
 pub(crate) fn refined(mut options: LoadOptions, refine: &RefineArgs) -> LoadOptions {
     options.num_clicks = refine.num_clicks;
     options
+}
+
+/// The same, remembering answers for as long as was asked for.
+pub(crate) fn drafting(options: LoadOptions, args: DraftArgs) -> LoadOptions {
+    options.with_drafts(match args.drafts {
+        Remembering::Keep => kept().map_or(Drafts::InMemory, Drafts::Kept),
+        Remembering::Memory => Drafts::InMemory,
+        Remembering::Off => Drafts::Off,
+    })
+}
+
+/// The folder of the answers that are kept, beside that of the models; `None` where no home is known.
+#[cfg(feature = "hub")]
+fn kept() -> Option<PathBuf> {
+    let hub = r1seg::registry::hub().ok()?;
+    Some(hub.config().cache.parent()?.join("r1seg"))
+}
+
+/// Builds without a cache of models keep no answers either.
+#[cfg(not(feature = "hub"))]
+fn kept() -> Option<PathBuf> {
+    None
 }
 
 /// The first line on stderr: notice, device, dtype and model; and why it is not on a GPU, if it should

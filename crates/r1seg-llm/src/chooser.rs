@@ -19,6 +19,20 @@ impl Chooser {
         Ok(Self { sampler, forced: forced.into_iter() })
     }
 
+    /// Whether nothing is drawn at random.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.sampler.is_greedy()
+    }
+
+    /// The next token from logits that are on a CPU, as [`choose_all`] chooses it.
+    ///
+    /// # Shapes
+    /// - `logits`: `[V]`, f32
+    pub(crate) fn next(&mut self, logits: &Tensor) -> Result<Option<Sampled>> {
+        let forced = self.forced.next();
+        self.choose(forced, &logits.to_vec1::<f32>()?)
+    }
+
     /// The next token from logits on a CPU; `None` where they are not those of a distribution.
     fn choose(&mut self, forced: Option<u32>, logits: &[f32]) -> Result<Option<Sampled>> {
         match forced {
@@ -38,9 +52,8 @@ pub(crate) fn choose_all(
     logits: &Tensor,
 ) -> Result<Vec<Option<Sampled>>> {
     let forced: Vec<_> = choosers.iter_mut().map(|chooser| chooser.forced.next()).collect();
-    let drawn = |(chooser, forced): (&&mut Chooser, &Option<u32>)| {
-        forced.is_none() && !chooser.sampler.is_greedy()
-    };
+    let drawn =
+        |(chooser, forced): (&&mut Chooser, &Option<u32>)| forced.is_none() && !chooser.is_greedy();
     if logits.device().is_cpu() || choosers.iter().zip(&forced).any(drawn) {
         let rows = logits.to_vec2::<f32>()?;
         let sequences = choosers.iter_mut().zip(forced).zip(rows);

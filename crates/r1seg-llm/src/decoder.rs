@@ -138,6 +138,25 @@ impl Decoder {
         &self.device
     }
 
+    /// Whether a row of a pass gets what it gets alone, to the last bit, as long as the pass has a few of them:
+    /// then guesses of what comes next can be checked several at a time
+    /// ([`GenerationOptions::drafts`](crate::GenerationOptions)). A GPU and activations in half precision
+    /// take other products for several rows, which round differently.
+    pub fn checks_drafts(&self) -> bool {
+        self.device.is_cpu() && self.activation_dtype == DType::F32
+    }
+
+    /// Whether a token is in the vocabulary.
+    pub(crate) fn knows(&self, id: u32) -> bool {
+        usize::try_from(id).is_ok_and(|id| id < self.config.vocab_size)
+    }
+
+    /// By how many positions a sequence of `length` can grow until its positions rotate by other
+    /// frequencies.
+    pub(crate) fn alike_beyond(&self, length: usize) -> usize {
+        self.rotary.alike_beyond(length)
+    }
+
     /// An empty cache with room for `capacity` positions.
     pub fn new_cache(&self, capacity: usize) -> KvCache {
         KvCache::new(self.layers.len(), capacity)
@@ -155,8 +174,7 @@ impl Decoder {
         if ids.is_empty() {
             bail!("there are no token ids to embed")
         }
-        if let Some(id) = ids.iter().find(|id| usize::try_from(**id).is_ok_and(|i| i >= vocabulary))
-        {
+        if let Some(id) = ids.iter().find(|id| !self.knows(**id)) {
             bail!("token id {id} is outside the vocabulary of {vocabulary}")
         }
         self.embed_tokens.forward(ids)?.to_dtype(self.activation_dtype)?.unsqueeze(0)
@@ -222,7 +240,7 @@ impl Decoder {
         self.forward_positions(batch, Positions::Last, probe)
     }
 
-    fn forward_positions(
+    pub(crate) fn forward_positions(
         &self,
         batch: &mut [(DecoderInput<'_>, &mut KvCache)],
         positions: Positions,

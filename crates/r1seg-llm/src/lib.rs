@@ -16,6 +16,7 @@
 //!   where an answer ends.
 //! - [`Decoder::generate`] answers a prompt: greedy or sampled ([`Sampling`]), streaming,
 //!   cancellable, with the hidden state that predicted each token.
+//! - [`Drafts`] guess what an answer says next, so that one pass checks several tokens.
 //! - [`Decoder::forward_many`] and [`Decoder::generate_many`] run several sequences, each of its own
 //!   length and with its own cache, in passes that read the weights once for all.
 //!
@@ -31,6 +32,7 @@ mod cache;
 mod chooser;
 mod config;
 mod decoder;
+mod drafts;
 mod generation;
 mod mlp;
 mod rope;
@@ -42,5 +44,6 @@ pub use config::{
     MlpLayout, RopeConfig, RopeScaling, eos_token_ids,
 };
 pub use decoder::{Decoder, DecoderInput};
+pub use drafts::{Drafts, SeenAnswers};
 pub use generation::{FinishReason, Generated, GenerationError, GenerationOptions, Request, Step};
 pub use sampling::{Sampled, Sampler, Sampling};

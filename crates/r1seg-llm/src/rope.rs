@@ -55,6 +55,14 @@ impl RotaryEmbedding {
         }
     }
 
+    /// By how many positions a sequence of `length` can grow until other frequencies hold for it.
+    pub(crate) fn alike_beyond(&self, length: usize) -> usize {
+        match &self.long {
+            Some((limit, _)) if length <= *limit => limit - length,
+            _ => usize::MAX,
+        }
+    }
+
     /// The rows of the positions `past..past + len`. The length of the whole sequence decides
     /// which of longrope's sets of frequencies holds.
     pub(crate) fn tables(

@@ -20,12 +20,14 @@ pub(crate) struct Asking<'a> {
     pub(crate) separator: Option<&'a str>,
     pub(crate) first_seg: bool,
     pub(crate) abstain: bool,
+    pub(crate) drafts: bool,
 }
 
 impl Asking<'_> {
     pub(crate) fn options(&self, py: Python<'_>) -> PyResult<AskOptions> {
         let mut options = AskOptions::default().with_first_seg(self.first_seg);
         options.abstain = self.abstain;
+        options.drafts = self.drafts;
         options.sampling = self.sampling(py)?;
         options.max_new_tokens = match self.max_new_tokens {
             Some(0) => {

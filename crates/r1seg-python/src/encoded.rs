@@ -77,12 +77,13 @@ impl EncodedVolume {
     ///
     /// ``on_text`` is called with each piece of the answer as it is generated, and ``on_event`` with every
     /// :class:`Event`. Ctrl-C and ``cancel`` stop it. ``box`` is what the question is about: the first and
-    /// the last voxel, both inside; it stands at ``{box}`` or at the question's end.
+    /// the last voxel, both inside; it stands at ``{box}`` or at the question's end. ``drafts=False`` guesses
+    /// nothing of what an answer says next: the answer is the same, and takes longer.
     #[pyo3(signature = (
         question = None, *, organ = None, r#box = None, box_mm = None, name = None,
         max_new_tokens = None, temperature = 0.0, top_k = None, top_p = None, seed = None,
-        separator = None, first_seg = false, abstain = false, on_text = None, on_event = None,
-        cancel = None,
+        separator = None, first_seg = false, abstain = false, drafts = true, on_text = None,
+        on_event = None, cancel = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords of Python")]
     fn ask(
@@ -101,6 +102,7 @@ impl EncodedVolume {
         separator: Option<&str>,
         first_seg: bool,
         abstain: bool,
+        drafts: bool,
         on_text: Option<Py<PyAny>>,
         on_event: Option<Py<PyAny>>,
         cancel: Option<&CancelToken>,
@@ -114,6 +116,7 @@ impl EncodedVolume {
             separator,
             first_seg,
             abstain,
+            drafts,
         };
         let mut asked = match (question, organ) {
             (Some(question), None) => Asked::of_text(question),
@@ -145,7 +148,7 @@ impl EncodedVolume {
     #[pyo3(signature = (
         questions, *, r#box = None, box_mm = None, names = None, max_new_tokens = None, temperature = 0.0,
         top_k = None, top_p = None, seed = None, separator = None, first_seg = false, abstain = false,
-        on_event = None, cancel = None,
+        drafts = true, on_event = None, cancel = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords of Python")]
     fn ask_many(
@@ -163,6 +166,7 @@ impl EncodedVolume {
         separator: Option<&str>,
         first_seg: bool,
         abstain: bool,
+        drafts: bool,
         on_event: Option<Py<PyAny>>,
         cancel: Option<&CancelToken>,
     ) -> PyResult<Vec<Result>> {
@@ -175,6 +179,7 @@ impl EncodedVolume {
             separator,
             first_seg,
             abstain,
+            drafts,
         };
         let places = Places { region: r#box, region_mm: box_mm, ..Places::default() };
         let places = places.prompt(py, self.about.volume.bind(py).get())?;

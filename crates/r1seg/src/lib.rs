@@ -42,6 +42,7 @@
 //! Nothing here prints, exits or panics on input; long stages are `tracing` spans. r1seg is for
 //! research: it is not a medical device.
 
+mod answers;
 mod automatic;
 mod boxes;
 mod capabilities;
@@ -124,6 +125,7 @@ pub mod networks {
     };
 }
 
+pub use answers::Drafts;
 pub use automatic::{AutomaticConfig, AutomaticModel, Class, ClassStatus, ClassTable, Scan};
 pub use boxes::{AnswerBox, BOX_PLACEHOLDER};
 pub use capabilities::{Capabilities, OutputKind, PromptKind};
@@ -149,7 +151,8 @@ pub use options::{
     Sampling, Separator,
 };
 pub use outcome::{
-    BoxText, FinishReason, MaskStatus, Outcome, SegToken, Timings, VoxelBox, WindowAnswer,
+    BoxText, DraftCounts, FinishReason, MaskStatus, Outcome, SegToken, Timings, VoxelBox,
+    WindowAnswer,
 };
 pub use prompt::{Prompt, PromptPoint};
 pub use promptable::{PromptableConfig, PromptableModel, Simulated, simulate};

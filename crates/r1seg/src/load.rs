@@ -11,6 +11,7 @@ use r1seg_diagnostic::Purpose;
 use r1seg_nn::Weights;
 use r1seg_volume::Orientation;
 
+use crate::answers::AnswerMemory;
 #[cfg(feature = "cuda")]
 use crate::checkpoint::Uploads;
 use crate::checkpoint::keys::KeyMap;
@@ -223,6 +224,7 @@ impl<'a> Loader<'a> {
         };
         let computed = if activation == DType::F32 { dtype } else { activation.as_str() };
         let model = LoadedModel {
+            answers: AnswerMemory::new(&options.drafts, &name, source),
             name,
             family: config.family(),
             model_type: file.model_type.name,

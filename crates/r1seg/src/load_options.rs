@@ -1,6 +1,6 @@
 //! How a model is loaded.
 
-use crate::{CancelToken, DeviceChoice, DtypeChoice};
+use crate::{CancelToken, DeviceChoice, Drafts, DtypeChoice};
 
 /// How a model of any family is loaded.
 ///
@@ -40,6 +40,8 @@ pub struct LoadOptions {
     /// [memory limit](Self::memory_limit) counts them, up to
     /// [`QUESTIONS_AT_ONCE`](crate::QUESTIONS_AT_ONCE).
     pub questions: usize,
+    /// Where the model remembers its answers, to guess the next tokens of those to come.
+    pub drafts: Drafts,
     /// Stops loading between two tensors.
     pub cancel: CancelToken,
 }
@@ -55,6 +57,7 @@ impl Default for LoadOptions {
             memory_limit: None,
             num_clicks: None,
             questions: 1,
+            drafts: Drafts::default(),
             cancel: CancelToken::default(),
         }
     }
@@ -107,6 +110,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_num_clicks(mut self, num_clicks: usize) -> Self {
         self.num_clicks = Some(num_clicks);
+        self
+    }
+
+    /// Sets where the model remembers its answers.
+    #[must_use]
+    pub fn with_drafts(mut self, drafts: Drafts) -> Self {
+        self.drafts = drafts;
         self
     }
 

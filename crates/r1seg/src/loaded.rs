@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use r1seg_diagnostic::Purpose;
 use r1seg_volume::{Orientation, Volume};
 
+use crate::answers::AnswerMemory;
 use crate::device::device_name;
 use crate::finite::FiniteCheck;
 use crate::registry::Family;
@@ -88,6 +89,7 @@ pub struct LoadedModel {
     pub(crate) needed: u64,
     pub(crate) time: Duration,
     pub(crate) finite: FiniteCheck,
+    pub(crate) answers: AnswerMemory,
     /// Its own; absent where the range of the voxels says it.
     pub(crate) recipe: Option<Recipe>,
     /// What it reads beside the voxels.

@@ -306,6 +306,7 @@ impl R1SegModel {
                 sampling: options.sampling.clone(),
                 forced: options.forced_tokens.clone().unwrap_or_default(),
                 keep_logits,
+                drafts: self.drafts(prompt, options),
             };
             begun.push((rest, cache, options));
         }

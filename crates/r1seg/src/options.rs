@@ -252,6 +252,10 @@ pub struct AskOptions {
     pub first_seg: bool,
     /// In sliding mode, windows without `[SEG]` abstain; in the authors' evaluation they veto.
     pub abstain: bool,
+    /// Whether the next tokens are guessed and checked several at a time, where the model remembers answers
+    /// ([`LoadOptions::drafts`](crate::LoadOptions)) and computes in f32 on a CPU. Greedy answers alone are; they are
+    /// the same either way, and faster.
+    pub drafts: bool,
     /// Generates these tokens whatever the model predicts, for benchmarks of random weights.
     #[doc(hidden)]
     pub forced_tokens: Option<Vec<u32>>,
@@ -265,6 +269,7 @@ impl Default for AskOptions {
             sampling: Sampling::Greedy,
             first_seg: false,
             abstain: false,
+            drafts: true,
             forced_tokens: None,
         }
     }
@@ -303,6 +308,13 @@ impl AskOptions {
     #[must_use]
     pub fn with_abstain(mut self, abstain: bool) -> Self {
         self.abstain = abstain;
+        self
+    }
+
+    /// Sets whether the next tokens are guessed, and checked several at a time.
+    #[must_use]
+    pub fn with_drafts(mut self, drafts: bool) -> Self {
+        self.drafts = drafts;
         self
     }
 

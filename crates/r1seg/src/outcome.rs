@@ -41,6 +41,8 @@ pub struct Outcome {
     pub zoomed: Option<Region>,
     /// What a person should know about the result.
     pub warnings: Vec<Warning>,
+    /// Tokens that were guessed and checked several at a time.
+    pub drafts: DraftCounts,
     /// How long each stage took.
     pub timings: Timings,
     /// Tensors of every stage, when they were asked for.
@@ -85,6 +87,7 @@ impl Outcome {
             window_answers: Vec::new(),
             zoomed: None,
             warnings: Vec::new(),
+            drafts: DraftCounts::default(),
             timings,
             trace: None,
         }
@@ -115,6 +118,16 @@ impl Outcome {
         counts.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
         counts
     }
+}
+
+/// Guesses of what an answer says next, which one pass checks together; summed over windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DraftCounts {
+    /// Tokens that were guessed.
+    pub drafted: usize,
+    /// Those that the model chose as well. Each saved a pass.
+    pub accepted: usize,
 }
 
 /// A `[SEG]` token of an answer.

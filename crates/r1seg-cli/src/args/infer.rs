@@ -8,7 +8,7 @@ use r1seg::{AskOptions, InferenceMode, Preprocess, Sampling, Separator};
 use r1seg_results::preview::Window;
 
 use super::boxes::BoxArgs;
-use super::{ImageArg, ModelArgs, RefineArgs, VolumeArgs};
+use super::{DraftArgs, ImageArg, ModelArgs, RefineArgs, VolumeArgs};
 use crate::exit::CliError;
 
 #[derive(Debug, Args)]
@@ -236,6 +236,8 @@ pub(crate) struct AnswerArgs {
     /// Names the sequence of random draws.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) drafts: DraftArgs,
 }
 
 impl AnswerArgs {

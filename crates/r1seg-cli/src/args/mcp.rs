@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::SeveralModelsArgs;
 use super::volume::bytes;
+use super::{DraftArgs, SeveralModelsArgs};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -20,6 +20,8 @@ leaves this machine. For research use only: not a medical device.")]
 pub(crate) struct McpArgs {
     #[command(flatten)]
     pub(crate) model: SeveralModelsArgs,
+    #[command(flatten)]
+    pub(crate) drafts: DraftArgs,
     /// A folder whose volumes may be read, with all that is in it; once for each. A path that leads out
     /// of them, also by a symbolic link, is refused [default: the current folder].
     #[arg(long = "root", value_name = "DIR")]

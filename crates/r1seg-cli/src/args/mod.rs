@@ -6,6 +6,7 @@ mod chat;
 mod checkpoint;
 mod classes;
 mod compare;
+mod drafts;
 mod eval;
 mod image;
 mod infer;
@@ -35,6 +36,7 @@ pub(crate) use checkpoint::{CacheAction, CacheArgs, DownloadArgs};
 pub(crate) use checkpoint::{ConvertArgs, VerifyArgs};
 pub(crate) use classes::ClassArgs;
 pub(crate) use compare::{By, CompareArgs};
+pub(crate) use drafts::{DraftArgs, Remembering};
 pub(crate) use eval::{EvalArgs, Layout};
 pub(crate) use image::ImageArg;
 pub(crate) use infer::{InferArgs, OutputArgs};
@@ -400,6 +402,8 @@ pub(crate) struct BenchArgs {
     /// Also asks the question so many times one after the other, and then at once.
     #[arg(long, value_name = "N")]
     pub(crate) questions: Option<usize>,
+    #[command(flatten)]
+    pub(crate) drafts: DraftArgs,
     /// Form of the result.
     // Its name before other commands had folders and files under it.
     #[arg(long = "format", short_alias = 'o', alias = "output", default_value = "md", value_enum)]

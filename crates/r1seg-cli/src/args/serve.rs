@@ -8,9 +8,9 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use r1seg_server::Protocol;
 
-use super::SeveralModelsArgs;
 use super::viewers::ViewerArgs;
 use super::volume::bytes;
+use super::{DraftArgs, SeveralModelsArgs};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -25,6 +25,8 @@ and docs/viewers.md how 3D Slicer and napari connect.")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) model: SeveralModelsArgs,
+    #[command(flatten)]
+    pub(crate) drafts: DraftArgs,
     /// The address to listen at. Any but those of this machine alone needs --api-key-file.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) host: IpAddr,

@@ -39,10 +39,10 @@ fn options(args: &McpArgs, models: Vec<FoundModel>) -> LocalOptions {
     let read = ReadOptions::default()
         .with_max_bytes(args.max_input_bytes)
         .with_max_voxels(args.max_voxels);
-    let load = args.model.load.clone();
+    let (load, drafts) = (args.model.load.clone(), args.drafts);
     let options = LocalOptions::new(models, &args.out)
         .with_read(read)
-        .with_load(move |reserved| model::load_options(&load, reserved))
+        .with_load(move |reserved| model::drafting(model::load_options(&load, reserved), drafts))
         .with_words(hints::words)
         .with_writing(|| Box::new(Writing::begin()) as Box<dyn Any>)
         .with_git(option_env!("R1SEG_GIT"));

@@ -102,7 +102,7 @@ fn one(args: &ServeArgs, named: &ModelArgs, stop: &CancelToken) -> Result<Served
     model::verify(named, stop)?;
     let progress = Progress::new(args.quiet);
     progress.stage(format!("loading {}", name.id));
-    let options: LoadOptions = model::load_options(&named.load, 0);
+    let options: LoadOptions = model::drafting(model::load_options(&named.load, 0), args.drafts);
     let options = options.with_questions(r1seg::QUESTIONS_AT_ONCE).with_cancel(stop.clone());
     let loaded = load(&source, &options)?;
     progress.clear();

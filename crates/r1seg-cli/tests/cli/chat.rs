@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::schema::assert_keeps_to;
 use crate::{Desk, Run, data};
 
-const LIVER: &str = "Can you segment the liver in this image?";
+pub(crate) const LIVER: &str = "Can you segment the liver in this image?";
 
 /// A conversation about a volume, all of whose lines come from a pipe.
 fn chat(desk: &Desk, model: &Path, image: &Path, options: &str, lines: &[&str]) -> Run {
@@ -32,14 +32,14 @@ fn chat(desk: &Desk, model: &Path, image: &Path, options: &str, lines: &[&str]) 
 }
 
 /// A phantom that lies as a CT does.
-fn phantom_of(desk: &Desk, name: &str, seed: u64) -> PathBuf {
+pub(crate) fn phantom_of(desk: &Desk, name: &str, seed: u64) -> PathBuf {
     let volume = phantom::volume(&Phantom::draw(seed)).unwrap();
     write_volume(desk.path(name), &volume, Overwrite::Refuse).unwrap();
     desk.path(name)
 }
 
 /// A conversation about phantom 7 with the model that knows it.
-fn demo(desk: &Desk, lines: &[&str]) -> Run {
+pub(crate) fn demo(desk: &Desk, lines: &[&str]) -> Run {
     let image = phantom_of(desk, "ct.nii.gz", 7);
     chat(desk, Path::new("demo"), &image, "", lines)
 }
@@ -55,7 +55,7 @@ fn labels(path: &Path) -> Vec<u16> {
     LabelMap::from_volume(&volume).unwrap().labels().to_vec()
 }
 
-fn json_of(path: &Path) -> Value {
+pub(crate) fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 

@@ -260,6 +260,35 @@ fn widened_rows_are_those_of_the_description_bit_for_bit() {
     }
 }
 
+/// What an answer gets must not depend on how many rows its pass has.
+#[test]
+fn each_of_a_few_rows_gets_what_it_gets_alone_bit_for_bit() {
+    let random = &mut Random::new(9);
+    for (weight_type, (k, n)) in
+        TYPES.into_iter().flat_map(|t| [(77, 5), (1300, 130), (2049, 515)].map(|size| (t, size)))
+    {
+        let k = usize::next_multiple_of(k, weight_type.block_len());
+        let parts = [n, 17].map(|n| Weights::new(random, weight_type, n, k));
+        let (parts, n) = (parts.each_ref().map(Weights::matrix), n + 17);
+        let (x, bias) = (random.normals(FEW_ROWS * k), random.normals(n));
+        for (isa, exact) in Isa::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)])
+        {
+            let rows = |first: usize, m: usize| {
+                let mut y = vec![f32::NAN; m * n];
+                let x = &x[first * k..][..m * k];
+                forward_on(isa, exact, &parts, x, m, Some(&bias), &mut y);
+                y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let alone: Vec<u32> = (0..FEW_ROWS).flat_map(|row| rows(row, 1)).collect();
+            for m in 2..=FEW_ROWS {
+                let first = FEW_ROWS - m;
+                let equal = rows(first, m) == alone[first * n..];
+                assert!(equal, "{isa:?} {weight_type:?} exact={exact} {m}x{k}x{n}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_product_over_nothing_is_its_bias() {
     let matrix = Matrix::new(&[], WeightType::F32, 3, 0).unwrap();

@@ -4,6 +4,11 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::rotary_emb::rope;
 
 use super::{AttentionMask, attention};
+use crate::FEW_ROWS;
+
+/// So many queries get the same numbers together as each of them alone. More of them are multiplied with
+/// reordered keys, whose sums have another order.
+const ALIKE: usize = 4;
 
 /// Cosines and sines of the angles by which the heads of some tokens rotate.
 #[derive(Debug, Clone)]
@@ -89,7 +94,8 @@ pub struct CachedAttention {
 
 impl CachedAttention {
     /// Writes the rotated keys and the values of the new tokens behind the `past` rows of the cache
-    /// that are filled, and attends to all of them.
+    /// that are filled, and attends to all of them. On a CPU, in f32, each of up to [`FEW_ROWS`] tokens gets what
+    /// it gets alone, to the last bit.
     ///
     /// # Shapes
     /// - `qkv`: `[1, L, (heads + 2 kv_heads) head_dim]`    - `rotary`: of the `L` tokens
@@ -127,9 +133,17 @@ impl CachedAttention {
         let q = rotary.rotate(&split(0, heads)?)?;
         keys.slice_set(&rotary.rotate(&split(heads, kv_heads)?)?.contiguous()?, 2, past)?;
         values.slice_set(&split(heads + kv_heads, kv_heads)?.contiguous()?, 2, past)?;
-        let [keys, values] = [keys, values].map(|rows| rows.narrow(2, 0, past + len));
-        let mask = AttentionMask::Causal { past, window };
-        let out = attention(&q, &keys?, &values?, scale, mask)?;
+        let attend = |first: usize, count: usize| {
+            let seen = past + first + count;
+            let [keys, values] = [keys, values].map(|rows| rows.narrow(2, 0, seen));
+            let mask = AttentionMask::Causal { past: past + first, window };
+            attention(&q.narrow(2, first, count)?, &keys?, &values?, scale, mask)
+        };
+        let out = match len {
+            ..=ALIKE => attend(0, len)?,
+            ..=FEW_ROWS => Tensor::cat(&[attend(0, ALIKE)?, attend(ALIKE, len - ALIKE)?], 2)?,
+            _ => attend(0, len)?,
+        };
         out.transpose(1, 2)?.reshape((1, len, heads * head_dim))
     }
 }
@@ -192,6 +206,41 @@ mod tests {
         check(8, 1, 32, 16)?;
         check(16, 1, 96, 48)?;
         check(2, 2, 128, 32)
+    }
+
+    #[test]
+    fn a_few_tokens_at_once_get_what_each_gets_alone_to_the_last_bit() -> Result<()> {
+        let capacity = 700;
+        for (heads, kv_heads, head_dim) in [(4, 4, 96), (8, 2, 64), (6, 2, 24), (28, 4, 128)] {
+            let filled = wave(&[1, kv_heads, capacity, head_dim], 0.7)?.to_device(&Device::Cpu)?;
+            let width = (heads + 2 * kv_heads) * head_dim;
+            let qkv = (wave(&[1, FEW_ROWS, width], 0.37)? * 1.5)?.to_device(&Device::Cpu)?;
+            let angles: Vec<f32> = (0..FEW_ROWS * 12).map(|i| i as f32 * 0.11).collect();
+            let rotary = |first: usize, len: usize| {
+                let angles = &angles[first * 12..][..len * 12];
+                let (sin, cos) = angles.iter().map(|a| (a.sin(), a.cos())).unzip();
+                Rotary::new(cos, sin, 12, &Device::Cpu)
+            };
+            for (past, window) in [(0, None), (3, Some(4)), (300, None), (640, Some(290))] {
+                let layer = CachedAttention { heads, head_dim, window };
+                let run = |parts: &[usize]| {
+                    let (keys, values) = (filled.copy()?, (filled.copy()? * 0.5)?);
+                    let (mut first, mut outputs) = (0, Vec::new());
+                    for &len in parts {
+                        let (qkv, rotary) = (qkv.narrow(1, first, len)?, rotary(first, len)?);
+                        let at = past + first;
+                        outputs.push(layer.forward(&qkv, &rotary, (&keys, &values), at)?);
+                        first += len;
+                    }
+                    Tensor::cat(&outputs, 1)?.flatten_all()?.to_vec1::<f32>()
+                };
+                let alone = run(&[1; FEW_ROWS])?;
+                for parts in [&[6][..], &[5, 1], &[4, 2], &[3, 3], &[2, 1, 3]] {
+                    assert!(run(parts)? == alone, "{heads}/{kv_heads} {past} {parts:?}");
+                }
+            }
+        }
+        Ok(())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use r1seg::volume::{Geometry, Region};
-use r1seg::{AnswerBox, AskOptions, FinishReason, SegToken, Separator};
+use r1seg::{AnswerBox, AskOptions, DraftCounts, FinishReason, SegToken, Separator};
 use serde::Serialize;
 
 use super::{Timings, corners, ijk, ms};
@@ -33,7 +33,16 @@ pub(super) struct AnswerReport {
     asked_box: Option<[[usize; 3]; 2]>,
     /// Of the masks that it got: one, or none.
     pub(super) labels: Vec<u16>,
+    /// As times do, these depend on what was asked before.
+    drafts: DraftReport,
     timings_ms: AnswerTimingsMs,
+}
+
+/// Tokens that were guessed, and those of them that were right.
+#[derive(Debug, Serialize)]
+struct DraftReport {
+    drafted: usize,
+    accepted: usize,
 }
 
 /// Words, and what stands in them.
@@ -108,10 +117,12 @@ impl AnswerReport {
     /// `region` is what the question is about, if all questions of the run are about it.
     pub(super) fn new(fields: AnswerFields, given: &Given, region: Option<Region>) -> Self {
         let (t, own) = (&given.outcome.timings, given.asked.prompt.region);
+        let DraftCounts { drafted, accepted, .. } = given.outcome.drafts;
         Self {
             fields,
             asked_box: own.filter(|_| own != region).map(corners),
             labels: Vec::new(),
+            drafts: DraftReport { drafted, accepted },
             timings_ms: AnswerTimingsMs {
                 prefill: ms(t.prefill),
                 decode: ms(t.decode),

@@ -17,8 +17,8 @@ use crate::preprocess::Preparation;
 use crate::trace::pack_bits;
 use crate::vision::ImageFeatures;
 use crate::{
-    AskOptions, EncodeOptions, Error, Event, InferenceMode, ModelConfig, Outcome, Prompt,
-    PromptKind, R1SegModel, RunContext, SegToken, SliceFeatures, Timings, Trace,
+    AskOptions, DraftCounts, EncodeOptions, Error, Event, InferenceMode, ModelConfig, Outcome,
+    Prompt, PromptKind, R1SegModel, RunContext, SegToken, SliceFeatures, Timings, Trace,
 };
 
 /// Questions that [`EncodedVolume::ask_many`](crate::EncodedVolume::ask_many) answers at once; more take
@@ -215,6 +215,7 @@ impl LanguageVolume {
         let prompts = asked.prompts.iter().zip(texts).enumerate();
         let answers = prompts.map(|(index, (prompt, text))| {
             run.check()?;
+            self.model.keep(&text.generated, asked.options);
             if !text.seg.is_empty() {
                 run.emit(Event::Mask { prompt: asked.first + index });
             }
@@ -257,6 +258,7 @@ impl LanguageVolume {
             mask: mask_time,
             postprocess: start.elapsed(),
         };
+        let drafts = text.drafts();
         Ok(Outcome {
             label: None,
             boxes: self.boxes_of_whole()?.boxes_in(&text.text),
@@ -270,6 +272,7 @@ impl LanguageVolume {
             window_answers: Vec::new(),
             warnings: Vec::new(),
             zoomed: None,
+            drafts,
             timings,
             trace,
         })
@@ -386,6 +389,12 @@ pub(super) struct GeneratedText {
     pub(super) seg: Vec<SegToken>,
     /// Time to read the image, when this question was the first.
     pub(super) prefix: Duration,
+}
+
+impl GeneratedText {
+    pub(super) fn drafts(&self) -> DraftCounts {
+        DraftCounts { drafted: self.generated.drafted, accepted: self.generated.accepted }
+    }
 }
 
 /// `no_seg` stands everywhere when the answer had no `[SEG]`.

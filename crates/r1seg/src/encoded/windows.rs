@@ -8,13 +8,14 @@ use r1seg_volume::{Padding, crop};
 
 use super::language::{Asked, LanguageVolume, Windows, trace_mask};
 use crate::model::seeded;
-use crate::{AskOptions, Error, Event, Outcome, RunContext, Timings, WindowAnswer};
+use crate::{AskOptions, DraftCounts, Error, Event, Outcome, RunContext, Timings, WindowAnswer};
 
 /// A question's answers so far, in sliding mode.
 struct Windowed {
     blend: Blend,
     answers: Vec<WindowAnswer>,
     found: bool,
+    drafts: DraftCounts,
     timings: Timings,
 }
 
@@ -30,6 +31,7 @@ impl LanguageVolume {
             blend: Blend::new(padding.shape),
             answers: Vec::with_capacity(windows.len()),
             found: false,
+            drafts: DraftCounts::default(),
             timings: self.setup.timings(),
         };
         let mut all: Vec<Windowed> = asked.prompts.iter().map(|_| begun()).collect();
@@ -59,6 +61,8 @@ impl LanguageVolume {
             for (windowed, text) in all.iter_mut().zip(texts) {
                 windowed.timings.prefill += text.prefix + text.generated.prefill;
                 windowed.timings.decode += text.generated.decode;
+                windowed.drafts.drafted += text.generated.drafted;
+                windowed.drafts.accepted += text.generated.accepted;
                 let start = Instant::now();
                 match self.logits(image, &text, &mut run.probe(None))? {
                     Some(logits) => {
@@ -94,7 +98,7 @@ impl LanguageVolume {
         prompt: &PromptIds,
         windowed: Windowed,
     ) -> Result<Outcome, Error> {
-        let Windowed { blend, answers, found, mut timings } = windowed;
+        let Windowed { blend, answers, found, drafts, mut timings } = windowed;
         let no_seg = self.model.no_seg_logit();
         let start = Instant::now();
         // Where every window abstained there is nothing to average.
@@ -124,6 +128,7 @@ impl LanguageVolume {
             window_answers: answers,
             warnings: Vec::new(),
             zoomed: None,
+            drafts,
             timings,
             trace,
         };

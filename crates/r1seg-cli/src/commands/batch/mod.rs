@@ -285,6 +285,7 @@ fn load(
     cancel: &CancelToken,
 ) -> Result<Model> {
     let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
+    let options = model::drafting(options, args.answers.drafts);
     let options = options.with_questions(questions).with_cancel(cancel.clone());
     Ok(r1seg::load(source, &options)?)
 }

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use r1seg::{AskOptions, DtypeChoice, EncodedVolume, Outcome, R1SegModel, RunContext, Separator};
+use r1seg::{
+    AskOptions, DraftCounts, DtypeChoice, EncodedVolume, Outcome, R1SegModel, RunContext, Separator,
+};
 use serde::Serialize;
 
 use super::{Bench, Common, Rows, median, row, seconds, stage};
@@ -41,6 +43,11 @@ struct Figures {
     second_answer_s: f64,
     /// Its time to the first token
     second_prefill_s: f64,
+    /// The tokens after the first, which the answer before lets the model guess
+    second_decode_s: f64,
+    /// Tokens of it that were guessed, and those that were right, each of which saves a pass
+    second_drafted: usize,
+    second_accepted: usize,
     /// Several more questions on the same volume, one after the other and at once
     several: Option<Several>,
 }
@@ -90,9 +97,7 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
             "ask for fewer tokens",
         ));
     }
-    let seg = model.tokenizer().seg_token_id();
-    let mut forced = vec![0u32; tokens];
-    forced[step - 1] = seg;
+    let forced = forced(model, tokens, step);
     let ask = AskOptions::default()
         .with_separator(Separator::None)
         .with_max_new_tokens(tokens)
@@ -102,16 +107,21 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let (mut answers, mut several) = (Vec::new(), Vec::new());
     let (mut prompt_tokens, mut generated_tokens) = (0, 0);
+    let mut drafts = DraftCounts::default();
     for run in 0..args.runs {
         let (volume, start) = bench.volumes.next(run)?;
         let mut context = RunContext::from(&cancel);
         let encoded = model.encode_with(&volume, &encode, &mut context)?;
+        // The first answer is to find nothing to guess from.
+        model.forget_answers();
         let answer = encoded.ask_with(&question, &ask, &mut context)?;
         answers.push(start.elapsed().as_secs_f64());
         prompt_tokens = answer.prompt_tokens;
         generated_tokens = answer.token_ids.len();
         first.push(answer.timings);
-        second.push(encoded.ask_with(&question, &ask, &mut context)?.timings);
+        let again = encoded.ask_with(&question, &ask, &mut context)?;
+        drafts = again.drafts;
+        second.push(again.timings);
         if let Some(n) = args.questions {
             several.push(ask_several(&encoded, &vec![question.as_str(); n], &ask, &mut context)?);
         }
@@ -140,6 +150,9 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
         first_answer_s: median(answers).unwrap_or_default(),
         second_answer_s: stage(&second, |t| t.prefill + t.decode + t.mask + t.postprocess),
         second_prefill_s: stage(&second, |t| t.prefill),
+        second_decode_s: stage(&second, |t| t.decode),
+        second_drafted: drafts.drafted,
+        second_accepted: drafts.accepted,
         several: args.questions.map(|questions| {
             let figure = |f: fn(&[[f64; 2]; 2]) -> f64| {
                 median(several.iter().map(f).collect()).unwrap_or_default()
@@ -154,6 +167,16 @@ pub(super) fn run(bench: &mut Bench<'_>, model: &R1SegModel) -> Result<Exit> {
         }),
     };
     bench.print(&figures, &figures.common, rows(&figures))
+}
+
+/// The tokens of the answer, none of them twice: an answer that repeats itself could be guessed from its own
+/// beginning.
+fn forced(model: &R1SegModel, tokens: usize, seg_step: usize) -> Vec<u32> {
+    let seg = model.tokenizer().seg_token_id();
+    let known = u32::try_from(model.config().decoder.vocab_size).unwrap_or(u32::MAX);
+    let mut ids: Vec<u32> = (0..known).filter(|id| *id != seg).cycle().take(tokens).collect();
+    ids[seg_step - 1] = seg;
+    ids
 }
 
 /// Seconds that questions take one after the other, and at once; and those of their masks alone.
@@ -186,6 +209,8 @@ fn rows(figures: &Figures) -> Rows {
         _ => String::new(),
     };
     let answer = format!("answer of {} tokens and mask", figures.generated_tokens);
+    let passes = figures.generated_tokens - 1 - figures.second_accepted;
+    let further = format!("second question, further tokens, passes: {passes}");
     let mut rows = vec![
         row("vision transformer", figures.vit_s),
         row("projector", figures.projector_s),
@@ -195,6 +220,7 @@ fn rows(figures: &Figures) -> Rows {
         row("mask on the input's grid", figures.postprocess_s),
         row(&answer, figures.first_answer_s),
         row("second question, first token", figures.second_prefill_s),
+        row(&further, figures.second_decode_s),
         row("second question, whole answer", figures.second_answer_s),
     ];
     if let Some(Several { questions: n, one_by_one_s, at_once_s, .. }) = &figures.several {

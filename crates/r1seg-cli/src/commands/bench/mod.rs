@@ -31,6 +31,7 @@ pub(crate) fn run(args: &BenchArgs, cancel: CancelToken) -> Result<Exit> {
     check(args, source.family()?.capabilities())?;
     model::verify(&args.model, &cancel)?;
     let options = model::refined(model::load_options(&args.model.load, 0), &args.refine);
+    let options = model::drafting(options, args.drafts);
     let options = options.with_questions(args.questions.unwrap_or(1)).with_cancel(cancel.clone());
     let model = r1seg::load(source, &options)?;
     model::announce(&model, &name.id);

@@ -84,6 +84,7 @@ impl First {
         };
         let reserved = WorkingMemory::of(&work)?.peak;
         let options = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
+        let options = model::drafting(options, args.answers.drafts);
         let model = load(&source, &options.with_cancel(cancel.clone()))?;
         progress.clear();
         let named = report::Model::of(&model, &source);

@@ -77,6 +77,7 @@ pub(crate) fn run(args: &InferArgs, cancel: CancelToken) -> Result<Exit> {
     let work = Workload { source: &source, mode, turns, volume, prompts: labels, apart: 0 };
     let reserved = WorkingMemory::of(&work)?.peak;
     let load = model::refined(model::load_options(&args.model.load, reserved), &args.refine);
+    let load = model::drafting(load, args.ask.answers.drafts);
     let load = load.with_questions(count).with_cancel(cancel.clone());
     let model = Model::Language(R1SegModel::load_with(&source, &load)?);
     if args.ask.save_slice_features.is_some() && model.slices().is_none() {

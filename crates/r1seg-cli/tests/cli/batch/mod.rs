@@ -144,7 +144,9 @@ fn everything(desk: &Desk, out: &str) -> BTreeMap<String, String> {
                     report.as_object_mut().unwrap().remove(time);
                 }
                 for answer in report["answers"].as_array_mut().into_iter().flatten() {
-                    answer.as_object_mut().unwrap().remove("timings_ms");
+                    for history in ["timings_ms", "drafts"] {
+                        answer.as_object_mut().unwrap().remove(history);
+                    }
                 }
                 all.insert(relative, report.to_string());
             } else if !name.starts_with('.') && !is_lines {

@@ -1,18 +1,20 @@
-//! From prompts to answers, one token of each at a time.
+//! From prompts to answers, a pass at a time: each answer gets a token of it, and those of a draft
+//! that prove right.
+
+mod answering;
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use r1seg_nn::{FEW_ROWS, Probe};
 
 use crate::cache::KvCache;
-use crate::chooser::{Chooser, choose_all};
-use crate::decoder::{Decoder, DecoderInput};
-use crate::sampling::{Sampled, Sampling};
+use crate::chooser::choose_all;
+use crate::decoder::{Decoder, Positions};
+use crate::drafts::Drafts;
+use crate::sampling::Sampling;
 
-/// Tokens for which room is made before they are generated: more than most answers have, and little
-/// enough to waste on a GPU.
-const MAX_TOKENS_AHEAD: usize = 1024;
+use answering::Answering;
 
 /// Rows of several prompts that one pass reads at most: beyond them reading the weights once more
 /// is a small part of its time, and its activations only take memory.
@@ -32,6 +34,11 @@ pub struct GenerationOptions {
     pub forced: Vec<u32>,
     /// Keeps the token logits of every step.
     pub keep_logits: bool,
+    /// From what the next tokens are guessed, so that one pass checks several of them; `None` for a pass
+    /// for each token. The answer is the same to the last bit.
+    ///
+    /// For greedy answers, where the decoder [checks them](Decoder::checks_drafts).
+    pub drafts: Option<Drafts>,
 }
 
 impl Default for GenerationOptions {
@@ -43,6 +50,7 @@ impl Default for GenerationOptions {
             sampling: Sampling::Greedy,
             forced: Vec::new(),
             keep_logits: false,
+            drafts: None,
         }
     }
 }
@@ -123,6 +131,10 @@ pub struct Generated {
     pub logits: Option<Tensor>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Tokens that were guessed and checked.
+    pub drafted: usize,
+    /// Of these, how many were right: so many passes fewer than without guesses.
+    pub accepted: usize,
     /// Time to the first token: its share of the pass that read its prompt. The time of a pass is
     /// divided among the answers in it by their rows, so that the times of all answers add up.
     pub prefill: Duration,
@@ -171,7 +183,8 @@ impl Decoder {
     /// Answers several prompts at once, in their order.
     ///
     /// Generating a token is bound by reading the weights, and up to [`FEW_ROWS`] answers read them
-    /// together; more take turns, and an answer that has ended leaves its place. `on_token` is told
+    /// together; more take turns, and an answer that has ended leaves its place. Rows that are left over check
+    /// guesses of what comes next ([`GenerationOptions::drafts`]). `on_token` is given
     /// the index of the prompt. Only a prompt's last position goes through the output layer, and
     /// what crosses from a GPU for a greedy token is its id and its probability.
     ///
@@ -199,10 +212,10 @@ impl Decoder {
             if going.is_empty() {
                 break;
             }
-            going.sort_by_key(|answering| answering.rows);
+            going.sort_by_key(|answering| answering.rows());
             let mut rest = going.as_mut_slice();
             while !rest.is_empty() {
-                let (pass, later) = rest.split_at_mut(pass_len(rest.iter().map(|a| a.rows)));
+                let (pass, later) = rest.split_at_mut(pass_len(rest.iter().map(|a| a.rows())));
                 self.next_tokens(pass, probe, on_token)?;
                 rest = later;
             }
@@ -210,7 +223,7 @@ impl Decoder {
         Ok(answers.into_iter().map(Answering::finish).collect::<Result<_>>()?)
     }
 
-    /// One pass, and the token after it for each answer.
+    /// One pass, and what it tells of each answer.
     fn next_tokens(
         &self,
         answers: &mut [&mut Answering<'_>],
@@ -218,35 +231,104 @@ impl Decoder {
         on_token: &mut dyn FnMut(usize, Step<'_>),
     ) -> std::result::Result<(), GenerationError> {
         let start = Instant::now();
-        let rows: usize = answers.iter().map(|answering| answering.rows).sum();
-        let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
-        let states = self.forward_last(&mut batch, probe)?;
-        let states = match states.as_slice() {
-            [state] => vec![state.flatten_all()?],
-            // Copies, so that a row does not keep those of other answers alive.
-            states => {
-                let row = |state: &Tensor| state.flatten_all()?.force_contiguous();
-                states.iter().map(row).collect::<Result<_>>()?
-            }
-        };
-        let logits = self.logits(&Tensor::stack(&states, 0)?)?;
-        let own_rows: Vec<usize> = answers.iter().map(|answering| answering.rows).collect();
-        let mut choosers: Vec<_> = answers.iter_mut().map(|a| &mut a.chooser).collect();
-        let chosen = choose_all(&mut choosers, &logits)?;
-        for (i, ((answering, state), chosen)) in
-            answers.iter_mut().zip(states).zip(chosen).enumerate()
-        {
-            let id = answering.take(state, chosen, &logits.get(i)?, on_token)?;
-            if answering.finished.is_none() {
-                (answering.inputs_embeds, answering.rows) = (self.embed(&[id])?, 1);
-            }
+        if self.checks_drafts() {
+            self.draft(answers);
         }
+        for answering in answers.iter_mut() {
+            answering.embed(self)?;
+        }
+        let own_rows: Vec<usize> = answers.iter().map(|answering| answering.rows()).collect();
+        let drafted = answers.iter().any(|answering| answering.chosen_rows() > 1);
+        let positions = if drafted { Positions::All } else { Positions::Last };
+        let mut batch: Vec<_> = answers.iter_mut().map(|answering| answering.input()).collect();
+        let states = self.forward_positions(&mut batch, positions, probe)?;
+        let outcome = self.choose(answers, &states, on_token);
+        // Of answers that a failure has left where they were; those that went on have none.
+        answers.iter_mut().for_each(|answering| answering.forget_draft());
+        outcome?;
         let took = start.elapsed();
+        let rows: usize = own_rows.iter().sum();
         for (answering, own) in answers.iter_mut().zip(own_rows) {
             answering.spend(took.mul_f64(own as f64 / rows as f64));
         }
         Ok(())
     }
+
+    /// The tokens that a pass leads to.
+    ///
+    /// # Shapes
+    /// - `states`: `[1, L_i, hidden]` of each answer, of which the last rows are chosen from
+    fn choose(
+        &self,
+        answers: &mut [&mut Answering<'_>],
+        states: &[Tensor],
+        on_token: &mut dyn FnMut(usize, Step<'_>),
+    ) -> std::result::Result<(), GenerationError> {
+        let rows: Vec<usize> = answers.iter().map(|answering| answering.chosen_rows()).collect();
+        let states = match states {
+            [state] if state.dim(1)? == 1 => vec![state.flatten_all()?],
+            // Copies, so that a row does not keep those of other answers alive.
+            states => last_rows(states, &rows)?,
+        };
+        let logits = self.logits(&Tensor::stack(&states, 0)?)?;
+        let mut first = 0;
+        let own = rows.iter().map(|&rows| {
+            first += rows;
+            logits.narrow(0, first - rows, rows)
+        });
+        let own = own.collect::<Result<Vec<_>>>()?;
+        let firsts = match rows.iter().all(|rows| *rows == 1) {
+            true => logits.clone(),
+            false => {
+                let firsts = own.iter().map(|logits| logits.narrow(0, 0, 1));
+                Tensor::cat(&firsts.collect::<Result<Vec<_>>>()?, 0)?
+            }
+        };
+        let mut choosers: Vec<_> = answers.iter_mut().map(|a| &mut a.chooser).collect();
+        let chosen = choose_all(&mut choosers, &firsts)?;
+        let mut states = states.into_iter();
+        for ((answering, chosen), logits) in answers.iter_mut().zip(chosen).zip(own) {
+            let states = states.by_ref().take(answering.chosen_rows()).collect();
+            answering.accept(states, chosen, &logits, on_token)?;
+        }
+        Ok(())
+    }
+
+    /// Deals out the rows that a pass of a few rows has left to guesses of what its answers say next, in turns:
+    /// the first guess of an answer is more likely to be right than the second of another.
+    fn draft(&self, answers: &mut [&mut Answering<'_>]) {
+        let rows: usize = answers.iter().map(|answering| answering.rows()).sum();
+        let mut left = FEW_ROWS.saturating_sub(rows);
+        let proposed = answers.iter().map(|answering| answering.propose(self, left).into_iter());
+        let mut proposed: Vec<_> = proposed.collect();
+        while left > 0 {
+            let before = left;
+            for (answering, proposed) in answers.iter_mut().zip(&mut proposed) {
+                if let Some(id) = proposed.next().filter(|_| left > 0) {
+                    answering.draft.push(id);
+                    left -= 1;
+                }
+            }
+            if left == before {
+                break;
+            }
+        }
+    }
+}
+
+/// The last of each sequence's rows, so many of it.
+///
+/// # Shapes
+/// - `states`: `[1, L_i, hidden]` each    - returns: `[hidden]` for each of the rows
+fn last_rows(states: &[Tensor], rows: &[usize]) -> Result<Vec<Tensor>> {
+    let mut last = Vec::with_capacity(rows.iter().sum());
+    for (states, &rows) in states.iter().zip(rows) {
+        let (_, len, _) = states.dims3()?;
+        for i in len - rows..len {
+            last.push(states.narrow(1, i, 1)?.flatten_all()?.force_contiguous()?);
+        }
+    }
+    Ok(last)
 }
 
 /// How many of those that wait, by their rows in ascending order, go into the next pass: at most
@@ -262,113 +344,6 @@ fn pass_len(waiting: impl Iterator<Item = usize>) -> usize {
         total <= limit
     };
     waiting.take(FEW_ROWS).take_while(fits).count()
-}
-
-/// An answer on its way.
-struct Answering<'a> {
-    /// Index of the prompt.
-    index: usize,
-    cache: &'a mut KvCache,
-    options: &'a GenerationOptions,
-    chooser: Chooser,
-    /// `[1, rows, hidden]`: what the next pass reads.
-    inputs_embeds: Tensor,
-    rows: usize,
-    finished: Option<FinishReason>,
-    answer: Generated,
-    kept_logits: Vec<Tensor>,
-}
-
-impl<'a> Answering<'a> {
-    fn new(index: usize, request: Request<'a>) -> Result<Self> {
-        let Request { prompt, cache, options } = request;
-        let (batch, rows, _) = prompt.dims3()?;
-        if batch != 1 {
-            bail!("an answer needs one prompt, got a batch of {batch}")
-        }
-        cache.reserve(rows.saturating_add(options.max_new_tokens.min(MAX_TOKENS_AHEAD)));
-        Ok(Self {
-            index,
-            cache,
-            options,
-            chooser: Chooser::new(options.sampling.clone(), options.forced.clone())?,
-            inputs_embeds: prompt.clone(),
-            rows,
-            finished: (options.max_new_tokens == 0).then_some(FinishReason::Length),
-            answer: Generated {
-                token_ids: Vec::new(),
-                logprobs: Vec::new(),
-                hidden_states: Vec::new(),
-                logits: None,
-                finish_reason: FinishReason::Length,
-                prefill: Duration::ZERO,
-                decode: Duration::ZERO,
-            },
-            kept_logits: Vec::new(),
-        })
-    }
-
-    /// Itself, unless it has ended.
-    fn going(&mut self) -> Option<&mut Self> {
-        self.finished.is_none().then_some(self)
-    }
-
-    fn input(&mut self) -> (DecoderInput<'_>, &mut KvCache) {
-        let sequence_length = self.cache.len() + self.rows;
-        (DecoderInput { inputs_embeds: &self.inputs_embeds, sequence_length }, self.cache)
-    }
-
-    /// Takes the token that was chosen.
-    ///
-    /// # Shapes
-    /// - `state`: `[hidden]`    - `logits`: `[V]`
-    fn take(
-        &mut self,
-        state: Tensor,
-        chosen: Option<Sampled>,
-        logits: &Tensor,
-        on_token: &mut dyn FnMut(usize, Step<'_>),
-    ) -> std::result::Result<u32, GenerationError> {
-        let Self { options, answer, .. } = self;
-        let index = answer.token_ids.len();
-        let Some(Sampled { id, logprob }) = chosen else {
-            return Err(GenerationError::NotFinite { index });
-        };
-        answer.token_ids.push(id);
-        answer.logprobs.push(logprob);
-        answer.hidden_states.push(state);
-        self.finished = if options.eos_token_ids.contains(&id) {
-            Some(FinishReason::Stop)
-        } else {
-            (index + 1 == options.max_new_tokens).then_some(FinishReason::Length)
-        };
-        let shown = options.keep_logits.then_some(logits);
-        let step = Step { index, id, logprob, logits: shown, finish_reason: self.finished };
-        on_token(self.index, step);
-        if options.keep_logits {
-            self.kept_logits.push(logits.clone());
-        }
-        Ok(id)
-    }
-
-    /// Counts the time of the last token.
-    fn spend(&mut self, time: Duration) {
-        match self.answer.token_ids.len() {
-            1 => self.answer.prefill += time,
-            _ => self.answer.decode += time,
-        }
-    }
-
-    fn finish(self) -> Result<Generated> {
-        let mut answer = self.answer;
-        if let Some(reason) = self.finished {
-            answer.finish_reason = reason;
-        }
-        if !self.kept_logits.is_empty() {
-            answer.logits = Some(Tensor::stack(&self.kept_logits, 0)?);
-        }
-        Ok(answer)
-    }
 }
 
 #[cfg(test)]
