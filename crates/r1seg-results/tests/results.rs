@@ -76,6 +76,7 @@ impl Desk {
             git: None,
             model: Model { id: "none".to_string(), dtype: "f32", ..Model::default() },
             device: "cpu".to_string(),
+            cpu_kernels: None,
             load: Duration::ZERO,
             origin: Origin::from(&self.input),
             preparation,

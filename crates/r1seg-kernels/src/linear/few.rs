@@ -90,8 +90,6 @@ impl<S: Simd, W: Stored<S>> Unit<S> for Exact<W> {
         x: *const f32,
         stride: usize,
     ) {
-        // Several rows are several chains already, and registers are few.
-        let chains = if M == 1 { CHAINS } else { 1 };
         // SAFETY: the caller has a unit of weights and as many numbers of each row.
         unsafe {
             let head = W::head(w);
@@ -101,8 +99,8 @@ impl<S: Simd, W: Stored<S>> Unit<S> for Exact<W> {
                 for (v, &wide) in wide.iter().take(W::GROUP / S::LANES).enumerate() {
                     let x = x.add(group * W::GROUP + v * S::LANES);
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let sum = &mut sums[v % chains];
-                        *sum = S::fma(wide, S::load(x.add(i * stride)), *sum);
+                        // One sum, however many rows there are: a row gets what it gets alone.
+                        sums[0] = S::fma(wide, S::load(x.add(i * stride)), sums[0]);
                     }
                 }
             }
