@@ -15,6 +15,7 @@ pub(crate) struct DraftArgs {
         long,
         default_value = "keep",
         env = "R1SEG_DRAFTS",
+        hide_env_values = true,
         value_name = "keep|memory|off",
         value_parser = drafts
     )]
