@@ -139,10 +139,10 @@ impl CachedAttention {
             let mask = AttentionMask::Causal { past: past + first, window };
             attention(&q.narrow(2, first, count)?, &keys?, &values?, scale, mask)
         };
-        let out = match len {
-            ..=ALIKE => attend(0, len)?,
-            ..=FEW_ROWS => Tensor::cat(&[attend(0, ALIKE)?, attend(ALIKE, len - ALIKE)?], 2)?,
-            _ => attend(0, len)?,
+        let out = if len > ALIKE && len <= FEW_ROWS {
+            Tensor::cat(&[attend(0, ALIKE)?, attend(ALIKE, len - ALIKE)?], 2)?
+        } else {
+            attend(0, len)?
         };
         out.transpose(1, 2)?.reshape((1, len, heads * head_dim))
     }
