@@ -27,8 +27,8 @@ use path::Path;
 
 /// Up to this many rows of activations, [`Matrix::forward`] reads every weight once and keeps all
 /// rows in registers. It is bound by reading the weights: one row takes about as long as all of
-/// them, and rounding the activations would save nothing. More rows go another way and may round
-/// ([`Matrix::rounds_activations`]).
+/// them, and each gets what it gets alone, bit for bit. More rows go another way and round more
+/// ([`Matrix`]).
 ///
 /// Whoever has several independent rows to multiply, such as the next tokens of several answers,
 /// gives up to this many at a time.
