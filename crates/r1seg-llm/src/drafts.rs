@@ -1,14 +1,14 @@
-//! Tokens that an answer probably goes on with, guessed without a model.
+//! Tokens that an answer probably goes on with: speculative decoding, with earlier text in place of a draft model.
 //!
 //! A pass over a few rows takes about as long as one over a single row, since either reads all weights once.
 //! So the tokens that probably come next are read along with the last one that was chosen, and are
 //! checked by the pass itself: those that the model chooses anyway are kept, and the rest is forgotten. What is
-//! guessed decides how many passes an answer takes, and nothing else about it.
+//! guessed decides only how many passes an answer takes.
 //!
 //! Guesses are copied from texts that may hold the answer's next words: short answers that the model gave before,
 //! which follow about a dozen forms, the question, and the answer itself. Where the longest run of the last
-//! tokens occurs again, most of its occurrences must go on alike; otherwise nothing is guessed, since a
-//! row that is read in vain is not free on every machine.
+//! tokens occurs again, most of its occurrences must go on alike; otherwise nothing is guessed, since
+//! rejected rows cost time on processors that multiply more slowly than memory reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,8 @@
 //! Tiles of bf16 in the registers that AMX has for them: 16 rows of 16 words of weights by 16 words of 16 rows of
 //! activations in one instruction. Denormal inputs and results count as zero, as in AVX512-BF16.
 //!
-//! In assembly: the compiler's names for these instructions are not stable. It uses none of the registers itself.
+//! Written in assembly, since the compiler's intrinsics for these instructions are unstable. It uses none of the
+//! registers itself.
 
 use std::arch::asm;
 
@@ -69,8 +70,8 @@ impl Tiles<Avx512> for AmxTiles {
         ROWS
     }
 
-    /// Computes all of [`ROWS`] by [`PANEL`] sums: the rows of a group of weights and the lanes of a panel are always
-    /// there, if only with any numbers, and what has no row or lane of its own is not read.
+    /// Computes all of [`ROWS`] by [`PANEL`] sums, whatever a tile has of them: there is memory for whole groups of
+    /// weights, whole panels and their sums, and sums beyond the tile are never read.
     #[inline(always)]
     unsafe fn run(tile: Tile, _: usize, _: usize) {
         // SAFETY: the caller's promise, and this thread has the registers.

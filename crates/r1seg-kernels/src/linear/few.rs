@@ -18,7 +18,7 @@ const AHEAD: usize = 2048;
 
 const LINE_BYTES: usize = 4 * LINE;
 
-/// Sums per weight row and row of activations, so that additions need not wait for each other.
+/// Sums per weight row and row of activations, of which a [`Unit`] may use just the first.
 pub(super) const CHAINS: usize = 2;
 
 /// Rows of activations as the kernels have them: with one of zeros when there are three or five.

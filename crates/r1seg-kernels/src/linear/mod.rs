@@ -231,12 +231,16 @@ impl Job<'_> {
         });
     }
 
+    /// What many rows are multiplied with a part as.
+    fn path(&self, part: &Matrix<'_>) -> Path {
+        Path::of(part.weight_type(), self.isa, self.exact)
+    }
+
     fn many_rows(&self) {
         let &Self { x, m, k, isa, .. } = self;
-        let path = |part: &Matrix<'_>| Path::of(part.weight_type(), isa, self.exact);
         // The parts may differ in what they multiply with.
         let mut paths: Vec<(Path, usize)> = Vec::new();
-        for path in self.parts.iter().map(path) {
+        for path in self.parts.iter().map(|part| self.path(part)) {
             if paths.iter().all(|(known, _)| *known != path) {
                 paths.push((path, pack::words(path, m, k)));
             }
@@ -252,7 +256,7 @@ impl Job<'_> {
             let tasks = self.split();
             let run = |task: &Task| {
                 let part = &self.parts[task.part];
-                let path = path(part);
+                let path = self.path(part);
                 let x = packed.iter().find(|(of, _)| *of == path).map_or(&[][..], |(_, x)| x);
                 with_scratch(ManyRows::scratch_words(task, path, k), |scratch| {
                     let kernel = ManyRows { job: self, part, path, x, task, scratch };
@@ -273,7 +277,7 @@ impl Job<'_> {
         let mut tasks = Vec::new();
         let mut column = 0;
         for (index, part) in self.parts.iter().enumerate() {
-            let path = Path::of(part.weight_type(), self.isa, self.exact);
+            let path = self.path(part);
             let height = self.n.div_ceil(wanted).next_multiple_of(path.group()).min(path.rows());
             let width = panels.div_ceil(wanted.div_ceil(self.n.div_ceil(height))).min(PANELS);
             for row in (0..part.n()).step_by(height) {

@@ -32,11 +32,11 @@ fn zip(a: F32x4, b: F32x4, f: impl Fn(f32, f32) -> f32) -> F32x4 {
 /// four are widened at once.
 #[inline(always)]
 fn widen(half: u16) -> f32 {
-    /// What exponents of the two formats are apart.
+    /// By how much the exponents of the two formats differ.
     const REBIAS: u32 = (127 - 15) << 23;
     const EXPONENT: u32 = 0x1f << 23;
     const SMALLEST: u32 = 113 << 23;
-    /// Of a NaN that is no longer a signal.
+    /// The bit of a quiet NaN.
     const QUIET: u32 = 1 << 22;
     let half = u32::from(half);
     let rest = (half & 0x7fff) << 13;

@@ -223,7 +223,7 @@ impl Decoder {
         Ok(answers.into_iter().map(Answering::finish).collect::<Result<_>>()?)
     }
 
-    /// One pass, and what it tells of each answer.
+    /// One pass, and the tokens of each answer that follow from it.
     fn next_tokens(
         &self,
         answers: &mut [&mut Answering<'_>],

@@ -9,7 +9,7 @@
 //! - An answer stands in the file once it was given twice, word for word. Before that there are 32
 //!   bits of a hash of the whole of it, which one can compare with an answer that one guesses, but not read. A hash
 //!   for each of its words would be no secret: one could try all words of the vocabulary, one after the other.
-//! - Answers are ordered by their token ids, and counted up to 9: the file does not tell when, in which order,
+//! - Answers are sorted by their token ids, and counted up to 9: the file does not show when, in which order,
 //!   or how often something was asked.
 //!
 //! # Reading and writing
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_is_no_error() {
+    fn a_place_that_cannot_be_written_is_left_alone() {
         let desk = tempfile::tempdir().unwrap();
         let taken = desk.path().join("taken");
         fs::write(&taken, "a file, not a folder").unwrap();

@@ -11,25 +11,24 @@ use crate::stored;
 /// The weights of 32 bytes, as `reorder` has the activations: even and odd bytes, low halves and high ones.
 type Quarter = [__m256i; 4];
 
-/// Adds the products of 32 bytes of weights, whose activations begin at `x`, 16 words from part to part. Those of low
-/// and of high halves have sums of their own, so that additions wait for each other half as long.
+/// Adds the products of 32 bytes of weights, whose activations begin at `x`, 16 words from part to part.
 ///
 /// # Safety
 /// Needs AVX2 and FMA; the activations must be there.
 #[inline(always)]
 unsafe fn products(
-    sums: [__m256; 2],
+    block: __m256,
     weights: &Quarter,
     [low, high]: [__m256; 2],
     x: *const f32,
-) -> [__m256; 2] {
+) -> __m256 {
     // SAFETY: the caller's promise.
     unsafe {
         let part =
             |n: usize| _mm256_madd_epi16(weights[n], _mm256_loadu_si256(x.add(16 * n).cast()));
         let of_low = _mm256_cvtepi32_ps(_mm256_add_epi32(part(0), part(1)));
         let of_high = _mm256_cvtepi32_ps(_mm256_add_epi32(part(2), part(3)));
-        [_mm256_fmadd_ps(of_low, low, sums[0]), _mm256_fmadd_ps(of_high, high, sums[1])]
+        _mm256_fmadd_ps(of_high, high, _mm256_fmadd_ps(of_low, low, block))
     }
 }
 
@@ -192,7 +191,7 @@ impl Unit<Avx2> for Q6K {
             let d = _mm256_cvtph_ps(_mm_set1_epi16(w.add(208).cast::<i16>().read_unaligned()));
             const H: f32 = 1.0 / 16.0;
             let back = _mm256_setr_ps(1., 1., 1., 1., H, H, H, H);
-            let mut blocks = [[_mm256_setzero_ps(); 2]; M];
+            let mut blocks = [_mm256_setzero_ps(); M];
             for half in 0..2 {
                 let integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(w.add(192 + 8 * half).cast()));
                 let minima = _mm256_mul_ps(_mm256_cvtepi32_ps(integers), d);
@@ -219,7 +218,7 @@ impl Unit<Avx2> for Q6K {
             }
             for (i, ([sum, _], block)) in sums.iter_mut().zip(blocks).enumerate() {
                 let scale = _mm256_loadu_ps(x.add(i * stride + LEN / 2 + 16));
-                *sum = _mm256_fmadd_ps(_mm256_add_ps(block[0], block[1]), scale, *sum);
+                *sum = _mm256_fmadd_ps(block, scale, *sum);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A few rows against blocks in integers: activations are rounded to 16 bits with a scale per block of
-//! weights, an error of about `1e-5` of the result where 8 bits cost `1e-2`. Vectors of AVX2 are so short that
-//! they could not multiply 4-bit blocks of 16 bits as fast as memory gives them: there activations are rounded to 8
-//! bits with a scale per 32 of them, as for many rows.
+//! weights, an error of about `1e-5` of the result where 8 bits cost `1e-2`. With the short vectors of AVX2, products
+//! of 16 bits would keep memory waiting for 4-bit blocks: there activations are rounded to 8 bits with a scale per 32
+//! of them, as for many rows.
 //!
 //! Small weights lie several to a 16-bit word, and are cut out of it by masks alone: those of even
 //! bytes from the word, those of odd bytes from the word shifted down by 8. Weights in the high half
@@ -30,7 +30,7 @@ const BYTES_WORDS: usize = 32 / 2 + 8;
 /// Words of a block of activations: 256 of 16 bits, the factors of the 16 minima, 16 times the scale.
 const WORDS: usize = LEN / 2 + 16 + 16;
 
-/// Words of a block of activations in bytes: 256 of them, per 32 the scale and the factors of the minima.
+/// Words of a block of activations in bytes: 256 of these, eight scales, and the factors of the eight minima.
 const NIBBLES_WORDS: usize = LEN / 4 + 8 + 8;
 
 /// Whether a few rows of such weights are multiplied in integers. Where vectors are wide, widening bytes takes
@@ -43,8 +43,8 @@ pub(super) fn takes(weight_type: WeightType, isa: Isa) -> bool {
     }
 }
 
-/// Whether activations are rounded to 8 bits for a few rows of such weights.
-pub(super) fn takes_bytes(weight_type: WeightType, isa: Isa) -> bool {
+/// Whether activations are rounded to 8 bits.
+fn takes_bytes(weight_type: WeightType, isa: Isa) -> bool {
     weight_type == WeightType::Q4K && is_short(isa)
 }
 
@@ -97,7 +97,7 @@ pub(super) fn round(x: &[f32], weight_type: WeightType, isa: Isa, rounded: &mut 
     }
 }
 
-/// The integers of a block, of which one is as large as it may be, and what they are multiplied by.
+/// The integers of a block, up to `most`, and what they are multiplied by.
 fn rounded_block<const N: usize>(x: &[f32; N], most: f32) -> ([i16; N], f32) {
     // As bits, so that a NaN counts as the largest.
     let largest = x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
@@ -110,7 +110,7 @@ fn rounded_block<const N: usize>(x: &[f32; N], most: f32) -> ([i16; N], f32) {
     (x.map(|x| (x * inverse + magic).to_bits() as i16), scale)
 }
 
-/// In bytes, in their order.
+/// The same in bytes, in the order of the weights.
 fn round_for_nibbles(x: &[f32], rounded: &mut [f32]) {
     let (blocks, _) = x.as_chunks::<LEN>();
     let (rounded, zeros) = rounded.split_at_mut(blocks.len() * NIBBLES_WORDS);
