@@ -1,4 +1,4 @@
-//! Products with weights where they lie: one row (in bytes of weights) and more (in operations).
+//! Products with weights where they lie: a few rows (in bytes of weights) and more (in operations).
 //!
 //! All go through 24 different matrices in turn, so that weights come from memory as they do in a
 //! model; `read` is a plain read of the same bytes.
@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use r1seg_kernels::{Matrix, WeightType};
+use r1seg_kernels::{FEW_ROWS, Matrix, WeightType};
 use rayon::prelude::*;
 
 const TYPES: [WeightType; 6] = [
@@ -22,7 +22,7 @@ const TYPES: [WeightType; 6] = [
     WeightType::Q6K,
 ];
 
-/// Matrices that one row goes through.
+/// Matrices that rows go through.
 const MATRICES: usize = 24;
 
 /// Bytes that are ordinary numbers in any type.
@@ -37,10 +37,10 @@ fn activations(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i as f32).sin()).collect()
 }
 
-fn one_row(c: &mut Criterion) {
+fn few_rows(c: &mut Criterion) {
     let (k, n) = (3072, 8192);
     let bytes = weights(MATRICES * n * WeightType::Bf16.row_bytes(k).unwrap());
-    let mut group = c.benchmark_group("one-row");
+    let mut group = c.benchmark_group("few-rows");
     group
         .sample_size(10)
         .measurement_time(Duration::from_secs(2))
@@ -56,26 +56,28 @@ fn one_row(c: &mut Criterion) {
             black_box(bytes.par_chunks(part).map(sum).reduce(|| 0, u64::wrapping_add))
         });
     });
-    let (x, mut y) = (activations(k), vec![0f32; n]);
+    let (x, mut y) = (activations(FEW_ROWS * k), vec![0f32; FEW_ROWS * n]);
     for weight_type in TYPES {
         let one = n * weight_type.row_bytes(k).unwrap();
         let matrices: Vec<Matrix<'_>> = (bytes.chunks_exact(one).take(MATRICES))
             .map(|bytes| Matrix::new(bytes, weight_type, n, k).unwrap())
             .collect();
         group.throughput(Throughput::Bytes((one * matrices.len()) as u64));
-        group.bench_function(format!("{weight_type:?}"), |b| {
-            b.iter(|| {
-                for matrix in &matrices {
-                    matrix.forward(&x, 1, None, &mut y);
-                }
+        for m in [1, 2, FEW_ROWS] {
+            group.bench_function(BenchmarkId::new(format!("{weight_type:?}"), m), |b| {
+                b.iter(|| {
+                    for matrix in &matrices {
+                        matrix.forward(&x[..m * k], m, None, &mut y[..m * n]);
+                    }
+                });
             });
-        });
+        }
     }
     group.finish();
 }
 
-fn rows(c: &mut Criterion) {
-    let mut group = c.benchmark_group("rows");
+fn many_rows(c: &mut Criterion) {
+    let mut group = c.benchmark_group("many-rows");
     group
         .sample_size(10)
         .measurement_time(Duration::from_secs(2))
@@ -106,5 +108,5 @@ fn rows(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_row, rows);
+criterion_group!(benches, few_rows, many_rows);
 criterion_main!(benches);

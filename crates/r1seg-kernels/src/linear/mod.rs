@@ -43,13 +43,13 @@ const SERIAL: usize = 1 << 17;
 /// rounded (to nearest even) as these tables say; elsewhere nothing is rounded. With 16 bits the error is about `1e-5`
 /// of the result, with 8 bits and with bf16 about `1e-2` and `1e-3`. AVX512-BF16 and AMX count denormals as zero.
 ///
-/// Up to [`FEW_ROWS`] rows, integers of 16 bits or 8 have a scale per block of weights or per 32:
+/// Up to [`FEW_ROWS`] rows, integers of 16 bits have a scale per block of weights:
 ///
 /// | weights | AVX2, AVX-VNNI | AVX-512 |
 /// |---|---|---|
 /// | `Q8_0` | 16 bits | as given |
 /// | `Q6K` | 16 bits | 16 bits |
-/// | `Q4K` | **8 bits** | 16 bits |
+/// | `Q4K` | 16 bits | 16 bits |
 ///
 /// More rows, with a scale per 32 integers:
 ///
@@ -181,8 +181,8 @@ impl Job<'_> {
         if !any || !self.rounds(weight_type) {
             return run(&[]);
         }
-        with_scratch(few::padded(self.m) * rounded::words(weight_type, self.isa, self.k), |x| {
-            rounded::round(self.x, weight_type, self.isa, x);
+        with_scratch(few::padded(self.m) * rounded::words(weight_type, self.k), |x| {
+            rounded::round(weight_type, self.x, x);
             run(x)
         })
     }

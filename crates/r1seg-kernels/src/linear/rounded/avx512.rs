@@ -1,86 +1,117 @@
 //! The products of a block in integers.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{LEN, WORDS};
+use super::{FACTORS, LEN, SCALES, WORDS};
 use crate::linear::few::Unit;
 use crate::simd::Avx512;
 use crate::stored;
 
-/// The weights of half a block, as `reorder` has the activations.
-type Half = [__m512i; 4];
-
-/// Adds the products of a block.
+/// Adds the products of 32 weights, two to a sum.
 ///
 /// # Safety
-/// Needs AVX-512F and BW; there must be a block at each of the rows of `x`, `stride` words apart.
+/// Needs AVX-512BW, and VNNI where it is asked for.
 #[inline(always)]
-unsafe fn add<const M: usize>(
-    sums: &mut [[__m512; 2]; M],
-    halves: [Half; 2],
-    // Of either half block: of the low and of the high halves of its bytes.
-    scales: [[__m512; 2]; 2],
-    minima: __m512,
+unsafe fn dot<const VNNI: bool>(sums: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if VNNI {
+            fused(sums, weights, x)
+        } else {
+            _mm512_add_epi32(sums, _mm512_madd_epi16(weights, x))
+        }
+    }
+}
+
+/// In one instruction, which the compiler would split in two to wait less: here rows do not wait for each other, and
+/// the number of instructions counts.
+///
+/// # Safety
+/// Needs AVX-512 VNNI.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn fused(mut sums: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+    // SAFETY: the caller has the instructions; nothing else is touched.
+    unsafe {
+        asm!(
+            "vpdpwssd {0}, {1}, {2}",
+            inlateout(zmm_reg) sums,
+            in(zmm_reg) weights,
+            in(zmm_reg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Adds the products of a block, given its weights times their scales, 32 at a time.
+///
+/// # Safety
+/// Needs AVX-512BW, and VNNI where it is asked for; there must be a block at each of the rows of `x`, `stride` words
+/// apart.
+#[inline(always)]
+unsafe fn add<const VNNI: bool, const M: usize>(
+    sums: &mut [__m512; M],
+    weights: &[__m512i; LEN / 32],
+    d: __m512,
     x: *const f32,
     stride: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        for (i, [sum, offset]) in sums.iter_mut().enumerate() {
-            let x = x.add(i * stride);
-            let mut block = _mm512_setzero_ps();
-            for (half, (weights, scales)) in halves.iter().zip(&scales).enumerate() {
-                for (high, scale) in scales.iter().enumerate() {
-                    let (at, w) = (4 * half + 2 * high, &weights[2 * high..]);
-                    let even = _mm512_madd_epi16(w[0], _mm512_loadu_si512(x.add(16 * at).cast()));
-                    let odd =
-                        _mm512_madd_epi16(w[1], _mm512_loadu_si512(x.add(16 * (at + 1)).cast()));
-                    let products = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-                    block = _mm512_fmadd_ps(products, *scale, block);
-                }
+        // Two chains for one row, which has nothing else to do while a product is on its way.
+        let chains = if M == 1 { 2 } else { 1 };
+        let mut block = [[_mm512_setzero_si512(); 2]; M];
+        for (v, weights) in weights.iter().enumerate() {
+            for (i, block) in block.iter_mut().enumerate() {
+                let x = _mm512_loadu_si512(x.add(i * stride + 16 * v).cast());
+                block[v % chains] = dot::<VNNI>(block[v % chains], *weights, x);
             }
-            *offset = _mm512_fmadd_ps(minima, _mm512_loadu_ps(x.add(LEN / 2)), *offset);
-            *sum = _mm512_fmadd_ps(block, _mm512_loadu_ps(x.add(LEN / 2 + 16)), *sum);
+        }
+        for (i, (sum, [first, second])) in sums.iter_mut().zip(block).enumerate() {
+            let products = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
+            let scale = _mm512_mul_ps(d, _mm512_set1_ps(*x.add(i * stride + SCALES)));
+            *sum = _mm512_fmadd_ps(products, scale, *sum);
         }
     }
 }
 
-/// Per lane the scale at its index and `FIRST`.
+/// 64 bytes as 16-bit words: the low halves of even bytes, of odd ones, and the high halves of both.
 ///
 /// # Safety
-/// Needs AVX-512F.
+/// Needs AVX-512BW, and the bytes.
 #[inline(always)]
-unsafe fn spread<const FIRST: i32>(at: __m512i, scales: __m512) -> __m512 {
-    // SAFETY: the caller has the instructions.
-    unsafe { _mm512_permutexvar_ps(_mm512_add_epi32(at, _mm512_set1_epi32(FIRST)), scales) }
-}
-
-/// 4-bit blocks.
-pub(in crate::linear) struct Q4K;
-
-impl Q4K {
-    /// The weights of 64 bytes.
-    ///
-    /// # Safety
-    /// Needs AVX-512BW, and the bytes.
-    #[inline(always)]
-    unsafe fn half(w: *const u8) -> Half {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let even = _mm512_loadu_si512(w.cast());
-            let odd = _mm512_srli_epi16::<8>(even);
-            let (low, high) = (_mm512_set1_epi16(0x0f), _mm512_set1_epi16(0xf0));
-            [
-                _mm512_and_si512(even, low),
-                _mm512_and_si512(odd, low),
-                _mm512_and_si512(even, high),
-                _mm512_and_si512(odd, high),
-            ]
-        }
+unsafe fn nibbles(p: *const u8) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (bytes, mask) = (_mm512_loadu_si512(p.cast()), _mm512_set1_epi16(15));
+        [
+            _mm512_and_si512(bytes, mask),
+            _mm512_and_si512(_mm512_srli_epi16::<8>(bytes), mask),
+            _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask),
+            _mm512_srli_epi16::<12>(bytes),
+        ]
     }
 }
 
-impl Unit<Avx512> for Q4K {
+/// Of scales of 16 bits in every lane that which is its number of `lanes` after the first.
+///
+/// # Safety
+/// Needs AVX-512BW.
+#[inline(always)]
+unsafe fn spread(scales: __m512i, lanes: __m512i, first: usize) -> __m512i {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let at = _mm512_add_epi16(lanes, _mm512_set1_epi16(first as i16));
+        _mm512_permutexvar_epi16(at, scales)
+    }
+}
+
+/// 4-bit blocks, with VNNI or without.
+pub(in crate::linear) struct Q4K<const VNNI: bool>;
+
+impl<const VNNI: bool> Unit<Avx512> for Q4K<VNNI> {
     const LEN: usize = LEN;
     const BYTES: usize = 144;
     const WORDS: usize = WORDS;
@@ -88,7 +119,7 @@ impl Unit<Avx512> for Q4K {
 
     #[inline(always)]
     unsafe fn add<const M: usize>(
-        sums: &mut [[__m512; 2]; M],
+        sums: &mut [__m512; M],
         w: *const u8,
         x: *const f32,
         stride: usize,
@@ -96,70 +127,37 @@ impl Unit<Avx512> for Q4K {
         // SAFETY: the caller has the instructions, a block, and the activations.
         unsafe {
             let [scales, minima] = stored::Q4K::six_bits(w);
-            let six_bits = _mm512_cvtepu8_epi32(_mm_set_epi64x(minima as i64, scales as i64));
+            let scales = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(scales.cast_signed()));
+            let scales = _mm512_castsi128_si512(scales);
+            // 32 bytes have a scale for their low halves and one for the high ones.
+            let lanes = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(2));
+            let mut weights = [_mm512_setzero_si512(); LEN / 32];
+            for half in 0..2 {
+                for (part, q) in nibbles(w.add(16 + 64 * half)).into_iter().enumerate() {
+                    let scale = spread(scales, lanes, 4 * half + part / 2);
+                    weights[4 * half + part] = _mm512_mullo_epi16(q, scale);
+                }
+            }
             let unit = _mm_cvtph_ps(_mm_castps_si128(_mm_load_ss(w.cast())));
-            let d_or_min = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-            let unit = _mm512_permutexvar_ps(d_or_min, _mm512_castps128_ps512(unit));
-            let minima = _mm512_mul_ps(_mm512_cvtepi32_ps(six_bits), unit);
-            // Odd scales belong to the high halves of bytes.
-            const H: f32 = 1.0 / 16.0;
-            let back = _mm512_setr_ps(1., H, 1., H, 1., H, 1., H, 0., 0., 0., 0., 0., 0., 0., 0.);
-            let scales = _mm512_mul_ps(minima, back);
-            // 32 bytes, which are eight sums, have one scale.
-            let at = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
-            let scales = [
-                [spread::<0>(at, scales), spread::<1>(at, scales)],
-                [spread::<4>(at, scales), spread::<5>(at, scales)],
-            ];
-            let halves = [Self::half(w.add(16)), Self::half(w.add(80))];
-            add(sums, halves, scales, minima, x, stride);
+            let minima = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(minima.cast_signed()));
+            let minima = _mm256_mul_ps(
+                _mm256_cvtepi32_ps(minima),
+                _mm256_broadcastss_ps(_mm_movehdup_ps(unit)),
+            );
+            let minima = _mm512_zextps256_ps512(minima);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let factors = _mm256_loadu_ps(x.add(i * stride + FACTORS));
+                *sum = _mm512_fmadd_ps(minima, _mm512_zextps256_ps512(factors), *sum);
+            }
+            add::<VNNI, M>(sums, &weights, _mm512_broadcastss_ps(unit), x, stride);
         }
     }
 }
 
-/// 6-bit blocks.
-pub(in crate::linear) struct Q6K;
+/// 6-bit blocks, with VNNI or without.
+pub(in crate::linear) struct Q6K<const VNNI: bool>;
 
-impl Q6K {
-    /// The weights of 64 bytes of low bits and 32 bytes of high bits.
-    ///
-    /// # Safety
-    /// Needs AVX-512BW, and the bytes.
-    #[inline(always)]
-    unsafe fn half(low: *const u8, high: *const u8) -> Half {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let even = _mm512_loadu_si512(low.cast());
-            let odd = _mm512_srli_epi16::<8>(even);
-            // Bits 0, 1, 4 and 5 of each byte: the second 32 bytes take the other four.
-            let shifts = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
-            let top = _mm512_broadcast_i64x4(_mm256_loadu_si256(high.cast()));
-            let top = _mm512_srlv_epi32(top, shifts);
-            let (even_top, odd_top) = (_mm512_slli_epi16::<4>(top), _mm512_srli_epi16::<4>(top));
-            [
-                join::<0x0f, 0x30>(even, even_top),
-                join::<0x0f, 0x30>(odd, odd_top),
-                join::<0xf0, 0x300>(even, even_top),
-                join::<0xf0, 0x300>(odd, odd_top),
-            ]
-        }
-    }
-}
-
-/// The bits `LOW` of `low` and `TOP` of `top`, in 16-bit words.
-///
-/// # Safety
-/// Needs AVX-512BW.
-#[inline(always)]
-unsafe fn join<const LOW: i16, const TOP: i16>(low: __m512i, top: __m512i) -> __m512i {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let low = _mm512_and_si512(low, _mm512_set1_epi16(LOW));
-        _mm512_or_si512(low, _mm512_and_si512(top, _mm512_set1_epi16(TOP)))
-    }
-}
-
-impl Unit<Avx512> for Q6K {
+impl<const VNNI: bool> Unit<Avx512> for Q6K<VNNI> {
     const LEN: usize = LEN;
     const BYTES: usize = 210;
     const WORDS: usize = WORDS;
@@ -167,7 +165,7 @@ impl Unit<Avx512> for Q6K {
 
     #[inline(always)]
     unsafe fn add<const M: usize>(
-        sums: &mut [[__m512; 2]; M],
+        sums: &mut [__m512; M],
         w: *const u8,
         x: *const f32,
         stride: usize,
@@ -175,19 +173,35 @@ impl Unit<Avx512> for Q6K {
         // SAFETY: the caller has the instructions, a block, and the activations.
         unsafe {
             let d = _mm512_cvtph_ps(_mm256_set1_epi16(w.add(208).cast::<i16>().read_unaligned()));
-            let integers = _mm512_cvtepi8_epi32(_mm_loadu_si128(w.add(192).cast()));
-            let minima = _mm512_mul_ps(_mm512_cvtepi32_ps(integers), d);
-            const H: f32 = 1.0 / 16.0;
-            let back = _mm512_setr_ps(1., 1., 1., 1., H, H, H, H, 1., 1., 1., 1., H, H, H, H);
-            let scales = _mm512_mul_ps(minima, back);
-            // 16 bytes, which are four sums, have one scale.
-            let at = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-            let scales = [
-                [spread::<0>(at, scales), spread::<4>(at, scales)],
-                [spread::<8>(at, scales), spread::<12>(at, scales)],
-            ];
-            let halves = [Self::half(w, w.add(128)), Self::half(w.add(64), w.add(160))];
-            add(sums, halves, scales, minima, x, stride);
+            let scales = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(192).cast()));
+            let scales = _mm512_castsi256_si512(scales);
+            // 16 bytes have a scale for their low halves and one for the high ones.
+            let lanes =
+                _mm512_set_epi64(3 * EVERY, 3 * EVERY, 2 * EVERY, 2 * EVERY, EVERY, EVERY, 0, 0);
+            let mut weights = [_mm512_setzero_si512(); LEN / 32];
+            for half in 0..2 {
+                // Bits 0, 1, 4 and 5 of each byte: the second 32 bytes take the other four.
+                let shifts = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
+                let top = _mm256_loadu_si256(w.add(128 + 32 * half).cast());
+                let top = _mm512_srlv_epi32(_mm512_broadcast_i64x4(top), shifts);
+                let tops = [
+                    _mm512_slli_epi16::<4>(top),
+                    _mm512_srli_epi16::<4>(top),
+                    top,
+                    _mm512_srli_epi16::<8>(top),
+                ];
+                let low = nibbles(w.add(64 * half));
+                for (part, (low, top)) in low.into_iter().zip(tops).enumerate() {
+                    let top = _mm512_and_si512(top, _mm512_set1_epi16(0x30));
+                    let q = _mm512_sub_epi16(_mm512_or_si512(low, top), _mm512_set1_epi16(32));
+                    let scale = spread(scales, lanes, 8 * half + 4 * (part / 2));
+                    weights[4 * half + part] = _mm512_mullo_epi16(q, scale);
+                }
+            }
+            add::<VNNI, M>(sums, &weights, d, x, stride);
         }
     }
 }
+
+/// A one in each of four lanes of 16 bits.
+const EVERY: i64 = 0x0001_0001_0001_0001;
