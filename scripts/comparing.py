@@ -44,6 +44,7 @@ ISAS = {
     "avx2": ("avx2", "AVX2", "AVX2"),
     "avx-vnni": ("avx2", "AVX2_VNNI", "AVX2_E1"),
     "avx512": ("avx512", "AVX512_CORE", "AVX512"),
+    "avx512-vnni": ("avx512", "AVX512_CORE_VNNI", "AVX512"),
     "avx512-bf16": ("avx512", "AVX512_CORE_BF16", "AVX512_E3"),
     "amx-bf16": ("avx512", "AVX512_CORE_AMX", "AVX512_E4"),
 }

@@ -13,7 +13,7 @@
 //!
 //! Everything takes plain row-major slices, runs on rayon's current pool and may be called from
 //! several threads at once. The instructions ([`Isa`]) are chosen at run time: AMX-BF16,
-//! AVX512-BF16, AVX-512, AVX-VNNI or AVX2 with FMA on x86-64, and plain Rust anywhere.
+//! AVX512-BF16, AVX512-VNNI, AVX-512, AVX-VNNI or AVX2 with FMA on x86-64, and plain Rust anywhere.
 //!
 //! ```
 //! use r1seg_kernels::{Matrix, WeightType};

@@ -53,12 +53,14 @@ const SERIAL: usize = 1 << 17;
 ///
 /// More rows, with a scale per 32 integers:
 ///
-/// | weights | AVX2 | AVX-VNNI | AVX512-BF16 with VNNI | AMX-BF16 |
+/// | weights | AVX2 | AVX-VNNI, AVX512-VNNI | AVX512-BF16 | AMX-BF16 |
 /// |---|---|---|---|---|
 /// | bf16 | as given | as given | **bf16** | **bf16** |
 /// | `Q8_0` | 16 bits | **8 bits** | **8 bits** | **bf16**, weights as well |
 /// | `Q6K` | as given | as given | **bf16**, weights as well | **bf16**, weights as well |
 /// | `Q4K` | **8 bits** | **8 bits** | **8 bits** | **bf16**, weights as well |
+///
+/// AVX-512 without VNNI rounds nothing.
 ///
 /// [`Matrix::forward_exact`] never rounds either.
 impl Matrix<'_> {

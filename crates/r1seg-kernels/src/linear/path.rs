@@ -36,7 +36,9 @@ impl Path {
             (_, Isa::AmxBf16) => Self::Amx,
             (Bf16 | Q6K, Isa::Avx512Bf16) => Self::Dot,
             // Scales of fewer weights, as `Q6K` has them, would cost what is won.
-            (Q8_0 | Q4K, Isa::Avx512Bf16 | Isa::AvxVnni) => Self::Blocks(Blocks::Bytes),
+            (Q8_0 | Q4K, Isa::AvxVnni | Isa::Avx512Vnni | Isa::Avx512Bf16) => {
+                Self::Blocks(Blocks::Bytes)
+            }
             (Q4K, Isa::Avx2) => Self::Blocks(Blocks::Nibbles),
             (Q8_0, Isa::Avx2) => Self::Blocks(Blocks::Halves),
             _ => Self::F32,
@@ -101,16 +103,6 @@ impl Path {
             #[cfg(target_arch = "x86_64")]
             Self::Amx => 384,
             _ => 96,
-        }
-    }
-
-    /// Words of weights that are brought together at a time, in the second-level cache. Those of servers, which alone
-    /// have AMX, are larger.
-    pub(super) fn staged_words(self) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Amx => 96 << 10,
-            _ => 64 << 10,
         }
     }
 

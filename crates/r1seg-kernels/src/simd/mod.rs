@@ -116,7 +116,9 @@ pub(crate) unsafe fn run<K: Kernel>(isa: Isa, kernel: K) {
         // SAFETY: the caller guarantees that the machine has `isa`.
         unsafe {
             match isa {
-                Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => return avx512(kernel),
+                Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 | Isa::AmxBf16 => {
+                    return avx512(kernel);
+                }
                 Isa::Avx2 | Isa::AvxVnni => return avx2(kernel),
                 Isa::Portable => {}
             }
@@ -131,7 +133,7 @@ pub(crate) unsafe fn run<K: Kernel>(isa: Isa, kernel: K) {
 pub(crate) fn tile_rows(isa: Isa) -> usize {
     #[cfg(target_arch = "x86_64")]
     match isa {
-        Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => return Avx512::ROWS,
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 | Isa::AmxBf16 => return Avx512::ROWS,
         Isa::Avx2 | Isa::AvxVnni => return Avx2::ROWS,
         Isa::Portable => {}
     }

@@ -99,7 +99,7 @@ fn rounded_to_8_bits(x: &[f64]) -> impl Iterator<Item = f64> {
 
 fn rounds_to_8_bits(isa: Isa, weight_type: WeightType, m: usize, exact: bool) -> bool {
     let bytes = match isa {
-        Isa::Avx512Bf16 | Isa::AvxVnni => {
+        Isa::AvxVnni | Isa::Avx512Vnni | Isa::Avx512Bf16 => {
             matches!(weight_type, WeightType::Q8_0 | WeightType::Q4K)
         }
         Isa::Avx2 => weight_type == WeightType::Q4K,

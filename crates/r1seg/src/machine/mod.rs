@@ -4,8 +4,8 @@ mod memory;
 
 pub use memory::{available_memory, memory_limits, total_memory};
 
-/// The instruction set that the CPU kernels use: `portable`, `avx2`, `avx-vnni`, `avx512`, `avx512-bf16` or
-/// `amx-bf16`. It is the best of this processor, or a weaker one that the variable `R1SEG_ISA` names.
+/// The instruction set that the CPU kernels use: `portable`, `avx2`, `avx-vnni`, `avx512`, `avx512-vnni`,
+/// `avx512-bf16` or `amx-bf16`. It is the fastest of this processor, or another that the variable `R1SEG_ISA` names.
 #[must_use]
 pub fn cpu_kernels() -> &'static str {
     r1seg_nn::Isa::detect().name()

@@ -2,24 +2,30 @@
 //! multiplied with all of them. So weights need not be transposed: a block of their rows is brought
 //! together line by line, or read where it lies, and used for all activations of a task.
 
+mod staging;
+
 use std::ops::Range;
+
+use staging::Staged;
 
 use super::path::Path;
 use super::{Job, Task};
 use crate::buffer::LINE;
 use crate::simd::{self, Kernel, Simd, WIDEST};
 use crate::tile::{F32, MAX_ROWS, PANEL, Product, Start, Strides, Tile};
-use crate::weights::{Matrix, WeightType, widen};
+use crate::weights::{Matrix, WeightType};
 
 /// Words of the inner dimension that are multiplied at a time. Those of a panel stream through the
-/// first-level cache, 32 KiB of them; fewer would load and store the sums more often.
+/// first-level cache, 32 KiB of them; fewer would load and store the sums more often. As many of all rows of a task are
+/// brought together at a time, in the second-level cache, so that activations, which need not fit into that, are read
+/// once for all of these rows.
 const PASS: usize = 256;
-
-/// How many rows ahead of those that are brought together by stretches weights are fetched.
-const ROWS_AHEAD: usize = 8;
 
 /// Up to this many panels of activations, weights are read where they lie if they can be.
 const IN_PLACE: usize = 2;
+
+/// Bytes of weights that are fetched at a time where they are read in place, into the second-level cache.
+const IN_PLACE_BYTES: usize = 256 << 10;
 
 /// Panels of activations per task, which share one read of the weights.
 pub(super) const PANELS: usize = 16;
@@ -36,34 +42,22 @@ pub(super) struct ManyRows<'a> {
 }
 
 impl ManyRows<'_> {
-    /// Sums of the task, staged weights, and a row of them in f32.
+    /// Sums of the task, staged weights, and those of a row in f32.
     pub(super) fn scratch_words(task: &Task, path: Path, k: usize) -> usize {
+        let stretch = PASS.min(path.steps(k));
         let sums = Self::rows_of_sums(task, path) * task.panels.len() * PANEL;
-        let staged = Self::staged_rows(path, k) * Self::stretch(path, k).next_multiple_of(LINE);
-        sums + staged + k
-    }
-
-    /// Steps that are staged at a time. Vectors take so long for a row that all of it is read from the cache
-    /// meanwhile. Tiles of AMX do not: what they need next has to be in the second-level cache, the activations of
-    /// all panels included.
-    fn stretch(path: Path, k: usize) -> usize {
-        match path {
-            #[cfg(target_arch = "x86_64")]
-            Path::Amx => PASS.min(path.steps(k)),
-            _ => path.steps(k),
-        }
+        let staged = Self::staged_rows(task, path) * stretch.next_multiple_of(LINE);
+        sums + staged + path.numbers(0..stretch, k).len()
     }
 
     /// Rows of sums, whole tiles and whole vectors of them.
     fn rows_of_sums(task: &Task, path: Path) -> usize {
-        task.rows.len().next_multiple_of(path.group()).next_multiple_of(WIDEST)
+        Self::staged_rows(task, path).next_multiple_of(WIDEST)
     }
 
-    /// Rows of `k` weights that are staged at a time, in whole groups.
-    fn staged_rows(path: Path, k: usize) -> usize {
-        let group = path.group();
-        let fit = path.staged_words() / Self::stretch(path, k).max(1) / group;
-        fit.clamp(1, path.rows() / group) * group
+    /// Rows of staged weights, whole groups of them.
+    fn staged_rows(task: &Task, path: Path) -> usize {
+        task.rows.len().next_multiple_of(path.group())
     }
 
     /// # Safety
@@ -94,19 +88,25 @@ impl ManyRows<'_> {
         #[target_feature(
             enable = "avx512f,avx512bf16,avx512vnni,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
         )]
-        unsafe fn with_avx512(task: ManyRows<'_>) {
+        unsafe fn with_bf16(task: ManyRows<'_>) {
             // SAFETY: the caller's promise; registers are taken once for each task.
             unsafe {
-                match (task.path, task.part.weight_type()) {
-                    (Path::Amx, _) => {
+                match task.path {
+                    Path::Amx => {
                         let _registers = Registers::take();
                         task.multiply::<Avx512, AmxTiles>();
                     }
-                    (Path::Blocks(_), WeightType::Q4K) => {
-                        task.multiply::<Avx512, InBlocks<Bytes512, true>>();
-                    }
-                    (Path::Blocks(_), _) => task.multiply::<Avx512, InBlocks<Bytes512, false>>(),
                     _ => task.multiply::<Avx512, Words<DotBf16>>(),
+                }
+            }
+        }
+        #[target_feature(enable = "avx512f,avx512vnni,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        unsafe fn with_avx512_vnni(task: ManyRows<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match task.part.weight_type() {
+                    WeightType::Q4K => task.multiply::<Avx512, InBlocks<Bytes512, true>>(),
+                    _ => task.multiply::<Avx512, InBlocks<Bytes512, false>>(),
                 }
             }
         }
@@ -134,10 +134,11 @@ impl ManyRows<'_> {
         }
         // SAFETY: `Path::of` chooses each path with the instructions that it takes.
         unsafe {
-            match self.job.isa {
-                Isa::Avx2 => with_avx2(self),
-                Isa::AvxVnni => with_avx_vnni(self),
-                _ => with_avx512(self),
+            match (self.job.isa, self.path) {
+                (Isa::Avx2, _) => with_avx2(self),
+                (Isa::AvxVnni, _) => with_avx_vnni(self),
+                (_, Path::Blocks(_)) => with_avx512_vnni(self),
+                _ => with_bf16(self),
             }
         }
     }
@@ -148,29 +149,44 @@ impl ManyRows<'_> {
         let (rows, group, steps) = (rows.clone(), path.group(), path.steps(k));
         let (sums, staging) = std::mem::take(&mut self.scratch)
             .split_at_mut(Self::rows_of_sums(self.task, path) * panels.len() * PANEL);
-        let (height, stretch) = (Self::staged_rows(path, k), Self::stretch(path, k));
-        for top in (0..rows.len()).step_by(height) {
-            let block = rows.start + top..rows.end.min(rows.start + top + height);
-            if let Some(weights) = self.in_place(block.clone()) {
-                let row = self.part.row_bytes() / 4;
-                let strides = Strides::rows(row);
+        if self.in_place() {
+            let row_bytes = self.part.row_bytes();
+            let height = (IN_PLACE_BYTES / row_bytes.max(1) / group).max(1) * group;
+            for first in rows.clone().step_by(height) {
+                let block = first..rows.end.min(first + height);
+                let later = block.end..self.part.n().min(block.end + height);
+                let weights = Staged {
+                    first: self.part.bytes()[first * row_bytes..].as_ptr().cast(),
+                    strides: Strides::rows(row_bytes / 4),
+                    next: group * row_bytes / 4,
+                    later: (later, 0..row_bytes),
+                };
                 // SAFETY: the caller's promise, and these are the rows.
-                unsafe {
-                    self.block::<S, T>(block, 0..steps, weights, strides, group * row, sums);
-                }
-                continue;
+                unsafe { self.block::<S, T>(block, 0..steps, &weights, sums) }
             }
+        } else {
+            let (staging, wide) = staging.split_at_mut(
+                Self::staged_rows(self.task, path) * PASS.min(steps).next_multiple_of(LINE),
+            );
             // A product over nothing is zero, too.
-            for first in (0..steps.max(1)).step_by(stretch.max(1)) {
-                let steps = first..steps.min(first + stretch);
-                let words = steps.len().next_multiple_of(LINE);
-                let (staging, wide) = staging.split_at_mut(height * words);
-                let strides = Strides { row: LINE, word: 1, line: group * LINE };
-                let weights = staging.as_ptr();
+            for first in (0..steps.max(1)).step_by(PASS) {
+                let stretch = first..steps.min(first + PASS);
+                // The next stretch of these rows, or behind the last the first of those below.
+                let (rows_later, steps_later) = if stretch.end < steps {
+                    (rows.clone(), stretch.end..steps.min(stretch.end + PASS))
+                } else {
+                    (rows.end..self.part.n().min(rows.end + rows.len()), 0..steps.min(PASS))
+                };
+                let weights = Staged {
+                    first: staging.as_ptr(),
+                    strides: Strides { row: LINE, word: 1, line: group * LINE },
+                    next: group * stretch.len().next_multiple_of(LINE),
+                    later: (rows_later, self.bytes(steps_later)),
+                };
                 // SAFETY: the caller's promise, and these are the rows.
                 unsafe {
-                    self.stage::<S>(block.clone(), steps.clone(), staging, wide);
-                    self.block::<S, T>(block.clone(), steps, weights, strides, group * words, sums);
+                    self.stage::<S>(stretch.clone(), staging, wide);
+                    self.block::<S, T>(rows.clone(), stretch, &weights, sums);
                 }
             }
         }
@@ -178,8 +194,7 @@ impl ManyRows<'_> {
         unsafe { self.write::<S>(sums) }
     }
 
-    /// Adds to the sums of some rows over some steps. The first row is at `weights`, and every group of them `next`
-    /// words further.
+    /// Adds to the sums of some rows over some steps.
     ///
     /// # Shapes
     /// - `sums`: `[rows, panels, PANEL]` of the task
@@ -188,38 +203,33 @@ impl ManyRows<'_> {
         &self,
         rows: Range<usize>,
         steps: Range<usize>,
-        weights: *const f32,
-        strides: Strides,
-        next: usize,
+        weights: &Staged,
         sums: &mut [f32],
     ) {
         let &Job { k, m, .. } = self.job;
         let Task { panels, rows: all, .. } = self.task;
         let (group, x_line, words) = (self.path.group(), self.path.x_line(), self.path.x_words(k));
         let stride = panels.len() * PANEL;
-        // The rows behind these, of which each pass fetches a share into the second-level cache.
-        let ahead = if self.path.fetches_ahead() { rows.len() * self.part.row_bytes() } else { 0 };
-        let behind = &self.part.bytes()[rows.end * self.part.row_bytes()..];
-        let ahead = &behind[..ahead.min(behind.len())];
-        let passes = panels.len() * self.path.steps(k).div_ceil(PASS).max(1);
-        let share = ahead.len().div_ceil(passes).max(1);
-        let mut shares = ahead.chunks(share).skip(panels.len() * (steps.start / PASS));
+        let passes = panels.len() * steps.len().div_ceil(PASS).max(1);
+        let mut pass = 0;
         for panel in panels.clone() {
             let columns = PANEL.min(m - panel * PANEL);
             let height = T::height(columns);
             for first in (steps.start..steps.end.max(steps.start + 1)).step_by(PASS) {
                 let x = &self.x[(panel * words + first / LINE * x_line) * PANEL..];
-                for line in shares.next().unwrap_or_default().chunks(64) {
+                if self.path.fetches_ahead() {
                     // SAFETY: the caller's promise.
-                    unsafe { S::prefetch_l2(line.as_ptr()) }
+                    unsafe { self.fetch::<S>(weights, pass, passes) }
+                    pass += 1;
                 }
                 for i in (0..rows.len()).step_by(height) {
                     let sum = (rows.start - all.start + i) * stride;
                     let sum = &mut sums[sum + (panel - panels.start) * PANEL..];
-                    let at = i / group * next + i % group * strides.row;
+                    let at = i / group * weights.next + i % group * weights.strides.row;
+                    let line = (first - steps.start) / LINE * weights.strides.line;
                     let tile = Tile {
-                        a: weights.wrapping_add(at + (first - steps.start) / LINE * strides.line),
-                        a_strides: strides,
+                        a: weights.first.wrapping_add(at + line),
+                        a_strides: weights.strides,
                         b: x.as_ptr(),
                         b_stride: PANEL,
                         steps: PASS.min(steps.end - first),
@@ -235,93 +245,15 @@ impl ManyRows<'_> {
         }
     }
 
-    /// Where some rows lie as words for this path, at any alignment, if they should be read there.
-    fn in_place(&self, rows: Range<usize>) -> Option<*const f32> {
-        let row_bytes = self.part.row_bytes();
+    /// Whether weights are read where they lie: as words for this path, at any alignment.
+    fn in_place(&self) -> bool {
         let as_words = match (self.path, self.part.weight_type()) {
             (Path::F32, WeightType::F32) => true,
             #[cfg(target_arch = "x86_64")]
-            (Path::Dot, WeightType::Bf16) => row_bytes.is_multiple_of(4),
+            (Path::Dot, WeightType::Bf16) => self.part.row_bytes().is_multiple_of(4),
             _ => false,
         };
-        let once = self.job.m <= IN_PLACE * PANEL;
-        (as_words && once).then(|| self.part.bytes()[rows.start * row_bytes..].as_ptr().cast())
-    }
-
-    /// Brings rows together over some steps, so that a tile reads one stream of weights.
-    ///
-    /// # Shapes
-    /// - `staging`: `[rows / group][words / LINE][group][LINE]`    - `wide`: `[k]`
-    #[inline(always)]
-    unsafe fn stage<S: Simd>(
-        &self,
-        rows: Range<usize>,
-        steps: Range<usize>,
-        staging: &mut [f32],
-        wide: &mut [f32],
-    ) {
-        let &Self { part, path, .. } = self;
-        let (weight_type, row_bytes) = (part.weight_type(), part.row_bytes());
-        let (words, group) = (steps.len().next_multiple_of(LINE), path.group());
-        let numbers = path.numbers(steps, part.k());
-        let offset = numbers.start / weight_type.block_len() * weight_type.block_bytes();
-        let len = numbers.len() / weight_type.block_len() * weight_type.block_bytes();
-        let k = numbers.len();
-        for (i, row) in rows.clone().enumerate() {
-            if !path.fetches_ahead() {
-                // Of each row just a stretch is read, too short for the processor to look ahead.
-                let later =
-                    &part.bytes()[(row + ROWS_AHEAD).min(rows.end - 1) * row_bytes + offset..];
-                for line in later[..len].chunks(4 * LINE) {
-                    // SAFETY: the caller's promise.
-                    unsafe { S::prefetch_l1(line.as_ptr()) }
-                }
-            }
-            let stored = &part.bytes()[row * row_bytes + offset..][..len];
-            let wide = &mut wide[..k];
-            let at = i / group * group * words + i % group * LINE;
-            let lines = &mut staging[at..];
-            // SAFETY: a row is `k` weights. Blocks are whole vectors, and what is rounded is shorter
-            // than what it replaces.
-            let bytes = unsafe {
-                match (path, weight_type) {
-                    (Path::F32, WeightType::F32) => stored,
-                    #[cfg(target_arch = "x86_64")]
-                    (Path::Dot | Path::Amx, WeightType::Bf16) => stored,
-                    (Path::F32, _) => {
-                        widen::<S>(weight_type, stored.as_ptr(), wide);
-                        std::slice::from_raw_parts(wide.as_ptr().cast(), 4 * k)
-                    }
-                    #[cfg(target_arch = "x86_64")]
-                    (Path::Dot | Path::Amx, _) => {
-                        widen::<S>(weight_type, stored.as_ptr(), wide);
-                        let numbers = wide.as_mut_ptr();
-                        for i in (0..k).step_by(S::LANES) {
-                            let rounded = numbers.cast::<u8>().add(2 * i);
-                            S::store_bf16(rounded, S::load(numbers.add(i)));
-                        }
-                        std::slice::from_raw_parts(numbers.cast(), 2 * k)
-                    }
-                    #[cfg(target_arch = "x86_64")]
-                    (Path::Blocks(blocks), _) => {
-                        blocks.stage(weight_type, stored, lines.as_mut_ptr(), group * LINE);
-                        continue;
-                    }
-                }
-            };
-            for (line, bytes) in lines.chunks_mut(group * LINE).zip(bytes.chunks(4 * LINE)) {
-                let line = line.as_mut_ptr().cast::<u8>();
-                // SAFETY: a line is as long as this; zeros fill up the last word.
-                unsafe {
-                    if let Ok(whole) = <&[u8; 4 * LINE]>::try_from(bytes) {
-                        line.cast::<[u8; 4 * LINE]>().write_unaligned(*whole);
-                    } else {
-                        line.write_bytes(0, 4 * LINE);
-                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), line, bytes.len());
-                    }
-                }
-            }
-        }
+        as_words && self.job.m <= IN_PLACE * PANEL
     }
 
     /// Turns the sums back into rows of activations, and adds the bias.
