@@ -75,7 +75,7 @@ pub(crate) fn refined(mut options: LoadOptions, refine: &RefineArgs) -> LoadOpti
 /// The same, remembering answers for as long as was asked for.
 pub(crate) fn drafting(options: LoadOptions, args: DraftArgs) -> LoadOptions {
     options.with_drafts(match args.drafts {
-        Remembering::Keep => kept().map_or(Drafts::InMemory, Drafts::Kept),
+        Remembering::Keep => kept_answers().map_or(Drafts::InMemory, Drafts::Kept),
         Remembering::Memory => Drafts::InMemory,
         Remembering::Off => Drafts::Off,
     })
@@ -83,14 +83,14 @@ pub(crate) fn drafting(options: LoadOptions, args: DraftArgs) -> LoadOptions {
 
 /// The folder of the answers that are kept, beside that of the models; `None` where no home is known.
 #[cfg(feature = "hub")]
-fn kept() -> Option<PathBuf> {
+pub(crate) fn kept_answers() -> Option<PathBuf> {
     let hub = r1seg::registry::hub().ok()?;
     Some(hub.config().cache.parent()?.join("r1seg"))
 }
 
 /// Builds without a cache of models keep no answers either.
 #[cfg(not(feature = "hub"))]
-fn kept() -> Option<PathBuf> {
+fn kept_answers() -> Option<PathBuf> {
     None
 }
 

@@ -77,6 +77,8 @@ pub enum Error {
     /// An option has a value that the model cannot use.
     #[error("{what}: {message}")]
     InvalidOption { what: &'static str, message: String },
+    #[error("{}remembered answers cannot be deleted: {source}", At(path))]
+    ForgetAnswers { path: PathBuf, source: std::io::Error },
     #[error("cancelled")]
     Cancelled,
     #[error("{}the model needs about {} of memory, and {} are left", At(path), size(*needed), size(*limit))]
@@ -147,6 +149,7 @@ impl Diagnostic for Error {
             Self::PromptTooLong { .. } => "R-PRM-01",
             Self::Recipe { .. } => "R-PRE-01",
             Self::NoBoxTokens => "R-BOX-02",
+            Self::ForgetAnswers { .. } => "R-DRF-01",
             Self::Prompt { .. } => "R-PRM-05",
             Self::Cancelled => "R-RUN-01",
             Self::NotEnoughMemory { .. } => "R-MEM-01",
@@ -180,6 +183,7 @@ impl Diagnostic for Error {
             | Self::Recipe { .. }
             | Self::NoBoxTokens => ErrorKind::Usage,
             Self::PromptTooLong { .. } => ErrorKind::BadData,
+            Self::ForgetAnswers { .. } => ErrorKind::Io,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::NotEnoughMemory { .. } | Self::OutOfMemory(_) => ErrorKind::Resources,
             Self::NotFinite { damaged, .. } if damaged.is_empty() => ErrorKind::NotFinite,
@@ -203,6 +207,7 @@ impl Diagnostic for Error {
             | Self::UnsupportedModel { path, .. }
             | Self::OtherFamily { path, .. }
             | Self::Weights { path, .. }
+            | Self::ForgetAnswers { path, .. }
             | Self::NotEnoughMemory { path, .. } => Some(path),
             Self::NotFinite { path, damaged, .. } => (!damaged.is_empty()).then_some(path),
             _ => None,

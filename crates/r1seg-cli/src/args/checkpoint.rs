@@ -61,11 +61,16 @@ pub(crate) enum CacheAction {
         #[arg(long)]
         json: bool,
     },
-    /// Remove a model, or with @REV one revision of it.
+    /// Remove a model and what is remembered of its answers, or with @REV one revision of it.
     Remove {
         /// As `r1seg cache list` shows it.
         #[arg(value_name = "MODEL[@REV]")]
         model: String,
+    },
+    /// Delete what is remembered of a model's answers, or of all models' (see --drafts).
+    Forget {
+        /// OWNER/NAME, or the name of a folder.
+        model: Option<String>,
     },
     /// Print the folder of the cache: HF_HUB_CACHE, or `hub` in HF_HOME.
     Path,

@@ -1,15 +1,18 @@
 //! `r1seg cache`: the models that were downloaded.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Result;
+use r1seg::Drafts;
 use r1seg::hub::{CachedModel, Hub, ModelId};
 use r1seg::registry;
 use serde::Serialize;
 
 use crate::args::{CacheAction, CacheArgs};
 use crate::exit::{Exit, say};
-use crate::progress::gigabytes;
+use crate::model;
+use crate::progress::{counted, gigabytes};
 
 #[derive(Serialize)]
 struct Model {
@@ -36,8 +39,18 @@ pub(crate) fn run(args: &CacheArgs) -> Result<Exit> {
         CacheAction::Remove { model } => {
             let id = registry::model_id(model)?;
             // Without @REV all revisions go, although `main` is what the name alone means elsewhere.
-            let freed = if model.contains('@') { hub.remove(&id)? } else { remove_all(&hub, &id)? };
+            let freed = if model.contains('@') {
+                hub.remove(&id)?
+            } else {
+                let freed = remove_all(&hub, &id)?;
+                forget(Some(&id.repository()))?;
+                freed
+            };
             say!("r1seg: {} freed", gigabytes(freed));
+        }
+        CacheAction::Forget { model } => {
+            let forgotten = forget(model.as_deref().map(name_of).as_deref())?;
+            say!("r1seg: answers of {} forgotten", counted(forgotten as u64, ["model", "models"]));
         }
         CacheAction::List { json: true } => {
             let models: Vec<Model> = hub.list()?.into_iter().map(Model::from).collect();
@@ -54,6 +67,20 @@ pub(crate) fn run(args: &CacheArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Answered)
+}
+
+/// The name under which the answers of a model are kept, which need not be there any more.
+fn name_of(model: &str) -> String {
+    match model::source_of(Path::new(model)) {
+        Ok((_, name)) => name.id,
+        Err(_) => registry::model_id(model).map_or_else(|_| model.into(), |id| id.repository()),
+    }
+}
+
+/// Deletes the answers that are kept of a model, or of all, and returns of how many models there were some.
+fn forget(model: Option<&str>) -> Result<usize> {
+    let folder = model::kept_answers();
+    Ok(folder.map_or(Ok(0), |folder| Drafts::forget_kept(&folder, model))?)
 }
 
 /// Removes every revision; the first that is not there is an error.

@@ -193,8 +193,12 @@ fn a_downloaded_model_goes_by_its_short_name() {
         desk.path("hf/hub").display().to_string()
     );
 
+    let kept = "lihao0011-R1Seg-3D-Phi-3-4B-0123456789abcdef.json";
+    fs::create_dir_all(desk.path("hf/r1seg")).unwrap();
+    fs::write(desk.path("hf/r1seg").join(kept), "{}").unwrap();
     desk.run(["cache", "remove", "R1Seg-3D-Phi-3-4B"]).succeeds();
     assert!(!snapshot.exists());
+    assert!(!desk.path("hf/r1seg").join(kept).exists());
     desk.run(["cache", "remove", "R1Seg-3D-Phi-3-4B"]).fails(66, "R-HUB-02");
 }
 

@@ -116,3 +116,23 @@ fn a_benchmark_counts_the_guesses_of_its_second_answer() {
     assert!(table.contains("| second question, further tokens, passes: 2 |"), "{table}");
     assert!(kept(&desk).is_empty());
 }
+
+#[test]
+fn kept_answers_are_forgotten_by_name_or_all_at_once() {
+    let desk = Desk::new();
+    chat::phantom_of(&desk, "ct.nii.gz", 7);
+    let forget = |model: &[&str]| {
+        let command = ["cache", "forget"].iter().chain(model).copied();
+        desk.run(command).succeeds().stderr
+    };
+    assert!(forget(&[]).contains("answers of 0 models forgotten"));
+    infer(&desk, "");
+    assert_eq!(kept(&desk).len(), 1);
+    assert!(forget(&["another"]).contains("answers of 0 models"));
+    assert_eq!(kept(&desk).len(), 1);
+    assert!(forget(&["demo"]).contains("answers of 1 model forgotten"));
+    assert_eq!(kept(&desk).len(), 0);
+    infer(&desk, "");
+    assert!(forget(&[]).contains("answers of 1 model forgotten"));
+    assert_eq!(kept(&desk).len(), 0);
+}

@@ -19,7 +19,7 @@
 //! same moment, one may lose an answer. No failure is reported: the file saves time, and nothing depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use r1seg_checkpoint::MANIFEST;
 use r1seg_files::{hex, part_file, read_utf8_json, sha256_of, sweep};
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckpointSource, ModelName};
+use crate::{CheckpointSource, Error, ModelName};
 
 const FORMAT: &str = "r1seg answers 1";
 
@@ -46,6 +46,9 @@ const MAX_ONCE: usize = 1024;
 
 /// What is more is not counted.
 const MAX_TIMES: u32 = 9;
+
+/// Digits of a model's hash in the name of its file.
+const HASH: usize = 16;
 
 /// The file of a model.
 #[derive(Debug)]
@@ -87,9 +90,8 @@ enum Found {
 impl AnswerFile {
     pub(super) fn new(folder: &Path, name: &ModelName, source: &CheckpointSource) -> Self {
         let model = identity(name, source);
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
-        let name: String = name.id.chars().map(plain).take(64).collect();
-        let path = folder.join(format!("{name}-{}.json", &model[..16.min(model.len())]));
+        let name = plain(&name.id);
+        let path = folder.join(format!("{name}-{}.json", &model[..HASH.min(model.len())]));
         Self { path, model }
     }
 
@@ -194,6 +196,36 @@ impl From<Written> for Content {
             once: written.once.into_iter().take(MAX_ONCE).collect(),
         }
     }
+}
+
+/// A model's name as that of a file.
+fn plain(id: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    id.chars().map(plain).take(64).collect()
+}
+
+/// Deletes the files of the models of this name, or of all, whichever version wrote them, and returns how many there
+/// were.
+pub(super) fn forget(folder: &Path, id: Option<&str>) -> Result<usize, Error> {
+    let fault = |path: &Path, source| Error::ForgetAnswers { path: path.to_path_buf(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(|error| fault(folder, error))?,
+    };
+    let wanted = id.map(plain);
+    let mut forgotten = 0;
+    for entry in entries {
+        let path = entry.map_err(|error| fault(folder, error))?.path();
+        let name = path.file_name().and_then(OsStr::to_str);
+        let Some(name) = name.and_then(|name| name.strip_suffix(".json")) else { continue };
+        let Some((name, hash)) = name.rsplit_once('-') else { continue };
+        let is_hash = hash.len() == HASH && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if is_hash && wanted.as_ref().is_none_or(|wanted| wanted == name) {
+            fs::remove_file(&path).map_err(|error| fault(&path, error))?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// A hash of what tells a model from others: its name, and the manifest of a converted folder, or else the
@@ -333,6 +365,24 @@ mod tests {
         file.add(&[1, 2]);
         file.add(&[1, 2]);
         assert!(answers(&file).is_empty());
+    }
+
+    #[test]
+    fn files_are_forgotten_by_the_name_of_their_model_and_others_stay() {
+        let desk = tempfile::tempdir().unwrap();
+        for id in ["org/a", "org/a-b", "demo"] {
+            let (name, source) = model(id);
+            AnswerFile::new(desk.path(), &name, &source).add(&[1, 2]);
+        }
+        for other in ["notes.json", "org-a-0123456789abcdef.txt", "0123456789abcdef.json"] {
+            fs::write(desk.path().join(other), "mine").unwrap();
+        }
+        let left = || fs::read_dir(desk.path()).unwrap().count();
+        assert_eq!((forget(desk.path(), Some("org/a")).unwrap(), left()), (1, 5));
+        assert_eq!((forget(desk.path(), Some("org/a")).unwrap(), left()), (0, 5));
+        assert_eq!((forget(desk.path(), None).unwrap(), left()), (2, 3));
+        assert_eq!(forget(&desk.path().join("absent"), None).unwrap(), 0);
+        assert!(forget(&desk.path().join("notes.json"), None).is_err());
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 mod file;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use r1seg_llm::{FinishReason, Generated, SeenAnswers};
 use r1seg_tokenizer::Prompt;
 
-use crate::{AskOptions, CheckpointSource, ModelName, R1SegModel, Sampling};
+use crate::{AskOptions, CheckpointSource, Error, ModelName, R1SegModel, Sampling};
 
 use file::AnswerFile;
 
@@ -25,6 +25,19 @@ pub enum Drafts {
     Kept(PathBuf),
     /// Nowhere: nothing is guessed.
     Off,
+}
+
+impl Drafts {
+    /// Deletes what models have left in the folder of [`Drafts::Kept`], those of this name (`OWNER/NAME`, or the name
+    /// of a folder) or all, and returns how many had left something. Models that are loaded go on with what they
+    /// remember, and leave it there again.
+    ///
+    /// # Errors
+    /// [`Error::ForgetAnswers`] when the folder cannot be read, or a file in it cannot be deleted. A folder that is
+    /// absent has nothing.
+    pub fn forget_kept(folder: &Path, model: Option<&str>) -> Result<usize, Error> {
+        file::forget(folder, model)
+    }
 }
 
 /// The answers of one loaded model.

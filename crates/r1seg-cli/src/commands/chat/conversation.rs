@@ -287,6 +287,9 @@ impl<'a> Conversation<'a> {
             Command::Forget => {
                 let dropped = self.unsaved.len();
                 self.forget();
+                if let Model::Language(model) = &self.first.model {
+                    model.forget_answers();
+                }
                 if dropped > 0 {
                     let masks = counted(dropped as u64, ["mask", "masks"]);
                     say!("r1seg: {masks} forgotten without being saved");
