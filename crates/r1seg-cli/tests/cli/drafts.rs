@@ -123,7 +123,7 @@ fn kept_answers_are_forgotten_by_name_or_all_at_once() {
     chat::phantom_of(&desk, "ct.nii.gz", 7);
     let forget = |model: &[&str]| {
         let command = ["cache", "forget"].iter().chain(model).copied();
-        desk.run(command).succeeds().stderr
+        desk.run(command).succeeds().stderr.clone()
     };
     assert!(forget(&[]).contains("answers of 0 models forgotten"));
     infer(&desk, "");
