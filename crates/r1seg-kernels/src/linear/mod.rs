@@ -41,7 +41,8 @@ const SERIAL: usize = 1 << 17;
 ///
 /// Sums are in f32 on every path. Weights are those of [`widen_rows`](Matrix::widen_rows), and activations are
 /// rounded (to nearest even) as these tables say; elsewhere nothing is rounded. With 16 bits the error is about `1e-5`
-/// of the result, with 8 bits and with bf16 about `1e-2` and `1e-3`. AVX512-BF16 and AMX count denormals as zero.
+/// of the result, with 8 bits and with bf16 about `1e-2` and `1e-3`. Denormal
+/// activations count as zero, with AVX512-BF16 and AMX also denormal weights and results.
 ///
 /// Up to [`FEW_ROWS`] rows, integers of 16 bits have a scale per block of weights:
 ///

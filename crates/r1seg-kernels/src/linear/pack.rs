@@ -81,7 +81,7 @@ impl Kernel for Pack<'_> {
                 match path {
                     Path::F32 => {
                         let row = &row[first.min(k)..(first + count).min(k)];
-                        words[..row.len()].copy_from_slice(row);
+                        without_denormals(row, &mut words[..row.len()]);
                         words[row.len()..].fill(0.0);
                     }
                     #[cfg(target_arch = "x86_64")]
@@ -106,6 +106,15 @@ impl Kernel for Pack<'_> {
                 }
             }
         }
+    }
+}
+
+/// A copy in which denormal numbers are zero: some processors take a hundred times as long for a product with one.
+#[inline(always)]
+pub(super) fn without_denormals(x: &[f32], copy: &mut [f32]) {
+    for (copy, &x) in copy.iter_mut().zip(x) {
+        // NaN is not smaller.
+        *copy = if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x };
     }
 }
 

@@ -419,6 +419,20 @@ fn nan_and_infinity_stay_in_their_rows() {
     }
 }
 
+/// Some processors take a hundred times as long for a product with a denormal number.
+#[test]
+fn denormal_activations_count_as_zero() {
+    let random = &mut Random::new(11);
+    for weight_type in [WeightType::F32, WeightType::Bf16] {
+        let weights = Weights::new(random, weight_type, 5, 40);
+        for (isa, m) in Isa::available().into_iter().flat_map(|isa| [1, 4, 9].map(|m| (isa, m))) {
+            let (x, mut y) = (vec![1e-40; m * 40], vec![f32::NAN; m * 5]);
+            forward_on(isa, true, &[weights.matrix()], &x, m, None, &mut y);
+            assert!(y.iter().all(|y| *y == 0.0), "{isa:?} {weight_type:?} {m}: {y:?}");
+        }
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let random = &mut Random::new(7);

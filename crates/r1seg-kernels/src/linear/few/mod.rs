@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::Job;
+use super::pack::without_denormals;
 use crate::simd::{self, Kernel, Simd};
 use crate::stored::{Bf16, F16, F32, MAX_VECTORS, Q4K, Q6K, Q8_0, Stored, first_of};
 use crate::weights::{Matrix, WeightType};
@@ -37,7 +38,7 @@ pub(super) fn padded(m: usize) -> usize {
     if m == 1 { 1 } else { m.next_multiple_of(2) }
 }
 
-/// Rows of activations, filled up with zeros to whole units.
+/// Rows of activations, filled up with zeros to whole units, and with zeros for denormal numbers.
 ///
 /// # Shapes
 /// - `x`: `[m, k]`    - `filled`: `[padded(m), words(k)]`
@@ -46,7 +47,7 @@ pub(super) fn fill_up(x: &[f32], k: usize, filled: &mut [f32]) {
     for filled in filled.chunks_exact_mut(words(k).max(1)) {
         let (row, rest) = filled.split_at_mut(k);
         match rows.next() {
-            Some(x) => row.copy_from_slice(x),
+            Some(x) => without_denormals(x, row),
             None => row.fill(0.0),
         }
         rest.fill(0.0);
@@ -207,7 +208,8 @@ impl FewRows<'_> {
                         }
                     }
                 }
-                // As many sums as registers hold, which the loop over large units would store and load.
+                // Sums stay in registers: those of several weight rows where the compiler unrolls the loop over them,
+                // which it does for small units.
                 2 if U::LEN > CUT => self.bands::<S, U, 2, 1>(),
                 4 if U::LEN > CUT => self.bands::<S, U, 4, 1>(),
                 6 if U::LEN > CUT => self.bands::<S, U, 6, 1>(),
