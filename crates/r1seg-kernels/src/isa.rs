@@ -27,8 +27,8 @@ pub enum Isa {
     Avx512,
     /// The same with dot products of bytes (VNNI), as Intel's have them since 2019.
     Avx512Vnni,
-    /// The same with dot products of bf16. Intel's processors have them, too, but multiply twice as many f32 in the
-    /// same time ([`detect`](Self::detect)).
+    /// The same with dot products of bf16. Intel's processors have them, too, but multiply f32 faster
+    /// ([`detect`](Self::detect)).
     Avx512Bf16,
     /// The same with products of whole tiles of bf16 (AMX), on Linux.
     AmxBf16,
@@ -56,8 +56,8 @@ impl Isa {
         })
     }
 
-    /// The fastest of a machine's. A Xeon of 2023 multiplies 64 bf16 of dot products in two cycles, and 64 f32 in
-    /// one; AMD's processors twice as many bf16 as f32.
+    /// The fastest of a machine's. On a Xeon of 2023 a product in bf16 takes 1.5 times as long as in f32, on AMD's
+    /// processors about half as long.
     fn fastest(here: &[Self], is_intel: bool) -> Self {
         let slow = |isa: &&Self| is_intel && **isa == Self::Avx512Bf16;
         here.iter().rev().find(|isa| !slow(isa)).copied().unwrap_or(Self::Portable)

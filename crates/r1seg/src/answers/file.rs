@@ -151,8 +151,7 @@ impl AnswerFile {
             return Ok(());
         };
         fs::create_dir_all(folder)?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
+        let prefix = part_prefix(name);
         sweep(folder, &prefix);
         let mut part = part_file(folder, &prefix)?;
         part.write_all(text.as_bytes())?;
@@ -204,6 +203,13 @@ fn plain(id: &str) -> String {
     id.chars().map(plain).take(64).collect()
 }
 
+/// What the names of files begin with that are to replace one.
+fn part_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix
+}
+
 /// Deletes the files of the models of this name, or of all, whichever version wrote them, and returns how many there
 /// were.
 pub(super) fn forget(folder: &Path, id: Option<&str>) -> Result<usize, Error> {
@@ -222,6 +228,8 @@ pub(super) fn forget(folder: &Path, id: Option<&str>) -> Result<usize, Error> {
         let is_hash = hash.len() == HASH && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
         if is_hash && wanted.as_ref().is_none_or(|wanted| wanted == name) {
             fs::remove_file(&path).map_err(|error| fault(&path, error))?;
+            // What a process left that was killed while it wrote has the same answers.
+            path.file_name().into_iter().for_each(|name| sweep(folder, &part_prefix(name)));
             forgotten += 1;
         }
     }
@@ -377,7 +385,12 @@ mod tests {
         for other in ["notes.json", "org-a-0123456789abcdef.txt", "0123456789abcdef.json"] {
             fs::write(desk.path().join(other), "mine").unwrap();
         }
+        let (name, source) = model("org/a");
+        let file = AnswerFile::new(desk.path(), &name, &source);
+        let prefix = part_prefix(file.path.file_name().unwrap());
+        drop(part_file(desk.path(), &prefix).unwrap().keep().unwrap());
         let left = || fs::read_dir(desk.path()).unwrap().count();
+        assert_eq!(left(), 7);
         assert_eq!((forget(desk.path(), Some("org/a")).unwrap(), left()), (1, 5));
         assert_eq!((forget(desk.path(), Some("org/a")).unwrap(), left()), (0, 5));
         assert_eq!((forget(desk.path(), None).unwrap(), left()), (2, 3));
