@@ -208,7 +208,7 @@ impl Kernel for GeluDot<'_> {
         rest[0][..n - whole].copy_from_slice(&weights[whole..]);
         for (i, x) in x.chunks_exact(n).enumerate() {
             rest[1][..n - whole].copy_from_slice(&x[whole..]);
-            // SAFETY: rows and weights are `n` long, `rest` holds vectors, and `y` a number a row.
+            // SAFETY: rows and weights are `n` long, `rest` holds vectors, and `y` a number per row.
             unsafe {
                 let last = simd::gelu_erf::<S>(S::load(rest[1].as_ptr()));
                 let mut sum = S::mul(last, S::load(rest[0].as_ptr()));

@@ -16,7 +16,7 @@ const AMX_BF16: [&str; 2] = ["amx-tile", "amx-bf16"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Plain Rust, which the compiler vectorises for the target's baseline.
+    /// Plain Rust, which the compiler vectorizes for the target's baseline.
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
@@ -47,7 +47,8 @@ impl Isa {
     ];
 
     /// The instruction set that kernels use: the fastest of this machine, or another that `R1SEG_ISA` names,
-    /// so that every path can be tested and measured where it is not the best. Looked up once.
+    /// so that every path can be tested and measured where it is not the best. A value that [`limit`](Self::limit)
+    /// refuses counts as none. Looked up once.
     pub fn detect() -> Self {
         static FASTEST: OnceLock<Isa> = OnceLock::new();
         *FASTEST.get_or_init(|| {
@@ -56,8 +57,8 @@ impl Isa {
         })
     }
 
-    /// The fastest of a machine's. On a Xeon of 2023 a product in bf16 takes 1.5 times as long as in f32, on AMD's
-    /// processors about half as long.
+    /// The fastest of a machine's. On a Xeon of 2023 a product in bf16 takes 1.5 times as long as in f32, and longer
+    /// still than in integers of 14 bits; on AMD's processors it takes about half as long as in f32.
     fn fastest(here: &[Self], is_intel: bool) -> Self {
         let slow = |isa: &&Self| is_intel && **isa == Self::Avx512Bf16;
         here.iter().rev().find(|isa| !slow(isa)).copied().unwrap_or(Self::Portable)

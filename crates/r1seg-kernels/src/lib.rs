@@ -58,7 +58,7 @@ mod tests;
 mod tile;
 mod weights;
 
-pub use attention::{AttentionArgs, Bias, Mask, attention};
+pub use attention::{ALIKE_QUERIES, AttentionArgs, Bias, Mask, attention};
 pub use conv::{ConvFusion, ConvGeometry, ConvNorm, ConvWeights, DoublingWeights};
 pub use elementwise::{add, gelu_dot, gelu_erf, silu_mul, softmax};
 pub use instance_norm::{AfterNorm, InstanceNorm, RowNorm};

@@ -24,8 +24,8 @@
 //!
 //! Rotary tables come from f64 and rotate in f32; norms and softmax run in f32 whatever the dtype.
 //! The weights keep the dtype of the `Weights`; the activations have the dtype that
-//! [`Decoder::new`] is given (f32 on a CPU, where only products of many rows with bf16 weights
-//! may round them).
+//! [`Decoder::new`] is given (f32 on a CPU, where products may round them, depending on the weights
+//! and the processor).
 
 mod attention;
 mod cache;

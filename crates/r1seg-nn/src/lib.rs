@@ -21,9 +21,8 @@
 //! # Precision
 //!
 //! The dtype of the *input* decides the dtype of the computation; weights adapt to it. On a CPU
-//! the models run f32 activations over f32, bf16 or f16 weights. Only products of many rows with
-//! bf16 weights round their activations, where the processor multiplies bf16 (see [`Linear`]);
-//! everything else, and every sum, is f32.
+//! the models run f32 activations over f32, bf16 or f16 weights. Products may round
+//! activations, depending on the weights and the processor (see [`Linear`]); everything else, and every sum, is f32.
 //!
 //! # Shape legend
 //!

@@ -13,7 +13,7 @@ use crate::{Error, SliceFeatures};
 
 /// In which dtype the weights are kept.
 ///
-/// On a CPU activations are f32, and only matrix products with bf16 weights may round them (see
+/// On a CPU activations are f32, and matrix products may round them, depending on the weights and the processor (see
 /// `r1seg_nn::Linear`); on CUDA they have the dtype of the weights, so that f32 weights are exact
 /// there, too. Softmax, norms and position tables are f32 everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -27,8 +27,9 @@ const SCORES: usize = 128 << 10;
 /// Query rows per task, a multiple of every register tile's rows.
 const BLOCK: usize = 60;
 
-/// Up to this many queries per head the keys are read in place: reordering them would cost more.
-const IN_PLACE: usize = 4;
+/// Up to this many queries per head the keys are read in place: reordering them would cost more. So each gets the same
+/// numbers as alone, where those of more queries have another order of sums.
+pub const ALIKE_QUERIES: usize = 4;
 
 /// Up to this many queries over one head of keys the keys are read in place, by several tasks.
 const SPREAD: usize = 128;
@@ -158,7 +159,7 @@ pub(crate) fn attention_on(isa: Isa, args: AttentionArgs<'_>) {
     let whole = dim.is_multiple_of(PANEL) && lk >= 4 * PASS;
     if biased {
         job.many_queries(isa);
-    } else if lq <= IN_PLACE {
+    } else if lq <= ALIKE_QUERIES {
         job.few_queries(isa);
     } else if mask == Mask::None && kv_heads == 1 && heads * lq <= SPREAD && whole {
         job.spread_keys(isa);

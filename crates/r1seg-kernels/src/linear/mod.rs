@@ -9,6 +9,7 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod blocks;
 mod few;
+mod integers;
 mod many;
 mod pack;
 mod path;
@@ -25,9 +26,9 @@ use few::FewRows;
 use many::{ManyRows, PANELS};
 use path::Path;
 
-/// Up to this many rows of activations, [`Matrix::forward`] reads every weight once. All of them take 1.2 (bf16) to 3
-/// times (`Q8_0` and `Q4K` with AVX2) as long as one row, which is bound by reading the weights, and each gets what it
-/// gets alone, bit for bit. More rows go another way and round more ([`Matrix`]).
+/// Up to this many rows of activations, [`Matrix::forward`] shares what reading the weights costs. All of them take 1.2
+/// (bf16) to 4 times (`Q8_0` with AVX2) as long as one row, which is bound by reading the weights, and each gets what
+/// it gets alone, bit for bit. More rows go another way and round more ([`Matrix`]).
 ///
 /// Whoever has several independent rows to multiply, such as the next tokens of several answers,
 /// gives up to this many at a time.
@@ -40,7 +41,8 @@ const SERIAL: usize = 1 << 17;
 ///
 /// Sums are in f32 on every path. Weights are those of [`widen_rows`](Matrix::widen_rows), and activations are
 /// rounded (to nearest even) as these tables say; elsewhere nothing is rounded. With 16 bits the error is about `1e-5`
-/// of the result, with 8 bits and with bf16 about `1e-2` and `1e-3`. Denormal activations count as zero, with
+/// of the result, with 14 bits about `1e-4`, with 8 bits and with bf16 about `1e-2` and `1e-3`. Weights of 14 bits
+/// lose nothing down to a 32nd of the largest of their 32. Denormal activations count as zero, with
 /// AVX512-BF16 and AMX also denormal weights and results.
 ///
 /// Up to [`FEW_ROWS`] rows, integers of 16 bits have a scale per block of weights:
@@ -55,12 +57,13 @@ const SERIAL: usize = 1 << 17;
 ///
 /// | weights | AVX2 | AVX-VNNI, AVX512-VNNI | AVX512-BF16 | AMX-BF16 |
 /// |---|---|---|---|---|
-/// | bf16 | as given | as given | **bf16** | **bf16** |
+/// | bf16, rows of whole 32 | 14 bits, weights as well | 14 bits, weights as well | **bf16** | **bf16** |
+/// | bf16, other rows | as given | as given | **bf16** | **bf16** |
 /// | `Q8_0` | 16 bits | **8 bits** | **8 bits** | **bf16**, weights as well |
 /// | `Q6K` | as given | as given | **bf16**, weights as well | **bf16**, weights as well |
 /// | `Q4K` | **8 bits** | **8 bits** | **8 bits** | **bf16**, weights as well |
 ///
-/// AVX-512 without VNNI rounds nothing.
+/// AVX-512 without VNNI rounds nothing there.
 ///
 /// [`Matrix::forward_exact`] never rounds either.
 impl Matrix<'_> {
@@ -147,6 +150,16 @@ unsafe fn forward_to(
     if m == 0 || n == 0 {
         return;
     }
+    if k == 0 {
+        // A product over nothing is zero.
+        for row in 0..m {
+            for column in 0..n {
+                // SAFETY: the caller has room for the rows and columns.
+                unsafe { *y.get().add(row * n + column) = bias.map_or(0.0, |bias| bias[column]) }
+            }
+        }
+        return;
+    }
     let job = Job { isa, exact, parts, n, k, x, m, bias, y };
     if m <= FEW_ROWS { job.few_rows() } else { job.many_rows() }
 }
@@ -184,7 +197,8 @@ impl Job<'_> {
             return run(&[]);
         }
         with_scratch(few::padded(self.m) * rounded::words(weight_type, self.k), |x| {
-            rounded::round(weight_type, self.x, x);
+            // SAFETY: `forward_to` has checked that the machine has this instruction set.
+            unsafe { rounded::round(weight_type, self.isa, self.m, self.x, x) }
             run(x)
         })
     }
@@ -233,9 +247,9 @@ impl Job<'_> {
         });
     }
 
-    /// What many rows are multiplied with a part as.
+    /// How a product of many rows with a part is computed.
     fn path(&self, part: &Matrix<'_>) -> Path {
-        Path::of(part.weight_type(), self.isa, self.exact)
+        Path::of(part.weight_type(), self.k, self.isa, self.exact)
     }
 
     fn many_rows(&self) {

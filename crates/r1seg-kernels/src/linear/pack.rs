@@ -132,7 +132,7 @@ fn round_pairs(x: &[f32], words: &mut [f32]) {
     }
 }
 
-/// bf16 bits of `x`, to nearest even; the compiler vectorises it, other than `bf16::from_f32`.
+/// bf16 bits of `x`, to nearest even; the compiler vectorizes it, other than `bf16::from_f32`.
 #[inline(always)]
 fn round(x: f32) -> u32 {
     let bits = x.to_bits();

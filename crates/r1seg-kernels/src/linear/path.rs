@@ -10,7 +10,7 @@ use crate::simd::WIDEST;
 use crate::tile::MAX_ROWS;
 use crate::weights::WeightType;
 
-/// What many rows are multiplied as.
+/// How a product of many rows is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Path {
     /// f32 by f32.
@@ -27,8 +27,9 @@ pub(super) enum Path {
 }
 
 impl Path {
+    /// That of rows of `k` weights.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn of(weight_type: WeightType, isa: Isa, exact: bool) -> Self {
+    pub(super) fn of(weight_type: WeightType, k: usize, isa: Isa, exact: bool) -> Self {
         use WeightType::{Bf16, F16, F32, Q4K, Q6K, Q8_0};
         match (weight_type, isa) {
             _ if exact => Self::F32,
@@ -41,12 +42,15 @@ impl Path {
             }
             (Q4K, Isa::Avx2) => Self::Blocks(Blocks::Nibbles),
             (Q8_0, Isa::Avx2) => Self::Blocks(Blocks::Halves),
+            (Bf16, Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni) if k.is_multiple_of(Blocks::LEN) => {
+                Self::Blocks(Blocks::Fixed)
+            }
             _ => Self::F32,
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn of(_: WeightType, _: Isa, _: bool) -> Self {
+    pub(super) fn of(_: WeightType, _: usize, _: Isa, _: bool) -> Self {
         Self::F32
     }
 
@@ -115,8 +119,8 @@ impl Path {
         }
     }
 
-    /// Whether weights are fetched into the cache before they are brought together. Tiles of AMX read from there
-    /// so fast themselves that it would hold them up.
+    /// Whether weights are fetched into the cache before they are brought together. Tiles of AMX
+    /// already read as fast as memory delivers.
     pub(super) fn fetches_ahead(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]

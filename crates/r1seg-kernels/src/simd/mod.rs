@@ -31,7 +31,7 @@ pub(crate) trait Simd: Copy {
     type I: Copy;
     /// Sixteen evenly spaced numbers.
     type Levels: Copy;
-    /// The fewest lanes that cost less, on machines that have these.
+    /// A narrower vector of the same machine, for tiles of few columns.
     type Narrow: Simd;
     const LANES: usize;
     /// Rows of a register tile two vectors wide: as many as the registers hold.

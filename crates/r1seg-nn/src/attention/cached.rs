@@ -2,13 +2,10 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::rotary_emb::rope;
+use r1seg_kernels::ALIKE_QUERIES;
 
 use super::{AttentionMask, attention};
 use crate::FEW_ROWS;
-
-/// So many queries get the same numbers together as each of them alone. More of them are multiplied with
-/// reordered keys, whose sums have another order.
-const ALIKE: usize = 4;
 
 /// Cosines and sines of the angles by which the heads of some tokens rotate.
 #[derive(Debug, Clone)]
@@ -139,8 +136,11 @@ impl CachedAttention {
             let mask = AttentionMask::Causal { past: past + first, window };
             attention(&q.narrow(2, first, count)?, &keys?, &values?, scale, mask)
         };
-        let out = if len > ALIKE && len <= FEW_ROWS {
-            Tensor::cat(&[attend(0, ALIKE)?, attend(ALIKE, len - ALIKE)?], 2)?
+        let out = if len > ALIKE_QUERIES && len <= FEW_ROWS {
+            Tensor::cat(
+                &[attend(0, ALIKE_QUERIES)?, attend(ALIKE_QUERIES, len - ALIKE_QUERIES)?],
+                2,
+            )?
         } else {
             attend(0, len)?
         };

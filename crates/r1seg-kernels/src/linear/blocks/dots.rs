@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Blocks;
+use crate::linear::rounded::{avx2, avx512};
 use crate::simd::{Avx2, Avx512, Simd};
 
 /// How a block of 32 weights is multiplied with the activations of as many rows as there are lanes.
@@ -16,7 +17,7 @@ pub(in crate::linear) trait Dots {
     type Words: Copy;
     /// A sum of products for each lane.
     type Sums: Copy;
-    /// What the integers are.
+    /// How the integers lie.
     const BLOCKS: Blocks;
     /// Rows of a tile two vectors wide, whose sums of integers and of numbers fit the registers.
     const ROWS: usize;
@@ -30,33 +31,41 @@ pub(in crate::linear) trait Dots {
     unsafe fn numbers(sums: Self::Sums) -> <Self::Lanes as Simd>::V;
 }
 
+/// What AVX-512 has for both.
+macro_rules! sixteen_lanes {
+    () => {
+        type Lanes = Avx512;
+        type Words = __m512i;
+        type Sums = __m512i;
+        // 24 sums, 2 activations and 1 weight in 32 registers.
+        const ROWS: usize = 6;
+
+        #[inline(always)]
+        unsafe fn load(words: *const f32) -> __m512i {
+            // SAFETY: the contract gives the instructions and the words; no alignment needed.
+            unsafe { _mm512_loadu_si512(words.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(word: i32) -> __m512i {
+            // SAFETY: the contract gives the instructions.
+            unsafe { _mm512_set1_epi32(word) }
+        }
+        #[inline(always)]
+        unsafe fn start(number: i32) -> __m512i {
+            // SAFETY: the contract gives the instructions.
+            unsafe { _mm512_set1_epi32(number) }
+        }
+    };
+}
+
 /// Bytes in one instruction of AVX512-VNNI. A sum has 32 products of an activation, at most 255, and a weight, at
 /// most 128: below `2^21`.
 pub(in crate::linear) struct Bytes512;
 
 impl Dots for Bytes512 {
-    type Lanes = Avx512;
-    type Words = __m512i;
-    type Sums = __m512i;
     const BLOCKS: Blocks = Blocks::Bytes;
-    // 24 sums, 2 activations and 1 weight in 32 registers.
-    const ROWS: usize = 6;
+    sixteen_lanes!();
 
-    #[inline(always)]
-    unsafe fn load(words: *const f32) -> __m512i {
-        // SAFETY: the contract gives the instructions and the words; no alignment needed.
-        unsafe { _mm512_loadu_si512(words.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn splat(word: i32) -> __m512i {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_set1_epi32(word) }
-    }
-    #[inline(always)]
-    unsafe fn start(number: i32) -> __m512i {
-        // SAFETY: the contract gives the instructions.
-        unsafe { _mm512_set1_epi32(number) }
-    }
     #[inline(always)]
     unsafe fn add(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
         // SAFETY: the contract gives the instructions.
@@ -135,23 +144,44 @@ impl Dots for Nibbles {
     }
 }
 
-/// Weights of 8 bits with AVX2. Bytes would have to have their signs exchanged for every product, which takes as
-/// long as products of 16 bits. A sum has 32 products of an activation, at most 32767, and a weight, at most 128:
-/// below `2^27`.
-pub(in crate::linear) struct Halves;
+/// Halves with AVX2 or AVX-VNNI. A sum has 32 products: of an activation, at most 32767, and a weight, at most 128,
+/// below `2^27`; or of two numbers that are at most 8191, below `2^31`.
+///
+/// Weights of 8 bits go this way without VNNI: bytes would have to have their signs exchanged for every product, which
+/// takes as long.
+pub(in crate::linear) struct Halves256<const VNNI: bool>;
 
-impl Dots for Halves {
+impl<const VNNI: bool> Dots for Halves256<VNNI> {
     const BLOCKS: Blocks = Blocks::Halves;
     eight_lanes!();
 
     #[inline(always)]
     unsafe fn add(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the contract gives the instructions.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(w, x)) }
+        unsafe { avx2::dot::<VNNI>(sums, w, x) }
     }
     #[inline(always)]
     unsafe fn numbers(sums: __m256i) -> __m256 {
         // SAFETY: the contract gives the instructions.
         unsafe { _mm256_cvtepi32_ps(sums) }
+    }
+}
+
+/// Halves in one instruction of AVX512-VNNI.
+pub(in crate::linear) struct Halves512;
+
+impl Dots for Halves512 {
+    const BLOCKS: Blocks = Blocks::Halves;
+    sixteen_lanes!();
+
+    #[inline(always)]
+    unsafe fn add(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: the contract gives the instructions.
+        unsafe { avx512::dot::<true>(sums, w, x) }
+    }
+    #[inline(always)]
+    unsafe fn numbers(sums: __m512i) -> __m512 {
+        // SAFETY: the contract gives the instructions.
+        unsafe { _mm512_cvtepi32_ps(sums) }
     }
 }

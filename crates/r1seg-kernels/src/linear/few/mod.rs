@@ -1,12 +1,12 @@
-//! A few rows: every weight is read once.
+//! A few rows: what reading the weights costs is shared, but for large blocks that are widened.
 
 mod operands;
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::Job;
 use super::pack::without_denormals;
+use super::{FEW_ROWS, Job};
 use crate::simd::{self, Kernel, Simd};
 use crate::stored::{Bf16, F16, F32, MAX_VECTORS, Q4K, Q6K, Q8_0, Stored, first_of};
 use crate::weights::{Matrix, WeightType};
@@ -24,7 +24,7 @@ const AHEAD: usize = 2048;
 /// not look beyond such a piece, so that those of a later group of rows are fetched meanwhile.
 const PIECE_BYTES: usize = 1024;
 
-/// How many groups of rows later the pieces are used that are fetched.
+/// How many groups of rows ahead pieces are fetched.
 const GROUPS_AHEAD: usize = 2;
 
 /// Words of activations, of all rows, that stay in the first-level cache for the pieces of a band of weight rows.
@@ -32,6 +32,9 @@ const PIECE_WORDS: usize = 3072;
 
 /// Weight rows of a band, whose sums wait in the first-level cache, too.
 const BAND: usize = 32;
+
+// As many as `FewRows::of` has kernels for.
+const _: () = assert!(FEW_ROWS <= 6);
 
 /// Rows of activations as the kernels have them: with one of zeros when there are three or five.
 pub(super) fn padded(m: usize) -> usize {

@@ -80,7 +80,7 @@ impl ManyRows<'_> {
     #[cfg(target_arch = "x86_64")]
     unsafe fn rounded(self) {
         use super::amx::{AmxTiles, Registers};
-        use super::blocks::{Blocks, Bytes256, Bytes512, Halves, InBlocks, Nibbles};
+        use super::blocks::{Blocks, Bytes256, Bytes512, Halves256, Halves512, InBlocks, Nibbles};
         use crate::isa::Isa;
         use crate::tile::DotBf16;
         use simd::{Avx2, Avx512};
@@ -104,8 +104,11 @@ impl ManyRows<'_> {
         unsafe fn with_avx512_vnni(task: ManyRows<'_>) {
             // SAFETY: the caller's promise.
             unsafe {
-                match task.part.weight_type() {
-                    WeightType::Q4K => task.multiply::<Avx512, InBlocks<Bytes512, true>>(),
+                match (task.path, task.part.weight_type()) {
+                    (Path::Blocks(Blocks::Fixed), _) => {
+                        task.multiply::<Avx512, InBlocks<Halves512, false>>();
+                    }
+                    (_, WeightType::Q4K) => task.multiply::<Avx512, InBlocks<Bytes512, true>>(),
                     _ => task.multiply::<Avx512, InBlocks<Bytes512, false>>(),
                 }
             }
@@ -114,8 +117,11 @@ impl ManyRows<'_> {
         unsafe fn with_avx_vnni(task: ManyRows<'_>) {
             // SAFETY: the caller's promise.
             unsafe {
-                match task.part.weight_type() {
-                    WeightType::Q4K => task.multiply::<Avx2, InBlocks<Bytes256, true>>(),
+                match (task.path, task.part.weight_type()) {
+                    (Path::Blocks(Blocks::Fixed), _) => {
+                        task.multiply::<Avx2, InBlocks<Halves256<true>, false>>();
+                    }
+                    (_, WeightType::Q4K) => task.multiply::<Avx2, InBlocks<Bytes256, true>>(),
                     _ => task.multiply::<Avx2, InBlocks<Bytes256, false>>(),
                 }
             }
@@ -128,7 +134,7 @@ impl ManyRows<'_> {
                     Path::Blocks(Blocks::Nibbles) => {
                         task.multiply::<Avx2, InBlocks<Nibbles, true>>();
                     }
-                    _ => task.multiply::<Avx2, InBlocks<Halves, false>>(),
+                    _ => task.multiply::<Avx2, InBlocks<Halves256<false>, false>>(),
                 }
             }
         }
@@ -168,8 +174,7 @@ impl ManyRows<'_> {
             let (staging, wide) = staging.split_at_mut(
                 Self::staged_rows(self.task, path) * PASS.min(steps).next_multiple_of(LINE),
             );
-            // A product over nothing is zero, too.
-            for first in (0..steps.max(1)).step_by(PASS) {
+            for first in (0..steps).step_by(PASS) {
                 let stretch = first..steps.min(first + PASS);
                 // The next stretch of these rows, or behind the last the first of those below.
                 let (rows_later, steps_later) = if stretch.end < steps {
@@ -210,12 +215,12 @@ impl ManyRows<'_> {
         let Task { panels, rows: all, .. } = self.task;
         let (group, x_line, words) = (self.path.group(), self.path.x_line(), self.path.x_words(k));
         let stride = panels.len() * PANEL;
-        let passes = panels.len() * steps.len().div_ceil(PASS).max(1);
+        let passes = panels.len() * steps.len().div_ceil(PASS);
         let mut pass = 0;
         for panel in panels.clone() {
             let columns = PANEL.min(m - panel * PANEL);
             let height = T::height(columns);
-            for first in (steps.start..steps.end.max(steps.start + 1)).step_by(PASS) {
+            for first in steps.clone().step_by(PASS) {
                 let x = &self.x[(panel * words + first / LINE * x_line) * PANEL..];
                 if self.path.fetches_ahead() {
                     // SAFETY: the caller's promise.

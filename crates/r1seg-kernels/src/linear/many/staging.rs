@@ -9,7 +9,7 @@ use crate::simd::Simd;
 use crate::tile::Strides;
 use crate::weights::{WeightType, widen};
 
-/// How many rows ahead of those that are brought together weights are fetched where they are not before.
+/// How many rows ahead weights are fetched while rows are brought together, on paths that fetch none before.
 const ROWS_AHEAD: usize = 8;
 
 /// Weights that lie ready for tiles.

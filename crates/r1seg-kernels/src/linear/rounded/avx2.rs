@@ -6,14 +6,17 @@ use std::arch::x86_64::*;
 use super::{FACTORS, LEN, SCALES, SHORT_WORDS, WORDS};
 use crate::linear::few::Unit;
 use crate::simd::Avx2;
-use crate::stored;
 
 /// Adds the products of 16 weights, two to a sum.
 ///
 /// # Safety
 /// Needs AVX2, and AVX-VNNI where it is asked for.
 #[inline(always)]
-unsafe fn dot<const VNNI: bool>(sums: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+pub(in crate::linear) unsafe fn dot<const VNNI: bool>(
+    sums: __m256i,
+    weights: __m256i,
+    x: __m256i,
+) -> __m256i {
     // SAFETY: the caller has the instructions.
     unsafe {
         if VNNI {
@@ -99,17 +102,19 @@ unsafe fn nibbles(p: *const u8) -> [__m256i; 4] {
     }
 }
 
-/// One of eight numbers of 16 bits, which both halves have, in every lane.
+/// One of some bytes, which both halves have, as a number of 16 bits in every lane.
 ///
 /// # Safety
 /// Needs AVX2.
 #[inline(always)]
-unsafe fn spread(numbers: __m256i, at: usize) -> __m256i {
+unsafe fn spread(bytes: __m256i, at: usize) -> __m256i {
+    // The high byte of an index sets that of a number to zero.
     // SAFETY: the caller has the instructions.
-    unsafe { _mm256_shuffle_epi8(numbers, _mm256_set1_epi16((0x0100 + 0x0202 * at) as i16)) }
+    unsafe { _mm256_shuffle_epi8(bytes, _mm256_set1_epi16((0x8000 + at) as i16)) }
 }
 
-/// The same of that number in the lower half, and of the next in the upper.
+/// Of eight numbers of 16 bits, which both halves have, number `at` in every lane of the lower half, and number
+/// `at + 1` in the upper.
 ///
 /// # Safety
 /// Needs AVX2.
@@ -120,6 +125,55 @@ unsafe fn spread_two(numbers: __m256i, at: usize) -> __m256i {
     unsafe {
         let lanes = _mm256_set_m128i(_mm_set1_epi16(both(at + 1)), _mm_set1_epi16(both(at)));
         _mm256_shuffle_epi8(numbers, lanes)
+    }
+}
+
+/// The eight scales of a 4-bit block, in the first bytes of both halves, and its eight minima.
+///
+/// # Safety
+/// Needs AVX2, and the block.
+#[inline(always)]
+unsafe fn six_bits(w: *const u8) -> (__m256i, __m256i) {
+    // SAFETY: the caller's promise. Behind the two factors, four bytes at a time: the low four scales, the low four
+    // minima, and the rest of both.
+    unsafe {
+        let words = _mm_loadu_si128(w.cast());
+        // Words 1, 3, 2 and 3, and the top bits of 1 and 2 where those of 3 are.
+        let low =
+            _mm_srlv_epi32(_mm_shuffle_epi32::<0b11_10_11_01>(words), _mm_setr_epi32(0, 0, 0, 4));
+        let (six, four, top) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+        let low = _mm_and_si128(low, _mm_setr_epi32(six, four, six, four));
+        let high = _mm_srli_epi32::<2>(_mm_shuffle_epi32::<0b10_00_01_00>(words));
+        let high = _mm_and_si128(high, _mm_setr_epi32(0, top, 0, top));
+        let bytes = _mm_or_si128(low, high);
+        (_mm256_broadcastsi128_si256(bytes), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes)))
+    }
+}
+
+/// Adds the products of 64 weights of a row with the high bytes of activations and with their low bytes, to a sum each.
+///
+/// # Safety
+/// Needs AVX2, and AVX-VNNI where it is asked for; there must be 32 bytes of weights, and twice as many of activations.
+#[inline(always)]
+unsafe fn in_bytes<const VNNI: bool>(
+    sums: &mut [__m256i; 2],
+    weights: *const u8,
+    scales: __m256i,
+    quarter: usize,
+    x: *const f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (bytes, mask) = (_mm256_loadu_si256(weights.cast()), _mm256_set1_epi8(15));
+        let low = _mm256_and_si256(bytes, mask);
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
+        for (part, q) in [low, high].into_iter().enumerate() {
+            let scale = spread(scales, 2 * quarter + part);
+            for (byte, sum) in sums.iter_mut().enumerate() {
+                let x = _mm256_loadu_si256(x.add(16 * part + 8 * byte).cast());
+                *sum = dot::<VNNI>(*sum, _mm256_maddubs_epi16(q, x), scale);
+            }
+        }
     }
 }
 
@@ -141,21 +195,28 @@ impl<const VNNI: bool> Unit<Avx2> for Q4K<VNNI> {
     ) {
         // SAFETY: the caller has the instructions, a block, and the activations.
         unsafe {
-            let [scales, minima] = stored::Q4K::six_bits(w);
-            let scales = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(scales.cast_signed()));
-            let scales = _mm256_broadcastsi128_si256(scales);
+            let (scales, minima) = six_bits(w);
             let mut block = [[_mm256_setzero_si256(); 2]; M];
             for quarter in 0..4 {
-                let mut weights = nibbles(w.add(16 + 32 * quarter));
-                for (part, q) in weights.iter_mut().enumerate() {
-                    *q = _mm256_mullo_epi16(*q, spread(scales, 2 * quarter + part / 2));
+                let bytes = w.add(16 + 32 * quarter);
+                if M == 1 {
+                    let x = x.add(quarter * (LEN / 8));
+                    in_bytes::<VNNI>(&mut block[0], bytes, scales, quarter, x);
+                } else {
+                    let x = x.add(quarter / 2 * (LEN / 4) + quarter % 2 * 8);
+                    let mut weights = nibbles(bytes);
+                    for (part, q) in weights.iter_mut().enumerate() {
+                        *q = _mm256_mullo_epi16(*q, spread(scales, 2 * quarter + part / 2));
+                    }
+                    add::<VNNI, M, 4>(&mut block, weights, x, 16, stride);
                 }
-                let x = x.add(quarter / 2 * (LEN / 4) + quarter % 2 * 8);
-                add::<VNNI, M, 4>(&mut block, weights, x, 16, stride);
+            }
+            if M == 1 {
+                // High bytes of activations and low ones have a sum each.
+                block[0][0] = _mm256_slli_epi32::<8>(block[0][0]);
             }
             let unit = _mm_cvtph_ps(_mm_castps_si128(_mm_load_ss(w.cast())));
             let d = _mm256_broadcastss_ps(unit);
-            let minima = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(minima.cast_signed()));
             let minima = _mm256_mul_ps(
                 _mm256_cvtepi32_ps(minima),
                 _mm256_broadcastss_ps(_mm_movehdup_ps(unit)),

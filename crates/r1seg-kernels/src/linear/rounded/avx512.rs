@@ -13,7 +13,11 @@ use crate::stored;
 /// # Safety
 /// Needs AVX-512BW, and VNNI where it is asked for.
 #[inline(always)]
-unsafe fn dot<const VNNI: bool>(sums: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+pub(in crate::linear) unsafe fn dot<const VNNI: bool>(
+    sums: __m512i,
+    weights: __m512i,
+    x: __m512i,
+) -> __m512i {
     // SAFETY: the caller has the instructions.
     unsafe {
         if VNNI {
@@ -95,7 +99,7 @@ unsafe fn nibbles(p: *const u8) -> [__m512i; 4] {
     }
 }
 
-/// Of scales of 16 bits in every lane that which is its number of `lanes` after the first.
+/// For each lane of 16 bits the scale at index `first + lanes[lane]`.
 ///
 /// # Safety
 /// Needs AVX-512BW.
