@@ -71,7 +71,7 @@ def arguments(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=form)
     parser.add_argument("folders", nargs="+", metavar="FOLDER")
     parser.add_argument("--rounds", type=int, default=5, help="[5]")
-    parser.add_argument("--runs", type=int, default=3, help="a process; their median counts [3]")
+    parser.add_argument("--runs", type=int, default=3, help="per process; their median counts [3]")
     parser.add_argument("--prompt-tokens", type=int, default=296, help="[296]")
     parser.add_argument("--tokens", type=int, default=8, help="of an answer [8]")
     cores = len(os.sched_getaffinity(0))
@@ -83,7 +83,8 @@ def arguments(description):
 
 
 def isa_argument(parser):
-    parser.add_argument("--isa", choices=ISAS, help="hold both to it [the processor's best]")
+    help = "hold r1seg to it, and PyTorch where that is compared [the processor's best]"
+    parser.add_argument("--isa", choices=ISAS, help=help)
 
 
 def hold(args, program):

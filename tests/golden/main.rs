@@ -30,3 +30,9 @@ mod r1seg;
 mod sam_vit;
 mod simulated_clicks;
 mod sliding;
+
+/// Otherwise a misspelled `R1SEG_ISA` would test the fastest kernels again.
+#[test]
+fn kernels_are_those_that_were_asked_for() {
+    assert_eq!(::r1seg::check_cpu_kernels(), Ok(()));
+}

@@ -100,7 +100,6 @@ pub(crate) fn announce(model: &LoadedModel, name: &str) {
     let (device, dtype) = (model.device_name(), model.dtype_name());
     let computed = match (device.as_str(), dtype) {
         ("cpu", "f32") => "f32".to_string(),
-        ("cpu", "bf16") => "bf16 weights and products, f32 sums".to_string(),
         ("cpu", dtype) => format!("{dtype} weights, f32 sums"),
         (_, dtype) => dtype.to_string(),
     };

@@ -131,6 +131,7 @@ impl Case {
             let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
             let (got, reference) = (flat(&got)?, flat(reference)?);
             let largest = reference.iter().fold(0f32, |most, x| most.max(x.abs()));
+            assert!(got.iter().all(|x| x.is_finite()), "{key}");
             let gap = got.iter().zip(&reference).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
             assert!(gap <= TOLERANCE * largest, "{key} deviates by {:e}", gap / largest);
             compared += 1;

@@ -1,12 +1,12 @@
-//! Whether, and from what, the next words of answers are guessed.
+//! Whether, and from what, the next tokens of answers are guessed.
 
 use clap::Args;
 
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Answering")]
 pub(crate) struct DraftArgs {
-    /// Guess what an answer says next, from earlier answers, and check several words in one pass over the
-    /// weights. The answer stays the same; it comes sooner. keep, memory or off.
+    /// Guess the next tokens from earlier answers, and check several in one pass: keep, memory or off. The answer
+    /// does not change, only the time it takes.
     ///
     /// `keep` remembers answers for later runs, too: short ones with [SEG] that were given twice, in the
     /// folder `r1seg` beside that of `r1seg cache path`. `memory` remembers them while the program runs, and

@@ -264,7 +264,7 @@ fn q5_the_first_line_on_stderr_names_device_dtype_model_and_the_notice_once() {
     );
     assert_eq!(run.stderr.matches("research use only").count(), 1);
     let run = desk.infer("--force --dtype bf16");
-    run.succeeds().says("device=cpu (bf16 weights and products, f32 sums)");
+    run.succeeds().says("device=cpu (bf16 weights, f32 sums)");
 }
 
 #[test]

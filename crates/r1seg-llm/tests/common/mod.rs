@@ -145,6 +145,7 @@ pub(crate) fn prefill(decoder: &Decoder, inputs_embeds: &Tensor) -> Tensor {
 
 /// Largest difference, relative to the largest element of `expected`.
 pub(crate) fn gap(got: &Tensor, expected: &Tensor) -> f64 {
+    assert!(r1seg_nn::all_finite(got).unwrap(), "numbers");
     let [got, expected] = [got, expected].map(|t| t.to_dtype(DType::F64).unwrap());
     let max = |t: Tensor| t.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
     max((got - &expected).unwrap()) / max(expected)

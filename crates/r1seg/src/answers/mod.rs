@@ -98,9 +98,11 @@ impl R1SegModel {
     /// Adds an answer about a whole volume to the file, if there is one and it may stand there. Those of windows
     /// do not: many of one patient are the same.
     pub(crate) fn keep(&self, answer: &Generated, options: &AskOptions) {
-        let Some(file) = self.inner.model.answers.file.as_ref().filter(|_| options.drafts) else {
+        let Some(file) = self.inner.model.answers.file.as_ref() else { return };
+        // Where nothing is guessed, nobody would read them.
+        if !(options.drafts && self.decoder().checks_drafts()) {
             return;
-        };
+        }
         let seg = self.tokenizer().seg_token_id();
         let is_own = options.forced_tokens.is_none() && options.sampling == Sampling::Greedy;
         let is_whole = answer.finish_reason == FinishReason::Stop;
