@@ -128,8 +128,8 @@ fn the_largest_integers_of_a_block_do_not_overflow() {
             for m in [1, FEW_ROWS, FEW_ROWS + 3] {
                 let (x, mut y) = (vec![sign; m * k], vec![f32::NAN; m * n]);
                 forward_on(isa, false, &[matrix], &x, m, None, &mut y);
-                // Weights in bf16 lose half of 1 in 256.
-                let allowed = if rounds(isa, weight_type, m, false) { 2e-3 } else { 2e-6 } * size;
+                // Weights in bf16 lose half of 1 in 128, here all the same.
+                let allowed = if rounds(isa, weight_type, m, false) { 4e-3 } else { 2e-6 } * size;
                 let label = format!("{isa:?} {weight_type:?} {byte:x} {m}");
                 assert!(
                     y.iter().all(|y| (f64::from(*y) - exact).abs() < allowed),
