@@ -13,7 +13,8 @@
 //!
 //! # Bounds
 //! A weight times its scale is at most `15 * 63` in 4-bit blocks, and `32 * 128` in 6-bit ones; an activation at most
-//! [`LARGEST`]. So a sum of 32 products of the former fits into 32 bits, and one of 16 products of the latter just does.
+//! [`LARGEST`]. So a sum of 32 products of the former fits into 32 bits, and one of 16 products of the latter just
+//! does.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
