@@ -199,6 +199,7 @@ impl<const VNNI: bool> Unit<Avx2> for Q4K<VNNI> {
             let mut block = [[_mm256_setzero_si256(); 2]; M];
             for quarter in 0..4 {
                 let bytes = w.add(16 + 32 * quarter);
+                // As `super::in_bytes` tells those who round.
                 if M == 1 {
                     let x = x.add(quarter * (LEN / 8));
                     in_bytes::<VNNI>(&mut block[0], bytes, scales, quarter, x);

@@ -143,11 +143,7 @@ fn as_they_are<const N: usize>(q: &[i16; N], ordered: &mut [i16; N]) {
 fn for_q4k(q: &[i16; LEN], ordered: &mut [i16; LEN]) {
     for (i, q) in q.as_chunks::<32>().0.iter().enumerate() {
         let (half, bytes, high) = (i / 4, i / 2 % 2, i % 2);
-        let ordered = &mut ordered[128 * half + 64 * high + 16 * bytes..];
-        for (n, [even, odd]) in q.as_chunks::<2>().0.iter().enumerate() {
-            ordered[n] = *even;
-            ordered[32 + n] = *odd;
-        }
+        apart(q, &mut ordered[128 * half + 64 * high + 16 * bytes..]);
     }
 }
 
@@ -155,10 +151,16 @@ fn for_q4k(q: &[i16; LEN], ordered: &mut [i16; LEN]) {
 #[inline(always)]
 fn for_q6k(q: &[i16; LEN], ordered: &mut [i16; LEN]) {
     for (q, ordered) in q.as_chunks::<64>().0.iter().zip(ordered.as_chunks_mut::<64>().0) {
-        for (n, [even, odd]) in q.as_chunks::<2>().0.iter().enumerate() {
-            ordered[n] = *even;
-            ordered[32 + n] = *odd;
-        }
+        apart(q, ordered);
+    }
+}
+
+/// Puts what is at even places from the first on, and what is at odd ones 32 behind.
+#[inline(always)]
+fn apart(q: &[i16], ordered: &mut [i16]) {
+    for (n, [even, odd]) in q.as_chunks::<2>().0.iter().enumerate() {
+        ordered[n] = *even;
+        ordered[32 + n] = *odd;
     }
 }
 

@@ -223,18 +223,18 @@ pub(super) fn forget(folder: &Path, id: Option<&str>) -> Result<usize, Error> {
     for entry in entries {
         let path = entry.map_err(|error| fault(folder, error))?.path();
         let name = path.file_name().and_then(OsStr::to_str);
-        // What a process left that was killed while it wrote has the same answers.
-        let is_part = name.is_some_and(|name| name.starts_with('.'));
-        let name = name.map(|name| name.trim_start_matches('.'));
         let Some((full, rest)) = name.and_then(|name| name.rsplit_once(".json")) else { continue };
-        let Some((name, hash)) = full.rsplit_once('-') else { continue };
+        // What a process left that was killed while it wrote has the same answers.
+        let is_part = !rest.is_empty();
+        let full = if is_part { full.strip_prefix('.') } else { Some(full) };
+        let Some((name, hash)) = full.and_then(|full| full.rsplit_once('-')) else { continue };
         let is_hash = hash.len() == HASH && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
         if !is_hash || wanted.as_ref().is_some_and(|wanted| wanted != name) {
             continue;
         }
         if is_part {
-            sweep(folder, &part_prefix(OsStr::new(&format!("{full}.json"))));
-        } else if rest.is_empty() {
+            sweep(folder, &part_prefix(OsStr::new(&format!("{name}-{hash}.json"))));
+        } else {
             match fs::remove_file(&path) {
                 // Another process was faster.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -116,7 +116,7 @@ fn a_place_that_cannot_be_written_is_left_alone() {
 #[test]
 fn files_are_forgotten_by_the_name_of_their_model_and_others_stay() {
     let desk = tempfile::tempdir().unwrap();
-    for id in ["org/a", "org/a-b", "demo"] {
+    for id in ["org/a", "org/a-b", ".hidden"] {
         let (name, source) = model(id);
         AnswerFile::new(desk.path(), &name, &source).add(&[1, 2]);
     }
